@@ -1,0 +1,149 @@
+"""One U-Net invocation, as controls see it, and the shape of the U-Net that is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from .errors import ModelError
+
+FAMILY_BY_CONTEXT = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}
+LATENT_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class Family:
+    """The family of a checkpoint or of a control for it, told by the width of the text features."""
+
+    name: str
+    context_dim: int
+
+    @staticmethod
+    def of(context_dim: int) -> Family:
+        """SD1.5 (768), SD2 (1024), SDXL (2048), or `custom` for any other width."""
+        return Family(FAMILY_BY_CONTEXT.get(context_dim, "custom"), context_dim)
+
+    def __str__(self) -> str:
+        return f"{self.name} (context {self.context_dim})"
+
+
+def require_family(control: Family, checkpoint: Family, name: str) -> None:
+    """Raise ModelError, naming both, unless the control was made for the checkpoint's family."""
+    if control != checkpoint:
+        raise ModelError(
+            f"'{name}' is for {control}, but the loaded checkpoint is {checkpoint}: "
+            "choose a control or a checkpoint of the same family"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetShape:
+    """What a control must fit.
+
+    residual_channels  channels of the encoder's outputs in order, then of the mid block
+                       (13 numbers on SD1.5, 10 on SDXL)
+    attention_hidden   width of each cross attention in checkpoint order: down, up, mid
+                       (16 on SD1.5, 70 on SDXL)
+    heads              attention heads of each of these layers
+    """
+
+    family: Family
+    in_channels: int
+    residual_channels: tuple[int, ...]
+    attention_hidden: tuple[int, ...]
+    heads: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionSite:
+    """One cross attention: `to_q` gives the query, `to_out` is the last linear layer."""
+
+    name: str
+    to_q: nn.Module
+    to_out: nn.Module
+    heads: int
+    hidden: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """For each row of a batch: whether it is conditional, and which image it belongs to."""
+
+    cond: tuple[bool, ...]
+    image: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.cond) != len(self.image):
+            raise ValueError(f"{len(self.cond)} cond flags for {len(self.image)} images")
+
+    def __len__(self) -> int:
+        return len(self.cond)
+
+    def select(self, rows: Sequence[int]) -> Rows:
+        """Only these rows, in this order."""
+        return Rows(tuple(self.cond[i] for i in rows), tuple(self.image[i] for i in rows))
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a call stands: step `step` of `steps`, with these rows. Progress is `step / steps`."""
+
+    step: int
+    steps: int
+    rows: Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallInputs:
+    """What the host gave the U-Net.
+
+    x [B, C, h, w]; timestep [B]; context [B, T, X]; added: SDXL's vector and the like.
+    """
+
+    x: Tensor
+    timestep: Tensor
+    context: Tensor
+    added: Mapping[str, Any] = field(default_factory=dict)
+
+    def select(self, rows: Sequence[int]) -> CallInputs:
+        """Only these rows, in this order."""
+        index = list(rows)
+        added = {
+            key: value[index] if isinstance(value, Tensor) else value for key, value in self.added.items()
+        }
+        return CallInputs(
+            x=self.x[index], timestep=self.timestep[index], context=self.context[index], added=added
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetCall:
+    """One U-Net invocation: its inputs, and where it stands."""
+
+    inputs: CallInputs
+    position: Position
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the latent."""
+        height, width = self.inputs.x.shape[-2:]
+        return int(height), int(width)
+
+    @property
+    def batch(self) -> int:
+        """The number of rows."""
+        return int(self.inputs.x.shape[0])
+
+    def cond_rows(self) -> tuple[int, ...]:
+        """The indices of the conditional rows."""
+        return tuple(i for i, cond in enumerate(self.position.rows.cond) if cond)
+
+    def select(self, rows: Sequence[int]) -> UNetCall:
+        """Only these rows; the call itself when they are all of them."""
+        if tuple(rows) == tuple(range(self.batch)):
+            return self
+        position = replace(self.position, rows=self.position.rows.select(rows))
+        return UNetCall(inputs=self.inputs.select(rows), position=position)

@@ -1,0 +1,72 @@
+"""Named errors. Every failure of a request ends in one of these, and says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from http import HTTPStatus
+
+
+class CtrlGenError(Exception):
+    """Base of all errors that CtrlGen raises on purpose.
+
+    `status_code` and `detail` are read by the WebUI's REST API, which turns the
+    exception into that HTTP status.
+    """
+
+    status_code: int = HTTPStatus.INTERNAL_SERVER_ERROR.value
+
+    @property
+    def detail(self) -> str:
+        """The message that a REST client receives."""
+        return str(self)
+
+
+class RequestError(CtrlGenError, ValueError):
+    """The request is wrong: `path` is the JSON path of the place, `message` says why and what to do."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY.value
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(path, message)
+        self.path = path
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ModelError(CtrlGenError):
+    """A model file is missing, broken, of an unknown kind or of the wrong family."""
+
+    status_code = HTTPStatus.UNPROCESSABLE_ENTITY.value
+
+
+class HostError(CtrlGenError):
+    """The host (the WebUI, a pipeline) is in a state in which a control cannot be applied."""
+
+
+@contextmanager
+def at_path(path: str) -> Iterator[None]:
+    """Turn a `ModelError`, or a `RequestError` without a place, into a `RequestError` at `path`."""
+    try:
+        yield
+    except RequestError as error:
+        if error.path:
+            raise
+        raise RequestError(path, error.message) from error
+    except ModelError as error:
+        raise RequestError(path, str(error)) from error
+
+
+def nearest(name: str, known: Iterable[str], count: int = 5) -> str:
+    """Say which known names are nearest to `name`, for the end of an error message."""
+    names = sorted(known)
+    if not names:
+        return "there are none"
+    folded = {item.lower(): item for item in names}
+    close = [folded[match] for match in get_close_matches(name.lower(), folded, count, 0.3)]
+    if close:
+        return "nearest: " + ", ".join(close)
+    return "known: " + ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,0 +1,122 @@
+"""The step plan: every unit's weight at every step, before anything runs.
+
+Pure arithmetic: what the table shows is what the session applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from .errors import RequestError
+from .spec import ControlUnit
+
+COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """`weights[unit][step]`, the weight of each unit at each step; `labels` name the units."""
+
+    weights: tuple[tuple[float, ...], ...]
+    labels: tuple[str, ...]
+    steps: int
+
+    def active(self, step: int) -> tuple[int, ...]:
+        """The indices of the units that act in this step: those whose weight is not zero."""
+        return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
+
+    def table(self) -> str:
+        """A text table: a row per unit with a bar per step, then the numbers where they change."""
+        width = max((len(label) for label in self.labels), default=4)
+        head = f"{'unit':<{width}}  {'steps 0-' + str(self.steps - 1):<{self.steps}}  calls  weights"
+        rows = [self._row(label, row, width) for label, row in zip(self.labels, self.weights, strict=True)]
+        return "\n".join([head, *rows])
+
+    def _row(self, label: str, row: tuple[float, ...], width: int) -> str:
+        peak = max((abs(value) for value in row), default=0.0) or 1.0
+        bars = "".join(BARS[_level(value, peak)] for value in row)
+        calls = sum(value != 0.0 for value in row)
+        return f"{label:<{width}}  {bars}  {calls:>5}  {_changes(row)}"
+
+    def svg(self, width: int = 480, height: int = 140) -> str:
+        """A small plot, one line of steps per unit, as a self-contained SVG element."""
+        values = [value for row in self.weights for value in row]
+        high, low = max([1.0, *values]), min([0.0, *values])
+        frame = _Frame(width=width, height=height, low=low, high=high, steps=self.steps)
+        lines = "".join(
+            _line(frame, row, label, COLOURS[index % len(COLOURS)], index)
+            for index, (row, label) in enumerate(zip(self.weights, self.labels, strict=True))
+        )
+        return (
+            f'<svg class="ctrlgen-plan" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+            f' width="{width}" height="{height}" role="img" aria-label="weights over the steps"'
+            f' font-family="sans-serif" font-size="10">{frame.axes()}{lines}</svg>'
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """The plot's scales: steps to x, weights to y, in SVG units."""
+
+    width: int
+    height: int
+    low: float
+    high: float
+    steps: int
+
+    def x(self, step: int) -> float:
+        return 30 + (self.width - 40) * step / self.steps
+
+    def y(self, value: float) -> float:
+        return 8 + (self.height - 30) * (self.high - value) / (self.high - self.low)
+
+    def axes(self) -> str:
+        right, bottom = self.x(self.steps), self.height - 6
+        grid = "".join(
+            f'<path d="M30 {self.y(value):.1f}H{right:.1f}" stroke="#8884"/>'
+            f'<text x="26" y="{self.y(value) + 3:.1f}" text-anchor="end" fill="#888">{value:g}</text>'
+            for value in (self.low, self.high)
+        )
+        ends = f'<text x="30" y="{bottom}" fill="#888">step 0</text>'
+        last = f'<text x="{right:.1f}" y="{bottom}" text-anchor="end" fill="#888">{self.steps}</text>'
+        return grid + ends + last
+
+
+def compile_plan(units: Sequence[tuple[int, ControlUnit]], steps: int) -> StepPlan:
+    """Sample the schedules of the enabled units (with their places) at `i / steps`.
+
+    Raises RequestError when `steps` is not positive.
+    """
+    if steps < 1:
+        raise RequestError("$.steps", f"must be at least 1, got {steps}")
+    return StepPlan(
+        weights=tuple(unit.schedule.sample(steps) for _, unit in units),
+        labels=tuple(f"{index} {unit.model}" for index, unit in units),
+        steps=steps,
+    )
+
+
+def _level(value: float, peak: float) -> int:
+    """The height of a bar, 0 only for zero."""
+    return 0 if value == 0.0 else max(1, round(abs(value) / peak * (len(BARS) - 1)))
+
+
+def _changes(row: tuple[float, ...]) -> str:
+    """The weights run-length coded: `1 x8, 0.5 x4`."""
+    runs: list[tuple[float, int]] = []
+    for value in row:
+        count = runs.pop()[1] if runs and runs[-1][0] == value else 0
+        runs.append((value, count + 1))
+    return ", ".join(f"{value:.4g} x{count}" if count > 1 else f"{value:.4g}" for value, count in runs)
+
+
+def _line(frame: _Frame, row: tuple[float, ...], label: str, colour: str, index: int) -> str:
+    """A staircase: each step holds its weight until the next."""
+    points = " ".join(
+        f"{frame.x(at):.1f},{frame.y(value):.1f}" for step, value in enumerate(row) for at in (step, step + 1)
+    )
+    legend = f'<text x="36" y="{20 + 12 * index}" fill="{colour}">{escape(label)}</text>'
+    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>{legend}'

@@ -1,0 +1,80 @@
+"""ControlNet residuals: what is added to the U-Net's skip connections and mid block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+SOFTNESS = 0.825
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """One tensor per encoder output, in the encoder's order, and one for the mid block.
+
+    down: tuple of [B, C_k, h_k, w_k]; mid: [B, C, h, w].
+    """
+
+    down: tuple[Tensor, ...]
+    mid: Tensor
+
+    @property
+    def layers(self) -> tuple[Tensor, ...]:
+        """All residuals, the mid block's last."""
+        return (*self.down, self.mid)
+
+    def scaled(self, weights: Sequence[float]) -> Residuals:
+        """Each layer times its own number; `weights` has one per layer, the mid block's last."""
+        pairs = zip(self.layers, weights, strict=True)
+        return self._of([layer if weight == 1.0 else layer * weight for layer, weight in pairs])
+
+    def to(self, like: Tensor) -> Residuals:
+        """The same on the device and in the dtype of `like`."""
+        return self._of([layer.to(like) for layer in self.layers])
+
+    def masked(self, mask: Tensor) -> Residuals:
+        """Times a soft mask [1 or B, 1, H, W] in 0..1, resized to each layer by area."""
+        return self._of([layer * fit_mask(mask, layer) for layer in self.layers])
+
+    def __add__(self, other: Residuals) -> Residuals:
+        return self._of([a + b for a, b in zip(self.layers, other.layers, strict=True)])
+
+    def scatter(self, rows: Sequence[int], batch: int) -> Residuals:
+        """Spread rows over a batch: row `i` goes to `rows[i]`, the others are zero."""
+        return self._of([scatter_rows(layer, rows, batch) for layer in self.layers])
+
+    @staticmethod
+    def _of(layers: Sequence[Tensor]) -> Residuals:
+        return Residuals(tuple(layers[:-1]), layers[-1])
+
+
+def soft_weights(layers: int) -> tuple[float, ...]:
+    """0.825^(12 - k) on SD1.5's 13 layers, 1 on the mid block, whatever the number of layers.
+
+    sd-webui-controlnet's "My prompt is more important", counted from the mid block.
+    """
+    return tuple(SOFTNESS ** (layers - 1 - index) for index in range(layers))
+
+
+def fit_mask(mask: Tensor, layer: Tensor) -> Tensor:
+    """`mask` [B, 1, H, W] at the size, dtype and device of `layer` [B, C, h, w]."""
+    small = functional.interpolate(mask.float(), size=layer.shape[-2:], mode="area")
+    return small.to(layer)
+
+
+def scatter_rows(tensor: Tensor, rows: Sequence[int], batch: int) -> Tensor:
+    """A batch of zeros with `tensor`'s rows at `rows`."""
+    spread = tensor.new_zeros((batch, *tensor.shape[1:]))
+    spread[list(rows)] = tensor
+    return spread
+
+
+def total(parts: Sequence[Residuals]) -> Residuals:
+    """The sum of at least one `Residuals`."""
+    first, *others = parts
+    for other in others:
+        first = first + other
+    return first

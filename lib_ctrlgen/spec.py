@@ -1,0 +1,231 @@
+"""The request: what the panel, the REST API, the CLI and job files all say in the same words.
+
+Frozen msgspec Structs: validation, error paths and the JSON Schema come from the
+types. Pictures are base64 or data URLs; edges that hold files or arrays encode
+them first.
+
+>>> request = parse_request({"units": [{"model": "edges", "weight": "1>0.2"}]})
+>>> request.units[0].schedule(0.5)
+0.6
+>>> parse_request({"units": [{"model": "edges", "wieght": 1}]})
+Traceback (most recent call last):
+    ...
+lib_ctrlgen.errors.RequestError: $.units[0].wieght: unknown field (nearest: weight, layer_weights, image)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from .errors import RequestError, nearest
+from .schedule import Schedule, constant, parse_schedule
+
+Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
+Param: TypeAlias = bool | int | float | str
+ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
+ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
+
+MAX_UNITS = 64
+UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `(?P<path>.*)`)?", re.DOTALL)
+PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
+
+
+class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of a request: immutable, keyword-only, strict."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RequestError("", f"{name} must be a finite number, got {value}")
+
+
+def _full() -> Schedule:
+    return constant(1.0)
+
+
+class ControlUnit(Spec, frozen=True, kw_only=True):
+    """One control: a ControlNet, an IP-Adapter, ... Units stack; their effects add up.
+
+    model            name of the control's file, as the model list shows it
+    image            the picture: base64 or a data URL (PNG, JPEG, WebP)
+    control          the family; `auto` finds it from the file's keys
+    preprocessor     turns the picture into the map that the network wants
+    params           parameters of the preprocessor and of the control, by name
+    weight           number or schedule text, see `lib_ctrlgen.schedule`
+    guidance_start   first progress (0..1) at which the unit acts
+    guidance_end     progress at which it stops acting (exclusive; 1 = to the end)
+    control_mode     `balanced`; `prompt`: softer on coarse layers; `control`: the same
+                     and on the conditional rows only
+    resize_mode      how the picture is fitted to the generation's size
+    layer_weights    one number or schedule per layer, from the first encoder output to
+                     the mid block (13 on SD1.5), instead of the mode's softness
+    mask             picture whose white areas are controlled
+    """
+
+    model: str
+    image: str = ""
+    control: Literal["auto", "controlnet", "ip_adapter"] = "auto"
+    enabled: bool = True
+    preprocessor: str = "none"
+    params: dict[str, Param] = {}
+    weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
+    guidance_start: Unit01 = 0.0
+    guidance_end: Unit01 = 1.0
+    control_mode: ControlMode = "balanced"
+    resize_mode: ResizeMode = "crop_and_resize"
+    layer_weights: tuple[Schedule, ...] | None = None
+    mask: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.guidance_start > self.guidance_end:
+            raise RequestError("", "guidance_start must not be after guidance_end")
+        for name, value in self.params.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RequestError("", f"params.{name} must be a finite number, got {value}")
+
+    @property
+    def schedule(self) -> Schedule:
+        """The weight inside `[guidance_start, guidance_end)`."""
+        return self.weight.within(self.guidance_start, self.guidance_end)
+
+
+class ControlRequest(Spec, frozen=True, kw_only=True):
+    """What rides on top of a txt2img or img2img call."""
+
+    units: Annotated[tuple[ControlUnit, ...], Meta(max_length=MAX_UNITS)] = ()
+
+    @property
+    def enabled_units(self) -> tuple[tuple[int, ControlUnit], ...]:
+        """The units that act, each with its place in `units`."""
+        return tuple((i, unit) for i, unit in enumerate(self.units) if unit.enabled)
+
+
+class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
+    """A whole picture for the headless host: the controls, and what the WebUI would be told.
+
+    `model` is a checkpoint by name or path: a single SD1.5 file or a diffusers folder.
+    Sizes are in pixels. Picture `i` of a batch uses `seed + i`.
+    """
+
+    model: str = "ctrlgen-tiny"
+    prompt: str = ""
+    negative_prompt: str = ""
+    width: Size = 512
+    height: Size = 512
+    steps: Annotated[int, Meta(ge=1, le=1000)] = 20
+    cfg_scale: Annotated[float, Meta(ge=1, le=30)] = 7.0
+    sampler: str = "DPM++ 2M"
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    batch_size: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+AnyRequest = TypeVar("AnyRequest", bound=ControlRequest)
+
+
+def parse_request(payload: object, kind: type[AnyRequest] = ControlRequest) -> AnyRequest:  # type: ignore[assignment]
+    """Validate JSON-like data (dicts, lists, strings, numbers).
+
+    Raises RequestError with the JSON path of the place; nothing else.
+    """
+    try:
+        return msgspec.convert(payload, kind, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise _located(str(error), kind) from error
+    except (RecursionError, OverflowError, UnicodeEncodeError) as error:
+        raise RequestError("$", f"cannot be read: {error}") from error
+
+
+def parse_json(text: str | bytes, kind: type[AnyRequest] = ControlRequest) -> AnyRequest:  # type: ignore[assignment]
+    """Read a JSON text. Raises RequestError."""
+    try:
+        payload = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise RequestError("$", f"not JSON: {error}") from error
+    return parse_request(payload, kind)
+
+
+def to_payload(request: Struct) -> dict[str, Any]:
+    """The request as JSON types; `parse_request` of it gives the same request. Defaults are left out."""
+    filled = {
+        name: value
+        for name in request.__struct_fields__
+        if not _is_default(request, name, value := getattr(request, name))
+    }
+    return {name: _payload_value(value) for name, value in filled.items()}
+
+
+def json_schema(kind: type[Struct] = GenerationRequest) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a request."""
+    return msgspec.json.schema(kind, schema_hook=_schema)
+
+
+def _payload_value(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return to_payload(value)
+    if isinstance(value, Schedule):
+        return str(value) if value.constant is None else value.constant
+    if isinstance(value, tuple):
+        return [_payload_value(item) for item in value]
+    return dict(value) if isinstance(value, dict) else value
+
+
+def _is_default(request: Struct, name: str, value: object) -> bool:
+    info = next(f for f in msgspec.structs.fields(request) if f.name == name)
+    if info.default is not msgspec.NODEFAULT:
+        return bool(value == info.default)
+    return info.default_factory is not msgspec.NODEFAULT and bool(value == info.default_factory())
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Schedule:
+        return parse_schedule(value)
+    raise NotImplementedError(f"no decoder for {kind}")
+
+
+def _schema(kind: type) -> dict[str, Any]:
+    if kind is Schedule:
+        example = "1@0, 0.6@0.4 ease-out, 0@1"
+        return {"anyOf": [{"type": "number"}, {"type": "string", "examples": [example, "1>0.2"]}]}
+    raise NotImplementedError(f"no schema for {kind}")
+
+
+def _located(text: str, kind: type[Struct]) -> RequestError:
+    """Turn msgspec's message into a RequestError with the path, and the nearest known field."""
+    unknown = UNKNOWN.fullmatch(text)
+    if unknown:
+        parent = unknown["path"] or "$"
+        known = _fields_at(parent, kind)
+        return RequestError(
+            f"{parent}.{unknown['name']}", f"unknown field ({nearest(unknown['name'], known)})"
+        )
+    placed = PLACED.fullmatch(text)
+    message, path = (placed["message"], placed["path"]) if placed else (text, None)
+    if placed and placed["key"]:
+        return RequestError(path or "$", "field names must be text")
+    missing = re.fullmatch(r"Object missing required field `(?P<name>\w+)`", message)
+    if missing:
+        return RequestError(f"{path or '$'}.{missing['name']}", "is required")
+    return RequestError(path or "$", message[:1].lower() + message[1:])
+
+
+def _fields_at(path: str, kind: type[Struct]) -> tuple[str, ...]:
+    """The field names of the Struct at a JSON path such as `$.units[0]`."""
+    current: Any = kind
+    for name in re.findall(r"\.(\w+)", path):
+        current = _struct_in(get_type_hints(current)[name])
+    return tuple(current.__struct_fields__)
+
+
+def _struct_in(annotation: Any) -> Any:
+    """The first Struct type inside an annotation such as `tuple[Unit, ...] | None`."""
+    if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, Struct):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _struct_in(part))), None)

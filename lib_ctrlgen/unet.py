@@ -1,0 +1,237 @@
+"""The U-Nets of the hosts behind one protocol: ldm / sgm (A1111) and diffusers.
+
+A port reads a U-Net's call and puts residuals in. It only ever uses torch's public
+hooks; every hook goes through a `Hooks`, which takes it off again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .calls import AttentionSite, CallInputs, Family, UNetShape
+from .errors import HostError
+from .residuals import Residuals
+
+Compute: TypeAlias = Callable[[CallInputs], "Residuals | None"]
+Attention: TypeAlias = tuple[str, Any]
+
+
+class Hooks(ExitStack):
+    """Torch hooks that are removed when the stack closes, whatever happened inside."""
+
+    def add(self, handle: RemovableHandle) -> None:
+        """Take the handle's hook off at the end."""
+        self.callback(handle.remove)
+
+
+class UNetPort(Protocol):
+    """What a session needs to know of a host's U-Net."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The U-Net itself."""
+
+    @property
+    def shape(self) -> UNetShape:
+        """What a control must fit."""
+
+    def attention_sites(self) -> tuple[AttentionSite, ...]:
+        """The cross attentions in checkpoint order: down, up, mid."""
+
+    def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
+        """Ask `compute` before every call, add what it returns, and call `done` after it, also on errors."""
+
+
+class LdmUNet:
+    """`UNetModel` of ldm (SD1.x, SD2.x) and of sgm (SDXL), as A1111 runs it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        for name in ("input_blocks", "middle_block", "output_blocks"):
+            if not hasattr(module, name):
+                raise HostError(
+                    f"the U-Net ({type(module).__name__}) has no '{name}': not an ldm or sgm U-Net"
+                )
+        self.module: Any = module
+
+    @property
+    def shape(self) -> UNetShape:
+        """What a control must fit."""
+        encoder = [*self.module.input_blocks, self.module.middle_block]
+        return shape_of(
+            self.attention_sites(),
+            attentions(self.module),
+            int(self.module.in_channels),
+            map(out_channels, encoder),
+        )
+
+    def attention_sites(self) -> tuple[AttentionSite, ...]:
+        """The cross attentions in checkpoint order."""
+        parts = ("input_blocks", "output_blocks", "middle_block")
+        return sites(self.module, parts)
+
+    def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
+        """Add the mid residual after `middle_block`, each skip residual where the decoder reads it.
+
+        The decoder's input is a fresh concatenation with the skip in its last
+        channels, so the residual is added in place there and never to the encoder's
+        output, which feeds later encoder blocks.
+        """
+        pending: list[Tensor] = []
+
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            pending.clear()
+            residuals = compute(read_ldm(args, kwargs))
+            if residuals is not None:
+                pending.extend(residuals.layers)
+
+        def after(_module: nn.Module, _args: object, _output: object) -> None:
+            pending.clear()
+            done()
+
+        def middle(_module: nn.Module, _args: object, output: Tensor) -> Tensor | None:
+            return output + pending.pop().to(output) if pending else None
+
+        def decoder(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            if pending:
+                add_to_last_channels(args[0], pending.pop())
+
+        hooks.add(self.module.register_forward_pre_hook(before, with_kwargs=True))
+        hooks.add(self.module.register_forward_hook(after, always_call=True))
+        hooks.add(self.module.middle_block.register_forward_hook(middle))
+        for block in self.module.output_blocks:
+            hooks.add(block.register_forward_pre_hook(decoder))
+
+
+class DiffusersUNet:
+    """diffusers' `UNet2DConditionModel`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        if not hasattr(module, "down_blocks") or not hasattr(module, "mid_block"):
+            raise HostError(f"the U-Net ({type(module).__name__}) is not a UNet2DConditionModel")
+        self.module: Any = module
+
+    @property
+    def shape(self) -> UNetShape:
+        """What a control must fit."""
+        channels = [int(self.module.conv_in.out_channels)]
+        for block in self.module.down_blocks:
+            channels += [int(resnet.out_channels) for resnet in block.resnets]
+            channels += [int(down.out_channels) for down in block.downsamplers or ()]
+        channels.append(int(self.module.mid_block.resnets[-1].out_channels))
+        return shape_of(
+            self.attention_sites(),
+            attentions(self.module),
+            int(self.module.config.in_channels),
+            iter(channels),
+        )
+
+    def attention_sites(self) -> tuple[AttentionSite, ...]:
+        """The cross attentions in checkpoint order."""
+        return sites(self.module, ("down_blocks", "up_blocks", "mid_block"))
+
+    def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
+        """Fill diffusers' own residual arguments, on top of residuals that are there already."""
+
+        def before(
+            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+            residuals = compute(read_diffusers(args, kwargs))
+            return None if residuals is None else (args, with_residuals(kwargs, residuals))
+
+        def after(_module: nn.Module, _args: object, _output: object) -> None:
+            done()
+
+        hooks.add(self.module.register_forward_pre_hook(before, with_kwargs=True))
+        hooks.add(self.module.register_forward_hook(after, always_call=True))
+
+
+def read_ldm(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:
+    """`UNetModel.forward(x, timesteps, context, y)`, as positions or names."""
+    given = dict(zip(("x", "timesteps", "context", "y"), args, strict=False)) | dict(kwargs)
+    context = given.get("context")
+    if not isinstance(context, Tensor):
+        raise HostError(
+            "the U-Net was called without a text context: controls need a text-conditioned checkpoint"
+        )
+    added = {} if given.get("y") is None else {"y": given["y"]}
+    return CallInputs(x=given["x"], timestep=given["timesteps"], context=context, added=added)
+
+
+def read_diffusers(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:
+    """`UNet2DConditionModel.forward(sample, timestep, encoder_hidden_states, ...)`."""
+    given = dict(zip(("sample", "timestep", "encoder_hidden_states"), args, strict=False)) | dict(kwargs)
+    x = given["sample"]
+    timestep = torch.as_tensor(given["timestep"], device=x.device).reshape(-1).expand(x.shape[0])
+    added = given.get("added_cond_kwargs") or {}
+    return CallInputs(x=x, timestep=timestep, context=given["encoder_hidden_states"], added=added)
+
+
+def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str, Any]:
+    """diffusers' keyword arguments with our residuals added to any that are there."""
+    down = kwargs.get("down_block_additional_residuals")
+    mid = kwargs.get("mid_block_additional_residual")
+    if down is not None and mid is not None:
+        residuals = residuals + Residuals(tuple(down), mid)
+    return {
+        **kwargs,
+        "down_block_additional_residuals": residuals.down,
+        "mid_block_additional_residual": residuals.mid,
+    }
+
+
+def add_to_last_channels(joined: Tensor, residual: Tensor) -> None:
+    """Add in place onto the last channels of a freshly concatenated decoder input."""
+    joined[:, -residual.shape[1] :] += residual.to(joined)
+
+
+def attentions(root: nn.Module) -> Iterator[Attention]:
+    """All modules with a cross attention `attn2`, with their names, in definition order."""
+    for name, module in root.named_modules():
+        if getattr(module, "attn2", None) is not None:
+            yield name, module.attn2
+
+
+def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
+    """The cross attentions under these parts of the U-Net, part after part."""
+    return tuple(
+        AttentionSite(
+            name=f"{part}.{name}.attn2",
+            to_q=attention.to_q,
+            to_out=attention.to_out[0],
+            heads=int(attention.heads),
+            hidden=int(attention.to_q.out_features),
+        )
+        for part in parts
+        for name, attention in attentions(getattr(root, part))
+    )
+
+
+def shape_of(
+    found: tuple[AttentionSite, ...], layers: Iterator[Attention], in_channels: int, channels: Iterator[int]
+) -> UNetShape:
+    """The shape from the attention sites and the encoder's channels.
+
+    Raises HostError without cross attention.
+    """
+    first = next(layers, None)
+    if first is None:
+        raise HostError("the U-Net has no cross attention: controls need a text-conditioned checkpoint")
+    return UNetShape(
+        family=Family.of(int(first[1].to_k.in_features)),
+        in_channels=in_channels,
+        residual_channels=tuple(channels),
+        attention_hidden=tuple(site.hidden for site in found),
+        heads=tuple(site.heads for site in found),
+    )
+
+
+def out_channels(block: nn.Module) -> int:
+    """The channels that an ldm encoder block puts out: those of its first layer that says so."""
+    found: Any = next(m for m in block.children() if hasattr(m, "out_channels"))
+    return int(found.out_channels)

@@ -1,0 +1,52 @@
+"""A unit that is ready to act: its spec, and its control with the model and picture loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import torch
+from PIL import Image
+
+from .attention import KeyValue
+from .calls import AttentionSite, UNetCall
+from .residuals import Residuals
+from .spec import ControlUnit
+
+
+@runtime_checkable
+class ResidualControl(Protocol):
+    """A prepared control that adds to the U-Net's skip connections: ControlNet and its kin."""
+
+    def residuals(self, call: UNetCall) -> Residuals:
+        """The unweighted residuals for exactly the rows of `call`."""
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the network sees at this size in pixels."""
+
+
+@runtime_checkable
+class AttentionControl(Protocol):
+    """A prepared control that adds to cross attention: IP-Adapter and its kin."""
+
+    def terms(
+        self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device
+    ) -> tuple[KeyValue, ...]:
+        """Keys and values for each site."""
+
+
+PreparedControl: TypeAlias = ResidualControl | AttentionControl
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveUnit:
+    """An enabled unit of a request, ready to act.
+
+    index: its place in `request.units`; mask: white = controlled, fitted like the picture.
+    """
+
+    index: int
+    spec: ControlUnit
+    control: PreparedControl
+    mask: Image.Image | None = None
