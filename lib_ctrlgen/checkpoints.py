@@ -1,0 +1,229 @@
+"""Which control a file holds, told by its keys and never by its name.
+
+Only shapes are read here (see `weights.read_header`); no tensor is loaded.
+The order of the checks matters: some families contain the keys of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from .calls import Family, require_family
+from .errors import ModelError
+from .weights import hash8, read_header, read_tensors
+
+__all__ = [
+    "Family",
+    "ModelKind",
+    "hash8",
+    "identify",
+    "read_header",
+    "read_tensors",
+    "require_family",
+    "strip_prefix",
+]
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelKind:
+    """What a file holds. `variant` is the IP-Adapter's: plain, plus or full."""
+
+    control: Literal["controlnet", "ip_adapter"]
+    layout: Literal["ldm", "diffusers"]
+    family: Family
+    variant: str = ""
+
+
+def identify(shapes: Shapes) -> ModelKind:
+    """Tell the control by the keys' shapes.
+
+    Raises ModelError for a family that is not supported yet, naming it, and for
+    anything that is no control, naming some of its keys.
+    """
+    for recognise in _RECOGNISERS:
+        kind = recognise(shapes)
+        if kind is not None:
+            return kind
+    some = ", ".join(sorted(shapes)[:4]) or "none"
+    raise ModelError(f"not a control model that is known here; the file's first keys: {some}")
+
+
+def strip_prefix(keys: Mapping[str, object]) -> str:
+    """The prefix of a control's keys in a file: `control_model.`, `adapter.` or none."""
+    prefixes = ("control_model.", "adapter.")
+    return next((prefix for prefix in prefixes if any(key.startswith(prefix) for key in keys)), "")
+
+
+def _unsupported(name: str) -> ModelError:
+    return ModelError(f"recognised as {name}, not supported yet")
+
+
+def _control_lora(shapes: Shapes) -> ModelKind | None:
+    if "lora_controlnet" not in shapes:
+        return None
+    base = "SD1.5" if "input_blocks.11.0.in_layers.0.weight" in shapes else "SDXL"
+    raise _unsupported(f"a ControlLoRA for {base}")
+
+
+def _sparse_control(shapes: Shapes) -> ModelKind | None:
+    if not any(key.endswith(_MOTION) for key in shapes):
+        return None
+    raise _unsupported(f"SparseCtrl ({'RGB' if 'input_hint_block.0.weight' in shapes else 'scribble'})")
+
+
+_MOTION = "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
+
+
+def _diffusers_controlnet(shapes: Shapes) -> ModelKind | None:
+    if "controlnet_cond_embedding.conv_in.weight" not in shapes:
+        return None
+    _refuse_union(shapes, ("control_add_embedding.linear_1.bias", "task_embedding"))
+    family = _controlnet_family(shapes, "down_blocks.", "add_embedding.linear_1.weight")
+    return ModelKind(control="controlnet", layout="diffusers", family=family)
+
+
+def _ldm_controlnet(shapes: Shapes) -> ModelKind | None:
+    bare = _bare(shapes)
+    if "input_hint_block.0.weight" not in bare:
+        return None
+    _refuse_union(bare, ("control_add_embedding.linear_1.bias", "task_embedding"))
+    if "difference" in shapes or "difference" in bare:
+        raise _unsupported("a ControlNet stored as the difference to its checkpoint")
+    family = _controlnet_family(bare, "input_blocks.", "label_emb.0.0.weight")
+    return ModelKind(control="controlnet", layout="ldm", family=family)
+
+
+def _refuse_union(shapes: Shapes, keys: tuple[str, ...]) -> None:
+    if any(key in shapes for key in keys):
+        raise _unsupported("a ControlNet Union (many control types in one)")
+
+
+def _controlnet_family(shapes: Shapes, blocks: str, label_key: str) -> Family:
+    """The width of the text features tells it; a network without attention is SDXL's small one."""
+    for key, shape in shapes.items():
+        if key.startswith(blocks) and key.endswith("attn2.to_k.weight") and len(shape) == 2:
+            return Family.of(shape[1])
+    if label_key in shapes:
+        return Family.of(2048)
+    raise ModelError("looks like a ControlNet, but has no cross attention: the file is incomplete")
+
+
+def _t2i_diffusers(shapes: Shapes) -> ModelKind | None:
+    if "adapter.body.0.resnets.0.block1.weight" in shapes:
+        raise _unsupported("a T2I-Adapter (diffusers layout)")
+    return None
+
+
+def _t2i_ldm(shapes: Shapes) -> ModelKind | None:
+    bare = _bare(shapes)
+    for key, name in _T2I.items():
+        if key in bare:
+            raise _unsupported(name)
+    if "conv_in.weight" in bare and any(key.startswith("body.") for key in bare):
+        raise _unsupported("a T2I-Adapter")
+    return None
+
+
+_T2I = {
+    "style_embedding": "a T2I style adapter",
+    "body.0.in_conv.weight": "a T2I-Adapter (light)",
+}
+
+
+def _lllite(shapes: Shapes) -> ModelKind | None:
+    if any("lllite" in key for key in shapes):
+        raise _unsupported("a ControlNet-LLLite for SDXL")
+    return None
+
+
+def _no_control(shapes: Shapes) -> ModelKind | None:
+    for part, name in _OTHERS.items():
+        if any(part in key for key in shapes):
+            raise ModelError(f"recognised as {name}: choose a control model")
+    return None
+
+
+_OTHERS = {
+    "model.diffusion_model.": "a checkpoint, which is no control",
+    "lora_unet_": "a LoRA, which is no control",
+    "vision_model.": "a CLIP encoder, which is no control",
+    "down_blocks.": "a diffusers network, which is no control",
+}
+
+
+def _ip_adapter(shapes: Shapes) -> ModelKind | None:
+    image = {key.removeprefix(_IMAGE): shape for key, shape in shapes.items() if key.startswith(_IMAGE)}
+    keys = [
+        shape
+        for key, shape in shapes.items()
+        if key.startswith("ip_adapter.") and key.endswith(".to_k_ip.weight")
+    ]
+    if not image or not any(key.startswith("ip_adapter.") for key in shapes):
+        return None
+    _refuse_face(image, shapes)
+    widths = {shape[1] for shape in keys if len(shape) == 2}
+    if len(widths) != 1:
+        raise ModelError(
+            "looks like an IP-Adapter, but its ip_adapter.N.to_k_ip.weight are missing or differ in width"
+        )
+    variant = _variant(image)
+    return ModelKind(
+        control="ip_adapter", layout="diffusers", family=Family.of(widths.pop()), variant=variant
+    )
+
+
+_IMAGE = "image_proj."
+
+
+def _refuse_face(image: Shapes, shapes: Shapes) -> None:
+    """Raise for the face variants: they need a face recogniser's embedding."""
+    if any(key.startswith("perceiver_resampler.") for key in image):
+        raise _unsupported("an IP-Adapter FaceID-plus")
+    width = image.get("proj_in.weight", ())
+    if "latents" in image and len(width) == 2 and width[1] == 512:
+        raise _unsupported("an IP-Adapter Portrait or InstantID (face embedding, resampler)")
+    face = {"proj.0.weight", "proj.2.weight"} <= image.keys() and "proj.3.weight" not in image
+    if face:
+        tokens = _rows(image, "proj.2.weight") // max(1, _rows(image, "norm.weight"))
+        raise _unsupported("an IP-Adapter FaceID" if tokens <= 4 else "an IP-Adapter Portrait")
+    if any("_lora." in key for key in shapes):
+        raise _unsupported("an IP-Adapter with LoRA layers")
+
+
+def _rows(shapes: Shapes, key: str) -> int:
+    return next(iter(shapes.get(key, ())), 0)
+
+
+def _variant(image: Shapes) -> str:
+    for key, dims, variant in (
+        ("proj.weight", 2, "plain"),
+        ("latents", 3, "plus"),
+        ("proj.3.weight", 1, "full"),
+    ):
+        if len(image.get(key, ())) == dims:
+            return variant
+    some = ", ".join(sorted(image)[:4])
+    raise ModelError(f"looks like an IP-Adapter, but its projection is unknown: image_proj keys {some}")
+
+
+def _bare(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """The shapes of the control alone, without its prefix."""
+    prefix = strip_prefix(shapes)
+    return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
+
+
+_RECOGNISERS: tuple[Callable[[Shapes], ModelKind | None], ...] = (
+    _control_lora,
+    _sparse_control,
+    _diffusers_controlnet,
+    _t2i_diffusers,
+    _ip_adapter,
+    _ldm_controlnet,
+    _t2i_ldm,
+    _lllite,
+    _no_control,
+)

@@ -1,0 +1,17 @@
+"""Control families and the loading of a request's units."""
+
+from __future__ import annotations
+
+from .base import Control, Job, Target
+from .prepare import load_units
+from .registry import CONTROLS, control_for, params_for
+
+__all__ = [
+    "CONTROLS",
+    "Control",
+    "Job",
+    "Target",
+    "control_for",
+    "load_units",
+    "params_for",
+]

@@ -1,0 +1,66 @@
+"""What a control family provides: its parameters, loading, and preparing a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import torch
+from PIL import Image
+
+from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
+from lib_ctrlgen.params import Param, Value
+from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.units import PreparedControl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype."""
+
+    store: ModelStore
+    shape: UNetShape
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value."""
+
+    unit: ControlUnit
+    path: str
+    picture: Image.Image
+    params: Mapping[str, Value]
+
+
+class Control(Protocol):
+    """A control family: one class per file. Its instances are loaded models."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    params: ClassVar[tuple[Param, ...]]
+
+    @classmethod
+    def detect(cls, kind: ModelKind) -> bool:
+        """Whether a file of this kind belongs to the family."""
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> Control:
+        """Load a file for a U-Net. Raises ModelError, also when the family does not match."""
+
+    @property
+    def layers(self) -> int:
+        """How many `layer_weights` a unit may have."""
+
+    def prepare(self, job: Job, target: Target) -> PreparedControl:
+        """Make one unit ready for a generation. Raises RequestError at the unit's fields."""
+
+
+def identify_file(path: Path) -> ModelKind:
+    """The kind of control in a file, from its header. Raises ModelError."""
+    return identify(read_header(path))

@@ -1,0 +1,125 @@
+"""ControlNet: residuals from a copy of the U-Net's encoder that also sees a control map.
+
+Zhang, Rao and Agrawala 2023, Adding Conditional Control to Text-to-Image Diffusion Models.
+The network is diffusers' `ControlNetModel`, unchanged, except that its hint encoder runs
+once per picture and size instead of at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lib_ctrlgen.calls import UNetCall, require_family
+from lib_ctrlgen.checkpoints import ModelKind
+from lib_ctrlgen.images import fit, to_hint
+from lib_ctrlgen.params import Param
+from lib_ctrlgen.preprocessors import Preprocessor, preprocessor
+from lib_ctrlgen.residuals import Residuals
+
+from .base import Job, Target, identify_file
+from .controlnet_file import load_network
+from .loading import working_dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlNet:
+    """A loaded network without its hint encoder, and the hint encoder."""
+
+    name: ClassVar[str] = "controlnet"
+    title: ClassVar[str] = "ControlNet"
+    params: ClassVar[tuple[Param, ...]] = ()
+
+    network: Any
+    hint_encoder: nn.Module
+
+    @classmethod
+    def detect(cls, kind: ModelKind) -> bool:
+        """Whether the file holds a ControlNet."""
+        return kind.control == cls.name
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> ControlNet:
+        """Load a ControlNet for a U-Net, or take it from the store. Raises ModelError."""
+        kind = target.store.get(path, identify_file)
+        require_family(kind.family, target.shape.family, path.stem)
+
+        def load_controlnet(path: Path) -> ControlNet:
+            network = load_network(path, target.shape, target.device, target.dtype)
+            hint_encoder = network.controlnet_cond_embedding
+            network.controlnet_cond_embedding = nn.Identity()
+            return cls(network=network, hint_encoder=hint_encoder)
+
+        dtype = working_dtype(target.dtype, target.device)
+        return target.store.get(path, load_controlnet, target.device, dtype, target.shape)
+
+    @property
+    def layers(self) -> int:
+        """Residuals per call: encoder outputs and the middle block (13 on SD1.5)."""
+        return len(self.network.controlnet_down_blocks) + 1
+
+    @property
+    def factor(self) -> int:
+        """Pixels of the control map per latent pixel: the hint encoder's strides (8)."""
+        return math.prod(
+            layer.stride[0] for layer in self.hint_encoder.modules() if isinstance(layer, nn.Conv2d)
+        )
+
+    def prepare(self, job: Job, target: Target) -> PreparedControlNet:
+        """Make one unit ready. Raises RequestError at the unit's fields."""
+        del target
+        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
+        values = {param.name: job.params[param.name] for param in chosen.params}
+        return PreparedControlNet(model=self, job=job, preprocessor=chosen, values=values)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedControlNet:
+    """One unit of a generation. The hint embedding is kept per size as long as this lives."""
+
+    model: ControlNet
+    job: Job
+    preprocessor: Preprocessor
+    values: Mapping[str, Any]
+    _maps: dict[tuple[int, int], Image.Image] = field(default_factory=dict)
+    _hints: dict[Hashable, Tensor] = field(default_factory=dict)
+
+    def residuals(self, call: UNetCall) -> Residuals:
+        """Raw residuals for exactly the rows of `call`: 12 x [B, C, h, w] and the middle, on SD1.5."""
+        network, inputs = self.model.network, call.inputs
+        like = network.conv_in.weight
+        down, mid = network(
+            inputs.x[:, : network.config.in_channels].to(like),
+            inputs.timestep.to(like.device),
+            inputs.context.to(like),
+            self.hint(*call.size),
+            added_cond_kwargs=dict(inputs.added),
+            return_dict=False,
+        )
+        return Residuals(tuple(down), mid)
+
+    def hint(self, height: int, width: int) -> Tensor:
+        """The embedding [1, C, h, w] of the control map for a latent of this size; rows share it."""
+        like = self.model.network.conv_in.weight
+        key = (height, width, like.dtype, like.device)
+        if key not in self._hints:
+            picture = to_hint(self.control_map(width * self.model.factor, height * self.model.factor)).to(
+                like
+            )
+            with torch.no_grad():
+                self._hints[key] = self.model.hint_encoder(picture)
+        return self._hints[key]
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
+        if (width, height) not in self._maps:
+            fitted = fit(self.job.picture, width, height, self.job.unit.resize_mode)
+            self._maps[width, height] = self.preprocessor(fitted, **self.values)
+        return self._maps[width, height]

@@ -1,0 +1,153 @@
+"""Building diffusers' `ControlNetModel` from a file alone: the configuration comes from the shapes.
+
+Zhang, Rao and Agrawala 2023, Adding Conditional Control to Text-to-Image Diffusion Models.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor
+
+from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.checkpoints import strip_prefix
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.weights import read_tensors
+
+from .ldm_keys import ldm_names
+from .loading import fill, working_dtype
+
+Tensors = Mapping[str, Tensor]
+
+
+def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torch.dtype) -> Any:
+    """The network of a ControlNet file in ldm or diffusers layout, in evaluation mode.
+
+    Heads come from the U-Net's shape, everything else from the tensors.
+    Raises ModelError when the file is broken or does not fit the U-Net.
+    """
+    tensors = diffusers_tensors(read_tensors(path))
+    try:
+        _require_fit(tensors, shape)
+        config = configuration(tensors, shape)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ModelError(f"'{path.stem}' is an incomplete ControlNet: {error}") from error
+    _refuse_pooling(path)
+    with torch.device("meta"):
+        network = ControlNetModel(**config)
+    fill(network, tensors, path.stem, device, working_dtype(dtype, device))
+    return network
+
+
+def diffusers_tensors(tensors: Tensors) -> dict[str, Tensor]:
+    """The control's tensors under diffusers' names, from either layout."""
+    prefix = strip_prefix(tensors)
+    bare = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    if "controlnet_cond_embedding.conv_in.weight" in bare:
+        return bare
+    names = ldm_names(bare)
+    return {names[key]: value for key, value in bare.items()}
+
+
+def configuration(tensors: Tensors, shape: UNetShape) -> dict[str, Any]:
+    """The arguments of `ControlNetModel`, read off the tensors. Raises KeyError, IndexError."""
+    blocks = range(_count(tensors, r"down_blocks\.(\d+)\."))
+    depths = [
+        _count(tensors, rf"down_blocks\.{i}\.attentions\.0\.transformer_blocks\.(\d+)\.") for i in blocks
+    ]
+    middle = _count(tensors, r"mid_block\.attentions\.0\.transformer_blocks\.(\d+)\.")
+    layers = _count(tensors, r"down_blocks\.0\.resnets\.(\d+)\.")
+    heads = _heads(shape, [layers * depth for depth in depths])
+    return {
+        "in_channels": tensors["conv_in.weight"].shape[1],
+        "conditioning_channels": tensors["controlnet_cond_embedding.conv_in.weight"].shape[1],
+        "conditioning_embedding_out_channels": _hint_channels(tensors),
+        "block_out_channels": tuple(
+            tensors[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in blocks
+        ),
+        "down_block_types": tuple("CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths),
+        "mid_block_type": "UNetMidBlock2DCrossAttn" if middle else "UNetMidBlock2D",
+        "layers_per_block": layers,
+        "transformer_layers_per_block": tuple(depth or 1 for depth in (*depths[:-1], depths[-1] or middle)),
+        "attention_head_dim": heads,
+        "cross_attention_dim": shape.family.context_dim,
+        "use_linear_projection": _linear_projection(tensors),
+        **_added_embedding(tensors),
+    }
+
+
+def _heads(shape: UNetShape, attentions: list[int]) -> tuple[int, ...]:
+    """Heads per level, from the U-Net's attentions in the same order; the last is also the middle's."""
+    starts = [sum(attentions[:i]) for i in range(len(attentions))]
+    return tuple(
+        shape.heads[start] if count else shape.heads[-1]
+        for start, count in zip(starts, attentions, strict=True)
+    )
+
+
+def _hint_channels(tensors: Tensors) -> tuple[int, ...]:
+    prefix = "controlnet_cond_embedding."
+    downs = range(1, _count(tensors, r"controlnet_cond_embedding\.blocks\.(\d+)\."), 2)
+    first = tensors[f"{prefix}conv_in.weight"].shape[0]
+    return (first, *(tensors[f"{prefix}blocks.{i}.weight"].shape[0] for i in downs))
+
+
+def _linear_projection(tensors: Tensors) -> bool:
+    return any(key.endswith("proj_in.weight") and value.ndim == 2 for key, value in tensors.items())
+
+
+def _added_embedding(tensors: Tensors) -> dict[str, Any]:
+    """SDXL's embedding of pooled text and sizes."""
+    weight = tensors.get("add_embedding.linear_1.weight")
+    if weight is None:
+        return {}
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": weight.shape[1],
+    }
+
+
+def _require_fit(tensors: Tensors, shape: UNetShape) -> None:
+    """Raise ModelError unless the residuals have the channels that the U-Net's skips have."""
+    count = _count(tensors, r"controlnet_down_blocks\.(\d+)\.")
+    keys = [f"controlnet_down_blocks.{i}.weight" for i in range(count)]
+    channels = tuple(tensors[key].shape[0] for key in (*keys, "controlnet_mid_block.weight"))
+    if channels != shape.residual_channels:
+        raise ModelError(
+            f"the ControlNet gives residuals of {_listed(channels)} channels, "
+            f"the loaded checkpoint takes {_listed(shape.residual_channels)}"
+        )
+    if tensors["conv_in.weight"].shape[1] > shape.in_channels:
+        raise ModelError("the ControlNet reads more latent channels than the loaded checkpoint has")
+
+
+def _listed(channels: tuple[int, ...]) -> str:
+    return "-".join(map(str, channels))
+
+
+def _refuse_pooling(path: Path) -> None:
+    """Raise ModelError for Shuffle: it pools globally, which only its name or config.json tells."""
+    config = _config_beside(path)
+    if config.get("global_pool_conditions", "shuffle" in path.stem.lower()):
+        raise ModelError(f"'{path.stem}' is recognised as a ControlNet Shuffle, not supported yet")
+
+
+def _config_beside(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.with_name("config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and content.get("_class_name") == "ControlNetModel" else {}
+
+
+def _count(tensors: Tensors, pattern: str) -> int:
+    """One more than the largest number at the pattern's group; 0 when nothing matches."""
+    matcher = re.compile(pattern)
+    return max((int(match[1]) + 1 for key in tensors if (match := matcher.match(key))), default=0)

@@ -1,0 +1,166 @@
+"""IP-Adapter: attention over the tokens of a reference picture, beside the text's.
+
+Ye et al. 2023, IP-Adapter: Text Compatible Image Prompt Adapter. Plain, plus and full
+variants; the weights, masks and schedules are the session's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, TypeAlias
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from lib_ctrlgen.attention import KeyValue
+from lib_ctrlgen.calls import AttentionSite, require_family
+from lib_ctrlgen.checkpoints import ModelKind
+from lib_ctrlgen.errors import ModelError, RequestError, at_path
+from lib_ctrlgen.images import image_hash
+from lib_ctrlgen.params import Param
+
+from .base import Job, Target, identify_file
+from .ip_adapter_file import AdapterWeights, load_adapter
+from .loading import working_dtype
+from .vision import VisionTower, find_encoder, load_tower
+
+Tokens: TypeAlias = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IPAdapter:
+    """A loaded adapter: the projection to image tokens, and keys and values per layer."""
+
+    name: ClassVar[str] = "ip_adapter"
+    title: ClassVar[str] = "IP-Adapter"
+    params: ClassVar[tuple[Param, ...]] = (
+        Param(
+            name="image_encoder",
+            label="Image encoder (folder name, empty: automatic)",
+            kind="text",
+            default="",
+        ),
+    )
+
+    weights: AdapterWeights
+
+    @classmethod
+    def detect(cls, kind: ModelKind) -> bool:
+        """Whether the file holds an IP-Adapter."""
+        return kind.control == cls.name
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> IPAdapter:
+        """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
+        kind = target.store.get(path, identify_file)
+        require_family(kind.family, target.shape.family, path.stem)
+
+        def load_ip_adapter(path: Path) -> AdapterWeights:
+            return load_adapter(path, target.device, target.dtype)
+
+        dtype = working_dtype(target.dtype, target.device)
+        weights = target.store.get(path, load_ip_adapter, target.device, dtype)
+        _require_widths([keys.shape[0] for keys, _ in weights.layers], target.shape.attention_hidden)
+        return cls(weights=weights)
+
+    @property
+    def layers(self) -> int:
+        """Cross-attentions that the adapter reaches (16 on SD1.5)."""
+        return len(self.weights.layers)
+
+    def prepare(self, job: Job, target: Target) -> PreparedIPAdapter:
+        """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
+        _check_unit(job)
+        encoder = str(job.params["image_encoder"])
+        with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
+            folder = find_encoder(target.store, self.weights.feature, self.weights.width, encoder)
+            tower = load_tower(target.store, folder, target.device, target.dtype)
+        key = folder.weights, target.device, tower.dtype, self.weights.feature
+        cond = self._tokens((image_hash(job.picture), *key), job.picture, tower, target)
+        uncond = self._tokens(("zeros", *key), None, tower, target)
+        return PreparedIPAdapter(
+            weights=self.weights, cond=cond, uncond=uncond, seen=tower.square(job.picture)
+        )
+
+    def _tokens(
+        self, key: tuple[Hashable, ...], picture: Image.Image | None, tower: VisionTower, target: Target
+    ) -> Tensor:
+        """Image tokens [1, T, X]; without a picture those of unconditional rows."""
+        feature = target.store.cached(key, lambda: self._feature(picture, tower))
+        with torch.no_grad():
+            tokens: Tensor = self.weights.projection(feature.to(self.weights.layers[0][0]))
+        return tokens
+
+    def _feature(self, picture: Image.Image | None, tower: VisionTower) -> Tensor:
+        """The tower's output; without a picture, zeros: of the embedding (plain), of the pixels (others)."""
+        if picture is not None:
+            return tower.feature(tower.pixels(picture), self.weights.feature)
+        if self.weights.feature == "pooled":
+            return torch.zeros(1, self.weights.width)
+        return tower.feature(tower.zeros(), self.weights.feature)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedIPAdapter:
+    """One unit of a generation: its image tokens. `seen` is the square that the tower saw."""
+
+    weights: AdapterWeights
+    cond: Tensor
+    uncond: Tensor
+    seen: Image.Image
+
+    def tokens(self) -> Tokens:
+        """Image tokens of conditional and of unconditional rows, each [1, T, X]."""
+        return self.cond, self.uncond
+
+    def terms(
+        self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device
+    ) -> tuple[KeyValue, ...]:
+        """Keys and values [2, T, hidden] per site, row 0 uncond and row 1 cond.
+
+        Layer `i` of the file, by ascending number, belongs to `sites[i]` (down, up, middle).
+        Raises ModelError when their number or widths differ.
+        """
+        layers = self.weights.layers
+        _require_widths([keys.shape[0] for keys, _ in layers], [site.hidden for site in sites])
+        tokens = torch.cat((self.uncond, self.cond))
+        with torch.no_grad():
+            pairs = [
+                (functional.linear(tokens, keys), functional.linear(tokens, values))
+                for keys, values in layers
+            ]
+        return tuple(KeyValue(keys.to(device, dtype), values.to(device, dtype)) for keys, values in pairs)
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the vision tower saw, at its own size whatever the picture's."""
+        del width, height
+        return self.seen
+
+
+def _check_unit(job: Job) -> None:
+    """Raise RequestError for settings that mean nothing to an IP-Adapter."""
+    if job.unit.control_mode != "balanced":
+        raise RequestError(
+            f"{job.path}.control_mode",
+            f"{job.unit.control_mode!r} is for ControlNets; an IP-Adapter takes 'balanced': "
+            "lower its weight, or give layer_weights, to let the prompt lead",
+        )
+    if job.unit.preprocessor != "none":
+        message = f"an IP-Adapter sees the picture itself: set 'none' instead of {job.unit.preprocessor!r}"
+        raise RequestError(f"{job.path}.preprocessor", message)
+
+
+def _require_widths(adapter: Sequence[int], checkpoint: Sequence[int]) -> None:
+    if list(adapter) != list(checkpoint):
+        raise ModelError(
+            f"the IP-Adapter has {len(adapter)} attention layers of widths {_listed(adapter)}, "
+            f"the loaded checkpoint has {len(checkpoint)} of {_listed(checkpoint)}"
+        )
+
+
+def _listed(widths: Sequence[int]) -> str:
+    return "-".join(map(str, dict.fromkeys(widths))) or "none"

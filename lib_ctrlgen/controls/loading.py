@@ -1,0 +1,49 @@
+"""Putting tensors from a file into a network that was built without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lib_ctrlgen.errors import ModelError
+
+
+def working_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """`dtype`, but never half precision on a CPU, where it is slow."""
+    return torch.float32 if device.type == "cpu" and dtype == torch.float16 else dtype
+
+
+def fill(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Make `tensors` the frozen weights of a network on the meta device, in evaluation mode.
+
+    Nothing is copied where device and dtype are right already.
+    Raises ModelError that names the keys when one is missing, left over or of another shape.
+    """
+    wanted = network.state_dict()
+    problems = [
+        *(f"missing {key}" for key in wanted if key not in tensors),
+        *(f"unknown {key}" for key in tensors if key not in wanted),
+        *(
+            f"{key} has shape {tuple(tensors[key].shape)}, expected {tuple(value.shape)}"
+            for key, value in wanted.items()
+            if key in tensors and tensors[key].shape != value.shape
+        ),
+    ]
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ModelError(f"'{name}' does not fit its architecture: {'; '.join(problems[:3])}{more}")
+    converted = {
+        key: value.to(device, dtype if value.is_floating_point() else value.dtype)
+        for key, value in tensors.items()
+    }
+    network.load_state_dict(converted, strict=True, assign=True)
+    network.requires_grad_(requires_grad=False)
+    network.eval()

@@ -1,0 +1,76 @@
+"""From a request's units to units that act: checked, loaded, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.images import decode_image, to_rgb
+from lib_ctrlgen.params import check_params
+from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.units import ActiveUnit
+
+from .base import Control, Job, Target, identify_file
+from .registry import control_for
+
+
+def load_units(
+    units: Sequence[ControlUnit],
+    store: ModelStore,
+    shape: UNetShape,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> tuple[ActiveUnit, ...]:
+    """Load the enabled units for a U-Net of this shape, on its device and in its dtype.
+
+    Half precision on a CPU becomes float32. Raises RequestError at `$.units[i].field`
+    and nothing else for a wrong request or model.
+    """
+    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype)
+    return tuple(_load_unit(index, unit, target) for index, unit in enumerate(units) if unit.enabled)
+
+
+def _load_unit(index: int, unit: ControlUnit, target: Target) -> ActiveUnit:
+    path = f"$.units[{index}]"
+    picture = _decode(unit.image, f"{path}.image")
+    if picture is None:
+        raise RequestError(f"{path}.image", "a unit needs a picture: send it as base64 or a data URL")
+    mask = _decode(unit.mask, f"{path}.mask")
+    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
+    model = _load_model(unit, path, target)
+    params = check_params(unit.params, (*chosen.params, *model.params), f"{path}.params")
+    _check_layers(unit, path, model.layers)
+    job = Job(unit=unit, path=path, picture=to_rgb(picture), params=params)
+    with at_path(f"{path}.model"):
+        return ActiveUnit(index=index, spec=unit, control=model.prepare(job, target), mask=mask)
+
+
+def _decode(text: str, path: str) -> Image.Image | None:
+    return decode_image(text, path) if text else None
+
+
+def _load_model(unit: ControlUnit, path: str, target: Target) -> Control:
+    with at_path(f"{path}.model"):
+        file = target.store.resolve(unit.model)
+        control = control_for(target.store.get(file, identify_file))
+    if unit.control not in {"auto", control.name}:
+        raise RequestError(
+            f"{path}.control", f"'{unit.model}' is a {control.title}: say 'auto' or {control.name!r}"
+        )
+    with at_path(f"{path}.model"):
+        return control.load(file, target)
+
+
+def _check_layers(unit: ControlUnit, path: str, layers: int) -> None:
+    weights = unit.layer_weights
+    if weights is not None and len(weights) != layers:
+        raise RequestError(
+            f"{path}.layer_weights", f"expected {layers} weights, one per layer, got {len(weights)}"
+        )

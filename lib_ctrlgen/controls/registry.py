@@ -1,0 +1,34 @@
+"""The control families. To add one: a file with a class, and a line in `CONTROLS`."""
+
+from __future__ import annotations
+
+from lib_ctrlgen.checkpoints import ModelKind
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.params import Param
+from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.spec import ControlUnit
+
+from .base import Control
+from .controlnet import ControlNet
+from .ip_adapter import IPAdapter
+
+CONTROLS: tuple[type[Control], ...] = (ControlNet, IPAdapter)
+
+
+def control_for(kind: ModelKind) -> type[Control]:
+    """The family of a file. Raises ModelError when no family takes it."""
+    for control in CONTROLS:
+        if control.detect(kind):
+            return control
+    raise ModelError(f"no control takes a file of kind {kind.control}")
+
+
+def params_for(unit: ControlUnit) -> tuple[Param, ...]:
+    """The parameters that `unit.params` may hold: the preprocessor's, then the control's.
+
+    While the control is `auto`, those of every family. Raises RequestError for an
+    unknown preprocessor.
+    """
+    chosen = [control for control in CONTROLS if unit.control in {"auto", control.name}]
+    own = tuple(param for control in chosen for param in control.params)
+    return preprocessor(unit.preprocessor).params + own

@@ -1,0 +1,231 @@
+"""CLIP vision towers from transformers folders, and the features that IP-Adapters read.
+
+Radford et al. 2021, Learning Transferable Visual Models From Natural Language Supervision.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from lib_ctrlgen.errors import ModelError, nearest
+from lib_ctrlgen.images import to_rgb
+from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.weights import read_tensors
+
+from .loading import fill, working_dtype
+
+Feature: TypeAlias = Literal["pooled", "penultimate"]
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+FILES = ("model.safetensors", "model.fp16.safetensors", "pytorch_model.bin")
+FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "projection_dim",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_channels",
+    "image_size",
+    "patch_size",
+    "hidden_act",
+    "layer_norm_eps",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFolder:
+    """A folder with a CLIP vision tower; its widths are read from config.json alone."""
+
+    name: str
+    path: Path
+    weights: Path
+    hidden: int
+    projection: int
+
+    def width(self, feature: Feature) -> int:
+        """Channels of a feature: pooled [1, P] or penultimate [1, N, H]."""
+        return self.projection if feature == "pooled" else self.hidden
+
+    def __str__(self) -> str:
+        return f"{self.name} (hidden {self.hidden}, projection {self.projection})"
+
+
+def encoders(store: ModelStore) -> tuple[EncoderFolder, ...]:
+    """All CLIP vision towers under the store's roots, by name."""
+    found = (_folder(name, path) for name, path in sorted(store.folders().items()))
+    return tuple(encoder for encoder in found if encoder is not None)
+
+
+def _folder(name: str, path: Path) -> EncoderFolder | None:
+    weights = next((path / file for file in FILES if (path / file).is_file()), None)
+    try:
+        config = vision_config(path)
+    except ModelError:
+        return None
+    if weights is None:
+        return None
+    hidden, projection = int(config["hidden_size"]), int(config["projection_dim"])
+    return EncoderFolder(name=name, path=path, weights=weights, hidden=hidden, projection=projection)
+
+
+def vision_config(folder: Path) -> dict[str, Any]:
+    """The architecture of a vision tower, from a vision or a whole CLIP config. Raises ModelError."""
+    content = _read_json(folder / "config.json")
+    if content.get("model_type") not in {"clip", "clip_vision_model"}:
+        raise ModelError(f"{folder.name} is no CLIP vision encoder")
+    inner = content.get("vision_config") or {}
+    merged = {**CLIPVisionConfig().to_dict(), **content, **inner}
+    if "projection_dim" in content:
+        merged["projection_dim"] = content["projection_dim"]
+    return {name: merged[name] for name in FIELDS}
+
+
+def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = "") -> EncoderFolder:
+    """The tower whose feature has this width; with a name, the one so named.
+
+    Raises ModelError that lists the towers there are.
+    """
+    known = encoders(store)
+    fitting = [encoder for encoder in known if encoder.width(feature) == width]
+    if name:
+        return _named(name, known, fitting, f"{_WORDS[feature]} {width}")
+    if not fitting:
+        have = ", ".join(map(str, known)) or "none"
+        raise ModelError(
+            f"it needs a CLIP vision encoder with {_WORDS[feature]} {width}, and there is none "
+            f"(found: {have}); put its transformers folder (config.json, model.safetensors) into a model folder, "
+            "for example models/clip_vision"
+        )
+    return fitting[0]
+
+
+_WORDS = {"pooled": "projection", "penultimate": "hidden size"}
+
+
+def _named(
+    name: str, known: tuple[EncoderFolder, ...], fitting: list[EncoderFolder], wanted: str
+) -> EncoderFolder:
+    matches = [
+        encoder for encoder in known if name.lower() in {encoder.name.lower(), encoder.path.name.lower()}
+    ]
+    if not matches:
+        raise ModelError(f"no image encoder named {name!r}; {nearest(name, [item.name for item in known])}")
+    if matches[0] not in fitting:
+        raise ModelError(f"the image encoder {matches[0]} does not fit: the adapter needs {wanted}")
+    return matches[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionTower:
+    """A loaded tower with the preprocessing it was trained with."""
+
+    network: Any
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype it computes in."""
+        dtype: torch.dtype = self.network.visual_projection.weight.dtype
+        return dtype
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """The part of a picture that the tower sees, at its size."""
+        return centre_square(image, self.size)
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """CLIP's input [1, 3, S, S]: the centre square, normalised."""
+        square = np.array(self.square(image), np.float32) / 255.0
+        normal = (square - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return torch.from_numpy(normal).permute(2, 0, 1)[None]
+
+    def feature(self, pixels: Tensor, feature: Feature) -> Tensor:
+        """`image_embeds` [1, P], or the last but one hidden state [1, N, H]."""
+        like = self.network.visual_projection.weight
+        pooled = feature == "pooled"
+        output = self.network(pixel_values=pixels.to(like), output_hidden_states=not pooled)
+        chosen: Tensor = output.image_embeds if pooled else output.hidden_states[-2]
+        return chosen
+
+    def zeros(self) -> Tensor:
+        """A picture of zeros AFTER normalisation, as the official IP-Adapter code takes it."""
+        return torch.zeros(1, 3, self.size, self.size)
+
+
+def centre_square(image: Image.Image, size: int) -> Image.Image:
+    """The middle square of a picture at `size` pixels: shorter side resized (bicubic), then cropped.
+
+    The ends of a long picture are lost, as they are everywhere in the field.
+    """
+    rgb = to_rgb(image)
+    short = min(rgb.size)
+    width, height = (size * side // short for side in rgb.size)
+    resized = rgb.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return resized.crop((left, top, left + size, top + size))
+
+
+def load_tower(
+    store: ModelStore, folder: EncoderFolder, device: torch.device, dtype: torch.dtype
+) -> VisionTower:
+    """The tower of a folder, from the store. Raises ModelError."""
+
+    def load_vision_tower(path: Path) -> VisionTower:
+        config = vision_config(path.parent)
+        with torch.device("meta"):
+            network: Any = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
+        tensors = _tower_tensors(read_tensors(path), network)
+        fill(network, tensors, folder.name, device, working_dtype(dtype, device))
+        _restore_positions(network, device)
+        return VisionTower(network=network, size=int(config["image_size"]), **_normalisation(path.parent))
+
+    return store.get(folder.weights, load_vision_tower, device, working_dtype(dtype, device))
+
+
+def _tower_tensors(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The tower's own tensors: text parts left out, `vision_model.` added where transformers 5 drops it."""
+    wanted = network.state_dict()
+    named = {key if key in wanted else f"vision_model.{key}": value for key, value in tensors.items()}
+    mine = {key: value for key, value in named.items() if key in wanted}
+    for key, value in wanted.items():
+        if key.endswith("position_ids"):
+            mine[key] = torch.arange(value.shape[-1])[None]
+    return mine
+
+
+def _restore_positions(network: nn.Module, device: torch.device) -> None:
+    """Give `position_ids` its values where it is a buffer outside the state dict."""
+    for module in network.modules():
+        positions = getattr(module, "position_ids", None)
+        if isinstance(positions, Tensor) and positions.is_meta:
+            values = torch.arange(positions.shape[-1], device=device)[None]
+            module.register_buffer("position_ids", values, persistent=False)
+
+
+def _normalisation(folder: Path) -> dict[str, Any]:
+    """Mean and standard deviation from preprocessor_config.json, CLIP's own without one."""
+    path = folder / "preprocessor_config.json"
+    content = _read_json(path) if path.is_file() else {}
+    return {"mean": tuple(content.get("image_mean", MEAN)), "std": tuple(content.get("image_std", STD))}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path.parent.name}/{path.name} is not a JSON object")
+    return content

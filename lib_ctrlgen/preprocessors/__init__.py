@@ -1,0 +1,22 @@
+"""Preprocessors. To add one: a file with a class, and a line in `PREPROCESSORS`."""
+
+from __future__ import annotations
+
+from lib_ctrlgen.errors import RequestError, nearest
+
+from .base import Preprocessor
+from .canny import Canny
+from .invert import Invert
+from .none import NoPreprocessor
+
+__all__ = ["PREPROCESSORS", "Preprocessor", "preprocessor"]
+
+PREPROCESSORS: tuple[Preprocessor, ...] = (NoPreprocessor(), Canny(), Invert())
+
+
+def preprocessor(name: str, path: str = "") -> Preprocessor:
+    """The preprocessor of that name. Raises RequestError at `path` that lists the nearest names."""
+    by_name = {item.name: item for item in PREPROCESSORS}
+    if name not in by_name:
+        raise RequestError(path, f"unknown preprocessor {name!r}; {nearest(name, by_name)}")
+    return by_name[name]

@@ -1,0 +1,20 @@
+"""What a preprocessor is: a picture in, the control map out, at the same size."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from PIL import Image
+
+from lib_ctrlgen.params import Param
+
+
+class Preprocessor(Protocol):
+    """One preprocessor per file. It runs at the generation's own size (pixel-perfect)."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    params: ClassVar[tuple[Param, ...]]
+
+    def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
+        """Turn an RGB picture into an RGB control map of the same size."""

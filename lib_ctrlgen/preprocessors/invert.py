@@ -1,0 +1,22 @@
+"""White becomes black: for line drawings on paper."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from PIL import Image, ImageOps
+
+from lib_ctrlgen.params import Param
+
+
+class Invert:
+    """Inverts every channel."""
+
+    name: ClassVar[str] = "invert"
+    title: ClassVar[str] = "Invert"
+    params: ClassVar[tuple[Param, ...]] = ()
+
+    def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
+        """Return the negative of an RGB picture."""
+        del params
+        return ImageOps.invert(image.convert("RGB"))

@@ -1,0 +1,22 @@
+"""The picture is the control map already."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from PIL import Image
+
+from lib_ctrlgen.params import Param
+
+
+class NoPreprocessor:
+    """Returns the picture as it is."""
+
+    name: ClassVar[str] = "none"
+    title: ClassVar[str] = "None (the picture is a control map)"
+    params: ClassVar[tuple[Param, ...]] = ()
+
+    def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
+        """Return the picture unchanged."""
+        del params
+        return image
