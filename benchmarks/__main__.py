@@ -1,0 +1,66 @@
+"""Run every program in this folder: `python benchmarks [--quick] [NAME ...]`.
+
+Ends with a summary; exits with 1 when a program failed or missed a limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def programs(names: list[str]) -> list[Path]:
+    """The programs called `names`, or all; SystemExit for a name that is none."""
+    found = {path.stem: path for path in sorted(FOLDER.glob("[!_]*.py"))}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise SystemExit(f"no benchmark {', '.join(unknown)}; there are {', '.join(found)}")
+    return [found[name] for name in names or found]
+
+
+def run(program: Path, *, quick: bool) -> tuple[int, str]:
+    """Run one program and pass on what it prints; returns its exit code and its last line."""
+    command = [sys.executable, str(program), "--json", *(["--quick"] if quick else [])]
+    last = ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            last = line
+    return process.returncode, last
+
+
+def missed(last_line: str) -> str:
+    """What the summary says of a program that did not exit with 0."""
+    try:
+        result = json.loads(last_line)
+        return "failed" if result["ok"] else "missed a limit"
+    except (ValueError, TypeError, KeyError):
+        return "failed"
+
+
+def main() -> int:
+    """Run what was asked for and print the summary."""
+    parser = argparse.ArgumentParser(description="Run the benchmarks.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these programs")
+    parser.add_argument("--quick", action="store_true", help="under a minute each")
+    chosen = parser.parse_args()
+    summary, failures = [], 0
+    for program in programs(chosen.names):
+        print(f"== {program.stem}", flush=True)
+        start = time.perf_counter()
+        code, last = run(program, quick=chosen.quick)
+        spent = time.perf_counter() - start
+        failures += bool(code)
+        summary.append(f"  {program.stem:<24} {spent:7.1f} s  {missed(last) if code else 'ok'}")
+    print("\n".join(["== summary", *summary]))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""What every program in this folder shares: flags, paired timing, a table, limits, JSON.
+
+from _harness import Result, at_most, finish, paired, parser
+
+options = parser("what it measures").parse_args()
+timing = paired(with_session, without_session, pairs=5 if options.quick else 25)
+figures = {"ratio": timing.ratio, "ratio_spread": timing.spread}
+sys.exit(finish(Result("overhead", figures, {"ratio": at_most(1.03)}), options))
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound on a figure; `kind` is "at_most" or "at_least"."""
+
+    kind: str
+    bound: float
+
+    def holds(self, figure: float) -> bool:
+        """Whether the figure keeps the limit; a NaN never does."""
+        return figure <= self.bound if self.kind == "at_most" else figure >= self.bound
+
+    def __str__(self) -> str:
+        return f"{'<=' if self.kind == 'at_most' else '>='} {self.bound:g}"
+
+
+def at_most(bound: float) -> Limit:
+    """The figure may not be larger than `bound`."""
+    return Limit("at_most", bound)
+
+
+def at_least(bound: float) -> Limit:
+    """The figure may not be smaller than `bound`."""
+    return Limit("at_least", bound)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program measured. A limit names one of the figures (KeyError otherwise)."""
+
+    name: str
+    figures: Mapping[str, float]
+    limits: Mapping[str, Limit]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every limit holds."""
+        return all(limit.holds(self.figures[name]) for name, limit in self.limits.items())
+
+    def table(self) -> str:
+        """One line a figure: its name, its value, its limit and whether that holds."""
+        width = max(map(len, self.figures), default=0)
+        lines = [self._line(name, width) for name in self.figures]
+        return "\n".join([self.name, *lines])
+
+    def _line(self, name: str, width: int) -> str:
+        line = f"  {name:<{width}}  {self.figures[name]:>10.4g}"
+        limit = self.limits.get(name)
+        if limit is None:
+            return line
+        return f"{line}  {limit!s:<10}  {'ok' if limit.holds(self.figures[name]) else 'MISSED'}"
+
+    def json(self) -> str:
+        """The object that `--json` prints, on one line; NaN and infinities become null."""
+        finite = {k: v if math.isfinite(v) else None for k, v in self.figures.items()}
+        limits = {name: {limit.kind: limit.bound} for name, limit in self.limits.items()}
+        return json.dumps(
+            {"name": self.name, "figures": finite, "limits": limits, "ok": self.ok},
+            allow_nan=False,
+        )
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the flags that every program takes."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--quick", action="store_true", help="under a minute on two cores")
+    found.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    return found
+
+
+def finish(result: Result, options: argparse.Namespace) -> int:
+    """Print the table, and the JSON if asked for; returns the exit code, 1 for a missed limit."""
+    print(result.table())
+    if options.json:
+        print(result.json())
+    return 0 if result.ok else 1
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The ratios time(a) / time(b) of interleaved pairs: median and spread."""
+
+    ratios: tuple[float, ...]
+    seconds_a: float
+    seconds_b: float
+
+    @property
+    def ratio(self) -> float:
+        """The median ratio."""
+        return statistics.median(self.ratios)
+
+    @property
+    def spread(self) -> float:
+        """The distance between the quartiles of the ratios; 0 for a single pair."""
+        if len(self.ratios) == 1:
+            return 0.0
+        first, _, third = statistics.quantiles(self.ratios, n=4, method="inclusive")
+        return third - first
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.4f} +- {self.spread / 2:.4f} over {len(self.ratios)} pairs"
+
+
+def paired(a: Callable[[], object], b: Callable[[], object], pairs: int) -> Paired:
+    """Time `a` against `b` in pairs that swap their order (AB, BA, AB, ...).
+
+    Neighbours in time see the same machine, so the ratio of a pair is free of slow drift,
+    and swapping takes out what the first of two pays for. Both run once beforehand.
+    """
+    a()
+    b()
+    times = [_pair(a, b, swap=bool(index % 2)) for index in range(pairs)]
+    return Paired(
+        tuple(time_a / time_b for time_a, time_b in times),
+        statistics.median(time_a for time_a, _ in times),
+        statistics.median(time_b for _, time_b in times),
+    )
+
+
+def _pair(a: Callable[[], object], b: Callable[[], object], *, swap: bool) -> tuple[float, float]:
+    if swap:
+        time_b = seconds(b)
+        return seconds(a), time_b
+    return seconds(a), seconds(b)
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start

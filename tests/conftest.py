@@ -1,0 +1,44 @@
+"""What every test run shares: no network, few threads, live tests only beside a real WebUI.
+
+Live tests (marked `live`) need a running WebUI 1.10.1 with this repository as an extension:
+CTRLGEN_WEBUI_URL, its address, such as http://127.0.0.1:7860; and for tests that read or
+write its folders CTRLGEN_WEBUI_ROOT.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before the first import of torch
+
+settings.register_profile("ctrlgen", deadline=None, print_blob=True)
+settings.register_profile("ci", parent=settings.get_profile("ctrlgen"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "ctrlgen")
+
+
+@pytest.fixture(scope="session")
+def webui_url() -> str:
+    """The address of the running WebUI, without a closing slash."""
+    return _setting("CTRLGEN_WEBUI_URL").rstrip("/")
+
+
+@pytest.fixture(scope="session")
+def webui_root() -> Path:
+    """The folder of the running WebUI."""
+    return Path(_setting("CTRLGEN_WEBUI_ROOT"))
+
+
+def _setting(name: str) -> str:
+    return os.environ.get(name) or pytest.skip(f"live test: set {name} (see tests/conftest.py)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("CTRLGEN_WEBUI_URL") or os.environ.get("CTRLGEN_WEBUI_ROOT"):
+        return
+    skip = pytest.mark.skip(reason="live test: set CTRLGEN_WEBUI_URL (see tests/conftest.py)")
+    for item in items:
+        if item.get_closest_marker("live"):
+            item.add_marker(skip)
