@@ -122,7 +122,7 @@ class Paired:
 
 
 def paired(a: Callable[[], object], b: Callable[[], object], pairs: int) -> Paired:
-    """Time `a` against `b` in pairs that swap their order (AB, BA, AB, ...).
+    """Time `a` against `b` in pairs that swap their order every time.
 
     Neighbours in time see the same machine, so the ratio of a pair is free of slow drift,
     and swapping takes out what the first of two pays for. Both run once beforehand.
