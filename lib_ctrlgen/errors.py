@@ -11,36 +11,37 @@ from http import HTTPStatus
 class CtrlGenError(Exception):
     """Base of all errors that CtrlGen raises on purpose.
 
-    `status_code` and `detail` are read by the WebUI's REST API, which turns the
-    exception into that HTTP status.
+    `status_code` and `detail` lie on the instance because the WebUI's REST API reads
+    `vars(error)`: it answers with that HTTP status and that detail.
     """
 
-    status_code: int = HTTPStatus.INTERNAL_SERVER_ERROR.value
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
 
-    @property
-    def detail(self) -> str:
-        """The message that a REST client receives."""
-        return str(self)
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.status_code = self.status.value
+        self.detail: object = message
 
 
 class RequestError(CtrlGenError, ValueError):
     """The request is wrong: `path` is the JSON path of the place, `message` says why and what to do."""
 
-    status_code = HTTPStatus.UNPROCESSABLE_ENTITY.value
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, path: str, message: str) -> None:
-        super().__init__(path, message)
+        super().__init__(f"{path}: {message}" if path else message)
         self.path = path
         self.message = message
+        self.detail = {"path": path, "message": message}
 
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+    def __reduce__(self) -> tuple[type[RequestError], tuple[str, str]]:
+        return type(self), (self.path, self.message)
 
 
 class ModelError(CtrlGenError):
     """A model file is missing, broken, of an unknown kind or of the wrong family."""
 
-    status_code = HTTPStatus.UNPROCESSABLE_ENTITY.value
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class HostError(CtrlGenError):
