@@ -43,6 +43,7 @@ class Window:
 
 
 WHOLE = Window()
+NEVER = Window(end=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,8 @@ class Curve:
         if left.easing == "smooth":
             slopes = self._tangents[index] * width, self._tangents[index + 1] * width
             return hermite(t, left.value, right.value, *slopes)
-        eased = EASINGS[left.easing](t)
-        return left.value * (1.0 - eased) + right.value * eased
+        eased = left.value + (right.value - left.value) * EASINGS[left.easing](t)
+        return between(eased, left.value, right.value)
 
     def __str__(self) -> str:
         only = self.keyframes[0]
@@ -97,8 +98,8 @@ class Curve:
 
 def intersect(window: Window, start: float, end: float) -> Window:
     """The part of `window` inside `[start, end)`; empty when they do not meet."""
-    low = max(window.start, start)
-    return Window(start=low, end=max(low, min(window.end, end)))
+    low, high = max(window.start, start), min(window.end, end)
+    return Window(start=low, end=high) if low <= high else NEVER
 
 
 def monotone_tangents(frames: tuple[Keyframe, ...]) -> tuple[float, ...]:
@@ -119,11 +120,12 @@ def monotone_tangents(frames: tuple[Keyframe, ...]) -> tuple[float, ...]:
 
 
 def harmonic(width0: float, width1: float, slope0: float, slope1: float) -> float:
-    """The tangent between two segments; zero at an extremum."""
+    """The tangent between two segments; zero at an extremum, infinite where the curve jumps."""
     if slope0 == 0.0 or slope1 == 0.0 or (slope0 > 0) != (slope1 > 0):
         return 0.0
     weight0, weight1 = 2 * width1 + width0, width1 + 2 * width0
-    return (weight0 + weight1) / (weight0 / slope0 + weight1 / slope1)
+    flatness = weight0 / slope0 + weight1 / slope1
+    return (weight0 + weight1) / flatness if flatness else math.inf
 
 
 def end_slope(width0: float, width1: float, slope0: float, slope1: float) -> float:
@@ -140,8 +142,12 @@ def hermite(t: float, left: float, right: float, slope_left: float, slope_right:
     """The cubic through two values with two slopes, at `t` in [0, 1]; slopes per segment."""
     s = 1.0 - t
     values = (1 + 2 * t) * s * s * left + t * t * (3 - 2 * t) * right
-    bounded = values + t * s * s * slope_left - t * t * s * slope_right
-    return min(max(bounded, min(left, right)), max(left, right))
+    return between(values + t * s * s * slope_left - t * t * s * slope_right, left, right)
+
+
+def between(value: float, one: float, other: float) -> float:
+    """`value`, kept between two bounds in either order: rounding may have left them."""
+    return min(max(value, min(one, other)), max(one, other))
 
 
 EASINGS: dict[str, Easing] = {

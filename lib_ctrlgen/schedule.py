@@ -32,6 +32,7 @@ from .curve import EASINGS, WHOLE, Curve, Keyframe, Window, intersect
 from .errors import RequestError, nearest
 
 LARGEST = 1e6
+FACTORS = 6  # LARGEST ** 6 is finite in float32
 TOKEN = re.compile(
     r"\s*(?:(?P<number>[+-]?(?:\d+(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
     r"|(?P<sign>\.\.|[@>,*])"
@@ -168,6 +169,8 @@ class Reader:
         """The whole text: a product of curves."""
         curves = [self.curve()]
         while self.accept("*"):
+            if len(curves) == FACTORS:
+                raise self.fail(f"a product has at most {FACTORS} factors")
             curves.append(self.curve())
         if self.here.kind != "end":
             raise self.fail(f"unexpected {self.here.text!r}")
