@@ -1,0 +1,69 @@
+// The panel's browser side: how many units are on, which slider a schedule replaces, and the
+// numbers that stand elsewhere in the page.
+const ctrlgen = {
+    tabs: ["txt2img", "img2img"],
+
+    root: () => gradioApp(),
+
+    number(id, fallback) {
+        const input = ctrlgen.root().querySelector(`#${id} input[type=number]`);
+        const value = input ? parseFloat(input.value) : NaN;
+        return Number.isFinite(value) ? value : fallback;
+    },
+
+    // The steps that will run: img2img runs a part of them, unless the settings say otherwise.
+    steps(tab, args) {
+        const steps = ctrlgen.number(`${tab}_steps`, 20);
+        const strength = ctrlgen.number("img2img_denoising_strength", 0.75);
+        const fixed = typeof opts !== "undefined" && opts.img2img_fix_steps;
+        const part = tab === "img2img" && !fixed;
+        args[0] = part ? Math.floor(Math.min(strength, 0.999) * steps) + 1 : steps;
+        return args;
+    },
+
+    size(tab, args) {
+        args[0] = ctrlgen.number(`${tab}_width`, 512);
+        args[1] = ctrlgen.number(`${tab}_height`, 512);
+        return args;
+    },
+
+    label(element, text) {
+        if (element && element.textContent !== text) element.textContent = text;
+    },
+
+    count(tab) {
+        const panel = ctrlgen.root().querySelector(`#ctrlgen_${tab}_panel`);
+        if (!panel) return;
+        const units = [...panel.querySelectorAll(".ctrlgen-enabled input[type=checkbox]")];
+        const buttons = [...panel.querySelectorAll(`#ctrlgen_${tab}_tabs > .tab-nav > button`)];
+        units.forEach((unit, i) => buttons[i] && buttons[i].classList.toggle("ctrlgen-on", unit.checked));
+        const active = units.filter((unit) => unit.checked).length;
+        const note = active === 0 ? "CtrlGen" : `CtrlGen (${active} unit${active > 1 ? "s" : ""} on)`;
+        ctrlgen.label(panel.querySelector(".label-wrap > span"), note);
+    },
+
+    replaced(tab) {
+        ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_panel .ctrlgen-weight`).forEach((row) => {
+            const text = row.querySelector("textarea, input[type=text]");
+            row.classList.toggle("ctrlgen-scheduled", Boolean(text && text.value.trim()));
+        });
+    },
+
+    update() {
+        ctrlgen.tabs.forEach((tab) => {
+            ctrlgen.count(tab);
+            ctrlgen.replaced(tab);
+        });
+    },
+};
+
+onAfterUiUpdate(ctrlgen.update);
+onUiLoaded(() => {
+    ctrlgen.tabs.forEach((tab) => {
+        const panel = ctrlgen.root().querySelector(`#ctrlgen_${tab}_panel`);
+        if (!panel) return;
+        panel.addEventListener("input", ctrlgen.update);
+        panel.addEventListener("change", ctrlgen.update);
+    });
+    ctrlgen.update();
+});

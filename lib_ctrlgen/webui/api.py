@@ -1,0 +1,77 @@
+"""REST routes under /ctrlgen/v1: what there is, what a request looks like, what a plan would be."""
+
+from __future__ import annotations
+
+from secrets import compare_digest
+from typing import Any
+
+from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from modules import shared
+
+from lib_ctrlgen import __version__
+from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.spec import ControlRequest, json_schema, parse_request
+
+from .preview import plan_of
+from .sample import answerable
+from .settings import model_store
+
+ROOT = "/ctrlgen/v1"
+MAX_STEPS = 1000
+
+
+def add_routes(demo: Any, app: FastAPI) -> None:
+    """Add the routes when the WebUI serves its API; they ask for what `--api-auth` asks for."""
+    del demo
+    if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
+        return
+    guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
+    for path, answer in {"models": models, "preprocessors": preprocessors, "schema": schema}.items():
+        app.add_api_route(f"{ROOT}/{path}", answer, methods=["GET"], dependencies=guards)
+    app.add_api_route(f"{ROOT}/plan", plan, methods=["POST"], dependencies=guards)
+
+
+def require_login(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008
+    """Raise HTTPException 401 unless the login is one of `--api-auth`."""
+    given = f"{credentials.username}:{credentials.password}".encode()
+    known = [pair.encode() for pair in shared.cmd_opts.api_auth.split(",")]
+    if not any(compare_digest(given, pair) for pair in known):
+        raise HTTPException(401, "Incorrect username or password", {"WWW-Authenticate": "Basic"})
+
+
+def models(refresh: bool = False) -> dict[str, Any]:
+    """The names of the control models; `?refresh=true` looks at the folders again."""
+    store = model_store()
+    if refresh:
+        store.refresh()
+    return {"version": __version__, "models": store.names()}
+
+
+def preprocessors() -> dict[str, Any]:
+    """The preprocessors with their parameters."""
+    found = [{"name": p.name, "title": p.title, "params": [vars(q) for q in p.params]} for p in PREPROCESSORS]
+    return {"version": __version__, "preprocessors": found}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the request."""
+    return json_schema(ControlRequest)
+
+
+def plan(payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+    """The plan of `{"units": [...], "steps": 20}`: weights, a table and an SVG."""
+    steps = payload.pop("steps", 20)
+    try:
+        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
+            raise RequestError("$.steps", f"expected a whole number from 1 to {MAX_STEPS}, got {steps!r}")
+        compiled = plan_of(parse_request(payload), steps)
+    except CtrlGenError as error:
+        raise answerable(error) from error
+    return {
+        "labels": compiled.labels,
+        "weights": compiled.weights,
+        "table": compiled.table(),
+        "svg": compiled.svg(),
+    }

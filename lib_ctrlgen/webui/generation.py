@@ -1,0 +1,142 @@
+"""One controlled generation: a session around `p.sample`, with the host's steps as its clock.
+
+Imported only once a unit is enabled: this is what brings the engine and its libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from modules import devices, script_callbacks, sd_unet, shared
+from PIL import Image
+
+from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.clocks import RowQueue
+from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.errors import CtrlGenError, HostError
+from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.unet import LdmUNet
+from lib_ctrlgen.units import ActiveUnit, ResidualControl
+
+from .sample import HeldSample, answerable
+from .settings import model_store
+
+SELF_MADE_UNET = (
+    "the WebUI runs a U-Net of another kind ({name}, setting 'SD Unet'), which controls cannot reach: "
+    "set it to None, or switch the units off"
+)
+
+
+class Stop(BaseException):
+    """Carries a failure out of a callback: the WebUI swallows every `Exception` raised there.
+
+    Its own `InterruptedException` leaves the sampling loop the same way.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class ControlledSample(HeldSample):
+    """`p.sample` under control. Called once per batch; spans both passes of hires-fix."""
+
+    def __init__(self, p: Any, units: tuple[ActiveUnit, ...], shape: UNetShape) -> None:
+        super().__init__(p)
+        self.units = units
+        self.shape = shape
+        self.size = (int(p.width), int(p.height))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Sample one batch. Raises instead of sampling without control."""
+        rows = RowQueue()
+        try:
+            port = current_port()
+            require_shape(self.shape, port)
+            session = ControlSession(port, self.units, rows)
+            with session, each_step(lambda params: self.follow(params, session, rows)):
+                return self.original(*args, **kwargs)
+        except Stop as stop:
+            raise answerable(stop.error) from stop
+        except CtrlGenError as error:
+            answerable(error)
+            raise
+
+    def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:
+        """Before a step's U-Net calls: move to the U-Net that is loaded now, announce the rows."""
+        port = current_port()
+        if port.module is not session.port.module:
+            session.retarget(port)
+        height, width = params.x.shape[-2:]
+        self.size = (int(width) * 8, int(height) * 8)
+        denoiser = params.denoiser
+        rows.begin(int(denoiser.step), int(denoiser.total_steps), step_rows(params))
+
+    def control_maps(self) -> list[Image.Image]:
+        """What the control networks saw at the last size, unit by unit."""
+        controls = (unit.control for unit in self.units)
+        return [
+            control.control_map(*self.size) for control in controls if isinstance(control, ResidualControl)
+        ]
+
+
+def controlled_sample(p: Any, request: ControlRequest) -> ControlledSample:
+    """Load the request's units for the loaded checkpoint. Raises CtrlGenError."""
+    shape = current_port().shape
+    with torch.no_grad():
+        units = load_units(
+            request.units, model_store(), shape, device=devices.device, dtype=devices.dtype_unet
+        )
+    return ControlledSample(p, units, shape)
+
+
+def current_port() -> LdmUNet:
+    """The U-Net that the WebUI would call now. Raises HostError where controls cannot reach it."""
+    if sd_unet.current_unet is not None:
+        raise HostError(SELF_MADE_UNET.format(name=type(sd_unet.current_unet).__name__))
+    return LdmUNet(shared.sd_model.model.diffusion_model)
+
+
+def require_shape(shape: UNetShape, port: LdmUNet) -> None:
+    """Raise HostError when the checkpoint was changed for one that the loaded units do not fit."""
+    if port.shape != shape:
+        raise HostError(
+            f"the checkpoint changed from {shape.family} to {port.shape.family} between the batches, and "
+            "the controls do not fit both: keep one checkpoint, or switch the units off"
+        )
+
+
+@contextmanager
+def each_step(follow: Callable[[Any], None]) -> Iterator[None]:
+    """Call `follow` before the U-Net calls of every sampling step; failures come out as Stop."""
+
+    def step(params: Any) -> None:
+        try:
+            follow(params)
+        except Exception as error:
+            raise Stop(error) from error
+
+    script_callbacks.on_cfg_denoiser(step, name="ctrlgen")
+    try:
+        yield
+    finally:
+        script_callbacks.remove_callbacks_for_function(step)
+
+
+def step_rows(params: Any) -> list[tuple[bool, int]]:
+    """The rows of a step as (cond, image), in the order in which the WebUI lays them out.
+
+    Each image's prompts (several with `AND`), image by image, then one uncond row per
+    image; twice as many with InstructPix2Pix. Raises HostError when that does not add up.
+    """
+    prompts = [len(parts) for parts in params.denoiser.sampler.sampler_extra_args["cond"].batch]
+    conds = [(True, image) for image, count in enumerate(prompts) for _ in range(count)]
+    total, images = int(params.x.shape[0]), len(prompts)
+    rounds, left = divmod(total - len(conds), images)
+    if left or rounds < 0:
+        raise HostError(f"{total} rows for {images} images with {len(conds)} prompts: an unknown layout")
+    return conds + [(False, image) for image in range(images)] * rounds

@@ -1,0 +1,249 @@
+"""The panel: an accordion with one tab per unit, and the preview of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import gradio as gr
+from modules.ui_common import create_refresh_button
+from modules.ui_components import FormRow
+
+from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.params import Param
+from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.spec import ControlMode, ResizeMode
+
+from .infotext import PastedField
+from .payload import NO_MODEL, SLIDER_MAX, param_fields, unit_fields
+from .preview import control_map, plan_html
+from .settings import model_store, unit_count
+
+CONTROL_MODES = {
+    "balanced": "Balanced",
+    "prompt": "My prompt is more important",
+    "control": "The control is more important",
+}
+RESIZE_MODES = {
+    "just_resize": "Just resize",
+    "crop_and_resize": "Crop and resize",
+    "resize_and_fill": "Resize and fill",
+}
+SCHEDULE_EXAMPLE = "1@0, 0.6@0.4, 0@1"
+SCHEDULE_HELP = (
+    "weight@progress, progress from 0 to 1. Also 1>0.2, easings (0@0.5 smooth), windows (1 in 0..0.5)"
+)
+
+
+@dataclass
+class Panel:
+    """The components in the order of the script's arguments, and the fields that a pasted infotext fills."""
+
+    tab: str
+    components: list[Any] = field(default_factory=list)
+    paste_fields: list[tuple[Any, Callable[..., Any]]] = field(default_factory=list)
+
+    def add(self, component: Any) -> Any:
+        """Make a component an argument of the script. Its value is no one's default for later."""
+        component.do_not_save_to_config = True
+        self.components.append(component)
+        return component
+
+    def elem_id(self, name: str) -> str:
+        """The element's id in the page."""
+        return f"ctrlgen_{self.tab}_{name}"
+
+
+@dataclass
+class UnitPanel:
+    """One unit's tab while it is built: components by field name."""
+
+    panel: Panel
+    index: int
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    def elem_id(self, name: str) -> str:
+        """The element's id in the page."""
+        return self.panel.elem_id(f"unit{self.index}_{name}")
+
+    def show(self, name: str, component: type, **options: Any) -> Any:
+        """Create the component of a field, with the field's default as its value."""
+        options = {"value": unit_fields()[name], "elem_id": self.elem_id(name), **options}
+        self.parts[name] = component(**options)
+        return self.parts[name]
+
+    def register(self) -> None:
+        """Make the components arguments of the script, in the fields' order."""
+        for name in unit_fields():
+            self.panel.add(self.parts[name])
+            if name not in {"image", "mask", "use_init_image"}:
+                self.panel.paste_fields.append((self.parts[name], PastedField(self.index, name)))
+
+
+def build_panel(tab: str) -> Panel:
+    """Build the panel for `txt2img` or `img2img`, inside the WebUI's layout."""
+    panel = Panel(tab)
+    with gr.Accordion("CtrlGen", open=False, elem_id=panel.elem_id("panel"), elem_classes="ctrlgen"):
+        panel.add(gr.Textbox(value="", visible=False, label="request", elem_id=panel.elem_id("request")))
+        with gr.Tabs(elem_id=panel.elem_id("tabs")):
+            for index in range(unit_count()):
+                with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
+                    build_unit(UnitPanel(panel, index))
+        build_plan(panel)
+    return panel
+
+
+def build_unit(unit: UnitPanel) -> None:
+    """One unit's tab."""
+    with gr.Column(elem_id=unit.elem_id("panel"), elem_classes="ctrlgen-unit"):
+        unit.show("enabled", gr.Checkbox, label="Enable", elem_classes="ctrlgen-enabled")
+        with gr.Row():
+            _build_pictures(unit)
+        with FormRow():
+            _build_model(unit)
+            _build_preprocessor(unit)
+        _build_weight(unit)
+        with FormRow():
+            _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")
+            _choice(unit, "resize_mode", RESIZE_MODES, get_args(ResizeMode), "Resize mode")
+        _build_advanced(unit)
+    unit.register()
+    _connect_map_preview(unit)
+
+
+def _build_pictures(unit: UnitPanel) -> None:
+    with gr.Column(min_width=220):
+        _picture(unit, "image", "Picture")
+        label = "Use the img2img picture instead"
+        unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
+    with gr.Column(min_width=220):
+        options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 240, "show_label": True}
+        unit.parts["map"] = gr.Image(label="Control map", **options)
+        unit.parts["show_map"] = gr.Button("Preview control map", elem_id=unit.elem_id("show_map"), size="sm")
+        unit.parts["map_error"] = gr.HTML(elem_id=unit.elem_id("map_error"))
+
+
+def _picture(unit: UnitPanel, name: str, label: str) -> None:
+    options = {"type": "pil", "image_mode": "RGBA", "source": "upload", "tool": "editor", "height": 240}
+    unit.show(name, gr.Image, label=label, **options)
+
+
+def _build_model(unit: UnitPanel) -> None:
+    choices = model_choices()["choices"]
+    model = unit.show("model", gr.Dropdown, label="Model", choices=choices, scale=3)
+    create_refresh_button(model, model_store().refresh, model_choices, unit.elem_id("refresh"))
+
+
+def _build_preprocessor(unit: UnitPanel) -> None:
+    choices = [(item.title, item.name) for item in PREPROCESSORS]
+    chosen = unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
+    fields = param_fields()
+    sliders = [_param(unit, name, owner, param) for name, (owner, param) in fields.items()]
+    owners = [owner for owner, _ in fields.values()]
+
+    def reveal(name: str) -> list[dict[str, Any]]:
+        return [gr.update(visible=owner == name) for owner in owners]
+
+    if sliders:
+        chosen.change(reveal, inputs=[chosen], outputs=sliders, show_progress=False)
+
+
+def _param(unit: UnitPanel, name: str, owner: str, param: Param) -> Any:
+    options: dict[str, Any] = {"label": param.label, "visible": owner == "none"}
+    if param.kind in {"int", "float"}:
+        bounds = {"minimum": param.minimum, "maximum": param.maximum, "step": param.step}
+        return unit.show(name, gr.Slider, **options, **bounds)
+    if param.kind == "choice":
+        return unit.show(name, gr.Dropdown, choices=list(param.choices), **options)
+    return unit.show(name, gr.Checkbox if param.kind == "bool" else gr.Textbox, **options)
+
+
+def _build_weight(unit: UnitPanel) -> None:
+    with FormRow(elem_classes="ctrlgen-weight"):
+        limits = {"minimum": 0.0, "maximum": SLIDER_MAX, "step": 0.05}
+        unit.show("weight", gr.Slider, label="Weight", **limits)
+        unit.show(
+            "weight_schedule",
+            gr.Textbox,
+            label="Weight schedule (replaces the slider when filled)",
+            placeholder=f"for example {SCHEDULE_EXAMPLE}",
+            info=SCHEDULE_HELP,
+            max_lines=1,
+        )
+    with FormRow():
+        limits = {"minimum": 0.0, "maximum": 1.0, "step": 0.01}
+        unit.show("guidance_start", gr.Slider, label="Start (part of the steps)", **limits)
+        unit.show("guidance_end", gr.Slider, label="End (not included; 1 = to the end)", **limits)
+
+
+def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[str, ...], label: str) -> None:
+    unit.show(name, gr.Radio, label=label, choices=[(titles[value], value) for value in values])
+
+
+def _build_advanced(unit: UnitPanel) -> None:
+    with gr.Accordion("Mask, layer weights, parameters", open=False, elem_id=unit.elem_id("advanced")):
+        _picture(unit, "mask", "Mask (white is controlled; empty: everything)")
+        unit.show(
+            "layer_weights",
+            gr.Textbox,
+            label="Layer weights",
+            placeholder="one number or schedule per layer, separated by ; (13 for SD1.5 ControlNets)",
+            max_lines=1,
+        )
+        unit.show(
+            "params",
+            gr.Textbox,
+            label="Further parameters (JSON)",
+            placeholder='for example {"image_encoder": "clip_vision folder"}',
+            max_lines=1,
+        )
+
+
+def _connect_map_preview(unit: UnitPanel) -> None:
+    names = tuple(unit_fields())
+
+    def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
+        try:
+            return control_map(dict(zip(names, values, strict=True)), int(width), int(height), unit.index), ""
+        except CtrlGenError as error:
+            return None, str(error)
+
+    unit.parts["show_map"].click(
+        preview,
+        _js=f"(...args) => ctrlgen.size('{unit.panel.tab}', args)",
+        inputs=[
+            _hidden_number(unit, "width"),
+            _hidden_number(unit, "height"),
+            *(unit.parts[n] for n in names),
+        ],
+        outputs=[unit.parts["map"], unit.parts["map_error"]],
+    )
+
+
+def _hidden_number(unit: UnitPanel, name: str) -> Any:
+    return gr.Number(value=512, visible=False, elem_id=unit.elem_id(name))
+
+
+def build_plan(panel: Panel) -> None:
+    """The button that shows the plan, and what it shows."""
+    with gr.Row():
+        button = gr.Button("Preview plan", elem_id=panel.elem_id("show_plan"), size="sm")
+    shown = gr.HTML(elem_id=panel.elem_id("plan"))
+    steps = gr.Number(value=20, visible=False, elem_id=panel.elem_id("plan_steps"))
+
+    def preview(steps: float, *args: Any) -> str:
+        return plan_html(args, max(1, int(steps)))
+
+    button.click(
+        preview,
+        _js=f"(...args) => ctrlgen.steps('{panel.tab}', args)",
+        inputs=[steps, *panel.components],
+        outputs=[shown],
+        show_progress=False,
+    )
+
+
+def model_choices() -> dict[str, list[str]]:
+    """The choices of a model list, as the folders are now."""
+    return {"choices": [NO_MODEL, *model_store().names()]}

@@ -1,0 +1,164 @@
+"""The panel's values and the request: one is translated into the other. Nothing of the host here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.params import Param
+from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.spec import ControlRequest, parse_json, parse_request
+
+Values: TypeAlias = Mapping[str, Any]
+Payload: TypeAlias = dict[str, Any]
+
+NO_MODEL = "None"
+SLIDER_MAX = 2.0
+
+# What a unit's tab holds, in the order of the script's arguments, with the values of an unused unit.
+BASE_FIELDS: Payload = {
+    "enabled": False,
+    "image": None,
+    "use_init_image": False,
+    "model": NO_MODEL,
+    "preprocessor": "none",
+    "weight": 1.0,
+    "weight_schedule": "",
+    "guidance_start": 0.0,
+    "guidance_end": 1.0,
+    "control_mode": "balanced",
+    "resize_mode": "crop_and_resize",
+    "mask": None,
+    "layer_weights": "",
+    "params": "",
+}
+
+
+def param_fields() -> dict[str, tuple[str, Param]]:
+    """The preprocessors' parameters by field name, each with its preprocessor's name."""
+    return {
+        f"{item.name}_{param.name}": (item.name, param) for item in PREPROCESSORS for param in item.params
+    }
+
+
+def unit_fields() -> Payload:
+    """Every field of a unit with its default, in the order of the script's arguments."""
+    return BASE_FIELDS | {name: param.default for name, (_, param) in param_fields().items()}
+
+
+def read_request(args: Sequence[Any], init_image: Image.Image | None = None) -> ControlRequest:
+    """The request in a script's arguments: the first one if it says something, else the panel's.
+
+    The first argument is a dict (REST) or a JSON text. Raises RequestError.
+    """
+    first, *panel = args or (None,)
+    if first is None or first == "":
+        return parse_request({"units": panel_units(panel, init_image)})
+    if any(isinstance(other, dict) for other in panel):
+        raise RequestError("$", "send one object; several units go into its list: {'units': [{...}, {...}]}")
+    return parse_json(first) if isinstance(first, str) else parse_request(first)
+
+
+def panel_units(values: Sequence[Any], init_image: Image.Image | None) -> list[Payload]:
+    """The units of the panel's values; a disabled one is only a place holder."""
+    units = [
+        unit_payload(unit, f"$.units[{index}]", init_image) if unit["enabled"] else _unused()
+        for index, unit in enumerate(split_values(values))
+    ]
+    return units if any(unit["enabled"] for unit in units) else []
+
+
+def split_values(values: Sequence[Any]) -> Iterable[Payload]:
+    """One dict per unit of the panel's values."""
+    names = tuple(unit_fields())
+    for start in range(0, len(values), len(names)):
+        part = values[start : start + len(names)]
+        yield BASE_FIELDS | dict(zip(names, part, strict=False))
+
+
+def unit_payload(values: Values, path: str, init_image: Image.Image | None) -> Payload:
+    """The request's form of one unit. Raises RequestError at the unit's fields."""
+    if values["model"] in (None, "", NO_MODEL):
+        raise RequestError(f"{path}.model", "choose a model in the unit's list, or switch the unit off")
+    same = (
+        "enabled",
+        "model",
+        "preprocessor",
+        "guidance_start",
+        "guidance_end",
+        "control_mode",
+        "resize_mode",
+    )
+    unit: Payload = {name: values[name] for name in same}
+    unit["image"] = _unit_image(values, path, init_image)
+    unit["mask"] = _encode(values["mask"])
+    unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
+    unit["params"] = _unit_params(values, path)
+    layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
+    return unit | ({"layer_weights": layers} if layers else {})
+
+
+def panel_values(unit: Values) -> Payload:
+    """What the panel shows for a unit of an infotext. Pictures stay as they are.
+
+    The inverse of `unit_payload`; a field that the unit does not name gets its default.
+    """
+    values = unit_fields() | {"enabled": True}
+    values |= {name: value for name, value in unit.items() if name in BASE_FIELDS}
+    weight = unit.get("weight", 1.0)
+    slides = isinstance(weight, (int, float)) and 0 <= weight <= SLIDER_MAX
+    values |= (
+        {"weight": float(weight), "weight_schedule": ""}
+        if slides
+        else {"weight": 1.0, "weight_schedule": str(weight)}
+    )
+    values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
+    params = dict(unit.get("params", {}))
+    for name, (owner, param) in param_fields().items():
+        if owner == values["preprocessor"] and param.name in params:
+            values[name] = params.pop(param.name)
+    values["params"] = json.dumps(params) if params else ""
+    return {name: value for name, value in values.items() if name not in {"image", "mask", "use_init_image"}}
+
+
+def _unused() -> Payload:
+    return {"model": "", "enabled": False}
+
+
+def _unit_image(values: Values, path: str, init_image: Image.Image | None) -> str:
+    if not values["use_init_image"]:
+        return _encode(values["image"])
+    if init_image is None:
+        raise RequestError(f"{path}.image", "there is no img2img picture: give the unit one of its own")
+    return _encode(init_image)
+
+
+def _encode(picture: Image.Image | str | None) -> str:
+    """A picture as the request wants it; a REST client may have sent text in the panel's place."""
+    return encode_image(picture) if isinstance(picture, Image.Image) else picture or ""
+
+
+def _unit_params(values: Values, path: str) -> Payload:
+    own = {
+        param.name: values[name]
+        for name, (owner, param) in param_fields().items()
+        if owner == values["preprocessor"] and name in values
+    }
+    return own | _written_params(values["params"] or "", f"{path}.params")
+
+
+def _written_params(text: str, path: str) -> Payload:
+    if not text.strip():
+        return {}
+    try:
+        written = json.loads(text)
+    except ValueError as error:
+        raise RequestError(path, f'not JSON ({error}); for example: {{"image_encoder": "name"}}') from error
+    if not isinstance(written, dict):
+        raise RequestError(path, 'expected a JSON object, for example: {"image_encoder": "name"}')
+    return written

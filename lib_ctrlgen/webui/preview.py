@@ -1,0 +1,75 @@
+"""What the panel's preview buttons show: the plan over the steps, and a unit's control map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from PIL import Image
+
+from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.images import fit, to_rgb
+from lib_ctrlgen.params import check_params
+from lib_ctrlgen.plan import StepPlan, compile_plan
+from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.spec import ControlRequest, parse_request
+
+from .payload import Values, read_request, unit_payload
+
+LARGEST_SIDE = 4096
+
+
+def plan_of(request: ControlRequest, steps: int) -> StepPlan:
+    """The plan of a request's enabled units. Raises RequestError."""
+    return compile_plan(request.enabled_units, steps)
+
+
+def plan_html(args: Sequence[Any], steps: int) -> str:
+    """The plan of the panel's values as HTML, or what is wrong with them."""
+    try:
+        request = read_request(without_pictures(args))
+        plan = plan_of(request, steps)
+    except CtrlGenError as error:
+        return error_html(error)
+    if not request.enabled_units:
+        return '<p class="ctrlgen-note">No unit is enabled.</p>'
+    note = f"{steps} steps; progress is step / steps. Hires-fix runs the schedule once per pass."
+    return (
+        f'{plan.svg()}<p class="ctrlgen-note">{note}</p>'
+        f'<pre class="ctrlgen-table">{escape(plan.table())}</pre>'
+    )
+
+
+def error_html(error: Exception) -> str:
+    """A failure, readable."""
+    return f'<p class="ctrlgen-error" role="alert">{escape(str(error))}</p>'
+
+
+def control_map(values: Values, width: int, height: int, index: int) -> Image.Image:
+    """A unit's picture, fitted and preprocessed as for a generation of this size. Raises RequestError."""
+    path = f"$.units[{index}]"
+    picture = values["image"]
+    if picture is None:
+        raise RequestError(f"{path}.image", "choose a picture first")
+    if not 8 <= width <= LARGEST_SIDE or not 8 <= height <= LARGEST_SIDE:
+        raise RequestError("$", f"the size {width} x {height} is outside 8..{LARGEST_SIDE}")
+    spoken = {
+        **values,
+        "model": "preview",
+        "image": None,
+        "mask": None,
+        "use_init_image": False,
+        "enabled": True,
+    }
+    request: ControlRequest = parse_request({"units": [unit_payload(spoken, path, None)]})
+    unit = request.units[0]
+    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
+    given = {name: value for name, value in unit.params.items() if name in {p.name for p in chosen.params}}
+    params = check_params(given, chosen.params, f"{path}.params")
+    return chosen(fit(to_rgb(picture), width, height, unit.resize_mode), **params)
+
+
+def without_pictures(args: Sequence[Any]) -> list[Any]:
+    """The arguments with pictures left out: a plan does not depend on them."""
+    return [None if isinstance(value, Image.Image) else value for value in args]

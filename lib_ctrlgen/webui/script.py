@@ -1,0 +1,92 @@
+"""The always-on script: shows the panel, reads the request, and stands in `p.sample`.
+
+With no unit enabled nothing is imported, hooked or registered for a generation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules import script_callbacks, scripts
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.spec import ControlRequest
+
+from .api import add_routes
+from .infotext import KEY, describe
+from .panel import build_panel
+from .payload import read_request
+from .sample import HeldSample, Refusal, held_sample, release
+from .settings import appends_maps, register_settings
+
+TITLE = "CtrlGen"
+
+
+class CtrlGenScript(scripts.Script):  # type: ignore[misc]
+    """One instance per tab. It keeps nothing of a generation; that is in `p.sample`."""
+
+    def title(self) -> str:
+        """The name in the page and in `alwayson_scripts`."""
+        return TITLE
+
+    def show(self, is_img2img: bool) -> Any:
+        """Always on, in both tabs."""
+        del is_img2img
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """Build the panel. The WebUI calls this several times on one instance."""
+        panel = build_panel("img2img" if is_img2img else "txt2img")
+        self.infotext_fields = panel.paste_fields
+        self.paste_field_names = [KEY]
+        return panel.components
+
+    def process(self, p: Any, *args: Any) -> None:
+        """Once per generation, after the checkpoint is loaded: read, check and load."""
+        release(p)
+        held = prepare(p, args)
+        if held is not None:
+            held.install()
+
+    def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
+        """Once per generation, after the pictures: append the control maps if wanted."""
+        del args
+        held = held_sample(p)
+        if held is not None and appends_maps():
+            maps = held.control_maps()
+            processed.images.extend(maps)
+            # "Save" in the gallery wants an infotext per picture, with a seed in it.
+            processed.infotexts.extend([processed.infotexts[0]] * len(maps))
+
+
+def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:
+    """What has to stand in `p.sample`: nothing, a controlled sampling, or the reason why not."""
+    try:
+        request = read_request(args, init_image(p))
+        return controlled(p, request) if request.enabled_units else None
+    except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
+        return Refusal(p, error)
+
+
+def controlled(p: Any, request: ControlRequest) -> HeldSample:
+    """Load the units, and note them in the infotext. Raises CtrlGenError."""
+    from .generation import controlled_sample  # the engine, only once it is needed
+
+    if getattr(p, "image_mask", None) is not None and getattr(p, "inpaint_full_res", False):
+        raise RequestError("$.units", "inpainting 'Only masked' is not supported yet: choose 'Whole picture'")
+    held = controlled_sample(p, request)
+    p.extra_generation_params[KEY] = describe(request)
+    return held
+
+
+def init_image(p: Any) -> Image.Image | None:
+    """The first img2img picture, if there is one."""
+    pictures = getattr(p, "init_images", None)
+    return pictures[0] if pictures else None
+
+
+def register() -> None:
+    """Register the callbacks. Called from `scripts/`, again after every reload of the page."""
+    script_callbacks.on_ui_settings(register_settings)
+    script_callbacks.on_app_started(add_routes)
