@@ -1,0 +1,243 @@
+"""The command line. Every command imports what it needs when it runs, so that help and plans are quick."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from lib_ctrlgen import __version__
+from lib_ctrlgen.errors import CtrlGenError, HostError
+
+FAILURE = 2
+INTERRUPTED = 130
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+EPILOG = """\
+examples:
+  ctrlgen demo                          see what stacked, scheduled controls do (two minutes, no download)
+  ctrlgen run job.yaml --out pictures   make the pictures of a job file
+  ctrlgen run job.yaml --set steps=12 --set units.0.weight="1@0, 0@0.6"
+  ctrlgen plan job.yaml                 print each unit's weight at each step, without running
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message to stderr and leave with code 2."""
+        self.exit(FAILURE, f"{self.prog}: error: {message} (try {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    options = new_parser().parse_args(arguments)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except KeyboardInterrupt:
+        print("ctrlgen: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except CtrlGenError as error:
+        return fail(str(error))
+    except ModuleNotFoundError as error:
+        return fail(f"the package {error.name} is missing: pip install 'ctrlgen[headless]'")
+    return 0
+
+
+def fail(message: str) -> int:
+    """Print one line to stderr; returns the exit code."""
+    print("ctrlgen: error:", " ".join(message.split()), file=sys.stderr)
+    return FAILURE
+
+
+def new_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(
+        prog="ctrlgen",
+        description="Stacked, scheduled controls for Stable Diffusion.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ctrlgen {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    _add_demo(commands)
+    _add_run(commands)
+    _add_plan(commands)
+    schema = commands.add_parser("schema", help="print the JSON Schema of a job")
+    schema.set_defaults(command=schema_command)
+    _add_tiny(commands)
+    train = commands.add_parser("train-tiny", help="train the bundled model anew", add_help=False)
+    train.add_argument("rest", nargs=argparse.REMAINDER)
+    train.set_defaults(command=train_command)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
+    demo = commands.add_parser("demo", help="show every control on the bundled tiny model, with a report")
+    demo.add_argument("--out", type=Path, default=Path("ctrlgen-demo"), help="folder to write (%(default)s)")
+    demo.add_argument("--model-folder", type=Path, help="another export of the tiny model")
+    demo.set_defaults(command=demo_command)
+
+
+def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
+    run = commands.add_parser("run", help="make the pictures of a job file")
+    _add_job(run)
+    run.add_argument("--out", type=Path, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
+    run.add_argument(
+        "--models",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="folder with checkpoints, ControlNets, ... (repeatable; also CTRLGEN_MODELS)",
+    )
+    run.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="another CLIP tokenizer")
+    run.set_defaults(command=run_command)
+
+
+def _add_plan(commands: argparse._SubParsersAction[Parser]) -> None:
+    plan = commands.add_parser("plan", help="print each unit's weight at each step, without running")
+    _add_job(plan)
+    plan.add_argument("--svg", type=Path, metavar="FILE", help="write the plot there, too")
+    plan.set_defaults(command=plan_command)
+
+
+def _add_job(parser: Parser) -> None:
+    parser.add_argument("job", type=Path, help="job file, YAML or JSON (see ctrlgen schema)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="replace a value of the job, such as units.0.weight=0.5 (repeatable)",
+    )
+
+
+def _add_tiny(commands: argparse._SubParsersAction[Parser]) -> None:
+    tiny = commands.add_parser("tiny", help="say where the bundled model lies, or install it in a WebUI")
+    tiny.add_argument("--install", type=Path, metavar="WEBUI_FOLDER", help="copy it into this WebUI's models")
+    tiny.set_defaults(command=tiny_command)
+
+
+def demo_command(options: argparse.Namespace) -> None:
+    """`ctrlgen demo`."""
+    folder = _tiny_folder(options.model_folder)
+    from lib_ctrlgen.headless.demo import run_demo
+
+    with _bar("demo") as tell:
+        demo = run_demo(options.out, folder, tell)
+    print(f"{demo.pictures} pictures in {demo.seconds:.0f} s")
+    for path in (demo.report, demo.summary):
+        print(path)
+
+
+def run_command(options: argparse.Namespace) -> None:
+    """`ctrlgen run`."""
+    from lib_ctrlgen.headless.jobs import read_job
+
+    job = read_job(options.job, options.set)
+    folder = _tiny_folder(None)
+    roots = (*job.roots, *_model_roots(options.models), folder)
+    from lib_ctrlgen.headless.engine import Engine
+    from lib_ctrlgen.headless.load import Place
+    from lib_ctrlgen.headless.outputs import write_generation
+
+    engine = Engine(roots, place=Place.best(options.tokenizer or folder / "text"))
+    with _bar(options.job.stem) as tell:
+        generation = engine.generate(job.request, tell)
+    out = options.out or Path("ctrlgen-out") / options.job.stem
+    written = write_generation(job.request, generation, out)
+    for path in (*written.images, *written.control_maps, written.plan, written.result):
+        print(path)
+
+
+def plan_command(options: argparse.Namespace) -> None:
+    """`ctrlgen plan`."""
+    from lib_ctrlgen.headless.jobs import read_job
+    from lib_ctrlgen.headless.samplers import find_sampler
+    from lib_ctrlgen.plan import compile_plan
+
+    request = read_job(options.job, options.set).request
+    find_sampler(request.sampler)
+    plan = compile_plan(request.enabled_units, request.steps)
+    print(plan.table())
+    if options.svg is not None:
+        try:
+            options.svg.write_text(plan.svg(), "utf-8")
+        except OSError as error:
+            raise HostError(f"cannot write {options.svg}: {error.strerror or error}") from error
+
+
+def schema_command(_options: argparse.Namespace) -> None:
+    """`ctrlgen schema`."""
+    from lib_ctrlgen.spec import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def tiny_command(options: argparse.Namespace) -> None:
+    """`ctrlgen tiny`."""
+    from lib_ctrlgen.tiny import install, tiny_folder
+
+    if options.install is None:
+        print(tiny_folder())
+        return
+    for placed in install(options.install):
+        print(f"{placed.action:>13}  {placed.path}")
+
+
+def train_command(options: argparse.Namespace) -> None:
+    """`ctrlgen train-tiny`: hands its arguments to `lib_ctrlgen.train`."""
+    from lib_ctrlgen.train.__main__ import main as train
+
+    train(options.rest)
+
+
+def _tiny_folder(other: Path | None) -> Path:
+    """The bundled model's folder, or another export of it."""
+    from lib_ctrlgen.tiny import tiny_folder
+
+    return tiny_folder() if other is None else other
+
+
+def _model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders of `--models`, then those of CTRLGEN_MODELS. Raises HostError for one that is not there."""
+    listed = [Path(name) for name in os.environ.get("CTRLGEN_MODELS", "").split(os.pathsep) if name]
+    roots = tuple(path.expanduser() for path in (*given, *listed))
+    missing = next((path for path in roots if not path.is_dir()), None)
+    if missing is not None:
+        raise HostError(f"the model folder {missing} is not there")
+    return roots
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr; yields `tell(done, total)`."""
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="step", dynamic_ncols=True, leave=False, delay=0.2) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

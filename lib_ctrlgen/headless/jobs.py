@@ -1,0 +1,161 @@
+"""Job files: a GenerationRequest in YAML or JSON, with pictures as files beside it. No torch here."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from mimetypes import guess_type
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.spec import GenerationRequest, parse_request
+
+PICTURES = ("image", "mask")
+LONGEST_PATH = 1024
+MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job file's request, and the folders of the models that it names by path."""
+
+    request: GenerationRequest
+    roots: tuple[Path, ...]
+
+
+def read_job(path: Path, changes: Sequence[str] = ()) -> Job:
+    """Read a job file; `changes` such as `units.0.weight=0.5` replace values in it.
+
+    Pictures and models may be paths relative to the file. Raises RequestError.
+    """
+    content = apply_changes(read_yaml(path), changes)
+    folder = path.parent
+    inlined, roots = _inline_models(_inline_pictures(content, folder), folder)
+    return Job(request=parse_request(inlined, GenerationRequest), roots=roots)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file. Raises RequestError that names the file, line and column."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise RequestError("", f"{path}: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise RequestError("", f"{path}: not a text file (UTF-8)") from error
+    except yaml.YAMLError as error:
+        raise RequestError("", f"{path}{_place(error)}") from error
+    if not isinstance(content, dict):
+        raise RequestError(
+            "", f"{path}: a job is a mapping such as 'prompt: a red star', not {_kind(content)}"
+        )
+    return content
+
+
+def _place(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    return f":{mark.line + 1}:{mark.column + 1}: not YAML: {problem}" if mark else f": not YAML: {problem}"
+
+
+def _kind(content: object) -> str:
+    return "an empty file" if content is None else f"a {type(content).__name__}"
+
+
+def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    """A copy with `path=value` replaced; a path is names and numbers joined by dots.
+
+    >>> apply_changes({"units": [{"model": "edges"}]}, ["steps=8", "units.0.weight=1>0.2"])
+    {'units': [{'model': 'edges', 'weight': '1>0.2'}], 'steps': 8}
+
+    Raises RequestError for a place that is not there.
+    """
+    result: Any = dict(content)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path:
+            raise RequestError("", f"--set takes PATH=VALUE, for example units.0.weight=0.5, not {change!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RequestError(f"$.{path}", f"--set {change!r} is not a value{_place(error)}") from error
+        result = _replaced(result, path.split("."), value, f"--set {path}")
+    return dict(result)
+
+
+def _replaced(part: Any, path: Sequence[str], value: Any, what: str) -> Any:
+    """A copy of `part` with the value at `path` replaced."""
+    if not path:
+        return value
+    name, rest = path[0], path[1:]
+    if isinstance(part, list):
+        if not name.isdecimal() or int(name) >= len(part):
+            raise RequestError("", f"{what}: {name!r} is no place in a list of {len(part)}")
+        index = int(name)
+        return [*part[:index], _replaced(part[index], rest, value, what), *part[index + 1 :]]
+    if isinstance(part, Mapping):
+        return {**part, name: _replaced(part.get(name, {}), rest, value, what)}
+    raise RequestError("", f"{what}: there is nothing below {part!r}")
+
+
+def _inline_pictures(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Every unit's pictures that are file names as data URLs."""
+    units = content.get("units")
+    if not isinstance(units, list):
+        return dict(content)
+    inlined = [
+        _inline_unit(unit, f"$.units[{index}]", folder) if isinstance(unit, dict) else unit
+        for index, unit in enumerate(units)
+    ]
+    return {**content, "units": inlined}
+
+
+def _inline_unit(unit: Mapping[str, Any], path: str, folder: Path) -> dict[str, Any]:
+    found = {
+        name: read_picture(unit[name], f"{path}.{name}", folder)
+        for name in PICTURES
+        if isinstance(unit.get(name), str) and _is_file_name(unit[name])
+    }
+    return {**unit, **found}
+
+
+def _is_file_name(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_PATH and not text.startswith("data:") and "." in text
+
+
+def read_picture(name: str, path: str, folder: Path) -> str:
+    """A picture file as a data URL; `name` is relative to `folder`. Raises RequestError at `path`."""
+    file = folder / name
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise RequestError(path, f"{file}: {error.strerror or error}") from error
+    kind = guess_type(file.name)[0] or "image/png"
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _inline_models(content: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Models that are paths made absolute, and the folders that they lie in."""
+    named = _absolute_model(content, folder)
+    units = named.get("units")
+    if isinstance(units, list):
+        named["units"] = [_absolute_model(unit, folder) if isinstance(unit, dict) else unit for unit in units]
+    parts = [named, *(unit for unit in named.get("units") or () if isinstance(unit, dict))]
+    models = [part["model"] for part in parts if isinstance(part.get("model"), str)]
+    roots = dict.fromkeys(Path(model).parent for model in models if Path(model).is_absolute())
+    return named, tuple(roots)
+
+
+def _absolute_model(part: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The part with its model's path made absolute, if it is one."""
+    model = part.get("model")
+    if not isinstance(model, str) or not 0 < len(model) <= LONGEST_PATH:
+        return dict(part)
+    path = (folder / Path(model).expanduser()).resolve()
+    is_path = (path / "model_index.json").is_file() or (
+        path.is_file() and path.suffix.lower() in MODEL_SUFFIXES
+    )
+    return {**part, "model": str(path)} if is_path else dict(part)

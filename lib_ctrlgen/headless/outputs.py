@@ -1,0 +1,109 @@
+"""What `ctrlgen run` writes: pictures that say how they were made, control maps, the plan, a summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from lib_ctrlgen import __version__
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.images import image_hash
+from lib_ctrlgen.spec import GenerationRequest, to_payload
+
+from .engine import Generation
+
+PICTURES = ("image", "mask")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """The files of one generation; `folder` holds all of them."""
+
+    folder: Path
+    images: tuple[Path, ...]
+    control_maps: tuple[Path, ...]
+    plan: Path
+    result: Path
+
+
+def described(request: GenerationRequest) -> dict[str, Any]:
+    """The request as JSON types, with `sha256:` hashes of the pixels instead of pictures."""
+    payload = to_payload(request)
+    for unit in payload.get("units", ()):
+        unit |= {name: f"sha256:{image_hash(unit[name])}" for name in PICTURES if unit.get(name)}
+    return payload
+
+
+def infotext(request: GenerationRequest, seed: int) -> str:
+    """The generation's parameters in the WebUI's words, as its PNG Info tab reads them."""
+    negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
+    fields = {
+        "Steps": request.steps,
+        "Sampler": request.sampler,
+        "CFG scale": f"{request.cfg_scale:g}",
+        "Seed": seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model": Path(request.model).stem,
+        "Version": f"CtrlGen {__version__}",
+    }
+    return f"{request.prompt}{negative}\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
+
+
+def png_info(request: GenerationRequest, seed: int) -> PngInfo:
+    """PNG text: `parameters` for the WebUI, `ctrlgen` with the whole request of this one picture."""
+    info = PngInfo()
+    info.add_itxt("parameters", infotext(request, seed))
+    single = described(request) | {"seed": seed}
+    single.pop("batch_size", None)
+    info.add_itxt("ctrlgen", json.dumps(single, ensure_ascii=False))
+    return info
+
+
+def save_picture(image: Image.Image, path: Path, info: PngInfo | None = None) -> Path:
+    """Write a PNG, its folder made first. Raises HostError when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, format="PNG", pnginfo=info)
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def save_text(text: str, path: Path) -> Path:
+    """Write a UTF-8 file, its folder made first. Raises HostError when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:
+    """Write everything of a generation into a folder. Raises HostError."""
+    images = tuple(
+        save_picture(image, folder / f"{number:02}-seed-{seed}.png", png_info(request, seed))
+        for number, (image, seed) in enumerate(zip(generation.images, generation.seeds, strict=True))
+    )
+    maps = tuple(
+        save_picture(item.image, folder / f"map-{item.index}-{Path(item.model).stem}.png")
+        for item in generation.control_maps
+    )
+    plan = save_text(generation.plan.svg(), folder / "plan.svg")
+    summary = {
+        "version": __version__,
+        "seconds": round(generation.seconds, 3),
+        "images": [path.name for path in images],
+        "seeds": list(generation.seeds),
+        "control_maps": [path.name for path in maps],
+        "plan": plan.name,
+        "request": described(request),
+    }
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    result = save_text(text, folder / "result.json")
+    return Written(folder=folder, images=images, control_maps=maps, plan=plan, result=result)

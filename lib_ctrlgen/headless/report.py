@@ -1,0 +1,118 @@
+"""The demo's report: one HTML page that needs nothing else, and its numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from lib_ctrlgen import __version__
+from lib_ctrlgen.images import encode_image
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A picture in the report; `file` is relative to the report."""
+
+    file: str
+    image: Image.Image
+    caption: str = ""
+
+    @property
+    def url(self) -> str:
+        """The picture itself, as a data URL."""
+        return encode_image(self.image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A variant: its pictures, the mean of their scores, its control maps, its plan as SVG."""
+
+    name: str
+    title: str
+    text: str
+    units: tuple[str, ...]
+    images: tuple[Figure, ...]
+    maps: tuple[Figure, ...]
+    scores: dict[str, float]
+    plan: str
+
+    @property
+    def plan_svg(self) -> Markup:
+        """The plan for the page; it was drawn by us and holds no foreign markup."""
+        return Markup(self.plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A tile of the grid at `coords`, one value per axis."""
+
+    coords: tuple[float, ...]
+    image: Figure
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Tiles over two axes; an axis is (path in the request, label, values). The last axis runs fastest."""
+
+    axes: tuple[tuple[str, str, tuple[float, ...]], ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def lines(self) -> list[tuple[float, tuple[Cell, ...]]]:
+        """The tiles line by line, each with its value on the first axis."""
+        values, length = self.axes[0][2], len(self.axes[1][2])
+        return [(value, self.cells[i * length : (i + 1) * length]) for i, value in enumerate(values)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that the page shows."""
+
+    seconds: float
+    prompt: str
+    settings: str
+    sources: tuple[Figure, ...]
+    rows: tuple[Row, ...]
+    grid: Grid
+
+    @property
+    def figures(self) -> Sequence[Figure]:
+        """All generated pictures."""
+        return [*(figure for row in self.rows for figure in row.images), *(c.image for c in self.grid.cells)]
+
+
+def report_html(report: Report) -> str:
+    """The page: pictures as data URLs, styles inline, no script."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(report=report, version=__version__)
+
+
+def report_json(report: Report) -> str:
+    """The summary; files are relative to it, coordinates are in the order of the axes."""
+    summary = {
+        "version": __version__,
+        "seconds": report.seconds,
+        "images": [figure.file for figure in report.figures],
+        "grid": {
+            "axes": [
+                {"path": path, "label": label, "values": list(values)}
+                for path, label, values in report.grid.axes
+            ],
+            "cells": [
+                {"coords": list(cell.coords), "image": cell.image.file, "scores": cell.scores}
+                for cell in report.grid.cells
+            ],
+        },
+    }
+    return json.dumps(summary, indent=2) + "\n"

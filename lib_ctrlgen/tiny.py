@@ -1,0 +1,109 @@
+"""The bundled tiny model: where it lies, and how it gets into a WebUI."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lib_ctrlgen.errors import HostError
+
+NAME = "ctrlgen-tiny"
+TEXT_FOLDER = f"{NAME}-text"
+VERSION = re.compile(r"^(?P<head>\s*version:\s*)(?P<value>\S.*?)\s*$", re.MULTILINE)
+
+
+def tiny_folder() -> Path:
+    """The folder of the bundled model. Raises HostError when this installation lacks it."""
+    folder = Path(__file__).parent / "assets" / "tiny"
+    if not (folder / f"{NAME}.safetensors").is_file():
+        raise HostError(f"the bundled model is missing from this installation: {folder}")
+    return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """One file of an installation: what it became, and what was done."""
+
+    path: Path
+    action: Literal["written", "already there"]
+
+
+def install(webui: Path, source: Path | None = None) -> tuple[Placed, ...]:
+    """Place the bundled model in a WebUI's model folders; doing it again changes nothing.
+
+    Raises HostError when the folder is no WebUI, or when a different file is in the way:
+    then nothing is written.
+    """
+    source = source or tiny_folder()
+    models = _models_folder(webui)
+    plan = [(path, target) for path, target in _plan(source, models) if not _is_yaml(path)]
+    config = models / "Stable-diffusion" / f"{NAME}.yaml"
+    text = (models / TEXT_FOLDER).resolve()
+    content = rewritten((source / config.name).read_text("utf-8"), text)
+    blocked = [target for path, target in plan if target.exists() and not _same(path, target)]
+    blocked += [config] if config.exists() and config.read_text("utf-8") != content else []
+    if blocked:
+        names = ", ".join(str(path) for path in blocked)
+        raise HostError(f"a different file is there already: {names}; move it away and run this again")
+    return (*(_place(path, target) for path, target in plan), _write(config, content))
+
+
+def _models_folder(webui: Path) -> Path:
+    models = webui / "models"
+    if not (webui / "webui.py").is_file() or not models.is_dir():
+        raise HostError(f"{webui} is no WebUI folder: it has no webui.py and models/")
+    return models
+
+
+def _plan(source: Path, models: Path) -> Iterator[tuple[Path, Path]]:
+    """Every file of the bundled model, and its place in the WebUI."""
+    for path in sorted(source.rglob("*")):
+        relative = path.relative_to(source)
+        if path.is_dir() or path.name == "README.md":
+            continue
+        if len(relative.parts) == 1:
+            yield path, models / "Stable-diffusion" / relative
+        elif relative.parts[0] == "text":
+            yield path, models / TEXT_FOLDER / relative.relative_to("text")
+        else:
+            yield path, models / relative
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.name == f"{NAME}.yaml"
+
+
+def _same(path: Path, target: Path) -> bool:
+    return target.is_file() and filecmp.cmp(path, target, shallow=False)
+
+
+def rewritten(config: str, text: Path) -> str:
+    r"""The checkpoint's yaml with the text folder as an absolute path.
+
+    >>> rewritten("  params:\n    version: text\n", Path("/models/text"))
+    '  params:\n    version: "/models/text"\n'
+    """
+    quoted = json.dumps(text.as_posix(), ensure_ascii=False)
+    return VERSION.sub(lambda match: match["head"] + quoted, config)
+
+
+def _place(path: Path, target: Path) -> Placed:
+    if target.exists():
+        return Placed(path=target, action="already there")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    return Placed(path=target, action="written")
+
+
+def _write(path: Path, content: str) -> Placed:
+    if path.exists():
+        return Placed(path=path, action="already there")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, "utf-8")
+    return Placed(path=path, action="written")
