@@ -48,7 +48,9 @@ def decode_image(text: str, path: str) -> Image.Image:
         raise RequestError(path, f"the picture is larger than {_LIMIT}") from error
     # Pillow's decoders raise many kinds of exceptions on broken data.
     except Exception as error:
-        raise RequestError(path, f"not a picture that can be read; {SEND}") from error
+        raise RequestError(
+            path, f"no readable picture, and paths on the server are not read; {SEND}"
+        ) from error
 
 
 _LIMIT = f"{MAX_PIXELS // 1_000_000} megapixels; send a smaller one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -145,7 +146,8 @@ class ModelStore:
         found = [
             (_relative(config.parent, root), config.parent)
             for root in self.roots
-            for config in sorted(root.rglob("config.json"))
+            for config in _walk(root)
+            if config.name == "config.json"
         ]
         return dict(reversed(found))
 
@@ -172,14 +174,28 @@ def _plain(name: str) -> str:
 
 def _scan(root: Path) -> Iterator[tuple[str, Path]]:
     """Model files under a root by name, sorted; text and vision encoders are left out."""
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
+    for path in _walk(root):
+        if path.suffix.lower() not in SUFFIXES:
             continue
         folder_model = path.stem.lower().removesuffix(".fp16") in WEIGHT_NAMES
         if folder_model and path.stem.startswith("diffusion_"):
             yield _relative(path.parent, root), path
         elif not (folder_model and (path.parent / "config.json").is_file()):
             yield _relative(path.with_suffix(""), root), path
+
+
+def _walk(root: Path) -> list[Path]:
+    """All files under a root, sorted; linked folders are entered, each real folder once."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner.clear()
+        else:
+            seen.add(real)
+            found += [Path(folder, name) for name in names]
+    return sorted(found)
 
 
 def _relative(path: Path, root: Path) -> str:

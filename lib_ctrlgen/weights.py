@@ -93,7 +93,7 @@ def _flatten(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Ten
 def _broken(path: Path, error: Exception) -> ModelError:
     if not path.is_file():
         return ModelError(f"{path.name}: no such file")
-    if "weights_only" in str(error) or "Unsupported global" in str(error):
+    if "Unsupported global" in str(error) or "Unsupported class" in str(error):
         return ModelError(
             f"{path.name}: this pickle holds more than tensors and could run code; convert it to safetensors"
         )

@@ -78,7 +78,6 @@ def configuration(tensors: Tensors, shape: UNetShape) -> dict[str, Any]:
         "attention_head_dim": heads,
         "cross_attention_dim": shape.family.context_dim,
         "use_linear_projection": _linear_projection(tensors),
-        **_added_embedding(tensors),
     }
 
 
@@ -102,20 +101,10 @@ def _linear_projection(tensors: Tensors) -> bool:
     return any(key.endswith("proj_in.weight") and value.ndim == 2 for key, value in tensors.items())
 
 
-def _added_embedding(tensors: Tensors) -> dict[str, Any]:
-    """SDXL's embedding of pooled text and sizes."""
-    weight = tensors.get("add_embedding.linear_1.weight")
-    if weight is None:
-        return {}
-    return {
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": weight.shape[1],
-    }
-
-
 def _require_fit(tensors: Tensors, shape: UNetShape) -> None:
     """Raise ModelError unless the residuals have the channels that the U-Net's skips have."""
+    if "add_embedding.linear_1.weight" in tensors:
+        raise ModelError("recognised as a ControlNet for SDXL, not supported yet")
     count = _count(tensors, r"controlnet_down_blocks\.(\d+)\.")
     keys = [f"controlnet_down_blocks.{i}.weight" for i in range(count)]
     channels = tuple(tensors[key].shape[0] for key in (*keys, "controlnet_mid_block.weight"))

@@ -88,7 +88,7 @@ def _plain(image: Tensors, name: str, device: torch.device, dtype: torch.dtype) 
 def _converted(image: Tensors, device: torch.device, dtype: torch.dtype) -> Any:
     """The other projections through diffusers' converter: private, the same from 0.31 to 0.42."""
     convert = UNet2DConditionLoadersMixin._convert_ip_adapter_image_proj_to_diffusers
-    return convert(SimpleNamespace(device=device, dtype=dtype), dict(image))
+    return convert(SimpleNamespace(device=device, dtype=dtype), dict(image), low_cpu_mem_usage=False)
 
 
 def _layer(tensors: Tensors, number: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

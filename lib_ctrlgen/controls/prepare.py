@@ -62,7 +62,8 @@ def _load_model(unit: ControlUnit, path: str, target: Target) -> Control:
         control = control_for(target.store.get(file, identify_file))
     if unit.control not in {"auto", control.name}:
         raise RequestError(
-            f"{path}.control", f"'{unit.model}' is a {control.title}: say 'auto' or {control.name!r}"
+            f"{path}.control",
+            f"'{unit.model}' is of the family {control.title}: say 'auto' or {control.name!r}",
         )
     with at_path(f"{path}.model"):
         return control.load(file, target)

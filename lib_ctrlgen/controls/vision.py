@@ -104,8 +104,8 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
         have = ", ".join(map(str, known)) or "none"
         raise ModelError(
             f"it needs a CLIP vision encoder with {_WORDS[feature]} {width}, and there is none "
-            f"(found: {have}); put its transformers folder (config.json, model.safetensors) into a model folder, "
-            "for example models/clip_vision"
+            f"(found: {have}); put its transformers folder (config.json, model.safetensors) "
+            "into a model folder, for example models/clip_vision"
         )
     return fitting[0]
 

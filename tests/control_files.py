@@ -1,0 +1,190 @@
+"""Random tiny networks and model files in the layouts of the field, for the tests of controls."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from lib_ctrlgen.calls import CallInputs, Position, Rows, UNetCall, UNetShape
+from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.unet import DiffusersUNet
+
+CONTEXT = 64
+UNET: dict[str, Any] = {
+    "block_out_channels": (32, 64, 96, 96),
+    "cross_attention_dim": CONTEXT,
+    "attention_head_dim": 4,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+}
+
+
+def random_weights(module: nn.Module, seed: int = 0) -> Any:
+    """Fill a module with small random weights, zero convolutions included."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.08, generator=generator)
+    return module.eval().requires_grad_(False)
+
+
+def unet(**config: Any) -> Any:
+    return random_weights(UNet2DConditionModel(**{**UNET, **config}))
+
+
+def shape(**config: Any) -> UNetShape:
+    return DiffusersUNet(unet(**config)).shape
+
+
+def controlnet(seed: int = 1, **config: Any) -> Any:
+    return random_weights(ControlNetModel.from_unet(UNet2DConditionModel(**{**UNET, **config})), seed)
+
+
+def call(rows: int = 2, height: int = 8, width: int = 8, context: int = CONTEXT) -> UNetCall:
+    generator = torch.Generator().manual_seed(rows * height * width)
+    inputs = CallInputs(
+        x=torch.randn(rows, 4, height, width, generator=generator),
+        timestep=torch.full((rows,), 7),
+        context=torch.randn(rows, 5, context, generator=generator),
+    )
+    cond = tuple(row % 2 == 1 for row in range(rows))
+    return UNetCall(inputs=inputs, position=Position(0, 4, Rows(cond, tuple(range(rows)))))
+
+
+def picture(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
+    """A smooth random picture."""
+    noise = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 255
+    small = Image.fromarray(noise.permute(1, 2, 0).to(torch.uint8).numpy())
+    return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def data_url(width: int = 64, height: int = 64, seed: int = 0) -> str:
+    return encode_image(picture(width, height, seed))
+
+
+def to_ldm(tensors: dict[str, Tensor], layers: int = 2) -> dict[str, Tensor]:
+    """A diffusers ControlNet under its ldm names."""
+    return {ldm_name(key, layers): value for key, value in tensors.items()}
+
+
+RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1",
+    "conv_shortcut": "skip_connection",
+}
+PLAIN = {
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0",
+    "controlnet_mid_block": "middle_block_out.0",
+    "controlnet_cond_embedding.conv_in": "input_hint_block.0",
+    "controlnet_cond_embedding.conv_out": "input_hint_block.14",
+}
+
+
+def ldm_name(key: str, layers: int) -> str:
+    name, _, leaf = key.rpartition(".")
+    if name in PLAIN:
+        return f"{PLAIN[name]}.{leaf}"
+    if match := re.fullmatch(r"controlnet_down_blocks\.(\d+)", name):
+        return f"zero_convs.{match[1]}.0.{leaf}"
+    if match := re.fullmatch(r"controlnet_cond_embedding\.blocks\.(\d+)", name):
+        return f"input_hint_block.{2 * int(match[1]) + 2}.{leaf}"
+    if match := re.fullmatch(r"down_blocks\.(\d+)\.downsamplers\.0\.conv", name):
+        return f"input_blocks.{(layers + 1) * (int(match[1]) + 1)}.0.op.{leaf}"
+    if match := re.fullmatch(r"down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.*)", key):
+        number = (layers + 1) * int(match[1]) + int(match[3]) + 1
+        return f"input_blocks.{number}.{_inside(match[2], match[4])}"
+    match = re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.*)", key)
+    assert match, key
+    number = 2 * int(match[2]) + (match[1] == "attentions")
+    return f"middle_block.{number}.{_inside(match[1], match[3]).partition('.')[2]}"
+
+
+def _inside(part: str, rest: str) -> str:
+    if part == "attentions":
+        return f"1.{rest}"
+    name, _, leaf = rest.partition(".")
+    return f"0.{RESNET[name]}.{leaf}"
+
+
+def save_vision(folder: Path, hidden: int = 48, projection: int = 40, seed: int = 3) -> Any:
+    """A vision tower as a transformers folder in the old format; returns the network."""
+    config = {
+        "hidden_size": hidden,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "image_size": 32,
+        "patch_size": 8,
+        "projection_dim": projection,
+    }
+    network = random_weights(CLIPVisionModelWithProjection(CLIPVisionConfig(**config)), seed)
+    folder.mkdir(parents=True)
+    tensors = {k: v.contiguous() for k, v in network.state_dict().items() if "position_ids" not in k}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "clip_vision_model", **config}))
+    return network
+
+
+def plain_projection(width: int = 40) -> tuple[Any, dict[str, Tensor]]:
+    """diffusers' module, and its tensors under the names of an IP-Adapter file."""
+    module = random_weights(ImageProjection(width, CONTEXT, 4), 4)
+    return module, {k.replace("image_embeds.", "proj."): v for k, v in module.state_dict().items()}
+
+
+def plus_projection(width: int = 48) -> tuple[Any, dict[str, Tensor]]:
+    """The resampler of plus, and its tensors under the names of the official files."""
+    module = random_weights(IPAdapterPlusImageProjection(width, CONTEXT, 128, heads=2, num_queries=6), 5)
+    tensors: dict[str, Tensor] = {}
+    for key, value in module.state_dict().items():
+        name = key
+        for old, new in (
+            ("ln0.", "0.norm1."),
+            ("ln1.", "0.norm2."),
+            ("attn.to_out.0.", "0.to_out."),
+            ("attn.to_", "0.to_"),
+            ("ff.0.", "1.0."),
+            ("ff.1.net.0.proj.", "1.1."),
+            ("ff.1.net.2.", "1.3."),
+        ):
+            name = name.replace(old, new)
+        if name.endswith("to_v.weight"):
+            continue
+        if name.endswith("to_k.weight"):
+            value = torch.cat((value, module.state_dict()[key.replace("to_k", "to_v")]))  # noqa: PLW2901
+            name = name.replace("to_k", "to_kv")
+        tensors[name] = value
+    return module, tensors
+
+
+def adapter_layers(widths: tuple[int, ...]) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(6)
+    return {
+        f"ip_adapter.{2 * i + 1}.to_{part}_ip.weight": torch.randn(width, CONTEXT, generator=generator) / 8
+        for i, width in enumerate(widths)
+        for part in "kv"
+    }
+
+
+def save_adapter(path: Path, projection: dict[str, Tensor], widths: tuple[int, ...]) -> dict[str, Tensor]:
+    """An IP-Adapter file: flat safetensors, or the nested pickle of a .bin."""
+    layers = adapter_layers(widths)
+    image = {f"image_proj.{key}": value.contiguous() for key, value in projection.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".bin":
+        nested = {key.removeprefix("ip_adapter."): value for key, value in layers.items()}
+        torch.save({"image_proj": dict(projection), "ip_adapter": nested}, path)
+    else:
+        save_file({**image, **layers}, path)
+    return layers
