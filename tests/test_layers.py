@@ -22,6 +22,7 @@ LAYERS = {
     # 1: arrays and pictures
     "images": 1, "resampling": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
     "calls": 1, "units": 1,
+    "train.scenes": 1, "train.data": 1,  # the generator of pictures, which the demo draws with
     # 2: models
     "weights": 2, "checkpoints": 2, "store": 2, "controls": 2, "preprocessors": 2,
     # 3: the engine
