@@ -114,7 +114,7 @@ def parse_schedule(source: str | float | Schedule) -> Schedule:
     if isinstance(source, bool) or not isinstance(source, (int, float)):
         raise RequestError("", f"expected a number or a schedule text, got {type(source).__name__}")
     if not abs(source) <= LARGEST:
-        raise RequestError("", f"a weight must be finite and at most {LARGEST:g}, got {source}")
+        raise RequestError("", f"a weight must be finite and at most {LARGEST:g}")
     return constant(float(source))
 
 

@@ -27,13 +27,16 @@ from .schedule import Schedule, constant, parse_schedule
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
-Param: TypeAlias = bool | int | float | str
+Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
 
 MAX_UNITS = 64
-UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `(?P<path>.*)`)?", re.DOTALL)
-PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
+SURROGATE = re.compile("[\ud800-\udfff]")
+PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
+UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
+CHOICE = re.compile(r"Invalid enum value '(?P<value>.*)'", re.DOTALL)
 
 
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,9 +44,15 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise RequestError("", f"{name} must be a finite number, got {value}")
+            _check_plain(name, getattr(self, name))
+
+
+def _check_plain(name: str, value: object) -> None:
+    """Raise RequestError at `name` for what JSON cannot carry: NaN, infinity, half a character."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(name, f"must be a finite number, got {value}")
+    if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
+        raise RequestError(name, "is not valid Unicode text: it holds a lone surrogate")
 
 
 def _full() -> Schedule:
@@ -86,10 +95,10 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.guidance_start > self.guidance_end:
-            raise RequestError("", "guidance_start must not be after guidance_end")
+            raise RequestError("guidance_start", "must not be after guidance_end")
         for name, value in self.params.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise RequestError("", f"params.{name} must be a finite number, got {value}")
+            _check_plain("params", name)
+            _check_plain(f"params.{name}", value)
 
     @property
     def schedule(self) -> Schedule:
@@ -138,7 +147,7 @@ def parse_request(payload: object, kind: type[AnyRequest] = ControlRequest) -> A
     try:
         return msgspec.convert(payload, kind, dec_hook=_decode)
     except msgspec.ValidationError as error:
-        raise _located(str(error), kind) from error
+        raise _located(error, kind) from error
     except (RecursionError, OverflowError, UnicodeEncodeError) as error:
         raise RequestError("$", f"cannot be read: {error}") from error
 
@@ -171,7 +180,8 @@ def _payload_value(value: Any) -> Any:
     if isinstance(value, Struct):
         return to_payload(value)
     if isinstance(value, Schedule):
-        return str(value) if value.constant is None else value.constant
+        plain = value.constant
+        return plain if plain is not None and value == constant(plain) else str(value)
     if isinstance(value, tuple):
         return [_payload_value(item) for item in value]
     return dict(value) if isinstance(value, dict) else value
@@ -197,31 +207,40 @@ def _schema(kind: type) -> dict[str, Any]:
     raise NotImplementedError(f"no schema for {kind}")
 
 
-def _located(text: str, kind: type[Struct]) -> RequestError:
-    """Turn msgspec's message into a RequestError with the path, and the nearest known field."""
-    unknown = UNKNOWN.fullmatch(text)
-    if unknown:
-        parent = unknown["path"] or "$"
-        known = _fields_at(parent, kind)
+def _located(error: msgspec.ValidationError, kind: type[Struct]) -> RequestError:
+    """Turn msgspec's error into one with the path, that names what would be right."""
+    placed = PLACED.fullmatch(str(error))
+    if placed is None:
+        return RequestError("$", str(error))
+    path, cause = placed["path"] or "$", error.__cause__
+    if isinstance(cause, RequestError):
+        return RequestError(f"{path}.{cause.path}" if cause.path else path, cause.message)
+    if placed["key"]:
+        return RequestError(path, "field names must be text")
+    return _explained(path, placed["message"], _type_at(path, kind))
+
+
+def _explained(path: str, message: str, expected: Any) -> RequestError:
+    """Say which names are known where msgspec only says that one is wrong."""
+    if unknown := UNKNOWN.fullmatch(message):
+        known = getattr(_struct_in(expected), "__struct_fields__", ())
+        return RequestError(f"{path}.{unknown['name']}", f"unknown field ({nearest(unknown['name'], known)})")
+    if missing := MISSING.fullmatch(message):
+        return RequestError(f"{path}.{missing['name']}", "is required")
+    if choice := CHOICE.fullmatch(message):
         return RequestError(
-            f"{parent}.{unknown['name']}", f"unknown field ({nearest(unknown['name'], known)})"
+            path, f"unknown value {choice['value']!r} (choices: {', '.join(get_args(expected))})"
         )
-    placed = PLACED.fullmatch(text)
-    message, path = (placed["message"], placed["path"]) if placed else (text, None)
-    if placed and placed["key"]:
-        return RequestError(path or "$", "field names must be text")
-    missing = re.fullmatch(r"Object missing required field `(?P<name>\w+)`", message)
-    if missing:
-        return RequestError(f"{path or '$'}.{missing['name']}", "is required")
-    return RequestError(path or "$", message[:1].lower() + message[1:])
+    return RequestError(path, message[:1].lower() + message[1:])
 
 
-def _fields_at(path: str, kind: type[Struct]) -> tuple[str, ...]:
-    """The field names of the Struct at a JSON path such as `$.units[0]`."""
+def _type_at(path: str, kind: type[Struct]) -> Any:
+    """The annotation at a JSON path such as `$.units[0].control_mode`, None where there is none."""
     current: Any = kind
     for name in re.findall(r"\.(\w+)", path):
-        current = _struct_in(get_type_hints(current)[name])
-    return tuple(current.__struct_fields__)
+        struct = _struct_in(current)
+        current = get_type_hints(struct).get(name) if struct else None
+    return current
 
 
 def _struct_in(annotation: Any) -> Any:

@@ -52,7 +52,7 @@ def test_the_table_tells_the_calls_and_the_weights(found: list[ControlUnit], ste
     plan = compiled(found, steps)
     _, *rows = plan.table().split("\n")
     assert len(rows) == len(found)
-    for row, label, weights in zip(rows, plan.labels, plan.weights):
+    for row, label, weights in zip(rows, plan.labels, plan.weights, strict=True):
         name, rest = row[: len(label)], row[max(map(len, plan.labels)) + 2 :]
         bars, figures = rest[:steps], rest[steps:].split(maxsplit=1)
         assert name == label

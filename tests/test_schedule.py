@@ -84,7 +84,7 @@ def test_smooth_is_pchip(points: list[tuple[int, int]]) -> None:
     numpy = pytest.importorskip("numpy")
     points = sorted(points)
     places, heights = [p / 1000 for p, _ in points], [v / 10 for _, v in points]
-    frames = [Keyframe(progress=p, value=v, easing="smooth") for p, v in zip(places, heights)]
+    frames = [Keyframe(progress=p, value=v, easing="smooth") for p, v in zip(places, heights, strict=True)]
     curve = Curve(keyframes=tuple(frames))
     grid = numpy.linspace(places[0], places[-1], 97)
     expected = interpolate.PchipInterpolator(places, heights)(grid)
