@@ -10,12 +10,11 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import shared
 
 from lib_ctrlgen import __version__
-from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.spec import ControlRequest, json_schema, parse_request
 
 from .preview import plan_of
-from .sample import answerable
 from .settings import model_store
 
 ROOT = "/ctrlgen/v1"
@@ -63,12 +62,9 @@ def schema() -> dict[str, Any]:
 def plan(payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
     """The plan of `{"units": [...], "steps": 20}`: weights, a table and an SVG."""
     steps = payload.pop("steps", 20)
-    try:
-        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
-            raise RequestError("$.steps", f"expected a whole number from 1 to {MAX_STEPS}, got {steps!r}")
-        compiled = plan_of(parse_request(payload), steps)
-    except CtrlGenError as error:
-        raise answerable(error) from error
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
+        raise RequestError("$.steps", f"expected a whole number from 1 to {MAX_STEPS}, got {steps!r}")
+    compiled = plan_of(parse_request(payload), steps)
     return {
         "labels": compiled.labels,
         "weights": compiled.weights,

@@ -16,13 +16,13 @@ from PIL import Image
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.clocks import RowQueue
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.errors import CtrlGenError, HostError
+from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit, ResidualControl
 
-from .sample import HeldSample, answerable
+from .sample import HeldSample
 from .settings import model_store
 
 SELF_MADE_UNET = (
@@ -61,10 +61,7 @@ class ControlledSample(HeldSample):
             with session, each_step(lambda params: self.follow(params, session, rows)):
                 return self.original(*args, **kwargs)
         except Stop as stop:
-            raise answerable(stop.error) from stop
-        except CtrlGenError as error:
-            answerable(error)
-            raise
+            raise stop.error from stop
 
     def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:
         """Before a step's U-Net calls: move to the U-Net that is loaded now, announce the rows."""

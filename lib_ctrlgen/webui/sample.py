@@ -10,8 +10,6 @@ from typing import Any
 
 from PIL import Image
 
-from lib_ctrlgen.errors import CtrlGenError
-
 ABSENT = object()
 
 
@@ -50,7 +48,7 @@ class Refusal(HeldSample):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raise it."""
         del args, kwargs
-        raise answerable(self.error)
+        raise self.error
 
 
 def release(p: Any) -> None:
@@ -66,10 +64,3 @@ def held_sample(p: Any) -> HeldSample | None:
     """What stands in `p.sample`, if it is ours."""
     held = vars(p).get("sample")
     return held if isinstance(held, HeldSample) else None
-
-
-def answerable(error: Exception) -> Exception:
-    """The error, with its HTTP status where the WebUI's API looks for it: in `vars(error)`."""
-    if isinstance(error, CtrlGenError):
-        vars(error).update(status_code=error.status_code, detail=error.detail)
-    return error

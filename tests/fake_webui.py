@@ -1,0 +1,294 @@
+"""Light stand-ins for the parts of the WebUI, gradio and fastapi that `lib_ctrlgen.webui` touches.
+
+They keep the host's manners: hooks and callbacks swallow exceptions, `p.sample` does not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Component:
+    """Any gradio component or layout: keeps its options, counts as a context, records its events."""
+
+    made: ClassVar[list[Component]] = []
+
+    def __init__(self, value: Any = None, **options: Any) -> None:
+        self.value = value
+        self.options = options
+        self.label = options.get("label", "")
+        self.elem_id = options.get("elem_id")
+        self.events: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+        Component.made.append(self)
+
+    def __enter__(self) -> Component:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def click(self, fn: Callable[..., Any], **options: Any) -> None:
+        self.events.append((fn, options))
+
+    change = click
+
+
+class Choice(Component):
+    """Dropdown and Radio take their choices first or by name."""
+
+    def __init__(self, choices: Any = None, value: Any = None, **options: Any) -> None:
+        super().__init__(value, choices=choices, **options)
+
+
+class OptionInfo:
+    """A setting."""
+
+    def __init__(self, default: Any, label: str = "", *_: Any, **options: Any) -> None:
+        self.default, self.label, self.options = default, label, options
+        self.section: tuple[str, str] | None = None
+
+    def info(self, _text: str) -> OptionInfo:
+        return self
+
+    def needs_reload_ui(self) -> OptionInfo:
+        return self
+
+
+class Opts:
+    """`shared.opts`: data by name, labels by name."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+        self.data_labels: dict[str, OptionInfo] = {}
+
+    def add_option(self, name: str, option: OptionInfo) -> None:
+        self.data_labels[name] = option
+        self.data.setdefault(name, option.default)
+
+
+class Callbacks:
+    """`script_callbacks`: registered functions by kind; calling them swallows exceptions."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[Callable[..., Any]]] = {
+            kind: [] for kind in ("cfg_denoiser", "ui_settings", "app_started")
+        }
+
+    def fire(self, kind: str, *args: Any) -> None:
+        for function in list(self.lists[kind]):
+            with suppress(Exception):  # as the WebUI does
+                function(*args)
+
+    def remove(self, function: Callable[..., Any]) -> None:
+        for functions in self.lists.values():
+            functions[:] = [known for known in functions if known != function]
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.lists.values()))
+
+
+class CrossAttention(nn.Module):
+    """As much of ldm's cross attention as its shape is read from."""
+
+    def __init__(self, width: int, context: int) -> None:
+        super().__init__()
+        self.heads = 2
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(context, width, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(width, width), nn.Dropout(0.0))
+
+
+class Block(nn.Module):
+    """One ldm block: a convolution, maybe with a cross attention beside it."""
+
+    def __init__(self, cin: int, cout: int, context: int | None = None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(cin, cout, 3, padding=1)
+        if context is not None:
+            self.attn2 = CrossAttention(cout, context)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.tanh(self.conv(h))
+
+
+class TinyUNet(nn.Module):
+    """Encoder of two blocks, middle block, decoder of two, wired like ldm's UNetModel."""
+
+    def __init__(self, width: int = 4, context: int = 8) -> None:
+        super().__init__()
+        self.in_channels = 4
+        self.input_blocks = nn.ModuleList([Block(4, width), Block(width, width, context)])
+        self.middle_block = nn.Sequential(Block(width, width, context))
+        self.middle_block[0].out_channels = width
+        for block in self.input_blocks:
+            block.conv.out_channels = width
+        self.output_blocks = nn.ModuleList([Block(2 * width, width, context), Block(2 * width, 4)])
+
+    def forward(self, x: Tensor, *_others: Tensor) -> Tensor:
+        skips = []
+        h = x
+        for block in self.input_blocks:
+            h = block(h)
+            skips.append(h)
+        h = self.middle_block(h)
+        for block in self.output_blocks:
+            h = block(torch.cat([h, skips.pop()], 1))
+        return h
+
+
+class Processing:
+    """What is read of a `p`, and a sampler that calls the U-Net as CFGDenoiser does."""
+
+    def __init__(self, host: FakeWebUI, **options: Any) -> None:
+        self.host = host
+        self.width = self.height = 64
+        self.steps = 4
+        self.prompts: list[list[str]] = [["a"]]  # per image, its prompts joined by AND
+        self.split = False
+        self.passes = [(64, 64)]
+        self.extra_generation_params: dict[str, Any] = {}
+        self.on_step: Callable[[int], None] = lambda _step: None
+        vars(self).update(options)
+
+    def sample(self, **_kwargs: Any) -> Tensor:
+        result = torch.zeros(0)
+        for width, height in self.passes:
+            result = self.denoise(width // 8, height // 8)
+        return result
+
+    def denoise(self, width: int, height: int) -> Tensor:
+        """One pass: per step the callback, then the U-Net on all cond rows and the uncond ones."""
+        images, conds = len(self.prompts), sum(map(len, self.prompts))
+        x = torch.linspace(-1, 1, 4 * height * width).view(1, 4, height, width).expand(images, -1, -1, -1)
+        batch = [[SimpleNamespace(weight=1.0) for _ in parts] for parts in self.prompts]
+        sampler = SimpleNamespace(sampler_extra_args={"cond": SimpleNamespace(batch=batch)})
+        for step in range(self.steps):
+            self.on_step(step)
+            rows = torch.cat([x[:1].expand(conds, -1, -1, -1), x])
+            denoiser = SimpleNamespace(step=step, total_steps=self.steps, sampler=sampler)
+            self.host.callbacks.fire("cfg_denoiser", SimpleNamespace(x=rows, denoiser=denoiser))
+            out = self.call(rows, images)
+            x = x - 0.1 * out[-images:] - 0.1 * out[:images]
+        return x
+
+    def call(self, rows: Tensor, images: int) -> Tensor:
+        unet = self.host.unet
+        parts = rows.split(images) if self.split else [rows]
+        return torch.cat([unet(p, torch.zeros(len(p)), torch.zeros(len(p), 3, 8)) for p in parts])
+
+
+class FakeWebUI:
+    """The fake host: what tests set, and what they look at."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.callbacks = Callbacks()
+        self.opts = Opts()
+        self.flags = SimpleNamespace(
+            api=True, nowebui=False, api_auth=None, ctrlgen_models_path=[], ctrlgen_cache_gb=1.0
+        )
+        self.model = SimpleNamespace(model=SimpleNamespace(diffusion_model=TinyUNet()))
+        self.loaded: dict[str, Any] = {}
+        Component.made = []
+
+    @property
+    def unet(self) -> Any:
+        return self.model.model.diffusion_model
+
+    @unet.setter
+    def unet(self, unet: nn.Module) -> None:
+        self.model.model.diffusion_model = unet
+
+    def process_images(self, script: Any, p: Processing, *args: Any) -> tuple[Tensor, Any]:
+        """One generation as the WebUI runs it: hooks swallow, `p.sample` does not."""
+        self.swallowing(script.process, p, *args)
+        sample = p.sample(conditioning=None)
+        processed = SimpleNamespace(images=["picture"], infotexts=["text"], index_of_first_image=0)
+        self.swallowing(script.postprocess, p, processed, *args)
+        return sample, processed
+
+    def swallowing(self, hook: Callable[..., Any], *args: Any) -> None:
+        with suppress(Exception):  # as the WebUI does
+            hook(*args)
+
+    def modules(self, folder: Path) -> dict[str, Any]:
+        """What stands in `sys.modules`, by name."""
+        shared = {"opts": self.opts, "cmd_opts": self.flags, "sd_model": self.model, "OptionInfo": OptionInfo}
+        callbacks = {
+            "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
+            "on_ui_settings": self.callbacks.lists["ui_settings"].append,
+            "on_app_started": self.callbacks.lists["app_started"].append,
+            "remove_callbacks_for_function": self.callbacks.remove,
+        }
+        paths = {"models_path": str(folder / "models"), "extensions_dir": str(folder / "extensions")}
+        script = {"Script": type("Script", (), {}), "AlwaysVisible": object()}
+        found = {
+            "shared": shared,
+            "script_callbacks": callbacks,
+            "devices": {"device": torch.device("cpu"), "dtype_unet": torch.float32},
+            "sd_unet": {"current_unet": None},
+            "paths_internal": paths,
+            "scripts": script,
+            "ui_common": {"create_refresh_button": refresh_button},
+            "ui_components": {"FormRow": Component},
+        }
+        named = {f"modules.{name}": module(f"modules.{name}", content) for name, content in found.items()}
+        children = {name.partition(".")[2]: child for name, child in named.items()}
+        self.loaded = {"modules": module("modules", children), **named, **edge_libraries()}
+        return self.loaded
+
+
+def refresh_button(component: Any, refresh: Any, choices: Any, elem_id: str) -> Component:
+    return Component(elem_id=elem_id)
+
+
+def edge_libraries() -> dict[str, ModuleType]:
+    """gradio and fastapi."""
+    plain = ("Accordion", "Button", "Checkbox", "Column", "HTML", "Image", "Number", "Row", "Slider", "Tab")
+    gradio: dict[str, Any] = dict.fromkeys((*plain, "Tabs", "Textbox"), Component)
+    gradio |= {"Dropdown": Choice, "Radio": Choice}
+    gradio["update"] = lambda **values: {"__type__": "generic_update", **values}
+    security = {"HTTPBasic": lambda: None, "HTTPBasicCredentials": SimpleNamespace}
+    fastapi = {
+        "Body": lambda default: default,
+        "Depends": lambda function: function,
+        "FastAPI": object,
+        "HTTPException": HTTPException,
+    }
+    return {
+        "gradio": module("gradio", gradio),
+        "fastapi": module("fastapi", fastapi),
+        "fastapi.security": module("fastapi.security", security),
+    }
+
+
+class HTTPException(Exception):  # noqa: N818 - fastapi's name
+    """fastapi's."""
+
+    def __init__(self, status_code: int, detail: str, *_: Any) -> None:
+        super().__init__(detail)
+        self.status_code = status_code
+
+
+def module(name: str, content: dict[str, Any]) -> ModuleType:
+    """A module with these attributes."""
+    made = ModuleType(name)
+    vars(made).update(content)
+    return made
+
+
+def fresh(name: str) -> Any:
+    """Import a module of the edge anew, on top of the fakes."""
+    for known in [known for known in sys.modules if known.startswith("lib_ctrlgen.webui")]:
+        del sys.modules[known]
+    return importlib.import_module(f"lib_ctrlgen.webui.{name}")

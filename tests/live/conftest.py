@@ -1,0 +1,127 @@
+"""Live tests run beside a real WebUI 1.10.1 that has this repository as an extension.
+
+The tiny model must be installed (`ctrlgen tiny --install FOLDER`) and loaded. Optional:
+CTRLGEN_WEBUI_SAME, another checkpoint of the same family; CTRLGEN_WEBUI_OTHER, one of another
+family. Everything runs at 64 px with few steps.
+"""
+
+import base64
+import io
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image, ImageDraw
+
+SIZE = 64
+PLAIN = {
+    "prompt": "a red circle",
+    "negative_prompt": "blue",
+    "steps": 4,
+    "width": SIZE,
+    "height": SIZE,
+    "seed": 1,
+    "sampler_name": "Euler",
+    "cfg_scale": 5,
+}
+
+
+def scene(size: int = SIZE) -> Image.Image:
+    """A circle, as a picture to take edges from."""
+    picture = Image.new("RGB", (size, size), "white")
+    box = (size // 4, size // 4, size * 3 // 4, size * 3 // 4)
+    ImageDraw.Draw(picture).ellipse(box, fill="red", outline="black", width=2)
+    return picture
+
+
+def encoded(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+EDGES = {"model": "ctrlgen-tiny-edges", "image": encoded(scene()), "preprocessor": "canny"}
+DEPTH = {"model": "ctrlgen-tiny-depth", "image": encoded(scene())}
+PICTURE = {"model": "ctrlgen-tiny-ip", "image": encoded(scene())}
+
+
+@dataclass
+class Answer:
+    """A response: status, JSON, and the decoded pictures [H, W, 3]."""
+
+    status: int
+    json: dict[str, Any]
+    images: list[Any]
+
+    @property
+    def detail(self) -> dict[str, str]:
+        return dict(self.json["detail"])
+
+    def same(self, other: "Answer", count: int = 1) -> bool:
+        """Whether the first pictures are bit-equal."""
+        pairs = zip(self.images[:count], other.images[:count], strict=True)
+        return all(np.array_equal(a, b) for a, b in pairs)
+
+
+class WebUI:
+    """The REST API of the running WebUI."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def get(self, path: str) -> Any:
+        return self.session.get(self.url + path, timeout=600)
+
+    def post(self, path: str, payload: Any) -> Any:
+        return self.session.post(self.url + path, json=payload, timeout=1800)
+
+    def generate(self, *units: Any, args: Any = None, tab: str = "txt2img", **fields: Any) -> Answer:
+        """A generation with these units, or with these raw arguments of the script."""
+        sent = [{"units": list(units)}] if args is None else args
+        scripts = {"alwayson_scripts": {"CtrlGen": {"args": sent}}} if units or args is not None else {}
+        response = self.post(f"/sdapi/v1/{tab}", PLAIN | fields | scripts)
+        found = response.json()
+        images = [np.asarray(_decoded(text)) for text in found.get("images") or []]
+        return Answer(response.status_code, found, images)
+
+    def infotext(self, answer: Answer) -> str:
+        import json
+
+        return str(json.loads(answer.json["info"])["infotexts"][0])
+
+
+def _decoded(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def webui(webui_url: str) -> WebUI:
+    found = WebUI(webui_url)
+    names = found.get("/ctrlgen/v1/models").json()["models"]
+    missing = [u["model"] for u in (EDGES, DEPTH, PICTURE) if u["model"] not in names]
+    if missing:
+        pytest.skip(f"live test: install the tiny model first (missing: {', '.join(missing)})")
+    return found
+
+
+@pytest.fixture(scope="session")
+def plain(webui: WebUI) -> Answer:
+    """The picture without control."""
+    answer = webui.generate()
+    assert answer.status == 200
+    return answer
+
+
+@pytest.fixture
+def same_family() -> str:
+    return os.environ.get("CTRLGEN_WEBUI_SAME") or pytest.skip("live test: set CTRLGEN_WEBUI_SAME")
+
+
+@pytest.fixture
+def other_family() -> str:
+    return os.environ.get("CTRLGEN_WEBUI_OTHER") or pytest.skip("live test: set CTRLGEN_WEBUI_OTHER")

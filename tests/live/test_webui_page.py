@@ -1,0 +1,144 @@
+"""The page of the real WebUI in a browser. Needs playwright and a Chromium (CHROMIUM, /usr/bin/chromium).
+
+Screenshots are written to CTRLGEN_SCREENSHOTS when it is set.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import EDGES, SIZE, WebUI, scene
+
+pytestmark = pytest.mark.live
+playwright = pytest.importorskip("playwright.sync_api", reason="live test of the page: install playwright")
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+PATIENCE = 600_000  # ms; the machine may be busy
+
+
+@pytest.fixture(scope="module")
+def page(webui: WebUI) -> Iterator[Any]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"live test of the page: no browser at {CHROMIUM}")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        opened = browser.new_page(viewport={"width": 1500, "height": 2200})
+        opened.set_default_timeout(PATIENCE)
+        opened.goto(webui.url, wait_until="domcontentloaded")
+        ready(opened)
+        yield opened
+        browser.close()
+
+
+def ready(page: Any) -> None:
+    page.wait_for_selector("#ctrlgen_txt2img_panel")
+    page.wait_for_function("typeof ctrlgen !== 'undefined'")
+    page.wait_for_timeout(2000)
+    for name, value in (("width", SIZE), ("height", SIZE), ("steps", 4)):
+        fill(page, f"#txt2img_{name} input[type=number]", str(value))
+
+
+def fill(page: Any, selector: str, text: str) -> None:
+    """Fill, and leave the field: a change is sent on both."""
+    page.locator(selector).fill(text)
+    page.locator(selector).blur()
+    page.wait_for_timeout(500)
+
+
+def unit(name: str, index: int = 0) -> str:
+    return f"#ctrlgen_txt2img_unit{index}_{name}"
+
+
+def choose(page: Any, name: str, title: str) -> None:
+    page.locator(f"{unit(name)} input").first.click()
+    page.locator(f"{unit(name)} ul li", has_text=title).first.click()
+    page.wait_for_timeout(500)
+
+
+def generate(page: Any) -> None:
+    """Press Generate and wait for the answer."""
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_interrupt", state="visible")
+    page.wait_for_selector("#txt2img_interrupt", state="hidden")
+    page.wait_for_timeout(2500)
+
+
+def shot(page: Any, name: str) -> None:
+    folder = os.environ.get("CTRLGEN_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def open_panel(page: Any) -> None:
+    if not page.locator(unit("enabled")).is_visible():
+        page.locator("#ctrlgen_txt2img_panel > .label-wrap").click()
+        page.wait_for_timeout(1000)
+
+
+def fill_unit(page: Any, folder: Path) -> None:
+    open_panel(page)
+    scene(128).save(folder / "scene.png")
+    page.locator(f"{unit('image')} input[type=file]").set_input_files(str(folder / "scene.png"))
+    page.wait_for_selector(f"{unit('image')} img")
+    choose(page, "model", EDGES["model"])
+    choose(page, "preprocessor", "Canny")
+    page.locator(f"{unit('enabled')} input").check()
+    fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "1@0, 0.6@0.4, 0@1")
+
+
+def test_a_filled_panel_makes_a_controlled_picture_and_comes_back(page: Any, tmp_path: Path) -> None:
+    open_panel(page)
+    shot(page, "panel-empty")
+    fill_unit(page, tmp_path)
+    label = page.locator("#ctrlgen_txt2img_panel > .label-wrap > span").first
+    assert "1 unit on" in label.inner_text()
+
+    page.click("#ctrlgen_txt2img_show_plan")
+    page.wait_for_selector("#ctrlgen_txt2img_plan svg")
+    assert "4 steps" in page.locator("#ctrlgen_txt2img_plan").inner_text()
+    page.click(unit("show_map"))
+    page.wait_for_selector(f"{unit('map')} img")
+    shot(page, "panel-filled")
+
+    generate(page)
+    shot(page, "generated")
+    assert page.locator("#txt2img_gallery .thumbnail-item").count() == 2
+    info = page.locator("#html_info_txt2img").first.inner_text()
+    assert "CtrlGen" in info
+
+    page.locator(f"{unit('enabled')} input").uncheck()
+    fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "")
+    choose(page, "preprocessor", "None")
+    fill(page, "#txt2img_prompt textarea", info)
+    page.click("#paste")
+    page.wait_for_timeout(3000)
+    shot(page, "pasted")
+    assert page.locator(f"{unit('enabled')} input").is_checked()
+    schedule = page.locator(f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input").first
+    assert schedule.input_value() == "1@0, 0.6@0.4, 0@1"
+    assert "Canny" in page.locator(f"{unit('preprocessor')} input").first.input_value()
+
+
+def test_a_mistake_is_shown_in_the_page_and_makes_no_picture(page: Any, tmp_path: Path) -> None:
+    fill_unit(page, tmp_path)
+    fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "1@0, nonsense")
+    page.click("#ctrlgen_txt2img_show_plan")
+    page.wait_for_selector("#ctrlgen_txt2img_plan .ctrlgen-error")
+    generate(page)
+    shot(page, "mistake")
+    assert "$.units[0].weight" in page.locator("#html_log_txt2img").first.inner_text()
+    assert page.locator("#txt2img_gallery .thumbnail-item").count() == 0
+
+
+def test_the_panel_works_after_a_reload_of_the_interface(page: Any, tmp_path: Path) -> None:
+    page.get_by_role("link", name="Reload UI").click()
+    page.wait_for_timeout(8000)
+    ready(page)
+    fill_unit(page, tmp_path)
+    generate(page)
+    shot(page, "after-reload")
+    assert page.locator("#txt2img_gallery .thumbnail-item").count() == 2

@@ -1,0 +1,152 @@
+"""The panel's values and the request, there and back."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.spec import parse_request, to_payload
+from lib_ctrlgen.webui.payload import (
+    panel_units,
+    panel_values,
+    param_fields,
+    read_request,
+    split_values,
+    unit_fields,
+    unit_payload,
+)
+
+PICTURE = Image.new("RGB", (8, 8), "red")
+SHOWN = [name for name in unit_fields() if name not in {"image", "mask", "use_init_image"}]
+
+
+def values(**fields: Any) -> dict[str, Any]:
+    return unit_fields() | {"enabled": True, "model": "edges", "image": PICTURE} | fields
+
+
+def args(*units: dict[str, Any]) -> list[Any]:
+    return ["", *(value for unit in units for value in unit.values())]
+
+
+def test_a_panel_with_nothing_enabled_is_an_empty_request() -> None:
+    assert read_request(args(unit_fields(), unit_fields())).units == ()
+
+
+def test_an_enabled_unit_becomes_the_same_unit_of_the_request() -> None:
+    request = read_request(args(unit_fields(), values(preprocessor="canny", canny_low_threshold=50)))
+    unit = request.units[1]
+    assert request.enabled_units == ((1, unit),)
+    assert (unit.model, unit.preprocessor, unit.params["low_threshold"]) == ("edges", "canny", 50)
+    assert unit.image.startswith("data:image/png;base64,")
+
+
+def test_a_schedule_replaces_the_slider() -> None:
+    (unit,) = read_request(args(values(weight=0.3, weight_schedule=" 1@0, 0@1 "))).units
+    assert str(unit.weight) == "1@0, 0@1"
+    (unit,) = read_request(args(values(weight=0.3))).units
+    assert unit.weight.constant == 0.3
+
+
+def test_only_the_chosen_preprocessors_parameters_are_sent() -> None:
+    assert read_request(args(values(preprocessor="none"))).units[0].params == {}
+
+
+def test_a_disabled_unit_is_not_checked() -> None:
+    off = unit_fields() | {"weight_schedule": "nonsense", "model": "edges"}
+    assert len(read_request(args(off, values())).enabled_units) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "words"),
+    [
+        ({"model": "None"}, "$.units[1].model", "choose a model"),
+        ({"weight_schedule": "1@"}, "$.units[1].weight", "progress"),
+        ({"use_init_image": True}, "$.units[1].image", "img2img picture"),
+        ({"params": "{"}, "$.units[1].params", "JSON"),
+        ({"params": "[1]"}, "$.units[1].params", "JSON object"),
+        ({"guidance_start": 0.9, "guidance_end": 0.1}, "$.units[1]", "guidance_start"),
+        ({"layer_weights": "1; x"}, "$.units[1].layer_weights[1]", "value"),
+    ],
+)
+def test_an_error_of_the_panel_names_the_unit_and_the_field(
+    fields: dict[str, Any], path: str, words: str
+) -> None:
+    with pytest.raises(RequestError, match=words) as caught:
+        read_request(args(unit_fields(), values(**fields)))
+    assert caught.value.path.startswith(path)
+
+
+def test_the_init_image_is_used_only_when_asked_for() -> None:
+    init = Image.new("RGB", (16, 16), "blue")
+    with_init = read_request(args(values(image=None, use_init_image=True)), init).units[0]
+    assert with_init.image
+    assert read_request(args(values(image=None)), init).units[0].image == ""
+
+
+@pytest.mark.parametrize("payload", [{"units": [{"model": "a", "image": "aGk="}]}, {"units": []}, {}])
+def test_a_dict_in_the_first_place_is_the_request(payload: dict[str, Any]) -> None:
+    ignored = args(values())[1:]
+    assert read_request([payload, *ignored]) == parse_request(payload)
+    assert read_request([payload]) == parse_request(payload)
+    assert read_request([json.dumps(payload), *ignored]) == parse_request(payload)
+
+
+@pytest.mark.parametrize("first", ["nonsense", 5, True, [{"model": "a"}], {"model": "a"}, "[]", {"units": 1}])
+def test_a_first_argument_that_is_no_request_is_refused(first: Any) -> None:
+    with pytest.raises(RequestError):
+        read_request([first, *args(unit_fields())[1:]])
+
+
+def test_units_sent_one_by_one_are_refused() -> None:
+    with pytest.raises(RequestError, match="units"):
+        read_request([{"units": []}, {"units": []}])
+
+
+def test_a_rest_client_may_send_a_picture_as_text() -> None:
+    assert read_request(args(values(image="aGk="))).units[0].image == "aGk="
+
+
+def test_split_values_takes_a_short_last_unit() -> None:
+    (unit,) = split_values([True])
+    assert unit["enabled"] is True
+    assert unit["model"] == "None"
+    assert panel_units([], None) == []
+
+
+numbers = st.integers(0, 40).map(lambda i: i / 20)
+schedules = st.sampled_from(["", "1@0, 0.2@1", "1@0, 0.6@0.4 smooth, 0@1", "1 in 0..0.5"])
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "weight": numbers,
+            "weight_schedule": schedules,
+            "guidance_end": st.sampled_from([0.5, 1.0]),
+            "control_mode": st.sampled_from(["balanced", "prompt", "control"]),
+            "preprocessor": st.sampled_from(["none", "canny", "invert"]),
+            "canny_low_threshold": st.integers(1, 255),
+            "layer_weights": st.sampled_from(["", "1.0; 0.5", "1@0, 0@1; 0.5"]),
+            "params": st.sampled_from(["", '{"image_encoder": "a"}']),
+        }
+    )
+)
+def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None:
+    sent = values(**fields)
+    request = parse_request({"units": [unit_payload(sent, "$", None)]})
+    shown = panel_values(to_payload(request.units[0]))
+    for name, (owner, _) in param_fields().items():
+        if owner != sent["preprocessor"]:
+            sent[name] = shown[name]
+    if sent["weight_schedule"]:
+        sent["weight"] = 1.0
+    assert shown == {name: sent[name] for name in SHOWN}
+
+
+def test_a_weight_that_the_slider_cannot_show_becomes_a_schedule() -> None:
+    shown = panel_values({"model": "a", "weight": 5})
+    assert (shown["weight"], shown["weight_schedule"]) == (1.0, "5")

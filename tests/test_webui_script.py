@@ -1,0 +1,289 @@
+"""The script inside a fake host: off means off, no uncontrolled picture, exact clean-up."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from lib_ctrlgen.calls import UNetCall
+from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.units import ActiveUnit
+from tests.fake_webui import FakeWebUI, Processing, TinyUNet, fresh
+
+PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))
+REQUEST = {"units": [{"model": "edges", "image": PICTURE, "weight": "1 in 0..0.5"}]}
+
+
+class Pushes:
+    """A control that adds a constant and remembers the calls it saw."""
+
+    def __init__(self) -> None:
+        self.calls: list[UNetCall] = []
+
+    def residuals(self, call: UNetCall) -> Residuals:
+        self.calls.append(call)
+        b, (h, w) = call.batch, call.size
+        return Residuals(tuple(torch.ones(b, 4, h, w) for _ in range(2)), torch.ones(b, 4, h, w))
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        return Image.new("RGB", (width, height))
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeWebUI]:
+    webui = FakeWebUI()
+    for name, module in webui.modules(tmp_path).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    yield webui
+    for name in [name for name in sys.modules if name.startswith("lib_ctrlgen.webui")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def script(host: FakeWebUI) -> Any:
+    return fresh("script").CtrlGenScript()
+
+
+@pytest.fixture
+def control(monkeypatch: pytest.MonkeyPatch, script: Any) -> Pushes:
+    """Every enabled unit is this control, whatever its model."""
+    made = Pushes()
+
+    def load_units(units: Any, *args: Any, **kwargs: Any) -> tuple[ActiveUnit, ...]:
+        chosen = [(i, unit) for i, unit in enumerate(units) if unit.enabled]
+        return tuple(ActiveUnit(index=i, spec=unit, control=made) for i, unit in chosen)
+
+    generation = sys.modules.get("lib_ctrlgen.webui.generation") or __import__(
+        "lib_ctrlgen.webui.generation", fromlist=["load_units"]
+    )
+    monkeypatch.setattr(generation, "load_units", load_units)
+    return made
+
+
+def hooks(unet: Any) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet.modules())
+
+
+def test_off_means_off(host: FakeWebUI, script: Any) -> None:
+    before = set(sys.modules)
+    p = Processing(host)
+    plain = Processing(host).sample()
+    picture, processed = host.process_images(script, p, "")
+    assert torch.equal(picture, plain)
+    assert "sample" not in vars(p)
+    assert host.callbacks.count == 0
+    assert hooks(host.unet) == 0
+    assert p.extra_generation_params == {}
+    assert processed.images == ["picture"]
+    added = {name for name in set(sys.modules) - before if name.startswith("lib_ctrlgen")}
+    assert added == set()
+    assert "lib_ctrlgen.webui.generation" not in sys.modules
+
+
+def test_a_controlled_generation_and_nothing_left_of_it(
+    host: FakeWebUI, script: Any, control: Pushes
+) -> None:
+    plain = Processing(host).sample()
+    seen: list[tuple[int, int]] = []
+    p = Processing(host, on_step=lambda _step: seen.append((hooks(host.unet), host.callbacks.count)))
+    picture, processed = host.process_images(script, p, REQUEST)
+    assert not torch.equal(picture, plain)
+    assert all(count > 0 and callbacks == 1 for count, callbacks in seen)
+    assert [call.position.step for call in control.calls] == [0, 1]
+    assert (hooks(host.unet), host.callbacks.count) == (0, 0)
+    assert torch.equal(Processing(host).sample(), plain)
+    assert processed.images[0] == "picture"
+    assert [image.size for image in processed.images[1:]] == [(64, 64)]
+    assert len(processed.infotexts) == len(processed.images)
+    assert '"sha:' in p.extra_generation_params["CtrlGen"]
+    assert PICTURE not in p.extra_generation_params["CtrlGen"]
+
+
+def test_control_maps_are_appended_only_when_the_setting_says_so(
+    host: FakeWebUI, script: Any, control: Pushes
+) -> None:
+    host.opts.data["ctrlgen_append_maps"] = False
+    _, processed = host.process_images(script, Processing(host), REQUEST)
+    assert processed.images == ["picture"]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_rows_follow_the_hosts_layout(host: FakeWebUI, script: Any, control: Pushes, split: bool) -> None:
+    p = Processing(host, prompts=[["a", "b"], ["c", "d"]], split=split, steps=2)
+    host.process_images(script, p, {"units": [{"model": "m", "image": PICTURE}]})
+    rows = [row for call in control.calls for row in zip(*vars(call.position.rows).values(), strict=True)]
+    step = [(True, 0), (True, 0), (True, 1), (True, 1), (False, 0), (False, 1)]
+    assert rows == step * 2
+
+
+def test_rows_of_an_instruct_pix2pix_step(script: Any) -> None:
+    generation = __import__("lib_ctrlgen.webui.generation", fromlist=["step_rows"])
+    sampler = SimpleNamespace(sampler_extra_args={"cond": SimpleNamespace(batch=[[1], [1]])})
+    params = SimpleNamespace(x=torch.zeros(6, 4, 1, 1), denoiser=SimpleNamespace(sampler=sampler))
+    rows = generation.step_rows(params)
+    assert rows == [(True, 0), (True, 1), (False, 0), (False, 1), (False, 0), (False, 1)]
+    params.x = torch.zeros(5, 4, 1, 1)
+    with pytest.raises(HostError, match="layout"):
+        generation.step_rows(params)
+
+
+def test_each_pass_of_hires_fix_has_its_own_size_and_steps(
+    host: FakeWebUI, script: Any, control: Pushes
+) -> None:
+    p = Processing(host, passes=[(64, 64), (128, 96)])
+    _, processed = host.process_images(script, p, REQUEST)
+    assert [(call.position.step, call.size) for call in control.calls] == [
+        (0, (8, 8)), (1, (8, 8)), (0, (12, 16)), (1, (12, 16)),
+    ]  # fmt: skip
+    assert processed.images[1].size == (128, 96)
+
+
+def swap(host: FakeWebUI, unet: Any, at: int) -> Any:
+    def on_step(step: int) -> None:
+        if step == at:
+            host.unet = unet
+
+    return on_step
+
+
+def test_a_refiner_of_the_same_shape_is_controlled_too(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    first, second = host.unet, TinyUNet()
+    whole = {"units": [{"model": "m", "image": PICTURE}]}
+    host.process_images(script, Processing(host, on_step=swap(host, second, 2)), whole)
+    assert len(control.calls) == 4
+    assert hooks(first) == hooks(second) == 0
+
+
+def test_a_refiner_of_another_family_stops_before_its_first_call(
+    host: FakeWebUI, script: Any, control: Pushes
+) -> None:
+    first, other = host.unet, TinyUNet(context=16)
+    called: list[int] = []
+    other.register_forward_pre_hook(lambda *_: called.append(1))
+    with pytest.raises(HostError, match="context 16"):
+        host.process_images(script, Processing(host, on_step=swap(host, other, 2)), REQUEST)
+    assert called == []
+    assert (hooks(first), hooks(other), host.callbacks.count) == (0, 1, 0)
+
+
+def test_another_checkpoint_between_batches_is_refused(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    p = Processing(host)
+    script.process(p, REQUEST)
+    p.sample()
+    host.unet = TinyUNet(width=8)
+    with pytest.raises(HostError, match="between the batches"):
+        p.sample()
+
+
+def test_a_unet_that_hooks_cannot_reach_is_refused(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    host.loaded["modules.sd_unet"].current_unet = SimpleNamespace()
+    with pytest.raises(HostError, match="SD Unet"):
+        host.process_images(script, Processing(host), REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("request_", "path"),
+    [
+        ({"units": [{"model": "m", "image": PICTURE, "weight": "1@"}]}, "$.units[0].weight"),
+        ({"units": [{"model": "m", "imag": PICTURE}]}, "$.units[0].imag"),
+        ({"units": [{"model": "no such model", "image": PICTURE}]}, "$.units[0].model"),
+        ({"units": [{"model": "m"}]}, "$.units[0].image"),
+        ({"units": [{"model": "m", "image": "/etc/passwd.png"}]}, "$.units[0].image"),
+        ("nonsense", "$"),
+    ],
+)
+def test_a_bad_request_makes_no_picture(host: FakeWebUI, script: Any, request_: Any, path: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        host.process_images(script, Processing(host), request_)
+    assert caught.value.path == path
+    assert vars(caught.value)["status_code"] == 422
+    assert host.callbacks.count == 0
+
+
+def test_any_failure_while_preparing_makes_no_picture(
+    host: FakeWebUI, script: Any, control: Pushes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = sys.modules["lib_ctrlgen.webui.generation"]
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr(generation, "load_units", broken)
+    with pytest.raises(MemoryError, match="no memory left"):
+        host.process_images(script, Processing(host), REQUEST)
+
+
+def test_a_failure_inside_a_step_makes_no_picture(
+    host: FakeWebUI, script: Any, control: Pushes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(call: UNetCall) -> Residuals:
+        raise ValueError("broken network")
+
+    monkeypatch.setattr(control, "residuals", broken)
+    with pytest.raises(ValueError, match="broken network"):
+        host.process_images(script, Processing(host), REQUEST)
+    assert (hooks(host.unet), host.callbacks.count) == (0, 0)
+
+
+def test_a_callback_that_never_comes_makes_no_picture(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    p = Processing(host, on_step=lambda _step: host.callbacks.lists["cfg_denoiser"].clear())
+    with pytest.raises(HostError, match="expected"):
+        host.process_images(script, p, REQUEST)
+
+
+def test_one_p_may_be_processed_again_and_copied(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    p = Processing(host)
+    host.process_images(script, p, REQUEST)
+    controlled = len(control.calls)
+    host.process_images(script, p, REQUEST)
+    assert len(control.calls) == 2 * controlled
+    copied = Processing(host, **{name: value for name, value in vars(p).items() if name != "host"})
+    host.process_images(script, copied, "")
+    assert len(control.calls) == 2 * controlled
+    assert "sample" not in vars(copied)
+
+
+def test_another_extensions_sample_is_kept(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    p = Processing(host)
+    theirs: list[int] = []
+
+    def sample(**kwargs: Any) -> Any:
+        theirs.append(1)
+        return Processing.sample(p)
+
+    p.sample = sample  # type: ignore[method-assign]
+    host.process_images(script, p, REQUEST)
+    host.process_images(script, p, "")
+    assert theirs == [1, 1]
+    assert vars(p)["sample"] is sample
+
+
+def test_inpainting_only_masked_is_refused(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    p = Processing(host, image_mask=Image.new("L", (8, 8)), inpaint_full_res=True)
+    with pytest.raises(RequestError, match="Only masked"):
+        host.process_images(script, p, REQUEST)
+
+
+def test_registering_adds_what_the_host_calls(host: FakeWebUI, script: Any) -> None:
+    sys.modules["lib_ctrlgen.webui.script"].register()
+    host.callbacks.fire("ui_settings")
+    assert {option.section for option in host.opts.data_labels.values()} == {("ctrlgen", "CtrlGen")}
+    assert host.opts.data["ctrlgen_cache_gb"] == 1.0
+    assert host.opts.data_labels["ctrlgen_model_folders"].options["restrict_api"]
+
+
+def test_the_store_is_one_until_its_folders_change(host: FakeWebUI, script: Any, tmp_path: Path) -> None:
+    settings = sys.modules["lib_ctrlgen.webui.settings"]
+    store = settings.model_store()
+    assert settings.model_store() is store
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.safetensors").touch()
+    host.opts.data["ctrlgen_model_folders"] = f"{tmp_path / 'more'}\n"
+    assert settings.model_store().names() == ["a"]
