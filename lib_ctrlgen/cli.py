@@ -24,10 +24,12 @@ QUIET = {
 }
 EPILOG = """\
 examples:
-  ctrlgen demo                          see what stacked, scheduled controls do (two minutes, no download)
-  ctrlgen run job.yaml --out pictures   make the pictures of a job file
+  ctrlgen demo                         what controls do: pictures and a page, no download
+  ctrlgen run job.yaml --out pictures  make the pictures of a job file
   ctrlgen run job.yaml --set steps=12 --set units.0.weight="1@0, 0@0.6"
-  ctrlgen plan job.yaml                 print each unit's weight at each step, without running
+  ctrlgen plan job.yaml                each unit's weight at each step, without running
+
+`ctrlgen COMMAND --help` says more. Job files: see examples/ and `ctrlgen schema`.
 """
 
 
@@ -41,7 +43,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 after an error of the user's, 130 after Ctrl-C."""
-    options = new_parser().parse_args(arguments)
+    parser = new_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command is not train_command:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     command: Callable[[argparse.Namespace], None] = options.command
@@ -74,15 +80,14 @@ def new_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ctrlgen {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     _add_demo(commands)
     _add_run(commands)
     _add_plan(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of a job")
     schema.set_defaults(command=schema_command)
     _add_tiny(commands)
-    train = commands.add_parser("train-tiny", help="train the bundled model anew", add_help=False)
-    train.add_argument("rest", nargs=argparse.REMAINDER)
+    train = commands.add_parser("train", help="train the bundled tiny model anew", add_help=False)
     train.set_defaults(command=train_command)
     return parser
 
@@ -202,7 +207,7 @@ def tiny_command(options: argparse.Namespace) -> None:
 
 
 def train_command(options: argparse.Namespace) -> None:
-    """`ctrlgen train-tiny`: hands its arguments to `lib_ctrlgen.train`."""
+    """`ctrlgen train`: hands its arguments to `lib_ctrlgen.train`."""
     from lib_ctrlgen.train.__main__ import main as train
 
     train(options.rest)

@@ -27,7 +27,7 @@ from .load import Place
 from .outputs import png_info, save_picture, save_text
 from .report import Cell, Figure, Grid, Report, Row, report_html, report_json
 
-LAYOUT_SCENE, LOOK_SCENE = 3, 8
+LAYOUT_SCENE, LOOK_SCENE = 6, 1
 SIZE = 128
 STEPS = 20
 PICTURES = 4

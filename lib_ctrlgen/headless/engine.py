@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -27,6 +28,7 @@ from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
 
 from .load import Networks, Place, load_networks, new_pipeline
+from .prompts import encode_prompts
 from .samplers import find_sampler, make_scheduler
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -110,11 +112,16 @@ def find_model(store: ModelStore, name: str) -> Path:
 
     A path is accepted only inside a model folder.
     """
-    for root in store.roots:
+    folders = (root / name for root in store.roots if _is_folder_in(root, name))
+    return next(folders, None) or store.resolve(name)
+
+
+def _is_folder_in(root: Path, name: str) -> bool:
+    """Whether a diffusers folder of this name lies under a root. No name raises."""
+    with suppress(OSError, ValueError):
         folder = root / name
-        if folder.resolve().is_relative_to(root.resolve()) and (folder / "model_index.json").is_file():
-            return folder
-    return store.resolve(name)
+        return folder.resolve().is_relative_to(root.resolve()) and (folder / "model_index.json").is_file()
+    return False
 
 
 def seeds_of(request: GenerationRequest) -> tuple[int, ...]:
@@ -135,6 +142,9 @@ def sample(
     seeds = seeds_of(request)
     scheduler = make_scheduler(request.sampler, request.steps, networks.noise, seeds)
     calls = len(scheduler.timesteps)
+    uncond, cond = encode_prompts(
+        [request.negative_prompt, request.prompt], networks.tokenizer, networks.text_encoder
+    )
     clock = CountingClock(calls, request.batch_size, guided=request.cfg_scale > 1)
 
     def step_done(_pipeline: object, step: int, _timestep: object, values: dict[str, Any]) -> dict[str, Any]:
@@ -144,8 +154,8 @@ def sample(
 
     with ControlSession(DiffusersUNet(networks.unet), units, clock) as session:
         made = new_pipeline(networks, scheduler)(
-            prompt=[request.prompt] * request.batch_size,
-            negative_prompt=[request.negative_prompt] * request.batch_size,
+            prompt_embeds=cond.repeat(request.batch_size, 1, 1),
+            negative_prompt_embeds=uncond.repeat(request.batch_size, 1, 1),
             height=request.height,
             width=request.width,
             num_inference_steps=request.steps,

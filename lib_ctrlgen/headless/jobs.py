@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from mimetypes import guess_type
 from pathlib import Path
@@ -131,8 +132,8 @@ def read_picture(name: str, path: str, folder: Path) -> str:
     file = folder / name
     try:
         data = file.read_bytes()
-    except OSError as error:
-        raise RequestError(path, f"{file}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise RequestError(path, f"{file}: {getattr(error, 'strerror', None) or error}") from error
     kind = guess_type(file.name)[0] or "image/png"
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
@@ -154,8 +155,13 @@ def _absolute_model(part: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     model = part.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= LONGEST_PATH:
         return dict(part)
-    path = (folder / Path(model).expanduser()).resolve()
-    is_path = (path / "model_index.json").is_file() or (
-        path.is_file() and path.suffix.lower() in MODEL_SUFFIXES
-    )
-    return {**part, "model": str(path)} if is_path else dict(part)
+    path = folder / model
+    return {**part, "model": str(path.resolve())} if _is_model(path) else dict(part)
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a model file or a diffusers folder is there. No path raises."""
+    with suppress(OSError, ValueError):
+        single = path.suffix.lower() in MODEL_SUFFIXES and path.is_file()
+        return single or (path / "model_index.json").is_file()
+    return False

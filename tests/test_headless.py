@@ -1,0 +1,447 @@
+"""The headless host: loading without a network, samplers, batches, guidance, and no trace left behind."""
+
+import json
+import shutil
+import socket
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.headless.engine import Engine, Generation
+from lib_ctrlgen.headless.load import Place, load_networks, load_pipeline, new_pipeline
+from lib_ctrlgen.headless.prompts import encode_prompts
+from lib_ctrlgen.headless.samplers import SAMPLERS, find_sampler, make_scheduler, sampler_names
+from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.store import ModelStore
+from tests import control_files as files
+from tests import headless_models as models
+
+CPU = Place(device=torch.device("cpu"), dtype=torch.float16)
+NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+}
+SECOND_ORDER = {"Heun", "DPM2", "DPM2 a", "DPM++ SDE"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    models.write_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(root: Path) -> Engine:
+    return Engine([root], 1 << 30, CPU)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def request(*units: dict[str, Any], **fields: Any) -> GenerationRequest:
+    payload = {
+        "prompt": "a red star",
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "sampler": "Euler",
+        "units": [{"image": files.data_url(), **unit} for unit in units],
+        **fields,
+    }
+    return parse_request(payload, GenerationRequest)
+
+
+EDGES = {"model": "ctrlgen-tiny-edges", "weight": 2}
+LOOK = {"model": "ctrlgen-tiny-ip", "weight": 2}
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def same(one: Generation, other: Generation, tolerance: int = 0) -> bool:
+    pairs = zip(one.images, other.images, strict=True)
+    return all(np.abs(pixels(a) - pixels(b)).max() <= tolerance for a, b in pairs)
+
+
+def hooks_of(network: nn.Module) -> int:
+    return sum(
+        len(found)
+        for module in network.modules()
+        for found in (module._forward_hooks, module._forward_pre_hooks)
+    )
+
+
+# Loading
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_single_file_gives_the_networks_it_was_written_from(tmp_path: Path, dtype: torch.dtype) -> None:
+    source = models.networks()
+    tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in models.checkpoint(source).items()}
+    save_file(tensors, tmp_path / "sd.safetensors")
+    models.write_yaml(tmp_path / "sd.yaml")
+    models.write_text(tmp_path / "text")
+    loaded = load_networks(tmp_path / "sd.safetensors", ModelStore([tmp_path], 1 << 30), CPU)
+    pairs = [
+        (loaded.unet, source.unet),
+        (loaded.vae, source.vae),
+        (loaded.text_encoder, source.text),
+    ]
+    for mine, theirs in pairs:
+        wanted = theirs.state_dict()
+        assert mine.state_dict().keys() == wanted.keys()
+        for key, value in mine.state_dict().items():
+            assert not value.is_floating_point() or value.dtype == torch.float32
+            assert torch.equal(value, wanted[key].to(dtype).to(value.dtype)), key
+    assert loaded.vae.config.scaling_factor == 0.25
+    assert not loaded.unet.training
+
+
+def test_a_checkpoint_without_a_yaml_is_read_as_sd15(tmp_path: Path, root: Path) -> None:
+    shutil.copy(root / "ctrlgen-tiny.safetensors", tmp_path / "sd.safetensors")
+    with pytest.raises(
+        ModelError, match=r"'sd\.safetensors'.*does not fit its architecture.*, expected \(320"
+    ):
+        load_networks(tmp_path / "sd.safetensors", ModelStore([tmp_path], 1 << 30), CPU)
+
+
+def test_a_diffusers_folder_gives_the_same_pictures(root: Path, tmp_path: Path, engine: Engine) -> None:
+    load_pipeline(root / "ctrlgen-tiny.safetensors", engine.store, CPU).save_pretrained(tmp_path / "folder")
+    folder = Engine([tmp_path, root], 1 << 30, CPU)
+    single = engine.generate(request(EDGES))
+    assert same(folder.generate(request(EDGES, model="folder")), single)
+    assert same(folder.generate(request(EDGES, model=str(tmp_path / "folder"))), single)
+
+
+def test_a_loaded_model_is_not_read_again(root: Path) -> None:
+    engine = Engine([root], 1 << 30, CPU)
+    engine.generate(request(EDGES, LOOK))
+    reads = engine.store.reads
+    engine.generate(request(EDGES, LOOK, seed=5, sampler="DDIM"))
+    assert engine.store.reads == reads
+
+
+def without(prefix: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    return lambda tensors: {k: v for k, v in tensors.items() if not k.startswith(prefix)}
+
+
+def with_key(key: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    return lambda tensors: {**tensors, key: torch.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("first_stage_model."), "it lacks an autoencoder: use a whole checkpoint"),
+        (without("cond_stage_model."), "it lacks a CLIP text encoder"),
+        (with_key("conditioner.embedders.0.x"), "it is an SDXL checkpoint: .*only SD1.5 is supported yet"),
+        (with_key("cond_stage_model.model.x"), "it is an SD2 checkpoint"),
+        (lambda _tensors: {"lora_unet_x": torch.zeros(1)}, "no Stable Diffusion checkpoint"),
+        (without("model.diffusion_model.out.2"), "'the U-Net' does not fit .*missing conv_out"),
+    ],
+)
+def test_what_is_no_whole_sd15_checkpoint_is_named(
+    tmp_path: Path, root: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]], message: str
+) -> None:
+    shutil.copytree(root / "text", tmp_path / "text")
+    shutil.copy(root / "ctrlgen-tiny.yaml", tmp_path / "sd.yaml")
+    save_file(change(models.checkpoint(models.networks())), tmp_path / "sd.safetensors")
+    with pytest.raises(ModelError, match=rf"'sd\.safetensors': .*{message}"):
+        load_networks(tmp_path / "sd.safetensors", ModelStore([tmp_path], 1 << 30), CPU)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"parameterization": "v"}, "v-prediction"),
+        ({"unet_config": {"params": {"in_channels": 9}}}, "9-channel"),
+        ({"unet_config": None}, "no ldm configuration"),
+        ({"cond_stage_config": {"target": "x.FrozenOpenCLIPEmbedder"}}, "FrozenOpenCLIPEmbedder"),
+        (
+            {
+                "cond_stage_config": {
+                    "target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
+                    "params": {"version": "nowhere"},
+                }
+            },
+            "names the text folder 'nowhere', and there is no .*config.json: put",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_named(
+    tmp_path: Path, root: Path, params: dict[str, Any], message: str
+) -> None:
+    shutil.copy(root / "ctrlgen-tiny.safetensors", tmp_path / "sd.safetensors")
+    models.write_yaml(tmp_path / "sd.yaml", **params)
+    with pytest.raises(ModelError, match=rf"sd\.yaml.*{message}"):
+        load_networks(tmp_path / "sd.safetensors", ModelStore([tmp_path], 1 << 30), CPU)
+
+
+def test_a_broken_yaml_is_named(tmp_path: Path, root: Path) -> None:
+    shutil.copy(root / "ctrlgen-tiny.safetensors", tmp_path / "sd.safetensors")
+    (tmp_path / "sd.yaml").write_text("model: [")
+    with pytest.raises(ModelError, match=r"sd\.yaml is no ldm configuration"):
+        load_networks(tmp_path / "sd.safetensors", ModelStore([tmp_path], 1 << 30), CPU)
+
+
+def test_a_missing_tokenizer_says_what_to_do(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(root / "ctrlgen-tiny.safetensors", tmp_path / "sd.safetensors")
+    models.write_yaml(tmp_path / "sd.yaml")
+    models.write_text(tmp_path / "text")
+    (tmp_path / "text" / "merges.txt").unlink()
+    with pytest.raises(ModelError, match=r"the text folder .* lacks merges\.txt"):
+        load_networks(tmp_path / "sd.safetensors", ModelStore([tmp_path], 1 << 30), CPU)
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"_class_name": "StableDiffusionXLPipeline"}, "is a StableDiffusionXLPipeline"),
+        ({"_class_name": "StableDiffusionPipeline"}, "cannot be loaded"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_named(
+    tmp_path: Path, engine: Engine, index: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(RequestError, match=rf"^\$\.model: 'folder' {message}") as raised:
+        Engine([tmp_path], 1 << 30, CPU).generate(request(model="folder"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_control_is_no_checkpoint(engine: Engine) -> None:
+    with pytest.raises(RequestError, match=r"^\$\.model: 'ctrlgen-tiny-edges\.safetensors': it is no Stable"):
+        engine.generate(request(model="ctrlgen-tiny-edges"))
+
+
+def test_an_unknown_model_lists_the_nearest(engine: Engine) -> None:
+    with pytest.raises(
+        RequestError, match=r"^\$\.model: no model named 'ctrlgen-tony'; nearest: .*ctrlgen-tiny"
+    ):
+        engine.generate(request(model="ctrlgen-tony"))
+
+
+@pytest.mark.parametrize("model", ["../tiny", "/etc", "", "a\0b", "x" * 5000])
+def test_folders_outside_the_model_folders_are_refused(engine: Engine, model: str) -> None:
+    with pytest.raises(RequestError, match=r"^\$\.model"):
+        engine.generate(request(model=model))
+
+
+# Samplers
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_calls_the_unet_as_often_as_the_plan_has_steps(engine: Engine, name: str) -> None:
+    try:
+        find_sampler(name)
+    except RequestError as error:
+        pytest.skip(error.message)
+    steps = 4
+    told: list[tuple[int, int]] = []
+    made = engine.generate(
+        request({**EDGES, "weight": "1>0"}, sampler=name, steps=steps), lambda *now: told.append(now)
+    )
+    calls = made.plan.steps
+    assert calls == (2 * steps - 1 if name in SECOND_ORDER else steps + (name == "PLMS"))
+    assert told == [(i + 1, calls) for i in range(calls)]
+    assert made.plan.weights[0] == tuple(1 - i / calls for i in range(calls))
+    assert made.images[0].size == (64, 64)
+    assert not same(made, engine.generate(request(sampler=name, steps=steps)))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("name", [name for name in sampler_names() if SAMPLERS.get(name) is None])
+def test_every_noise_schedule_can_be_set(name: str, steps: int) -> None:
+    try:
+        scheduler = make_scheduler(name, steps, NOISE, [0])
+    except RequestError as error:
+        pytest.skip(error.message)
+    again = list(scheduler.timesteps)
+    scheduler.set_timesteps(steps)
+    assert list(scheduler.timesteps) == again
+    assert bool(scheduler.config.get("use_karras_sigmas")) == name.endswith("Karras")
+
+
+def test_dpmpp_2m_means_what_it_means_in_the_webui() -> None:
+    plain = make_scheduler("DPM++ 2M", 10, NOISE, [])
+    karras = make_scheduler("dpm++  2m KARRAS", 10, NOISE, [])
+    assert torch.equal(plain.sigmas, karras.sigmas)
+    assert not torch.equal(plain.sigmas, make_scheduler("DPM++ 2M Uniform", 10, NOISE, []).sigmas)
+
+
+def test_an_unknown_sampler_lists_the_nearest() -> None:
+    with pytest.raises(RequestError, match=r"^\$\.sampler: unknown sampler 'Euler b'; nearest: Euler"):
+        find_sampler("Euler b")
+
+
+def test_a_sampler_that_needs_a_package_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib_ctrlgen.headless.samplers.find_spec", lambda _name: None)
+    with pytest.raises(RequestError, match=r"^\$\.sampler: LMS needs the package scipy: pip install scipy"):
+        find_sampler("LMS")
+
+
+# Generation
+
+
+@pytest.mark.parametrize("sampler", ["Euler a", "DPM++ 2M", "DPM++ 2M SDE"])
+def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(engine: Engine, sampler: str) -> None:
+    batch = engine.generate(request(EDGES, LOOK, seed=7, batch_size=3, sampler=sampler, steps=3))
+    assert batch.seeds == (7, 8, 9)
+    for seed, image in zip(batch.seeds, batch.images, strict=True):
+        single = engine.generate(request(EDGES, LOOK, seed=seed, sampler=sampler, steps=3))
+        assert np.abs(pixels(single.images[0]) - pixels(image)).max() <= 1
+
+
+def test_the_same_request_gives_the_same_pictures(engine: Engine) -> None:
+    wanted = request(EDGES, LOOK, sampler="Euler a", steps=3)
+    assert same(engine.generate(wanted), engine.generate(wanted))
+
+
+def calls_of(engine: Engine, wanted: GenerationRequest) -> list[dict[str, Any]]:
+    """What the U-Net is called with."""
+    unet = engine.load(wanted.model).unet
+    calls: list[dict[str, Any]] = []
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls.append(dict(zip(("sample", "timestep"), args, strict=False)) | kwargs)
+
+    handle = unet.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        engine.generate(wanted)
+    finally:
+        handle.remove()
+    return calls
+
+
+def states(engine: Engine, text: str) -> Tensor:
+    loaded = engine.load("ctrlgen-tiny")
+    ids = loaded.tokenizer(text, padding="max_length", max_length=77, return_tensors="pt").input_ids
+    with torch.no_grad():
+        return loaded.text_encoder(ids)[0]
+
+
+def test_guided_rows_are_the_unconditional_ones_then_the_conditional_ones(engine: Engine) -> None:
+    first, *_ = calls_of(engine, request(prompt="ab", negative_prompt="cd", batch_size=2))
+    assert first["sample"].shape == (4, 4, 8, 8)
+    context = first["encoder_hidden_states"]
+    expected = torch.cat([states(engine, "cd")] * 2 + [states(engine, "ab")] * 2)
+    assert torch.allclose(context, expected, atol=1e-5)
+    assert torch.equal(first["sample"][0], first["sample"][2])
+
+
+def test_without_guidance_there_are_only_conditional_rows(engine: Engine) -> None:
+    first, *_ = calls_of(engine, request(LOOK, EDGES, prompt="ab", cfg_scale=1, batch_size=2))
+    assert torch.allclose(first["encoder_hidden_states"], torch.cat([states(engine, "ab")] * 2), atol=1e-5)
+
+
+def test_a_session_without_units_is_diffusers_own_pipeline(engine: Engine) -> None:
+    wanted = request(sampler="DDIM", steps=3, cfg_scale=5)
+    scheduler = DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    theirs = new_pipeline(engine.load(wanted.model), scheduler)(
+        "a red star",
+        negative_prompt="",
+        width=64,
+        height=64,
+        num_inference_steps=3,
+        guidance_scale=5.0,
+        generator=torch.Generator().manual_seed(0),
+    ).images
+    assert np.array_equal(pixels(theirs[0]), pixels(engine.generate(wanted).images[0]))
+
+
+@pytest.mark.parametrize("unit", [EDGES, LOOK])
+def test_a_control_acts_inside_its_window_only(engine: Engine, unit: dict[str, Any]) -> None:
+    plain = engine.generate(request(steps=4))
+    assert not same(engine.generate(request({**unit, "guidance_end": 0.5}, steps=4)), plain)
+    assert same(engine.generate(request({**unit, "weight": 0}, steps=4)), plain)
+    assert same(engine.generate(request({**unit, "enabled": False}, steps=4)), plain)
+
+
+def test_nothing_is_left_on_the_unet(engine: Engine) -> None:
+    networks = engine.load("ctrlgen-tiny")
+    before = engine.generate(request())
+    engine.generate(request(EDGES, LOOK))
+    assert hooks_of(networks.unet) == 0
+    assert same(engine.generate(request()), before)
+
+
+def test_nothing_is_left_on_the_unet_after_an_interrupt(engine: Engine) -> None:
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    before = engine.generate(request(EDGES))
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(request(EDGES, LOOK), interrupt)
+    assert hooks_of(engine.load("ctrlgen-tiny").unet) == 0
+    assert same(engine.generate(request(EDGES)), before)
+
+
+def test_control_maps_are_what_the_networks_see(engine: Engine) -> None:
+    canny = {**EDGES, "preprocessor": "canny"}
+    made = engine.generate(request({**EDGES, "enabled": False}, canny, LOOK, width=72, height=64, steps=1))
+    assert [(item.index, item.model) for item in made.control_maps] == [
+        (1, "ctrlgen-tiny-edges"),
+        (2, "ctrlgen-tiny-ip"),
+    ]
+    assert made.control_maps[0].image.size == (72, 64)
+    assert made.images[0].size == (72, 64)
+    assert made.plan.labels == ("1 ctrlgen-tiny-edges", "2 ctrlgen-tiny-ip")
+
+
+def test_a_wrong_unit_says_where(engine: Engine) -> None:
+    with pytest.raises(RequestError, match=r"^\$\.units\[1\]\.model: no model named 'eges'"):
+        engine.generate(request(EDGES, {"model": "eges"}))
+
+
+def test_nothing_warns(engine: Engine) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for sampler in ("Euler", "DPM++ 2M", "DDIM", "PLMS", "UniPC", "Heun"):
+            engine.generate(request(EDGES, LOOK, sampler=sampler, steps=2))
+
+
+# Prompts
+
+
+def test_a_short_prompt_is_encoded_as_diffusers_does(engine: Engine) -> None:
+    networks = engine.load("ctrlgen-tiny")
+    pipeline = load_pipeline(engine.store.resolve("ctrlgen-tiny"), engine.store, CPU)
+    theirs, negative = pipeline.encode_prompt("a red star", torch.device("cpu"), 1, True, "b")
+    mine = encode_prompts(["a red star", "b"], networks.tokenizer, networks.text_encoder)
+    assert torch.allclose(mine[0], theirs, atol=1e-6)
+    assert torch.allclose(mine[1], negative, atol=1e-6)
+
+
+@pytest.mark.parametrize(("letters", "chunks"), [(0, 1), (75, 1), (76, 2), (150, 2), (151, 3)])
+def test_a_long_prompt_takes_more_chunks(engine: Engine, letters: int, chunks: int) -> None:
+    networks = engine.load("ctrlgen-tiny")
+    long, short = encode_prompts(["a " * letters, "b"], networks.tokenizer, networks.text_encoder)
+    assert long.shape == short.shape == (1, 77 * chunks, files.CONTEXT)
+
+
+def test_the_end_of_a_long_prompt_counts(engine: Engine) -> None:
+    words = "a " * 100
+    made = [engine.generate(request(EDGES, LOOK, prompt=words + end)) for end in ("b", "c")]
+    assert not same(*made)

@@ -1,0 +1,113 @@
+"""Installing the bundled model in a WebUI: complete, repeatable, and never over someone's file."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lib_ctrlgen import cli, tiny
+from lib_ctrlgen.errors import HostError
+
+FILES = {
+    "ctrlgen-tiny.safetensors": "checkpoint",
+    "ctrlgen-tiny.yaml": "model:\n  params:\n    cond_stage_config:\n      params:\n        version: text\n",
+    "text/config.json": "{}",
+    "text/vocab.json": "{}",
+    "ControlNet/ctrlgen-tiny-edges.safetensors": "edges",
+    "clip_vision/ctrlgen-tiny-vision/config.json": "{}",
+    "README.md": "where this comes from",
+}
+PLACES = {
+    "Stable-diffusion/ctrlgen-tiny.safetensors",
+    "Stable-diffusion/ctrlgen-tiny.yaml",
+    "ctrlgen-tiny-text/config.json",
+    "ctrlgen-tiny-text/vocab.json",
+    "ControlNet/ctrlgen-tiny-edges.safetensors",
+    "clip_vision/ctrlgen-tiny-vision/config.json",
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    for name, content in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
+@pytest.fixture
+def webui(tmp_path: Path) -> Path:
+    folder = tmp_path / "web ui ü"
+    (folder / "models").mkdir(parents=True)
+    (folder / "webui.py").touch()
+    return folder
+
+
+def found(webui: Path) -> dict[str, str]:
+    models = webui / "models"
+    return {
+        str(path.relative_to(models).as_posix()): path.read_text("utf-8")
+        for path in models.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_every_file_finds_its_place(source: Path, webui: Path) -> None:
+    placed = tiny.install(webui, source)
+    assert found(webui).keys() == PLACES
+    assert {item.action for item in placed} == {"written"}
+    assert {item.path for item in placed} == {webui / "models" / name for name in PLACES}
+
+
+def test_the_text_folder_becomes_absolute(source: Path, webui: Path) -> None:
+    tiny.install(webui, source)
+    content = yaml.safe_load((webui / "models/Stable-diffusion/ctrlgen-tiny.yaml").read_text("utf-8"))
+    version = Path(content["model"]["params"]["cond_stage_config"]["params"]["version"])
+    assert version.is_absolute()
+    assert version.samefile(webui / "models" / "ctrlgen-tiny-text")
+
+
+def test_doing_it_again_changes_nothing(source: Path, webui: Path) -> None:
+    tiny.install(webui, source)
+    before = found(webui)
+    assert {item.action for item in tiny.install(webui, source)} == {"already there"}
+    assert found(webui) == before
+
+
+@pytest.mark.parametrize("name", sorted(PLACES))
+def test_another_file_in_the_way_stops_everything(source: Path, webui: Path, name: str) -> None:
+    path = webui / "models" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(HostError, match="a different file is there already") as raised:
+        tiny.install(webui, source)
+    assert str(path) in str(raised.value)
+    assert found(webui) == {name: "mine"}
+
+
+@pytest.mark.parametrize("missing", ["webui.py", "models"])
+def test_a_folder_that_is_no_webui_is_refused(source: Path, webui: Path, missing: str) -> None:
+    path = webui / missing
+    path.rmdir() if path.is_dir() else path.unlink()
+    with pytest.raises(HostError, match="is no WebUI folder"):
+        tiny.install(webui, source)
+    assert not (webui / "models" / "ControlNet").exists()
+
+
+def test_the_command_says_what_it_did(
+    source: Path, webui: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny, "tiny_folder", lambda: source)
+    for action in ("written", "already there"):
+        assert cli.main(["tiny", "--install", str(webui)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == len(PLACES)
+        assert all(line.strip().startswith(action) for line in lines)
+
+
+def test_a_missing_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny, "__file__", str(tmp_path / "tiny.py"))
+    with pytest.raises(HostError, match="missing from this installation"):
+        tiny.tiny_folder()
