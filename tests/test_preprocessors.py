@@ -26,6 +26,19 @@ def test_every_preprocessor_keeps_size_and_mode(item: Preprocessor) -> None:
     assert item(image).tobytes() == result.tobytes(), "the declared defaults are the real ones"
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (700, 2)])
+@pytest.mark.parametrize("item", PREPROCESSORS, ids=lambda item: item.name)
+def test_odd_sizes(item: Preprocessor, size: tuple[int, int]) -> None:
+    assert item(Image.new("RGB", size, (90, 90, 90))).size == size
+
+
+@pytest.mark.parametrize("item", PREPROCESSORS, ids=lambda item: item.name)
+def test_parameters_at_their_bounds(item: Preprocessor) -> None:
+    for bound in ("minimum", "maximum"):
+        values = {param.name: getattr(param, bound) for param in item.params}
+        assert item(picture(), **values).size == (64, 64)
+
+
 def test_canny_finds_the_border_of_a_square() -> None:
     image = Image.new("RGB", (32, 32))
     image.paste((255, 255, 255), (8, 8, 24, 24))
