@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import AttentionTerm, KeyValue
-from .calls import AttentionSite, CallInputs, UNetCall
+from .calls import LATENT_FACTOR, AttentionSite, CallInputs, UNetCall
 from .clocks import Clock
 from .errors import HostError
 from .images import fit, to_mask
@@ -53,7 +53,7 @@ class ControlSession:
         self._hooks = Hooks()
         self._state = StepState()
         self._pairs: dict[int, tuple[KeyValue, ...]] = {}
-        self._masks: dict[tuple[int, Size], Tensor] = {}
+        self._masks: dict[tuple[int, Size, torch.device], Tensor] = {}
 
     def __enter__(self) -> ControlSession:
         self._install()
@@ -75,9 +75,9 @@ class ControlSession:
         self._hooks.close()
         if port.shape != self._shape:
             raise HostError(
-                f"the checkpoint changed from {self._shape.family} to {port.shape.family} during the "
-                "generation, and the controls do not fit both: switch the refiner or the hires "
-                "checkpoint off, or the units"
+                f"a checkpoint with another U-Net took over in mid-generation ({self._shape.family}, then "
+                f"{port.shape.family}), and the controls do not fit both: switch the refiner or the "
+                "hires checkpoint off, or the units"
             )
         self.port = port
         self._install()
@@ -86,6 +86,7 @@ class ControlSession:
         return compile_plan([(unit.index, unit.spec) for unit in self.units], steps)
 
     def _install(self) -> None:
+        self._hooks.close()
         if not self.units:
             return
         self._hooks = Hooks()
@@ -139,7 +140,7 @@ class ControlSession:
         raw = control.residuals(call.select(rows))
         residuals = raw.scaled(layer_weights(unit, weight, len(raw.layers), call))
         if unit.mask is not None:
-            residuals = residuals.masked(self._mask(unit, call.size))
+            residuals = residuals.masked(self._mask(unit, call))
         residuals = residuals.to(call.inputs.x)
         return residuals if len(rows) == call.batch else residuals.scatter(rows, call.batch)
 
@@ -156,7 +157,7 @@ class ControlSession:
 
     def _unit_terms(self, unit: ActiveUnit, weight: float, call: UNetCall) -> list[AttentionTerm]:
         pairs = self._pairs_of(unit, call.inputs.x)
-        mask = None if unit.mask is None else self._mask(unit, call.size)
+        mask = None if unit.mask is None else self._mask(unit, call)
         weights = layer_weights(unit, weight, len(pairs), call)
         return [AttentionTerm(pair, scale, mask) for pair, scale in zip(pairs, weights, strict=True)]
 
@@ -179,13 +180,13 @@ class ControlSession:
                 hidden = hidden + term.output(query, state.kinds, heads, state.size).to(hidden)
         return hidden
 
-    def _mask(self, unit: ActiveUnit, size: Size) -> Tensor:
-        """The unit's mask [1, 1, h, w] at the latent's size; fitted like the picture."""
-        key = (unit.index, size)
+    def _mask(self, unit: ActiveUnit, call: UNetCall) -> Tensor:
+        """The unit's mask [1, 1, h, w] at the latent's size, on its device; fitted like the picture."""
+        key = (unit.index, call.size, call.inputs.x.device)
         if key not in self._masks and unit.mask is not None:
-            height, width = size
-            fitted = fit(unit.mask, width * 8, height * 8, unit.spec.resize_mode)
-            self._masks[key] = to_mask(fitted, height, width)
+            height, width = call.size
+            fitted = fit(unit.mask, width * LATENT_FACTOR, height * LATENT_FACTOR, unit.spec.resize_mode)
+            self._masks[key] = to_mask(fitted, height, width).to(call.inputs.x.device)
         return self._masks[key]
 
 

@@ -19,7 +19,7 @@ from .weights import SUFFIXES
 
 T = TypeVar("T")
 
-WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "pytorch_model")
+WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "pytorch_model", "text_projection")
 HASHED = re.compile(r"(?P<name>.*\S)\s*\[[0-9a-fA-F]{8,10}\]")
 
 

@@ -138,12 +138,12 @@ def arguments(panel: Any, **fields: Any) -> list[Any]:
 
 def test_the_plan_is_shown_or_what_is_wrong(panel: Any) -> None:
     preview = event("ctrlgen_txt2img_show_plan")
-    assert "No unit" in preview(20, *arguments(panel))
-    shown = preview(8, *arguments(panel, enabled=True, model="<b>edges", image=PICTURE))
+    assert "No unit" in preview(20, *arguments(panel)[1:])
+    shown = preview(8, *arguments(panel, enabled=True, model="<b>edges")[1:])
     assert "<svg" in shown
     assert "&lt;b&gt;edges" in shown
     assert "<b>" not in shown
-    wrong = preview(8, *arguments(panel, enabled=True, model="edges", weight_schedule="1@x"))
+    wrong = preview(8, *arguments(panel, enabled=True, model="edges", weight_schedule="1@x")[1:])
     assert "$.units[0].weight" in wrong
 
 

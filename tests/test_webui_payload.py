@@ -17,7 +17,7 @@ from lib_ctrlgen.webui.payload import (
     read_request,
     split_values,
     unit_fields,
-    unit_payload,
+    unit_settings,
 )
 
 PICTURE = Image.new("RGB", (8, 8), "red")
@@ -65,7 +65,7 @@ def test_a_disabled_unit_is_not_checked() -> None:
     [
         ({"model": "None"}, "$.units[1].model", "choose a model"),
         ({"weight_schedule": "1@"}, "$.units[1].weight", "progress"),
-        ({"use_init_image": True}, "$.units[1].image", "img2img picture"),
+        ({"use_init_image": True}, "$.units[1].image", "choose a picture"),
         ({"params": "{"}, "$.units[1].params", "JSON"),
         ({"params": "[1]"}, "$.units[1].params", "JSON object"),
         ({"guidance_start": 0.9, "guidance_end": 0.1}, "$.units[1]", "guidance_start"),
@@ -84,7 +84,8 @@ def test_the_init_image_is_used_only_when_asked_for() -> None:
     init = Image.new("RGB", (16, 16), "blue")
     with_init = read_request(args(values(image=None, use_init_image=True)), init).units[0]
     assert with_init.image
-    assert read_request(args(values(image=None)), init).units[0].image == ""
+    with pytest.raises(RequestError, match="choose a picture"):
+        read_request(args(values(image=None)), init)
 
 
 @pytest.mark.parametrize("payload", [{"units": [{"model": "a", "image": "aGk="}]}, {"units": []}, {}])
@@ -137,7 +138,7 @@ schedules = st.sampled_from(["", "1@0, 0.2@1", "1@0, 0.6@0.4 smooth, 0@1", "1 in
 )
 def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None:
     sent = values(**fields)
-    request = parse_request({"units": [unit_payload(sent, "$", None)]})
+    request = parse_request({"units": [unit_settings(sent, "$")]})
     shown = panel_values(to_payload(request.units[0]))
     for name, (owner, _) in param_fields().items():
         if owner != sent["preprocessor"]:

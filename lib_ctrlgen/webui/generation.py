@@ -102,8 +102,8 @@ def require_shape(shape: UNetShape, port: LdmUNet) -> None:
     """Raise HostError when the checkpoint was changed for one that the loaded units do not fit."""
     if port.shape != shape:
         raise HostError(
-            f"the checkpoint changed from {shape.family} to {port.shape.family} between the batches, and "
-            "the controls do not fit both: keep one checkpoint, or switch the units off"
+            f"the checkpoint was changed for one with another U-Net between the batches ({shape.family}, "
+            f"then {port.shape.family}): keep one checkpoint, or switch the units off"
         )
 
 

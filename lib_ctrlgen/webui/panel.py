@@ -232,13 +232,13 @@ def build_plan(panel: Panel) -> None:
     shown = gr.HTML(elem_id=panel.elem_id("plan"))
     steps = gr.Number(value=20, visible=False, elem_id=panel.elem_id("plan_steps"))
 
-    def preview(steps: float, *args: Any) -> str:
-        return plan_html(args, max(1, int(steps)))
+    def preview(steps: float, *panel: Any) -> str:
+        return plan_html(panel, max(1, int(steps)))
 
     button.click(
         preview,
         _js=f"(...args) => ctrlgen.steps('{panel.tab}', args)",
-        inputs=[steps, *panel.components],
+        inputs=[steps, *panel.components[1:]],
         outputs=[shown],
         show_progress=False,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from PIL import Image
@@ -38,6 +38,17 @@ BASE_FIELDS: Payload = {
     "params": "",
 }
 
+# The fields that the panel and the request name and mean alike.
+SAME_FIELDS = (
+    "enabled",
+    "model",
+    "preprocessor",
+    "guidance_start",
+    "guidance_end",
+    "control_mode",
+    "resize_mode",
+)
+
 
 def param_fields() -> dict[str, tuple[str, Param]]:
     """The preprocessors' parameters by field name, each with its preprocessor's name."""
@@ -64,11 +75,25 @@ def read_request(args: Sequence[Any], init_image: Image.Image | None = None) -> 
     return parse_json(first) if isinstance(first, str) else parse_request(first)
 
 
-def panel_units(values: Sequence[Any], init_image: Image.Image | None) -> list[Payload]:
-    """The units of the panel's values; a disabled one is only a place holder."""
+def read_settings(panel: Sequence[Any]) -> ControlRequest:
+    """The panel's units without their pictures, on which the plan does not depend. Raises RequestError."""
+    return parse_request({"units": enabled_units(panel, unit_settings)})
+
+
+def panel_units(panel: Sequence[Any], init_image: Image.Image | None) -> list[Payload]:
+    """The units of the panel's values, with their pictures. Raises RequestError."""
+
+    def unit_payload(values: Values, path: str) -> Payload:
+        return unit_settings(values, path) | unit_pictures(values, path, init_image)
+
+    return enabled_units(panel, unit_payload)
+
+
+def enabled_units(panel: Sequence[Any], read: Callable[[Values, str], Payload]) -> list[Payload]:
+    """What `read` makes of each enabled unit; a disabled one is only a place holder."""
     units = [
-        unit_payload(unit, f"$.units[{index}]", init_image) if unit["enabled"] else _unused()
-        for index, unit in enumerate(split_values(values))
+        read(unit, f"$.units[{index}]") if unit["enabled"] else {"model": "", "enabled": False}
+        for index, unit in enumerate(split_values(panel))
     ]
     return units if any(unit["enabled"] for unit in units) else []
 
@@ -81,32 +106,32 @@ def split_values(values: Sequence[Any]) -> Iterable[Payload]:
         yield BASE_FIELDS | dict(zip(names, part, strict=False))
 
 
-def unit_payload(values: Values, path: str, init_image: Image.Image | None) -> Payload:
-    """The request's form of one unit. Raises RequestError at the unit's fields."""
+def unit_settings(values: Values, path: str) -> Payload:
+    """The request's form of one unit without its pictures. Raises RequestError at the unit's fields."""
     if values["model"] in (None, "", NO_MODEL):
         raise RequestError(f"{path}.model", "choose a model in the unit's list, or switch the unit off")
-    same = (
-        "enabled",
-        "model",
-        "preprocessor",
-        "guidance_start",
-        "guidance_end",
-        "control_mode",
-        "resize_mode",
-    )
-    unit: Payload = {name: values[name] for name in same}
-    unit["image"] = _unit_image(values, path, init_image)
-    unit["mask"] = _encode(values["mask"])
+    unit: Payload = {name: values[name] for name in SAME_FIELDS}
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
     unit["params"] = _unit_params(values, path)
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
     return unit | ({"layer_weights": layers} if layers else {})
 
 
+def unit_pictures(values: Values, path: str, init_image: Image.Image | None) -> Payload:
+    """The unit's pictures: the img2img one where the panel says so, never one that nobody chose.
+
+    Raises RequestError where there is none.
+    """
+    given = init_image if values["use_init_image"] else values["image"]
+    if given is None or given == "":
+        raise RequestError(f"{path}.image", "choose a picture for the unit, or switch the unit off")
+    return {"image": _encode(given), "mask": _encode(values["mask"])}
+
+
 def panel_values(unit: Values) -> Payload:
     """What the panel shows for a unit of an infotext. Pictures stay as they are.
 
-    The inverse of `unit_payload`; a field that the unit does not name gets its default.
+    The inverse of `unit_settings`; a field that the unit does not name gets its default.
     """
     values = unit_fields() | {"enabled": True}
     values |= {name: value for name, value in unit.items() if name in BASE_FIELDS}
@@ -124,18 +149,6 @@ def panel_values(unit: Values) -> Payload:
             values[name] = params.pop(param.name)
     values["params"] = json.dumps(params) if params else ""
     return {name: value for name, value in values.items() if name not in {"image", "mask", "use_init_image"}}
-
-
-def _unused() -> Payload:
-    return {"model": "", "enabled": False}
-
-
-def _unit_image(values: Values, path: str, init_image: Image.Image | None) -> str:
-    if not values["use_init_image"]:
-        return _encode(values["image"])
-    if init_image is None:
-        raise RequestError(f"{path}.image", "there is no img2img picture: give the unit one of its own")
-    return _encode(init_image)
 
 
 def _encode(picture: Image.Image | str | None) -> str:

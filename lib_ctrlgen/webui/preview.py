@@ -15,7 +15,7 @@ from lib_ctrlgen.plan import StepPlan, compile_plan
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlRequest, parse_request
 
-from .payload import Values, read_request, unit_payload
+from .payload import Values, read_settings, unit_settings
 
 LARGEST_SIDE = 4096
 
@@ -25,10 +25,10 @@ def plan_of(request: ControlRequest, steps: int) -> StepPlan:
     return compile_plan(request.enabled_units, steps)
 
 
-def plan_html(args: Sequence[Any], steps: int) -> str:
+def plan_html(panel: Sequence[Any], steps: int) -> str:
     """The plan of the panel's values as HTML, or what is wrong with them."""
     try:
-        request = read_request(without_pictures(args))
+        request = read_settings(panel)
         plan = plan_of(request, steps)
     except CtrlGenError as error:
         return error_html(error)
@@ -54,22 +54,10 @@ def control_map(values: Values, width: int, height: int, index: int) -> Image.Im
         raise RequestError(f"{path}.image", "choose a picture first")
     if not 8 <= width <= LARGEST_SIDE or not 8 <= height <= LARGEST_SIDE:
         raise RequestError("$", f"the size {width} x {height} is outside 8..{LARGEST_SIDE}")
-    spoken = {
-        **values,
-        "model": "preview",
-        "image": None,
-        "mask": None,
-        "use_init_image": False,
-        "enabled": True,
-    }
-    request: ControlRequest = parse_request({"units": [unit_payload(spoken, path, None)]})
+    settings = unit_settings({**values, "model": "any"}, path)
+    request: ControlRequest = parse_request({"units": [settings]})
     unit = request.units[0]
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
     given = {name: value for name, value in unit.params.items() if name in {p.name for p in chosen.params}}
     params = check_params(given, chosen.params, f"{path}.params")
     return chosen(fit(to_rgb(picture), width, height, unit.resize_mode), **params)
-
-
-def without_pictures(args: Sequence[Any]) -> list[Any]:
-    """The arguments with pictures left out: a plan does not depend on them."""
-    return [None if isinstance(value, Image.Image) else value for value in args]

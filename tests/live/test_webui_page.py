@@ -99,7 +99,7 @@ def test_a_filled_panel_makes_a_controlled_picture_and_comes_back(page: Any, tmp
 
     page.click("#ctrlgen_txt2img_show_plan")
     page.wait_for_selector("#ctrlgen_txt2img_plan svg")
-    assert "4 steps" in page.locator("#ctrlgen_txt2img_plan").inner_text()
+    assert "4 steps" in page.locator("#ctrlgen_txt2img_plan").first.inner_text()
     page.click(unit("show_map"))
     page.wait_for_selector(f"{unit('map')} img")
     shot(page, "panel-filled")
