@@ -71,7 +71,7 @@ def hash8(path: Path) -> str:
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         mapped = zipfile.is_zipfile(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         raise _broken(path, error) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
@@ -93,9 +93,10 @@ def _flatten(content: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Ten
 def _broken(path: Path, error: Exception) -> ModelError:
     if not path.is_file():
         return ModelError(f"{path.name}: no such file")
-    if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+    if "weights_only" in str(error):
         return ModelError(
-            f"{path.name}: this pickle holds more than tensors and could run code; convert it to safetensors"
+            f"{path.name}: the pickle is broken, or holds more than tensors and could run code; "
+            "convert it to safetensors"
         )
     reason = (str(error) or type(error).__name__).splitlines()[0][:120]
     return ModelError(f"{path.name}: cannot be read, broken or incomplete ({reason})")

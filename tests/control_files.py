@@ -31,7 +31,7 @@ def random_weights(module: nn.Module, seed: int = 0) -> Any:
     """Fill a module with small random weights, zero convolutions included."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.08, generator=generator)
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.08
     return module.eval().requires_grad_(False)
 
 
