@@ -43,10 +43,17 @@ class Component:
 
 
 class Choice(Component):
-    """Dropdown and Radio take their choices first or by name."""
+    """Takes its choices first or by name."""
 
     def __init__(self, choices: Any = None, value: Any = None, **options: Any) -> None:
         super().__init__(value, choices=choices, **options)
+
+
+class Dropdown(Choice):
+    """gradio 3.41 turns every choice into text, pairs too."""
+
+    def __init__(self, choices: Any = None, value: Any = None, **options: Any) -> None:
+        super().__init__([str(choice) for choice in choices], value, **options)
 
 
 class OptionInfo:
@@ -256,7 +263,7 @@ def edge_libraries() -> dict[str, ModuleType]:
     """gradio and fastapi."""
     plain = ("Accordion", "Button", "Checkbox", "Column", "HTML", "Image", "Number", "Row", "Slider", "Tab")
     gradio: dict[str, Any] = dict.fromkeys((*plain, "Tabs", "Textbox"), Component)
-    gradio |= {"Dropdown": Choice, "Radio": Choice}
+    gradio |= {"Dropdown": Dropdown, "Radio": Choice}
     gradio["update"] = lambda **values: {"__type__": "generic_update", **values}
     security = {"HTTPBasic": lambda: None, "HTTPBasicCredentials": SimpleNamespace}
     fastapi = {

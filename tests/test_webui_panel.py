@@ -74,6 +74,14 @@ def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
     assert all(component.do_not_save_to_config for component in panel.components)
 
 
+def test_every_default_is_among_its_choices(panel: Any) -> None:
+    listed = [c for c in panel.components if c.options.get("choices") is not None]
+    assert len(listed) == 3 * 4
+    for component in listed:
+        values = [c[1] if isinstance(c, tuple) else c for c in component.options["choices"]]
+        assert component.value in values
+
+
 def test_element_ids_are_unique(host: FakeWebUI, panel: Any) -> None:
     ids = [component.elem_id for component in Component.made if component.elem_id]
     assert len(ids) == len(set(ids))

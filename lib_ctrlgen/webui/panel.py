@@ -102,7 +102,10 @@ def build_unit(unit: UnitPanel) -> None:
             _build_pictures(unit)
         with FormRow():
             _build_model(unit)
-            _build_preprocessor(unit)
+            choices = [item.name for item in PREPROCESSORS]  # gradio 3.41 shows a pair as one text
+            unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
+        with FormRow():
+            _build_params(unit)
         _build_weight(unit)
         with FormRow():
             _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")
@@ -135,9 +138,8 @@ def _build_model(unit: UnitPanel) -> None:
     create_refresh_button(model, model_store().refresh, model_choices, unit.elem_id("refresh"))
 
 
-def _build_preprocessor(unit: UnitPanel) -> None:
-    choices = [(item.title, item.name) for item in PREPROCESSORS]
-    chosen = unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
+def _build_params(unit: UnitPanel) -> None:
+    """The preprocessors' parameters; those of the chosen one are shown."""
     fields = param_fields()
     sliders = [_param(unit, name, owner, param) for name, (owner, param) in fields.items()]
     owners = [owner for owner, _ in fields.values()]
@@ -145,8 +147,8 @@ def _build_preprocessor(unit: UnitPanel) -> None:
     def reveal(name: str) -> list[dict[str, Any]]:
         return [gr.update(visible=owner == name) for owner in owners]
 
-    if sliders:
-        chosen.change(reveal, inputs=[chosen], outputs=sliders, show_progress=False)
+    chosen = unit.parts["preprocessor"]
+    chosen.change(reveal, inputs=[chosen], outputs=sliders, show_progress=False)
 
 
 def _param(unit: UnitPanel, name: str, owner: str, param: Param) -> Any:

@@ -67,6 +67,10 @@ def generate(page: Any) -> None:
     page.wait_for_timeout(2500)
 
 
+def thumbnails(page: Any) -> int:
+    return int(page.locator("#txt2img_gallery .thumbnails .thumbnail-item").count())
+
+
 def shot(page: Any, name: str) -> None:
     folder = os.environ.get("CTRLGEN_SCREENSHOTS")
     if folder:
@@ -85,7 +89,7 @@ def fill_unit(page: Any, folder: Path) -> None:
     page.locator(f"{unit('image')} input[type=file]").set_input_files(str(folder / "scene.png"))
     page.wait_for_selector(f"{unit('image')} img")
     choose(page, "model", EDGES["model"])
-    choose(page, "preprocessor", "Canny")
+    choose(page, "preprocessor", "canny")
     page.locator(f"{unit('enabled')} input").check()
     fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "1@0, 0.6@0.4, 0@1")
 
@@ -106,13 +110,13 @@ def test_a_filled_panel_makes_a_controlled_picture_and_comes_back(page: Any, tmp
 
     generate(page)
     shot(page, "generated")
-    assert page.locator("#txt2img_gallery .thumbnail-item").count() == 2
+    assert thumbnails(page) == 2
     info = page.locator("#html_info_txt2img").first.inner_text()
     assert "CtrlGen" in info
 
     page.locator(f"{unit('enabled')} input").uncheck()
     fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "")
-    choose(page, "preprocessor", "None")
+    choose(page, "preprocessor", "none")
     fill(page, "#txt2img_prompt textarea", info)
     page.click("#paste")
     page.wait_for_timeout(3000)
@@ -120,7 +124,7 @@ def test_a_filled_panel_makes_a_controlled_picture_and_comes_back(page: Any, tmp
     assert page.locator(f"{unit('enabled')} input").is_checked()
     schedule = page.locator(f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input").first
     assert schedule.input_value() == "1@0, 0.6@0.4, 0@1"
-    assert "Canny" in page.locator(f"{unit('preprocessor')} input").first.input_value()
+    assert page.locator(f"{unit('preprocessor')} input").first.input_value() == "canny"
 
 
 def test_a_mistake_is_shown_in_the_page_and_makes_no_picture(page: Any, tmp_path: Path) -> None:
@@ -131,7 +135,7 @@ def test_a_mistake_is_shown_in_the_page_and_makes_no_picture(page: Any, tmp_path
     generate(page)
     shot(page, "mistake")
     assert "$.units[0].weight" in page.locator("#html_log_txt2img").first.inner_text()
-    assert page.locator("#txt2img_gallery .thumbnail-item").count() == 0
+    assert thumbnails(page) == 0
 
 
 def test_the_panel_works_after_a_reload_of_the_interface(page: Any, tmp_path: Path) -> None:
@@ -141,4 +145,4 @@ def test_the_panel_works_after_a_reload_of_the_interface(page: Any, tmp_path: Pa
     fill_unit(page, tmp_path)
     generate(page)
     shot(page, "after-reload")
-    assert page.locator("#txt2img_gallery .thumbnail-item").count() == 2
+    assert thumbnails(page) == 2
