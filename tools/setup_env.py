@@ -57,9 +57,11 @@ def install(environment: Path, pins: str, *, dev: bool) -> None:
     if dev:
         extras = "dev" if pins == "latest" else "headless,test"
     constraints = f"requirements/{pins}.txt"
-    pip(environment, "install", "-q", "-c", constraints, TORCH, "-e", f".[{extras}]")
+    # unets.txt is installed without what it declares, so pip would complain at every refresh
+    quiet = ("-q", "--no-warn-conflicts")
+    pip(environment, "install", *quiet, "-c", constraints, TORCH, "-e", f".[{extras}]")
     if dev:
-        pip(environment, "install", "-q", "--no-deps", "-r", "requirements/unets.txt")
+        pip(environment, "install", *quiet, "--no-deps", "-r", "requirements/unets.txt")
 
 
 def main() -> int:
