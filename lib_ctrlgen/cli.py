@@ -160,12 +160,12 @@ def run_command(options: argparse.Namespace) -> None:
     roots = (*job.roots, *_model_roots(options.models), folder)
     from lib_ctrlgen.headless.engine import Engine
     from lib_ctrlgen.headless.load import Place
-    from lib_ctrlgen.headless.outputs import write_generation
+    from lib_ctrlgen.headless.outputs import new_folder, write_generation
 
+    out = new_folder(options.out or Path("ctrlgen-out") / options.job.stem)
     engine = Engine(roots, place=Place.best(options.tokenizer or folder / "text"))
     with _bar(options.job.stem) as tell:
         generation = engine.generate(job.request, tell)
-    out = options.out or Path("ctrlgen-out") / options.job.stem
     written = write_generation(job.request, generation, out)
     for path in (*written.images, *written.control_maps, written.plan, written.result):
         print(path)
@@ -235,7 +235,8 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr; yields `tell(done, total)`."""
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit="step", dynamic_ncols=True, leave=False, delay=0.2) as bar:
+    interval = 0.1 if sys.stderr.isatty() else 5.0
+    with tqdm(desc=title, unit="step", dynamic_ncols=True, mininterval=interval, delay=0.1) as bar:
 
         def tell(done: int, total: int) -> None:
             bar.total = total

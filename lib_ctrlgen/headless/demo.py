@@ -24,7 +24,7 @@ from lib_ctrlgen.train.scenes import Scene, draw
 
 from .engine import Engine, Generation, Progress
 from .load import Place
-from .outputs import png_info, save_picture, save_text
+from .outputs import new_folder, png_info, save_picture, save_text
 from .report import Cell, Figure, Grid, Report, Row, report_html, report_json
 
 LAYOUT_SCENE, LOOK_SCENE = 6, 1
@@ -177,6 +177,7 @@ def run_demo(out: Path, models: Path, progress: Progress) -> Demo:
     `models` is the tiny model's folder. Raises HostError when `out` cannot be written.
     """
     start = perf_counter()
+    new_folder(out)
     sources = draw_sources()
     rows = variants(sources)
     coords = [(edge, look) for edge in WEIGHTS for look in WEIGHTS]

@@ -82,7 +82,7 @@ def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[st
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise RequestError(f"$.{path}", f"--set {change!r} is not a value{_place(error)}") from error
+            raise RequestError("", f"--set {change}{_place(error)}") from error
         result = _replaced(result, path.split("."), value, f"--set {path}")
     return dict(result)
 
@@ -142,9 +142,10 @@ def _inline_models(content: Mapping[str, Any], folder: Path) -> tuple[dict[str, 
     """Models that are paths made absolute, and the folders that they lie in."""
     named = _absolute_model(content, folder)
     units = named.get("units")
+    parts = [named]
     if isinstance(units, list):
         named["units"] = [_absolute_model(unit, folder) if isinstance(unit, dict) else unit for unit in units]
-    parts = [named, *(unit for unit in named.get("units") or () if isinstance(unit, dict))]
+        parts += [unit for unit in named["units"] if isinstance(unit, dict)]
     models = [part["model"] for part in parts if isinstance(part.get("model"), str)]
     roots = dict.fromkeys(Path(model).parent for model in models if Path(model).is_absolute())
     return named, tuple(roots)

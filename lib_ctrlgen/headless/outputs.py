@@ -32,8 +32,12 @@ class Written:
 
 
 def described(request: GenerationRequest) -> dict[str, Any]:
-    """The request as JSON types, with `sha256:` hashes of the pixels instead of pictures."""
-    payload = to_payload(request)
+    """The request as JSON types, with `sha256:` hashes of the pixels instead of pictures.
+
+    Units leave their defaults out; the rest is complete.
+    """
+    plain = {name: getattr(request, name) for name in request.__struct_fields__ if name != "units"}
+    payload = {**plain, **to_payload(request)}
     for unit in payload.get("units", ()):
         unit |= {name: f"sha256:{image_hash(unit[name])}" for name in PICTURES if unit.get(name)}
     return payload
@@ -62,6 +66,15 @@ def png_info(request: GenerationRequest, seed: int) -> PngInfo:
     single.pop("batch_size", None)
     info.add_itxt("ctrlgen", json.dumps(single, ensure_ascii=False))
     return info
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder to write into. Raises HostError, so that nobody samples for nothing."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostError(f"cannot write into {path}: {error.strerror or error}") from error
+    return path
 
 
 def save_picture(image: Image.Image, path: Path, info: PngInfo | None = None) -> Path:
