@@ -106,7 +106,15 @@ def webui(webui_url: str) -> WebUI:
     missing = [u["model"] for u in (EDGES, DEPTH, PICTURE) if u["model"] not in names]
     if missing:
         pytest.skip(f"live test: install the tiny model first (missing: {', '.join(missing)})")
+    keep_options(found)
     return found
+
+
+def keep_options(webui: WebUI) -> None:
+    """Say the options that tests override, unchanged: the WebUI 1.10.1 restores only what was ever set."""
+    names = ("pad_cond_uncond", "batch_cond_uncond", "skip_early_cond")
+    options = webui.get("/sdapi/v1/options").json()
+    webui.post("/sdapi/v1/options", {name: options[name] for name in names})
 
 
 @pytest.fixture(scope="session")
