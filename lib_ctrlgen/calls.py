@@ -68,6 +68,13 @@ class AttentionSite:
     hidden: int
 
 
+def row_index(rows: Sequence[int]) -> slice | list[int]:
+    """What selects these rows of a tensor: a slice, so a view, where they follow each other."""
+    if rows and tuple(rows) == tuple(range(rows[0], rows[-1] + 1)):
+        return slice(rows[0], rows[-1] + 1)
+    return list(rows)
+
+
 @dataclass(frozen=True)
 class Rows:
     """For each row of a batch: whether it is conditional, and which image it belongs to."""
@@ -110,7 +117,7 @@ class CallInputs:
 
     def select(self, rows: Sequence[int]) -> CallInputs:
         """Only these rows, in this order."""
-        index = list(rows)
+        index = row_index(rows)
         added = {
             key: value[index] if isinstance(value, Tensor) else value for key, value in self.added.items()
         }

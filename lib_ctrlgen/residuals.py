@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
+from .calls import row_index
+
 SOFTNESS = 0.825
 
 
@@ -68,7 +70,7 @@ def fit_mask(mask: Tensor, layer: Tensor) -> Tensor:
 def scatter_rows(tensor: Tensor, rows: Sequence[int], batch: int) -> Tensor:
     """A batch of zeros with `tensor`'s rows at `rows`."""
     spread = tensor.new_zeros((batch, *tensor.shape[1:]))
-    spread[list(rows)] = tensor
+    spread[row_index(rows)] = tensor
     return spread
 
 

@@ -176,7 +176,11 @@ def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str,
     """diffusers' keyword arguments with our residuals added to any that are there."""
     down = kwargs.get("down_block_additional_residuals")
     mid = kwargs.get("mid_block_additional_residual")
-    if down is not None and mid is not None:
+    if (down is None) != (mid is None):
+        raise HostError(
+            "the U-Net was called with residuals for the skips or for the mid block, but not both"
+        )
+    if down is not None:
         residuals = residuals + Residuals(tuple(down), mid)
     return {
         **kwargs,

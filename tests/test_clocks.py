@@ -1,0 +1,70 @@
+"""Clocks: what step a call belongs to, and what its rows are."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_ctrlgen.calls import Position, Rows
+from lib_ctrlgen.clocks import CountingClock, RowQueue
+from lib_ctrlgen.errors import HostError
+
+
+def test_counting_with_guidance() -> None:
+    clock = CountingClock(2, 2, guided=True)
+    rows = Rows((False, False, True, True), (0, 1, 0, 1))
+    assert [clock(4), clock(4)] == [Position(0, 2, rows), Position(1, 2, rows)]
+    with pytest.raises(HostError, match="more often than the 2 steps"):
+        clock(4)
+
+
+def test_counting_without_guidance() -> None:
+    assert CountingClock(1, 2, guided=False)(2) == Position(0, 1, Rows((True, True), (0, 1)))
+
+
+def test_counting_refuses_another_batch() -> None:
+    with pytest.raises(HostError, match="called with 3 rows, expected 2"):
+        CountingClock(1, 1, guided=True)(3)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=12), st.data())
+def test_a_queue_gives_its_rows_in_order_whatever_the_chunks(
+    announced: list[tuple[bool, int]], data: st.DataObject
+) -> None:
+    queue = RowQueue()
+    queue.begin(3, 10, announced)
+    taken: list[tuple[bool, int]] = []
+    while len(taken) < len(announced):
+        position = queue(data.draw(st.integers(1, len(announced) - len(taken))))
+        assert (position.step, position.steps) == (3, 10)
+        taken += zip(position.rows.cond, position.rows.image, strict=True)
+    assert taken == announced
+    with pytest.raises(HostError, match="step 3, but 0 are expected"):
+        queue(1)
+
+
+def test_what_is_left_of_a_step_is_dropped() -> None:
+    queue = RowQueue()
+    queue.begin(0, 2, [(True, 0), (False, 0)])
+    queue(1)
+    queue.begin(1, 2, [(True, 0), (False, 0)])
+    assert queue(2) == Position(1, 2, Rows((True, False), (0, 0)))
+
+
+def test_a_step_past_the_end_counts_as_the_last() -> None:
+    """Second-order samplers call once more after the last step."""
+    queue = RowQueue()
+    queue.begin(5, 5, [(True, 0)])
+    assert queue(1).step == 4
+
+
+def test_a_queue_refuses_more_rows_than_were_announced() -> None:
+    queue = RowQueue()
+    queue.begin(0, 1, [(True, 0)])
+    with pytest.raises(HostError, match=r"called with 2 rows in step 0, but 1 are expected.*switch it off"):
+        queue(2)
+
+
+def test_rows_belong_together() -> None:
+    with pytest.raises(ValueError, match="2 cond flags for 1 images"):
+        Rows((True, False), (0,))
+    assert Rows((True, False, True), (0, 0, 1)).select([2, 0]) == Rows((True, True), (1, 0))
