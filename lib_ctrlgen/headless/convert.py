@@ -68,6 +68,11 @@ def text_of(tensors: Tensors, config: CLIPTextConfig, device: torch.device, dtyp
     return network.to(device)
 
 
+def prefixed_text(tensors: Tensors) -> dict[str, Tensor]:
+    """A text tower's tensors of its own as they are named in a checkpoint."""
+    return {TEXT + key: value for key, value in tensors.items()}
+
+
 def _part(tensors: Tensors, prefix: str) -> list[tuple[str, Tensor]]:
     return [(key, value) for key, value in tensors.items() if key.startswith(prefix)]
 

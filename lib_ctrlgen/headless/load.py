@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTokenizer
 
 from lib_ctrlgen.calls import Family
 from lib_ctrlgen.controls.loading import working_dtype
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.weights import read_tensors
+from lib_ctrlgen.weights import SUFFIXES, read_tensors
 
 from .config import CLIP, config_path, read_config
-from .convert import require_parts, text_of, unet_of, vae_of
+from .convert import prefixed_text, require_parts, text_of, unet_of, vae_of
 from .samplers import make_scheduler
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
@@ -151,10 +151,7 @@ _TEXT_FIELDS = {
 def read_tokenizer(folder: Path | None) -> Any:
     """CLIP's tokenizer from a folder, or from the local Hugging Face cache. Raises ModelError."""
     if folder is not None:
-        missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
-        if missing:
-            raise ModelError(f"the text folder {folder} lacks {' and '.join(missing)}")
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return _tokenizer_of(folder)
     with suppress(OSError, ValueError):
         return CLIPTokenizer.from_pretrained(CLIP, local_files_only=True)
     raise ModelError(
@@ -163,43 +160,69 @@ def read_tokenizer(folder: Path | None) -> Any:
     )
 
 
+def _tokenizer_of(folder: Path) -> Any:
+    """A folder's tokenizer; transformers 5 writes tokenizer.json alone, and 4 cannot read that."""
+    missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
+    if missing and not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"the text folder {folder} lacks {' and '.join(missing)}")
+    try:
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    # transformers raises many kinds of exceptions on broken folders
+    except Exception as error:
+        wanted = " and ".join(missing or TOKENIZER_FILES)
+        raise ModelError(f"the tokenizer in {folder} cannot be read: put CLIP's {wanted} there") from error
+
+
 def read_folder(path: Path, place: Place, dtype: torch.dtype) -> Networks:
     """Read a diffusers folder (model_index.json). Raises ModelError."""
     name = _read_json(path / "model_index.json").get("_class_name")
     if name != "StableDiffusionPipeline":
         raise ModelError(f"'{path.name}' is a {name}: without the WebUI only SD1.5 is supported yet")
-    try:
-        found = StableDiffusionPipeline.from_pretrained(
-            str(path), local_files_only=True, safety_checker=None, feature_extractor=None, image_encoder=None
-        )
-    # diffusers and transformers raise many kinds of exceptions on broken folders
-    except Exception as error:
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
-        raise ModelError(f"'{path.name}' cannot be loaded: {reason}") from error
-    networks = [_frozen(network, place, dtype) for network in (found.unet, found.vae, found.text_encoder)]
-    unet, vae, text_encoder = networks
-    _require_sd15(path, unet, found.scheduler.config)
+    noise = _read_json(path / "scheduler" / "scheduler_config.json")
+    _require_sd15(path, _read_json(path / "unet" / "config.json"), noise)
+    text = read_tensors(_weights(path / "text_encoder", "model", "pytorch_model"))
+    text_config = read_text_config(path / "text_encoder")
     return Networks(
-        unet=unet,
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=found.tokenizer,
-        noise={key: found.scheduler.config[key] for key in _NOISE if key in found.scheduler.config},
+        unet=_network(UNet2DConditionModel, path / "unet", place, dtype),
+        vae=_network(AutoencoderKL, path / "vae", place, dtype),
+        text_encoder=text_of(prefixed_text(text), text_config, place.device, dtype),
+        tokenizer=read_tokenizer(path / "tokenizer"),
+        noise={key: noise[key] for key in _NOISE if key in noise},
     )
 
 
 _NOISE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
 
 
-def _frozen(network: Any, place: Place, dtype: torch.dtype) -> Any:
+def _network(kind: Any, folder: Path, place: Place, dtype: torch.dtype) -> Any:
+    """A diffusers network from its folder, frozen. Raises ModelError."""
+    half = ".fp16" in _weights(folder, "diffusion_pytorch_model").name
+    try:
+        network = kind.from_pretrained(
+            str(folder), local_files_only=True, low_cpu_mem_usage=False, variant="fp16" if half else None
+        )
+    # diffusers raises many kinds of exceptions on broken folders
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+        raise ModelError(f"'{folder.parent.name}/{folder.name}' cannot be loaded: {reason}") from error
     network.requires_grad_(requires_grad=False)
     return network.eval().to(device=place.device, dtype=dtype)
 
 
-def _require_sd15(path: Path, unet: Any, noise: Mapping[str, Any]) -> None:
-    family = Family.of(int(unet.config.cross_attention_dim))
-    if family.name not in {"SD1.5", "custom"} or int(unet.config.in_channels) != 4:
-        raise ModelError(f"'{path.name}' is {family} with {unet.config.in_channels} channels: only SD1.5 yet")
+def _weights(folder: Path, *stems: str) -> Path:
+    """The weights of a diffusers component; the full precision's first. Raises ModelError."""
+    names = [f"{stem}{part}{end}" for part in ("", ".fp16") for stem in stems for end in SUFFIXES]
+    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    if found is None:
+        raise ModelError(f"'{folder.parent.name}/{folder.name}' holds no weights such as {names[0]}")
+    return found
+
+
+def _require_sd15(path: Path, unet: Mapping[str, Any], noise: Mapping[str, Any]) -> None:
+    family = Family.of(int(unet.get("cross_attention_dim", 0)))
+    channels = unet.get("in_channels", 4)
+    if family.name not in {"SD1.5", "custom"} or channels != 4:
+        raise ModelError(f"'{path.name}' is {family} with {channels} channels: only SD1.5 is supported yet")
     if noise.get("prediction_type", "epsilon") != "epsilon":
         raise ModelError(f"'{path.name}' is a v-prediction model, not supported without the WebUI yet")
 

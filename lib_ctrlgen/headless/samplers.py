@@ -108,13 +108,26 @@ def make_scheduler(name: str, steps: int, config: Mapping[str, Any], seeds: Sequ
     themselves. Raises RequestError at `$.sampler`.
     """
     sampler, noise = find_sampler(name)
-    options: dict[str, Any] = {"steps_offset": 1, **config}
+    spacing = "linspace" if steps > 1 else "trailing"  # a single step starts at the noisy end
+    options: dict[str, Any] = {"steps_offset": 1, "timestep_spacing": spacing, **config}
     if sampler.sigmas:
-        options |= {"timestep_spacing": "linspace", **NOISE_SCHEDULES[noise]}
+        options |= NOISE_SCHEDULES[noise]
     options |= sampler.options
     if sampler.scheduler == "DPMSolverSDEScheduler":
         options["noise_sampler_seed"] = list(seeds)
     scheduler = getattr(import_module("diffusers"), sampler.scheduler)(**options)
-    scheduler.num_inference_steps = steps  # diffusers 0.31 reads it before it sets it
+    if noise == "Exponential":
+        _prepare_exponential(scheduler, steps)
     scheduler.set_timesteps(steps)
     return scheduler
+
+
+def _prepare_exponential(scheduler: Any, steps: int) -> None:
+    """Say what diffusers 0.31 needs to know before it sets exponential sigmas.
+
+    Its multistep solver otherwise runs them backwards, and reads the number of steps too early.
+    """
+    products = scheduler.alphas_cumprod
+    sigmas = ((1 - products) / products) ** 0.5
+    scheduler.register_to_config(sigma_min=float(sigmas.min()), sigma_max=float(sigmas.max()))
+    scheduler.num_inference_steps = steps
