@@ -138,6 +138,32 @@ def test_a_mistake_is_shown_in_the_page_and_makes_no_picture(page: Any, tmp_path
     assert thumbnails(page) == 0
 
 
+def test_a_unit_may_use_the_img2img_picture(page: Any, tmp_path: Path) -> None:
+    scene().save(tmp_path / "init.png")
+    page.locator("#tabs > .tab-nav button", has_text="img2img").first.click()
+    page.locator("#img2img_image input[type=file]").first.set_input_files(str(tmp_path / "init.png"))
+    for name, value in (("width", SIZE), ("height", SIZE), ("steps", 8)):
+        fill(page, f"#img2img_{name} input[type=number]", str(value))
+    page.locator("#ctrlgen_img2img_panel > .label-wrap").click()
+    page.wait_for_timeout(1000)
+    for name in ("enabled", "use_init_image"):
+        page.locator(f"#ctrlgen_img2img_unit0_{name} input").check()
+    model = "#ctrlgen_img2img_unit0_model"
+    page.locator(f"{model} input").first.click()
+    page.locator(f"{model} ul li", has_text=EDGES["model"]).first.click()
+    page.click("#ctrlgen_img2img_show_plan")
+    page.wait_for_selector("#ctrlgen_img2img_plan svg")
+    # 8 steps at denoising strength 0.75 are 7 calls
+    assert "7 steps" in page.locator("#ctrlgen_img2img_plan").first.inner_text()
+    page.click("#img2img_generate")
+    page.wait_for_selector("#img2img_interrupt", state="visible")
+    page.wait_for_selector("#img2img_interrupt", state="hidden")
+    page.wait_for_timeout(2500)
+    shot(page, "img2img")
+    assert page.locator("#img2img_gallery .thumbnails .thumbnail-item").count() == 2
+    page.locator("#tabs > .tab-nav button", has_text="txt2img").first.click()
+
+
 def test_the_panel_works_after_a_reload_of_the_interface(page: Any, tmp_path: Path) -> None:
     page.get_by_role("link", name="Reload UI").click()
     page.wait_for_timeout(8000)
