@@ -12,7 +12,9 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # before the first import of torch
+# Before the first import of torch. The networks are tiny: a second thread gains nothing on an
+# idle machine, and on a busy one the two wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("ctrlgen", deadline=None, print_blob=True)
 settings.register_profile("ci", parent=settings.get_profile("ctrlgen"), derandomize=True)
