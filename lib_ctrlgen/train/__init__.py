@@ -1,0 +1,1 @@
+"""Training: the bundled tiny model, from generated scenes alone."""

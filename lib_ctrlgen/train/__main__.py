@@ -1,0 +1,28 @@
+"""`python -m lib_ctrlgen.train --out DIR [--stage vae] [--seed 0] [--quick]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib_ctrlgen.train.stages import STAGES, TOKENIZER, Run, train
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train the bundled model from nothing; stages that are done are loaded, not repeated."""
+    parser = argparse.ArgumentParser(prog="python -m lib_ctrlgen.train", description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="checkpoints, sheets and export")
+    parser.add_argument("--stage", choices=STAGES, default=STAGES[-1], help="the last stage to run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a few steps of every stage")
+    parser.add_argument("--tokenizer", type=Path, default=TOKENIZER)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    run = Run(out=options.out, seed=options.seed, quick=options.quick, tokenizer=options.tokenizer)
+    train(run, options.stage)
+
+
+if __name__ == "__main__":
+    main()

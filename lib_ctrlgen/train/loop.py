@@ -1,0 +1,200 @@
+"""One training loop for every stage: warm-up, cosine, clipping, EMA, checkpoints, resume.
+
+Batches and noise are functions of (seed, step), so a resumed run sees exactly what an
+uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger("ctrlgen.train")
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How long and how fast a stage learns."""
+
+    steps: int
+    batch: int
+    lr: float
+    seed: int = 0
+    warmup: int = 100
+    weight_decay: float = 0.01
+    ema: float = 0.998
+    clip: float = 1.0
+    final_lr: float = 0.02
+    bf16: bool = True
+    save_every: float = 120.0  # seconds
+    log_every: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A stage: what is trained, on what, towards what.
+
+    `batch(rng)` draws a batch, `loss(batch, generator)` a scalar, `preview(path)` a sheet of
+    pictures made with the averaged weights.
+    """
+
+    name: str
+    module: nn.Module
+    batch: Callable[[np.random.Generator], Batch]
+    loss: Callable[[Batch, torch.Generator], Tensor]
+    settings: Settings
+    preview: Callable[[Path], None] | None = None
+
+
+class Average:
+    """Exponential moving average of a module's trained parameters, with a warm start."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.live: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
+        self.shadow = [p.detach().clone() for p in self.live]
+        self.decay = decay
+
+    def update(self, step: int) -> None:
+        """Move towards the live weights; faster in the first steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.live], 1 - decay)
+
+    def swap(self) -> None:
+        """Exchange the live weights and the average; call twice to undo."""
+        with torch.no_grad():
+            for live, shadow in zip(self.live, self.shadow, strict=True):
+                held = live.detach().clone()
+                live.copy_(shadow)
+                shadow.copy_(held)
+
+
+def fit(job: Job, out: Path) -> None:
+    """Train `job.module` in place, ending with the averaged weights.
+
+    Resumes from its checkpoint in `out`; a finished stage is only loaded.
+    """
+    config = job.settings
+    params = [p for p in job.module.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        _groups(job.module, config.weight_decay), lr=config.lr, betas=(0.9, 0.99), foreach=True
+    )
+    average = Average(job.module, config.ema)
+    path = out / f"{job.name}.ckpt"
+    start = _resume(path, optimiser, average)
+    if start >= config.steps:
+        average.swap()
+        return
+    saved, losses = time.monotonic(), [0.0]
+    for step, batch in _batches(job, start):
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * _rate(step, config)
+        losses.append(_step(job, batch, step, params, optimiser))
+        average.update(step)
+        if (step + 1) % config.log_every == 0:
+            log.info("%s step %d loss %.5f", job.name, step + 1, np.mean(losses[-config.log_every :]))
+        if time.monotonic() - saved > config.save_every:
+            _save(path, step + 1, optimiser, average)
+            _preview(job, average, out)
+            saved = time.monotonic()
+    _save(path, config.steps, optimiser, average)
+    average.swap()
+    if job.preview is not None:
+        job.preview(out / f"{job.name}.png")
+
+
+def _step(
+    job: Job, batch: Batch, step: int, params: list[nn.Parameter], optimiser: torch.optim.Optimizer
+) -> float:
+    generator = torch.Generator().manual_seed(job.settings.seed * 1_000_003 + step)
+    with torch.autocast("cpu", torch.bfloat16, enabled=job.settings.bf16):
+        loss = job.loss(batch, generator)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(params, job.settings.clip)
+    if torch.isfinite(norm):
+        optimiser.step()
+    return float(loss.detach())
+
+
+def _batches(job: Job, start: int) -> Iterator[tuple[int, Batch]]:
+    """Batches from step `start` on, the next one drawn while the last one is learned."""
+
+    def draw(step: int) -> Batch:
+        return job.batch(np.random.default_rng((job.settings.seed, step)))
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(draw, start)
+        for step in range(start, job.settings.steps):
+            batch = coming.result()
+            coming = pool.submit(draw, step + 1)
+            yield step, batch
+
+
+def _rate(step: int, config: Settings) -> float:
+    """Linear warm-up, then a cosine from 1 to `final_lr`."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Decay matrices and kernels only, never embeddings, norms or biases."""
+    tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    trained = [p for p in module.parameters() if p.requires_grad]
+    plain = [p for p in trained if p.ndim < 2 or id(p) in tables]
+    matrices = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
+    return [{"params": matrices, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def _preview(job: Job, average: Average, out: Path) -> None:
+    if job.preview is None:
+        return
+    average.swap()
+    job.preview(out / f"{job.name}.png")
+    average.swap()
+
+
+def _save(path: Path, step: int, optimiser: torch.optim.Optimizer, average: Average) -> None:
+    state = {
+        "step": step,
+        "weights": [p.detach() for p in average.live],
+        "average": average.shadow,
+        "optimiser": optimiser.state_dict(),
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def _resume(path: Path, optimiser: torch.optim.Optimizer, average: Average) -> int:
+    """Load a checkpoint if there is one; returns the step to go on with."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    with torch.no_grad():
+        torch._foreach_copy_(average.live, state["weights"])
+        torch._foreach_copy_(average.shadow, state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    log.info("resuming %s at step %d", path.stem, state["step"])
+    return int(state["step"])
+
+
+def restore(name: str, module: nn.Module, out: Path) -> None:
+    """Load the averaged weights of a stage, finished or not, into `module`."""
+    state = torch.load(out / f"{name}.ckpt", weights_only=True)
+    live: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
+    with torch.no_grad():
+        torch._foreach_copy_(live, state["average"])

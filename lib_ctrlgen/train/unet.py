@@ -1,0 +1,106 @@
+"""The U-Net: noise prediction under captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from lib_ctrlgen.train.clip import token_ids
+from lib_ctrlgen.train.data import held_out_scene, sheet
+from lib_ctrlgen.train.latents import Latents, pick
+from lib_ctrlgen.train.loop import Batch, Job, Settings
+from lib_ctrlgen.train.networks import new_schedule
+from lib_ctrlgen.train.sample import sample
+from lib_ctrlgen.train.scenes import draw
+from lib_ctrlgen.train.words import caption, full_caption
+
+SNR_SHIFT = 0.05
+FLOOR = 0.15
+OFFSET = 0.15
+NO_CAPTION = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """What earlier stages made and later stages only use."""
+
+    vae: AutoencoderKL
+    text: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    stores: list[Latents]
+
+    @torch.no_grad()
+    def context(self, captions: Sequence[str]) -> Tensor:
+        """Captions to text states [B, 77, 64]."""
+        return self.states(token_ids(self.tokenizer, captions))
+
+    @torch.no_grad()
+    def states(self, ids: Tensor) -> Tensor:
+        """Ids [B, 77] to text states [B, 77, 64]."""
+        states: Tensor = self.text(input_ids=ids).last_hidden_state
+        return states.float()
+
+
+def noise_loss(predicted: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
+    """Squared error of the noise, each row weighted 1 / (SNR + 0.05) + 0.15; `alphas` [B].
+
+    P2 weighting (arXiv 2204.00227) with a small k: at the plain weight hardly anything tells a
+    small network to get colours and layout right, which are decided under the strongest noise.
+    """
+    snr = alphas / (1 - alphas)
+    errors = (predicted.float() - noise).square().mean((1, 2, 3))
+    return (errors * (1 / (snr + SNR_SHIFT) + FLOOR)).mean()
+
+
+def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Noisy latents, the noise, the steps [B] and alpha-bar at them [B].
+
+    The schedule's last step still lets the latents' mean through. A small random offset of the
+    noise hides it, or the network would read a background's colour there and not in the words.
+    """
+    schedule = new_schedule()
+    steps = torch.randint(1000, (len(latents),), generator=generator)
+    offset = torch.randn(latents.shape[:2], generator=generator)[:, :, None, None]
+    noise = torch.randn(latents.shape, generator=generator) + OFFSET * offset
+    return schedule.add_noise(latents, noise, steps), noise, steps, schedule.alphas_cumprod[steps]
+
+
+def unet_job(
+    name: str, unet: UNet2DConditionModel, frozen: Frozen, settings: Settings, tell: bool = False
+) -> Job:
+    """Learn to tell the noise in latents [B, 4, h, w] from what captions promise.
+
+    With `tell` the text tower learns too, so that its states say which colour goes with what.
+    """
+    trained = nn.ModuleDict({"unet": unet, "text": frozen.text}) if tell else unet
+
+    def batch(rng: np.random.Generator) -> Batch:
+        store, rows = pick(frozen.stores, rng, settings.batch)
+        words = [caption(store.scene(row), rng) for row in rows]
+        kept = ["" if rng.random() < NO_CAPTION else text for text in words]
+        return {
+            "latents": torch.from_numpy(store.values[rows]).float(),
+            "ids": token_ids(frozen.tokenizer, kept),
+        }
+
+    def loss(data: Batch, generator: torch.Generator) -> Tensor:
+        noisy, noise, steps, alphas = noised(data["latents"], generator)
+        states = frozen.text(input_ids=data["ids"]).last_hidden_state
+        return noise_loss(unet(noisy, steps, states).sample, noise, alphas)
+
+    def preview(path: Path) -> None:
+        scenes = [held_out_scene(k) for k in range(8)]
+        context = frozen.context([""] * 8 + [full_caption(scene) for scene in scenes])
+        made = sample(lambda x, t: unet(x, t, context).sample, frozen.vae, range(8))
+        wanted = np.stack([draw(scene, 128)[0] for scene in scenes])
+        cv2.imwrite(str(path), sheet([wanted, made])[..., ::-1])
+
+    return Job(name=name, module=trained, batch=batch, loss=loss, settings=settings, preview=preview)
