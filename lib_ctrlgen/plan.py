@@ -13,6 +13,7 @@ from .errors import RequestError
 from .spec import ControlUnit
 
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
+LETTER = 5.6  # mean width of a letter at the plot's font size
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -45,7 +46,9 @@ class StepPlan:
         """A small plot, one line of steps per unit, as a self-contained SVG element."""
         values = [value for row in self.weights for value in row]
         high, low = max([1.0, *values]), min([0.0, *values])
-        frame = _Frame(width=width, height=height, low=low, high=high, steps=self.steps)
+        widest = max((len(label) for label in self.labels), default=0)
+        legend = min(0.45 * width, LETTER * widest + 14)
+        frame = _Frame(width=width - legend, height=height, low=low, high=high, steps=self.steps)
         lines = "".join(
             _line(frame, row, label, COLOURS[index % len(COLOURS)], index)
             for index, (row, label) in enumerate(zip(self.weights, self.labels, strict=True))
@@ -61,14 +64,14 @@ class StepPlan:
 class _Frame:
     """The plot's scales: steps to x, weights to y, in SVG units."""
 
-    width: int
+    width: float
     height: int
     low: float
     high: float
     steps: int
 
     def x(self, step: int) -> float:
-        return 30 + (self.width - 40) * step / self.steps
+        return 30 + (self.width - 36) * step / self.steps
 
     def y(self, value: float) -> float:
         return 8 + (self.height - 30) * (self.high - value) / (self.high - self.low)
@@ -114,9 +117,10 @@ def _changes(row: tuple[float, ...]) -> str:
 
 
 def _line(frame: _Frame, row: tuple[float, ...], label: str, colour: str, index: int) -> str:
-    """A staircase: each step holds its weight until the next."""
+    """A staircase: each step holds its weight until the next. Its label stands beside the plot."""
     points = " ".join(
         f"{frame.x(at):.1f},{frame.y(value):.1f}" for step, value in enumerate(row) for at in (step, step + 1)
     )
-    legend = f'<text x="36" y="{20 + 12 * index}" fill="{colour}">{escape(label)}</text>'
+    place = f'x="{frame.width + 4:.1f}" y="{16 + 14 * index}"'
+    legend = f'<text {place} fill="{colour}">{escape(label)}</text>'
     return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>{legend}'

@@ -120,7 +120,7 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
 
 def test_the_page_shows_the_schedules(folder: Path) -> None:
     text = (folder / "report.html").read_text("utf-8")
-    assert text.count('class="ctrlgen-plan"') == 5
+    assert text.count('class="ctrlgen-plan"') == 2
     assert "1@0, 1@0.3 ease-in-out, 0@0.6" in text
 
 

@@ -252,7 +252,7 @@ class Shelf:
             for image, seed in zip(made.images, made.seeds, strict=True)
         )
         maps = tuple(
-            self.keep(item.image, f"maps/{variant.name}-{item.index}-{item.model}.png", item.model)
+            self.keep(item.image, f"maps/{variant.name}-{item.index}-{item.model}.png", short(item.model))
             for item in made.control_maps
         )
         if request.units:
@@ -261,11 +261,11 @@ class Shelf:
             name=variant.name,
             title=variant.title,
             text=variant.text,
-            units=tuple(f"{unit.model}: {unit.schedule}" for unit in request.units),
+            units=tuple(f"{short(unit.model)}: {unit.schedule}" for unit in request.units),
             images=images,
             maps=maps,
             scores=mean_scores([self.sources.scores(image) for image in made.images]),
-            plan=made.plan.svg() if request.units else "",
+            plan=made.plan.svg(600, 130) if request.units else "",
         )
 
     def cell(self, coords: tuple[float, ...], request: GenerationRequest, made: Generation) -> Cell:
@@ -273,6 +273,11 @@ class Shelf:
         file = "grid/" + "-".join(f"{value:g}" for value in coords) + ".png"
         image = self.keep(made.images[0], file, info=png_info(request, request.seed))
         return Cell(coords=coords, image=image, scores=self.sources.scores(made.images[0]))
+
+
+def short(model: str) -> str:
+    """A control's name without the model's."""
+    return model.removeprefix(f"{MODEL}-")
 
 
 def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
