@@ -15,7 +15,7 @@ from lib_ctrlgen.errors import HostError
 
 NAME = "ctrlgen-tiny"
 TEXT_FOLDER = f"{NAME}-text"
-VERSION = re.compile(r"^(?P<head>\s*version:\s*)(?P<value>\S.*?)\s*$", re.MULTILINE)
+VERSION = re.compile(r"^(?P<head>[ \t]*version:[ \t]*)(?P<value>\S.*?)[ \t]*$", re.MULTILINE)
 
 
 def tiny_folder() -> Path:
