@@ -40,10 +40,10 @@ class AttentionTerm:
         grid: height and width of the latent, of which the layer sees a power-of-two part.
         """
         pair = self.pair.to(query)
-        mixed = attend(query, pair.keys[kinds], pair.values[kinds], heads)
+        mixed = attend(query, pair.keys[kinds], pair.values[kinds] * self.weight, heads)
         if self.mask is not None:
             mixed = mixed * token_mask(self.mask, query.shape[1], grid).to(query)
-        return mixed * self.weight
+        return mixed
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:

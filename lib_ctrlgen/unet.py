@@ -178,9 +178,9 @@ def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str,
     mid = kwargs.get("mid_block_additional_residual")
     if (down is None) != (mid is None):
         raise HostError(
-            "the U-Net was called with residuals for the skips or for the mid block, but not both"
+            "the U-Net was called with residuals for its skips or its mid block, but not for both"
         )
-    if down is not None:
+    if down is not None and mid is not None:
         residuals = residuals + Residuals(tuple(down), mid)
     return {
         **kwargs,

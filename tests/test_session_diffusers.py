@@ -43,7 +43,7 @@ REFERENCES = [files.picture(32, 32, seed) for seed in (7, 8)]  # of the tower's 
 
 @pytest.fixture(scope="module")
 def unet() -> Any:
-    return randomise(UNet2DConditionModel(**files.UNET), 0, scale=0.05)
+    return randomise(UNet2DConditionModel(**files.UNET, sample_size=SIZE // 8), 0, scale=0.05)
 
 
 @pytest.fixture(scope="module")
