@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -156,14 +156,15 @@ def run_command(options: argparse.Namespace) -> None:
     from lib_ctrlgen.headless.jobs import read_job
 
     job = read_job(options.job, options.set)
-    folder = _tiny_folder(None)
-    roots = (*job.roots, *_model_roots(options.models), folder)
+    tiny = _bundled()
+    roots = (*job.roots, *_model_roots(options.models), *tiny)
+    tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
     from lib_ctrlgen.headless.engine import Engine
     from lib_ctrlgen.headless.load import Place
     from lib_ctrlgen.headless.outputs import new_folder, write_generation
 
     out = new_folder(options.out or Path("ctrlgen-out") / options.job.stem)
-    engine = Engine(roots, place=Place.best(options.tokenizer or folder / "text"))
+    engine = Engine(roots, place=Place.best(tokenizer))
     with _bar(options.job.stem) as tell:
         generation = engine.generate(job.request, tell)
     written = write_generation(job.request, generation, out)
@@ -218,6 +219,15 @@ def _tiny_folder(other: Path | None) -> Path:
     from lib_ctrlgen.tiny import tiny_folder
 
     return tiny_folder() if other is None else other
+
+
+def _bundled() -> tuple[Path, ...]:
+    """The bundled model's folder, if this installation has it: a job may do without."""
+    from lib_ctrlgen.tiny import tiny_folder
+
+    with suppress(HostError):
+        return (tiny_folder(),)
+    return ()
 
 
 def _model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
