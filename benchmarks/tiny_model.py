@@ -1,0 +1,151 @@
+"""Is the bundled tiny model good enough to judge control by? On scenes it never saw.
+
+Words: does a picture show the colours, shapes and background of its prompt. Edges and depth:
+does it follow the ControlNet's map. Look: does it take the reference's colours, more and more
+with the IP-Adapter's weight. Stacked: layout of one scene and look of another at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _harness import Result, at_least, finish, parser
+from PIL import Image
+
+from lib_ctrlgen.headless.engine import Engine
+from lib_ctrlgen.headless.load import Place
+from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.metrics import colour_likeness, edge_f1, edges, prompt_accuracy, texture_likeness
+from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.tiny import NAME, tiny_folder
+from lib_ctrlgen.train.data import held_out_scene
+from lib_ctrlgen.train.scenes import Scene, draw
+from lib_ctrlgen.train.words import full_caption
+
+SIZE, STEPS, GUIDANCE = 128, 20, 4.0
+FIRST = 1000  # held-out scenes from here on: not the ones in the training previews
+LOOK_OFFSET = 500  # a reference is the scene this much further on
+LIMITS = {
+    "words": at_least(0.8),
+    "edges_1": at_least(0.7),
+    "edges_gain": at_least(0.3),
+    "look_rise": at_least(0.0),
+    "stacked_edges": at_least(0.6),
+    "stacked_look_gain": at_least(0.1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """Makes one picture at a time with the bundled model."""
+
+    engine: Engine
+
+    def picture(self, prompt: str, seed: int, units: Sequence[Mapping[str, Any]] = ()) -> np.ndarray:
+        """A picture uint8 [128, 128, 3] for a prompt under units."""
+        payload = {
+            "model": NAME,
+            "prompt": prompt,
+            "width": SIZE,
+            "height": SIZE,
+            "steps": STEPS,
+            "sampler": "DPM++ 2M",
+            "cfg_scale": GUIDANCE,
+            "seed": seed,
+            "units": list(units),
+        }
+        made = self.engine.generate(parse_request(payload, GenerationRequest))
+        return np.asarray(made.images[0].convert("RGB"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A held-out scene that gives words and layout, and another that gives the look."""
+
+    index: int
+    scene: Scene
+    look: Scene
+
+    @property
+    def colourless(self) -> str:
+        """The scene's shapes without a colour, so that colours come from elsewhere."""
+        return " and ".join(f"a {shape.kind}" for shape in self.scene.shapes) + " on a background"
+
+    def unit(self, model: str, weight: float) -> dict[str, Any]:
+        """A control unit of the bundled model: `edges`, `depth` or `ip`."""
+        picture, depth = draw(self.scene, SIZE)
+        shown = {"edges": picture, "depth": depth, "ip": draw(self.look, SIZE)[0]}[model]
+        more = {"preprocessor": "canny"} if model == "edges" else {}
+        return {
+            "model": f"{NAME}-{model}",
+            "image": encode_image(Image.fromarray(shown)),
+            "weight": weight,
+            **more,
+        }
+
+
+def cases(count: int) -> Iterator[Case]:
+    """The held-out scenes to judge by."""
+    for index in range(count):
+        look = held_out_scene(FIRST + LOOK_OFFSET + index)
+        yield Case(index=index, scene=held_out_scene(FIRST + index), look=look)
+
+
+def measure(case: Case, maker: Maker) -> dict[str, float]:
+    """Every score of one case, each 0..1."""
+    seed = case.index
+    layout, look = draw(case.scene, SIZE)[0], draw(case.look, SIZE)[0]
+    outlines = edges(layout)
+    wanted = [(shape.colour, shape.kind) for shape in case.scene.shapes]
+    told = maker.picture(full_caption(case.scene), seed)
+    scores = {"words": prompt_accuracy(told, wanted, case.scene.background.colour)}
+    free = maker.picture(case.colourless, seed)
+    scores["edges_0"] = edge_f1(free, outlines)
+    scores["look_0"] = colour_likeness(free, look)
+    for model in ("edges", "depth"):
+        held = maker.picture(case.colourless, seed, [case.unit(model, 1.0)])
+        scores[f"{model}_1"] = edge_f1(held, outlines)
+    for weight in (0.5, 1.0):
+        seen = maker.picture(case.colourless, seed, [case.unit("ip", weight)])
+        scores[f"look_{weight:g}"] = colour_likeness(seen, look)
+    scores["texture_1"] = texture_likeness(seen, look)
+    scores["texture_0"] = texture_likeness(free, look)
+    both = maker.picture(case.colourless, seed, [case.unit("edges", 1.0), case.unit("ip", 1.0)])
+    scores["stacked_edges"] = edge_f1(both, outlines)
+    scores["stacked_look"] = colour_likeness(both, look)
+    return scores
+
+
+def figures_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means, spreads (standard deviations over seeds, `_sd`) and the gains that limits ask for."""
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    spreads = {f"{name}_sd": float(np.std([row[name] for row in rows])) for name in rows[0]}
+    gains = {
+        "edges_gain": means["edges_1"] - means["edges_0"],
+        "depth_gain": means["depth_1"] - means["edges_0"],
+        "look_rise": min(means["look_0.5"] - means["look_0"], means["look_1"] - means["look_0.5"]),
+        "stacked_look_gain": means["stacked_look"] - means["look_0"],
+    }
+    return dict(sorted({**means, **spreads, **gains}.items()))
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and print; returns the exit code."""
+    folder = options.model or tiny_folder()
+    maker = Maker(engine=Engine([folder], 1 << 30, Place.best(folder / "text")))
+    count = 6 if options.quick else options.seeds
+    rows = [measure(case, maker) for case in cases(count)]
+    return finish(Result("tiny_model", figures_of(rows), LIMITS), options)
+
+
+if __name__ == "__main__":
+    flags = parser(__doc__ or "")
+    flags.add_argument("--model", type=Path, help="the model's folder; the bundled one by default")
+    flags.add_argument("--seeds", type=int, default=32)
+    sys.exit(main(flags.parse_args()))
