@@ -15,7 +15,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -117,19 +117,40 @@ class Paired:
         first, _, third = statistics.quantiles(self.ratios, n=4, method="inclusive")
         return third - first
 
+    @property
+    def error(self) -> float:
+        """The standard error of the median ratio, as if the ratios were normally distributed."""
+        return 0.93 * self.spread / math.sqrt(len(self.ratios))
+
     def __str__(self) -> str:
-        return f"{self.ratio:.4f} +- {self.spread / 2:.4f} over {len(self.ratios)} pairs"
+        return f"{self.ratio:.4f} +- {self.error:.4f} over {len(self.ratios)} pairs"
 
 
-def paired(a: Callable[[], object], b: Callable[[], object], pairs: int) -> Paired:
+def paired(
+    a: Callable[[], object],
+    b: Callable[[], object],
+    pairs: int,
+    *,
+    error: float = math.inf,
+    budget: float = 0.0,
+) -> Paired:
     """Time `a` against `b` in pairs that swap their order every time.
 
     Neighbours in time see the same machine, so the ratio of a pair is free of slow drift,
     and swapping takes out what the first of two pays for. Both run once beforehand.
+    There are more than `pairs` pairs while the median's standard error is above `error` and
+    they have taken less than `budget` seconds.
     """
     a()
     b()
+    start = time.perf_counter()
     times = [_pair(a, b, swap=bool(index % 2)) for index in range(pairs)]
+    while _summary(times).error > error and time.perf_counter() - start < budget:
+        times.append(_pair(a, b, swap=bool(len(times) % 2)))
+    return _summary(times)
+
+
+def _summary(times: Sequence[tuple[float, float]]) -> Paired:
     return Paired(
         tuple(time_a / time_b for time_a, time_b in times),
         statistics.median(time_a for time_a, _ in times),

@@ -51,6 +51,20 @@ def test_pairs_swap_their_order() -> None:
     assert len(found.ratios) == 3
 
 
+def test_there_are_more_pairs_while_the_error_is_large() -> None:
+    durations = iter([0.0, 0.001, 0.004] * 100)
+
+    def uneven() -> None:
+        time.sleep(next(durations))
+
+    def even() -> None:
+        time.sleep(0.002)
+
+    assert len(paired(uneven, even, 3).ratios) == 3
+    assert len(paired(uneven, even, 3, error=1e-9, budget=0.1).ratios) > 5
+    assert len(paired(uneven, even, 3, error=100.0, budget=60.0).ratios) == 3
+
+
 def test_the_ratio_is_a_over_b() -> None:
     assert paired(lambda: time.sleep(0.02), lambda: time.sleep(0.004), 3).ratio > 2
 
