@@ -142,6 +142,8 @@ def _add_tiny(commands: argparse._SubParsersAction[Parser]) -> None:
 def demo_command(options: argparse.Namespace) -> None:
     """`ctrlgen demo`."""
     folder = _tiny_folder(options.model_folder)
+    # Its tensors are too small to share: on a busy machine a second thread only waits for the first.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from lib_ctrlgen.headless.demo import run_demo
 
     with _bar("demo") as tell:

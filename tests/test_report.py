@@ -146,13 +146,6 @@ def test_texts_are_escaped() -> None:
     assert json.loads(report_json(report))["images"] == ["a.png", "a.png"]
 
 
-def test_the_prompt_names_no_colour() -> None:
-    sources = demo.draw_sources()
-    assert sources.prompt.endswith(" on a background")
-    for variant in demo.variants(sources):
-        assert demo.request_of(sources, variant.units).prompt == sources.prompt
-
-
 def test_a_picture_follows_itself() -> None:
     sources = demo.draw_sources()
     assert sources.scores(sources.layout)["edges"] == 1.0

@@ -20,14 +20,15 @@ from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.metrics import colour_likeness, edge_f1, edges
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.train.data import held_out_scene
-from lib_ctrlgen.train.scenes import Scene, draw
+from lib_ctrlgen.train.scenes import draw
 
 from .engine import Engine, Generation, Progress
 from .load import Place
 from .outputs import new_folder, png_info, save_picture, save_text
 from .report import Cell, Figure, Grid, Report, Row, report_html, report_json
 
-LAYOUT_SCENE, LOOK_SCENE = 6, 1
+LAYOUT_SCENE, LOOK_SCENE = 14, 15
+PROMPT = "a blue cross on a yellow background"
 SIZE = 128
 STEPS = 20
 PICTURES = 4
@@ -50,13 +51,12 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The pictures that steer, and the prompt. Layout and look are RGB, edges and depth grey."""
+    """The pictures that steer. Layout and look are RGB, edges and depth grey."""
 
     layout: Image.Image
     edges: Image.Image
     depth: Image.Image
     look: Image.Image
-    prompt: str
 
     def scores(self, image: Image.Image) -> dict[str, float]:
         """How far a picture follows the layout's edges and the look's colours, 0..1."""
@@ -78,22 +78,14 @@ class Demo:
 
 
 def draw_sources() -> Sources:
-    """Draw the held-out scenes, and describe the layout without colours."""
-    layout, look = held_out_scene(LAYOUT_SCENE), held_out_scene(LOOK_SCENE)
-    picture, depth = draw(layout, SIZE)
+    """Draw the held-out scenes."""
+    picture, depth = draw(held_out_scene(LAYOUT_SCENE), SIZE)
     return Sources(
         layout=Image.fromarray(picture),
         edges=Image.fromarray(edges(picture)),
         depth=Image.fromarray(depth),
-        look=Image.fromarray(draw(look, SIZE)[0]),
-        prompt=colourless(layout),
+        look=Image.fromarray(draw(held_out_scene(LOOK_SCENE), SIZE)[0]),
     )
-
-
-def colourless(scene: Scene) -> str:
-    """The shapes of a scene in words that leave every colour open."""
-    kinds = [f"a {shape.kind}" for shape in scene.shapes]
-    return " and ".join(kinds) + " on a background"
 
 
 def variants(sources: Sources) -> tuple[Variant, ...]:
@@ -106,25 +98,25 @@ def variants(sources: Sources) -> tuple[Variant, ...]:
         Variant(
             name="uncontrolled",
             title="No control",
-            text="The prompt alone: every seed chooses its own layout and its own colours.",
+            text="The prompt alone: every seed chooses its own layout.",
             units=(),
         ),
         Variant(
             name="edges",
             title="Edges",
-            text="A ControlNet on the canny edges fixes the outlines. The colours stay free.",
+            text="A ControlNet on the canny edges fixes the outlines; the prompt gives the colours.",
             units=(edge,),
         ),
         Variant(
             name="depth",
             title="Depth",
-            text="A ControlNet on the depth map says what is near and what is far.",
+            text="A ControlNet on the depth map says what is near and what is far; the prompt, the rest.",
             units=(near,),
         ),
         Variant(
             name="reference",
             title="IP-Adapter",
-            text="A reference picture gives the look. The layout stays free.",
+            text="The colours of a reference picture win over the prompt's; the layout stays free.",
             units=(style,),
         ),
         Variant(
@@ -137,7 +129,8 @@ def variants(sources: Sources) -> tuple[Variant, ...]:
         Variant(
             name="scheduled",
             title="The same, scheduled",
-            text="The edges hold at first and let go at 60 %; the reference comes in as a ramp.",
+            text="The layout is held at first and let go by 60 %; the reference comes in as a ramp, "
+            "too late to win everywhere.",
             units=(
                 {**edge, "weight": "1@0, 1@0.3 ease-in-out, 0@0.6"},
                 {**near, "weight": 0.6, "guidance_end": 0.5},
@@ -147,11 +140,11 @@ def variants(sources: Sources) -> tuple[Variant, ...]:
     )
 
 
-def request_of(sources: Sources, units: Sequence[Mapping[str, Any]], **more: Any) -> GenerationRequest:
+def request_of(units: Sequence[Mapping[str, Any]], **more: Any) -> GenerationRequest:
     """The demo's request with these units."""
     payload = {
         "model": MODEL,
-        "prompt": sources.prompt,
+        "prompt": PROMPT,
         "width": SIZE,
         "height": SIZE,
         "steps": STEPS,
@@ -168,7 +161,7 @@ def grid_request(sources: Sources, edge_weight: float, look_weight: float) -> Ge
     """One cell of the grid: the edge ControlNet and the IP-Adapter at these weights."""
     _, edge, _, look, *_ = variants(sources)
     units = ({**edge.units[0], "weight": edge_weight}, {**look.units[0], "weight": look_weight})
-    return request_of(sources, units, batch_size=1, seed=GRID_SEED)
+    return request_of(units, batch_size=1, seed=GRID_SEED)
 
 
 def run_demo(out: Path, models: Path, progress: Progress) -> Demo:
@@ -181,13 +174,13 @@ def run_demo(out: Path, models: Path, progress: Progress) -> Demo:
     sources = draw_sources()
     rows = variants(sources)
     coords = [(edge, look) for edge in WEIGHTS for look in WEIGHTS]
-    requests = [request_of(sources, row.units) for row in rows]
+    requests = [request_of(row.units) for row in rows]
     requests += [grid_request(sources, *weights) for weights in coords]
     engine = Engine([models], BUDGET, Place.best(models / "text"))
     made = list(zip(requests, generate_all(engine, requests, progress), strict=True))
     shelf = Shelf(out=out, sources=sources)
     report = Report(
-        prompt=sources.prompt,
+        prompt=PROMPT,
         settings=f"{SIZE} x {SIZE} px, {STEPS} steps of DPM++ 2M, guidance {GUIDANCE:g}",
         sources=shelf.inputs(),
         rows=tuple(shelf.row(row, *item) for row, item in zip(rows, made[: len(rows)], strict=True)),
