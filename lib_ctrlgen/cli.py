@@ -136,6 +136,7 @@ def _add_job(parser: Parser) -> None:
 def _add_tiny(commands: argparse._SubParsersAction[Parser]) -> None:
     tiny = commands.add_parser("tiny", help="say where the bundled model lies, or install it in a WebUI")
     tiny.add_argument("--install", type=Path, metavar="WEBUI_FOLDER", help="copy it into this WebUI's models")
+    tiny.add_argument("--replace", action="store_true", help="also over different files of the same names")
     tiny.set_defaults(command=tiny_command)
 
 
@@ -205,7 +206,7 @@ def tiny_command(options: argparse.Namespace) -> None:
     if options.install is None:
         print(tiny_folder())
         return
-    for placed in install(options.install):
+    for placed in install(options.install, replace=options.replace):
         print(f"{placed.action:>13}  {placed.path}")
 
 

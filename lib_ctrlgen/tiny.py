@@ -5,7 +5,6 @@ from __future__ import annotations
 import filecmp
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +30,14 @@ class Placed:
     """One file of an installation: what it became, and what was done."""
 
     path: Path
-    action: Literal["written", "already there"]
+    action: Literal["written", "replaced", "already there"]
 
 
-def install(webui: Path, source: Path | None = None) -> tuple[Placed, ...]:
+def install(webui: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
     """Place the bundled model in a WebUI's model folders; doing it again changes nothing.
 
-    Raises HostError when the folder is no WebUI, or when a different file is in the way:
-    then nothing is written.
+    Raises HostError when the folder is no WebUI or cannot be written, or when a different
+    file is in the way and `replace` is off: then nothing is written.
     """
     source = source or tiny_folder()
     models = _models_folder(webui)
@@ -48,10 +47,14 @@ def install(webui: Path, source: Path | None = None) -> tuple[Placed, ...]:
     content = rewritten((source / config.name).read_text("utf-8"), text)
     blocked = [target for path, target in plan if target.exists() and not _same(path, target)]
     blocked += [config] if config.exists() and config.read_text("utf-8") != content else []
-    if blocked:
+    if blocked and not replace:
         names = ", ".join(str(path) for path in blocked)
-        raise HostError(f"a different file is there already: {names}; move it away and run this again")
-    return (*(_place(path, target) for path, target in plan), _write(config, content))
+        raise HostError(f"a different file is there already: {names}; move it away, or say --replace")
+    try:
+        placed = [_put(target, path.read_bytes()) for path, target in plan]
+        return (*placed, _put(config, content.encode("utf-8")))
+    except OSError as error:
+        raise HostError(f"cannot write {error.filename or models}: {error.strerror or error}") from error
 
 
 def _models_folder(webui: Path) -> Path:
@@ -93,17 +96,13 @@ def rewritten(config: str, text: Path) -> str:
     return VERSION.sub(lambda match: match["head"] + quoted, config)
 
 
-def _place(path: Path, target: Path) -> Placed:
-    if target.exists():
+def _put(target: Path, content: bytes) -> Placed:
+    """Write a file unless it holds this already."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        return Placed(path=target, action="written")
+    if target.read_bytes() == content:
         return Placed(path=target, action="already there")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, target)
-    return Placed(path=target, action="written")
-
-
-def _write(path: Path, content: str) -> Placed:
-    if path.exists():
-        return Placed(path=path, action="already there")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, "utf-8")
-    return Placed(path=path, action="written")
+    target.write_bytes(content)
+    return Placed(path=target, action="replaced")

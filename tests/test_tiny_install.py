@@ -87,6 +87,24 @@ def test_another_file_in_the_way_stops_everything(source: Path, webui: Path, nam
     assert found(webui) == {name: "mine"}
 
 
+def test_a_folder_that_cannot_be_written_is_named(source: Path, webui: Path) -> None:
+    (webui / "models" / "ControlNet").touch()
+    with pytest.raises(HostError, match="cannot write .*ControlNet"):
+        tiny.install(webui, source)
+
+
+def test_replacing_must_be_said(source: Path, webui: Path) -> None:
+    tiny.install(webui, source)
+    (source / "ControlNet/ctrlgen-tiny-edges.safetensors").write_text("newer")
+    with pytest.raises(HostError, match="or say --replace"):
+        tiny.install(webui, source)
+    placed = tiny.install(webui, source, replace=True)
+    assert [item.path.name for item in placed if item.action == "replaced"] == [
+        "ctrlgen-tiny-edges.safetensors"
+    ]
+    assert found(webui)["ControlNet/ctrlgen-tiny-edges.safetensors"] == "newer"
+
+
 @pytest.mark.parametrize("missing", ["webui.py", "models"])
 def test_a_folder_that_is_no_webui_is_refused(source: Path, webui: Path, missing: str) -> None:
     path = webui / missing
