@@ -89,7 +89,7 @@ def test_another_file_in_the_way_stops_everything(source: Path, webui: Path, nam
 
 def test_a_folder_that_cannot_be_written_is_named(source: Path, webui: Path) -> None:
     (webui / "models" / "ControlNet").touch()
-    with pytest.raises(HostError, match="cannot write .*ControlNet"):
+    with pytest.raises(HostError, match=r"cannot write .*ControlNet"):
         tiny.install(webui, source)
 
 
