@@ -156,7 +156,7 @@ class Effort:
     budget: float
 
 
-QUICK = Effort(channels=(128, 256, 512, 512), large=48, error=0.25, budget=10.0)
+QUICK = Effort(channels=(160, 320, 640, 640), large=48, error=0.25, budget=10.0)
 THOROUGH = Effort(channels=(320, 640, 1280, 1280), large=64, error=0.15, budget=90.0)
 
 

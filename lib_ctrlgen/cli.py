@@ -179,11 +179,12 @@ def plan_command(options: argparse.Namespace) -> None:
     """`ctrlgen plan`."""
     from lib_ctrlgen.headless.jobs import read_job
     from lib_ctrlgen.headless.samplers import find_sampler
-    from lib_ctrlgen.plan import compile_plan
+    from lib_ctrlgen.plan import shown_plan
 
     request = read_job(options.job, options.set).request
     find_sampler(request.sampler)
-    plan = compile_plan(request.enabled_units, request.steps)
+    prompts = {"$.prompt": request.prompt, "$.negative_prompt": request.negative_prompt}
+    plan = shown_plan(request, request.steps, prompts)
     print(plan.table())
     if options.svg is not None:
         try:

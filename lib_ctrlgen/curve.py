@@ -79,6 +79,12 @@ class Curve:
             return self.keyframes[-1].value
         return self._segment(after - 1, progress)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value; no easing leaves them."""
+        values = [frame.value for frame in self.keyframes] + ([] if self.window == WHOLE else [0.0])
+        return min(values), max(values)
+
     def _segment(self, index: int, progress: float) -> float:
         left, right = self.keyframes[index], self.keyframes[index + 1]
         width = right.progress - left.progress

@@ -5,12 +5,17 @@ Pure arithmetic: what the table shows is what the session applies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
+from types import MappingProxyType
 
-from .errors import RequestError
-from .spec import ControlUnit
+from .errors import RequestError, at_path
+from .prompt import parse_prompt
+from .schedule import Schedule
+from .spec import ControlRequest, ControlUnit
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
 LETTER = 5.6  # mean width of a letter at the plot's font size
@@ -86,6 +91,28 @@ class _Frame:
         ends = f'<text x="30" y="{bottom}" fill="#888">step 0</text>'
         last = f'<text x="{right:.1f}" y="{bottom}" text-anchor="end" fill="#888">{self.steps}</text>'
         return grid + ends + last
+
+
+def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] = NOTHING) -> StepPlan:
+    """The plan of all that changes over the steps, to look at: units, guidance, weights in `prompts`.
+
+    `prompts` are texts by their place in the request. Raises RequestError.
+    """
+    plan = compile_plan(request.enabled_units, steps)
+    rows: dict[str, Schedule] = {}
+    if request.cfg_scale is not None and request.cfg_scale.constant is None:
+        rows["cfg_scale"] = request.cfg_scale
+    for path, text in prompts.items():
+        with at_path(path):
+            found = parse_prompt(text).weights
+        for weight in found:
+            schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
+            rows[f"({weight.label}:{weight.name or ''})"] = schedule
+    return replace(
+        plan,
+        weights=plan.weights + tuple(schedule.sample(steps) for schedule in rows.values()),
+        labels=plan.labels + tuple(rows),
+    )
 
 
 def compile_plan(units: Sequence[tuple[int, ControlUnit]], steps: int) -> StepPlan:

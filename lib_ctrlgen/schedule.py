@@ -87,6 +87,15 @@ class Schedule:
         return tuple(self(step / steps) for step in range(steps))
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """Two values between which the schedule stays at every progress."""
+        low, high = 1.0, 1.0
+        for curve in self.curves:
+            corners = [a * b for a in (low, high) for b in curve.bounds]
+            low, high = min(corners), max(corners)
+        return low, high
+
+    @property
     def constant(self) -> float | None:
         """The value if it is the same at every progress, else None."""
         if all(len(curve.keyframes) == 1 and curve.window == WHOLE for curve in self.curves):

@@ -177,7 +177,8 @@ class ControlSession:
             )
         for term in state.terms[place]:
             if term.weight != 0.0:
-                hidden = hidden + term.output(query, state.kinds, heads, state.size).to(hidden)
+                output = term.output(query, state.kinds, heads, state.size)
+                hidden = output.to(hidden).add_(hidden)  # in place: one large tensor less
         return hidden
 
     def _mask(self, unit: ActiveUnit, call: UNetCall) -> Tensor:

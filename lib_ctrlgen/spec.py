@@ -32,6 +32,7 @@ ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
 
 MAX_UNITS = 64
+CFG_SCALE = (1.0, 30.0)
 SURROGATE = re.compile("[\ud800-\udfff]")
 PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
 UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
@@ -57,6 +58,10 @@ def _check_plain(name: str, value: object) -> None:
 
 def _full() -> Schedule:
     return constant(1.0)
+
+
+def _seven() -> Schedule:
+    return constant(7.0)
 
 
 class ControlUnit(Spec, frozen=True, kw_only=True):
@@ -107,9 +112,32 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
 
 
 class ControlRequest(Spec, frozen=True, kw_only=True):
-    """What rides on top of a txt2img or img2img call."""
+    """What rides on top of a txt2img or img2img call.
+
+    units            the controls
+    prompt_weights   values for the named weights of the prompts, `(neon sign:glow=1.2)`
+    cfg_scale        the guidance scale, number or schedule, instead of the host's number
+    """
 
     units: Annotated[tuple[ControlUnit, ...], Meta(max_length=MAX_UNITS)] = ()
+    prompt_weights: dict[str, Schedule] = {}
+    cfg_scale: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.prompt_weights:
+            _check_plain("prompt_weights", name)
+        if self.cfg_scale is not None:
+            low, high = self.cfg_scale.bounds
+            if low < CFG_SCALE[0] or high > CFG_SCALE[1]:
+                raise RequestError(
+                    "cfg_scale", f"must stay within {CFG_SCALE[0]:g}..{CFG_SCALE[1]:g}, is {self.cfg_scale}"
+                )
+
+    @property
+    def acts(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.enabled_units or self.prompt_weights or self.cfg_scale is not None)
 
     @property
     def enabled_units(self) -> tuple[tuple[int, ControlUnit], ...]:
@@ -130,7 +158,7 @@ class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
     width: Size = 512
     height: Size = 512
     steps: Annotated[int, Meta(ge=1, le=1000)] = 20
-    cfg_scale: Annotated[float, Meta(ge=1, le=30)] = 7.0
+    cfg_scale: Annotated[Schedule, Meta(extra_json_schema={"default": 7})] = field(default_factory=_seven)
     sampler: str = "DPM++ 2M"
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     batch_size: Annotated[int, Meta(ge=1, le=64)] = 1
@@ -161,12 +189,15 @@ def parse_json(text: str | bytes, kind: type[AnyRequest] = ControlRequest) -> An
     return parse_request(payload, kind)
 
 
-def to_payload(request: Struct) -> dict[str, Any]:
-    """The request as JSON types; `parse_request` of it gives the same request. Defaults are left out."""
+def to_payload(request: Struct, *, whole: bool = False) -> dict[str, Any]:
+    """The request as JSON types; `parse_request` of it gives the same request.
+
+    Defaults are left out; with `whole`, those of parts only.
+    """
     filled = {
         name: value
         for name in request.__struct_fields__
-        if not _is_default(request, name, value := getattr(request, name))
+        if not _is_default(request, name, value := getattr(request, name)) or whole
     }
     return {name: _payload_value(value) for name, value in filled.items()}
 
@@ -184,7 +215,9 @@ def _payload_value(value: Any) -> Any:
         return plain if plain is not None and value == constant(plain) else str(value)
     if isinstance(value, tuple):
         return [_payload_value(item) for item in value]
-    return dict(value) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {name: _payload_value(item) for name, item in value.items()}
+    return value
 
 
 def _is_default(request: Struct, name: str, value: object) -> bool:

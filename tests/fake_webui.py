@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -194,6 +194,27 @@ class Processing:
         return torch.cat([unet(p, torch.zeros(len(p)), torch.zeros(len(p), 3, 8)) for p in parts])
 
 
+class SdConditioning(list[str]):
+    """Prompts, and whether they are negative."""
+
+    def __init__(self, prompts: Any, is_negative_prompt: bool = False, copy_from: Any = None) -> None:
+        super().__init__(prompts)
+        given = prompts if copy_from is None else copy_from
+        self.is_negative_prompt = is_negative_prompt or getattr(given, "is_negative_prompt", False)
+
+
+def reconstruct_cond_batch(conds: list[Tensor], _step: int) -> Tensor:
+    return torch.stack(conds)
+
+
+def reconstruct_multicond_batch(conds: Any, _step: int) -> tuple[list[list[tuple[int, float]]], Tensor]:
+    rows = [part for parts in conds.batch for part in parts]
+    numbers = iter(range(len(rows)))
+    return [[(next(numbers), w) for _, w in parts] for parts in conds.batch], torch.stack(
+        [z for z, _ in rows]
+    )
+
+
 class FakeWebUI:
     """The fake host: what tests set, and what they look at."""
 
@@ -242,7 +263,17 @@ class FakeWebUI:
         found = {
             "shared": shared,
             "script_callbacks": callbacks,
-            "devices": {"device": torch.device("cpu"), "dtype_unet": torch.float32},
+            "devices": {
+                "device": torch.device("cpu"),
+                "dtype_unet": torch.float32,
+                "autocast": nullcontext,
+            },
+            "prompt_parser": {
+                "SdConditioning": SdConditioning,
+                "reconstruct_cond_batch": reconstruct_cond_batch,
+                "reconstruct_multicond_batch": reconstruct_multicond_batch,
+            },
+            "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},
             "paths_internal": paths,
             "scripts": script,

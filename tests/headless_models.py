@@ -86,6 +86,9 @@ def networks() -> Networks:
         scaling_factor=0.25,
     )
     text = CLIPTextModel(CLIPTextConfig(**TEXT))
+    for name, bias in text.named_parameters():  # without it the features' mean is 0, as no real tower's is
+        if name.endswith("final_layer_norm.bias"):
+            torch.nn.init.normal_(bias, 0.1, 0.1)
     return Networks(unet=files.unet(), vae=vae.eval(), text=text.eval())
 
 

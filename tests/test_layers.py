@@ -17,7 +17,7 @@ EDGE = 4
 
 LAYERS = {
     # 0: pure; no torch, no numpy
-    "errors": 0, "curve": 0, "schedule": 0, "params": 0, "spec": 0, "prompt": 0, "plan": 0,
+    "errors": 0, "curve": 0, "schedule": 0, "params": 0, "spec": 0, "prompt": 0, "emphasis": 0, "plan": 0,
     "tuner.axes": 0,
     # 1: arrays and pictures
     "images": 1, "resampling": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,

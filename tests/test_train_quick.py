@@ -17,11 +17,16 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import load_file
 
 from lib_ctrlgen.train.__main__ import main
-from lib_ctrlgen.train.export import normalise
-from lib_ctrlgen.train.layouts import prefixed, unet_to_ldm, vae_to_ldm
+from lib_ctrlgen.train.bundle import read_base, read_controls
+from lib_ctrlgen.train.clip import Towers
+from lib_ctrlgen.train.control import HINTS
+from lib_ctrlgen.train.export import Family, checkpoint, normalise
+from lib_ctrlgen.train.layouts import halved, prefixed, unet_to_ldm, vae_to_ldm
 from lib_ctrlgen.train.loop import Average
-from lib_ctrlgen.train.networks import SCALE_FACTOR, new_control, new_unet, new_vae, seeded
+from lib_ctrlgen.train.muon import orthogonal
+from lib_ctrlgen.train.networks import CONTEXT, SCALE_FACTOR, new_control, new_unet, new_vae, seeded
 from lib_ctrlgen.train.stages import TOKENIZER
+from lib_ctrlgen.train.together import Whole
 
 NAME = "ctrlgen-tiny"
 
@@ -41,6 +46,60 @@ def test_every_stage_runs_resumes_and_exports(tmp_path: Path) -> None:
     adapter = load_file(export / f"ControlNet/{NAME}-ip.safetensors")
     assert "ip_adapter.31.to_v_ip.weight" in adapter
     assert (export / f"clip_vision/{NAME}-vision/preprocessor_config.json").exists()
+
+
+@pytest.mark.skipif(not (TOKENIZER / "vocab.json").exists(), reason="the bundled tokenizer is missing")
+def test_two_workers_go_on_from_an_export_and_agree(tmp_path: Path) -> None:
+    start = TOKENIZER.parent
+    main(["--out", str(tmp_path), "--quick", "--workers", "2", "--start", str(start)])
+    before = load_file(start / f"{NAME}.safetensors")
+    after = load_file(tmp_path / "export" / f"{NAME}.safetensors")
+    assert before.keys() == after.keys()
+    learned = {key for key in before if not torch.equal(before[key], after[key])}
+    assert learned
+    assert all(key.startswith("model.diffusion_model.") for key in learned)
+
+
+def test_reading_an_export_gives_back_what_was_written() -> None:
+    towers, vae, unet = Towers(), new_vae(), new_unet()
+    read_base(TOKENIZER.parent, towers, vae, unet)
+    whole = Whole(unet, {name: new_control(unet) for name in HINTS})
+    read_controls(TOKENIZER.parent, whole)
+    family = Family(towers=towers, vae=vae, whole=whole, seed=0)
+    files = {
+        f"{NAME}.safetensors": checkpoint(family),
+        f"ControlNet/{NAME}-ip.safetensors": whole.adapter.flat(),
+    }
+    for name, control in whole.controls.items():
+        files[f"ControlNet/{NAME}-{name}.safetensors"] = prefixed(
+            "control_model.", unet_to_ldm(control.state_dict())
+        )
+    for name, weights in files.items():
+        assert_same(load_file(TOKENIZER.parent / name), halved(weights))
+
+
+def test_muon_turns_a_matrix_into_its_orthogonal_factor() -> None:
+    matrices = torch.randn(3, 64, 20, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    cosine = torch.nn.functional.cosine_similarity(orthogonal(matrices).flatten(1), (left @ right).flatten(1))
+    assert cosine.min() > 0.98
+    wide = matrices.transpose(1, 2)
+    torch.testing.assert_close(orthogonal(wide), orthogonal(matrices).transpose(1, 2))
+
+
+@torch.no_grad()
+def test_a_reference_at_weight_zero_changes_nothing() -> None:
+    seeded(3)
+    unet = new_unet()
+    noisy, steps, states = torch.randn(2, 4, 8, 8), torch.tensor([10, 700]), torch.randn(2, 77, CONTEXT)
+    plain = unet(noisy, steps, states).sample
+    whole = Whole(unet, {})
+    embeds = torch.randn(2, CONTEXT)
+    off = whole(noisy, steps, states, {"weight": torch.zeros(2)}, embeds)
+    torch.testing.assert_close(off, plain, atol=1e-5, rtol=1e-5)
+    half = whole(noisy, steps, states, {"weight": torch.tensor([0.0, 0.5])}, embeds)
+    torch.testing.assert_close(half[0], plain[0], atol=1e-5, rtol=1e-5)
+    assert (half[1] - plain[1]).abs().max() > 1e-3
 
 
 def test_layouts_are_the_inverse_of_diffusers_reading() -> None:

@@ -67,8 +67,9 @@ def through_infotext(text: str) -> dict[str, Any]:
 def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
     payload = sys.modules["lib_ctrlgen.webui.payload"]
     fields = payload.unit_fields()
-    assert len(panel.components) == 1 + 3 * len(fields)
-    unit1 = panel.components[1 + len(fields) : 1 + 2 * len(fields)]
+    first = 1 + len(payload.WHOLE_FIELDS)
+    assert len(panel.components) == first + 3 * len(fields)
+    unit1 = panel.components[first + len(fields) : first + 2 * len(fields)]
     assert [c.elem_id for c in unit1] == [f"ctrlgen_txt2img_unit1_{name}" for name in fields]
     assert {name: c.value for name, c in zip(fields, unit1, strict=True)} == fields
     assert all(component.do_not_save_to_config for component in panel.components)
@@ -91,7 +92,7 @@ def test_the_panel_can_be_built_again_with_another_number_of_units(host: FakeWeb
     host.opts.data["ctrlgen_units"] = 1
     again = sys.modules["lib_ctrlgen.webui.panel"].build_panel("img2img")
     assert len(again.components) < len(panel.components)
-    assert again.components[1].elem_id == "ctrlgen_img2img_unit0_enabled"
+    assert again.components[3].elem_id == "ctrlgen_img2img_unit0_enabled"
 
 
 def test_the_img2img_picture_is_offered_in_img2img_only(host: FakeWebUI, panel: Any) -> None:
@@ -124,8 +125,8 @@ def test_an_infotext_without_units_switches_them_off_and_no_more(panel: Any, bro
         for component, function in panel.paste_fields
         if (update := function(broken)) is not None
     }
-    assert {name.rpartition("_")[2] for name in changed} == {"enabled"}
-    assert all(update["value"] is False for update in changed.values())
+    assert {name.rpartition("_")[2] for name in changed} == {"enabled", "scale", "weights"}
+    assert all(update["value"] in (False, "") for update in changed.values())
 
 
 def test_disabled_units_are_not_in_the_infotext(panel: Any) -> None:
@@ -157,12 +158,12 @@ def test_the_plan_is_shown_or_what_is_wrong(panel: Any) -> None:
 
 def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
     preview = event("ctrlgen_txt2img_unit0_show_map")
-    fields = arguments(panel, image=PICTURE, preprocessor="invert")[1:]
+    fields = arguments(panel, image=PICTURE, preprocessor="invert")[3:]
     unit = fields[: len(fields) // 3]
     picture, error = preview(64, 32, *unit)
     assert (picture.size, error) == ((64, 32), "")
     assert picture.getpixel((5, 5)) == (0, 255, 255)
-    picture, error = preview(64, 32, *arguments(panel)[1 : 1 + len(unit)])
+    picture, error = preview(64, 32, *arguments(panel)[3 : 3 + len(unit)])
     assert picture is None
     assert "picture" in error
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.schedule import parse_schedule
 from lib_ctrlgen.spec import parse_request, to_payload
 from lib_ctrlgen.webui.payload import (
     panel_units,
@@ -18,6 +19,8 @@ from lib_ctrlgen.webui.payload import (
     split_values,
     unit_fields,
     unit_settings,
+    whole_settings,
+    whole_values,
 )
 
 PICTURE = Image.new("RGB", (8, 8), "red")
@@ -29,7 +32,7 @@ def values(**fields: Any) -> dict[str, Any]:
 
 
 def args(*units: dict[str, Any]) -> list[Any]:
-    return ["", *(value for unit in units for value in unit.values())]
+    return ["", "", "", *(value for unit in units for value in unit.values())]
 
 
 def test_a_panel_with_nothing_enabled_is_an_empty_request() -> None:
@@ -102,6 +105,34 @@ def test_a_first_argument_that_is_no_request_is_refused(first: Any) -> None:
         read_request([first, *args(unit_fields())[1:]])
 
 
+def test_what_stands_beside_the_units() -> None:
+    request = read_request(["", "7@0, 3@1", " glow = 1>0.5; fog=0.2 ", *unit_fields().values()])
+    assert str(request.cfg_scale) == "7@0, 3@1"
+    assert request.prompt_weights == {"glow": parse_schedule("1>0.5"), "fog": parse_schedule(0.2)}
+    shown = whole_values(to_payload(request))
+    assert whole_settings(list(shown.values())) == {
+        "cfg_scale": "7@0, 3@1",
+        "prompt_weights": {"glow": "1@0, 0.5@1", "fog": "0.2"},
+    }
+    assert whole_settings(["", ""]) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        (["7>", ""], "$.cfg_scale"),
+        (["0.5", ""], "$.cfg_scale"),
+        (["", "glow"], "$.prompt_weights"),
+        (["", "glow=1@"], "$.prompt_weights"),
+        ([5, ""], "$.cfg_scale"),
+    ],
+)
+def test_what_stands_beside_the_units_may_be_wrong(fields: list[Any], path: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_request(["", *fields, *unit_fields().values()])
+    assert caught.value.path.startswith(path)
+
+
 def test_units_sent_one_by_one_are_refused() -> None:
     with pytest.raises(RequestError, match="units"):
         read_request([{"units": []}, {"units": []}])
@@ -112,7 +143,7 @@ def test_a_rest_client_may_send_a_picture_as_text() -> None:
 
 
 def test_split_values_takes_a_short_last_unit() -> None:
-    (unit,) = split_values([True])
+    (unit,) = split_values(["", "", True])
     assert unit["enabled"] is True
     assert unit["model"] == "None"
     assert panel_units([], None) == []

@@ -16,19 +16,22 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.errors import at_path
+from lib_ctrlgen.errors import RequestError, at_path, nearest
 from lib_ctrlgen.plan import StepPlan
+from lib_ctrlgen.prompt import parse_prompt
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
 
-from .load import Networks, Place, load_networks, new_pipeline
-from .prompts import encode_prompts
+from .guided import guided_pipeline
+from .load import Networks, Place, load_networks
+from .prompts import PromptEncoder, PromptPair, require_plain
 from .samplers import find_sampler, make_scheduler
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -86,13 +89,14 @@ class Engine:
         """
         start = perf_counter()
         find_sampler(request.sampler)
+        prompts = prompts_of(request)
         networks = self.load(request.model)
         port = DiffusersUNet(networks.unet)
         units = load_units(
             request.units, self.store, port.shape, device=self.place.device, dtype=networks.unet.dtype
         )
         with self._lock:
-            images, plan = sample(request, networks, units, progress)
+            images, plan = sample(request, prompts, networks, units, progress)
         return Generation(
             images=tuple(images),
             seeds=seeds_of(request),
@@ -129,8 +133,26 @@ def seeds_of(request: GenerationRequest) -> tuple[int, ...]:
     return tuple(request.seed + i for i in range(request.batch_size))
 
 
+def prompts_of(request: GenerationRequest) -> PromptPair:
+    """The request's prompts, read. Raises RequestError at the prompt, or at a name that neither has."""
+    read = []
+    for path in ("negative_prompt", "prompt"):
+        text = getattr(request, path)
+        with at_path(f"$.{path}"):
+            prompt = parse_prompt(text)
+        require_plain(prompt.at(0.0), f"$.{path}")
+        read.append(prompt)
+    known = {weight.name for prompt in read for weight in prompt.weights if weight.name}
+    for name in request.prompt_weights:
+        if name not in known:
+            message = f"no prompt has a weight of this name ({nearest(name, known)})"
+            raise RequestError(f"$.prompt_weights.{name}", message)
+    return PromptPair(negative=read[0], positive=read[1], named=request.prompt_weights)
+
+
 def sample(
     request: GenerationRequest,
+    prompts: PromptPair,
     networks: Networks,
     units: Sequence[ActiveUnit],
     progress: Progress | None = None,
@@ -142,28 +164,42 @@ def sample(
     seeds = seeds_of(request)
     scheduler = make_scheduler(request.sampler, request.steps, networks.noise, seeds)
     calls = len(scheduler.timesteps)
-    uncond, cond = encode_prompts(
-        [request.negative_prompt, request.prompt], networks.tokenizer, networks.text_encoder
-    )
-    clock = CountingClock(calls, request.batch_size, guided=request.cfg_scale > 1)
+    guided = request.cfg_scale.bounds[1] > 1
+    encoder = PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
+    clock = CountingClock(calls, request.batch_size, guided=guided)
+    uncond, cond = conditioning(encoder, prompts, 0.0, request.batch_size)
 
-    def step_done(_pipeline: object, step: int, _timestep: object, values: dict[str, Any]) -> dict[str, Any]:
+    def step_done(pipeline: Any, step: int, _timestep: object, values: dict[str, Any]) -> dict[str, Any]:
         if progress is not None:
             progress(step + 1, calls)
+        place = (step + 1) / calls
+        pipeline.guide(request.cfg_scale(place))
+        if prompts.at(place) != prompts.at(step / calls):
+            pair = conditioning(encoder, prompts, place, request.batch_size)
+            values["prompt_embeds"] = torch.cat(pair) if guided else pair[1]
         return values
 
     with ControlSession(DiffusersUNet(networks.unet), units, clock) as session:
-        made = new_pipeline(networks, scheduler)(
-            prompt_embeds=cond.repeat(request.batch_size, 1, 1),
-            negative_prompt_embeds=uncond.repeat(request.batch_size, 1, 1),
+        made = guided_pipeline(networks, scheduler, guided=guided)(
+            prompt_embeds=cond,
+            negative_prompt_embeds=uncond,
             height=request.height,
             width=request.width,
             num_inference_steps=request.steps,
-            guidance_scale=request.cfg_scale,
+            guidance_scale=request.cfg_scale(0.0),
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             callback_on_step_end=step_done,
+            callback_on_step_end_tensor_inputs=["prompt_embeds"],
         )
         return list(made.images), session.plan_for(calls)
+
+
+def conditioning(
+    encoder: PromptEncoder, prompts: PromptPair, progress: float, batch: int
+) -> tuple[Tensor, Tensor]:
+    """The prompts' features [batch, T, X] at `progress`, the negative ones first."""
+    uncond, cond = encoder.encode(prompts.at(progress))
+    return uncond.repeat(batch, 1, 1), cond.repeat(batch, 1, 1)
 
 
 def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[ControlMap, ...]:

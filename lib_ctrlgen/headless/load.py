@@ -91,9 +91,9 @@ def load_pipeline(path: Path, store: ModelStore, place: Place | None = None) -> 
     return new_pipeline(networks, make_scheduler("DDIM", 50, networks.noise, ()))
 
 
-def new_pipeline(networks: Networks, scheduler: Any) -> StableDiffusionPipeline:
+def new_pipeline(networks: Networks, scheduler: Any, kind: Any = StableDiffusionPipeline) -> Any:
     """A silent pipeline without safety checker around networks that it does not own."""
-    pipeline = StableDiffusionPipeline(
+    pipeline = kind(
         vae=networks.vae,
         text_encoder=networks.text_encoder,
         tokenizer=networks.tokenizer,

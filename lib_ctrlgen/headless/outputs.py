@@ -36,8 +36,7 @@ def described(request: GenerationRequest) -> dict[str, Any]:
 
     Units leave their defaults out; the rest is complete.
     """
-    plain = {name: getattr(request, name) for name in request.__struct_fields__ if name != "units"}
-    payload = {**plain, **to_payload(request)}
+    payload = to_payload(request, whole=True)
     for unit in payload.get("units", ()):
         unit |= {name: f"sha256:{image_hash(unit[name])}" for name in PICTURES if unit.get(name)}
     return payload
@@ -49,7 +48,7 @@ def infotext(request: GenerationRequest, seed: int) -> str:
     fields = {
         "Steps": request.steps,
         "Sampler": request.sampler,
-        "CFG scale": f"{request.cfg_scale:g}",
+        "CFG scale": f"{request.cfg_scale(0.0):g}",
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
         "Model": Path(request.model).stem,

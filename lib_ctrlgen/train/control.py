@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 import cv2
 import numpy as np
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.train.clip import token_ids
-from lib_ctrlgen.train.data import held_out_scene, sheet, training_scene
-from lib_ctrlgen.train.latents import pick
-from lib_ctrlgen.train.loop import Batch, Job, Settings
-from lib_ctrlgen.train.sample import Predict, sample
+from lib_ctrlgen.train.data import training_scene
 from lib_ctrlgen.train.scenes import Image, draw
-from lib_ctrlgen.train.unet import Frozen, noise_loss, noised
-from lib_ctrlgen.train.words import caption, full_caption
 
 NO_CAPTION = 0.3
 
@@ -64,60 +57,11 @@ def awaken(control: ControlNetModel, make_hint: HintMaker) -> None:
     embedding.conv_out.weight *= 0.5
 
 
-def controlled(
-    unet: UNet2DConditionModel, control: ControlNetModel, context: Tensor, hint: Tensor
-) -> Predict:
-    """The U-Net under a ControlNet at weight 1."""
+def settle(control: ControlNetModel) -> None:
+    """Stop the hint layers at full and half size from learning.
 
-    def predict(latents: Tensor, steps: Tensor) -> Tensor:
-        down, mid = control(latents, steps, context, hint, return_dict=False)
-        noise: Tensor = unet(
-            latents,
-            steps,
-            context,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=mid,
-        ).sample
-        return noise
-
-    return predict
-
-
-def control_job(
-    name: str,
-    make_hint: HintMaker,
-    parts: tuple[UNet2DConditionModel, ControlNetModel],
-    frozen: Frozen,
-    settings: Settings,
-) -> Job:
-    """Learn to follow hints; the U-Net in `parts` must be frozen."""
-    unet, control = parts
-
-    def batch(rng: np.random.Generator) -> Batch:
-        store, rows = pick(frozen.stores, rng, settings.batch)
-        scenes = [store.scene(row) for row in rows]
-        kept = ["" if rng.random() < NO_CAPTION else caption(scene, rng) for scene in scenes]
-        return {
-            "latents": torch.from_numpy(store.values[rows]).float(),
-            "ids": token_ids(frozen.tokenizer, kept),
-            "hint": hint_tensor([make_hint(*draw(scene, store.size)) for scene in scenes]),
-        }
-
-    def loss(data: Batch, generator: torch.Generator) -> Tensor:
-        noisy, noise, steps, alphas = noised(data["latents"], generator)
-        predict = controlled(unet, control, frozen.states(data["ids"]), data["hint"])
-        return noise_loss(predict(noisy, steps), noise, alphas)
-
-    def preview(path: Path) -> None:
-        scenes = [held_out_scene(k) for k in range(8)]
-        drawn = [draw(scene, 128) for scene in scenes]
-        maps = [make_hint(*pair) for pair in drawn]
-        # The captions come from other scenes: only the hint tells the layout.
-        others = [held_out_scene(100 + k) for k in range(8)]
-        context = frozen.context([""] * 8 + [full_caption(scene) for scene in others])
-        hint = hint_tensor(maps).repeat(2, 1, 1, 1)
-        made = sample(controlled(unet, control, context, hint), frozen.vae, range(8))
-        shown = np.stack([np.repeat(hint_map[..., None], 3, 2) for hint_map in maps])
-        cv2.imwrite(str(path), sheet([shown, made])[..., ::-1])
-
-    return Job(name=name, module=control, batch=batch, loss=loss, settings=settings, preview=preview)
+    They only find lines and planes, and their gradients would cost as much as the U-Net's.
+    """
+    embedding = control.controlnet_cond_embedding
+    for layer in (embedding.conv_in, *embedding.blocks[:4]):
+        layer.requires_grad_(False)

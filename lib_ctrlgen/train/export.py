@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.train.clip import MEAN, STD, Towers
-from lib_ctrlgen.train.ip_adapter import ImageAdapter
 from lib_ctrlgen.train.layouts import (
     Weights,
     halved,
@@ -32,6 +31,7 @@ from lib_ctrlgen.train.networks import (
     VAE_CHANNELS,
     VISION_SIZE,
 )
+from lib_ctrlgen.train.together import Whole
 
 NAME = "ctrlgen-tiny"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
@@ -43,9 +43,7 @@ class Family:
 
     towers: Towers
     vae: AutoencoderKL
-    unet: UNet2DConditionModel
-    controls: dict[str, ControlNetModel]
-    adapter: ImageAdapter
+    whole: Whole
     seed: int
 
 
@@ -55,10 +53,10 @@ def export(family: Family, tokenizer: Path, out: Path) -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
     _write(family, checkpoint(family), out / f"{NAME}.safetensors", "SD1.5-shaped checkpoint")
     (out / f"{NAME}.yaml").write_text(yaml_config())
-    for name, control in family.controls.items():
+    for name, control in family.whole.controls.items():
         weights = prefixed("control_model.", unet_to_ldm(control.state_dict()))
         _write(family, weights, out / f"ControlNet/{NAME}-{name}.safetensors", f"ControlNet {name}")
-    _write(family, family.adapter.flat(), out / f"ControlNet/{NAME}-ip.safetensors", "IP-Adapter")
+    _write(family, family.whole.adapter.flat(), out / f"ControlNet/{NAME}-ip.safetensors", "IP-Adapter")
     _write_vision(family, out / f"clip_vision/{NAME}-vision")
     _write_json(out / "text/config.json", text_config())
     for name in TOKENIZER:
@@ -66,9 +64,10 @@ def export(family: Family, tokenizer: Path, out: Path) -> None:
 
 
 def checkpoint(family: Family) -> Weights:
-    """U-Net, autoencoder and text tower in one dictionary, in ldm's layout."""
+    """U-Net (without the adapter's processors), autoencoder and text tower in ldm's layout."""
+    unet = {key: value for key, value in family.whole.unet.state_dict().items() if ".processor." not in key}
     return {
-        **prefixed("model.diffusion_model.", unet_to_ldm(family.unet.state_dict())),
+        **prefixed("model.diffusion_model.", unet_to_ldm(unet)),
         **prefixed("first_stage_model.", vae_to_ldm(family.vae.state_dict())),
         **prefixed("cond_stage_model.transformer.", text_to_ldm(family.towers.text.state_dict())),
     }

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,12 @@ from lib_ctrlgen.train.scenes import Scene, draw, random_scene
 log = logging.getLogger("ctrlgen.train")
 
 SIZES: tuple[tuple[tuple[int, int], float], ...] = (  # (height, width) in pixels, share of scenes
-    ((128, 128), 0.76),
-    ((64, 64), 0.06),
-    ((96, 160), 0.05),
-    ((160, 96), 0.05),
-    ((192, 192), 0.06),
-    ((256, 256), 0.02),
+    ((128, 128), 0.86),
+    ((64, 64), 0.03),
+    ((96, 160), 0.03),
+    ((160, 96), 0.03),
+    ((192, 192), 0.035),
+    ((256, 256), 0.015),
 )
 CHUNK = 32
 
@@ -44,6 +45,7 @@ class Latents:
         return scene_of(int(self.seeds[index]))
 
 
+@lru_cache(maxsize=20_000)
 def scene_of(seed: int) -> Scene:
     """The scene of a seed."""
     return random_scene(np.random.default_rng(seed))
@@ -98,7 +100,7 @@ def _encoded(
 
 def pick(stores: list[Latents], rng: np.random.Generator, batch: int) -> tuple[Latents, list[int]]:
     """A size, and which of its scenes; larger pictures come in smaller batches."""
-    total = np.array([store.values.size for store in stores], float)
+    total = np.array([len(store.seeds) for store in stores], float)
     store = stores[int(rng.choice(len(stores), p=total / total.sum()))]
     area = store.size[0] * store.size[1] / 128**2
     count = max(4, round(batch / max(area, 0.5)))

@@ -1,7 +1,7 @@
 """One training loop for every stage: warm-up, cosine, clipping, EMA, checkpoints, resume.
 
 Batches and noise are functions of (seed, step), so a resumed run sees exactly what an
-uninterrupted one would have seen.
+uninterrupted one would have seen. With several workers (workers.py) each draws its own.
 """
 
 from __future__ import annotations
@@ -13,24 +13,33 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib_ctrlgen.train import workers
+from lib_ctrlgen.train.muon import Muon
+
 log = logging.getLogger("ctrlgen.train")
 
 Batch = dict[str, Tensor]
 
+MUON_SIDE = 48  # matrices narrower than this are left to AdamW
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How long and how fast a stage learns."""
+    """How long and how fast a stage learns.
+
+    `batch` is what one worker draws. `muon` is the learning rate of Muon for large matrices; zero
+    leaves all to AdamW.
+    """
 
     steps: int
     batch: int
     lr: float
+    muon: float = 0.0
     seed: int = 0
     warmup: int = 100
     weight_decay: float = 0.01
@@ -38,8 +47,8 @@ class Settings:
     clip: float = 1.0
     final_lr: float = 0.02
     bf16: bool = True
-    save_every: float = 120.0  # seconds
-    log_every: int = 50
+    save_every: float = 240.0  # seconds
+    log_every: int = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,44 +96,44 @@ def fit(job: Job, out: Path) -> None:
     """
     config = job.settings
     params = [p for p in job.module.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        _groups(job.module, config.weight_decay), lr=config.lr, betas=(0.9, 0.99), foreach=True
-    )
+    optimisers = _optimisers(job.module, config)
     average = Average(job.module, config.ema)
     path = out / f"{job.name}.ckpt"
-    start = _resume(path, optimiser, average)
+    start = _resume(path, optimisers, average)
     if start >= config.steps:
         average.swap()
         return
     saved, losses = time.monotonic(), [0.0]
     for step, batch in _batches(job, start):
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * _rate(step, config)
-        losses.append(_step(job, batch, step, params, optimiser))
+        _set_rates(optimisers, _rate(step, config))
+        losses.append(_step(job, batch, step, params, optimisers))
         average.update(step)
         if (step + 1) % config.log_every == 0:
             log.info("%s step %d loss %.5f", job.name, step + 1, np.mean(losses[-config.log_every :]))
-        if time.monotonic() - saved > config.save_every:
-            _save(path, step + 1, optimiser, average)
-            _preview(job, average, out)
+        if workers.rank() == 0 and time.monotonic() - saved > config.save_every:
+            _save(path, step + 1, optimisers, average)
             saved = time.monotonic()
-    _save(path, config.steps, optimiser, average)
+    if workers.rank() == 0:
+        _save(path, config.steps, optimisers, average)
     average.swap()
-    if job.preview is not None:
+    if job.preview is not None and workers.rank() == 0:
         job.preview(out / f"{job.name}.png")
 
 
 def _step(
-    job: Job, batch: Batch, step: int, params: list[nn.Parameter], optimiser: torch.optim.Optimizer
+    job: Job, batch: Batch, step: int, params: list[nn.Parameter], optimisers: list[torch.optim.Optimizer]
 ) -> float:
-    generator = torch.Generator().manual_seed(job.settings.seed * 1_000_003 + step)
+    generator = torch.Generator().manual_seed(job.settings.seed * 1_000_003 + step + 500_009 * workers.rank())
     with torch.autocast("cpu", torch.bfloat16, enabled=job.settings.bf16):
         loss = job.loss(batch, generator)
-    optimiser.zero_grad(set_to_none=True)
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    workers.average_gradients(params)
     norm = nn.utils.clip_grad_norm_(params, job.settings.clip)
     if torch.isfinite(norm):
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
     return float(loss.detach())
 
 
@@ -132,7 +141,8 @@ def _batches(job: Job, start: int) -> Iterator[tuple[int, Batch]]:
     """Batches from step `start` on, the next one drawn while the last one is learned."""
 
     def draw(step: int) -> Batch:
-        return job.batch(np.random.default_rng((job.settings.seed, step)))
+        rank = workers.rank()
+        return job.batch(np.random.default_rng((job.settings.seed, step, *([rank] if rank else []))))
 
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(draw, start)
@@ -150,36 +160,43 @@ def _rate(step: int, config: Settings) -> float:
     return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and kernels only, never embeddings, norms or biases."""
+def _set_rates(optimisers: list[torch.optim.Optimizer], rate: float) -> None:
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * optimiser.defaults["lr"]
+
+
+def _optimisers(module: nn.Module, config: Settings) -> list[torch.optim.Optimizer]:
+    """Muon for large matrices if wanted, AdamW for the rest.
+
+    Matrices and kernels are decayed, never embeddings, norms or biases.
+    """
     tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     trained = [p for p in module.parameters() if p.requires_grad]
-    plain = [p for p in trained if p.ndim < 2 or id(p) in tables]
     matrices = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
-    return [{"params": matrices, "weight_decay": decay}, {"params": plain, "weight_decay": 0.0}]
+    large = [p for p in matrices if config.muon and min(len(p), p[0].numel()) >= MUON_SIDE]
+    done = {id(p) for p in large}
+    groups = [
+        {"params": [p for p in matrices if id(p) not in done], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2 or id(p) in tables], "weight_decay": 0.0},
+    ]
+    adam = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), foreach=True)
+    return [adam, Muon(large, lr=config.muon, decay=config.weight_decay)] if large else [adam]
 
 
-def _preview(job: Job, average: Average, out: Path) -> None:
-    if job.preview is None:
-        return
-    average.swap()
-    job.preview(out / f"{job.name}.png")
-    average.swap()
-
-
-def _save(path: Path, step: int, optimiser: torch.optim.Optimizer, average: Average) -> None:
+def _save(path: Path, step: int, optimisers: list[torch.optim.Optimizer], average: Average) -> None:
     state = {
         "step": step,
         "weights": [p.detach() for p in average.live],
         "average": average.shadow,
-        "optimiser": optimiser.state_dict(),
+        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
     }
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(path)
 
 
-def _resume(path: Path, optimiser: torch.optim.Optimizer, average: Average) -> int:
+def _resume(path: Path, optimisers: list[torch.optim.Optimizer], average: Average) -> int:
     """Load a checkpoint if there is one; returns the step to go on with."""
     if not path.exists():
         return 0
@@ -187,7 +204,8 @@ def _resume(path: Path, optimiser: torch.optim.Optimizer, average: Average) -> i
     with torch.no_grad():
         torch._foreach_copy_(average.live, state["weights"])
         torch._foreach_copy_(average.shadow, state["average"])
-    optimiser.load_state_dict(state["optimiser"])
+    for optimiser, held in zip(optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(held)
     log.info("resuming %s at step %d", path.stem, state["step"])
     return int(state["step"])
 

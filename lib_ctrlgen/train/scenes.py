@@ -65,6 +65,11 @@ class Scene:
     shapes: tuple[Shape, ...]
     background: Background
 
+    @property
+    def across(self) -> tuple[Shape, ...]:
+        """The shapes from left to right, as captions name them."""
+        return tuple(sorted(self.shapes, key=lambda shape: shape.x))
+
 
 def random_scene(rng: np.random.Generator, max_shapes: int = 2) -> Scene:
     """Draw a scene of 1..`max_shapes` shapes with colours that all differ."""
@@ -86,35 +91,26 @@ def same_look(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _place(rng: np.random.Generator, colours: list[str]) -> tuple[Shape, ...]:
-    """Place shapes so that every one stays mostly visible; far ones first."""
-    placed: list[Shape] = []
-    for colour in colours:
-        candidates = [_random_shape(rng, colour, len(colours)) for _ in range(8)]
-        placed.append(min(candidates, key=lambda shape: _overlap(shape, placed)))
+    """Place shapes from left to right, near the middle's height; far ones are drawn first."""
+    slots = [(place + 0.5) / len(colours) for place in range(len(colours))]
+    reach = 0.12 if len(colours) == 1 else 0.04
+    placed = [
+        _random_shape(rng, colour, slot + float(rng.uniform(-reach, reach)), len(colours))
+        for colour, slot in zip(colours, slots, strict=True)
+    ]
     return tuple(sorted(placed, key=lambda shape: shape.depth))
 
 
-def _overlap(shape: Shape, others: list[Shape]) -> float:
-    """How far `shape` reaches into others; a little (a third of a radius) is let through."""
-    reach = [
-        0.75 * (shape.radius + other.radius) - float(np.hypot(shape.x - other.x, shape.y - other.y))
-        for other in others
-    ]
-    return max([0.0, *reach])
-
-
-def _random_shape(rng: np.random.Generator, colour: str, crowd: int) -> Shape:
-    radius = float(rng.uniform(0.2, 0.36) if crowd == 1 else rng.uniform(0.17, 0.26))
-    x, y = (float(value) for value in rng.uniform(0.9 * radius, 1 - 0.9 * radius, 2))
+def _random_shape(rng: np.random.Generator, colour: str, x: float, crowd: int) -> Shape:
     tilt = rng.uniform(-0.15, 0.15, 2)
     return Shape(
         kind=str(rng.choice(SHAPES)),
         colour=colour,
         rgb=_jitter(rng, COLOURS[colour]),
         x=x,
-        y=y,
-        radius=radius,
-        angle=float(rng.uniform(-0.5, 0.5)),
+        y=0.5 + float(rng.uniform(-0.13, 0.13)),
+        radius=float(rng.uniform(0.27, 0.36) if crowd == 1 else rng.uniform(0.2, 0.25)),
+        angle=float(rng.uniform(-0.2, 0.2)),
         depth=float(rng.uniform(0.5, 0.9)),
         tilt=(float(tilt[0]), float(tilt[1])),
     )
@@ -134,7 +130,7 @@ def _random_background(rng: np.random.Generator, colour: str, texture: str) -> B
 
 
 def _jitter(rng: np.random.Generator, rgb: RGB) -> RGB:
-    red, green, blue = np.clip(np.array(rgb) + rng.integers(-9, 10, 3), 0, 255)
+    red, green, blue = np.clip(np.array(rgb) + rng.integers(-6, 7, 3), 0, 255)
     return int(red), int(green), int(blue)
 
 

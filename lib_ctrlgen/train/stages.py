@@ -1,28 +1,25 @@
-"""The stages in order: towers, autoencoder, latents, U-Net, ControlNets, IP-Adapter, export."""
+"""The stages in order: towers, autoencoder, latents, U-Net with text, then all controls together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTokenizer
 
+from lib_ctrlgen.train import workers
+from lib_ctrlgen.train.bundle import read_base, read_controls
 from lib_ctrlgen.train.clip import Towers, clip_job
-from lib_ctrlgen.train.control import HINTS, awaken, control_job
+from lib_ctrlgen.train.control import HINTS, awaken, settle
 from lib_ctrlgen.train.export import Family, export, normalise
-from lib_ctrlgen.train.ip_adapter import ImageAdapter, adapter_job
 from lib_ctrlgen.train.latents import build, moments
 from lib_ctrlgen.train.loop import Job, Settings, fit
-from lib_ctrlgen.train.networks import (
-    freeze,
-    new_control,
-    new_unet,
-    new_vae,
-    seeded,
-)
+from lib_ctrlgen.train.networks import freeze, new_control, new_unet, new_vae, seeded
+from lib_ctrlgen.train.together import Whole, together_job
 from lib_ctrlgen.train.unet import Frozen, unet_job
 from lib_ctrlgen.train.vae import vae_job
 
@@ -33,31 +30,32 @@ SETTINGS: Mapping[str, Settings] = MappingProxyType(
         "clip": Settings(steps=700, batch=128, lr=1e-3, ema=0.995, bf16=False),
         "vae": Settings(steps=3600, batch=16, lr=1e-3, ema=0.995),
         "vae-whole": Settings(steps=1200, batch=4, lr=6e-4, ema=0.995, warmup=50),
-        "unet": Settings(steps=2500, batch=32, lr=1e-3, bf16=False),
-        "joint": Settings(steps=2500, batch=32, lr=6e-4, warmup=40, bf16=False),
+        "unet": Settings(steps=2000, batch=16, lr=1e-3, muon=2e-3, warmup=40, bf16=False),
         "align": Settings(steps=120, batch=128, lr=1e-3, ema=0.99, warmup=20, bf16=False),
-        "edges": Settings(steps=1500, batch=16, lr=1.2e-3, ema=0.995, warmup=50, bf16=False),
-        "depth": Settings(steps=1500, batch=16, lr=1.2e-3, ema=0.995, warmup=50, bf16=False),
-        "ip": Settings(steps=600, batch=16, lr=1e-3, ema=0.995, warmup=50, bf16=False),
+        "together": Settings(steps=1420, batch=24, lr=7e-4, muon=1.2e-3, bf16=False),
     }
 )
-SCENES = 10_000
+SCENES = 6_400
 STAGES = tuple(SETTINGS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where to write, from which seed, and whether only to try every stage out."""
+    """Where to write, from which seed, from what to go on, and whether only to try every stage out.
+
+    `start` is an exported family: only the last stage is trained, from its weights.
+    """
 
     out: Path
     seed: int = 0
     quick: bool = False
+    start: Path | None = None
     tokenizer: Path = TOKENIZER
 
     def settings(self, stage: str) -> Settings:
         """How a stage is trained in this run."""
         full = replace(SETTINGS[stage], seed=self.seed)
-        return replace(full, steps=2, batch=4, warmup=1, log_every=1) if self.quick else full
+        return replace(full, steps=2, batch=8, warmup=1, log_every=1) if self.quick else full
 
     def fit(self, job: Job) -> None:
         """Train a job, or load it when its checkpoint is finished."""
@@ -89,75 +87,83 @@ def vae_stage(run: Run) -> AutoencoderKL:
     return vae
 
 
-def frozen_parts(run: Run) -> tuple[Towers, Frozen]:
-    """Everything that the U-Net's training takes as given."""
-    towers, vae = clip_stage(run), vae_stage(run)
+def base_stages(run: Run) -> tuple[Towers, Frozen, UNet2DConditionModel]:
+    """Everything that the U-Net's training takes as given, trained or read, and a U-Net to begin with."""
+    if run.start is None:
+        towers, vae = clip_stage(run), vae_stage(run)
+        seeded(run.seed)
+        unet = new_unet()
+    else:
+        towers, vae, unet = Towers(), new_vae(), new_unet()
+        read_base(run.start, towers, vae, unet)
+        freeze(towers)
+        freeze(vae)
     tokenizer = CLIPTokenizer.from_pretrained(run.tokenizer)
-    stores = build(vae, run.out / "latents", run.scenes(), run.seed)
-    return towers, Frozen(vae=vae, text=towers.text, tokenizer=tokenizer, stores=stores)
+    stores = workers.leader_first(lambda: build(vae, run.out / "latents", run.scenes(), run.seed))
+    return towers, Frozen(vae=vae, text=towers.text, tokenizer=tokenizer, stores=stores), unet
 
 
-def unet_stage(run: Run, towers: Towers, frozen: Frozen) -> UNet2DConditionModel:
-    """Train or load the U-Net: first alone, then with the text tower, which the vision tower follows.
+def unet_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionModel) -> None:
+    """Train or load the U-Net with the text tower, which the vision tower follows.
 
     `frozen.text` is the tower in `towers`.
     """
-    seeded(run.seed)
-    unet = new_unet()
-    run.fit(unet_job("unet", unet, frozen, run.settings("unet")))
     towers.text.requires_grad_(True)
-    run.fit(unet_job("joint", unet, frozen, run.settings("joint"), tell=True))
-    freeze(unet)
+    run.fit(unet_job("unet", unet, frozen, run.settings("unet"), tell=True))
     towers.requires_grad_(True)
     freeze(towers.text)
     run.fit(clip_job("align", towers, frozen.tokenizer, run.settings("align")))
     freeze(towers)
-    return unet
 
 
-def control_stage(run: Run, name: str, unet: UNet2DConditionModel, frozen: Frozen) -> ControlNetModel:
-    """Train or load the ControlNet called `name`."""
+def together_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionModel) -> Whole:
+    """Train or load the U-Net, the ControlNets and the IP-Adapter, together."""
     seeded(run.seed)
-    control = new_control(unet).requires_grad_(True)
-    awaken(control, HINTS[name])
-    run.fit(control_job(name, HINTS[name], (unet, control), frozen, run.settings(name)))
-    freeze(control)
-    return control
+    controls = {name: new_control(unet).requires_grad_(True) for name in HINTS}
+    for name, control in controls.items():
+        awaken(control, HINTS[name])
+        settle(control)
+    whole = Whole(unet.requires_grad_(True), controls)
+    if run.start is not None:
+        read_controls(run.start, whole)
+    run.fit(together_job(whole, towers.vision, frozen, run.settings("together")))
+    freeze(whole)
+    return whole
 
 
-def adapter_stage(run: Run, unet: UNet2DConditionModel, towers: Towers, frozen: Frozen) -> ImageAdapter:
-    """Train or load the IP-Adapter; leaves it installed in `unet`."""
-    seeded(run.seed)
-    adapter = ImageAdapter(unet)
-    adapter.install(unet)
-    run.fit(adapter_job(adapter, unet, towers.vision, frozen, run.settings("ip")))
-    freeze(adapter)
-    return adapter
-
-
-def train(run: Run, last: str = "ip") -> None:
-    """Train every stage up to `last`; after the last of all, write the export."""
+def prepare(run: Run, last: str = "together") -> None:
+    """The stages that one process trains: the towers, the autoencoder, and the latents made with it."""
     run.out.mkdir(parents=True, exist_ok=True)
-    wanted = STAGES[: STAGES.index(last) + 1]
-    if "unet" not in wanted:
+    if run.start is None and STAGES.index(last) < STAGES.index("unet"):
         clip_stage(run)
         if last != "clip":
             vae_stage(run)
         return
-    towers, frozen = frozen_parts(run)
-    unet = unet_stage(run, towers, frozen)
-    controls = {name: control_stage(run, name, unet, frozen) for name in HINTS if name in wanted}
-    if last == "ip":
-        weights = {key: value.clone() for key, value in unet.state_dict().items()}
-        adapter = adapter_stage(run, unet, towers, frozen)
-        plain = new_unet()
-        plain.load_state_dict(weights)
-        family = Family(
-            towers=towers,
-            vae=frozen.vae,
-            unet=plain,
-            controls=controls,
-            adapter=adapter,
-            seed=run.seed,
+    base_stages(run)
+
+
+def finish(run: Run, last: str = "together") -> None:
+    """The stages that several processes may share, up to `last`; the leader writes the export."""
+    towers, frozen, unet = base_stages(run)
+    if run.start is None:
+        unet_stage(run, towers, frozen, unet)
+    if last != "together":
+        return
+    whole = together_stage(run, towers, frozen, unet)
+    if workers.rank() == 0:
+        export(
+            Family(towers=towers, vae=frozen.vae, whole=whole, seed=run.seed),
+            run.tokenizer,
+            run.out / "export",
         )
-        export(family, run.tokenizer, run.out / "export")
+
+
+def train(run: Run, last: str = "together", count: int = 1) -> None:
+    """Train every stage up to `last`, the large ones in `count` processes; stages that are done are read."""
+    prepare(run, last)
+    if STAGES.index(last) < STAGES.index("unet"):
+        return
+    if count == 1:
+        finish(run, last)
+    else:
+        workers.launch(count, partial(finish, run, last))

@@ -61,13 +61,15 @@ def noise_loss(predicted: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
 
 
 def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Noisy latents, the noise, the steps [B] and alpha-bar at them [B].
+    """Noisy latents, the noise, the steps [B], spread evenly over the batch, and alpha-bar at them [B].
 
     The schedule's last step still lets the latents' mean through. A small random offset of the
     noise hides it, or the network would read a background's colour there and not in the words.
     """
     schedule = new_schedule()
-    steps = torch.randint(1000, (len(latents),), generator=generator)
+    count = len(latents)
+    strata = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    steps = (1000 * strata).long().clamp(max=999)[torch.randperm(count, generator=generator)]
     offset = torch.randn(latents.shape[:2], generator=generator)[:, :, None, None]
     noise = torch.randn(latents.shape, generator=generator) + OFFSET * offset
     return schedule.add_noise(latents, noise, steps), noise, steps, schedule.alphas_cumprod[steps]

@@ -18,15 +18,14 @@ STYLES = {
 }
 
 
-def caption(scene: Scene, rng: np.random.Generator, drop: float = 0.15, looks: bool = True) -> str:
-    """Describe a scene; each attribute is left out with chance `drop`.
+def caption(scene: Scene, rng: np.random.Generator, drop: float = 0.1, looks: bool = True) -> str:
+    """Describe a scene from left to right; each attribute is left out with chance `drop`.
 
     With `looks` off, colours and textures are never named (for training on reference pictures).
     """
     hide = drop if looks else 1.0
-    shapes = [_shape_words(shape, rng, hide, drop) for shape in scene.shapes]
-    order = rng.permutation(len(shapes))
-    text = str(rng.choice(OPENINGS)) + str(rng.choice(JOINTS)).join(shapes[k] for k in order)
+    shapes = [_shape_words(shape, rng, hide, drop) for shape in scene.across]
+    text = str(rng.choice(OPENINGS)) + str(rng.choice(JOINTS)).join(shapes)
     if rng.random() < drop:
         return text
     return f"{text} on {_background_words(scene.background, rng, hide)}"
@@ -34,7 +33,7 @@ def caption(scene: Scene, rng: np.random.Generator, drop: float = 0.15, looks: b
 
 def full_caption(scene: Scene) -> str:
     """The plainest complete description of a scene."""
-    shapes = [_article(f"{shape.colour} {shape.kind}") for shape in scene.shapes]
+    shapes = [_article(f"{shape.colour} {shape.kind}") for shape in scene.across]
     back = scene.background
     texture = "" if back.texture == "plain" else f"{back.texture} "
     place = _article(f"{back.colour} {texture}background")

@@ -1,16 +1,16 @@
 """One controlled generation: a session around `p.sample`, with the host's steps as its clock.
 
-Imported only once a unit is enabled: this is what brings the engine and its libraries.
+Imported only once there is something to do: this is what brings the engine and its libraries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from modules import devices, script_callbacks, sd_unet, shared
+from modules import devices, sd_unet, shared
 from PIL import Image
 
 from lib_ctrlgen.calls import UNetShape
@@ -22,8 +22,10 @@ from lib_ctrlgen.spec import ControlRequest
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit, ResidualControl
 
-from .sample import HeldSample
+from .conditioning import ScheduledPrompts
+from .guidance import Guidance
 from .settings import model_store
+from .steps import Follow, FollowedSample, Part
 
 SELF_MADE_UNET = (
     "the WebUI runs a U-Net of another kind ({name}, setting 'SD Unet'), which controls cannot reach: "
@@ -31,37 +33,22 @@ SELF_MADE_UNET = (
 )
 
 
-class Stop(BaseException):
-    """Carries a failure out of a callback: the WebUI swallows every `Exception` raised there.
+class ControlledUnits:
+    """The units of a request, loaded for a U-Net of this shape."""
 
-    Its own `InterruptedException` leaves the sampling loop the same way.
-    """
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class ControlledSample(HeldSample):
-    """`p.sample` under control. Called once per batch; spans both passes of hires-fix."""
-
-    def __init__(self, p: Any, units: tuple[ActiveUnit, ...], shape: UNetShape) -> None:
-        super().__init__(p)
+    def __init__(self, units: tuple[ActiveUnit, ...], shape: UNetShape, size: tuple[int, int]) -> None:
         self.units = units
         self.shape = shape
-        self.size = (int(p.width), int(p.height))
+        self.size = size
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Sample one batch. Raises instead of sampling without control."""
+    @contextmanager
+    def batch(self) -> Iterator[Follow]:
+        """Put the units on the U-Net for one batch."""
         rows = RowQueue()
-        try:
-            port = current_port()
-            require_shape(self.shape, port)
-            session = ControlSession(port, self.units, rows)
-            with session, each_step(lambda params: self.follow(params, session, rows)):
-                return self.original(*args, **kwargs)
-        except Stop as stop:
-            raise stop.error from stop
+        port = current_port()
+        require_shape(self.shape, port)
+        with ControlSession(port, self.units, rows) as session:
+            yield lambda params: self.follow(params, session, rows)
 
     def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:
         """Before a step's U-Net calls: move to the U-Net that is loaded now, announce the rows."""
@@ -81,14 +68,30 @@ class ControlledSample(HeldSample):
         ]
 
 
-def controlled_sample(p: Any, request: ControlRequest) -> ControlledSample:
+def controlled_sample(p: Any, request: ControlRequest, *, prompts: bool) -> FollowedSample:
+    """What a request does to a generation, loaded and in its place. Raises CtrlGenError.
+
+    `prompts` says that they hold weights of ours.
+    """
+    parts: list[Part] = []
+    if request.enabled_units:
+        parts.append(controlled_units(request, (int(p.width), int(p.height))))
+    guidance = Guidance(request.cfg_scale)
+    if prompts:
+        parts.append(ScheduledPrompts(p, request.prompt_weights, guidance))
+    if prompts or request.cfg_scale is not None:
+        parts.append(guidance)
+    return FollowedSample(p, parts)
+
+
+def controlled_units(request: ControlRequest, size: tuple[int, int]) -> ControlledUnits:
     """Load the request's units for the loaded checkpoint. Raises CtrlGenError."""
     shape = current_port().shape
     with torch.no_grad():
         units = load_units(
             request.units, model_store(), shape, device=devices.device, dtype=devices.dtype_unet
         )
-    return ControlledSample(p, units, shape)
+    return ControlledUnits(units, shape, size)
 
 
 def current_port() -> LdmUNet:
@@ -105,23 +108,6 @@ def require_shape(shape: UNetShape, port: LdmUNet) -> None:
             f"the checkpoint was changed for one with another U-Net between the batches ({shape.family}, "
             f"then {port.shape.family}): keep one checkpoint, or switch the units off"
         )
-
-
-@contextmanager
-def each_step(follow: Callable[[Any], None]) -> Iterator[None]:
-    """Call `follow` before the U-Net calls of every sampling step; failures come out as Stop."""
-
-    def step(params: Any) -> None:
-        try:
-            follow(params)
-        except Exception as error:
-            raise Stop(error) from error
-
-    script_callbacks.on_cfg_denoiser(step, name="ctrlgen")
-    try:
-        yield
-    finally:
-        script_callbacks.remove_callbacks_for_function(step)
 
 
 def step_rows(params: Any) -> list[tuple[bool, int]]:

@@ -15,8 +15,8 @@ from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.spec import ControlMode, ResizeMode
 
-from .infotext import PastedField
-from .payload import NO_MODEL, SLIDER_MAX, param_fields, unit_fields
+from .infotext import PastedField, PastedSetting
+from .payload import NO_MODEL, SLIDER_MAX, WHOLE_FIELDS, param_fields, unit_fields
 from .preview import control_map, plan_html
 from .settings import model_store, unit_count
 
@@ -86,12 +86,26 @@ def build_panel(tab: str) -> Panel:
     panel = Panel(tab)
     with gr.Accordion("CtrlGen", open=False, elem_id=panel.elem_id("panel"), elem_classes="ctrlgen"):
         panel.add(gr.Textbox(value="", visible=False, label="request", elem_id=panel.elem_id("request")))
+        build_whole(panel)
         with gr.Tabs(elem_id=panel.elem_id("tabs")):
             for index in range(unit_count()):
                 with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
                     build_unit(UnitPanel(panel, index))
         build_plan(panel)
     return panel
+
+
+def build_whole(panel: Panel) -> None:
+    """What acts on the whole generation, with or without units."""
+    labels = {
+        "cfg_scale": ("Guidance schedule (replaces the CFG Scale when filled)", "for example 7@0, 3@1"),
+        "prompt_weights": ("Named prompt weights", "glow=1>0.5 for a prompt with (neon sign:glow=1.2)"),
+    }
+    with FormRow():
+        for name, (label, example) in labels.items():
+            options = {"placeholder": example, "max_lines": 1, "elem_id": panel.elem_id(name)}
+            box = panel.add(gr.Textbox(value=WHOLE_FIELDS[name], label=label, **options))
+            panel.paste_fields.append((box, PastedSetting(name)))
 
 
 def build_unit(unit: UnitPanel) -> None:

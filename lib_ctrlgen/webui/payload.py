@@ -38,6 +38,9 @@ BASE_FIELDS: Payload = {
     "params": "",
 }
 
+# What the panel holds beside the units, before them in the order of the script's arguments.
+WHOLE_FIELDS: Payload = {"cfg_scale": "", "prompt_weights": ""}
+
 # The fields that the panel and the request name and mean alike.
 SAME_FIELDS = (
     "enabled",
@@ -69,7 +72,7 @@ def read_request(args: Sequence[Any], init_image: Image.Image | None = None) -> 
     """
     first, *panel = args or (None,)
     if first is None or first == "":
-        return parse_request({"units": panel_units(panel, init_image)})
+        return parse_request(whole_settings(panel) | {"units": panel_units(panel, init_image)})
     if any(isinstance(other, dict) for other in panel):
         raise RequestError("$", "send one object; several units go into its list: {'units': [{...}, {...}]}")
     return parse_json(first) if isinstance(first, str) else parse_request(first)
@@ -77,7 +80,32 @@ def read_request(args: Sequence[Any], init_image: Image.Image | None = None) -> 
 
 def read_settings(panel: Sequence[Any]) -> ControlRequest:
     """The panel's units without their pictures, on which the plan does not depend. Raises RequestError."""
-    return parse_request({"units": enabled_units(panel, unit_settings)})
+    return parse_request(whole_settings(panel) | {"units": enabled_units(panel, unit_settings)})
+
+
+def whole_settings(panel: Sequence[Any]) -> Payload:
+    """What the panel says beside the units; fields left empty say nothing. Raises RequestError."""
+    values = WHOLE_FIELDS | dict(zip(WHOLE_FIELDS, panel, strict=False))
+    for name in WHOLE_FIELDS:
+        if not isinstance(values[name] or "", str):
+            raise RequestError(f"$.{name}", f"expected a text in the panel's field, got {values[name]!r}")
+    scale, weights = ((values[name] or "").strip() for name in WHOLE_FIELDS)
+    named = [part.partition("=") for part in weights.split(";") if part.strip()]
+    if any(not sign for _, sign, _ in named):
+        raise RequestError("$.prompt_weights", "expected name=weight; name=weight, for example glow=1>0.5")
+    found: Payload = {"cfg_scale": scale} if scale else {}
+    given = {name.strip(): weight.strip() for name, _, weight in named}
+    return found | ({"prompt_weights": given} if given else {})
+
+
+def whole_values(request: Values) -> Payload:
+    """What the panel shows of a request beside its units: the inverse of `whole_settings`."""
+    named = request.get("prompt_weights")
+    pairs = named.items() if isinstance(named, dict) else ()
+    return {
+        "cfg_scale": str(request.get("cfg_scale", "")),
+        "prompt_weights": "; ".join(f"{name}={weight}" for name, weight in pairs),
+    }
 
 
 def panel_units(panel: Sequence[Any], init_image: Image.Image | None) -> list[Payload]:
@@ -99,9 +127,9 @@ def enabled_units(panel: Sequence[Any], read: Callable[[Values, str], Payload]) 
 
 
 def split_values(values: Sequence[Any]) -> Iterable[Payload]:
-    """One dict per unit of the panel's values."""
+    """One dict per unit of the panel's values, which begin with `WHOLE_FIELDS`."""
     names = tuple(unit_fields())
-    for start in range(0, len(values), len(names)):
+    for start in range(len(WHOLE_FIELDS), len(values), len(names)):
         part = values[start : start + len(names)]
         yield BASE_FIELDS | dict(zip(names, part, strict=False))
 

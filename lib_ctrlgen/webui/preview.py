@@ -11,7 +11,7 @@ from PIL import Image
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.images import fit, to_rgb
 from lib_ctrlgen.params import check_params
-from lib_ctrlgen.plan import StepPlan, compile_plan
+from lib_ctrlgen.plan import StepPlan, shown_plan
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlRequest, parse_request
 
@@ -21,8 +21,8 @@ LARGEST_SIDE = 4096
 
 
 def plan_of(request: ControlRequest, steps: int) -> StepPlan:
-    """The plan of a request's enabled units. Raises RequestError."""
-    return compile_plan(request.enabled_units, steps)
+    """The plan of a request's enabled units and of its guidance. Raises RequestError."""
+    return shown_plan(request, steps)
 
 
 def plan_html(panel: Sequence[Any], steps: int) -> str:
@@ -32,8 +32,8 @@ def plan_html(panel: Sequence[Any], steps: int) -> str:
         plan = plan_of(request, steps)
     except CtrlGenError as error:
         return error_html(error)
-    if not request.enabled_units:
-        return '<p class="ctrlgen-note">No unit is enabled.</p>'
+    if not plan.weights:
+        return '<p class="ctrlgen-note">No unit is enabled, and the guidance does not change.</p>'
     note = f"{steps} steps; progress is step / steps. Hires-fix runs the schedule once per pass."
     return (
         f'{plan.svg()}<p class="ctrlgen-note">{note}</p>'

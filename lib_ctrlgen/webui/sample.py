@@ -1,7 +1,8 @@
-"""Taking the place of `p.sample`, the one hook of the WebUI whose exceptions reach the user.
+"""Taking the place of methods of one `p`, above all of `p.sample`.
 
-Every always-on hook is wrapped in an `except` that goes on without control, so a failure
-that was found earlier is kept here and raised when sampling would begin.
+`p.sample` is the one hook of the WebUI whose exceptions reach the user: every always-on hook is
+wrapped in an `except` that goes on without control, so a failure that was found earlier is kept
+here and raised when sampling would begin. Classes stay as they are.
 """
 
 from __future__ import annotations
@@ -13,29 +14,37 @@ from PIL import Image
 ABSENT = object()
 
 
-class HeldSample:
-    """Stands in `p.sample` for one generation."""
+class Held:
+    """Stands in a method of `p` for one generation."""
 
-    def __init__(self, p: Any) -> None:
+    def __init__(self, p: Any, name: str) -> None:
         self.p = p
-        self.former = vars(p).get("sample", ABSENT)
+        self.name = name
+        self.former = vars(p).get(name, ABSENT)
 
     def install(self) -> None:
         """Take the place."""
-        self.p.sample = self
+        setattr(self.p, self.name, self)
 
     def original(self, *args: Any, **kwargs: Any) -> Any:
-        """Sample as the WebUI would."""
-        former = type(self.p).sample.__get__(self.p) if self.former is ABSENT else self.former
+        """Do what the WebUI would."""
+        former = getattr(type(self.p), self.name).__get__(self.p) if self.former is ABSENT else self.former
         return former(*args, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What happens instead."""
+        raise NotImplementedError
+
+
+class HeldSample(Held):
+    """Stands in `p.sample`. Raises what makes the control impossible."""
+
+    def __init__(self, p: Any) -> None:
+        super().__init__(p, "sample")
 
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw, unit by unit."""
         return []
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Sample. Raises what makes the control impossible."""
-        raise NotImplementedError
 
 
 class Refusal(HeldSample):
@@ -52,12 +61,12 @@ class Refusal(HeldSample):
 
 
 def release(p: Any) -> None:
-    """Undo an earlier `install`: a script may process one `p`, or copies of it, several times."""
-    held = vars(p).get("sample")
-    if isinstance(held, HeldSample):
-        del p.sample
-        if held.former is not ABSENT and held.p is p:
-            p.sample = held.former
+    """Undo every earlier `install`: a script may process one `p`, or copies of it, several times."""
+    for name, held in list(vars(p).items()):
+        if isinstance(held, Held):
+            delattr(p, name)
+            if held.former is not ABSENT and held.p is p:
+                setattr(p, name, held.former)
 
 
 def held_sample(p: Any) -> HeldSample | None:

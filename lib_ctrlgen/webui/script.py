@@ -1,6 +1,6 @@
 """The always-on script: shows the panel, reads the request, and stands in `p.sample`.
 
-With no unit enabled nothing is imported, hooked or registered for a generation.
+With no unit enabled and nothing scheduled, nothing is imported, hooked or registered for a generation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .api import add_routes
 from .infotext import KEY, describe
 from .panel import build_panel
 from .payload import read_request
+from .prompts import scheduled_weights
 from .sample import HeldSample, Refusal, held_sample, release
 from .settings import appends_maps, register_settings
 
@@ -64,19 +65,25 @@ def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:
     """What has to stand in `p.sample`: nothing, a controlled sampling, or the reason why not."""
     try:
         request = read_request(args, init_image(p))
-        return controlled(p, request) if request.enabled_units else None
+        prompts = bool(scheduled_weights(p, request.prompt_weights))
+        if request.acts or prompts:
+            return controlled(p, request, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
+        release(p)
         return Refusal(p, error)
+    return None
 
 
-def controlled(p: Any, request: ControlRequest) -> HeldSample:
-    """Load the units, and note them in the infotext. Raises CtrlGenError."""
+def controlled(p: Any, request: ControlRequest, prompts: bool) -> HeldSample:
+    """Load what acts, and note it in the infotext. Raises CtrlGenError."""
     from .generation import controlled_sample  # the engine, only once it is needed
 
-    if getattr(p, "image_mask", None) is not None and getattr(p, "inpaint_full_res", False):
+    only_masked = getattr(p, "image_mask", None) is not None and getattr(p, "inpaint_full_res", False)
+    if only_masked and request.enabled_units:
         raise RequestError("$.units", "inpainting 'Only masked' is not supported yet: choose 'Whole picture'")
-    held = controlled_sample(p, request)
-    p.extra_generation_params[KEY] = describe(request)
+    held = controlled_sample(p, request, prompts=prompts)
+    if request.acts:
+        p.extra_generation_params[KEY] = describe(request)
     return held
 
 

@@ -1,0 +1,93 @@
+r"""The WebUI's attention grammar: which part of a prompt is weighed how much.
+
+`(x)` is 1.1, `[x]` is 1 / 1.1, `(x:1.3)` is 1.3; brackets multiply, `\(` is a letter, and what is
+not closed lasts to the end. `BREAK` starts another chunk of 75 tokens.
+
+>>> weigh("a (big:1.5) cat")
+[Weighed(text='a ', weight=1.0), Weighed(text='big', weight=1.5), Weighed(text=' cat', weight=1.0)]
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+PLAIN = {"(": 1.1, "[": 1 / 1.1}
+TOKEN = re.compile(r"\\(?P<letter>[()\[\]\\]?)|(?P<sign>[()\[\]])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)")
+BREAK = re.compile(r"\s*\bBREAK\b\s*")
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A piece of a prompt and its weight; `text` is None where a BREAK stands."""
+
+    text: str | None
+    weight: float = 1.0
+
+
+def weigh(prompt: str) -> list[Weighed]:
+    """The pieces of a prompt, at least one; neighbours of one weight are joined."""
+    reader = _Reader()
+    done = 0
+    for match in TOKEN.finditer(prompt):
+        if reader.closes_nothing(match):
+            continue  # plain text
+        reader.text(prompt[done : match.start()])
+        reader.token(match)
+        done = match.end()
+    reader.text(prompt[done:])
+    reader.end()
+    return _joined(reader.pieces)
+
+
+CLOSES = {")": "(", "]": "["}
+
+
+@dataclass
+class _Reader:
+    """The pieces so far, and where the brackets that are still open began."""
+
+    pieces: list[Weighed] = field(default_factory=list)
+    opened: dict[str, list[int]] = field(default_factory=lambda: {"(": [], "[": []})
+
+    def closes_nothing(self, match: re.Match[str]) -> bool:
+        opener = "(" if match["weight"] else CLOSES.get(match["sign"] or "")
+        return opener is not None and not self.opened[opener]
+
+    def text(self, text: str) -> None:
+        for number, part in enumerate(BREAK.split(text)):
+            self.pieces += [Weighed(None)] * (number > 0)
+            self.pieces.append(Weighed(part))
+
+    def token(self, match: re.Match[str]) -> None:
+        if match["letter"] is not None:
+            self.pieces.append(Weighed(match["letter"]))
+        elif match["weight"]:
+            self.scale(self.opened["("].pop(), float(match["weight"]))
+        elif match["sign"] in self.opened:
+            self.opened[match["sign"]].append(len(self.pieces))
+        else:
+            opener = CLOSES[match["sign"]]
+            self.scale(self.opened[opener].pop(), PLAIN[opener])
+
+    def scale(self, start: int, factor: float) -> None:
+        self.pieces[start:] = [
+            piece if piece.text is None else replace(piece, weight=piece.weight * factor)
+            for piece in self.pieces[start:]
+        ]
+
+    def end(self) -> None:
+        for opener, starts in self.opened.items():
+            for start in starts:
+                self.scale(start, PLAIN[opener])
+
+
+def _joined(pieces: list[Weighed]) -> list[Weighed]:
+    joined: list[Weighed] = []
+    for piece in pieces:
+        last = joined[-1] if joined else Weighed(None)
+        if piece.text and last.text and last.weight == piece.weight:
+            joined[-1] = Weighed(last.text + piece.text, piece.weight)
+        elif piece.text != "":
+            joined.append(piece)
+    return joined or [Weighed("")]

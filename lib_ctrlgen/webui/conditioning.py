@@ -1,0 +1,227 @@
+"""Scheduled prompt weights in the WebUI: at every step the ordinary prompt of that progress.
+
+The host reads and encodes each of these prompts with its own code, so emphasis, `BREAK`, prompt
+editing, textual inversion and LoRA mean what they always mean. The transformer runs once per
+distinct token sequence: weights act on what comes out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from modules import devices, prompt_parser, sd_hijack, shared
+from PIL import Image
+
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.prompt import Prompt, parse_prompt
+from lib_ctrlgen.schedule import Schedule
+
+from .guidance import Guidance
+from .sample import Held
+from .steps import Follow
+
+# The methods that encode prompts, and the lists that they read: positive, negative.
+FIRST = ("prompts", "negative_prompts")
+HIRES = ("hr_prompts", "hr_negative_prompts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the host made a conditioning: its function and arguments, and what the prompts were."""
+
+    function: Callable[..., Any]
+    prompts: Any
+    steps: int
+    hires_steps: int | None
+    sources: tuple[Prompt, ...]
+    encoded: EncoderMemo
+    made: Any
+
+
+class ScheduledPrompts:
+    """The prompts of one generation."""
+
+    def __init__(self, p: Any, named: Mapping[str, Schedule], guidance: Guidance) -> None:
+        self.named = named
+        self.guidance = guidance
+        self.recipes: dict[int, Recipe] = {}
+        self.reading: list[tuple[tuple[Prompt, ...], tuple[Prompt, ...]]] = []
+        self.encoded = EncoderMemo()
+        self.made: dict[tuple[int, tuple[str, ...]], Any] = {}
+        HeldConds(p, "setup_conds", FIRST, self).install()
+        if hasattr(p, "calculate_hr_conds"):
+            HeldConds(p, "calculate_hr_conds", HIRES, self).install()
+        HeldCache(p, self).install()
+
+    @contextmanager
+    def ordinary(self, p: Any, lists: tuple[str, str]) -> Iterator[None]:
+        """Let the host read the prompts of progress 0 in the places of ours."""
+        texts = {name: getattr(p, name) for name in lists}
+        if any(value is None for value in texts.values()):
+            yield
+            return
+        positive, negative = (tuple(map(parse_prompt, value)) for value in texts.values())
+        self.encoded = EncoderMemo()
+        self.reading.append((positive, negative))
+        try:
+            for name, prompts in zip(lists, (positive, negative), strict=True):
+                setattr(p, name, [prompt.at(0.0, self.named) for prompt in prompts])
+            with self.encoded.installed(shared.sd_model):
+                yield
+        finally:
+            self.reading.pop()
+            for name, value in texts.items():
+                setattr(p, name, value)
+
+    def note(
+        self, function: Callable[..., Any], prompts: Any, steps: tuple[int, int | None], made: Any
+    ) -> None:
+        """Remember how `made` came about."""
+        if self.reading:
+            positive, negative = self.reading[-1]
+            self.recipes[id(made)] = Recipe(
+                function=function,
+                prompts=prompts,
+                steps=steps[0],
+                hires_steps=steps[1],
+                sources=negative if getattr(prompts, "is_negative_prompt", False) else positive,
+                encoded=self.encoded,
+                made=made,
+            )
+
+    @contextmanager
+    def batch(self) -> Iterator[Follow]:
+        """Change the conditioning of every step of one batch."""
+        try:
+            yield self.follow
+        finally:
+            self.recipes.clear()
+            self.made.clear()
+            self.guidance.weights = None
+            self.encoded = EncoderMemo()
+
+    def follow(self, params: Any) -> None:
+        """Put this step's conditioning in the place of the one that the host chose."""
+        denoiser = params.denoiser
+        given = denoiser.sampler.sampler_extra_args
+        progress = denoiser.step / denoiser.total_steps
+        cond = self.at(given["cond"], progress)
+        self.guidance.weights = None
+        if cond is not given["cond"]:
+            batch = prompt_parser.reconstruct_multicond_batch(cond, denoiser.step)
+            self.guidance.weights, params.text_cond = batch
+        uncond = self.at(given["uncond"], progress)
+        if uncond is not given["uncond"]:
+            params.text_uncond = prompt_parser.reconstruct_cond_batch(uncond, denoiser.step)
+
+    def at(self, conditioning: Any, progress: float) -> Any:
+        """A conditioning as it is at `progress`: itself, or what the host makes of other weights."""
+        recipe = self.recipes.get(id(conditioning))
+        if recipe is None:
+            raise HostError(
+                "another extension replaced the prompts' conditioning: switch it off, or write the prompt "
+                "without schedules"
+            )
+        texts = tuple(prompt.at(progress, self.named) for prompt in recipe.sources)
+        if texts == tuple(recipe.prompts):
+            return conditioning
+        key = (id(conditioning), texts)
+        if key not in self.made:
+            self.made[key] = self.make(recipe, texts)
+        return self.made[key]
+
+    def make(self, recipe: Recipe, texts: Sequence[str]) -> Any:
+        """What the host makes of these prompts."""
+        prompts = prompt_parser.SdConditioning(texts, copy_from=recipe.prompts)
+        with ExitStack() as stack:
+            stack.enter_context(kept_notes())
+            stack.enter_context(recipe.encoded.installed(shared.sd_model))
+            stack.enter_context(devices.autocast())
+            old = shared.opts.use_old_scheduling
+            return recipe.function(shared.sd_model, prompts, recipe.steps, recipe.hires_steps, old)
+
+    def control_maps(self) -> list[Image.Image]:
+        """None."""
+        return []
+
+
+class HeldConds(Held):
+    """Stands in a method of `p` that encodes prompts."""
+
+    def __init__(self, p: Any, name: str, lists: tuple[str, str], prompts: ScheduledPrompts) -> None:
+        super().__init__(p, name)
+        self.lists = lists
+        self.prompts = prompts
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Encode what the WebUI can read."""
+        with self.prompts.ordinary(self.p, self.lists):
+            return self.original(*args, **kwargs)
+
+
+class HeldCache(Held):
+    """Stands in `p.get_conds_with_caching`, which knows how each conditioning is made."""
+
+    def __init__(self, p: Any, prompts: ScheduledPrompts) -> None:
+        super().__init__(p, "get_conds_with_caching")
+        self.prompts = prompts
+
+    def __call__(self, function: Any, prompts: Any, steps: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make or find the conditioning, and remember how."""
+        made = self.original(function, prompts, steps, *args, **kwargs)
+        hires_steps = kwargs.get("hires_steps", args[2] if len(args) > 2 else None)
+        self.prompts.note(function, prompts, (steps, hires_steps), made)
+        return made
+
+
+@dataclass
+class EncoderMemo:
+    """What text encoders gave for token sequences, with textual inversions, so that they run once."""
+
+    states: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+
+    @contextmanager
+    def installed(self, model: Any) -> Iterator[None]:
+        """Ask the memo first, on the encoders of `model`; they are left as they were."""
+        with ExitStack() as stack:
+            for number, encoder in enumerate(_encoders(model)):
+                if "encode_with_transformers" not in vars(encoder):
+                    encoder.encode_with_transformers = self.remembering(number, encoder)
+                    stack.callback(vars(encoder).pop, "encode_with_transformers")
+            yield
+
+    def remembering(self, number: int, encoder: Any) -> Callable[[Any], Any]:
+        """An encoder's method, asked once per distinct input."""
+        original = encoder.encode_with_transformers
+
+        def encode(tokens: Any) -> Any:
+            fixes = encoder.hijack.fixes or ()
+            marks = tuple(
+                (row, fix.offset, id(fix.embedding)) for row, found in enumerate(fixes) for fix in found
+            )
+            key = (number, tuple(map(tuple, tokens.tolist())), marks)
+            if key not in self.states:
+                self.states[key] = original(tokens)
+            encoder.hijack.fixes = None  # as the method itself leaves it
+            return self.states[key]
+
+        return encode
+
+
+def _encoders(model: Any) -> list[Any]:
+    return [module for module in model.modules() if hasattr(type(module), "encode_with_transformers")]
+
+
+@contextmanager
+def kept_notes() -> Iterator[None]:
+    """Encoding notes hashes for the infotext; encoding again must not note them twice."""
+    notes = sd_hijack.model_hijack.extra_generation_params
+    before = dict(notes)
+    try:
+        yield
+    finally:
+        notes.clear()
+        notes.update(before)

@@ -1,0 +1,72 @@
+"""The guidance scale and the weights of `AND` parts, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from modules import shared
+from PIL import Image
+
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.schedule import Schedule
+
+from .steps import Follow
+
+Weights = Sequence[Sequence[tuple[int, float]]]
+
+
+class Guidance:
+    """Stands in `combine_denoised` of each pass's denoiser: u + scale * sum of w (c - u).
+
+    `weights`, set before a step by whoever knows them, are the (row, w) of each image.
+    """
+
+    def __init__(self, scale: Schedule | None) -> None:
+        self.scale = scale
+        self.weights: Weights | None = None
+
+    @contextmanager
+    def batch(self) -> Iterator[Follow]:
+        """Act on one batch; every denoiser is left as it was."""
+        taken: list[Any] = []
+
+        def follow(params: Any) -> None:
+            self.require_guidance()
+            if params.denoiser not in taken:
+                taken.append(params.denoiser)
+                self.take(params.denoiser)
+
+        try:
+            yield follow
+        finally:
+            for denoiser in taken:
+                del denoiser.combine_denoised
+
+    def require_guidance(self) -> None:
+        """Raise HostError for checkpoints that are guided in another way."""
+        if self.scale is not None and getattr(shared.sd_model, "cond_stage_key", None) == "edit":
+            raise HostError(
+                "an InstructPix2Pix checkpoint takes no guidance schedule: leave cfg_scale out of the request"
+            )
+
+    def take(self, denoiser: Any) -> None:
+        """Take the place, on the instance. The denoiser keeps its own way of combining."""
+        original = denoiser.combine_denoised
+
+        def combine(x_out: Any, conds_list: Weights, uncond: Any, cond_scale: float) -> Any:
+            return original(x_out, self.weights or conds_list, uncond, self.scale_of(denoiser, cond_scale))
+
+        denoiser.combine_denoised = combine
+
+    def scale_of(self, denoiser: Any, given: float) -> float:
+        """The scale of this step. The WebUI gives another one than its own where it skips the unconds."""
+        factor = float(denoiser.cond_scale_miltiplier)
+        if self.scale is None or given != denoiser.sampler.sampler_extra_args["cond_scale"] * factor:
+            return given
+        return self.scale(denoiser.step / denoiser.total_steps) * factor
+
+    def control_maps(self) -> list[Image.Image]:
+        """None."""
+        return []

@@ -1,0 +1,76 @@
+"""A sampling whose steps are followed: before the U-Net calls of each step, every part of a request acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Protocol, TypeAlias
+
+from modules import script_callbacks
+from PIL import Image
+
+from .sample import HeldSample
+
+# Called with the WebUI's CFGDenoiserParams.
+Follow: TypeAlias = Callable[[Any], None]
+
+
+class Stop(BaseException):
+    """Carries a failure out of a callback: the WebUI swallows every `Exception` raised there.
+
+    Its own `InterruptedException` leaves the sampling loop the same way.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Part(Protocol):
+    """One part of a request: the units, the prompts' schedules, the guidance."""
+
+    def batch(self) -> AbstractContextManager[Follow]:
+        """Act on one batch; what it gives is called before each step. Leaves nothing behind."""
+
+    def control_maps(self) -> list[Image.Image]:
+        """What control networks saw."""
+
+
+class FollowedSample(HeldSample):
+    """`p.sample` with parts that act. Called once per batch; spans both passes of hires-fix."""
+
+    def __init__(self, p: Any, parts: Sequence[Part]) -> None:
+        super().__init__(p)
+        self.parts = tuple(parts)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Sample one batch. Raises instead of sampling without control."""
+        try:
+            with ExitStack() as stack:
+                follows = [stack.enter_context(part.batch()) for part in self.parts]
+                stack.enter_context(each_step(follows))
+                return self.original(*args, **kwargs)
+        except Stop as stop:
+            raise stop.error from stop
+
+    def control_maps(self) -> list[Image.Image]:
+        """What the control networks saw at the last size, unit by unit."""
+        return [shown for part in self.parts for shown in part.control_maps()]
+
+
+@contextmanager
+def each_step(follows: Sequence[Follow]) -> Iterator[None]:
+    """Call them before the U-Net calls of every sampling step; failures come out as Stop."""
+
+    def step(params: Any) -> None:
+        try:
+            for follow in follows:
+                follow(params)
+        except Exception as error:
+            raise Stop(error) from error
+
+    script_callbacks.on_cfg_denoiser(step, name="ctrlgen")
+    try:
+        yield
+    finally:
+        script_callbacks.remove_callbacks_for_function(step)

@@ -1,0 +1,44 @@
+"""The attention grammar, against the results that the WebUI's own code documents and gives."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_ctrlgen.emphasis import Weighed, weigh
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("", [("", 1.0)]),
+        ("normal text", [("normal text", 1.0)]),
+        ("an (important) word", [("an ", 1.0), ("important", 1.1), (" word", 1.0)]),
+        ("(unbalanced", [("unbalanced", 1.1)]),
+        ("un)balanced] :1.2)", [("un)balanced] :1.2)", 1.0)]),
+        (r"\(literal\] \x", [(r"(literal] x", 1.0)]),
+        ("(unnecessary)(parens)", [("unnecessaryparens", 1.1)]),
+        ("[less] ((more))", [("less", 1 / 1.1), (" ", 1.0), ("more", 1.21)]),
+        ("(a (b:0.5) :-2)", [("a ", -2.0), ("b", -1.0), (" ", -2.0)]),
+        ("ratio 16:9 (see: x)", [("ratio 16:9 ", 1.0), ("see: x", 1.1)]),
+        ("a BREAK (b BREAK c:2)", [("a", 1.0), (None, 1.0), ("b", 2.0), (None, 1.0), ("c", 2.0)]),
+        ("BREAKFAST", [("BREAKFAST", 1.0)]),
+    ],
+)
+def test_pieces_and_weights(prompt: str, expected: list[tuple[str | None, float]]) -> None:
+    found = weigh(prompt)
+    assert [piece.text for piece in found] == [text for text, _ in expected]
+    assert [piece.weight for piece in found] == pytest.approx([weight for _, weight in expected])
+
+
+@given(st.text("ab \\", max_size=30))
+def test_text_without_brackets_is_one_piece(text: str) -> None:
+    [piece] = weigh(text)
+    assert piece.weight == 1.0
+
+
+@given(st.text("ab()[]:.12 ", max_size=30))
+def test_every_letter_is_kept(text: str) -> None:
+    assert weigh(text)
+    letters = "".join(piece.text or "" for piece in weigh(text))
+    assert [c for c in letters if c in "ab"] == [c for c in text if c in "ab"]
+    assert Weighed(None) not in weigh(text)
