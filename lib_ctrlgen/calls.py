@@ -96,11 +96,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a call stands: step `step` of `steps`, with these rows. Progress is `step / steps`."""
+    """Where a call stands: step `step` of `steps`, with these rows. Progress is `step / steps`.
+
+    `hires` says that this is the WebUI's second pass, whose steps count from 0 again.
+    """
 
     step: int
     steps: int
     rows: Rows
+    hires: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

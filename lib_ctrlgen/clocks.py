@@ -55,11 +55,12 @@ class RowQueue:
     def __init__(self) -> None:
         self.step = 0
         self.steps = 1
+        self.hires = False
         self.waiting: deque[tuple[bool, int]] = deque()
 
-    def begin(self, step: int, steps: int, rows: Iterable[tuple[bool, int]]) -> None:
+    def begin(self, step: int, steps: int, rows: Iterable[tuple[bool, int]], *, hires: bool = False) -> None:
         """Announce a step: `rows` are (cond, image) in the order in which they will be called."""
-        self.step, self.steps = min(step, steps - 1), steps
+        self.step, self.steps, self.hires = min(step, steps - 1), steps, hires
         self.waiting = deque(rows)
 
     def __call__(self, batch: int) -> Position:
@@ -71,4 +72,4 @@ class RowQueue:
             )
         taken = [self.waiting.popleft() for _ in range(batch)]
         rows = Rows(tuple(cond for cond, _ in taken), tuple(image for _, image in taken))
-        return Position(self.step, self.steps, rows)
+        return Position(self.step, self.steps, rows, self.hires)

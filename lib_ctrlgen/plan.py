@@ -100,8 +100,13 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
     """
     plan = compile_plan(request.enabled_units, steps)
     rows: dict[str, Schedule] = {}
-    if request.cfg_scale is not None and request.cfg_scale.constant is None:
-        rows["cfg_scale"] = request.cfg_scale
+    for index, unit in request.enabled_units:
+        if unit.hires is not None:
+            rows[f"{index} {unit.model} (hires)"] = unit.in_pass(hires=True)
+    for name in ("cfg_scale", "hires_cfg_scale"):
+        scale = getattr(request, name)
+        if scale is not None and scale.constant is None:
+            rows[name] = scale
     for path, text in prompts.items():
         with at_path(path):
             found = parse_prompt(text).weights
@@ -115,15 +120,15 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
     )
 
 
-def compile_plan(units: Sequence[tuple[int, ControlUnit]], steps: int) -> StepPlan:
-    """Sample the schedules of the enabled units (with their places) at `i / steps`.
+def compile_plan(units: Sequence[tuple[int, ControlUnit]], steps: int, *, hires: bool = False) -> StepPlan:
+    """Sample the schedules of the enabled units (with their places) at `i / steps`, for one pass.
 
     Raises RequestError when `steps` is not positive.
     """
     if steps < 1:
         raise RequestError("$.steps", f"must be at least 1, got {steps}")
     return StepPlan(
-        weights=tuple(unit.schedule.sample(steps) for _, unit in units),
+        weights=tuple(unit.in_pass(hires=hires).sample(steps) for _, unit in units),
         labels=tuple(f"{index} {unit.model}" for index, unit in units),
         steps=steps,
     )

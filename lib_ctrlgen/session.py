@@ -82,8 +82,8 @@ class ControlSession:
         self.port = port
         self._install()
 
-    def _plan(self, steps: int) -> StepPlan:
-        return compile_plan([(unit.index, unit.spec) for unit in self.units], steps)
+    def _plan(self, steps: int, hires: bool = False) -> StepPlan:
+        return compile_plan([(unit.index, unit.spec) for unit in self.units], steps, hires=hires)
 
     def _install(self) -> None:
         self._hooks.close()
@@ -115,7 +115,7 @@ class ControlSession:
         self.calls += 1
         position = self.clock(int(inputs.x.shape[0]))
         call = UNetCall(inputs=inputs, position=position)
-        plan = self.plan_for(position.steps)
+        plan = self.plan_for(position.steps, position.hires)
         active = plan.active(position.step)
         weights = [(self.units[i], plan.weights[i][position.step]) for i in active]
         self._set_terms(call, [(u, w) for u, w in weights if isinstance(u.control, AttentionControl)])

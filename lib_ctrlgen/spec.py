@@ -56,6 +56,13 @@ def _check_plain(name: str, value: object) -> None:
         raise RequestError(name, "is not valid Unicode text: it holds a lone surrogate")
 
 
+def _check_guidance(name: str, scale: Schedule | None) -> None:
+    """Raise RequestError at `name` for a guidance scale that leaves its range anywhere."""
+    low, high = (1.0, 1.0) if scale is None else scale.bounds
+    if low < CFG_SCALE[0] or high > CFG_SCALE[1]:
+        raise RequestError(name, f"must stay within {CFG_SCALE[0]:g}..{CFG_SCALE[1]:g}, is {scale}")
+
+
 def _full() -> Schedule:
     return constant(1.0)
 
@@ -73,6 +80,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     preprocessor     turns the picture into the map that the network wants
     params           parameters of the preprocessor and of the control, by name
     weight           number or schedule text, see `lib_ctrlgen.schedule`
+    hires            the weight in the hires pass of the WebUI; the same when absent
     guidance_start   first progress (0..1) at which the unit acts
     guidance_end     progress at which it stops acting (exclusive; 1 = to the end)
     control_mode     `balanced`; `prompt`: softer on coarse layers; `control`: the same
@@ -90,6 +98,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     preprocessor: str = "none"
     params: dict[str, Param] = {}
     weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
+    hires: Schedule | None = None
     guidance_start: Unit01 = 0.0
     guidance_end: Unit01 = 1.0
     control_mode: ControlMode = "balanced"
@@ -110,6 +119,12 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         """The weight inside `[guidance_start, guidance_end)`."""
         return self.weight.within(self.guidance_start, self.guidance_end)
 
+    def in_pass(self, *, hires: bool) -> Schedule:
+        """The same in the hires pass or in another one; each pass runs the window from its own start."""
+        if not hires or self.hires is None:
+            return self.schedule
+        return self.hires.within(self.guidance_start, self.guidance_end)
+
 
 class ControlRequest(Spec, frozen=True, kw_only=True):
     """What rides on top of a txt2img or img2img call.
@@ -117,27 +132,25 @@ class ControlRequest(Spec, frozen=True, kw_only=True):
     units            the controls
     prompt_weights   values for the named weights of the prompts, `(neon sign:glow=1.2)`
     cfg_scale        the guidance scale, number or schedule, instead of the host's number
+    hires_cfg_scale  the same in the hires pass of the WebUI; as in the first one when absent
     """
 
     units: Annotated[tuple[ControlUnit, ...], Meta(max_length=MAX_UNITS)] = ()
     prompt_weights: dict[str, Schedule] = {}
     cfg_scale: Schedule | None = None
+    hires_cfg_scale: Schedule | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.prompt_weights:
             _check_plain("prompt_weights", name)
-        if self.cfg_scale is not None:
-            low, high = self.cfg_scale.bounds
-            if low < CFG_SCALE[0] or high > CFG_SCALE[1]:
-                raise RequestError(
-                    "cfg_scale", f"must stay within {CFG_SCALE[0]:g}..{CFG_SCALE[1]:g}, is {self.cfg_scale}"
-                )
+        for name in ("cfg_scale", "hires_cfg_scale"):
+            _check_guidance(name, getattr(self, name))
 
     @property
     def acts(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.enabled_units or self.prompt_weights or self.cfg_scale is not None)
+        return bool(self.enabled_units or self.prompt_weights or self.cfg_scale or self.hires_cfg_scale)
 
     @property
     def enabled_units(self) -> tuple[tuple[int, ControlUnit], ...]:

@@ -169,7 +169,8 @@ class Processing:
 
     def sample(self, **_kwargs: Any) -> Tensor:
         result = torch.zeros(0)
-        for width, height in self.passes:
+        for number, (width, height) in enumerate(self.passes):
+            self.is_hr_pass = number > 0
             result = self.denoise(width // 8, height // 8)
         return result
 
@@ -182,7 +183,7 @@ class Processing:
         for step in range(self.steps):
             self.on_step(step)
             rows = torch.cat([x[:1].expand(conds, -1, -1, -1), x])
-            denoiser = SimpleNamespace(step=step, total_steps=self.steps, sampler=sampler)
+            denoiser = SimpleNamespace(step=step, total_steps=self.steps, sampler=sampler, p=self)
             self.host.callbacks.fire("cfg_denoiser", SimpleNamespace(x=rows, denoiser=denoiser))
             out = self.call(rows, images)
             x = x - 0.1 * out[-images:] - 0.1 * out[:images]

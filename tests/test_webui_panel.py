@@ -92,7 +92,7 @@ def test_the_panel_can_be_built_again_with_another_number_of_units(host: FakeWeb
     host.opts.data["ctrlgen_units"] = 1
     again = sys.modules["lib_ctrlgen.webui.panel"].build_panel("img2img")
     assert len(again.components) < len(panel.components)
-    assert again.components[3].elem_id == "ctrlgen_img2img_unit0_enabled"
+    assert again.components[4].elem_id == "ctrlgen_img2img_unit0_enabled"
 
 
 def test_the_img2img_picture_is_offered_in_img2img_only(host: FakeWebUI, panel: Any) -> None:
@@ -158,12 +158,12 @@ def test_the_plan_is_shown_or_what_is_wrong(panel: Any) -> None:
 
 def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
     preview = event("ctrlgen_txt2img_unit0_show_map")
-    fields = arguments(panel, image=PICTURE, preprocessor="invert")[3:]
+    fields = arguments(panel, image=PICTURE, preprocessor="invert")[4:]
     unit = fields[: len(fields) // 3]
     picture, error = preview(64, 32, *unit)
     assert (picture.size, error) == ((64, 32), "")
     assert picture.getpixel((5, 5)) == (0, 255, 255)
-    picture, error = preview(64, 32, *arguments(panel)[3 : 3 + len(unit)])
+    picture, error = preview(64, 32, *arguments(panel)[4 : 4 + len(unit)])
     assert picture is None
     assert "picture" in error
 

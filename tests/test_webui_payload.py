@@ -32,7 +32,7 @@ def values(**fields: Any) -> dict[str, Any]:
 
 
 def args(*units: dict[str, Any]) -> list[Any]:
-    return ["", "", "", *(value for unit in units for value in unit.values())]
+    return ["", "", "", "", *(value for unit in units for value in unit.values())]
 
 
 def test_a_panel_with_nothing_enabled_is_an_empty_request() -> None:
@@ -106,7 +106,7 @@ def test_a_first_argument_that_is_no_request_is_refused(first: Any) -> None:
 
 
 def test_what_stands_beside_the_units() -> None:
-    request = read_request(["", "7@0, 3@1", " glow = 1>0.5; fog=0.2 ", *unit_fields().values()])
+    request = read_request(["", "7@0, 3@1", "", " glow = 1>0.5; fog=0.2 ", *unit_fields().values()])
     assert str(request.cfg_scale) == "7@0, 3@1"
     assert request.prompt_weights == {"glow": parse_schedule("1>0.5"), "fog": parse_schedule(0.2)}
     shown = whole_values(to_payload(request))
@@ -114,17 +114,18 @@ def test_what_stands_beside_the_units() -> None:
         "cfg_scale": "7@0, 3@1",
         "prompt_weights": {"glow": "1@0, 0.5@1", "fog": "0.2"},
     }
-    assert whole_settings(["", ""]) == {}
+    assert whole_settings(["", "", ""]) == {}
 
 
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        (["7>", ""], "$.cfg_scale"),
-        (["0.5", ""], "$.cfg_scale"),
-        (["", "glow"], "$.prompt_weights"),
-        (["", "glow=1@"], "$.prompt_weights"),
-        ([5, ""], "$.cfg_scale"),
+        (["7>", "", ""], "$.cfg_scale"),
+        (["0.5", "", ""], "$.cfg_scale"),
+        (["", "31", ""], "$.hires_cfg_scale"),
+        (["", "", "glow"], "$.prompt_weights"),
+        (["", "", "glow=1@"], "$.prompt_weights"),
+        ([5, "", ""], "$.cfg_scale"),
     ],
 )
 def test_what_stands_beside_the_units_may_be_wrong(fields: list[Any], path: str) -> None:
@@ -143,7 +144,7 @@ def test_a_rest_client_may_send_a_picture_as_text() -> None:
 
 
 def test_split_values_takes_a_short_last_unit() -> None:
-    (unit,) = split_values(["", "", True])
+    (unit,) = split_values(["", "", "", True])
     assert unit["enabled"] is True
     assert unit["model"] == "None"
     assert panel_units([], None) == []
@@ -158,6 +159,7 @@ schedules = st.sampled_from(["", "1@0, 0.2@1", "1@0, 0.6@0.4 smooth, 0@1", "1 in
         {
             "weight": numbers,
             "weight_schedule": schedules,
+            "hires": schedules,
             "guidance_end": st.sampled_from([0.5, 1.0]),
             "control_mode": st.sampled_from(["balanced", "prompt", "control"]),
             "preprocessor": st.sampled_from(["none", "canny", "invert"]),

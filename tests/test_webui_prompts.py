@@ -63,10 +63,11 @@ def positives(model: Model, prompts: Any, *_: Any) -> Any:
 
 
 class Denoiser(nn.Module):
-    def __init__(self, steps: int, extra: dict[str, Any]) -> None:
+    def __init__(self, p: Any, extra: dict[str, Any]) -> None:
         super().__init__()
+        self.p = p
         self.step = 0
-        self.total_steps = steps
+        self.total_steps = p.steps
         self.cond_scale_miltiplier = 1.0
         self.sampler = SimpleNamespace(sampler_extra_args=extra)
 
@@ -105,7 +106,7 @@ class Processing:
 
     def sample(self, **_: Any) -> Tensor:
         extra = {"cond": self.c, "uncond": self.uc, "cond_scale": self.cfg_scale}
-        denoiser = Denoiser(self.steps, extra)
+        denoiser = Denoiser(self, extra)
         parser = sys.modules["modules.prompt_parser"]
         for step in range(self.steps):
             denoiser.step = step
@@ -190,6 +191,17 @@ def test_a_guidance_schedule_and_steps_that_skip_the_unconditional_rows(host: Fa
     p = run(host, script, Processing(host, "a", skip=(2,)), {"cfg_scale": "8>4"})
     assert [scale for *_, scale in p.seen] == [8, 7, 1, 5]
     assert p.extra_generation_params["CtrlGen"] == '{"cfg_scale":"8@0, 4@1","units":[]}'
+
+
+def test_the_hires_pass_may_have_its_own_guidance(host: FakeWebUI, script: Any) -> None:
+    request = {"cfg_scale": 5, "hires_cfg_scale": "8>4"}
+    assert [scale for *_, scale in run(host, script, Processing(host, "a"), request).seen] == [5] * 4
+    hires = Processing(host, "a", is_hr_pass=True)
+    assert [scale for *_, scale in run(host, script, hires, request).seen] == [8, 7, 6, 5]
+    same = Processing(host, "a", is_hr_pass=True)
+    assert [scale for *_, scale in run(host, script, same, {"cfg_scale": 5}).seen] == [5] * 4
+    first = run(host, script, Processing(host, "a"), {"hires_cfg_scale": 5})
+    assert [scale for *_, scale in first.seen] == [7] * 4
 
 
 def test_named_weights_take_the_requests_values(host: FakeWebUI, script: Any) -> None:

@@ -145,6 +145,13 @@ def test_each_pass_of_hires_fix_has_its_own_size_and_steps(
     assert processed.images[1].size == (128, 96)
 
 
+def test_the_hires_pass_may_have_its_own_weight(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    unit = {"model": "m", "image": PICTURE, "weight": "1 in 0..0.5", "hires": "1 in 0.5..1"}
+    host.process_images(script, Processing(host, passes=[(64, 64), (128, 96)]), {"units": [unit]})
+    found = [(call.position.step, call.position.hires) for call in control.calls]
+    assert found == [(0, False), (1, False), (2, True), (3, True)]
+
+
 def swap(host: FakeWebUI, unet: Any, at: int) -> Any:
     def on_step(step: int) -> None:
         if step == at:

@@ -25,7 +25,7 @@ from lib_ctrlgen.units import ActiveUnit, ResidualControl
 from .conditioning import ScheduledPrompts
 from .guidance import Guidance
 from .settings import model_store
-from .steps import Follow, FollowedSample, Part
+from .steps import Follow, FollowedSample, Part, is_hires
 
 SELF_MADE_UNET = (
     "the WebUI runs a U-Net of another kind ({name}, setting 'SD Unet'), which controls cannot reach: "
@@ -58,7 +58,8 @@ class ControlledUnits:
         height, width = params.x.shape[-2:]
         self.size = (int(width) * 8, int(height) * 8)
         denoiser = params.denoiser
-        rows.begin(int(denoiser.step), int(denoiser.total_steps), step_rows(params))
+        steps = int(denoiser.step), int(denoiser.total_steps)
+        rows.begin(*steps, step_rows(params), hires=is_hires(denoiser))
 
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""
@@ -76,10 +77,10 @@ def controlled_sample(p: Any, request: ControlRequest, *, prompts: bool) -> Foll
     parts: list[Part] = []
     if request.enabled_units:
         parts.append(controlled_units(request, (int(p.width), int(p.height))))
-    guidance = Guidance(request.cfg_scale)
+    guidance = Guidance(request.cfg_scale, request.hires_cfg_scale)
     if prompts:
         parts.append(ScheduledPrompts(p, request.prompt_weights, guidance))
-    if prompts or request.cfg_scale is not None:
+    if prompts or guidance.acts:
         parts.append(guidance)
     return FollowedSample(p, parts)
 

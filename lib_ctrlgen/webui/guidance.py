@@ -12,7 +12,7 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.schedule import Schedule
 
-from .steps import Follow
+from .steps import Follow, is_hires
 
 Weights = Sequence[Sequence[tuple[int, float]]]
 
@@ -23,9 +23,15 @@ class Guidance:
     `weights`, set before a step by whoever knows them, are the (row, w) of each image.
     """
 
-    def __init__(self, scale: Schedule | None) -> None:
+    def __init__(self, scale: Schedule | None, hires: Schedule | None) -> None:
         self.scale = scale
+        self.hires = hires or scale
         self.weights: Weights | None = None
+
+    @property
+    def acts(self) -> bool:
+        """Whether there is a schedule in any pass."""
+        return self.hires is not None
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
@@ -46,7 +52,7 @@ class Guidance:
 
     def require_guidance(self) -> None:
         """Raise HostError for checkpoints that are guided in another way."""
-        if self.scale is not None and getattr(shared.sd_model, "cond_stage_key", None) == "edit":
+        if self.acts and getattr(shared.sd_model, "cond_stage_key", None) == "edit":
             raise HostError(
                 "an InstructPix2Pix checkpoint takes no guidance schedule: leave cfg_scale out of the request"
             )
@@ -63,9 +69,10 @@ class Guidance:
     def scale_of(self, denoiser: Any, given: float) -> float:
         """The scale of this step. The WebUI gives another one than its own where it skips the unconds."""
         factor = float(denoiser.cond_scale_miltiplier)
-        if self.scale is None or given != denoiser.sampler.sampler_extra_args["cond_scale"] * factor:
+        scale = self.hires if is_hires(denoiser) else self.scale
+        if scale is None or given != denoiser.sampler.sampler_extra_args["cond_scale"] * factor:
             return given
-        return self.scale(denoiser.step / denoiser.total_steps) * factor
+        return scale(denoiser.step / denoiser.total_steps) * factor
 
     def control_maps(self) -> list[Image.Image]:
         """None."""

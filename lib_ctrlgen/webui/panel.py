@@ -99,6 +99,7 @@ def build_whole(panel: Panel) -> None:
     """What acts on the whole generation, with or without units."""
     labels = {
         "cfg_scale": ("Guidance schedule (replaces the CFG Scale when filled)", "for example 7@0, 3@1"),
+        "hires_cfg_scale": ("Guidance in the hires pass", "the same when empty"),
         "prompt_weights": ("Named prompt weights", "glow=1>0.5 for a prompt with (neon sign:glow=1.2)"),
     }
     with FormRow():
@@ -187,6 +188,11 @@ def _build_weight(unit: UnitPanel) -> None:
             info=SCHEDULE_HELP,
             max_lines=1,
         )
+    if unit.panel.tab == "txt2img":
+        label, hint = "Weight in the hires pass", "number or schedule; the same when empty"
+        unit.show("hires", gr.Textbox, label=label, placeholder=hint, max_lines=1)
+    else:
+        unit.show("hires", gr.Textbox, visible=False)
     with FormRow():
         limits = {"minimum": 0.0, "maximum": 1.0, "step": 0.01}
         unit.show("guidance_start", gr.Slider, label="Start (part of the steps)", **limits)

@@ -29,6 +29,7 @@ BASE_FIELDS: Payload = {
     "preprocessor": "none",
     "weight": 1.0,
     "weight_schedule": "",
+    "hires": "",
     "guidance_start": 0.0,
     "guidance_end": 1.0,
     "control_mode": "balanced",
@@ -39,7 +40,7 @@ BASE_FIELDS: Payload = {
 }
 
 # What the panel holds beside the units, before them in the order of the script's arguments.
-WHOLE_FIELDS: Payload = {"cfg_scale": "", "prompt_weights": ""}
+WHOLE_FIELDS: Payload = {"cfg_scale": "", "hires_cfg_scale": "", "prompt_weights": ""}
 
 # The fields that the panel and the request name and mean alike.
 SAME_FIELDS = (
@@ -89,11 +90,12 @@ def whole_settings(panel: Sequence[Any]) -> Payload:
     for name in WHOLE_FIELDS:
         if not isinstance(values[name] or "", str):
             raise RequestError(f"$.{name}", f"expected a text in the panel's field, got {values[name]!r}")
-    scale, weights = ((values[name] or "").strip() for name in WHOLE_FIELDS)
+    scale, hires, weights = ((values[name] or "").strip() for name in WHOLE_FIELDS)
     named = [part.partition("=") for part in weights.split(";") if part.strip()]
     if any(not sign for _, sign, _ in named):
         raise RequestError("$.prompt_weights", "expected name=weight; name=weight, for example glow=1>0.5")
-    found: Payload = {"cfg_scale": scale} if scale else {}
+    scales = {"cfg_scale": scale, "hires_cfg_scale": hires}
+    found: Payload = {name: text for name, text in scales.items() if text}
     given = {name.strip(): weight.strip() for name, _, weight in named}
     return found | ({"prompt_weights": given} if given else {})
 
@@ -104,6 +106,7 @@ def whole_values(request: Values) -> Payload:
     pairs = named.items() if isinstance(named, dict) else ()
     return {
         "cfg_scale": str(request.get("cfg_scale", "")),
+        "hires_cfg_scale": str(request.get("hires_cfg_scale", "")),
         "prompt_weights": "; ".join(f"{name}={weight}" for name, weight in pairs),
     }
 
@@ -140,6 +143,8 @@ def unit_settings(values: Values, path: str) -> Payload:
         raise RequestError(f"{path}.model", "choose a model in the unit's list, or switch the unit off")
     unit: Payload = {name: values[name] for name in SAME_FIELDS}
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
+    hires = (values["hires"] or "").strip()
+    unit |= {"hires": hires} if hires else {}
     unit["params"] = _unit_params(values, path)
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
     return unit | ({"layer_weights": layers} if layers else {})
@@ -170,6 +175,7 @@ def panel_values(unit: Values) -> Payload:
         if slides
         else {"weight": 1.0, "weight_schedule": str(weight)}
     )
+    values["hires"] = str(unit.get("hires", ""))
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     params = dict(unit.get("params", {}))
     for name, (owner, param) in param_fields().items():

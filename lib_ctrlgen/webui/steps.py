@@ -58,6 +58,11 @@ class FollowedSample(HeldSample):
         return [shown for part in self.parts for shown in part.control_maps()]
 
 
+def is_hires(denoiser: Any) -> bool:
+    """Whether a denoiser works in the second pass of hires-fix."""
+    return bool(getattr(denoiser.p, "is_hr_pass", False))
+
+
 @contextmanager
 def each_step(follows: Sequence[Follow]) -> Iterator[None]:
     """Call them before the U-Net calls of every sampling step; failures come out as Stop."""

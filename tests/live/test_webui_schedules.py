@@ -66,16 +66,13 @@ def test_and_weights_over_the_steps(webui: WebUI) -> None:
 
 def test_hires_fix_runs_the_schedule_once_per_pass(webui: WebUI) -> None:
     ours, theirs = PAIRS[0]
-    both = "[a (red:2) circle:a (red:0.5) circle:0.5]"
     mine = made(webui, prompt="a red circle", hr_prompt=ours, **HIRES)
     plain = made(webui, prompt="a red circle", hr_prompt="a (red:2) circle", **HIRES)
     assert not mine.same(plain)
     assert made(webui, prompt=ours, hr_prompt="a blue square", **HIRES).same(
         made(webui, prompt=theirs, hr_prompt="a blue square", **HIRES)
     )
-    assert (
-        made(webui, prompt=ours, **HIRES).images[0].shape == made(webui, prompt=both, **HIRES).images[0].shape
-    )
+    assert not made(webui, prompt=ours, **HIRES).same(mine)
 
 
 def test_guidance_over_the_steps(webui: WebUI, plain: Answer) -> None:
@@ -86,6 +83,17 @@ def test_guidance_over_the_steps(webui: WebUI, plain: Answer) -> None:
     assert falling.same(made(webui, args=[{"cfg_scale": "9>1"}]))
     assert '""cfg_scale"":""9@0, 1@1""' in webui.infotext(falling).replace('\\"', '""')
     assert made(webui).same(plain)
+
+
+def test_the_hires_pass_may_have_its_own_weight_and_guidance(webui: WebUI) -> None:
+    both, first = webui.generate(EDGES, **HIRES), webui.generate(EDGES | {"hires": 0}, **HIRES)
+    assert not both.same(first)
+    assert not first.same(webui.generate(**HIRES))
+    assert both.same(webui.generate(EDGES | {"hires": 1}, **HIRES))
+    plain = made(webui, **HIRES)
+    assert made(webui, args=[{"hires_cfg_scale": 5}], **HIRES).same(plain)
+    assert not made(webui, args=[{"hires_cfg_scale": "9>1"}], **HIRES).same(plain)
+    assert made(webui, args=[{"hires_cfg_scale": "9>1"}]).same(made(webui))
 
 
 def test_schedules_and_units_together(webui: WebUI) -> None:
