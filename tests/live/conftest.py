@@ -112,7 +112,7 @@ def webui(webui_url: str) -> WebUI:
 
 def keep_options(webui: WebUI) -> None:
     """Say the options that tests override, unchanged: the WebUI 1.10.1 restores only what was ever set."""
-    names = ("pad_cond_uncond", "batch_cond_uncond", "skip_early_cond")
+    names = ("pad_cond_uncond", "batch_cond_uncond", "skip_early_cond", "emphasis")
     options = webui.get("/sdapi/v1/options").json()
     webui.post("/sdapi/v1/options", {name: options[name] for name in names})
 

@@ -1,4 +1,8 @@
-"""Scheduled prompts and guidance in the real WebUI, against its own prompt editing: bit-equal pictures."""
+"""Scheduled prompts and guidance in the real WebUI, against its own prompt editing: bit-equal pictures.
+
+Not in the emphasis mode "Original": editing encodes its texts in one batch there, and restores the
+mean of both together, so it differs from the ordinary prompts too.
+"""
 
 from typing import Any
 
@@ -15,7 +19,8 @@ PAIRS = [
     ("(red:1.5@0 hold, 1@0.5) BREAK circle", "[(red:1.5) BREAK circle:red BREAK circle:1]"),
     ("((red:2@0 hold, 0.5@0.5):1.2) [x] circle", "[((red:2):1.2) [x] circle:((red:0.5):1.2) [x] circle:1]"),
 ]
-HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 1.0}
+NO_NORM = {"override_settings": {"emphasis": "No norm"}}
+HIRES = NO_NORM | {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 1.0}
 
 
 def made(webui: WebUI, **fields: Any) -> Answer:
@@ -25,7 +30,7 @@ def made(webui: WebUI, **fields: Any) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("emphasis", ["Original", "No norm", "Ignore"])
+@pytest.mark.parametrize("emphasis", ["No norm", "Ignore", "None"])
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_a_held_weight_is_prompt_editing(webui: WebUI, ours: str, theirs: str, emphasis: str) -> None:
     setting = {"override_settings": {"emphasis": emphasis}}
@@ -35,8 +40,17 @@ def test_a_held_weight_is_prompt_editing(webui: WebUI, ours: str, theirs: str, e
 
 
 def test_a_negative_prompt_is_scheduled_too(webui: WebUI) -> None:
-    mine = made(webui, negative_prompt="(blue:2@0 hold, 0.5@0.5)")
-    assert mine.same(made(webui, negative_prompt="[(blue:2):(blue:0.5):1]"))
+    mine = made(webui, negative_prompt="(blue:2@0 hold, 0.5@0.5)", **NO_NORM)
+    assert mine.same(made(webui, negative_prompt="[(blue:2):(blue:0.5):1]", **NO_NORM))
+
+
+def test_a_schedule_that_stays_is_the_ordinary_prompt(webui: WebUI, plain: Answer) -> None:
+    ordinary = made(webui, prompt="a (red:2) circle", negative_prompt="(blue:1.5)")
+    scheduled = made(webui, prompt="a (red:2@0, 2@1) circle", negative_prompt="(blue:1.5>1.5)")
+    assert scheduled.same(ordinary)
+    assert not scheduled.same(plain)
+    late = made(webui, prompt="a (red:1@0 hold, 2@0.25) circle", negative_prompt="(blue:1.5>1.5)")
+    assert not late.same(ordinary)
 
 
 @pytest.mark.parametrize("sampler", ["Heun", "DPM++ 2M", "Euler a", "DDIM", "UniPC"])
