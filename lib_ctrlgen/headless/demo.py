@@ -27,8 +27,8 @@ from .load import Place
 from .outputs import new_folder, png_info, save_picture, save_text
 from .report import Cell, Figure, Grid, Report, Row, report_html, report_json
 
-LAYOUT_SCENE, LOOK_SCENE = 14, 15
-PROMPT = "a blue cross on a yellow background"
+LAYOUT_SCENE, LOOK_SCENE = 17, 9
+PROMPT = "a cross on a background"
 SIZE = 128
 STEPS = 20
 PICTURES = 4
@@ -98,25 +98,25 @@ def variants(sources: Sources) -> tuple[Variant, ...]:
         Variant(
             name="uncontrolled",
             title="No control",
-            text="The prompt alone: every seed chooses its own layout.",
+            text="The prompt alone: every seed chooses its own layout and colours.",
             units=(),
         ),
         Variant(
             name="edges",
             title="Edges",
-            text="A ControlNet on the canny edges fixes the outlines; the prompt gives the colours.",
+            text="A ControlNet on the canny edges fixes the outlines; every seed has its own colours.",
             units=(edge,),
         ),
         Variant(
             name="depth",
             title="Depth",
-            text="A ControlNet on the depth map says what is near and what is far; the prompt, the rest.",
+            text="A ControlNet on the depth map says what is near and what is far; the rest is free.",
             units=(near,),
         ),
         Variant(
             name="reference",
             title="IP-Adapter",
-            text="The colours of a reference picture win over the prompt's; the layout stays free.",
+            text="The colours come from a reference picture; the layout stays free.",
             units=(style,),
         ),
         Variant(
@@ -129,8 +129,7 @@ def variants(sources: Sources) -> tuple[Variant, ...]:
         Variant(
             name="scheduled",
             title="The same, scheduled",
-            text="The layout is held at first and let go by 60 %; the reference comes in as a ramp, "
-            "too late to win everywhere.",
+            text="The layout is held at first and let go by 60 %; the reference comes in as a ramp.",
             units=(
                 {**edge, "weight": "1@0, 1@0.3 ease-in-out, 0@0.6"},
                 {**near, "weight": 0.6, "guidance_end": 0.5},

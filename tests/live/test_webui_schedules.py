@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 # In 4 steps, `[a:b:1]` is `a` at the steps 0 and 1, then `b`.
 PAIRS = [
     ("a (red:2@0 hold, 0.5@0.5) circle", "[a (red:2) circle:a (red:0.5) circle:1]"),
-    ("(red:1.5@0 hold, 1@0.5) BREAK circle", "[(red:1.5) BREAK circle:red BREAK circle:1]"),
+    ("(red:1.5@0 hold, 1@0.5) BREAK circle", "[(red:1.5) BREAK circle:(red:1) BREAK circle:1]"),
     ("((red:2@0 hold, 0.5@0.5):1.2) [x] circle", "[((red:2):1.2) [x] circle:((red:0.5):1.2) [x] circle:1]"),
 ]
 NO_NORM = {"override_settings": {"emphasis": "No norm"}}
