@@ -55,7 +55,7 @@ class Run:
     def settings(self, stage: str) -> Settings:
         """How a stage is trained in this run."""
         full = replace(SETTINGS[stage], seed=self.seed)
-        return replace(full, steps=2, batch=8, warmup=1, log_every=1) if self.quick else full
+        return replace(full, steps=2, batch=4, warmup=1, log_every=1, bf16=False) if self.quick else full
 
     def fit(self, job: Job) -> None:
         """Train a job, or load it when its checkpoint is finished."""

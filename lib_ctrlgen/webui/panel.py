@@ -98,7 +98,7 @@ def build_panel(tab: str) -> Panel:
 def build_whole(panel: Panel) -> None:
     """What acts on the whole generation, with or without units."""
     labels = {
-        "cfg_scale": ("Guidance schedule (replaces the CFG Scale when filled)", "for example 7@0, 3@1"),
+        "cfg_scale": ("Guidance schedule (replaces CFG Scale)", "for example 7@0, 3@1"),
         "hires_cfg_scale": ("Guidance in the hires pass", "the same when empty"),
         "prompt_weights": ("Named prompt weights", "glow=1>0.5 for a prompt with (neon sign:glow=1.2)"),
     }
