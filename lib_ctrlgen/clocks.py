@@ -20,18 +20,16 @@ class Clock(Protocol):
 class CountingClock:
     """One call per step with the same rows each time, as diffusers' pipelines do.
 
-    With guidance the batch is the unconditional rows, then the conditional ones.
+    With guidance the batch is the unconditional rows, then the conditional ones, of each image as many
+    as there are `parts`.
     """
 
-    def __init__(self, steps: int, images: int, *, guided: bool) -> None:
+    def __init__(self, steps: int, images: int, *, guided: bool, parts: int = 1) -> None:
         self.steps = steps
         self.step = 0
-        numbers = tuple(range(images))
-        self.rows = (
-            Rows((False,) * images + (True,) * images, numbers * 2)
-            if guided
-            else Rows((True,) * images, numbers)
-        )
+        unconds = tuple(range(images)) if guided else ()
+        conds = tuple(image for image in range(images) for _ in range(parts))
+        self.rows = Rows((False,) * len(unconds) + (True,) * len(conds), unconds + conds)
 
     def __call__(self, batch: int) -> Position:
         """The next step's position."""

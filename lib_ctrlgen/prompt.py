@@ -21,12 +21,12 @@ reads it with its own code.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-from .errors import RequestError
+from .errors import RequestError, nearest
 from .schedule import Schedule, constant, parse_schedule
 
 NOTHING: Mapping[str, Schedule] = MappingProxyType({})
@@ -181,4 +181,13 @@ def _error(text: str, place: int, message: str) -> RequestError:
     return RequestError("", f"{message} (in the prompt at character {place + 1}: ...{before}>>>{after}...)")
 
 
-__all__ = ["NOTHING", "Prompt", "PromptWeight", "constant", "parse_prompt", "plain_number"]
+def require_names(named: Named, weights: Iterable[PromptWeight]) -> None:
+    """Raise RequestError for a named weight that none of these weights has as its name."""
+    known = {weight.name for weight in weights if weight.name}
+    for name in named:
+        if name not in known:
+            message = f"no prompt has a weight of this name ({nearest(name, known)})"
+            raise RequestError(f"$.prompt_weights.{name}", message)
+
+
+__all__ = ["NOTHING", "Prompt", "PromptWeight", "constant", "parse_prompt", "plain_number", "require_names"]

@@ -15,15 +15,16 @@ lib_ctrlgen.errors.RequestError: $.units[0].wieght: unknown field (nearest: weig
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct, field
 
+from .blend import Blend
 from .errors import RequestError, nearest
 from .schedule import Schedule, constant, parse_schedule
+from .strict import Spec, check_plain
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
@@ -33,27 +34,10 @@ ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fi
 
 MAX_UNITS = 64
 CFG_SCALE = (1.0, 30.0)
-SURROGATE = re.compile("[\ud800-\udfff]")
 PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
 UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
 CHOICE = re.compile(r"Invalid enum value '(?P<value>.*)'", re.DOTALL)
-
-
-class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all parts of a request: immutable, keyword-only, strict."""
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            _check_plain(name, getattr(self, name))
-
-
-def _check_plain(name: str, value: object) -> None:
-    """Raise RequestError at `name` for what JSON cannot carry: NaN, infinity, half a character."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(name, f"must be a finite number, got {value}")
-    if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
-        raise RequestError(name, "is not valid Unicode text: it holds a lone surrogate")
 
 
 def _check_guidance(name: str, scale: Schedule | None) -> None:
@@ -96,7 +80,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     control: Literal["auto", "controlnet", "ip_adapter"] = "auto"
     enabled: bool = True
     preprocessor: str = "none"
-    params: dict[str, Param] = {}
+    params: dict[str, Param] = field(default_factory=dict)
     weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
     hires: Schedule | None = None
     guidance_start: Unit01 = 0.0
@@ -111,8 +95,8 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         if self.guidance_start > self.guidance_end:
             raise RequestError("guidance_start", "must not be after guidance_end")
         for name, value in self.params.items():
-            _check_plain("params", name)
-            _check_plain(f"params.{name}", value)
+            check_plain("params", name)
+            check_plain(f"params.{name}", value)
 
     @property
     def schedule(self) -> Schedule:
@@ -133,24 +117,27 @@ class ControlRequest(Spec, frozen=True, kw_only=True):
     prompt_weights   values for the named weights of the prompts, `(neon sign:glow=1.2)`
     cfg_scale        the guidance scale, number or schedule, instead of the host's number
     hires_cfg_scale  the same in the hires pass of the WebUI; as in the first one when absent
+    blend            two or more concepts in one picture, see `lib_ctrlgen.blend`
     """
 
     units: Annotated[tuple[ControlUnit, ...], Meta(max_length=MAX_UNITS)] = ()
-    prompt_weights: dict[str, Schedule] = {}
+    prompt_weights: dict[str, Schedule] = field(default_factory=dict)
     cfg_scale: Schedule | None = None
     hires_cfg_scale: Schedule | None = None
+    blend: Blend | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.prompt_weights:
-            _check_plain("prompt_weights", name)
+            check_plain("prompt_weights", name)
         for name in ("cfg_scale", "hires_cfg_scale"):
             _check_guidance(name, getattr(self, name))
 
     @property
     def acts(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.enabled_units or self.prompt_weights or self.cfg_scale or self.hires_cfg_scale)
+        others = (self.prompt_weights, self.cfg_scale, self.hires_cfg_scale, self.blend)
+        return bool(self.enabled_units or any(others))
 
     @property
     def enabled_units(self) -> tuple[tuple[int, ControlUnit], ...]:

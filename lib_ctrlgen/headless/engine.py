@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,18 +20,21 @@ from torch import Tensor
 
 from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.errors import RequestError, at_path, nearest
+from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.plan import StepPlan
-from lib_ctrlgen.prompt import parse_prompt
+from lib_ctrlgen.regions import combination_of
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
 
+from .conditions import Conditions, Prompts, prompts_of, trajectory_of
 from .guided import guided_pipeline
 from .load import Networks, Place, load_networks
-from .prompts import PromptEncoder, PromptPair, require_plain
+from .noise import first_noise, generators_of, seeds_of
+from .prompts import PromptEncoder
+from .rows import PartRows
 from .samplers import find_sampler, make_scheduler
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -128,78 +131,65 @@ def _is_folder_in(root: Path, name: str) -> bool:
     return False
 
 
-def seeds_of(request: GenerationRequest) -> tuple[int, ...]:
-    """One seed per picture."""
-    return tuple(request.seed + i for i in range(request.batch_size))
-
-
-def prompts_of(request: GenerationRequest) -> PromptPair:
-    """The request's prompts, read. Raises RequestError at the prompt, or at a name that neither has."""
-    read = []
-    for path in ("negative_prompt", "prompt"):
-        text = getattr(request, path)
-        with at_path(f"$.{path}"):
-            prompt = parse_prompt(text)
-        require_plain(prompt.at(0.0), f"$.{path}")
-        read.append(prompt)
-    known = {weight.name for prompt in read for weight in prompt.weights if weight.name}
-    for name in request.prompt_weights:
-        if name not in known:
-            message = f"no prompt has a weight of this name ({nearest(name, known)})"
-            raise RequestError(f"$.prompt_weights.{name}", message)
-    return PromptPair(negative=read[0], positive=read[1], named=request.prompt_weights)
-
-
 def sample(
     request: GenerationRequest,
-    prompts: PromptPair,
+    prompts: Prompts,
     networks: Networks,
     units: Sequence[ActiveUnit],
     progress: Progress | None = None,
 ) -> tuple[list[Image.Image], StepPlan]:
-    """Run diffusers' pipeline under the units' control. The U-Net is left as it was.
-
-    Noise comes from CPU generators, so a seed gives the same start on every device.
-    """
+    """Run diffusers' pipeline under the units' control. The U-Net is left as it was."""
     seeds = seeds_of(request)
     scheduler = make_scheduler(request.sampler, request.steps, networks.noise, seeds)
     calls = len(scheduler.timesteps)
-    guided = request.cfg_scale.bounds[1] > 1
     encoder = PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
-    clock = CountingClock(calls, request.batch_size, guided=guided)
-    uncond, cond = conditioning(encoder, prompts, 0.0, request.batch_size)
+    now = prompts.at(0.0, encoder)
+    guided = request.cfg_scale.bounds[1] > 1 or not now.plain
+    rows = PartRows(
+        images=request.batch_size,
+        combination=combination_of(request.blend, request.width, request.height),
+        now=now,
+    )
+    steps = trajectory_of(request)
 
     def step_done(pipeline: Any, step: int, _timestep: object, values: dict[str, Any]) -> dict[str, Any]:
         if progress is not None:
             progress(step + 1, calls)
         place = (step + 1) / calls
         pipeline.guide(request.cfg_scale(place))
-        if prompts.at(place) != prompts.at(step / calls):
-            pair = conditioning(encoder, prompts, place, request.batch_size)
-            values["prompt_embeds"] = torch.cat(pair) if guided else pair[1]
+        if prompts.key(place) != prompts.key(step / calls):
+            rows.now = prompts.at(place, encoder)
+            values["prompt_embeds"] = pipeline_rows(rows.now, guided=guided)
+        if steps is not None and request.blend is not None and step + 1 < calls:
+            values["latents"] = steps.crossfed(values["latents"], request.blend.crossfeed(place))
         return values
 
-    with ControlSession(DiffusersUNet(networks.unet), units, clock) as session:
+    generators = generators_of(seeds)
+    noise = first_noise(request, generators).to(now.rows)
+    clock = CountingClock(calls, request.batch_size, guided=guided, parts=len(now.owners))
+    with ExitStack() as stack:
+        if not now.plain:
+            stack.enter_context(rows.installed(networks.unet))
+        session = stack.enter_context(ControlSession(DiffusersUNet(networks.unet), units, clock))
         made = guided_pipeline(networks, scheduler, guided=guided)(
-            prompt_embeds=cond,
-            negative_prompt_embeds=uncond,
+            prompt_embeds=now.rows[:: len(now.owners)],
+            negative_prompt_embeds=now.uncond,
             height=request.height,
             width=request.width,
             num_inference_steps=request.steps,
             guidance_scale=request.cfg_scale(0.0),
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            generator=generators,
+            latents=noise,
             callback_on_step_end=step_done,
-            callback_on_step_end_tensor_inputs=["prompt_embeds"],
+            callback_on_step_end_tensor_inputs=["prompt_embeds", "latents"],
         )
         return list(made.images), session.plan_for(calls)
 
 
-def conditioning(
-    encoder: PromptEncoder, prompts: PromptPair, progress: float, batch: int
-) -> tuple[Tensor, Tensor]:
-    """The prompts' features [batch, T, X] at `progress`, the negative ones first."""
-    uncond, cond = encoder.encode(prompts.at(progress))
-    return uncond.repeat(batch, 1, 1), cond.repeat(batch, 1, 1)
+def pipeline_rows(now: Conditions, *, guided: bool) -> Tensor:
+    """The features that the pipeline holds: one conditional row per picture, the unconditional ones first."""
+    cond = now.rows[:: len(now.owners)]
+    return torch.cat([now.uncond, cond]) if guided else cond
 
 
 def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[ControlMap, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,10 @@ from torch import Tensor
 
 from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.prompt import Prompt
-from lib_ctrlgen.schedule import Schedule
 
 CHUNK = 75
 BACKTRACK = 20  # tokens: a comma this near to a chunk's end takes what follows it to the next
-HOST_ONLY = re.compile(r"\[[^\[\]]*:\s*\d*\.?\d+\s*\]|\[[^\[\]]*\|[^\[\]]*\]|\bAND\b|<\w+:[^<>]*>")
+HOST_ONLY = re.compile(r"\[[^\[\]]*:\s*\d*\.?\d+\s*\]|\[[^\[\]]*\|[^\[\]]*\]|<\w+:[^<>]*>")
 
 
 @dataclass(frozen=True)
@@ -71,19 +69,6 @@ class PromptEncoder:
                 found: Tensor = self.text_encoder(torch.tensor([ids], device=self.text_encoder.device))[0]
             self._states[ids] = found
         return self._states[ids]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptPair:
-    """A negative and a positive prompt, and the named weights that stand in for theirs."""
-
-    negative: Prompt
-    positive: Prompt
-    named: Mapping[str, Schedule]
-
-    def at(self, progress: float) -> tuple[str, str]:
-        """Both as ordinary prompts, the negative one first."""
-        return self.negative.at(progress, self.named), self.positive.at(progress, self.named)
 
 
 def require_plain(text: str, path: str) -> None:

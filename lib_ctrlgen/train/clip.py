@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from lib_ctrlgen.train.data import training_scene
 from lib_ctrlgen.train.loop import Batch, Job, Settings
@@ -21,11 +21,14 @@ from lib_ctrlgen.train.words import caption
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+WORD_GROUPS = (SHAPES, tuple(COLOURS))
+UNSAID = -100
+NEARNESS = 0.03
 SHORT = 32  # tokens that training looks at; later ones are padding and change nothing before them
 
 
 class Towers(nn.Module):
-    """Both towers, the text's projection, the temperature, and a probe for the attributes."""
+    """Both towers, the text's projection, the temperature, and probes for what they must tell apart."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,10 +37,14 @@ class Towers(nn.Module):
         self.text_projection = nn.Linear(CONTEXT, CONTEXT, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.probe = nn.Linear(CONTEXT, len(attributes(None)))
+        self.said = WordProbe()
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """Ids [B, T] to unit vectors [B, 64]."""
-        pooled = self.text(input_ids=ids).pooler_output
+        return self.project(self.text(input_ids=ids).pooler_output)
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """The text tower's pooled states [B, 64] to unit vectors [B, 64]."""
         return functional.normalize(self.text_projection(pooled).float(), dim=-1)
 
     def embed_picture(self, pictures: Tensor) -> Tensor:
@@ -46,8 +53,55 @@ class Towers(nn.Module):
         return embeds.float()
 
 
-def clip_job(name: str, towers: Towers, tokenizer: CLIPTokenizer, settings: Settings) -> Job:
-    """Learn which caption belongs to which picture; frozen parts of the towers stay."""
+class WordProbe(nn.Module):
+    """Reads from a text state which word of a group was said last, by its distance from the others.
+
+    Contrast alone is content with states that hardly differ between shapes, and a U-Net that is
+    told so little draws any shape. The rows have unit length: only states that lie apart satisfy it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.ParameterList(nn.Parameter(torch.randn(len(g), CONTEXT)) for g in WORD_GROUPS)
+
+    def forward(self, states: Tensor, said: Tensor) -> Tensor:
+        """Cross entropy of states [B, T, 64] against `said` [B, T, groups], -100 where nothing was said."""
+        losses = [
+            functional.cross_entropy(
+                (states.float() @ functional.normalize(rows, dim=-1).T).flatten(0, 1),
+                said[..., group].flatten(),
+                ignore_index=UNSAID,
+            )
+            for group, rows in enumerate(self.rows)
+        ]
+        total: Tensor = torch.stack(losses).sum()
+        return total
+
+
+def last_said(tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
+    """For ids [B, T]: the last word of each group up to there, as its number [B, T, groups], or -100."""
+    answer = torch.full((*ids.shape, len(WORD_GROUPS)), UNSAID)
+    for group, words in enumerate(WORD_GROUPS):
+        for number, word in enumerate(words):
+            answer[..., group][ids == tokenizer.convert_tokens_to_ids(f"{word}</w>")] = number
+    for place in range(1, ids.shape[1]):
+        here = answer[:, place]
+        answer[:, place] = torch.where(here == UNSAID, answer[:, place - 1], here)
+    return answer
+
+
+def clip_job(
+    name: str,
+    towers: Towers,
+    tokenizer: CLIPTokenizer,
+    settings: Settings,
+    near: CLIPTextModel | None = None,
+) -> Job:
+    """Learn which caption belongs to which picture; frozen parts of the towers stay.
+
+    `near` is a text tower whose states the learning one stays close to, so that a U-Net which was
+    taught with its states need not begin again.
+    """
 
     def batch(rng: np.random.Generator) -> Batch:
         scenes = [training_scene(rng) for _ in range(settings.batch)]
@@ -55,20 +109,34 @@ def clip_job(name: str, towers: Towers, tokenizer: CLIPTokenizer, settings: Sett
         return {
             "picture": to_vision([draw(scene, VISION_SIZE * 2)[0] for scene in scenes]),
             "ids": ids[:, :SHORT],
+            "said": last_said(tokenizer, ids[:, :SHORT]),
             "attributes": torch.tensor([attributes(scene) for scene in scenes]),
         }
 
     def loss(data: Batch, _generator: torch.Generator) -> Tensor:
         embeds = towers.embed_picture(data["picture"])
-        text = towers.embed_text(data["ids"])
+        read = towers.text(input_ids=data["ids"])
+        text = towers.project(read.pooler_output)
         scale = towers.logit_scale.exp().clamp(max=100)
         logits = scale * functional.normalize(embeds, dim=-1) @ text.T
         target = torch.arange(len(logits))
         contrast = functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
         probed = functional.binary_cross_entropy_with_logits(towers.probe(embeds).float(), data["attributes"])
-        return contrast / 2 + probed
+        total: Tensor = contrast / 2 + probed + towers.said(read.last_hidden_state, data["said"])
+        return total if near is None else total + NEARNESS * _moved(near, data["ids"], read.last_hidden_state)
 
     return Job(name=name, module=towers, batch=batch, loss=loss, settings=settings)
+
+
+@torch.no_grad()
+def _states(text: CLIPTextModel, ids: Tensor) -> Tensor:
+    states: Tensor = text(input_ids=ids).last_hidden_state
+    return states
+
+
+def _moved(text: CLIPTextModel, ids: Tensor, states: Tensor) -> Tensor:
+    """Mean squared distance of states [B, T, 64] from those of another tower."""
+    return (states - _states(text, ids)).square().sum(-1).mean()
 
 
 def attributes(scene: Scene | None) -> list[float]:

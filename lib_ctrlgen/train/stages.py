@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +33,8 @@ SETTINGS: Mapping[str, Settings] = MappingProxyType(
         "vae-whole": Settings(steps=1200, batch=4, lr=6e-4, ema=0.995, warmup=50),
         "unet": Settings(steps=2000, batch=16, lr=1e-3, muon=2e-3, warmup=40, bf16=False),
         "align": Settings(steps=120, batch=128, lr=1e-3, ema=0.99, warmup=20, bf16=False),
-        "together": Settings(steps=1420, batch=24, lr=7e-4, muon=1.2e-3, bf16=False),
+        "words": Settings(steps=400, batch=64, lr=1e-3, ema=0.98, warmup=20, bf16=False),
+        "together": Settings(steps=1100, batch=24, lr=7e-4, muon=1.2e-3, bf16=False),
     }
 )
 SCENES = 6_400
@@ -43,7 +45,7 @@ STAGES = tuple(SETTINGS)
 class Run:
     """Where to write, from which seed, from what to go on, and whether only to try every stage out.
 
-    `start` is an exported family: only the last stage is trained, from its weights.
+    `start` is an exported family: only the last two stages are trained, from its weights.
     """
 
     out: Path
@@ -98,6 +100,7 @@ def base_stages(run: Run) -> tuple[Towers, Frozen, UNet2DConditionModel]:
         read_base(run.start, towers, vae, unet)
         freeze(towers)
         freeze(vae)
+        words_stage(run, towers)
     tokenizer = CLIPTokenizer.from_pretrained(run.tokenizer)
     stores = workers.leader_first(lambda: build(vae, run.out / "latents", run.scenes(), run.seed))
     return towers, Frozen(vae=vae, text=towers.text, tokenizer=tokenizer, stores=stores), unet
@@ -113,6 +116,17 @@ def unet_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionMo
     towers.requires_grad_(True)
     freeze(towers.text)
     run.fit(clip_job("align", towers, frozen.tokenizer, run.settings("align")))
+    freeze(towers)
+
+
+def words_stage(run: Run, towers: Towers) -> None:
+    """Teach a text tower that was read from a family to tell words apart; the vision tower stays."""
+    before = copy.deepcopy(towers.text)
+    towers.text.requires_grad_(True)
+    towers.text_projection.requires_grad_(True)
+    towers.said.requires_grad_(True)
+    tokenizer = CLIPTokenizer.from_pretrained(run.tokenizer)
+    run.fit(clip_job("words", towers, tokenizer, run.settings("words"), near=before))
     freeze(towers)
 
 

@@ -27,8 +27,8 @@ from lib_ctrlgen.train.unet import Frozen, noise_loss, noised
 from lib_ctrlgen.train.words import caption, full_caption
 
 STACKS: tuple[tuple[str, ...], ...] = ((), ("edges",), ("depth",), ("edges", "depth"))
-STACK_SHARES = (0.64, 0.16, 0.1, 0.1)
-LOOK_SHARE = 0.25
+STACK_SHARES = (0.76, 0.1, 0.07, 0.07)
+LOOK_SHARE = 0.16
 FULL_WEIGHT = 0.5  # share of references at weight 1; the others' weights are drawn from 0..1
 NO_PICTURE = 0.06
 NO_CAPTION = {"plain": 0.1, "led": 0.3}

@@ -25,6 +25,7 @@ from lib_ctrlgen.train.words import caption, full_caption
 SNR_SHIFT = 0.05
 FLOOR = 0.15
 OFFSET = 0.15
+EARLY = 0.7
 NO_CAPTION = 0.1
 
 
@@ -61,7 +62,9 @@ def noise_loss(predicted: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
 
 
 def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Noisy latents, the noise, the steps [B], spread evenly over the batch, and alpha-bar at them [B].
+    """Noisy latents, the noise, the steps [B], spread over the batch, and alpha-bar at them [B].
+
+    Late steps, where little noise is left and words decide nothing more, are drawn less often.
 
     The schedule's last step still lets the latents' mean through. A small random offset of the
     noise hides it, or the network would read a background's colour there and not in the words.
@@ -69,7 +72,7 @@ def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor,
     schedule = new_schedule()
     count = len(latents)
     strata = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    steps = (1000 * strata).long().clamp(max=999)[torch.randperm(count, generator=generator)]
+    steps = (1000 * strata**EARLY).long().clamp(max=999)[torch.randperm(count, generator=generator)]
     offset = torch.randn(latents.shape[:2], generator=generator)[:, :, None, None]
     noise = torch.randn(latents.shape, generator=generator) + OFFSET * offset
     return schedule.add_noise(latents, noise, steps), noise, steps, schedule.alphas_cumprod[steps]

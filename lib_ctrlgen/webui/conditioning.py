@@ -7,7 +7,7 @@ distinct token sequence: weights act on what comes out of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 from modules import devices, prompt_parser, sd_hijack, shared
 from PIL import Image
 
+from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.prompt import Prompt, parse_prompt
-from lib_ctrlgen.schedule import Schedule
+from lib_ctrlgen.prompt import parse_prompt
+from lib_ctrlgen.spec import ControlRequest
 
+from .blending import ConceptCombiner, combines_by_itself, mixed_conditioning, read_prompts
 from .guidance import Guidance
 from .sample import Held
 from .steps import Follow
@@ -36,7 +38,7 @@ class Recipe:
     prompts: Any
     steps: int
     hires_steps: int | None
-    sources: tuple[Prompt, ...]
+    sources: tuple[PromptSource, ...]
     encoded: EncoderMemo
     made: Any
 
@@ -44,11 +46,12 @@ class Recipe:
 class ScheduledPrompts:
     """The prompts of one generation."""
 
-    def __init__(self, p: Any, named: Mapping[str, Schedule], guidance: Guidance) -> None:
-        self.named = named
+    def __init__(self, p: Any, request: ControlRequest, guidance: Guidance) -> None:
+        self.named = request.prompt_weights
+        self.blend = request.blend
         self.guidance = guidance
         self.recipes: dict[int, Recipe] = {}
-        self.reading: list[tuple[tuple[Prompt, ...], tuple[Prompt, ...]]] = []
+        self.reading: list[tuple[tuple[PromptSource, ...], tuple[PromptSource, ...]]] = []
         self.encoded = EncoderMemo()
         self.made: dict[tuple[int, tuple[str, ...]], Any] = {}
         HeldConds(p, "setup_conds", FIRST, self).install()
@@ -63,7 +66,8 @@ class ScheduledPrompts:
         if any(value is None for value in texts.values()):
             yield
             return
-        positive, negative = (tuple(map(parse_prompt, value)) for value in texts.values())
+        positive = read_prompts(self.blend, texts[lists[0]], hires=lists is HIRES)
+        negative = tuple(map(parse_prompt, texts[lists[1]]))
         self.encoded = EncoderMemo()
         self.reading.append((positive, negative))
         try:
@@ -100,7 +104,7 @@ class ScheduledPrompts:
         finally:
             self.recipes.clear()
             self.made.clear()
-            self.guidance.weights = None
+            self.guidance.weights = self.guidance.combiner = None
             self.encoded = EncoderMemo()
 
     def follow(self, params: Any) -> None:
@@ -111,8 +115,8 @@ class ScheduledPrompts:
         cond = self.at(given["cond"], progress)
         self.guidance.weights = None
         if cond is not given["cond"]:
-            batch = prompt_parser.reconstruct_multicond_batch(cond, denoiser.step)
-            self.guidance.weights, params.text_cond = batch
+            self.guidance.weights, params.text_cond = rows_of(cond, denoiser.step)
+        self.blend_concepts(params, given["cond"], progress)
         uncond = self.at(given["uncond"], progress)
         if uncond is not given["uncond"]:
             params.text_uncond = prompt_parser.reconstruct_cond_batch(uncond, denoiser.step)
@@ -125,7 +129,30 @@ class ScheduledPrompts:
                 "another extension replaced the prompts' conditioning: switch it off, or write the prompt "
                 "without schedules"
             )
-        texts = tuple(prompt.at(progress, self.named) for prompt in recipe.sources)
+        return self.made_of(conditioning, recipe, [p.at(progress, self.named) for p in recipe.sources])
+
+    def blend_concepts(self, params: Any, conditioning: Any, progress: float) -> None:
+        """Mix the concepts' features, or say how their predictions are combined."""
+        sources = self.recipes[id(conditioning)].sources
+        mixed = [source for source in sources if isinstance(source, MixedPrompt)]
+        if mixed:
+            params.text_cond = self.mixed(conditioning, mixed, progress, params.denoiser.step)
+        elif self.blend is not None and combines_by_itself(self.blend):
+            blended = [source for source in sources if isinstance(source, BlendedPrompt)]
+            self.guidance.combiner = ConceptCombiner(self.blend, blended, self.named, progress)
+
+    def mixed(self, conditioning: Any, sources: Sequence[MixedPrompt], progress: float, step: int) -> Any:
+        """The concepts' features, mixed by each picture's weights."""
+        recipe = self.recipes[id(conditioning)]
+        per_picture = [source.texts_at(progress, self.named) for source in sources]
+        texts = [*zip(*per_picture, strict=True), ("",) * len(sources)]
+        *features, empty = [rows_of(self.made_of(conditioning, recipe, each), step)[1] for each in texts]
+        turn = self.blend is not None and self.blend.interpolation == "slerp"
+        return mixed_conditioning(sources, features, empty, progress, turn=turn)
+
+    def made_of(self, conditioning: Any, recipe: Recipe, prompts: Sequence[str]) -> Any:
+        """A conditioning with other prompts: itself where they are the same."""
+        texts = tuple(prompts)
         if texts == tuple(recipe.prompts):
             return conditioning
         key = (id(conditioning), texts)
@@ -146,6 +173,12 @@ class ScheduledPrompts:
     def control_maps(self) -> list[Image.Image]:
         """None."""
         return []
+
+
+def rows_of(conditioning: Any, step: int) -> tuple[Any, Any]:
+    """The (row, weight) of each picture, and all rows' features, at a step."""
+    batch: tuple[Any, Any] = prompt_parser.reconstruct_multicond_batch(conditioning, step)
+    return batch
 
 
 class HeldConds(Held):

@@ -22,6 +22,7 @@ from lib_ctrlgen.spec import ControlRequest
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit, ResidualControl
 
+from .blending import blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts
 from .guidance import Guidance
 from .settings import model_store
@@ -78,8 +79,10 @@ def controlled_sample(p: Any, request: ControlRequest, *, prompts: bool) -> Foll
     if request.enabled_units:
         parts.append(controlled_units(request, (int(p.width), int(p.height))))
     guidance = Guidance(request.cfg_scale, request.hires_cfg_scale)
+    parts += blend_parts(request.blend, int(p.batch_size), img2img=hasattr(p, "init_images"))
+    p.all_seeds = blended_seeds(request.blend, p.all_seeds, int(p.batch_size))
     if prompts:
-        parts.append(ScheduledPrompts(p, request.prompt_weights, guidance))
+        parts.append(ScheduledPrompts(p, request, guidance))
     if prompts or guidance.acts:
         parts.append(guidance)
     return FollowedSample(p, parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,13 +20,15 @@ Weights = Sequence[Sequence[tuple[int, float]]]
 class Guidance:
     """Stands in `combine_denoised` of each pass's denoiser: u + scale * sum of w (c - u).
 
-    `weights`, set before a step by whoever knows them, are the (row, w) of each image.
+    `weights`, set before a step by whoever knows them, are the (row, w) of each image; `combiner`
+    stands for the whole sum.
     """
 
     def __init__(self, scale: Schedule | None, hires: Schedule | None) -> None:
         self.scale = scale
         self.hires = hires or scale
         self.weights: Weights | None = None
+        self.combiner: Callable[[Any, Weights, int, float], Any] | None = None
 
     @property
     def acts(self) -> bool:
@@ -52,9 +54,10 @@ class Guidance:
 
     def require_guidance(self) -> None:
         """Raise HostError for checkpoints that are guided in another way."""
-        if self.acts and getattr(shared.sd_model, "cond_stage_key", None) == "edit":
+        acts = self.acts or self.combiner is not None
+        if acts and getattr(shared.sd_model, "cond_stage_key", None) == "edit":
             raise HostError(
-                "an InstructPix2Pix checkpoint takes no guidance schedule: leave cfg_scale out of the request"
+                "an InstructPix2Pix checkpoint takes no guidance schedule and no blend: leave both out"
             )
 
     def take(self, denoiser: Any) -> None:
@@ -62,7 +65,10 @@ class Guidance:
         original = denoiser.combine_denoised
 
         def combine(x_out: Any, conds_list: Weights, uncond: Any, cond_scale: float) -> Any:
-            return original(x_out, self.weights or conds_list, uncond, self.scale_of(denoiser, cond_scale))
+            scale = self.scale_of(denoiser, cond_scale)
+            if self.combiner is not None:
+                return self.combiner(x_out, conds_list, uncond.shape[0], scale)
+            return original(x_out, self.weights or conds_list, uncond, scale)
 
         denoiser.combine_denoised = combine
 

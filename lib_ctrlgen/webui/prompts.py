@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from lib_ctrlgen.errors import RequestError, at_path, nearest
-from lib_ctrlgen.prompt import PromptWeight, parse_prompt
-from lib_ctrlgen.schedule import Schedule
+from lib_ctrlgen.concepts import blended_prompt
+from lib_ctrlgen.errors import at_path
+from lib_ctrlgen.prompt import PromptWeight, parse_prompt, require_names
+from lib_ctrlgen.spec import ControlRequest
 
 # The lists of `p` that hold prompts, each with its place in a request to the WebUI.
 LISTS = {
@@ -18,19 +18,23 @@ LISTS = {
 }
 
 
-def scheduled_weights(p: Any, named: Mapping[str, Schedule]) -> tuple[PromptWeight, ...]:
-    """Every weight in the prompts of `p` that the WebUI cannot read itself.
+# Of these, the ones that a blend's concepts stand for.
+POSITIVE = ("all_prompts", "all_hr_prompts")
+
+
+def holds_ours(p: Any, request: ControlRequest) -> bool:
+    """Whether the WebUI cannot read the prompts of `p` by itself: weights of ours, or concepts.
 
     Raises RequestError at the prompt, or at a name that no prompt has.
     """
+    blend = request.blend if request.blend and request.blend.mode != "seeds" else None
     found: list[PromptWeight] = []
     for attribute, path in LISTS.items():
         for text in dict.fromkeys(getattr(p, attribute, None) or ()):
             with at_path(path):
-                found += parse_prompt(text).weights
-    known = {weight.name for weight in found if weight.name}
-    for name in named:
-        if name not in known:
-            message = f"no prompt has a weight of this name ({nearest(name, known)})"
-            raise RequestError(f"$.prompt_weights.{name}", message)
-    return tuple(found)
+                source = (
+                    blended_prompt(blend, text) if blend and attribute in POSITIVE else parse_prompt(text)
+                )
+            found += source.weights
+    require_names(request.prompt_weights, found)
+    return bool(found or blend)

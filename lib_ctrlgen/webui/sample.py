@@ -42,6 +42,9 @@ class HeldSample(Held):
     def __init__(self, p: Any) -> None:
         super().__init__(p, "sample")
 
+    def begin(self, x: Any, noise: Any) -> None:
+        """A pass is about to begin with these latents and this noise."""
+
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw, unit by unit."""
         return []

@@ -17,7 +17,7 @@ from .api import add_routes
 from .infotext import KEY, describe
 from .panel import build_panel
 from .payload import read_request
-from .prompts import scheduled_weights
+from .prompts import holds_ours
 from .sample import HeldSample, Refusal, held_sample, release
 from .settings import appends_maps, register_settings
 
@@ -50,6 +50,13 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         if held is not None:
             held.install()
 
+    def process_before_every_sampling(self, p: Any, *args: Any, **given: Any) -> None:
+        """Once per pass, before its sampling: a blend may mix what it begins with."""
+        del args
+        held = held_sample(p)
+        if held is not None:
+            held.begin(given["x"], given["noise"])
+
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
         """Once per generation, after the pictures: append the control maps if wanted."""
         del args
@@ -65,7 +72,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:
     """What has to stand in `p.sample`: nothing, a controlled sampling, or the reason why not."""
     try:
         request = read_request(args, init_image(p))
-        prompts = bool(scheduled_weights(p, request.prompt_weights))
+        prompts = holds_ours(p, request)
         if request.acts or prompts:
             return controlled(p, request, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from modules import script_callbacks
 from PIL import Image
@@ -27,7 +27,7 @@ class Stop(BaseException):
 
 
 class Part(Protocol):
-    """One part of a request: the units, the prompts' schedules, the guidance."""
+    """One part of a request: the units, the prompts' schedules, the guidance, the blend."""
 
     def batch(self) -> AbstractContextManager[Follow]:
         """Act on one batch; what it gives is called before each step. Leaves nothing behind."""
@@ -36,18 +36,41 @@ class Part(Protocol):
         """What control networks saw."""
 
 
+@runtime_checkable
+class Beginning(Protocol):
+    """A part that changes what a pass begins with."""
+
+    def begin(self, p: Any, x: Any, noise: Any) -> None:
+        """Change, in place, the latents [B, C, h, w] and the noise of a pass that is about to begin."""
+
+
 class FollowedSample(HeldSample):
     """`p.sample` with parts that act. Called once per batch; spans both passes of hires-fix."""
 
     def __init__(self, p: Any, parts: Sequence[Part]) -> None:
         super().__init__(p)
         self.parts = tuple(parts)
+        self.failure: Exception | None = None
+
+    def begin(self, x: Any, noise: Any) -> None:
+        """A pass is about to begin. A failure is kept for its first step: the WebUI would swallow it."""
+        try:
+            for part in self.parts:
+                if isinstance(part, Beginning):
+                    part.begin(self.p, x, noise)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
+            self.failure = error
+
+    def begun(self, _params: Any) -> None:
+        """Before a step: raise what made the beginning fail."""
+        if self.failure is not None:
+            raise self.failure
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Sample one batch. Raises instead of sampling without control."""
         try:
             with ExitStack() as stack:
-                follows = [stack.enter_context(part.batch()) for part in self.parts]
+                follows = [self.begun, *(stack.enter_context(part.batch()) for part in self.parts)]
                 stack.enter_context(each_step(follows))
                 return self.original(*args, **kwargs)
         except Stop as stop:

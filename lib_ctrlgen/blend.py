@@ -1,0 +1,185 @@
+"""The `blend` section of a request: two to eight concepts in one picture.
+
+`u` is the unconditional prediction, `c_k` the one of concept k, `s` the guidance scale, `w_k(t)`
+a weight schedule, `m_k` a soft mask; all predictions below are deltas `d_k = c_k - u`.
+
+    prediction     u + s * sum w_k m_k d_k: the WebUI's own AND (composable diffusion,
+                   arXiv 2206.01714), with masks. Negative weights subtract: + smiling - neutral
+    perpendicular  the first concept, and of the others what does not point its way:
+                   d_k - d_1 <d_1, d_k> / |d_1|^2 (Perp-Neg, arXiv 2304.04968)
+    saliency       each latent element goes to the concept that stands out most there:
+                   the largest w_k m_k softmax(|d_k| / rms(d_k)) (MagicFusion, arXiv 2303.13126)
+    embedding      one prediction for a mix of the prompts' features, around the empty prompt:
+                   e_0 + sum w_k (e_k - e_0), or the slerp of these differences
+    trajectory     a row of pictures from the first concept to the last; all denoise in one batch,
+                   and between two of them x <- slerp(x, slerp(x_a, x_b, f), crossfeed(t))
+    seeds          one picture from a mix of initial noises, or of img2img pictures' latents
+
+>>> Concept(prompt="a red circle").weight(0.5)
+1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta, field
+
+from .errors import RequestError
+from .schedule import Schedule, constant, parse_schedule
+from .strict import Spec
+
+BlendMode: TypeAlias = Literal["prediction", "embedding", "perpendicular", "saliency", "trajectory", "seeds"]
+Interpolation: TypeAlias = Literal["auto", "lerp", "slerp"]
+Seed: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+MIN_CONCEPTS, MAX_CONCEPTS = 2, 8
+THE_PROMPT = "{prompt}"
+ROW_MODES = ("prediction", "perpendicular", "saliency")
+
+# What a concept may say in each mode, and what the blend may.
+TAKES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "prediction": frozenset({"prompt", "image", "weight", "hires", "mask"}),
+        "perpendicular": frozenset({"prompt", "image", "weight", "hires", "mask"}),
+        "saliency": frozenset({"prompt", "image", "weight", "hires", "mask"}),
+        "embedding": frozenset({"prompt", "weight", "hires"}),
+        "trajectory": frozenset({"prompt", "seed"}),
+        "seeds": frozenset({"seed", "image", "weight", "mask"}),
+    }
+)
+BLEND_TAKES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "prediction": frozenset({"normalise", "model"}),
+        "perpendicular": frozenset({"model"}),
+        "saliency": frozenset({"model"}),
+        "embedding": frozenset({"normalise", "interpolation"}),
+        "trajectory": frozenset({"interpolation", "crossfeed", "animation"}),
+        "seeds": frozenset({"interpolation"}),
+    }
+)
+
+
+def _one() -> Schedule:
+    return constant(1.0)
+
+
+def _decaying() -> Schedule:
+    return parse_schedule("1@0 hold, 0.8@0.2, 0@0.6")
+
+
+class Concept(Spec, frozen=True, kw_only=True):
+    """One of the things that are blended.
+
+    prompt  its text; `{prompt}` stands for the request's prompt, and so does an empty text
+    image   a reference picture: seen through the IP-Adapter `blend.model`; in mode `seeds` an
+            img2img picture. Base64 or a data URL
+    weight  number or schedule; negative weights subtract
+    hires   the weight in the hires pass of the WebUI; the same when absent
+    mask    picture whose white areas belong to the concept; soft, resized by area
+    seed    the noise that the concept begins with (modes `trajectory`, `seeds`)
+    """
+
+    prompt: str = ""
+    image: str = ""
+    weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_one)
+    hires: Schedule | None = None
+    mask: str = ""
+    seed: Seed | None = None
+
+    def in_pass(self, *, hires: bool) -> Schedule:
+        """The weight in the hires pass or in another one."""
+        return self.hires if hires and self.hires is not None else self.weight
+
+
+class Blend(Spec, frozen=True, kw_only=True):
+    """How concepts are blended; see the module's head for the modes.
+
+    concepts       two to eight
+    normalise      divide by the sum of the weights (times masks) wherever it is not zero
+    interpolation  of features, noises or latents; `auto`: lerp for features, slerp for the others
+    crossfeed      how far a picture between two ends is drawn to their mix, 0..1 over the steps
+    animation      what to write beside the strip of a trajectory: a WebP or MP4 in which
+                   every moment changes as much as any other
+    model          the IP-Adapter through which concepts' reference pictures are seen
+    """
+
+    mode: BlendMode = "prediction"
+    concepts: Annotated[tuple[Concept, ...], Meta(min_length=MIN_CONCEPTS, max_length=MAX_CONCEPTS)]
+    normalise: bool = False
+    interpolation: Interpolation = "auto"
+    crossfeed: Annotated[Schedule, Meta(extra_json_schema={"default": "1@0 hold, 0.8@0.2, 0@0.6"})] = field(
+        default_factory=_decaying
+    )
+    animation: Literal["none", "webp", "mp4"] = "none"
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_others(self, BLEND_TAKES[self.mode] | {"mode", "concepts"}, "", self.mode)
+        for index, concept in enumerate(self.concepts):
+            _refuse_others(concept, TAKES[self.mode], f"concepts[{index}].", self.mode)
+        self._check_weights()
+        self._check_pictures()
+        low, high = self.crossfeed.bounds
+        if low < 0 or high > 1:
+            raise RequestError("crossfeed", f"must stay within 0..1, is {self.crossfeed}")
+
+    def _check_weights(self) -> None:
+        for index, concept in enumerate(self.concepts):
+            path = f"concepts[{index}].weight"
+            if self.mode == "seeds" and concept.weight.constant is None:
+                raise RequestError(path, "noises and latents are mixed once: give a number")
+            low = min(concept.weight.bounds[0], concept.in_pass(hires=True).bounds[0])
+            if low < 0 and self.must_be_positive:
+                raise RequestError(path, f"must not be negative in this blend, is {concept.weight}")
+
+    def _check_pictures(self) -> None:
+        pictures = [index for index, concept in enumerate(self.concepts) if concept.image]
+        if self.mode in ROW_MODES and pictures and not self.model:
+            raise RequestError("model", "name the IP-Adapter that sees the concepts' reference pictures")
+        if self.mode == "seeds" and pictures and len(pictures) < len(self.concepts):
+            missing = next(i for i in range(len(self.concepts)) if i not in pictures)
+            raise RequestError(
+                f"concepts[{missing}].image", "give every concept a picture (latents) or none (noises)"
+            )
+
+    @property
+    def must_be_positive(self) -> bool:
+        """Whether a negative weight has no meaning: sums that divide, slerps, contests, mixed noise."""
+        return self.normalise or self.mode in {"saliency", "seeds"} or self.slerps
+
+    @property
+    def slerps(self) -> bool:
+        """Whether mixes turn between directions instead of going straight."""
+        if self.interpolation == "auto":
+            return self.mode in {"trajectory", "seeds"}
+        return self.interpolation == "slerp"
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether any concept has a place of its own."""
+        return any(concept.mask for concept in self.concepts)
+
+    @property
+    def mixes_prompts(self) -> bool:
+        """Whether the prompts' features are mixed, so that one row per picture is enough."""
+        return self.mode in {"embedding", "trajectory"}
+
+
+def _refuse_others(part: Spec, allowed: frozenset[str], prefix: str, mode: str) -> None:
+    """Raise RequestError at a field that says something where the mode cannot use it."""
+    plain = Concept() if isinstance(part, Concept) else None
+    for name in part.__struct_fields__:
+        value = getattr(part, name)
+        default = getattr(plain, name) if plain else BLEND_DEFAULTS.get(name, value)
+        if name not in allowed and value != default:
+            modes = [m for m in TAKES if name in (TAKES[m] if plain else BLEND_TAKES[m])]
+            raise RequestError(f"{prefix}{name}", f"mode {mode} does not use it ({', '.join(modes)} do)")
+
+
+BLEND_DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {"normalise": False, "interpolation": "auto", "crossfeed": _decaying(), "animation": "none", "model": ""}
+)

@@ -1,0 +1,164 @@
+r"""The prompts of a blend: what each concept says at each step, and how much it weighs.
+
+>>> from .spec import parse_request
+>>> first = {"prompt": "{prompt}, red", "weight": "1>0"}
+>>> last = {"prompt": "a square :2 AND blue", "weight": 0.5}
+>>> blend = parse_request({"blend": {"concepts": [first, last]}}).blend
+>>> prompt = blended_prompt(blend, "a circle")
+>>> prompt.at(0.5)
+'a circle, red :0.5 AND a square :1 AND blue :0.5'
+>>> prompt.owners
+(0, 1, 1)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from .blend import THE_PROMPT, Blend
+from .errors import RequestError, at_path
+from .prompt import NOTHING, Named, Prompt, PromptWeight, parse_prompt, plain_number
+from .schedule import Schedule, constant
+
+AND = re.compile(r"\bAND\b")
+# How the WebUI takes the weight off an AND part.
+WEIGHED = re.compile(r"((?:\s|.)*?)(?:\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+)))?\s*", re.DOTALL)
+
+
+class PromptSource(Protocol):
+    """A prompt that may change over the steps: written by the user, or made of concepts."""
+
+    @property
+    def weights(self) -> tuple[PromptWeight, ...]:
+        """The weights in it that are schedules or have a name."""
+
+    def at(self, progress: float, named: Named = NOTHING) -> str:
+        """The ordinary prompt at `progress` in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an AND prompt: one conditional row."""
+
+    text: str
+    weight: float
+
+
+def split_and(text: str) -> tuple[Part, ...]:
+    """The parts of an ordinary prompt, as the WebUI reads them.
+
+    >>> split_and("a cat :1.5 AND a dog")
+    (Part(text='a cat', weight=1.5), Part(text='a dog', weight=1.0))
+    """
+    return tuple(_part(piece) for piece in AND.split(text))
+
+
+def _part(piece: str) -> Part:
+    found = WEIGHED.fullmatch(piece)
+    text, weight = (piece, None) if found is None else found.groups()
+    stripped = text.strip()
+    return Part(stripped, 1.0 if weight is None else float(weight))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendedPrompt:
+    """The concepts of one picture in one pass."""
+
+    concepts: tuple[Prompt, ...]
+    schedules: tuple[Schedule, ...]
+    normalise: bool = False
+
+    @property
+    def weights(self) -> tuple[PromptWeight, ...]:
+        """The weights inside the concepts' prompts."""
+        return tuple(weight for prompt in self.concepts for weight in prompt.weights)
+
+    def weights_at(self, progress: float) -> tuple[float, ...]:
+        """How much each concept weighs."""
+        raw = tuple(schedule(progress) for schedule in self.schedules)
+        total = sum(raw) if self.normalise else 1.0
+        return tuple(weight / total if total else 0.0 for weight in raw)
+
+    def parts_at(self, progress: float, named: Named = NOTHING) -> Iterator[tuple[int, Part]]:
+        """Every concept's AND parts with the concept's number; its own weight is not in them."""
+        for index, prompt in enumerate(self.concepts):
+            for part in split_and(prompt.at(progress, named)):
+                yield index, part
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """The concept of each part; the same at every progress."""
+        return tuple(index for index, _ in self.parts_at(0.0))
+
+    def factors_at(self, progress: float, named: Named = NOTHING) -> tuple[float, ...]:
+        """What each part weighs inside its concept."""
+        return tuple(part.weight for _, part in self.parts_at(progress, named))
+
+    def at(self, progress: float, named: Named = NOTHING) -> str:
+        """All concepts as an AND prompt: what the WebUI combines by itself."""
+        weights = self.weights_at(progress)
+        pieces = self.parts_at(progress, named)
+        return " AND ".join(f"{part.text} :{plain_number(part.weight * weights[i])}" for i, part in pieces)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedPrompt(BlendedPrompt):
+    """Concepts whose features are mixed: the host sees the first, and gets the mix in its place."""
+
+    def at(self, progress: float, named: Named = NOTHING) -> str:
+        """The first concept's prompt."""
+        return self.texts_at(progress, named)[0]
+
+    def texts_at(self, progress: float, named: Named = NOTHING) -> tuple[str, ...]:
+        """Every concept's prompt."""
+        return tuple(prompt.at(progress, named) for prompt in self.concepts)
+
+
+def blended_prompt(blend: Blend, prompt: str, *, hires: bool = False, place: float = 0.0) -> PromptSource:
+    """The prompt of one picture under a blend; `place` 0..1 is the picture's place in a trajectory.
+
+    Raises RequestError where the request's prompt would be ignored, or a concept cannot be read.
+    """
+    if blend.mode == "seeds":
+        return parse_prompt(prompt)
+    _require_used(blend, prompt)
+    concepts = tuple(_read(blend, index, prompt) for index in range(len(blend.concepts)))
+    if blend.mode == "trajectory":
+        schedules = tuple(map(constant, waypoint_weights(place, len(concepts))))
+    else:
+        schedules = tuple(concept.in_pass(hires=hires) for concept in blend.concepts)
+    kind = MixedPrompt if blend.mixes_prompts else BlendedPrompt
+    return kind(concepts=concepts, schedules=schedules, normalise=blend.normalise and not blend.has_masks)
+
+
+def waypoint_weights(place: float, count: int) -> tuple[float, ...]:
+    """How much each of `count` concepts in a row weighs at `place` 0..1: at most two, together 1.
+
+    >>> waypoint_weights(0.25, 3)
+    (0.5, 0.5, 0.0)
+    """
+    along = place * (count - 1)
+    return tuple(max(0.0, 1.0 - abs(along - index)) for index in range(count))
+
+
+def _require_used(blend: Blend, prompt: str) -> None:
+    if prompt.strip() and all(c.prompt.strip() and THE_PROMPT not in c.prompt for c in blend.concepts):
+        raise RequestError(
+            "$.blend.concepts",
+            "no concept uses the request's prompt: write {prompt} where it belongs in a concept, leave "
+            "one concept's prompt empty (that is the request's prompt), or leave the request's prompt empty",
+        )
+
+
+def _read(blend: Blend, index: int, prompt: str) -> Prompt:
+    text = blend.concepts[index].prompt
+    whole = text.replace(THE_PROMPT, prompt) if text.strip() else prompt
+    path = f"$.blend.concepts[{index}].prompt"
+    with at_path(path):
+        read = parse_prompt(whole)
+    if blend.mixes_prompts and len(split_and(read.at(0.0))) > 1:
+        raise RequestError(path, f"mode {blend.mode} mixes features and takes no AND: use mode prediction")
+    return read

@@ -1,0 +1,134 @@
+"""What the U-Net is told at each step: a request's prompts, its AND parts and its concepts, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lib_ctrlgen.combine import Combination, concept_deltas, mixed_features
+from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt, split_and
+from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.prompt import Prompt, parse_prompt, require_names
+from lib_ctrlgen.schedule import Schedule
+from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.trajectory import Trajectory
+
+from .prompts import PromptEncoder, require_plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """One step's text. Rows are laid out picture by picture, each picture's parts in order.
+
+    uncond [B, T, X], rows [B * P, T, X]; of each part its concept (`owners`) and its weight in it
+    (`factors`); `weights` of the concepts.
+    """
+
+    uncond: Tensor
+    rows: Tensor
+    owners: tuple[int, ...] = (0,)
+    factors: tuple[float, ...] = (1.0,)
+    weights: tuple[float, ...] = (1.0,)
+
+    @property
+    def plain(self) -> bool:
+        """Whether one row per picture says it all."""
+        return len(self.owners) == 1 and self.factors == self.weights == (1.0,)
+
+    def combined(self, parts: Tensor, uncond: Tensor, combination: Combination) -> Tensor:
+        """Predictions [P, C, h, w] of a picture's parts as the one that guidance is to see."""
+        deltas = concept_deltas(parts, uncond, self.factors, self.owners, len(self.weights))
+        return uncond + combination(deltas, self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """A negative prompt, a positive one per picture, and the named weights that stand in for theirs."""
+
+    negative: Prompt
+    positive: tuple[PromptSource, ...]
+    named: Mapping[str, Schedule]
+    turn: bool = False
+
+    def key(self, progress: float) -> object:
+        """What the conditions depend on: equal keys, equal conditions."""
+        first = self.positive[0]
+        weights = first.weights_at(progress) if isinstance(first, BlendedPrompt) else ()
+        texts = first.texts_at(progress, self.named) if isinstance(first, MixedPrompt) else ()
+        return self.negative.at(progress, self.named), first.at(progress, self.named), texts, weights
+
+    def at(self, progress: float, encoder: PromptEncoder) -> Conditions:
+        """The conditions at `progress`."""
+        first, negative = self.positive[0], self.negative.at(progress, self.named)
+        if isinstance(first, MixedPrompt):
+            return self._mixed(progress, negative, first.texts_at(progress, self.named), encoder)
+        if isinstance(first, BlendedPrompt):
+            texts = [part.text for _, part in first.parts_at(progress, self.named)]
+            found = self._rows(negative, texts, encoder)
+            return replace(
+                found,
+                owners=first.owners,
+                factors=first.factors_at(progress, self.named),
+                weights=first.weights_at(progress),
+            )
+        parts = split_and(first.at(progress, self.named))
+        texts = [part.text for part in parts] if len(parts) > 1 else [first.at(progress, self.named)]
+        if len(parts) == 1 and parts[0].weight != 1.0:
+            texts = [parts[0].text]
+        found = self._rows(negative, texts, encoder)
+        return replace(found, owners=(0,) * len(parts), factors=tuple(part.weight for part in parts))
+
+    def _rows(self, negative: str, texts: Sequence[str], encoder: PromptEncoder) -> Conditions:
+        count = len(self.positive)
+        uncond, *rows = encoder.encode([negative, *texts])
+        return Conditions(uncond=uncond.repeat(count, 1, 1), rows=torch.cat(rows).repeat(count, 1, 1))
+
+    def _mixed(
+        self, progress: float, negative: str, texts: Sequence[str], encoder: PromptEncoder
+    ) -> Conditions:
+        """One row per picture with the concepts' features mixed by the picture's weights."""
+        count = len(self.positive)
+        uncond, empty, *features = encoder.encode([negative, "", *texts])
+        sources = [source for source in self.positive if isinstance(source, MixedPrompt)]
+        weights = torch.tensor([source.weights_at(progress) for source in sources])
+        wide = [each.expand(count, -1, -1) for each in features]
+        mixed = mixed_features(wide, empty, weights.to(uncond), turn=self.turn)
+        return Conditions(uncond=uncond.repeat(count, 1, 1), rows=mixed)
+
+
+def prompts_of(request: GenerationRequest) -> Prompts:
+    """The request's prompts, read. Raises RequestError at the place of what is wrong."""
+    with at_path("$.negative_prompt"):
+        negative = parse_prompt(request.negative_prompt)
+    if len(split_and(negative.at(0.0))) > 1:
+        raise RequestError("$.negative_prompt", "AND belongs into the prompt: a negative prompt is one text")
+    require_plain(negative.at(0.0), "$.negative_prompt")
+    with at_path("$.prompt"):
+        positive = positive_prompts(request)
+    weights = (weight for prompt in (negative, *positive) for weight in prompt.weights)
+    require_names(request.prompt_weights, weights)
+    turn = request.blend is not None and request.blend.interpolation == "slerp"
+    return Prompts(negative=negative, positive=positive, named=request.prompt_weights, turn=turn)
+
+
+def positive_prompts(request: GenerationRequest) -> tuple[PromptSource, ...]:
+    """The prompt of each picture."""
+    blend = request.blend
+    if blend is None:
+        source: PromptSource = parse_prompt(request.prompt)
+        require_plain(source.at(0.0), "$.prompt")
+        return (source,) * request.batch_size
+    steps = trajectory_of(request)
+    places = steps.places if steps else (0.0,) * request.batch_size
+    found = tuple(blended_prompt(blend, request.prompt, place=place) for place in places)
+    for index, prompt in enumerate(getattr(found[0], "concepts", ())):
+        require_plain(prompt.at(0.0), f"$.blend.concepts[{index}].prompt")
+    return found
+
+
+def trajectory_of(request: GenerationRequest) -> Trajectory | None:
+    """The trajectory that the request's batch is, if it is one. Raises RequestError."""
+    return Trajectory.of(request.blend, request.batch_size)

@@ -1,0 +1,57 @@
+"""Where pictures start: their seeds, and initial noises, mixed where a blend asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from lib_ctrlgen.blend import Blend
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.regions import blended_noise
+from lib_ctrlgen.spec import GenerationRequest
+
+from .conditions import trajectory_of
+
+CHANNELS = 4
+
+
+def seeds_of(request: GenerationRequest) -> tuple[int, ...]:
+    """One seed per picture; along a trajectory that of the next concept, or the request's."""
+    steps = trajectory_of(request)
+    if steps is None or request.blend is None:
+        return tuple(request.seed + i for i in range(request.batch_size))
+    own = [request.seed if c.seed is None else c.seed for c in request.blend.concepts]
+    return tuple(own[stop] for stop in steps.nearest)
+
+
+def generators_of(seeds: Sequence[int]) -> list[Generator]:
+    """CPU generators, so that a seed gives the same noise on every device."""
+    return [Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+def first_noise(request: GenerationRequest, generators: Sequence[Generator]) -> Tensor:
+    """The initial noise [B, 4, h, w], drawn from these generators, one per picture.
+
+    Raises RequestError for a blend of img2img pictures, which only the WebUI has.
+    """
+    size = (CHANNELS, request.height // 8, request.width // 8)
+    noise = torch.cat([torch.randn((1, *size), generator=g) for g in generators])
+    steps = trajectory_of(request)
+    if steps is not None:
+        return steps.crossfed(noise, 1.0)
+    if request.blend is not None and request.blend.mode == "seeds":
+        return _mixed(request.blend, noise)
+    return noise
+
+
+def _mixed(blend: Blend, noise: Tensor) -> Tensor:
+    if blend.concepts[0].image:
+        raise RequestError("$.blend.concepts[0].image", "img2img pictures are mixed in the WebUI only")
+    noises = [noise if c.seed is None else _of_seed(c.seed, noise) for c in blend.concepts]
+    return blended_noise(blend, noises)
+
+
+def _of_seed(seed: int, like: Tensor) -> Tensor:
+    return torch.randn((1, *like.shape[1:]), generator=Generator("cpu").manual_seed(seed)).expand_as(like)

@@ -1,0 +1,60 @@
+"""Where each concept of a blend belongs: masks at the latent's size, and how concepts combine there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .blend import ROW_MODES, Blend
+from .calls import LATENT_FACTOR
+from .combine import Combination, mixed_latents, mixed_noises
+from .images import decode_image, fit, to_mask
+
+
+def combination_of(blend: Blend | None, width: int, height: int) -> Combination:
+    """How concepts are combined, for a picture of this size in pixels. Raises RequestError."""
+    if blend is None or blend.mode not in ROW_MODES:
+        return Combination(mode="prediction")
+    masks = concept_masks(blend, width, height)
+    return Combination(mode=blend.mode, normalise=blend.normalise and blend.has_masks, masks=masks)
+
+
+def concept_masks(blend: Blend, width: int, height: int) -> Tensor | None:
+    """The concepts' masks [K, 1, h, w] at the latent's size; white where a concept has none."""
+    if not blend.has_masks:
+        return None
+    found = [torch.ones(1, 1, height // LATENT_FACTOR, width // LATENT_FACTOR) for _ in blend.concepts]
+    for index, concept in enumerate(blend.concepts):
+        if concept.mask:
+            picture = decode_image(concept.mask, f"$.blend.concepts[{index}].mask")
+            fitted = fit(picture, width, height, "crop_and_resize")
+            found[index] = to_mask(fitted, height // LATENT_FACTOR, width // LATENT_FACTOR)
+    return torch.cat(found)
+
+
+def blended_noise(blend: Blend, noises: Sequence[Tensor]) -> Tensor:
+    """The concepts' noises [B, C, h, w] as one."""
+    return mixed_noises(noises, _shares(blend, noises[0]), turn=blend.slerps)
+
+
+def blended_latents(blend: Blend, latents: Sequence[Tensor]) -> Tensor:
+    """The concepts' clean latents [B, C, h, w] as one."""
+    return mixed_latents(latents, _shares(blend, latents[0]), turn=blend.slerps)
+
+
+def _shares(blend: Blend, like: Tensor) -> Tensor:
+    """The concepts' weights [K], or [K, 1, 1, h, w] where they have masks; fixed over the steps."""
+    weights = torch.tensor([concept.weight(0.0) for concept in blend.concepts]).to(like)
+    height, width = like.shape[-2:]
+    masks = concept_masks(blend, width * LATENT_FACTOR, height * LATENT_FACTOR)
+    return weights if masks is None else weights[:, None, None, None, None] * masks[:, None].to(like)
+
+
+def check_pictures(blend: Blend) -> None:
+    """Raise RequestError at the first mask or picture of a concept that cannot be read."""
+    for index, concept in enumerate(blend.concepts):
+        for name in ("mask", "image"):
+            if getattr(concept, name):
+                decode_image(getattr(concept, name), f"$.blend.concepts[{index}].{name}")

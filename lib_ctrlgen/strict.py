@@ -1,0 +1,28 @@
+"""The base of all parts of a request: immutable, keyword-only, strict about what JSON can carry."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from msgspec import Struct
+
+from .errors import RequestError
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of a request: immutable, keyword-only, strict."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            check_plain(name, getattr(self, name))
+
+
+def check_plain(name: str, value: object) -> None:
+    """Raise RequestError at `name` for what JSON cannot carry: NaN, infinity, half a character."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(name, f"must be a finite number, got {value}")
+    if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
+        raise RequestError(name, "is not valid Unicode text: it holds a lone surrogate")

@@ -1,0 +1,222 @@
+"""A blend in the WebUI: its prompts, its combination in place of the host's, its noises and latents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from modules import rng, sd_samplers_common, shared
+from torch import Tensor
+
+from lib_ctrlgen.blend import ROW_MODES, Blend
+from lib_ctrlgen.calls import LATENT_FACTOR
+from lib_ctrlgen.combine import Combination, concept_deltas, mixed_features
+from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images import decode_image, fit
+from lib_ctrlgen.prompt import Named, parse_prompt
+from lib_ctrlgen.regions import blended_latents, blended_noise, check_pictures, combination_of
+from lib_ctrlgen.trajectory import Trajectory
+
+from .steps import Follow, Part, is_hires
+
+
+def read_prompts(
+    blend: Blend | None, texts: Sequence[str], *, hires: bool = False
+) -> tuple[PromptSource, ...]:
+    """The positive prompts of one batch. Raises RequestError."""
+    if blend is None:
+        return tuple(map(parse_prompt, texts))
+    steps = Trajectory.of(blend, len(texts))
+    places = steps.places if steps else (0.0,) * len(texts)
+    return tuple(
+        blended_prompt(blend, text, hires=hires, place=place)
+        for text, place in zip(texts, places, strict=True)
+    )
+
+
+def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list[int]:
+    """The seeds of all pictures: along a trajectory each has the nearest concept's, or the first picture's."""
+    steps = Trajectory.of(blend, batch)
+    if blend is None or steps is None:
+        return list(seeds)
+    stops = [blend.concepts[index].seed for index in steps.nearest]
+    firsts = [seeds[start] for start in range(0, len(seeds), batch)]
+    return [first if own is None else own for first in firsts for own in stops]
+
+
+class ConceptCombiner:
+    """Stands in for the host's own sum over AND parts where a blend is more than that sum."""
+
+    def __init__(self, blend: Blend, sources: Sequence[BlendedPrompt], named: Named, progress: float) -> None:
+        self.blend = blend
+        self.pictures = [
+            (source.owners, source.factors_at(progress, named), source.weights_at(progress))
+            for source in sources
+        ]
+
+    def __call__(self, x_out: Tensor, conds_list: Any, unconds: int, scale: float) -> Tensor:
+        """u + scale * the blended delta, [B, C, h, w]."""
+        uncond = x_out[-unconds:]
+        height, width = x_out.shape[-2:]
+        combination = _combination(self.blend, width * LATENT_FACTOR, height * LATENT_FACTOR)
+        deltas = [
+            self._delta(index, x_out[[row for row, _ in conds]], uncond[index], combination)
+            for index, conds in enumerate(conds_list)
+        ]
+        return uncond + scale * torch.stack(deltas)
+
+    def _delta(self, index: int, parts: Tensor, uncond: Tensor, combination: Combination) -> Tensor:
+        owners, factors, weights = self.pictures[index]
+        return combination(concept_deltas(parts, uncond, factors, owners, len(weights)), weights)
+
+
+@lru_cache(maxsize=4)
+def _combination(blend: Blend, width: int, height: int) -> Combination:
+    return combination_of(blend, width, height)
+
+
+def combines_by_itself(blend: Blend) -> bool:
+    """Whether the host's AND cannot say what the blend asks for."""
+    return blend.mode in ROW_MODES and (blend.mode != "prediction" or blend.has_masks)
+
+
+def mixed_conditioning(
+    sources: Sequence[MixedPrompt], features: Sequence[Any], empty: Any, progress: float, *, turn: bool
+) -> Any:
+    """The concepts' features, each for all pictures of a batch, as one conditioning.
+
+    Tensors [B, T, X], or dicts of them (SDXL's `crossattn` and `vector`); shorter ones are filled up
+    with the empty prompt, as the host does it.
+    """
+    weights = torch.tensor([source.weights_at(progress) for source in sources])
+    if isinstance(empty, dict):
+        return type(empty)(
+            {
+                key: mixed_conditioning(sources, [f[key] for f in features], empty[key], progress, turn=turn)
+                for key in empty
+            }
+        )
+    if empty.ndim == 2:
+        return mixed_features(features, empty, weights.to(empty), turn=False)
+    longest = max(each.shape[1] for each in (*features, empty))
+    return mixed_features(
+        [_filled(each, empty, longest) for each in features],
+        _filled(empty, empty, longest),
+        weights.to(empty),
+        turn=turn,
+    )
+
+
+def _filled(features: Tensor, empty: Tensor, length: int) -> Tensor:
+    missing = (length - features.shape[1]) // empty.shape[1]
+    return torch.cat([features, *[empty] * missing], 1) if missing else features
+
+
+class CrossFed:
+    """A trajectory's pictures, drawn to the mixes of their ends before each step of the first pass."""
+
+    def __init__(self, blend: Blend, pictures: int) -> None:
+        steps = Trajectory.of(blend, pictures)
+        if steps is None:
+            raise ValueError("not a trajectory")
+        self.steps = steps
+        self.blend = blend
+
+    @contextmanager
+    def batch(self) -> Iterator[Follow]:
+        """Act on one batch; every denoiser is left as it was."""
+        taken: list[Any] = []
+
+        def follow(params: Any) -> None:
+            if params.denoiser not in taken and not is_hires(params.denoiser):
+                taken.append(params.denoiser)
+                self.take(params.denoiser)
+
+        try:
+            yield follow
+        finally:
+            for denoiser in taken:
+                del denoiser.forward
+
+    def take(self, denoiser: Any) -> None:
+        """Change what the sampler holds, in place, before each of the coming calls."""
+        original = denoiser.forward
+
+        def forward(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+            power = self.blend.crossfeed(denoiser.step / denoiser.total_steps)
+            x.copy_(self.steps.crossfed(x, power))
+            return original(x, *args, **kwargs)
+
+        denoiser.forward = forward
+
+    def begin(self, _p: Any, _x: Tensor, noise: Tensor) -> None:
+        """The noises between two ends are mixes of theirs."""
+        noise.copy_(self.steps.crossfed(noise, 1.0))
+
+    def control_maps(self) -> list[Any]:
+        """None."""
+        return []
+
+
+class MixedStart:
+    """A batch that starts from mixed noises, or from mixed img2img pictures."""
+
+    def __init__(self, blend: Blend) -> None:
+        self.blend = blend
+
+    @contextmanager
+    def batch(self) -> Iterator[Follow]:
+        """Nothing happens at the steps."""
+        yield lambda _params: None
+
+    def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:
+        """Put the mix in the place of what the host drew, in the host's own tensors."""
+        if self.blend.concepts[0].image:
+            x.copy_(blended_latents(self.blend, [self.latents(p, x, i) for i in range(self.count)]))
+        else:
+            seeds = [concept.seed for concept in self.blend.concepts]
+            noises = [noise if seed is None else _noise_of(seed, noise) for seed in seeds]
+            noise.copy_(blended_noise(self.blend, noises))
+
+    @property
+    def count(self) -> int:
+        """How many concepts there are."""
+        return len(self.blend.concepts)
+
+    def latents(self, p: Any, x: Tensor, index: int) -> Tensor:
+        """A concept's picture as the host encodes an img2img picture, once for each of the batch."""
+        picture = decode_image(self.blend.concepts[index].image, f"$.blend.concepts[{index}].image")
+        height, width = x.shape[-2:]
+        size = width * LATENT_FACTOR, height * LATENT_FACTOR
+        pixels = np.asarray(fit(picture, *size, "crop_and_resize"), np.float32) / 255
+        batch = torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
+        encode = sd_samplers_common.images_tensor_to_samples
+        methods = sd_samplers_common.approximation_indexes
+        found: Tensor = encode(batch, methods.get(shared.opts.sd_vae_encode_method), p.sd_model)
+        return found.to(x).expand_as(x)
+
+    def control_maps(self) -> list[Any]:
+        """None."""
+        return []
+
+
+def _noise_of(seed: int, like: Tensor) -> Tensor:
+    noise: Tensor = rng.ImageRNG(tuple(like.shape[1:]), [seed] * len(like)).next()
+    return noise.to(like)
+
+
+def blend_parts(blend: Blend | None, batch: int, *, img2img: bool) -> list[Part]:
+    """What a blend does beside the prompts. Raises RequestError."""
+    if blend is None:
+        return []
+    check_pictures(blend)
+    if blend.mode not in {"trajectory", "seeds"}:
+        return []
+    if blend.mode == "seeds" and blend.concepts[0].image and not img2img:
+        raise RequestError("$.blend.concepts[0].image", "pictures' latents are mixed in img2img only")
+    return [CrossFed(blend, batch) if blend.mode == "trajectory" else MixedStart(blend)]

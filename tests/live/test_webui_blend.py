@@ -1,0 +1,167 @@
+"""Latent blend in the real WebUI: against its own AND, its own seeds, and plain runs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import DEPTH, EDGES, PICTURE, SIZE, Answer, WebUI, encoded, scene
+
+pytestmark = pytest.mark.live
+
+RED, BLUE = {"prompt": "a red circle"}, {"prompt": "a blue square"}
+ROWS = ("prediction", "perpendicular", "saliency")
+HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.7}
+SAMPLERS = ("Euler", "Euler a", "DPM++ 2M", "DPM++ SDE", "Heun", "DDIM", "UniPC", "PLMS")
+
+
+def half(left: bool) -> str:
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[:, : SIZE // 2] = 255
+    return encoded(Image.fromarray(mask if left else 255 - mask))
+
+
+def blended(
+    webui: WebUI, *concepts: dict[str, Any], fields: Any = None, units: Any = (), **blend: Any
+) -> Answer:
+    request = {"blend": {"concepts": list(concepts), **blend}, "units": list(units)}
+    answer = webui.generate(args=[request], **({"prompt": ""} | (fields or {})))
+    assert answer.status == 200, answer.json
+    return answer
+
+
+def made(webui: WebUI, **fields: Any) -> Answer:
+    answer = webui.generate(**fields)
+    assert answer.status == 200, answer.json
+    return answer
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_prediction_with_constant_weights_is_the_webuis_and(webui: WebUI, sampler: str) -> None:
+    fields = {"sampler_name": sampler, "batch_size": 2}
+    ours = blended(webui, RED | {"weight": 0.7}, BLUE | {"weight": -0.3}, fields=fields)
+    theirs = made(webui, prompt="a red circle :0.7 AND a blue square :-0.3", **fields)
+    assert ours.same(theirs, 2)
+
+
+def test_white_masks_and_normalised_weights_change_nothing(webui: WebUI) -> None:
+    theirs = made(webui, prompt="a red circle :0.75 AND a blue square :0.25")
+    white = encoded(Image.new("L", (8, 8), 255))
+    for extra in ({}, {"mask": white}):
+        ours = blended(webui, RED | {"weight": 3} | extra, BLUE | {"weight": 1}, normalise=True)
+        gaps = np.abs(ours.images[0].astype(int) - theirs.images[0])
+        assert gaps.max() <= 1
+
+
+def test_the_prompt_of_the_request_and_its_parts(webui: WebUI) -> None:
+    request = {"blend": {"concepts": [{"prompt": "{prompt}, red"}, {"weight": 0.5}]}}
+    ours = made(webui, prompt="a circle AND a star :2", args=[request])
+    theirs = made(webui, prompt="a circle AND a star :2, red AND a circle :0.5 AND a star :1")
+    assert ours.same(theirs) or np.abs(ours.images[0].astype(int) - theirs.images[0]).max() <= 1
+    refused = webui.generate(prompt="a ring", args=[{"blend": {"concepts": [RED, BLUE]}}])
+    assert refused.status == 422
+    assert refused.detail["path"] == "$.blend.concepts"
+
+
+@pytest.mark.parametrize("mode", ROWS)
+def test_masks_give_each_concept_its_side(webui: WebUI, mode: str) -> None:
+    left, right = RED | {"mask": half(True)}, BLUE | {"mask": half(False)}
+    both, swapped = (blended(webui, *pair, mode=mode) for pair in ((left, right), (right, left)))
+    plain = blended(webui, RED, BLUE, mode=mode)
+    assert not both.same(plain)
+    if mode != "perpendicular":  # there the first concept leads
+        assert np.abs(both.images[0].astype(int) - swapped.images[0]).max() <= 1
+
+
+@pytest.mark.parametrize("mode", [*ROWS, "embedding"])
+def test_schedules_hires_units_and_what_comes_after(webui: WebUI, plain: Answer, mode: str) -> None:
+    ramp = (RED | {"weight": "1>0"}, BLUE | {"weight": "0>1"})
+    first = blended(webui, *ramp, mode=mode)
+    other = (RED | {"weight": "0>1"}, BLUE | {"weight": "1>0"})
+    assert not first.same(blended(webui, *other, mode=mode))
+    controlled = blended(webui, *ramp, mode=mode, units=[EDGES, DEPTH, PICTURE], fields={"batch_size": 2})
+    assert not controlled.same(first)
+    late = {"hires": 0}
+    second = blended(webui, *ramp, mode=mode, fields=HIRES)
+    assert not second.same(blended(webui, ramp[0], ramp[1] | late, mode=mode, fields=HIRES))
+    assert first.same(blended(webui, *ramp, mode=mode))
+    assert made(webui).same(plain)
+    assert f'""mode"":""{mode}""' in webui.infotext(first).replace('\\"', '""') or mode == "prediction"
+
+
+def test_embedding_ends_are_the_plain_prompts(webui: WebUI) -> None:
+    for turn in ("lerp", "slerp"):
+        mix = [RED | {"weight": 1}, BLUE | {"weight": 0}]
+        ours = blended(webui, *mix, mode="embedding", interpolation=turn)
+        theirs = made(webui, prompt="a red circle")
+        assert np.abs(ours.images[0].astype(int) - theirs.images[0]).max() <= 1
+    long = ", ".join(["a blue square"] * 40)
+    assert blended(webui, RED, {"prompt": long, "weight": 0.5}, mode="embedding", normalise=True).images
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_ends_of_a_trajectory_are_plain_runs(webui: WebUI, sampler: str) -> None:
+    fields = {"sampler_name": sampler, "batch_size": 5, "steps": 6}
+    strip = blended(webui, RED | {"seed": 5}, BLUE | {"seed": 9}, mode="trajectory", fields=fields)
+    alone = {"sampler_name": sampler, "steps": 6}
+    for index, prompt, seed in ((0, "a red circle", 5), (4, "a blue square", 9)):
+        end = made(webui, prompt=prompt, seed=seed, **alone)
+        assert np.abs(strip.images[index].astype(int) - end.images[0]).max() <= 1, (sampler, index)
+    uncrossed = blended(
+        webui, RED | {"seed": 5}, BLUE | {"seed": 9}, mode="trajectory", crossfeed=0, fields=fields
+    )
+    assert not np.array_equal(strip.images[2], uncrossed.images[2])
+    assert np.array_equal(strip.images[0], uncrossed.images[0])
+
+
+def test_a_trajectory_needs_pictures_between_its_ends(webui: WebUI) -> None:
+    request = {"blend": {"mode": "trajectory", "concepts": [RED, BLUE, RED]}}
+    answer = webui.generate(prompt="", args=[request], batch_size=4)
+    assert answer.status == 422
+    assert answer.detail["path"] == "$.batch_size"
+
+
+def test_seeds_mix_between_two_pictures(webui: WebUI, plain: Answer) -> None:
+    def mixed(weight: float, **fields: Any) -> Answer:
+        concepts = [{"weight": 1 - weight}, {"seed": 77, "weight": weight}]
+        return made(webui, args=[{"blend": {"mode": "seeds", "concepts": concepts}}], **fields)
+
+    assert mixed(0).same(plain)
+    other = made(webui, seed=77)
+    assert mixed(1).same(other)
+    between = mixed(0.5).images[0].astype(int)
+    apart = np.abs(plain.images[0].astype(int) - other.images[0]).mean()
+    assert max(np.abs(between - end.images[0]).mean() for end in (plain, other)) < apart
+    assert mixed(0.5, **HIRES).images
+
+
+def test_two_pictures_start_img2img_together(webui: WebUI) -> None:
+    one, other = scene(), Image.new("RGB", (SIZE, SIZE), "blue")
+    left = {"image": encoded(one), "mask": half(True)}
+    right = {"image": encoded(other), "mask": half(False)}
+    fields = {"tab": "img2img", "init_images": [encoded(one)], "denoising_strength": 0.05, "steps": 20}
+    plain = made(webui, **fields)
+    both = made(webui, args=[{"blend": {"mode": "seeds", "concepts": [left, right]}}], **fields)
+    near, far = both.images[0][:, : SIZE // 4], both.images[0][:, 3 * SIZE // 4 :]
+    assert np.abs(near.astype(int) - plain.images[0][:, : SIZE // 4]).mean() < 16
+    assert far[..., 2].mean() > far[..., 0].mean() + 60
+    refused = webui.generate(args=[{"blend": {"mode": "seeds", "concepts": [left, right]}}])
+    assert refused.status == 422
+
+
+@pytest.mark.parametrize(
+    ("blend", "path"),
+    [
+        ({"concepts": [RED]}, "$.blend.concepts"),
+        ({"concepts": [RED, BLUE | {"mask": "x"}]}, "$.blend.concepts[1].mask"),
+        ({"concepts": [RED, {"prompt": "a (b:1@"}]}, "$.blend.concepts[1].prompt"),
+        ({"concepts": [RED, BLUE | {"seed": 1}]}, "$.blend.concepts[1].seed"),
+        ({"mode": "embedding", "concepts": [RED, {"prompt": "a AND b"}]}, "$.blend.concepts[1].prompt"),
+        ({"mode": "saliency", "concepts": [RED, BLUE | {"weight": "1>-1"}]}, "$.blend.concepts[1].weight"),
+    ],
+)
+def test_a_wrong_blend_makes_no_picture(webui: WebUI, blend: dict[str, Any], path: str) -> None:
+    answer = webui.generate(prompt="", args=[{"blend": blend}])
+    assert answer.status == 422
+    assert answer.detail["path"] == path
