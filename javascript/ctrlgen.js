@@ -11,13 +11,20 @@ const ctrlgen = {
         return Number.isFinite(value) ? value : fallback;
     },
 
-    // The steps that will run: img2img runs a part of them, unless the settings say otherwise.
+    text(id) {
+        const area = ctrlgen.root().querySelector(`#${id} textarea`);
+        return area ? area.value : "";
+    },
+
+    // The steps that will run, and the prompts: img2img runs a part of them, unless the settings say otherwise.
     steps(tab, args) {
         const steps = ctrlgen.number(`${tab}_steps`, 20);
         const strength = ctrlgen.number("img2img_denoising_strength", 0.75);
         const fixed = typeof opts !== "undefined" && opts.img2img_fix_steps;
         const part = tab === "img2img" && !fixed;
         args[0] = part ? Math.floor(Math.min(strength, 0.999) * steps) + 1 : steps;
+        args[1] = ctrlgen.text(`${tab}_prompt`);
+        args[2] = ctrlgen.text(`${tab}_neg_prompt`);
         return args;
     },
 

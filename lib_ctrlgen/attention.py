@@ -27,11 +27,15 @@ class KeyValue:
 
 @dataclass(frozen=True)
 class AttentionTerm:
-    """One unit's part of one layer: keys, values, weight, and an optional soft mask [1, 1, H, W]."""
+    """One unit's part of one layer: keys, values, weight, and an optional soft mask [1, 1, H, W].
+
+    `rows` [B], if given, are factors of the batch's rows.
+    """
 
     pair: KeyValue
     weight: float
     mask: Tensor | None = None
+    rows: Tensor | None = None
 
     def output(self, query: Tensor, kinds: Tensor, heads: int, grid: tuple[int, int]) -> Tensor:
         """`w * attention(q, k, v)`, [B, N, hidden].
@@ -43,6 +47,8 @@ class AttentionTerm:
         mixed = attend(query, pair.keys[kinds], pair.values[kinds] * self.weight, heads)
         if self.mask is not None:
             mixed = mixed * token_mask(self.mask, query.shape[1], grid).to(query)
+        if self.rows is not None:
+            mixed = mixed * self.rows[:, None, None].to(query)
         return mixed
 
 

@@ -36,6 +36,7 @@ Interpolation: TypeAlias = Literal["auto", "lerp", "slerp"]
 Seed: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 MIN_CONCEPTS, MAX_CONCEPTS = 2, 8
+MAX_MAP, MAX_CORNERS = 9, 4
 THE_PROMPT = "{prompt}"
 ROW_MODES = ("prediction", "perpendicular", "saliency")
 
@@ -52,12 +53,12 @@ TAKES: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 BLEND_TAKES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "prediction": frozenset({"normalise", "model"}),
-        "perpendicular": frozenset({"model"}),
-        "saliency": frozenset({"model"}),
-        "embedding": frozenset({"normalise", "interpolation"}),
+        "prediction": frozenset({"normalise", "model", "explore"}),
+        "perpendicular": frozenset({"model", "explore"}),
+        "saliency": frozenset({"model", "explore"}),
+        "embedding": frozenset({"normalise", "interpolation", "explore"}),
         "trajectory": frozenset({"interpolation", "crossfeed", "animation"}),
-        "seeds": frozenset({"interpolation"}),
+        "seeds": frozenset({"interpolation", "explore"}),
     }
 )
 
@@ -104,6 +105,7 @@ class Blend(Spec, frozen=True, kw_only=True):
     animation      what to write beside the strip of a trajectory: a WebP or MP4 in which
                    every moment changes as much as any other
     model          the IP-Adapter through which concepts' reference pictures are seen
+    explore        n > 1: a map of n x n pictures with a concept in each corner (a row of n for two)
     """
 
     mode: BlendMode = "prediction"
@@ -115,6 +117,7 @@ class Blend(Spec, frozen=True, kw_only=True):
     )
     animation: Literal["none", "webp", "mp4"] = "none"
     model: str = ""
+    explore: Annotated[int, Meta(ge=0, le=MAX_MAP)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,6 +126,10 @@ class Blend(Spec, frozen=True, kw_only=True):
             _refuse_others(concept, TAKES[self.mode], f"concepts[{index}].", self.mode)
         self._check_weights()
         self._check_pictures()
+        if self.explore == 1 or (self.explore and len(self.concepts) > MAX_CORNERS):
+            raise RequestError(
+                "explore", f"a map has 2..{MAX_MAP} pictures a side and at most {MAX_CORNERS} concepts"
+            )
         low, high = self.crossfeed.bounds
         if low < 0 or high > 1:
             raise RequestError("crossfeed", f"must stay within 0..1, is {self.crossfeed}")
@@ -181,5 +188,12 @@ def _refuse_others(part: Spec, allowed: frozenset[str], prefix: str, mode: str) 
 
 
 BLEND_DEFAULTS: Mapping[str, object] = MappingProxyType(
-    {"normalise": False, "interpolation": "auto", "crossfeed": _decaying(), "animation": "none", "model": ""}
+    {
+        "normalise": False,
+        "interpolation": "auto",
+        "crossfeed": _decaying(),
+        "animation": "none",
+        "model": "",
+        "explore": 0,
+    }
 )

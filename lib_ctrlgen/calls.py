@@ -77,21 +77,35 @@ def row_index(rows: Sequence[int]) -> slice | list[int]:
 
 @dataclass(frozen=True)
 class Rows:
-    """For each row of a batch: whether it is conditional, and which image it belongs to."""
+    """For each row of a batch: whether it is conditional, which image it belongs to, and which concept.
+
+    Without a blend all belong to concept 0, and `concept` may be left out.
+    """
 
     cond: tuple[bool, ...]
     image: tuple[int, ...]
+    concept: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.cond) != len(self.image):
             raise ValueError(f"{len(self.cond)} cond flags for {len(self.image)} images")
+        if not self.concept:
+            object.__setattr__(self, "concept", (0,) * len(self.cond))
 
     def __len__(self) -> int:
         return len(self.cond)
 
     def select(self, rows: Sequence[int]) -> Rows:
         """Only these rows, in this order."""
-        return Rows(tuple(self.cond[i] for i in rows), tuple(self.image[i] for i in rows))
+        return Rows(
+            tuple(self.cond[i] for i in rows),
+            tuple(self.image[i] for i in rows),
+            tuple(self.concept[i] for i in rows),
+        )
+
+    def of_concept(self, concept: int) -> tuple[bool, ...]:
+        """For each row whether it is a conditional one of this concept."""
+        return tuple(cond and own == concept for cond, own in zip(self.cond, self.concept, strict=True))
 
 
 @dataclass(frozen=True)

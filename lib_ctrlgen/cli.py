@@ -171,7 +171,7 @@ def run_command(options: argparse.Namespace) -> None:
     with _bar(options.job.stem) as tell:
         generation = engine.generate(job.request, tell)
     written = write_generation(job.request, generation, out)
-    for path in (*written.images, *written.control_maps, written.plan, written.result):
+    for path in (*written.images, *written.sheets, *written.control_maps, written.plan, written.result):
         print(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .calls import Position, Rows
 from .errors import HostError
@@ -20,16 +20,17 @@ class Clock(Protocol):
 class CountingClock:
     """One call per step with the same rows each time, as diffusers' pipelines do.
 
-    With guidance the batch is the unconditional rows, then the conditional ones, of each image as many
-    as there are `parts`.
+    With guidance the batch is the unconditional rows, then the conditional ones, of each image one for
+    each of `owners`: the concepts that they belong to.
     """
 
-    def __init__(self, steps: int, images: int, *, guided: bool, parts: int = 1) -> None:
+    def __init__(self, steps: int, images: int, *, guided: bool, owners: tuple[int, ...] = (0,)) -> None:
         self.steps = steps
         self.step = 0
         unconds = tuple(range(images)) if guided else ()
-        conds = tuple(image for image in range(images) for _ in range(parts))
-        self.rows = Rows((False,) * len(unconds) + (True,) * len(conds), unconds + conds)
+        conds = tuple(image for image in range(images) for _ in owners)
+        kinds = (False,) * len(unconds) + (True,) * len(conds)
+        self.rows = Rows(kinds, unconds + conds, (0,) * len(unconds) + owners * images)
 
     def __call__(self, batch: int) -> Position:
         """The next step's position."""
@@ -40,6 +41,14 @@ class CountingClock:
         position = Position(self.step, self.steps, self.rows)
         self.step += 1
         return position
+
+
+class Row(NamedTuple):
+    """One row of a batch."""
+
+    cond: bool
+    image: int
+    concept: int = 0
 
 
 class RowQueue:
@@ -54,10 +63,10 @@ class RowQueue:
         self.step = 0
         self.steps = 1
         self.hires = False
-        self.waiting: deque[tuple[bool, int]] = deque()
+        self.waiting: deque[Row] = deque()
 
-    def begin(self, step: int, steps: int, rows: Iterable[tuple[bool, int]], *, hires: bool = False) -> None:
-        """Announce a step: `rows` are (cond, image) in the order in which they will be called."""
+    def begin(self, step: int, steps: int, rows: Iterable[Row], *, hires: bool = False) -> None:
+        """Announce a step: its rows in the order in which they will be called."""
         self.step, self.steps, self.hires = min(step, steps - 1), steps, hires
         self.waiting = deque(rows)
 
@@ -69,5 +78,5 @@ class RowQueue:
                 "expected: another extension calls the U-Net by itself; switch it off for this generation"
             )
         taken = [self.waiting.popleft() for _ in range(batch)]
-        rows = Rows(tuple(cond for cond, _ in taken), tuple(image for _, image in taken))
+        rows = Rows(*zip(*taken, strict=True)) if taken else Rows((), ())
         return Position(self.step, self.steps, rows, self.hires)

@@ -134,6 +134,13 @@ def blended_prompt(blend: Blend, prompt: str, *, hires: bool = False, place: flo
     return kind(concepts=concepts, schedules=schedules, normalise=blend.normalise and not blend.has_masks)
 
 
+def rows_of(source: PromptSource) -> int:
+    """The conditional U-Net rows per picture that a prompt takes."""
+    if isinstance(source, MixedPrompt):
+        return 1
+    return len(source.owners) if isinstance(source, BlendedPrompt) else len(split_and(source.at(0.0)))
+
+
 def waypoint_weights(place: float, count: int) -> tuple[float, ...]:
     """How much each of `count` concepts in a row weighs at `place` 0..1: at most two, together 1.
 

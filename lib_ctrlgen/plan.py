@@ -5,30 +5,40 @@ Pure arithmetic: what the table shows is what the session applies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from types import MappingProxyType
 
+from .blend import Blend
+from .concepts import PromptSource, blended_prompt, rows_of
 from .errors import RequestError, at_path
-from .prompt import parse_prompt
+from .explore import map_size
+from .prompt import PromptWeight, parse_prompt
 from .schedule import Schedule
 from .spec import ControlRequest, ControlUnit
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
+PROMPT = "$.prompt"  # the place of the prompt that concepts stand for
+LABEL = 24  # letters of a concept's prompt in a label
 LETTER = 5.6  # mean width of a letter at the plot's font size
 BARS = " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """`weights[unit][step]`, the weight of each unit at each step; `labels` name the units."""
+    """`weights[unit][step]`, the weight of each unit at each step; `labels` name the units.
+
+    `note` says what else there is to know before a run, in a line.
+    """
 
     weights: tuple[tuple[float, ...], ...]
     labels: tuple[str, ...]
     steps: int
+    note: str = ""
 
     def active(self, step: int) -> tuple[int, ...]:
         """The indices of the units that act in this step: those whose weight is not zero."""
@@ -39,7 +49,7 @@ class StepPlan:
         width = max((len(label) for label in self.labels), default=4)
         head = f"{'unit':<{width}}  {'steps 0-' + str(self.steps - 1):<{self.steps}}  calls  weights"
         rows = [self._row(label, row, width) for label, row in zip(self.labels, self.weights, strict=True)]
-        return "\n".join([head, *rows])
+        return "\n".join([head, *rows, *([self.note] if self.note else [])])
 
     def _row(self, label: str, row: tuple[float, ...], width: int) -> str:
         peak = max((abs(value) for value in row), default=0.0) or 1.0
@@ -94,7 +104,7 @@ class _Frame:
 
 
 def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] = NOTHING) -> StepPlan:
-    """The plan of all that changes over the steps, to look at: units, guidance, weights in `prompts`.
+    """The plan of all that changes over the steps, to look at: units, guidance, concepts, `prompts`.
 
     `prompts` are texts by their place in the request. Raises RequestError.
     """
@@ -107,20 +117,55 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
         scale = getattr(request, name)
         if scale is not None and scale.constant is None:
             rows[name] = scale
-    for path, text in prompts.items():
-        with at_path(path):
-            found = parse_prompt(text).weights
-        for weight in found:
-            schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
-            rows[f"({weight.label}:{weight.name or ''})"] = schedule
+    rows |= _concept_rows(request.blend)
+    for weight in _prompt_weights(request, prompts):
+        schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
+        rows[f"({weight.label}:{weight.name or ''})"] = schedule
     return replace(
         plan,
+        note=cost_note(request.blend, prompts.get(PROMPT, "")),
         weights=plan.weights + tuple(schedule.sample(steps) for schedule in rows.values()),
         labels=plan.labels + tuple(rows),
     )
 
 
-def compile_plan(units: Sequence[tuple[int, ControlUnit]], steps: int, *, hires: bool = False) -> StepPlan:
+def _concept_rows(blend: Blend | None) -> dict[str, Schedule]:
+    """The weights of a blend's concepts, where a mode has weights."""
+    if blend is None or blend.mode in {"trajectory", "seeds"}:
+        return {}
+    names = [f"concept {k} {concept.prompt[:LABEL].strip()}" for k, concept in enumerate(blend.concepts)]
+    rows = {name: concept.weight for name, concept in zip(names, blend.concepts, strict=True)}
+    late = {
+        f"{n} (hires)": c.hires for n, c in zip(names, blend.concepts, strict=True) if c.hires is not None
+    }
+    return rows | late
+
+
+def _prompt_weights(request: ControlRequest, prompts: Mapping[str, str]) -> Iterator[PromptWeight]:
+    """The weights in the prompts that are ours; in the concepts in the prompt's place."""
+    for path, text in ({PROMPT: ""} | dict(prompts)).items():
+        with at_path(path):
+            yield from _source(request.blend, text, path).weights
+
+
+def _source(blend: Blend | None, text: str, path: str = PROMPT) -> PromptSource:
+    return parse_prompt(text) if blend is None or path != PROMPT else blended_prompt(blend, text)
+
+
+def cost_note(blend: Blend | None, prompt: str) -> str:
+    """What a blend costs, in a line; empty without one. Raises RequestError."""
+    if blend is None:
+        return ""
+    pictures = math.prod(map_size(blend))
+    many = f", {pictures} pictures" if pictures > 1 else ""
+    return (
+        f"U-Net rows per step and picture: {1 + rows_of(_source(blend, prompt))} (2 without the blend){many}"
+    )
+
+
+def compile_plan(
+    units: Sequence[tuple[int | str, ControlUnit]], steps: int, *, hires: bool = False
+) -> StepPlan:
     """Sample the schedules of the enabled units (with their places) at `i / steps`, for one pass.
 
     Raises RequestError when `steps` is not positive.

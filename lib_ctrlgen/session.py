@@ -52,8 +52,8 @@ class ControlSession:
         self._shape = port.shape
         self._hooks = Hooks()
         self._state = StepState()
-        self._pairs: dict[int, tuple[KeyValue, ...]] = {}
-        self._masks: dict[tuple[int, Size, torch.device], Tensor] = {}
+        self._pairs: dict[int | str, tuple[KeyValue, ...]] = {}
+        self._masks: dict[tuple[int | str, Size, torch.device], Tensor] = {}
 
     def __enter__(self) -> ControlSession:
         self._install()
@@ -159,7 +159,11 @@ class ControlSession:
         pairs = self._pairs_of(unit, call.inputs.x)
         mask = None if unit.mask is None else self._mask(unit, call)
         weights = layer_weights(unit, weight, len(pairs), call)
-        return [AttentionTerm(pair, scale, mask) for pair, scale in zip(pairs, weights, strict=True)]
+        rows = None
+        if unit.concept is not None:
+            mine = call.position.rows.of_concept(unit.concept)
+            rows = torch.tensor(mine, dtype=torch.float32, device=call.inputs.x.device)
+        return [AttentionTerm(pair, scale, mask, rows) for pair, scale in zip(pairs, weights, strict=True)]
 
     def _pairs_of(self, unit: ActiveUnit, x: Tensor) -> tuple[KeyValue, ...]:
         """The unit's keys and values, computed at its first active call."""

@@ -43,10 +43,12 @@ PreparedControl: TypeAlias = ResidualControl | AttentionControl
 class ActiveUnit:
     """An enabled unit of a request, ready to act.
 
-    index: its place in `request.units`; mask: white = controlled, fitted like the picture.
+    index: its place in `request.units`, or a name; mask: white = controlled, fitted like the picture;
+    concept: the concept of a blend whose rows alone it acts on, None for all rows.
     """
 
-    index: int
+    index: int | str
     spec: ControlUnit
     control: PreparedControl
     mask: Image.Image | None = None
+    concept: int | None = None

@@ -160,6 +160,8 @@ class Processing:
         self.host = host
         self.width = self.height = 64
         self.steps = 4
+        self.batch_size, self.n_iter, self.iteration = 1, 1, 0
+        self.all_seeds = [1]
         self.prompts: list[list[str]] = [["a"]]  # per image, its prompts joined by AND
         self.split = False
         self.passes = [(64, 64)]
@@ -274,6 +276,8 @@ class FakeWebUI:
                 "reconstruct_cond_batch": reconstruct_cond_batch,
                 "reconstruct_multicond_batch": reconstruct_multicond_batch,
             },
+            "rng": {"ImageRNG": ImageRNG},
+            "sd_samplers_common": {"images_tensor_to_samples": None, "approximation_indexes": {}},
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},
             "paths_internal": paths,
@@ -285,6 +289,17 @@ class FakeWebUI:
         children = {name.partition(".")[2]: child for name, child in named.items()}
         self.loaded = {"modules": module("modules", children), **named, **edge_libraries()}
         return self.loaded
+
+
+class ImageRNG:
+    """Noise by seed."""
+
+    def __init__(self, shape: tuple[int, ...], seeds: list[int]) -> None:
+        self.shape, self.seeds = shape, seeds
+
+    def next(self) -> Tensor:
+        made = [torch.randn(self.shape, generator=torch.Generator().manual_seed(s)) for s in self.seeds]
+        return torch.stack(made)
 
 
 def refresh_button(component: Any, refresh: Any, choices: Any, elem_id: str) -> Component:

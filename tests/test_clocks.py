@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.calls import Position, Rows
-from lib_ctrlgen.clocks import CountingClock, RowQueue
+from lib_ctrlgen.clocks import CountingClock, Row, RowQueue
 from lib_ctrlgen.errors import HostError
 
 
@@ -31,7 +31,7 @@ def test_a_queue_gives_its_rows_in_order_whatever_the_chunks(
     announced: list[tuple[bool, int]], data: st.DataObject
 ) -> None:
     queue = RowQueue()
-    queue.begin(3, 10, announced)
+    queue.begin(3, 10, [Row(*row) for row in announced])
     taken: list[tuple[bool, int]] = []
     while len(taken) < len(announced):
         position = queue(data.draw(st.integers(1, len(announced) - len(taken))))
@@ -44,22 +44,22 @@ def test_a_queue_gives_its_rows_in_order_whatever_the_chunks(
 
 def test_what_is_left_of_a_step_is_dropped() -> None:
     queue = RowQueue()
-    queue.begin(0, 2, [(True, 0), (False, 0)])
+    queue.begin(0, 2, [Row(True, 0), Row(False, 0)])
     queue(1)
-    queue.begin(1, 2, [(True, 0), (False, 0)])
+    queue.begin(1, 2, [Row(True, 0), Row(False, 0)])
     assert queue(2) == Position(1, 2, Rows((True, False), (0, 0)))
 
 
 def test_a_step_past_the_end_counts_as_the_last() -> None:
     """Second-order samplers call once more after the last step."""
     queue = RowQueue()
-    queue.begin(5, 5, [(True, 0)])
+    queue.begin(5, 5, [Row(True, 0)])
     assert queue(1).step == 4
 
 
 def test_a_queue_refuses_more_rows_than_were_announced() -> None:
     queue = RowQueue()
-    queue.begin(0, 1, [(True, 0)])
+    queue.begin(0, 1, [Row(True, 0)])
     with pytest.raises(HostError, match=r"called with 2 rows in step 0, but 1 are expected.*switch it off"):
         queue(2)
 
@@ -68,3 +68,12 @@ def test_rows_belong_together() -> None:
     with pytest.raises(ValueError, match="2 cond flags for 1 images"):
         Rows((True, False), (0,))
     assert Rows((True, False, True), (0, 0, 1)).select([2, 0]) == Rows((True, True), (1, 0))
+    concepts = Rows((True, True, False), (0, 0, 0), (1, 0, 1))
+    assert concepts.of_concept(1) == (True, False, False)
+    assert concepts.select([1, 2]).concept == (0, 1)
+
+
+def test_each_picture_has_a_row_per_part() -> None:
+    clock = CountingClock(1, 2, guided=True, owners=(0, 1, 1))
+    rows = clock(8).rows
+    assert rows == Rows((False,) * 2 + (True,) * 6, (0, 1, 0, 0, 0, 1, 1, 1), (0, 0, 0, 1, 1, 0, 1, 1))

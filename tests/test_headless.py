@@ -529,7 +529,6 @@ def test_guidance_may_fall_to_one(engine: Engine, sampler: str) -> None:
     [
         ("a [cat:dog:0.4]", "WebUI only"),
         ("a [cat|dog]", "WebUI only"),
-        ("a cat AND a dog", "WebUI only"),
         ("<lora:x:0.5> a cat", "WebUI only"),
         ("a (cat:1>2", "not closed"),
     ],

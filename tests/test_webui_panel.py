@@ -67,7 +67,7 @@ def through_infotext(text: str) -> dict[str, Any]:
 def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
     payload = sys.modules["lib_ctrlgen.webui.payload"]
     fields = payload.unit_fields()
-    first = 1 + len(payload.WHOLE_FIELDS)
+    first = 1 + payload.UNITS_FROM
     assert len(panel.components) == first + 3 * len(fields)
     unit1 = panel.components[first + len(fields) : first + 2 * len(fields)]
     assert [c.elem_id for c in unit1] == [f"ctrlgen_txt2img_unit1_{name}" for name in fields]
@@ -77,7 +77,7 @@ def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
 
 def test_every_default_is_among_its_choices(panel: Any) -> None:
     listed = [c for c in panel.components if c.options.get("choices") is not None]
-    assert len(listed) == 3 * 4
+    assert len(listed) == 3 * 4 + 4
     for component in listed:
         values = [c[1] if isinstance(c, tuple) else c for c in component.options["choices"]]
         assert component.value in values
@@ -92,7 +92,10 @@ def test_the_panel_can_be_built_again_with_another_number_of_units(host: FakeWeb
     host.opts.data["ctrlgen_units"] = 1
     again = sys.modules["lib_ctrlgen.webui.panel"].build_panel("img2img")
     assert len(again.components) < len(panel.components)
-    assert again.components[4].elem_id == "ctrlgen_img2img_unit0_enabled"
+    assert (
+        again.components[1 + sys.modules["lib_ctrlgen.webui.payload"].UNITS_FROM].elem_id
+        == "ctrlgen_img2img_unit0_enabled"
+    )
 
 
 def test_the_img2img_picture_is_offered_in_img2img_only(host: FakeWebUI, panel: Any) -> None:
@@ -125,8 +128,22 @@ def test_an_infotext_without_units_switches_them_off_and_no_more(panel: Any, bro
         for component, function in panel.paste_fields
         if (update := function(broken)) is not None
     }
-    assert {name.rpartition("_")[2] for name in changed} == {"enabled", "scale", "weights"}
-    assert all(update["value"] in (False, "") for update in changed.values())
+    assert {name.rpartition("_")[2] for name in changed} == {"enabled", "scale", "weights", "mode"}
+    assert all(update["value"] in (False, "", "off") for update in changed.values())
+
+
+def test_a_blend_comes_back_from_its_infotext_without_its_pictures(panel: Any) -> None:
+    infotext = sys.modules["lib_ctrlgen.webui.infotext"]
+    words = [{"prompt": "{prompt}, red", "weight": "1>0", "mask": encode_image(PICTURE)}, {"weight": -0.5}]
+    written = infotext.describe(parse_request({"blend": {"normalise": False, "concepts": words}}))
+    assert f"sha:{image_hash(PICTURE)}" in written
+    values = pasted(panel, through_infotext(written))
+    assert values["ctrlgen_txt2img_blend_mode"] == "prediction"
+    assert values["ctrlgen_txt2img_concept0_prompt"] == "{prompt}, red"
+    assert values["ctrlgen_txt2img_concept0_weight"] == "1@0, 0@1"
+    assert values["ctrlgen_txt2img_concept1_weight"] == "-0.5"
+    assert [values[f"ctrlgen_txt2img_concept{k}_used"] for k in range(3)] == [True, True, False]
+    assert values["ctrlgen_txt2img_concept0_mask"] is None
 
 
 def test_disabled_units_are_not_in_the_infotext(panel: Any) -> None:
@@ -146,24 +163,27 @@ def arguments(panel: Any, **fields: Any) -> list[Any]:
 
 
 def test_the_plan_is_shown_or_what_is_wrong(panel: Any) -> None:
+    texts = "a (fog:1>0) room", ""
     preview = event("ctrlgen_txt2img_show_plan")
-    assert "No unit" in preview(20, *arguments(panel)[1:])
-    shown = preview(8, *arguments(panel, enabled=True, model="<b>edges")[1:])
+    assert "No unit" in preview(20, "", "", *arguments(panel)[1:])
+    assert "(fog:)" in preview(20, *texts, *arguments(panel)[1:])
+    shown = preview(8, *texts, *arguments(panel, enabled=True, model="<b>edges")[1:])
     assert "<svg" in shown
     assert "&lt;b&gt;edges" in shown
     assert "<b>" not in shown
-    wrong = preview(8, *arguments(panel, enabled=True, model="edges", weight_schedule="1@x")[1:])
+    wrong = preview(8, *texts, *arguments(panel, enabled=True, model="edges", weight_schedule="1@x")[1:])
     assert "$.units[0].weight" in wrong
 
 
 def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
+    first = 1 + sys.modules["lib_ctrlgen.webui.payload"].UNITS_FROM
     preview = event("ctrlgen_txt2img_unit0_show_map")
-    fields = arguments(panel, image=PICTURE, preprocessor="invert")[4:]
+    fields = arguments(panel, image=PICTURE, preprocessor="invert")[first:]
     unit = fields[: len(fields) // 3]
     picture, error = preview(64, 32, *unit)
     assert (picture.size, error) == ((64, 32), "")
     assert picture.getpixel((5, 5)) == (0, 255, 255)
-    picture, error = preview(64, 32, *arguments(panel)[4 : 4 + len(unit)])
+    picture, error = preview(64, 32, *arguments(panel)[first : first + len(unit)])
     assert picture is None
     assert "picture" in error
 

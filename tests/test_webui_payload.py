@@ -11,6 +11,7 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.schedule import parse_schedule
 from lib_ctrlgen.spec import parse_request, to_payload
+from lib_ctrlgen.webui.concept_fields import BLEND_FIELDS, CONCEPT_FIELDS, blend_settings, blend_values
 from lib_ctrlgen.webui.payload import (
     panel_units,
     panel_values,
@@ -32,7 +33,7 @@ def values(**fields: Any) -> dict[str, Any]:
 
 
 def args(*units: dict[str, Any]) -> list[Any]:
-    return ["", "", "", "", *(value for unit in units for value in unit.values())]
+    return ["", "", "", "", *blend_values(None), *(value for unit in units for value in unit.values())]
 
 
 def test_a_panel_with_nothing_enabled_is_an_empty_request() -> None:
@@ -106,7 +107,9 @@ def test_a_first_argument_that_is_no_request_is_refused(first: Any) -> None:
 
 
 def test_what_stands_beside_the_units() -> None:
-    request = read_request(["", "7@0, 3@1", "", " glow = 1>0.5; fog=0.2 ", *unit_fields().values()])
+    request = read_request(
+        ["", "7@0, 3@1", "", " glow = 1>0.5; fog=0.2 ", *blend_values(None), *unit_fields().values()]
+    )
     assert str(request.cfg_scale) == "7@0, 3@1"
     assert request.prompt_weights == {"glow": parse_schedule("1>0.5"), "fog": parse_schedule(0.2)}
     shown = whole_values(to_payload(request))
@@ -130,7 +133,7 @@ def test_what_stands_beside_the_units() -> None:
 )
 def test_what_stands_beside_the_units_may_be_wrong(fields: list[Any], path: str) -> None:
     with pytest.raises(RequestError) as caught:
-        read_request(["", *fields, *unit_fields().values()])
+        read_request(["", *fields, *blend_values(None), *unit_fields().values()])
     assert caught.value.path.startswith(path)
 
 
@@ -144,7 +147,7 @@ def test_a_rest_client_may_send_a_picture_as_text() -> None:
 
 
 def test_split_values_takes_a_short_last_unit() -> None:
-    (unit,) = split_values(["", "", "", True])
+    (unit,) = split_values(["", "", "", *blend_values(None), True])
     assert unit["enabled"] is True
     assert unit["model"] == "None"
     assert panel_units([], None) == []
@@ -184,3 +187,34 @@ def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None
 def test_a_weight_that_the_slider_cannot_show_becomes_a_schedule() -> None:
     shown = panel_values({"model": "a", "weight": 5})
     assert (shown["weight"], shown["weight_schedule"]) == (1.0, "5")
+
+
+def test_a_blend_of_the_panel_and_back() -> None:
+    words = blend_values(None)
+    words[0] = "saliency"
+    first, size = len(BLEND_FIELDS), len(CONCEPT_FIELDS)
+    for index, fields in enumerate(({"prompt": "a", "weight": "1>0"}, {}, {"prompt": "b", "mask": PICTURE})):
+        concept = CONCEPT_FIELDS | fields | {"used": bool(fields)}
+        words[first + index * size : first + (index + 1) * size] = concept.values()
+    request = read_request(["", "", "", "", *words, *unit_fields().values()])
+    assert request.blend is not None
+    assert [concept.prompt for concept in request.blend.concepts] == ["a", "b"]
+    assert request.blend.concepts[1].mask.startswith("data:image/png")
+    payload = to_payload(request)["blend"]
+    shown = blend_values(payload)
+    again = blend_settings(shown, pictures=True)["blend"]
+    payload["concepts"][1].pop("mask")
+    assert parse_request({"blend": again}) == parse_request({"blend": payload})
+    assert blend_values("broken") == blend_values({"mode": "prediction", "concepts": 3})[:0] + blend_values(
+        None
+    )
+
+
+def test_a_blend_that_is_off_says_nothing_and_a_wrong_one_says_where() -> None:
+    assert blend_settings(blend_values(None), pictures=True) == {}
+    words = blend_values({"mode": "seeds", "concepts": [{"seed": 3}, {"seed": 4, "weight": 0.5}]})
+    assert read_request(["", "", "", "", *words]).blend is not None
+    words[len(BLEND_FIELDS) + list(CONCEPT_FIELDS).index("seed")] = "x"
+    with pytest.raises(RequestError) as caught:
+        read_request(["", "", "", "", *words])
+    assert caught.value.path == "$.blend.concepts[0].seed"

@@ -85,6 +85,8 @@ class Processing:
         self.host = host
         self.width = self.height = 64
         self.steps = 4
+        self.batch_size, self.n_iter, self.iteration = 1, 1, 0
+        self.all_seeds = [1]
         self.cfg_scale = 7.0
         self.skip: tuple[int, ...] = ()
         self.all_prompts, self.all_negative_prompts = [prompt], [negative]
@@ -190,7 +192,7 @@ def test_and_weights_over_the_steps(host: FakeWebUI, script: Any) -> None:
 def test_a_guidance_schedule_and_steps_that_skip_the_unconditional_rows(host: FakeWebUI, script: Any) -> None:
     p = run(host, script, Processing(host, "a", skip=(2,)), {"cfg_scale": "8>4"})
     assert [scale for *_, scale in p.seen] == [8, 7, 1, 5]
-    assert p.extra_generation_params["CtrlGen"] == '{"cfg_scale":"8@0, 4@1","units":[]}'
+    assert p.extra_generation_params["CtrlGen"] == '{"cfg_scale":"8@0, 4@1"}'
 
 
 def test_the_hires_pass_may_have_its_own_guidance(host: FakeWebUI, script: Any) -> None:

@@ -119,7 +119,7 @@ def test_rows_follow_the_hosts_layout(host: FakeWebUI, script: Any, control: Pus
     p = Processing(host, prompts=[["a", "b"], ["c", "d"]], split=split, steps=2)
     host.process_images(script, p, {"units": [{"model": "m", "image": PICTURE}]})
     rows = [row for call in control.calls for row in zip(*vars(call.position.rows).values(), strict=True)]
-    step = [(True, 0), (True, 0), (True, 1), (True, 1), (False, 0), (False, 1)]
+    step = [(True, 0, 0), (True, 0, 0), (True, 1, 0), (True, 1, 0), (False, 0, 0), (False, 1, 0)]
     assert rows == step * 2
 
 
@@ -128,7 +128,10 @@ def test_rows_of_an_instruct_pix2pix_step(script: Any) -> None:
     sampler = SimpleNamespace(sampler_extra_args={"cond": SimpleNamespace(batch=[[1], [1]])})
     params = SimpleNamespace(x=torch.zeros(6, 4, 1, 1), denoiser=SimpleNamespace(sampler=sampler))
     rows = generation.step_rows(params)
-    assert rows == [(True, 0), (True, 1), (False, 0), (False, 1), (False, 0), (False, 1)]
+    assert [(row.cond, row.image) for row in rows] == [(True, 0), (True, 1), *[(False, 0), (False, 1)] * 2]
+    params.x = torch.zeros(5, 4, 1, 1)
+    owned = generation.step_rows(params, [(0, 1), (1,)])
+    assert [row.concept for row in owned] == [0, 1, 1, 0, 0]
     params.x = torch.zeros(5, 4, 1, 1)
     with pytest.raises(HostError, match="layout"):
         generation.step_rows(params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Control, Job, Target
-from .prepare import load_units
+from .prepare import load_concepts, load_units
 from .registry import CONTROLS, control_for, params_for
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Job",
     "Target",
     "control_for",
+    "load_concepts",
     "load_units",
     "params_for",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
 
+from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images import decode_image, to_rgb
@@ -14,7 +16,7 @@ from lib_ctrlgen.params import check_params
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.units import ActiveUnit
+from lib_ctrlgen.units import ActiveUnit, AttentionControl
 
 from .base import Control, Job, Target, identify_file
 from .registry import control_for
@@ -34,11 +36,46 @@ def load_units(
     and nothing else for a wrong request or model.
     """
     target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype)
-    return tuple(_load_unit(index, unit, target) for index, unit in enumerate(units) if unit.enabled)
+    enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
+    return tuple(_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled)
 
 
-def _load_unit(index: int, unit: ControlUnit, target: Target) -> ActiveUnit:
-    path = f"$.units[{index}]"
+def load_concepts(
+    blend: Blend | None,
+    store: ModelStore,
+    shape: UNetShape,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> tuple[ActiveUnit, ...]:
+    """The reference pictures of a blend's concepts, each as a unit that acts on its concept's rows.
+
+    Raises RequestError at `$.blend.model` or at the concept's picture.
+    """
+    if blend is None or not blend.model:
+        return ()
+    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype)
+    pictured = [(index, concept.image) for index, concept in enumerate(blend.concepts) if concept.image]
+    return tuple(_load_concept(index, image, blend.model, target) for index, image in pictured)
+
+
+def _load_concept(index: int, image: str, model: str, target: Target) -> ActiveUnit:
+    path = f"$.blend.concepts[{index}]"
+    unit = ControlUnit(model=model, image=image)
+    try:
+        loaded = _load_unit(f"concept {index}", unit, target, path)
+    except RequestError as error:
+        raise (
+            error if error.path == f"{path}.image" else RequestError("$.blend.model", error.message)
+        ) from error
+    if not isinstance(loaded.control, AttentionControl):
+        raise RequestError(
+            "$.blend.model", f"'{model}' does not look at reference pictures: name an IP-Adapter"
+        )
+    return replace(loaded, concept=index)
+
+
+def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -> ActiveUnit:
     picture = _decode(unit.image, f"{path}.image")
     if picture is None:
         raise RequestError(f"{path}.image", "a unit needs a picture: send it as base64 or a data URL")

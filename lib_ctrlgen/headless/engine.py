@@ -15,12 +15,14 @@ from time import perf_counter
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
+from msgspec.structs import replace
 from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.clocks import CountingClock
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls import load_concepts, load_units
 from lib_ctrlgen.errors import at_path
+from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.regions import combination_of
 from lib_ctrlgen.session import ControlSession
@@ -92,17 +94,24 @@ class Engine:
         """
         start = perf_counter()
         find_sampler(request.sampler)
-        prompts = prompts_of(request)
+        prompts_of(request)
         networks = self.load(request.model)
         port = DiffusersUNet(networks.unet)
-        units = load_units(
-            request.units, self.store, port.shape, device=self.place.device, dtype=networks.unet.dtype
+        placed = {"device": self.place.device, "dtype": networks.unet.dtype}
+        units = (
+            *load_units(request.units, self.store, port.shape, **placed),
+            *load_concepts(request.blend, self.store, port.shape, **placed),
         )
+        cells = map_requests(request)
+        images: list[Image.Image] = []
         with self._lock:
-            images, plan = sample(request, prompts, networks, units, progress)
+            for number, cell in enumerate(cells):
+                told = told_of(progress, number, len(cells))
+                made, plan = sample(cell, prompts_of(cell), networks, units, told)
+                images += made
         return Generation(
             images=tuple(images),
-            seeds=seeds_of(request),
+            seeds=seeds_of(request) * len(cells),
             control_maps=control_maps(units, request.width, request.height),
             plan=plan,
             seconds=perf_counter() - start,
@@ -112,6 +121,20 @@ class Engine:
         """The networks of a model by name or path. Raises RequestError at `$.model`."""
         with at_path("$.model"):
             return load_networks(find_model(self.store, model), self.store, self.place)
+
+
+def map_requests(request: GenerationRequest) -> tuple[GenerationRequest, ...]:
+    """The request of each picture of a map; the request itself where none is asked for."""
+    if request.blend is None:
+        return (request,)
+    return tuple(replace(request, blend=blend) for blend in map_cells(request.blend))
+
+
+def told_of(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """What the run of one of `count` pictures tells, as part of the whole."""
+    if progress is None:
+        return None
+    return lambda done, calls: progress(number * calls + done, count * calls)
 
 
 def find_model(store: ModelStore, name: str) -> Path:
@@ -166,7 +189,7 @@ def sample(
 
     generators = generators_of(seeds)
     noise = first_noise(request, generators).to(now.rows)
-    clock = CountingClock(calls, request.batch_size, guided=guided, parts=len(now.owners))
+    clock = CountingClock(calls, request.batch_size, guided=guided, owners=now.owners)
     with ExitStack() as stack:
         if not now.plain:
             stack.enter_context(rows.installed(networks.unet))
@@ -197,5 +220,5 @@ def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[
     return tuple(
         ControlMap(index=unit.index, model=unit.spec.model, image=unit.control.control_map(width, height))
         for unit in units
-        if isinstance(unit.control, Shown)
+        if isinstance(unit.control, Shown) and isinstance(unit.index, int)
     )

@@ -103,15 +103,23 @@ def _replaced(part: Any, path: Sequence[str], value: Any, what: str) -> Any:
 
 
 def _inline_pictures(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Every unit's pictures that are file names as data URLs."""
-    units = content.get("units")
-    if not isinstance(units, list):
+    """The pictures of every unit and concept that are file names, as data URLs."""
+    inlined = _inline_parts(content, "units", "$", folder)
+    blend = content.get("blend")
+    if isinstance(blend, dict):
+        inlined["blend"] = _inline_parts(blend, "concepts", "$.blend", folder)
+    return inlined
+
+
+def _inline_parts(content: Mapping[str, Any], name: str, path: str, folder: Path) -> dict[str, Any]:
+    parts = content.get(name)
+    if not isinstance(parts, list):
         return dict(content)
     inlined = [
-        _inline_unit(unit, f"$.units[{index}]", folder) if isinstance(unit, dict) else unit
-        for index, unit in enumerate(units)
+        _inline_unit(part, f"{path}.{name}[{index}]", folder) if isinstance(part, dict) else part
+        for index, part in enumerate(parts)
     ]
-    return {**content, "units": inlined}
+    return {**content, name: inlined}
 
 
 def _inline_unit(unit: Mapping[str, Any], path: str, folder: Path) -> dict[str, Any]:
@@ -146,6 +154,9 @@ def _inline_models(content: Mapping[str, Any], folder: Path) -> tuple[dict[str, 
     if isinstance(units, list):
         named["units"] = [_absolute_model(unit, folder) if isinstance(unit, dict) else unit for unit in units]
         parts += [unit for unit in named["units"] if isinstance(unit, dict)]
+    if isinstance(named.get("blend"), dict):
+        named["blend"] = _absolute_model(named["blend"], folder)
+        parts.append(named["blend"])
     models = [part["model"] for part in parts if isinstance(part.get("model"), str)]
     roots = dict.fromkeys(Path(model).parent for model in models if Path(model).is_absolute())
     return named, tuple(roots)

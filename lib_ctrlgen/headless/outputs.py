@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen import __version__
+from lib_ctrlgen.describe import described
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.images import image_hash
-from lib_ctrlgen.spec import GenerationRequest, to_payload
+from lib_ctrlgen.explore import map_size
+from lib_ctrlgen.film import save_animation, sheet
+from lib_ctrlgen.spec import GenerationRequest
 
 from .engine import Generation
-
-PICTURES = ("image", "mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +28,7 @@ class Written:
     control_maps: tuple[Path, ...]
     plan: Path
     result: Path
-
-
-def described(request: GenerationRequest) -> dict[str, Any]:
-    """The request as JSON types, with `sha256:` hashes of the pixels instead of pictures.
-
-    Units leave their defaults out; the rest is complete.
-    """
-    payload = to_payload(request, whole=True)
-    for unit in payload.get("units", ()):
-        unit |= {name: f"sha256:{image_hash(unit[name])}" for name in PICTURES if unit.get(name)}
-    return payload
+    sheets: tuple[Path, ...] = ()
 
 
 def infotext(request: GenerationRequest, seed: int) -> str:
@@ -61,7 +50,7 @@ def png_info(request: GenerationRequest, seed: int) -> PngInfo:
     """PNG text: `parameters` for the WebUI, `ctrlgen` with the whole request of this one picture."""
     info = PngInfo()
     info.add_itxt("parameters", infotext(request, seed))
-    single = described(request) | {"seed": seed}
+    single = described(request, "sha256", whole=True) | {"seed": seed}
     single.pop("batch_size", None)
     info.add_itxt("ctrlgen", json.dumps(single, ensure_ascii=False))
     return info
@@ -106,6 +95,7 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
         save_picture(item.image, folder / f"map-{item.index}-{Path(item.model).stem}.png")
         for item in generation.control_maps
     )
+    sheets = write_sheets(request, generation, folder)
     plan = save_text(generation.plan.svg(), folder / "plan.svg")
     summary = {
         "version": __version__,
@@ -113,9 +103,23 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
         "images": [path.name for path in images],
         "seeds": list(generation.seeds),
         "control_maps": [path.name for path in maps],
+        "sheets": [path.name for path in sheets],
         "plan": plan.name,
-        "request": described(request),
+        "request": described(request, "sha256", whole=True),
     }
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     result = save_text(text, folder / "result.json")
-    return Written(folder=folder, images=images, control_maps=maps, plan=plan, result=result)
+    return Written(folder=folder, images=images, control_maps=maps, plan=plan, result=result, sheets=sheets)
+
+
+def write_sheets(request: GenerationRequest, generation: Generation, folder: Path) -> tuple[Path, ...]:
+    """What a blend makes of several pictures: a strip and an animation, or a map. Raises HostError."""
+    blend, images = request.blend, generation.images
+    if blend is not None and blend.explore:
+        return (save_picture(sheet(images, map_size(blend)[1]), folder / "map.png"),)
+    if blend is None or blend.mode != "trajectory":
+        return ()
+    strip = save_picture(sheet(images, len(images)), folder / "strip.png")
+    if blend.animation == "none":
+        return (strip,)
+    return strip, save_animation(images, folder / f"strip.{blend.animation}")

@@ -11,14 +11,15 @@ from modules import shared
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.plan import shown_plan
 from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.spec import ControlRequest, json_schema, parse_request
 
-from .preview import plan_of
 from .settings import model_store
 
 ROOT = "/ctrlgen/v1"
 MAX_STEPS = 1000
+PROMPTS = {"prompt": "$.prompt", "negative_prompt": "$.negative_prompt"}
 
 
 def add_routes(demo: Any, app: FastAPI) -> None:
@@ -60,14 +61,18 @@ def schema() -> dict[str, Any]:
 
 
 def plan(payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-    """The plan of `{"units": [...], "steps": 20}`: weights, a table and an SVG."""
+    """The plan of `{"units": [...], "steps": 20, "prompt": ""}`: weights, a table, a note and an SVG."""
     steps = payload.pop("steps", 20)
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
         raise RequestError("$.steps", f"expected a whole number from 1 to {MAX_STEPS}, got {steps!r}")
-    compiled = plan_of(parse_request(payload), steps)
+    prompts = {
+        place: text for name, place in PROMPTS.items() if isinstance(text := payload.pop(name, ""), str)
+    }
+    compiled = shown_plan(parse_request(payload), steps, prompts)
     return {
         "labels": compiled.labels,
         "weights": compiled.weights,
+        "note": compiled.note,
         "table": compiled.table(),
         "svg": compiled.svg(),
     }

@@ -17,6 +17,7 @@ from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.combine import Combination, concept_deltas, mixed_features
 from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.images import decode_image, fit
 from lib_ctrlgen.prompt import Named, parse_prompt
 from lib_ctrlgen.regions import blended_latents, blended_noise, check_pictures, combination_of
@@ -40,7 +41,7 @@ def read_prompts(
 
 
 def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list[int]:
-    """The seeds of all pictures: along a trajectory each has the nearest concept's, or the first picture's."""
+    """The seeds of all pictures: along a trajectory each has the nearest concept's, or the first one's."""
     steps = Trajectory.of(blend, batch)
     if blend is None or steps is None:
         return list(seeds)
@@ -167,7 +168,7 @@ class MixedStart:
     """A batch that starts from mixed noises, or from mixed img2img pictures."""
 
     def __init__(self, blend: Blend) -> None:
-        self.blend = blend
+        self.cells = map_cells(blend)
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
@@ -176,21 +177,18 @@ class MixedStart:
 
     def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:
         """Put the mix in the place of what the host drew, in the host's own tensors."""
-        if self.blend.concepts[0].image:
-            x.copy_(blended_latents(self.blend, [self.latents(p, x, i) for i in range(self.count)]))
+        blend = self.cells[p.iteration % len(self.cells)]
+        if blend.concepts[0].image:
+            pictures = [concept.image for concept in blend.concepts]
+            x.copy_(blended_latents(blend, [self.latents(p, x, k, text) for k, text in enumerate(pictures)]))
         else:
-            seeds = [concept.seed for concept in self.blend.concepts]
+            seeds = [concept.seed for concept in blend.concepts]
             noises = [noise if seed is None else _noise_of(seed, noise) for seed in seeds]
-            noise.copy_(blended_noise(self.blend, noises))
+            noise.copy_(blended_noise(blend, noises))
 
-    @property
-    def count(self) -> int:
-        """How many concepts there are."""
-        return len(self.blend.concepts)
-
-    def latents(self, p: Any, x: Tensor, index: int) -> Tensor:
+    def latents(self, p: Any, x: Tensor, index: int, text: str) -> Tensor:
         """A concept's picture as the host encodes an img2img picture, once for each of the batch."""
-        picture = decode_image(self.blend.concepts[index].image, f"$.blend.concepts[{index}].image")
+        picture = decode_image(text, f"$.blend.concepts[{index}].image")
         height, width = x.shape[-2:]
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
         pixels = np.asarray(fit(picture, *size, "crop_and_resize"), np.float32) / 255

@@ -17,6 +17,7 @@ from PIL import Image
 
 from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.prompt import parse_prompt
 from lib_ctrlgen.spec import ControlRequest
 
@@ -49,6 +50,7 @@ class ScheduledPrompts:
     def __init__(self, p: Any, request: ControlRequest, guidance: Guidance) -> None:
         self.named = request.prompt_weights
         self.blend = request.blend
+        self.cells = map_cells(request.blend) if request.blend else ()
         self.guidance = guidance
         self.recipes: dict[int, Recipe] = {}
         self.reading: list[tuple[tuple[PromptSource, ...], tuple[PromptSource, ...]]] = []
@@ -66,7 +68,8 @@ class ScheduledPrompts:
         if any(value is None for value in texts.values()):
             yield
             return
-        positive = read_prompts(self.blend, texts[lists[0]], hires=lists is HIRES)
+        cell = self.cells[getattr(p, "iteration", 0) % len(self.cells)] if self.cells else None
+        positive = read_prompts(cell, texts[lists[0]], hires=lists is HIRES)
         negative = tuple(map(parse_prompt, texts[lists[1]]))
         self.encoded = EncoderMemo()
         self.reading.append((positive, negative))
@@ -130,6 +133,14 @@ class ScheduledPrompts:
                 "without schedules"
             )
         return self.made_of(conditioning, recipe, [p.at(progress, self.named) for p in recipe.sources])
+
+    def owners(self, params: Any) -> list[tuple[int, ...]] | None:
+        """The concept of each of the pictures' prompts, None without concepts that have rows."""
+        recipe = self.recipes.get(id(params.denoiser.sampler.sampler_extra_args["cond"]))
+        sources = recipe.sources if recipe else ()
+        if not all(isinstance(s, BlendedPrompt) and not isinstance(s, MixedPrompt) for s in sources):
+            return None
+        return [source.owners for source in sources if isinstance(source, BlendedPrompt)] or None
 
     def blend_concepts(self, params: Any, conditioning: Any, progress: float) -> None:
         """Mix the concepts' features, or say how their predictions are combined."""

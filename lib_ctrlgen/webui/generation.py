@@ -5,7 +5,7 @@ Imported only once there is something to do: this is what brings the engine and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,8 @@ from modules import devices, sd_unet, shared
 from PIL import Image
 
 from lib_ctrlgen.calls import UNetShape
-from lib_ctrlgen.clocks import RowQueue
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.clocks import Row, RowQueue
+from lib_ctrlgen.controls import load_concepts, load_units
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest
@@ -26,6 +26,7 @@ from .blending import blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts
 from .guidance import Guidance
 from .settings import model_store
+from .sheets import spread_map
 from .steps import Follow, FollowedSample, Part, is_hires
 
 SELF_MADE_UNET = (
@@ -37,8 +38,15 @@ SELF_MADE_UNET = (
 class ControlledUnits:
     """The units of a request, loaded for a U-Net of this shape."""
 
-    def __init__(self, units: tuple[ActiveUnit, ...], shape: UNetShape, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        units: tuple[ActiveUnit, ...],
+        shape: UNetShape,
+        size: tuple[int, int],
+        prompts: ScheduledPrompts | None = None,
+    ) -> None:
         self.units = units
+        self.prompts = prompts
         self.shape = shape
         self.size = size
 
@@ -60,11 +68,12 @@ class ControlledUnits:
         self.size = (int(width) * 8, int(height) * 8)
         denoiser = params.denoiser
         steps = int(denoiser.step), int(denoiser.total_steps)
-        rows.begin(*steps, step_rows(params), hires=is_hires(denoiser))
+        owners = self.prompts.owners(params) if self.prompts else None
+        rows.begin(*steps, step_rows(params, owners), hires=is_hires(denoiser))
 
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""
-        controls = (unit.control for unit in self.units)
+        controls = (unit.control for unit in self.units if unit.concept is None)
         return [
             control.control_map(*self.size) for control in controls if isinstance(control, ResidualControl)
         ]
@@ -76,26 +85,30 @@ def controlled_sample(p: Any, request: ControlRequest, *, prompts: bool) -> Foll
     `prompts` says that they hold weights of ours.
     """
     parts: list[Part] = []
-    if request.enabled_units:
-        parts.append(controlled_units(request, (int(p.width), int(p.height))))
     guidance = Guidance(request.cfg_scale, request.hires_cfg_scale)
+    spread_map(p, request.blend)
     parts += blend_parts(request.blend, int(p.batch_size), img2img=hasattr(p, "init_images"))
     p.all_seeds = blended_seeds(request.blend, p.all_seeds, int(p.batch_size))
-    if prompts:
-        parts.append(ScheduledPrompts(p, request, guidance))
+    scheduled = ScheduledPrompts(p, request, guidance) if prompts else None
+    if request.enabled_units or (request.blend and request.blend.model):
+        parts.append(controlled_units(request, (int(p.width), int(p.height)), scheduled))
+    if scheduled is not None:
+        parts.append(scheduled)
     if prompts or guidance.acts:
         parts.append(guidance)
-    return FollowedSample(p, parts)
+    return FollowedSample(p, parts, request.blend)
 
 
-def controlled_units(request: ControlRequest, size: tuple[int, int]) -> ControlledUnits:
+def controlled_units(
+    request: ControlRequest, size: tuple[int, int], prompts: ScheduledPrompts | None
+) -> ControlledUnits:
     """Load the request's units for the loaded checkpoint. Raises CtrlGenError."""
     shape = current_port().shape
     with torch.no_grad():
-        units = load_units(
-            request.units, model_store(), shape, device=devices.device, dtype=devices.dtype_unet
-        )
-    return ControlledUnits(units, shape, size)
+        placed = {"device": devices.device, "dtype": devices.dtype_unet}
+        units = load_units(request.units, model_store(), shape, **placed)
+        concepts = load_concepts(request.blend, model_store(), shape, **placed)
+    return ControlledUnits((*units, *concepts), shape, size, prompts)
 
 
 def current_port() -> LdmUNet:
@@ -114,16 +127,17 @@ def require_shape(shape: UNetShape, port: LdmUNet) -> None:
         )
 
 
-def step_rows(params: Any) -> list[tuple[bool, int]]:
-    """The rows of a step as (cond, image), in the order in which the WebUI lays them out.
+def step_rows(params: Any, owners: Sequence[Sequence[int]] | None = None) -> list[Row]:
+    """The rows of a step in the order in which the WebUI lays them out.
 
-    Each image's prompts (several with `AND`), image by image, then one uncond row per
-    image; twice as many with InstructPix2Pix. Raises HostError when that does not add up.
+    Each image's prompts (several with `AND`; `owners` are their concepts), image by image, then one
+    uncond row per image; twice as many with InstructPix2Pix. Raises HostError when that does not add up.
     """
     prompts = [len(parts) for parts in params.denoiser.sampler.sampler_extra_args["cond"].batch]
-    conds = [(True, image) for image, count in enumerate(prompts) for _ in range(count)]
+    concepts = owners or [[0] * count for count in prompts]
+    conds = [Row(True, image, own) for image, owned in enumerate(concepts) for own in owned]
     total, images = int(params.x.shape[0]), len(prompts)
     rounds, left = divmod(total - len(conds), images)
     if left or rounds < 0:
         raise HostError(f"{total} rows for {images} images with {len(conds)} prompts: an unknown layout")
-    return conds + [(False, image) for image in range(images)] * rounds
+    return conds + [Row(False, image) for image in range(images)] * rounds

@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from msgspec.structs import replace
 
-from lib_ctrlgen.images import image_hash
-from lib_ctrlgen.spec import ControlRequest, to_payload
+from lib_ctrlgen.describe import described
+from lib_ctrlgen.spec import ControlRequest
 
+from .concept_fields import MODE, blend_values
 from .payload import Payload, panel_values, whole_values
 
 KEY = "CtrlGen"
-PICTURES = ("image", "mask")
 
 
 def describe(request: ControlRequest) -> str:
     """The request as compact JSON: enabled units, hashes in the places of their pictures."""
-    units = [_describe_unit(to_payload(unit)) for _, unit in request.enabled_units]
-    described = to_payload(request) | {"units": units}
-    return json.dumps(described, ensure_ascii=False, separators=(",", ":"))
+    enabled = tuple(unit for _, unit in request.enabled_units)
+    payload = described(replace(request, units=enabled), "sha")
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
 
 
 def read_entry(params: Mapping[str, Any]) -> Payload:
@@ -61,6 +62,21 @@ class PastedField:
 
 
 @dataclass(frozen=True)
+class PastedBlend:
+    """The same for one component of the Blend tab; a picture without a blend switches it off."""
+
+    index: int
+
+    def __call__(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A gradio update, or None to leave the component as it is."""
+        blend = read_entry(params).get("blend")
+        if not isinstance(blend, dict) and self.index != MODE:
+            return None
+        update: dict[str, Any] = gr.update(value=blend_values(blend)[self.index])
+        return update
+
+
+@dataclass(frozen=True)
 class PastedSetting:
     """The same for what the panel holds beside the units; it is empty for pictures made without."""
 
@@ -70,8 +86,3 @@ class PastedSetting:
         """A gradio update."""
         update: dict[str, Any] = gr.update(value=whole_values(read_entry(params))[self.field])
         return update
-
-
-def _describe_unit(unit: Payload) -> Payload:
-    hashes = {name: f"sha:{image_hash(unit[name])}" for name in PICTURES if unit.get(name)}
-    return unit | hashes

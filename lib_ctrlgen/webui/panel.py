@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -15,8 +14,10 @@ from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.spec import ControlMode, ResizeMode
 
+from .blend_panel import build_blend
 from .infotext import PastedField, PastedSetting
-from .payload import NO_MODEL, SLIDER_MAX, WHOLE_FIELDS, param_fields, unit_fields
+from .panel_parts import Panel, model_choices
+from .payload import SLIDER_MAX, WHOLE_FIELDS, param_fields, unit_fields
 from .preview import control_map, plan_html
 from .settings import model_store, unit_count
 
@@ -30,29 +31,11 @@ RESIZE_MODES = {
     "crop_and_resize": "Crop and resize",
     "resize_and_fill": "Resize and fill",
 }
+PROMPTS = {"prompt": "$.prompt", "negative": "$.negative_prompt"}  # as the plan names them
 SCHEDULE_EXAMPLE = "1@0, 0.6@0.4, 0@1"
 SCHEDULE_HELP = (
     "weight@progress, progress from 0 to 1. Also 1>0.2, easings (0@0.5 smooth), windows (1 in 0..0.5)"
 )
-
-
-@dataclass
-class Panel:
-    """The components in the order of the script's arguments, and the fields that a pasted infotext fills."""
-
-    tab: str
-    components: list[Any] = field(default_factory=list)
-    paste_fields: list[tuple[Any, Callable[..., Any]]] = field(default_factory=list)
-
-    def add(self, component: Any) -> Any:
-        """Make a component an argument of the script. Its value is no one's default for later."""
-        component.do_not_save_to_config = True
-        self.components.append(component)
-        return component
-
-    def elem_id(self, name: str) -> str:
-        """The element's id in the page."""
-        return f"ctrlgen_{self.tab}_{name}"
 
 
 @dataclass
@@ -87,6 +70,8 @@ def build_panel(tab: str) -> Panel:
     with gr.Accordion("CtrlGen", open=False, elem_id=panel.elem_id("panel"), elem_classes="ctrlgen"):
         panel.add(gr.Textbox(value="", visible=False, label="request", elem_id=panel.elem_id("request")))
         build_whole(panel)
+        with gr.Accordion("Blend", open=False, elem_id=panel.elem_id("blend_panel")):
+            build_blend(panel)
         with gr.Tabs(elem_id=panel.elem_id("tabs")):
             for index in range(unit_count()):
                 with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
@@ -253,19 +238,17 @@ def build_plan(panel: Panel) -> None:
         button = gr.Button("Preview plan", elem_id=panel.elem_id("show_plan"), size="sm")
     shown = gr.HTML(elem_id=panel.elem_id("plan"))
     steps = gr.Number(value=20, visible=False, elem_id=panel.elem_id("plan_steps"))
+    texts = [gr.Textbox(visible=False, elem_id=panel.elem_id(f"plan_{name}")) for name in PROMPTS]
 
-    def preview(steps: float, *panel: Any) -> str:
-        return plan_html(panel, max(1, int(steps)))
+    def preview(steps: float, prompt: str, negative: str, *panel: Any) -> str:
+        return plan_html(
+            panel, max(1, int(steps)), dict(zip(PROMPTS.values(), (prompt, negative), strict=True))
+        )
 
     button.click(
         preview,
         _js=f"(...args) => ctrlgen.steps('{panel.tab}', args)",
-        inputs=[steps, *panel.components[1:]],
+        inputs=[steps, *texts, *panel.components[1:]],
         outputs=[shown],
         show_progress=False,
     )
-
-
-def model_choices() -> dict[str, list[str]]:
-    """The choices of a model list, as the folders are now."""
-    return {"choices": [NO_MODEL, *model_store().names()]}

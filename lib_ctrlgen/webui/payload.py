@@ -14,6 +14,8 @@ from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.spec import ControlRequest, parse_json, parse_request
 
+from .concept_fields import COUNT, blend_settings
+
 Values: TypeAlias = Mapping[str, Any]
 Payload: TypeAlias = dict[str, Any]
 
@@ -41,6 +43,9 @@ BASE_FIELDS: Payload = {
 
 # What the panel holds beside the units, before them in the order of the script's arguments.
 WHOLE_FIELDS: Payload = {"cfg_scale": "", "hires_cfg_scale": "", "prompt_weights": ""}
+
+# Behind them stands the blend, then the units.
+UNITS_FROM = len(WHOLE_FIELDS) + COUNT
 
 # The fields that the panel and the request name and mean alike.
 SAME_FIELDS = (
@@ -73,7 +78,8 @@ def read_request(args: Sequence[Any], init_image: Image.Image | None = None) -> 
     """
     first, *panel = args or (None,)
     if first is None or first == "":
-        return parse_request(whole_settings(panel) | {"units": panel_units(panel, init_image)})
+        whole = whole_settings(panel, pictures=True)
+        return parse_request(whole | {"units": panel_units(panel, init_image)})
     if any(isinstance(other, dict) for other in panel):
         raise RequestError("$", "send one object; several units go into its list: {'units': [{...}, {...}]}")
     return parse_json(first) if isinstance(first, str) else parse_request(first)
@@ -84,8 +90,9 @@ def read_settings(panel: Sequence[Any]) -> ControlRequest:
     return parse_request(whole_settings(panel) | {"units": enabled_units(panel, unit_settings)})
 
 
-def whole_settings(panel: Sequence[Any]) -> Payload:
+def whole_settings(panel: Sequence[Any], *, pictures: bool = False) -> Payload:
     """What the panel says beside the units; fields left empty say nothing. Raises RequestError."""
+    blend = blend_settings(panel[len(WHOLE_FIELDS) : UNITS_FROM], pictures=pictures)
     values = WHOLE_FIELDS | dict(zip(WHOLE_FIELDS, panel, strict=False))
     for name in WHOLE_FIELDS:
         if not isinstance(values[name] or "", str):
@@ -97,7 +104,7 @@ def whole_settings(panel: Sequence[Any]) -> Payload:
     scales = {"cfg_scale": scale, "hires_cfg_scale": hires}
     found: Payload = {name: text for name, text in scales.items() if text}
     given = {name.strip(): weight.strip() for name, _, weight in named}
-    return found | ({"prompt_weights": given} if given else {})
+    return found | blend | ({"prompt_weights": given} if given else {})
 
 
 def whole_values(request: Values) -> Payload:
@@ -130,9 +137,9 @@ def enabled_units(panel: Sequence[Any], read: Callable[[Values, str], Payload]) 
 
 
 def split_values(values: Sequence[Any]) -> Iterable[Payload]:
-    """One dict per unit of the panel's values, which begin with `WHOLE_FIELDS`."""
+    """One dict per unit of the panel's values, which begin with `WHOLE_FIELDS` and the blend's."""
     names = tuple(unit_fields())
-    for start in range(len(WHOLE_FIELDS), len(values), len(names)):
+    for start in range(UNITS_FROM, len(values), len(names)):
         part = values[start : start + len(names)]
         yield BASE_FIELDS | dict(zip(names, part, strict=False))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -11,7 +11,7 @@ from PIL import Image
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.images import fit, to_rgb
 from lib_ctrlgen.params import check_params
-from lib_ctrlgen.plan import StepPlan, shown_plan
+from lib_ctrlgen.plan import shown_plan
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlRequest, parse_request
 
@@ -20,20 +20,14 @@ from .payload import Values, read_settings, unit_settings
 LARGEST_SIDE = 4096
 
 
-def plan_of(request: ControlRequest, steps: int) -> StepPlan:
-    """The plan of a request's enabled units and of its guidance. Raises RequestError."""
-    return shown_plan(request, steps)
-
-
-def plan_html(panel: Sequence[Any], steps: int) -> str:
-    """The plan of the panel's values as HTML, or what is wrong with them."""
+def plan_html(panel: Sequence[Any], steps: int, prompts: Mapping[str, str]) -> str:
+    """The plan of the panel's values and `prompts`, by their place, as HTML; or what is wrong with them."""
     try:
-        request = read_settings(panel)
-        plan = plan_of(request, steps)
+        plan = shown_plan(read_settings(panel), steps, prompts)
     except CtrlGenError as error:
         return error_html(error)
-    if not plan.weights:
-        return '<p class="ctrlgen-note">No unit is enabled, and the guidance does not change.</p>'
+    if not plan.weights and not plan.note:
+        return '<p class="ctrlgen-note">No unit is enabled, and neither prompts nor guidance change.</p>'
     note = f"{steps} steps; progress is step / steps. Hires-fix runs the schedule once per pass."
     return (
         f'{plan.svg()}<p class="ctrlgen-note">{note}</p>'

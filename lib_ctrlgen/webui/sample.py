@@ -7,6 +7,7 @@ here and raised when sampling would begin. Classes stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -44,6 +45,10 @@ class HeldSample(Held):
 
     def begin(self, x: Any, noise: Any) -> None:
         """A pass is about to begin with these latents and this noise."""
+
+    def sheets(self, _images: Sequence[Image.Image]) -> list[Image.Image]:
+        """What is shown of several pictures together."""
+        return []
 
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw, unit by unit."""

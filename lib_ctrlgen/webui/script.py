@@ -58,14 +58,16 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
             held.begin(given["x"], given["noise"])
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-        """Once per generation, after the pictures: append the control maps if wanted."""
+        """Once per generation, after the pictures: append a blend's sheets, and control maps if wanted."""
         del args
         held = held_sample(p)
-        if held is not None and appends_maps():
-            maps = held.control_maps()
-            processed.images.extend(maps)
-            # "Save" in the gallery wants an infotext per picture, with a seed in it.
-            processed.infotexts.extend([processed.infotexts[0]] * len(maps))
+        if held is None:
+            return
+        more = held.sheets(processed.images[processed.index_of_first_image :])
+        more += held.control_maps() if appends_maps() else []
+        processed.images.extend(more)
+        # "Save" in the gallery wants an infotext per picture, with a seed in it.
+        processed.infotexts.extend([processed.infotexts[0]] * len(more))
 
 
 def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:

@@ -9,7 +9,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from modules import script_callbacks
 from PIL import Image
 
+from lib_ctrlgen.blend import Blend
+
 from .sample import HeldSample
+from .sheets import sheets
 
 # Called with the WebUI's CFGDenoiserParams.
 Follow: TypeAlias = Callable[[Any], None]
@@ -47,9 +50,10 @@ class Beginning(Protocol):
 class FollowedSample(HeldSample):
     """`p.sample` with parts that act. Called once per batch; spans both passes of hires-fix."""
 
-    def __init__(self, p: Any, parts: Sequence[Part]) -> None:
+    def __init__(self, p: Any, parts: Sequence[Part], blend: Blend | None = None) -> None:
         super().__init__(p)
         self.parts = tuple(parts)
+        self.blend = blend
         self.failure: Exception | None = None
 
     def begin(self, x: Any, noise: Any) -> None:
@@ -75,6 +79,10 @@ class FollowedSample(HeldSample):
                 return self.original(*args, **kwargs)
         except Stop as stop:
             raise stop.error from stop
+
+    def sheets(self, images: Sequence[Image.Image]) -> list[Image.Image]:
+        """What a blend makes of the finished pictures: strips, a map."""
+        return sheets(self.p, self.blend, images)
 
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""

@@ -165,3 +165,61 @@ def test_a_wrong_blend_makes_no_picture(webui: WebUI, blend: dict[str, Any], pat
     answer = webui.generate(prompt="", args=[{"blend": blend}])
     assert answer.status == 422
     assert answer.detail["path"] == path
+
+
+def test_a_trajectory_comes_with_its_strip(webui: WebUI) -> None:
+    fields = {"batch_size": 3, "n_iter": 2}
+    answer = blended(webui, RED, BLUE, mode="trajectory", animation="webp", fields=fields)
+    strips = [picture for picture in answer.images if picture.shape[1] > 3 * SIZE]
+    assert [strip.shape for strip in strips] == [(SIZE, 3 * SIZE + 4, 3)] * 2
+    first = next(k for k, picture in enumerate(answer.images) if picture.shape == (SIZE, SIZE, 3))
+    assert np.array_equal(strips[0][:, :SIZE], answer.images[first])
+    assert not np.array_equal(strips[0], strips[1])
+
+
+@pytest.mark.parametrize("mode", ["prediction", "embedding", "seeds"])
+def test_a_map_has_a_concept_in_each_corner(webui: WebUI, plain: Answer, mode: str) -> None:
+    third = {"prompt": "a star"}
+    corners = [RED, BLUE, third] if mode != "seeds" else [{"seed": 5}, {"seed": 6}, {"seed": 7}]
+    fields = {"prompt": ""} if mode != "seeds" else {"prompt": "a ring"}
+    answer = blended(webui, *corners, mode=mode, explore=3, fields=fields)
+    side = 3 * SIZE + 4
+    sheet = next(picture for picture in answer.images if picture.shape == (side, side, 3))
+    ends = [(0, 0), (0, side - SIZE), (side - SIZE, 0)]
+    for (top, left), corner in zip(ends, corners, strict=True):
+        alone = {"prompt": corner.get("prompt", "a ring"), "seed": corner.get("seed", 1)}
+        wanted = made(webui, **alone).images[0]
+        found = sheet[top : top + SIZE, left : left + SIZE]
+        assert np.abs(found.astype(int) - wanted).max() <= 1
+    assert made(webui).same(plain)
+    refused = webui.generate(prompt="", n_iter=2, args=[{"blend": {"concepts": [RED, BLUE], "explore": 3}}])
+    assert refused.status == 422
+
+
+def test_a_reference_picture_acts_on_its_concept_alone(webui: WebUI) -> None:
+    seen = RED | {"image": PICTURE["image"]}
+    model = PICTURE["model"]
+    with_picture = blended(webui, seen, BLUE, model=model)
+    assert not with_picture.same(blended(webui, RED, BLUE))
+    nothing = blended(webui, seen | {"weight": 0}, BLUE, model=model)
+    assert np.abs(nothing.images[0].astype(int) - made(webui, prompt="a blue square").images[0]).max() <= 1
+    wrong = webui.generate(prompt="", args=[{"blend": {"concepts": [seen, BLUE], "model": EDGES["model"]}}])
+    assert wrong.status == 422
+    assert wrong.detail["path"] == "$.blend.model"
+
+
+def test_concepts_of_a_batch_may_differ_in_their_parts(webui: WebUI) -> None:
+    """Each picture of a batch has its own prompt, here with one and with two AND parts."""
+    request = {"blend": {"concepts": [{"prompt": "{prompt}"}, BLUE | {"mask": half(True), "weight": "0>1"}]}}
+    for tab, extra in (("txt2img", {}), ("img2img", {"init_images": [encoded(scene())]})):
+        fields: dict[str, Any] = {"tab": tab, "prompt": "a ring AND a star :0.5", "batch_size": 2, **extra}
+        both = made(webui, args=[request], **fields)
+        assert both.same(made(webui, args=[request], **fields), 2)
+        assert not both.same(made(webui, **fields), 2)
+
+
+def test_the_plan_tells_the_cost(webui: WebUI) -> None:
+    payload = {"blend": {"concepts": [{}, BLUE | {"weight": "1>0"}]}, "prompt": "a AND b", "steps": 4}
+    plan = webui.post("/ctrlgen/v1/plan", payload).json()
+    assert plan["note"] == "U-Net rows per step and picture: 4 (2 without the blend)"
+    assert plan["weights"][1] == [1, 0.75, 0.5, 0.25]

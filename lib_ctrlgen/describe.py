@@ -1,0 +1,22 @@
+"""A request without its pictures: their hashes stand in their places, so that it fits into a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .images import image_hash
+from .spec import ControlRequest, to_payload
+
+PICTURES = ("image", "mask")
+
+
+def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dict[str, Any]:
+    """The request as JSON types; a picture becomes `mark` and the hash of its pixels.
+
+    Defaults are left out; with `whole`, those of parts only.
+    """
+    payload = to_payload(request, whole=whole)
+    blend = payload.get("blend") or {}
+    for part in (*payload.get("units", ()), *blend.get("concepts", ())):
+        part |= {name: f"{mark}:{image_hash(part[name])}" for name in PICTURES if part.get(name)}
+    return payload

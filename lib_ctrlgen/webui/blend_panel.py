@@ -1,0 +1,107 @@
+"""The panel's Blend tab."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import gradio as gr
+from modules.ui_common import create_refresh_button
+from modules.ui_components import FormRow
+
+from lib_ctrlgen.blend import MAX_CONCEPTS, MAX_MAP, BlendMode, Interpolation
+
+from .concept_fields import BLEND_FIELDS, CONCEPT_FIELDS, OFF, PICTURES
+from .infotext import PastedBlend
+from .panel_parts import Panel, model_choices
+from .settings import model_store
+
+MODES = {
+    OFF: "Off",
+    "prediction": "Prediction (as AND)",
+    "perpendicular": "Perpendicular",
+    "saliency": "Saliency",
+    "embedding": "Embedding",
+    "trajectory": "Trajectory (a row of pictures)",
+    "seeds": "Seeds",
+}
+HELP = (
+    "Concepts replace the prompt. Write {prompt} in a concept, or leave one empty, where the prompt belongs."
+)
+SHOWN = 2  # concepts that are open at first
+
+
+def build_blend(panel: Panel) -> None:
+    """Build the tab and make its components arguments of the script."""
+    parts: dict[str, Any] = {}
+    with gr.Column(elem_id=panel.elem_id("blend"), elem_classes="ctrlgen-blend"):
+        gr.HTML(f'<p class="ctrlgen-note">{HELP}</p>')
+        with FormRow():
+            modes = [(MODES[mode], mode) for mode in (OFF, *get_args(BlendMode))]
+            _add(panel, parts, "mode", gr.Radio, label="Blend", choices=modes)
+        with FormRow():
+            turns = list(get_args(Interpolation))
+            _add(panel, parts, "interpolation", gr.Radio, label="Interpolation", choices=turns)
+            _add(panel, parts, "normalise", gr.Checkbox, label="Weights and masks sum to one")
+        with gr.Accordion("Trajectory, map, reference pictures", open=False):
+            with FormRow():
+                hint = "1@0 hold, 0.8@0.2, 0@0.6 when empty"
+                _add(panel, parts, "crossfeed", gr.Textbox, label="Crossfeed", placeholder=hint, max_lines=1)
+                kinds = ["none", "webp", "mp4"]
+                _add(panel, parts, "animation", gr.Radio, label="Animation of a trajectory", choices=kinds)
+            with FormRow():
+                models = model_choices()["choices"]
+                label = "IP-Adapter for concepts' pictures"
+                model = _add(panel, parts, "model", gr.Dropdown, label=label, choices=models)
+                create_refresh_button(
+                    model, model_store().refresh, model_choices, panel.elem_id("blend_refresh")
+                )
+                limits = {"minimum": 0, "maximum": MAX_MAP, "step": 1}
+                label = "Map: pictures a side (0: no map)"
+                _add(panel, parts, "explore", gr.Slider, label=label, **limits)
+        concepts = [build_concept(panel, index) for index in range(MAX_CONCEPTS)]
+    for component in (*(parts[name] for name in BLEND_FIELDS), *(c for each in concepts for c in each)):
+        panel.add(component)
+    _paste(panel, parts, concepts)
+
+
+def build_concept(panel: Panel, index: int) -> list[Any]:
+    """One concept's fields, in their order."""
+    name = f"concept{index}"
+    parts: dict[str, Any] = {}
+    with gr.Accordion(f"Concept {index}", open=index < SHOWN, elem_id=panel.elem_id(name)):
+        with FormRow():
+            options = {"value": CONCEPT_FIELDS["used"], "elem_id": panel.elem_id(f"{name}_used")}
+            parts["used"] = gr.Checkbox(label="Use", **options)
+            _text(panel, parts, name, "prompt", "Prompt", "{prompt}, at night", scale=4)
+        with FormRow():
+            _text(panel, parts, name, "weight", "Weight", "number or schedule: 1>0")
+            _text(panel, parts, name, "hires", "Weight in the hires pass", "the same when empty")
+            _text(panel, parts, name, "seed", "Seed", "modes trajectory and seeds")
+        with gr.Accordion("Mask and picture", open=False), gr.Row():
+            for part, label in (("mask", "Mask (white: this concept)"), ("image", "Reference picture")):
+                options = {"type": "pil", "source": "upload", "tool": "editor", "height": 200}
+                parts[part] = gr.Image(label=label, elem_id=panel.elem_id(f"{name}_{part}"), **options)
+    return [parts[part] for part in CONCEPT_FIELDS]
+
+
+def _add(panel: Panel, parts: dict[str, Any], name: str, component: type, **options: Any) -> Any:
+    options = {"value": BLEND_FIELDS[name], "elem_id": panel.elem_id(f"blend_{name}"), **options}
+    parts[name] = component(**options)
+    return parts[name]
+
+
+def _text(
+    panel: Panel, parts: dict[str, Any], concept: str, name: str, label: str, hint: str, scale: int = 1
+) -> None:
+    options = {"placeholder": hint, "max_lines": 1, "scale": scale}
+    elem_id = panel.elem_id(f"{concept}_{name}")
+    parts[name] = gr.Textbox(value=CONCEPT_FIELDS[name], label=label, elem_id=elem_id, **options)
+
+
+def _paste(panel: Panel, parts: dict[str, Any], concepts: list[list[Any]]) -> None:
+    """Pasted infotexts fill every component but the pictures."""
+    named = list(zip(BLEND_FIELDS, (parts[name] for name in BLEND_FIELDS), strict=True))
+    named += [pair for each in concepts for pair in zip(CONCEPT_FIELDS, each, strict=True)]
+    for index, (name, component) in enumerate(named):
+        if name not in PICTURES:
+            panel.paste_fields.append((component, PastedBlend(index)))

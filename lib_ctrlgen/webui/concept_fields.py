@@ -1,0 +1,94 @@
+"""The Blend tab's values and the request's `blend`, translated into each other. Nothing of the host here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from PIL import Image
+
+from lib_ctrlgen.blend import MAX_CONCEPTS
+from lib_ctrlgen.images import encode_image
+
+Values: TypeAlias = Mapping[str, Any]
+Payload: TypeAlias = dict[str, Any]
+
+OFF = "off"
+PICTURES = ("image", "mask")
+
+# What the tab holds, in the order of the script's arguments: the blend, then every concept.
+BLEND_FIELDS: Payload = {
+    "mode": OFF,
+    "interpolation": "auto",
+    "normalise": False,
+    "crossfeed": "",
+    "animation": "none",
+    "model": "None",
+    "explore": 0,
+}
+CONCEPT_FIELDS: Payload = {
+    "used": False,
+    "prompt": "",
+    "weight": "1",
+    "hires": "",
+    "seed": "",
+    "mask": None,
+    "image": None,
+}
+MODE = 0  # its place among them
+COUNT = len(BLEND_FIELDS) + MAX_CONCEPTS * len(CONCEPT_FIELDS)
+
+
+def blend_settings(values: Sequence[Any], *, pictures: bool) -> Payload:
+    """`{"blend": ...}` of the tab's values, nothing when it is off; a disabled concept is left out.
+
+    A field that was left empty says nothing, so that the request's own defaults and errors hold.
+    """
+    blend = BLEND_FIELDS | dict(zip(BLEND_FIELDS, values, strict=False))
+    if blend["mode"] in (OFF, "", None):
+        return {}
+    concepts = [_concept(each, pictures=pictures) for each in _split(values) if each["used"]]
+    said = {name: value for name, value in blend.items() if value not in (BLEND_FIELDS[name], "", None)}
+    return {"blend": said | {"concepts": concepts}}
+
+
+def blend_values(blend: Any) -> list[Any]:
+    """What the tab shows of a request's blend, without pictures: the inverse of `blend_settings`."""
+    found = blend if isinstance(blend, dict) else {}
+    concepts = found.get("concepts")
+    given = [each for each in concepts if isinstance(each, dict)] if isinstance(concepts, list) else []
+    values = [_shown(found.get(name, default), default) for name, default in BLEND_FIELDS.items()]
+    if found:
+        values[MODE] = found.get("mode", "prediction")
+    for index in range(MAX_CONCEPTS):
+        concept = given[index] if index < len(given) else {}
+        shown = CONCEPT_FIELDS | {name: concept[name] for name in CONCEPT_FIELDS if name in concept}
+        shown |= {"used": index < len(given), "mask": None, "image": None}
+        values += [_shown(value, CONCEPT_FIELDS[name]) for name, value in shown.items()]
+    return values
+
+
+def _split(values: Sequence[Any]) -> list[Payload]:
+    size = len(CONCEPT_FIELDS)
+    starts = range(len(BLEND_FIELDS), len(values), size)
+    return [CONCEPT_FIELDS | dict(zip(CONCEPT_FIELDS, values[k : k + size], strict=False)) for k in starts]
+
+
+def _concept(values: Values, *, pictures: bool) -> Payload:
+    concept: Payload = {"prompt": values["prompt"] or ""}
+    for name in ("weight", "hires", "seed"):
+        text = str(values[name] if values[name] is not None else "").strip()
+        if text and text != CONCEPT_FIELDS[name]:
+            concept[name] = int(text) if name == "seed" and text.isdecimal() else text
+    for name in PICTURES if pictures else ():
+        picture = values[name]
+        if isinstance(picture, Image.Image):
+            concept[name] = encode_image(picture)
+        elif picture:
+            concept[name] = picture
+    return concept
+
+
+def _shown(value: Any, default: Any) -> Any:
+    """A request's value as the component of this default shows it."""
+    return str(value) if isinstance(default, str) and value is not None else value

@@ -1,0 +1,53 @@
+"""What a blend makes of several pictures: a map in as many batches, a strip, an animation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lib_ctrlgen.blend import Blend
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.explore import map_size
+from lib_ctrlgen.film import save_animation, sheet
+
+# The lists of `p` with an entry per picture.
+PER_PICTURE = (
+    "all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds",
+    "all_hr_prompts", "all_hr_negative_prompts",
+)  # fmt: skip
+
+
+def spread_map(p: Any, blend: Blend | None) -> None:
+    """Give every picture of a map a batch of its own, all with the same seed. Raises RequestError."""
+    count = math.prod(map_size(blend))
+    if count == 1:
+        return
+    if int(p.n_iter) * int(p.batch_size) != 1:
+        raise RequestError("$.blend.explore", "a map starts from one picture: set batch count and size to 1")
+    p.n_iter = count
+    for name in PER_PICTURE:
+        if getattr(p, name, None):
+            setattr(p, name, list(getattr(p, name)) * count)
+
+
+def sheets(p: Any, blend: Blend | None, images: Sequence[Image.Image]) -> list[Image.Image]:
+    """The sheets of a finished generation; an animation is written beside the pictures."""
+    if blend is None or not images:
+        return []
+    rows, columns = map_size(blend)
+    if blend.explore:
+        return [sheet(images, columns)] if len(images) == rows * columns else []
+    if blend.mode != "trajectory":
+        return []
+    batch = int(p.batch_size)
+    starts = [start for start in range(0, len(images), batch) if start + batch <= len(images)]
+    strips = [images[start : start + batch] for start in starts]
+    if blend.animation != "none":
+        for number, strip in enumerate(strips):
+            name = f"ctrlgen-{p.all_seeds[starts[number]]}-{number}.{blend.animation}"
+            save_animation(strip, Path(p.outpath_samples) / name)
+    return [sheet(strip, batch) for strip in strips]
