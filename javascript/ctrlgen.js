@@ -28,6 +28,22 @@ const ctrlgen = {
         return args;
     },
 
+    // Draw a map of the blend: set its size, press Generate, and go back to single pictures.
+    map(tab, side) {
+        const inputs = [...ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_blend_explore input`)];
+        const set = (value) => inputs.forEach((input) => {
+            input.value = value;
+            updateInput(input);
+        });
+        const wanted = side > 1 ? side : 5;
+        set(wanted);
+        setTimeout(() => {
+            ctrlgen.root().querySelector(`#${tab}_generate`).click();
+            setTimeout(() => set(0), 1000);
+        }, 500);
+        return wanted;
+    },
+
     size(tab, args) {
         args[0] = ctrlgen.number(`${tab}_width`, 512);
         args[1] = ctrlgen.number(`${tab}_height`, 512);

@@ -92,10 +92,8 @@ def test_the_panel_can_be_built_again_with_another_number_of_units(host: FakeWeb
     host.opts.data["ctrlgen_units"] = 1
     again = sys.modules["lib_ctrlgen.webui.panel"].build_panel("img2img")
     assert len(again.components) < len(panel.components)
-    assert (
-        again.components[1 + sys.modules["lib_ctrlgen.webui.payload"].UNITS_FROM].elem_id
-        == "ctrlgen_img2img_unit0_enabled"
-    )
+    first = 1 + sys.modules["lib_ctrlgen.webui.payload"].UNITS_FROM
+    assert again.components[first].elem_id == "ctrlgen_img2img_unit0_enabled"
 
 
 def test_the_img2img_picture_is_offered_in_img2img_only(host: FakeWebUI, panel: Any) -> None:

@@ -57,7 +57,10 @@ def build_blend(panel: Panel) -> None:
                 )
                 limits = {"minimum": 0, "maximum": MAX_MAP, "step": 1}
                 label = "Map: pictures a side (0: no map)"
-                _add(panel, parts, "explore", gr.Slider, label=label, **limits)
+                explore = _add(panel, parts, "explore", gr.Slider, label=label, **limits)
+                button = gr.Button("Draw map", elem_id=panel.elem_id("draw_map"), size="sm")
+            script = f"(side) => ctrlgen.map('{panel.tab}', side)"
+            button.click(None, _js=script, inputs=[explore], outputs=[explore], show_progress=False)
         concepts = [build_concept(panel, index) for index in range(MAX_CONCEPTS)]
     for component in (*(parts[name] for name in BLEND_FIELDS), *(c for each in concepts for c in each)):
         panel.add(component)

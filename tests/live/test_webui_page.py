@@ -127,6 +127,60 @@ def test_a_filled_panel_makes_a_controlled_picture_and_comes_back(page: Any, tmp
     assert page.locator(f"{unit('preprocessor')} input").first.input_value() == "canny"
 
 
+def concept(name: str, index: int) -> str:
+    return f"#ctrlgen_txt2img_concept{index}_{name}"
+
+
+def fill_blend(page: Any) -> None:
+    open_panel(page)
+    page.locator(f"{unit('enabled')} input").uncheck()
+    if not page.locator("#ctrlgen_txt2img_blend_mode").is_visible():
+        page.locator("#ctrlgen_txt2img_blend_panel > .label-wrap").click()
+        page.wait_for_timeout(1000)
+    page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Prediction").click()
+    for index, (prompt, weight) in enumerate((("a red circle", "1>0"), ("a blue square", "0>1"))):
+        page.locator(f"{concept('used', index)} input").check()
+        for name, text in (("prompt", prompt), ("weight", weight)):
+            fill(page, f"{concept(name, index)} textarea, {concept(name, index)} input", text)
+    fill(page, "#txt2img_prompt textarea", "")
+
+
+def test_the_blend_tab_makes_a_picture_and_comes_back(page: Any) -> None:
+    fill_blend(page)
+    page.click("#ctrlgen_txt2img_show_plan")
+    page.wait_for_selector("#ctrlgen_txt2img_plan svg")
+    assert "U-Net rows per step and picture: 3" in page.locator("#ctrlgen_txt2img_plan").first.inner_text()
+    shot(page, "blend")
+    generate(page)
+    info = page.locator("#html_info_txt2img").first.inner_text()
+    assert "a blue square" in info
+    page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Off").click()
+    fill(page, "#txt2img_prompt textarea", info)
+    page.click("#paste")
+    page.wait_for_timeout(3000)
+    assert (
+        page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Prediction").locator("input").is_checked()
+    )
+    weight = page.locator(f"{concept('weight', 0)} textarea, {concept('weight', 0)} input").first
+    assert weight.input_value() == "1@0, 0@1"
+
+
+def test_the_button_draws_a_map(page: Any) -> None:
+    fill_blend(page)
+    for index in range(2):
+        fill(page, f"{concept('weight', index)} textarea, {concept('weight', index)} input", "1")
+    if not page.locator("#ctrlgen_txt2img_draw_map").is_visible():
+        page.locator("#ctrlgen_txt2img_blend .label-wrap", has_text="Trajectory, map").click()
+        page.wait_for_timeout(1000)
+    page.click("#ctrlgen_txt2img_draw_map")
+    page.wait_for_selector("#txt2img_interrupt", state="visible")
+    page.wait_for_selector("#txt2img_interrupt", state="hidden")
+    page.wait_for_timeout(2500)
+    shot(page, "map")
+    assert thumbnails(page) >= 6  # five pictures and their sheet
+    page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Off").click()
+
+
 def test_a_mistake_is_shown_in_the_page_and_makes_no_picture(page: Any, tmp_path: Path) -> None:
     fill_unit(page, tmp_path)
     fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "1@0, nonsense")
