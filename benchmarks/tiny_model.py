@@ -21,7 +21,14 @@ from PIL import Image
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images import encode_image
-from lib_ctrlgen.metrics import colour_likeness, edge_f1, edges, prompt_accuracy, texture_likeness
+from lib_ctrlgen.metrics import (
+    colour_likeness,
+    edge_f1,
+    edges,
+    find_shapes,
+    prompt_accuracy,
+    texture_likeness,
+)
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tiny import NAME, tiny_folder
 from lib_ctrlgen.train.data import held_out_scene
@@ -105,6 +112,7 @@ def measure(case: Case, maker: Maker) -> dict[str, float]:
     wanted = [(shape.colour, shape.kind) for shape in case.scene.shapes]
     told = maker.picture(full_caption(case.scene), seed)
     scores = {"words": prompt_accuracy(told, wanted, case.scene.background.colour)}
+    scores["words_colours"], scores["words_shapes"] = named_apart(told, wanted)
     free = maker.picture(case.colourless, seed)
     scores["edges_0"] = edge_f1(free, outlines)
     scores["look_0"] = colour_likeness(free, look)
@@ -120,6 +128,16 @@ def measure(case: Case, maker: Maker) -> dict[str, float]:
     scores["stacked_edges"] = edge_f1(both, outlines)
     scores["stacked_look"] = colour_likeness(both, look)
     return scores
+
+
+def named_apart(picture: np.ndarray, wanted: Sequence[tuple[str, str]]) -> tuple[float, float]:
+    """Which part of the colours and of the kinds of shapes is found, whoever has them; each 0..1."""
+    found = list(zip(*find_shapes(picture), strict=True)) or [(), ()]
+    parts = [
+        sum(min(asked.count(name), have.count(name)) for name in set(asked)) / len(asked)
+        for asked, have in zip(zip(*wanted, strict=True), found, strict=True)
+    ]
+    return float(parts[0]), float(parts[1])
 
 
 def figures_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -29,7 +29,7 @@ from msgspec import Meta, field
 
 from .errors import RequestError
 from .schedule import Schedule, constant, parse_schedule
-from .strict import Spec
+from .strict import Spec, check_share
 
 BlendMode: TypeAlias = Literal["prediction", "embedding", "perpendicular", "saliency", "trajectory", "seeds"]
 Interpolation: TypeAlias = Literal["auto", "lerp", "slerp"]
@@ -43,9 +43,9 @@ ROW_MODES = ("prediction", "perpendicular", "saliency")
 # What a concept may say in each mode, and what the blend may.
 TAKES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "prediction": frozenset({"prompt", "image", "weight", "hires", "mask"}),
-        "perpendicular": frozenset({"prompt", "image", "weight", "hires", "mask"}),
-        "saliency": frozenset({"prompt", "image", "weight", "hires", "mask"}),
+        "prediction": frozenset({"prompt", "image", "weight", "hires", "mask", "mask_strength"}),
+        "perpendicular": frozenset({"prompt", "image", "weight", "hires", "mask", "mask_strength"}),
+        "saliency": frozenset({"prompt", "image", "weight", "hires", "mask", "mask_strength"}),
         "embedding": frozenset({"prompt", "weight", "hires"}),
         "trajectory": frozenset({"prompt", "seed"}),
         "seeds": frozenset({"seed", "image", "weight", "mask"}),
@@ -80,6 +80,7 @@ class Concept(Spec, frozen=True, kw_only=True):
     weight  number or schedule; negative weights subtract
     hires   the weight in the hires pass of the WebUI; the same when absent
     mask    picture whose white areas belong to the concept; soft, resized by area
+    mask_strength  how much the mask holds back, 0 (nothing) to 1; number or schedule
     seed    the noise that the concept begins with (modes `trajectory`, `seeds`)
     """
 
@@ -88,7 +89,12 @@ class Concept(Spec, frozen=True, kw_only=True):
     weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_one)
     hires: Schedule | None = None
     mask: str = ""
+    mask_strength: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_one)
     seed: Seed | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share("mask_strength", self.mask_strength)
 
     def in_pass(self, *, hires: bool) -> Schedule:
         """The weight in the hires pass or in another one."""
@@ -130,9 +136,7 @@ class Blend(Spec, frozen=True, kw_only=True):
             raise RequestError(
                 "explore", f"a map has 2..{MAX_MAP} pictures a side and at most {MAX_CORNERS} concepts"
             )
-        low, high = self.crossfeed.bounds
-        if low < 0 or high > 1:
-            raise RequestError("crossfeed", f"must stay within 0..1, is {self.crossfeed}")
+        check_share("crossfeed", self.crossfeed)
 
     def _check_weights(self) -> None:
         for index, concept in enumerate(self.concepts):

@@ -27,6 +27,7 @@ examples:
   ctrlgen demo                         what controls do: pictures and a page, no download
   ctrlgen run job.yaml --out pictures  make the pictures of a job file
   ctrlgen run job.yaml --set steps=12 --set units.0.weight="1@0, 0@0.6"
+  ctrlgen explore job.yaml --size 5    a map between the concepts of a blend
   ctrlgen plan job.yaml                each unit's weight at each step, without running
 
 `ctrlgen COMMAND --help` says more. Job files: see examples/ and `ctrlgen schema`.
@@ -83,6 +84,7 @@ def new_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     _add_demo(commands)
     _add_run(commands)
+    _add_explore(commands)
     _add_plan(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of a job")
     schema.set_defaults(command=schema_command)
@@ -102,8 +104,13 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run = commands.add_parser("run", help="make the pictures of a job file")
     _add_job(run)
-    run.add_argument("--out", type=Path, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
-    run.add_argument(
+    _add_models(run)
+    run.set_defaults(command=run_command)
+
+
+def _add_models(parser: Parser) -> None:
+    parser.add_argument("--out", type=Path, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
+    parser.add_argument(
         "--models",
         type=Path,
         action="append",
@@ -111,8 +118,15 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="FOLDER",
         help="folder with checkpoints, ControlNets, ... (repeatable; also CTRLGEN_MODELS)",
     )
-    run.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="another CLIP tokenizer")
-    run.set_defaults(command=run_command)
+    parser.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="another CLIP tokenizer")
+
+
+def _add_explore(commands: argparse._SubParsersAction[Parser]) -> None:
+    explore = commands.add_parser("explore", help="draw a map between a blend's two to four concepts")
+    _add_job(explore)
+    explore.add_argument("--size", type=int, default=5, metavar="N", help="pictures a side (%(default)s)")
+    _add_models(explore)
+    explore.set_defaults(command=explore_command)
 
 
 def _add_plan(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -173,6 +187,12 @@ def run_command(options: argparse.Namespace) -> None:
     written = write_generation(job.request, generation, out)
     for path in (*written.images, *written.sheets, *written.control_maps, written.plan, written.result):
         print(path)
+
+
+def explore_command(options: argparse.Namespace) -> None:
+    """`ctrlgen explore`."""
+    options.set = [*options.set, f"blend.explore={options.size}"]
+    run_command(options)
 
 
 def plan_command(options: argparse.Namespace) -> None:

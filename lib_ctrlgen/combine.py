@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .residuals import softened
+
 PARALLEL = 0.9995  # cosine from which on a slerp is a lerp
 TINY = 1e-12
 
@@ -97,11 +99,17 @@ class Combination:
     normalise: bool = False
     masks: Tensor | None = None
 
-    def __call__(self, deltas: Tensor, weights: Sequence[float]) -> Tensor:
-        """Deltas [K, C, h, w] of K concepts with these weights to one [C, h, w]."""
+    def __call__(
+        self, deltas: Tensor, weights: Sequence[float], strengths: Sequence[float] | None = None
+    ) -> Tensor:
+        """Deltas [K, C, h, w] of K concepts with these weights to one [C, h, w].
+
+        `strengths` of the masks, 0..1; 1 when absent.
+        """
         shares = torch.tensor(tuple(weights), dtype=deltas.dtype, device=deltas.device)[:, None, None, None]
         if self.masks is not None:
-            shares = shares * self.masks.to(deltas)
+            held = torch.tensor(tuple(strengths or (1.0,) * len(deltas)), dtype=deltas.dtype)
+            shares = shares * softened(self.masks.to(deltas), held.to(deltas)[:, None, None, None])
         if self.normalise:
             total = shares.sum(0)
             shares = torch.where(total > TINY, shares / total.clamp(min=TINY), torch.zeros_like(shares))

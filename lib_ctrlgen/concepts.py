@@ -69,6 +69,7 @@ class BlendedPrompt:
 
     concepts: tuple[Prompt, ...]
     schedules: tuple[Schedule, ...]
+    strengths: tuple[Schedule, ...] = ()
     normalise: bool = False
 
     @property
@@ -81,6 +82,11 @@ class BlendedPrompt:
         raw = tuple(schedule(progress) for schedule in self.schedules)
         total = sum(raw) if self.normalise else 1.0
         return tuple(weight / total if total else 0.0 for weight in raw)
+
+    def strengths_at(self, progress: float) -> tuple[float, ...] | None:
+        """How much each concept's mask holds back; None where all do so wholly."""
+        found = tuple(schedule(progress) for schedule in self.strengths)
+        return None if all(strength == 1.0 for strength in found) else found
 
     def parts_at(self, progress: float, named: Named = NOTHING) -> Iterator[tuple[int, Part]]:
         """Every concept's AND parts with the concept's number; its own weight is not in them."""
@@ -131,7 +137,12 @@ def blended_prompt(blend: Blend, prompt: str, *, hires: bool = False, place: flo
     else:
         schedules = tuple(concept.in_pass(hires=hires) for concept in blend.concepts)
     kind = MixedPrompt if blend.mixes_prompts else BlendedPrompt
-    return kind(concepts=concepts, schedules=schedules, normalise=blend.normalise and not blend.has_masks)
+    return kind(
+        concepts=concepts,
+        schedules=schedules,
+        strengths=tuple(concept.mask_strength for concept in blend.concepts),
+        normalise=blend.normalise and not blend.has_masks,
+    )
 
 
 def rows_of(source: PromptSource) -> int:

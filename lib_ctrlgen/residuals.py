@@ -80,3 +80,8 @@ def total(parts: Sequence[Residuals]) -> Residuals:
     for other in others:
         first = first + other
     return first
+
+
+def softened(mask: Tensor, strength: float | Tensor) -> Tensor:
+    """A mask in 0..1 that holds back by `strength` 0..1 only: 1 - strength (1 - mask)."""
+    return mask if isinstance(strength, float) and strength == 1.0 else 1 - strength * (1 - mask)

@@ -20,7 +20,7 @@ from .clocks import Clock
 from .errors import HostError
 from .images import fit, to_mask
 from .plan import StepPlan, compile_plan
-from .residuals import Residuals, soft_weights, total
+from .residuals import Residuals, soft_weights, softened, total
 from .unet import Hooks, UNetPort
 from .units import ActiveUnit, AttentionControl, ResidualControl
 
@@ -186,7 +186,12 @@ class ControlSession:
         return hidden
 
     def _mask(self, unit: ActiveUnit, call: UNetCall) -> Tensor:
-        """The unit's mask [1, 1, h, w] at the latent's size, on its device; fitted like the picture."""
+        """The unit's mask [1, 1, h, w] at the latent's size and this step's strength, on its device."""
+        strength = unit.spec.mask_strength(call.position.step / call.position.steps)
+        return softened(self._fitted_mask(unit, call), strength)
+
+    def _fitted_mask(self, unit: ActiveUnit, call: UNetCall) -> Tensor:
+        """The mask itself, fitted like the picture, once per size."""
         key = (unit.index, call.size, call.inputs.x.device)
         if key not in self._masks and unit.mask is not None:
             height, width = call.size

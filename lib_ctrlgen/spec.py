@@ -24,7 +24,7 @@ from msgspec import Meta, Struct, field
 from .blend import Blend
 from .errors import RequestError, nearest
 from .schedule import Schedule, constant, parse_schedule
-from .strict import Spec, check_plain
+from .strict import Spec, check_plain, check_share
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
@@ -73,6 +73,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     layer_weights    one number or schedule per layer, from the first encoder output to
                      the mid block (13 on SD1.5), instead of the mode's softness
     mask             picture whose white areas are controlled
+    mask_strength    how much the mask holds back, 0 (nothing) to 1; number or schedule
     """
 
     model: str
@@ -89,9 +90,11 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     resize_mode: ResizeMode = "crop_and_resize"
     layer_weights: tuple[Schedule, ...] | None = None
     mask: str = ""
+    mask_strength: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_share("mask_strength", self.mask_strength)
         if self.guidance_start > self.guidance_end:
             raise RequestError("guidance_start", "must not be after guidance_end")
         for name, value in self.params.items():

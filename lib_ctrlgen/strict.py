@@ -8,6 +8,7 @@ import re
 from msgspec import Struct
 
 from .errors import RequestError
+from .schedule import Schedule
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -26,3 +27,10 @@ def check_plain(name: str, value: object) -> None:
         raise RequestError(name, f"must be a finite number, got {value}")
     if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
         raise RequestError(name, "is not valid Unicode text: it holds a lone surrogate")
+
+
+def check_share(name: str, schedule: Schedule) -> None:
+    """Raise RequestError at `name` for a schedule that leaves 0..1 anywhere."""
+    low, high = schedule.bounds
+    if low < 0 or high > 1:
+        raise RequestError(name, f"must stay within 0..1, is {schedule}")

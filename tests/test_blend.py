@@ -14,6 +14,7 @@ from lib_ctrlgen.trajectory import Trajectory
 
 VALUES: dict[str, Any] = {
     "prompt": "a star", "image": "x", "weight": 0.5, "hires": 0.5, "mask": "x", "seed": 3,
+    "mask_strength": 0.5,
     "normalise": True, "interpolation": "lerp", "crossfeed": 0.5, "animation": "webp", "model": "ip",
     "explore": 3,
 }  # fmt: skip
@@ -27,7 +28,7 @@ def read(**blend: Any) -> Blend:
 
 @pytest.mark.parametrize("mode", TAKES)
 def test_what_a_mode_cannot_use_is_an_error_at_the_field(mode: str) -> None:
-    for name in {"prompt", "image", "weight", "hires", "mask", "seed"} - TAKES[mode]:
+    for name in {"prompt", "image", "weight", "hires", "mask", "mask_strength", "seed"} - TAKES[mode]:
         with pytest.raises(RequestError) as caught:
             read(mode=mode, concepts=[{}, {name: VALUES[name]}])
         assert caught.value.path == f"$.blend.concepts[1].{name}"
@@ -62,6 +63,7 @@ def test_a_blend_survives_its_payload(mode: str) -> None:
         ({"mode": "trajectory", "crossfeed": "1>2"}, "$.blend.crossfeed"),
         ({"concepts": [{"image": "x"}, {}]}, "$.blend.model"),
         ({"mode": "mix"}, "$.blend.mode"),
+        ({"concepts": [{"mask_strength": "0>2"}, {}]}, "$.blend.concepts[0].mask_strength"),
     ],
 )  # fmt: skip
 def test_mistakes_are_found_at_their_place(blend: dict[str, Any], path: str) -> None:

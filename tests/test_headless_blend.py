@@ -96,6 +96,18 @@ def test_prediction_with_schedules_and_masks(engine: Engine) -> None:
         assert np.abs(arrays(found)[index] - wanted).max() <= 1
 
 
+def test_a_masks_strength_over_the_steps(engine: Engine) -> None:
+    blend = [{"prompt": WORDS[0], "mask": half(left=True), "mask_strength": "1>0"}, {"prompt": WORDS[1]}]
+
+    def combine(_u: Tensor, deltas: Tensor, progress: float) -> Tensor:
+        left = torch.full((1, 8, 8), progress)
+        left[..., :4] = 1
+        return left * deltas[0] + deltas[1]
+
+    found = made(engine, blend={"concepts": blend})
+    assert np.abs(arrays(found)[0] - by_hand(engine, combine)).max() <= 1
+
+
 def test_perpendicular_in_the_loop(engine: Engine) -> None:
     def combine(_u: Tensor, deltas: Tensor, _progress: float) -> Tensor:
         n, v = deltas

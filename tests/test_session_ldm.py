@@ -91,7 +91,7 @@ class Reference:
         for place, (attention, layer) in enumerate(zip(self.attentions, layers, strict=True)):
             pair = control.pair(place, attention.inner.to_q.out_features)
             kind = 1 if call.rows.cond[0] else 0
-            mask = level_mask(unit, call, attention.level).reshape(-1, 1)
+            mask = level_mask(unit, call, attention.level, progress).reshape(-1, 1)
             attention.terms.append((pair.keys[kind], pair.values[kind], weight * layer, mask))
 
     def _blocks(self, call: Call, added: Sequence[Tensor]) -> Tensor:
@@ -126,16 +126,20 @@ def weighted_residuals(
     if unit.spec.control_mode == "control" and not call.rows.cond[0]:
         weight = 0.0
     full = call.x.shape[2]
-    masks = [level_mask(unit, call, full // layer.shape[2]) for layer in layers]
+    masks = [level_mask(unit, call, full // layer.shape[2], progress) for layer in layers]
     return [layer * weight * scale * mask for layer, scale, mask in zip(layers, scales, masks, strict=True)]
 
 
-def level_mask(unit: ActiveUnit, call: Call, factor: int) -> Tensor:
-    """The unit's mask [h, w] averaged over blocks: 8 pixels per latent, `factor` latents per cell."""
+def level_mask(unit: ActiveUnit, call: Call, factor: int, progress: float) -> Tensor:
+    """The unit's mask [h, w] averaged over blocks: 8 pixels per latent, `factor` latents per cell.
+
+    It holds back by its strength: s m + (1 - s).
+    """
     if unit.mask is None:
         return torch.ones(call.x.shape[2] // factor, call.x.shape[3] // factor)
     pixels = torch.from_numpy(np.asarray(unit.mask.convert("L"), dtype=np.float32)) / 255.0
-    return nn.functional.avg_pool2d(pixels[None], 8 * factor)[0]
+    strength = unit.spec.mask_strength(progress)
+    return strength * nn.functional.avg_pool2d(pixels[None], 8 * factor)[0] + (1 - strength)
 
 
 def transformer_names(blocks: Sequence[tuple[str, int]]) -> list[str]:
@@ -222,11 +226,11 @@ STACKS: dict[str, Stack] = {
         active(
             nets[0], 0, mask_image(1), layer_weights=[0.1 * k if k % 3 else f"1>{k / 10}" for k in range(13)]
         ),
-        active(nets[1], 1, mask_image(2), weight=0.5, control_mode="control"),
+        active(nets[1], 1, mask_image(2), weight=0.5, control_mode="control", mask_strength="0.9>0.2"),
     ],
     "one adapter": lambda _: [active(TokenControl(1), weight="0.7@0, 1.5@1")],
     "two adapters, masked": lambda _: [
-        active(TokenControl(1), 0, mask_image(3), weight=0.6),
+        active(TokenControl(1), 0, mask_image(3), weight=0.6, mask_strength="1>0"),
         active(TokenControl(2, tokens=16), 1, mask_image(4), layer_weights=[k / 10 for k in range(16)]),
     ],
     "everything": lambda nets: [

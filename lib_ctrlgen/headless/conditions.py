@@ -24,7 +24,7 @@ class Conditions:
     """One step's text. Rows are laid out picture by picture, each picture's parts in order.
 
     uncond [B, T, X], rows [B * P, T, X]; of each part its concept (`owners`) and its weight in it
-    (`factors`); `weights` of the concepts.
+    (`factors`); `weights` of the concepts and `strengths` of their masks.
     """
 
     uncond: Tensor
@@ -32,6 +32,7 @@ class Conditions:
     owners: tuple[int, ...] = (0,)
     factors: tuple[float, ...] = (1.0,)
     weights: tuple[float, ...] = (1.0,)
+    strengths: tuple[float, ...] | None = None
 
     @property
     def plain(self) -> bool:
@@ -41,7 +42,7 @@ class Conditions:
     def combined(self, parts: Tensor, uncond: Tensor, combination: Combination) -> Tensor:
         """Predictions [P, C, h, w] of a picture's parts as the one that guidance is to see."""
         deltas = concept_deltas(parts, uncond, self.factors, self.owners, len(self.weights))
-        return uncond + combination(deltas, self.weights)
+        return uncond + combination(deltas, self.weights, self.strengths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +57,11 @@ class Prompts:
     def key(self, progress: float) -> object:
         """What the conditions depend on: equal keys, equal conditions."""
         first = self.positive[0]
-        weights = first.weights_at(progress) if isinstance(first, BlendedPrompt) else ()
-        texts = first.texts_at(progress, self.named) if isinstance(first, MixedPrompt) else ()
-        return self.negative.at(progress, self.named), first.at(progress, self.named), texts, weights
+        texts = self.negative.at(progress, self.named), first.at(progress, self.named)
+        if not isinstance(first, BlendedPrompt):
+            return texts
+        all_texts = first.texts_at(progress, self.named) if isinstance(first, MixedPrompt) else ()
+        return *texts, all_texts, first.weights_at(progress), first.strengths_at(progress)
 
     def at(self, progress: float, encoder: PromptEncoder) -> Conditions:
         """The conditions at `progress`."""
@@ -73,6 +76,7 @@ class Prompts:
                 owners=first.owners,
                 factors=first.factors_at(progress, self.named),
                 weights=first.weights_at(progress),
+                strengths=first.strengths_at(progress),
             )
         parts = split_and(first.at(progress, self.named))
         texts = [part.text for part in parts] if len(parts) > 1 else [first.at(progress, self.named)]

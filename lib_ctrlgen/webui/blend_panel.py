@@ -80,6 +80,7 @@ def build_concept(panel: Panel, index: int) -> list[Any]:
             _text(panel, parts, name, "weight", "Weight", "number or schedule: 1>0")
             _text(panel, parts, name, "hires", "Weight in the hires pass", "the same when empty")
             _text(panel, parts, name, "seed", "Seed", "modes trajectory and seeds")
+            _text(panel, parts, name, "mask_strength", "Mask strength", "0..1 or a schedule; 1 when empty")
         with gr.Accordion("Mask and picture", open=False), gr.Row():
             for part, label in (("mask", "Mask (white: this concept)"), ("image", "Reference picture")):
                 options = {"type": "pil", "source": "upload", "tool": "editor", "height": 200}

@@ -56,7 +56,12 @@ class ConceptCombiner:
     def __init__(self, blend: Blend, sources: Sequence[BlendedPrompt], named: Named, progress: float) -> None:
         self.blend = blend
         self.pictures = [
-            (source.owners, source.factors_at(progress, named), source.weights_at(progress))
+            (
+                source.owners,
+                source.factors_at(progress, named),
+                source.weights_at(progress),
+                source.strengths_at(progress),
+            )
             for source in sources
         ]
 
@@ -72,8 +77,8 @@ class ConceptCombiner:
         return uncond + scale * torch.stack(deltas)
 
     def _delta(self, index: int, parts: Tensor, uncond: Tensor, combination: Combination) -> Tensor:
-        owners, factors, weights = self.pictures[index]
-        return combination(concept_deltas(parts, uncond, factors, owners, len(weights)), weights)
+        owners, factors, weights, strengths = self.pictures[index]
+        return combination(concept_deltas(parts, uncond, factors, owners, len(weights)), weights, strengths)
 
 
 @lru_cache(maxsize=4)

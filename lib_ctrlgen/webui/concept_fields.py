@@ -32,6 +32,7 @@ CONCEPT_FIELDS: Payload = {
     "weight": "1",
     "hires": "",
     "seed": "",
+    "mask_strength": "",
     "mask": None,
     "image": None,
 }
@@ -76,7 +77,7 @@ def _split(values: Sequence[Any]) -> list[Payload]:
 
 def _concept(values: Values, *, pictures: bool) -> Payload:
     concept: Payload = {"prompt": values["prompt"] or ""}
-    for name in ("weight", "hires", "seed"):
+    for name in ("weight", "hires", "mask_strength", "seed"):
         text = str(values[name] if values[name] is not None else "").strip()
         if text and text != CONCEPT_FIELDS[name]:
             concept[name] = int(text) if name == "seed" and text.isdecimal() else text

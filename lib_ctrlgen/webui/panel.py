@@ -191,6 +191,8 @@ def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[st
 def _build_advanced(unit: UnitPanel) -> None:
     with gr.Accordion("Mask, layer weights, parameters", open=False, elem_id=unit.elem_id("advanced")):
         _picture(unit, "mask", "Mask (white is controlled; empty: everything)")
+        hint = "1 when empty; number or schedule from 0 (no mask) to 1"
+        unit.show("mask_strength", gr.Textbox, label="Mask strength", placeholder=hint, max_lines=1)
         unit.show(
             "layer_weights",
             gr.Textbox,

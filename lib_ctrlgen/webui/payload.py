@@ -37,6 +37,7 @@ BASE_FIELDS: Payload = {
     "control_mode": "balanced",
     "resize_mode": "crop_and_resize",
     "mask": None,
+    "mask_strength": "",
     "layer_weights": "",
     "params": "",
 }
@@ -150,8 +151,7 @@ def unit_settings(values: Values, path: str) -> Payload:
         raise RequestError(f"{path}.model", "choose a model in the unit's list, or switch the unit off")
     unit: Payload = {name: values[name] for name in SAME_FIELDS}
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
-    hires = (values["hires"] or "").strip()
-    unit |= {"hires": hires} if hires else {}
+    unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
     unit["params"] = _unit_params(values, path)
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
     return unit | ({"layer_weights": layers} if layers else {})
@@ -182,7 +182,7 @@ def panel_values(unit: Values) -> Payload:
         if slides
         else {"weight": 1.0, "weight_schedule": str(weight)}
     )
-    values["hires"] = str(unit.get("hires", ""))
+    values |= {name: str(unit.get(name, "")) for name in ("hires", "mask_strength")}
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     params = dict(unit.get("params", {}))
     for name, (owner, param) in param_fields().items():
