@@ -37,6 +37,7 @@ Seed: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 MIN_CONCEPTS, MAX_CONCEPTS = 2, 8
 MAX_MAP, MAX_CORNERS = 9, 4
+FILM_ROUNDS = 2
 THE_PROMPT = "{prompt}"
 ROW_MODES = ("prediction", "perpendicular", "saliency")
 
@@ -57,7 +58,7 @@ BLEND_TAKES: Mapping[str, frozenset[str]] = MappingProxyType(
         "perpendicular": frozenset({"model", "explore"}),
         "saliency": frozenset({"model", "explore"}),
         "embedding": frozenset({"normalise", "interpolation", "explore"}),
-        "trajectory": frozenset({"interpolation", "crossfeed", "animation"}),
+        "trajectory": frozenset({"interpolation", "crossfeed", "animation", "spacing"}),
         "seeds": frozenset({"interpolation", "explore"}),
     }
 )
@@ -108,8 +109,9 @@ class Blend(Spec, frozen=True, kw_only=True):
     normalise      divide by the sum of the weights (times masks) wherever it is not zero
     interpolation  of features, noises or latents; `auto`: lerp for features, slerp for the others
     crossfeed      how far a picture between two ends is drawn to their mix, 0..1 over the steps
-    animation      what to write beside the strip of a trajectory: a WebP or MP4 in which
-                   every moment changes as much as any other
+    animation      what to write beside the strip of a trajectory: a WebP or MP4
+    spacing        how often a trajectory's pictures are placed anew so that neighbours differ
+                   alike; each costs another run. 2 with an animation, else 0, when absent
     model          the IP-Adapter through which concepts' reference pictures are seen
     explore        n > 1: a map of n x n pictures with a concept in each corner (a row of n for two)
     """
@@ -122,6 +124,7 @@ class Blend(Spec, frozen=True, kw_only=True):
         default_factory=_decaying
     )
     animation: Literal["none", "webp", "mp4"] = "none"
+    spacing: Annotated[int, Meta(ge=0, le=4)] | None = None
     model: str = ""
     explore: Annotated[int, Meta(ge=0, le=MAX_MAP)] = 0
 
@@ -163,6 +166,13 @@ class Blend(Spec, frozen=True, kw_only=True):
         return self.normalise or self.mode in {"saliency", "seeds"} or self.slerps
 
     @property
+    def rounds(self) -> int:
+        """How often a trajectory is placed anew."""
+        if self.mode != "trajectory":
+            return 0
+        return (0 if self.animation == "none" else FILM_ROUNDS) if self.spacing is None else self.spacing
+
+    @property
     def slerps(self) -> bool:
         """Whether mixes turn between directions instead of going straight."""
         if self.interpolation == "auto":
@@ -197,6 +207,7 @@ BLEND_DEFAULTS: Mapping[str, object] = MappingProxyType(
         "interpolation": "auto",
         "crossfeed": _decaying(),
         "animation": "none",
+        "spacing": None,
         "model": "",
         "explore": 0,
     }

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .blend import THE_PROMPT, Blend
@@ -121,6 +121,11 @@ class MixedPrompt(BlendedPrompt):
     def texts_at(self, progress: float, named: Named = NOTHING) -> tuple[str, ...]:
         """Every concept's prompt."""
         return tuple(prompt.at(progress, named) for prompt in self.concepts)
+
+
+def placed(source: MixedPrompt, place: float) -> MixedPrompt:
+    """The same concepts with the weights of another place 0..1 in a trajectory."""
+    return replace(source, schedules=tuple(map(constant, waypoint_weights(place, len(source.concepts)))))
 
 
 def blended_prompt(blend: Blend, prompt: str, *, hires: bool = False, place: float = 0.0) -> PromptSource:

@@ -158,6 +158,7 @@ def cost_note(blend: Blend | None, prompt: str) -> str:
         return ""
     pictures = math.prod(map_size(blend))
     many = f", {pictures} pictures" if pictures > 1 else ""
+    many += f", {blend.rounds + 1} runs" if blend.rounds else ""
     return (
         f"U-Net rows per step and picture: {1 + rows_of(_source(blend, prompt))} (2 without the blend){many}"
     )

@@ -6,8 +6,9 @@ latentblending's (github.com/lunarring/latentblending); here the ends are rows o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,12 +21,15 @@ from .errors import RequestError
 class Trajectory:
     """`pictures` pictures over `stops` concepts; every concept has a picture of its own.
 
+    `spots` are their places, 0..1, evenly spaced where none are given.
+
     Raises RequestError at the batch size where the pictures cannot be spread evenly.
     """
 
     pictures: int
     stops: int
     turn: bool = True
+    spots: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         between, left = divmod(self.pictures - 1, self.stops - 1)
@@ -47,12 +51,17 @@ class Trajectory:
     @property
     def places(self) -> tuple[float, ...]:
         """Where each picture stands, 0..1."""
-        return tuple(picture / (self.pictures - 1) for picture in range(self.pictures))
+        return self.spots or tuple(picture / (self.pictures - 1) for picture in range(self.pictures))
+
+    @property
+    def each(self) -> int:
+        """How many pictures lie from one concept's own to the next one's."""
+        return (self.pictures - 1) // (self.stops - 1)
 
     @property
     def nearest(self) -> tuple[int, ...]:
-        """The concept next to each picture."""
-        return tuple(int(place * (self.stops - 1) + 0.5) for place in self.places)
+        """The concept next to each picture, by its number in the row."""
+        return tuple(int(picture / self.each + 0.5) for picture in range(self.pictures))
 
     def crossfed(self, latents: Tensor, power: float) -> Tensor:
         """Latents [pictures, C, h, w] with those between two ends drawn to the ends' mix.
@@ -62,14 +71,30 @@ class Trajectory:
         """
         if power == 0.0:
             return latents
-        each = (self.pictures - 1) // (self.stops - 1)
         number = torch.arange(self.pictures, device=latents.device)
-        before = number // each * each
-        after = (before + each).clamp(max=self.pictures - 1)
-        fraction = ((number - before) / each).to(latents.dtype)
+        before = number // self.each * self.each
+        after = (before + self.each).clamp(max=self.pictures - 1)
+        along = torch.tensor(self.places, dtype=latents.dtype, device=latents.device) * (self.stops - 1)
+        fraction = (along - before / self.each).clamp(0, 1)
         mix = self._between(latents[before], latents[after], fraction)
         drawn = self._between(latents, mix, torch.full_like(fraction, power))
-        return torch.where((fraction == 0)[:, None, None, None], latents, drawn)
+        return torch.where((before == number)[:, None, None, None], latents, drawn)
+
+    def respaced(self, made: Tensor) -> Trajectory:
+        """The same row with its pictures placed so that neighbours differ alike, judged by a run's result.
+
+        `made` [pictures, ...] are latents or pictures; a difference is the root mean square. Between
+        two ends the places move to equal parts of the way that the row took from one to the other.
+        """
+        gaps = (made[1:] - made[:-1]).float().square().flatten(1).mean(1).sqrt().cpu().numpy()
+        spots = [0.0]
+        for start in range(0, self.pictures - 1, self.each):
+            way = np.concatenate([[0.0], np.cumsum(gaps[start : start + self.each])])
+            known = self.places[start : start + self.each + 1]
+            wanted = np.linspace(0.0, way[-1], self.each + 1)[1:-1]
+            spots += [float(spot) for spot in (np.interp(wanted, way, known) if way[-1] else known[1:-1])]
+            spots.append((start + self.each) / (self.pictures - 1))
+        return replace(self, spots=tuple(spots))
 
     def _between(self, first: Tensor, last: Tensor, fraction: Tensor) -> Tensor:
         if self.turn:

@@ -16,7 +16,7 @@ VALUES: dict[str, Any] = {
     "prompt": "a star", "image": "x", "weight": 0.5, "hires": 0.5, "mask": "x", "seed": 3,
     "mask_strength": 0.5,
     "normalise": True, "interpolation": "lerp", "crossfeed": 0.5, "animation": "webp", "model": "ip",
-    "explore": 3,
+    "explore": 3, "spacing": 1,
 }  # fmt: skip
 
 
@@ -32,9 +32,15 @@ def test_what_a_mode_cannot_use_is_an_error_at_the_field(mode: str) -> None:
         with pytest.raises(RequestError) as caught:
             read(mode=mode, concepts=[{}, {name: VALUES[name]}])
         assert caught.value.path == f"$.blend.concepts[1].{name}"
-    for name in {"normalise", "interpolation", "crossfeed", "animation", "model", "explore"} - BLEND_TAKES[
-        mode
-    ]:
+    for name in {
+        "normalise",
+        "interpolation",
+        "crossfeed",
+        "animation",
+        "model",
+        "explore",
+        "spacing",
+    } - BLEND_TAKES[mode]:
         with pytest.raises(RequestError) as caught:
             read(mode=mode, **{name: VALUES[name]})
         assert caught.value.path == f"$.blend.{name}"

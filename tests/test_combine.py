@@ -165,3 +165,28 @@ def test_a_trajectory_keeps_its_ends(pictures: int, stops: int) -> None:
     torch.testing.assert_close(whole[1:2], mix, **CLOSE)
     torch.testing.assert_close(some[1:2], slerp(latents[1:2], mix, 0.3), **CLOSE)
     assert torch.equal(steps.crossfed(latents, 0.0), latents)
+
+
+@given(seeds, st.sampled_from([(5, 2), (7, 3), (9, 2)]))
+def test_pictures_move_to_where_the_row_changes(seed: int, shape: tuple[int, int]) -> None:
+    """On a row whose pictures lie on a curve of place, neighbours differ alike after enough rounds."""
+    pictures, stops = shape
+    steps = Trajectory(pictures=pictures, stops=stops)
+    bend = 1 + seed % 4
+
+    def made(steps: Trajectory) -> Tensor:
+        along = torch.tensor(steps.places, dtype=torch.float64) * (stops - 1)
+        return (along.floor() + (along - along.floor()) ** bend)[:, None]
+
+    for _ in range(12):
+        steps = steps.respaced(made(steps))
+    gaps = made(steps).diff(dim=0).flatten()
+    assert float(gaps.max() - gaps.min()) < 0.05
+    each = (pictures - 1) // (stops - 1)
+    assert steps.places[::each] == pytest.approx([k / (stops - 1) for k in range(stops)])
+    assert list(steps.places) == sorted(steps.places)
+
+
+def test_a_row_that_does_not_change_stays_even() -> None:
+    steps = Trajectory(pictures=5, stops=2)
+    assert steps.respaced(torch.zeros(5, 4, 2, 2)).places == pytest.approx(steps.places)

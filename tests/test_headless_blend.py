@@ -1,6 +1,7 @@
 """Blends in the headless engine, against denoising loops written out by hand."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,18 @@ def test_the_ends_of_a_trajectory_are_plain_runs(engine: Engine, sampler: str) -
     free = made(engine, blend=blend | {"crossfeed": 0}, batch_size=5, sampler=sampler)
     assert np.array_equal(arrays(free)[0], arrays(strip)[0])
     assert not np.array_equal(arrays(free)[2], arrays(strip)[2])
+
+
+def test_even_spacing_moves_what_lies_between(engine: Engine) -> None:
+    ends = [{"prompt": word, "seed": seed} for word, seed in zip(WORDS, (5, 9), strict=True)]
+    rows = [
+        arrays(made(engine, blend={"mode": "trajectory", "concepts": ends, "spacing": n}, batch_size=5))
+        for n in (0, 3)
+    ]
+    for index in (0, 4):
+        assert np.array_equal(rows[0][index], rows[1][index])
+    gaps = [[np.sqrt(((a - b) ** 2).mean()) for a, b in pairwise(row)] for row in rows]
+    assert np.ptp(gaps[1]) < np.ptp(gaps[0])
 
 
 def test_seeds_mix_noises(engine: Engine) -> None:

@@ -103,29 +103,31 @@ class Prompts:
         return Conditions(uncond=uncond.repeat(count, 1, 1), rows=mixed)
 
 
-def prompts_of(request: GenerationRequest) -> Prompts:
-    """The request's prompts, read. Raises RequestError at the place of what is wrong."""
+def prompts_of(request: GenerationRequest, steps: Trajectory | None = None) -> Prompts:
+    """The request's prompts, read; `steps` are a trajectory whose pictures stand elsewhere.
+
+    Raises RequestError at the place of what is wrong.
+    """
     with at_path("$.negative_prompt"):
         negative = parse_prompt(request.negative_prompt)
     if len(split_and(negative.at(0.0))) > 1:
         raise RequestError("$.negative_prompt", "AND belongs into the prompt: a negative prompt is one text")
     require_plain(negative.at(0.0), "$.negative_prompt")
     with at_path("$.prompt"):
-        positive = positive_prompts(request)
+        positive = positive_prompts(request, steps or trajectory_of(request))
     weights = (weight for prompt in (negative, *positive) for weight in prompt.weights)
     require_names(request.prompt_weights, weights)
     turn = request.blend is not None and request.blend.interpolation == "slerp"
     return Prompts(negative=negative, positive=positive, named=request.prompt_weights, turn=turn)
 
 
-def positive_prompts(request: GenerationRequest) -> tuple[PromptSource, ...]:
+def positive_prompts(request: GenerationRequest, steps: Trajectory | None) -> tuple[PromptSource, ...]:
     """The prompt of each picture."""
     blend = request.blend
     if blend is None:
         source: PromptSource = parse_prompt(request.prompt)
         require_plain(source.at(0.0), "$.prompt")
         return (source,) * request.batch_size
-    steps = trajectory_of(request)
     places = steps.places if steps else (0.0,) * request.batch_size
     found = tuple(blended_prompt(blend, request.prompt, place=place) for place in places)
     for index, prompt in enumerate(getattr(found[0], "concepts", ())):

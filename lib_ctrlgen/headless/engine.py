@@ -28,10 +28,11 @@ from lib_ctrlgen.regions import combination_of
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.trajectory import Trajectory
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
 
-from .conditions import Conditions, Prompts, prompts_of, trajectory_of
+from .conditions import Conditions, prompts_of, trajectory_of
 from .guided import guided_pipeline
 from .load import Networks, Place, load_networks
 from .noise import first_noise, generators_of, seeds_of
@@ -107,7 +108,7 @@ class Engine:
         with self._lock:
             for number, cell in enumerate(cells):
                 told = told_of(progress, number, len(cells))
-                made, plan = sample(cell, prompts_of(cell), networks, units, told)
+                made, plan = walked(cell, networks, units, told)
                 images += made
         return Generation(
             images=tuple(images),
@@ -154,14 +155,35 @@ def _is_folder_in(root: Path, name: str) -> bool:
     return False
 
 
-def sample(
+def walked(
     request: GenerationRequest,
-    prompts: Prompts,
     networks: Networks,
     units: Sequence[ActiveUnit],
     progress: Progress | None = None,
 ) -> tuple[list[Image.Image], StepPlan]:
-    """Run diffusers' pipeline under the units' control. The U-Net is left as it was."""
+    """The pictures of a request; a trajectory as often as it takes to place its pictures."""
+    steps = trajectory_of(request)
+    runs = 1 + (request.blend.rounds if request.blend else 0)
+    for number in range(runs):
+        told = told_of(progress, number, runs)
+        images, plan, latents = sample(request, networks, units, steps, told)
+        if steps is not None and number + 1 < runs:
+            steps = steps.respaced(latents)
+    return images, plan
+
+
+def sample(
+    request: GenerationRequest,
+    networks: Networks,
+    units: Sequence[ActiveUnit],
+    steps: Trajectory | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Image.Image], StepPlan, Tensor]:
+    """Run diffusers' pipeline under the units' control. The U-Net is left as it was.
+
+    Gives the pictures, the plan, and the last latents [B, 4, h, w].
+    """
+    prompts = prompts_of(request, steps)
     seeds = seeds_of(request)
     scheduler = make_scheduler(request.sampler, request.steps, networks.noise, seeds)
     calls = len(scheduler.timesteps)
@@ -173,12 +195,13 @@ def sample(
         combination=combination_of(request.blend, request.width, request.height),
         now=now,
     )
-    steps = trajectory_of(request)
+    last: list[Tensor] = []
 
     def step_done(pipeline: Any, step: int, _timestep: object, values: dict[str, Any]) -> dict[str, Any]:
         if progress is not None:
             progress(step + 1, calls)
         place = (step + 1) / calls
+        last[:] = [values["latents"]]
         pipeline.guide(request.cfg_scale(place))
         if prompts.key(place) != prompts.key(step / calls):
             rows.now = prompts.at(place, encoder)
@@ -188,7 +211,7 @@ def sample(
         return values
 
     generators = generators_of(seeds)
-    noise = first_noise(request, generators).to(now.rows)
+    noise = first_noise(request, generators, steps).to(now.rows)
     clock = CountingClock(calls, request.batch_size, guided=guided, owners=now.owners)
     with ExitStack() as stack:
         if not now.plain:
@@ -206,7 +229,7 @@ def sample(
             callback_on_step_end=step_done,
             callback_on_step_end_tensor_inputs=["prompt_embeds", "latents"],
         )
-        return list(made.images), session.plan_for(calls)
+        return list(made.images), session.plan_for(calls), last[0]
 
 
 def pipeline_rows(now: Conditions, *, guided: bool) -> Tensor:

@@ -11,6 +11,7 @@ from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.regions import blended_noise
 from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.trajectory import Trajectory
 
 from .conditions import trajectory_of
 
@@ -31,14 +32,15 @@ def generators_of(seeds: Sequence[int]) -> list[Generator]:
     return [Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
-def first_noise(request: GenerationRequest, generators: Sequence[Generator]) -> Tensor:
+def first_noise(
+    request: GenerationRequest, generators: Sequence[Generator], steps: Trajectory | None = None
+) -> Tensor:
     """The initial noise [B, 4, h, w], drawn from these generators, one per picture.
 
     Raises RequestError for a blend of img2img pictures, which only the WebUI has.
     """
     size = (CHANNELS, request.height // 8, request.width // 8)
     noise = torch.cat([torch.randn((1, *size), generator=g) for g in generators])
-    steps = trajectory_of(request)
     if steps is not None:
         return steps.crossfed(noise, 1.0)
     if request.blend is not None and request.blend.mode == "seeds":

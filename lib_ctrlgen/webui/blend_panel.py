@@ -48,6 +48,8 @@ def build_blend(panel: Panel) -> None:
                 _add(panel, parts, "crossfeed", gr.Textbox, label="Crossfeed", placeholder=hint, max_lines=1)
                 kinds = ["none", "webp", "mp4"]
                 _add(panel, parts, "animation", gr.Radio, label="Animation of a trajectory", choices=kinds)
+                hint = "rounds of even spacing, 2 with an animation"
+                _add(panel, parts, "spacing", gr.Textbox, label="Spacing", placeholder=hint, max_lines=1)
             with FormRow():
                 models = model_choices()["choices"]
                 label = "IP-Adapter for concepts' pictures"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from lib_ctrlgen.blend import ROW_MODES, Blend
 from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.combine import Combination, concept_deltas, mixed_features
-from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt
+from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt, placed
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.images import decode_image, fit
@@ -137,6 +138,7 @@ class CrossFed:
     def batch(self) -> Iterator[Follow]:
         """Act on one batch; every denoiser is left as it was."""
         taken: list[Any] = []
+        self.steps = replace(self.steps, spots=())
 
         def follow(params: Any) -> None:
             if params.denoiser not in taken and not is_hires(params.denoiser):
@@ -159,6 +161,20 @@ class CrossFed:
             return original(x, *args, **kwargs)
 
         denoiser.forward = forward
+
+    def again(self, made: Any, run: int) -> bool:
+        """Place the pictures anew after a run, if another one is to follow.
+
+        The WebUI gives latents as a tensor, and what it has decoded already as a list.
+        """
+        if run > self.blend.rounds or shared.state.interrupted or shared.state.skipped:
+            return False
+        self.steps = self.steps.respaced(made if isinstance(made, Tensor) else torch.stack(list(made)))
+        return True
+
+    def mixes(self, sources: Sequence[MixedPrompt]) -> list[MixedPrompt]:
+        """The prompts of the pictures where they stand now."""
+        return [placed(*pair) for pair in zip(sources, self.steps.places, strict=True)]
 
     def begin(self, _p: Any, _x: Tensor, noise: Tensor) -> None:
         """The noises between two ends are mixes of theirs."""

@@ -23,6 +23,7 @@ BLEND_FIELDS: Payload = {
     "normalise": False,
     "crossfeed": "",
     "animation": "none",
+    "spacing": "",
     "model": "None",
     "explore": 0,
 }
@@ -50,6 +51,8 @@ def blend_settings(values: Sequence[Any], *, pictures: bool) -> Payload:
         return {}
     concepts = [_concept(each, pictures=pictures) for each in _split(values) if each["used"]]
     said = {name: value for name, value in blend.items() if value not in (BLEND_FIELDS[name], "", None)}
+    if str(said.get("spacing", "")).isdecimal():
+        said["spacing"] = int(said["spacing"])
     return {"blend": said | {"concepts": concepts}}
 
 

@@ -21,7 +21,7 @@ from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.prompt import parse_prompt
 from lib_ctrlgen.spec import ControlRequest
 
-from .blending import ConceptCombiner, combines_by_itself, mixed_conditioning, read_prompts
+from .blending import ConceptCombiner, CrossFed, combines_by_itself, mixed_conditioning, read_prompts
 from .guidance import Guidance
 from .sample import Held
 from .steps import Follow
@@ -47,7 +47,10 @@ class Recipe:
 class ScheduledPrompts:
     """The prompts of one generation."""
 
-    def __init__(self, p: Any, request: ControlRequest, guidance: Guidance) -> None:
+    def __init__(
+        self, p: Any, request: ControlRequest, guidance: Guidance, walk: CrossFed | None = None
+    ) -> None:
+        self.walk = walk
         self.named = request.prompt_weights
         self.blend = request.blend
         self.cells = map_cells(request.blend) if request.blend else ()
@@ -146,6 +149,8 @@ class ScheduledPrompts:
         """Mix the concepts' features, or say how their predictions are combined."""
         sources = self.recipes[id(conditioning)].sources
         mixed = [source for source in sources if isinstance(source, MixedPrompt)]
+        if self.walk is not None:
+            mixed = self.walk.mixes(mixed)
         if mixed:
             params.text_cond = self.mixed(conditioning, mixed, progress, params.denoiser.step)
         elif self.blend is not None and combines_by_itself(self.blend):

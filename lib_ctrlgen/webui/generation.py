@@ -22,7 +22,7 @@ from lib_ctrlgen.spec import ControlRequest
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit, ResidualControl
 
-from .blending import blend_parts, blended_seeds
+from .blending import CrossFed, blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts
 from .guidance import Guidance
 from .settings import model_store
@@ -89,7 +89,8 @@ def controlled_sample(p: Any, request: ControlRequest, *, prompts: bool) -> Foll
     spread_map(p, request.blend)
     parts += blend_parts(request.blend, int(p.batch_size), img2img=hasattr(p, "init_images"))
     p.all_seeds = blended_seeds(request.blend, p.all_seeds, int(p.batch_size))
-    scheduled = ScheduledPrompts(p, request, guidance) if prompts else None
+    walk = next((part for part in parts if isinstance(part, CrossFed)), None)
+    scheduled = ScheduledPrompts(p, request, guidance, walk) if prompts else None
     if request.enabled_units or (request.blend and request.blend.model):
         parts.append(controlled_units(request, (int(p.width), int(p.height)), scheduled))
     if scheduled is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -47,6 +48,14 @@ class Beginning(Protocol):
         """Change, in place, the latents [B, C, h, w] and the noise of a pass that is about to begin."""
 
 
+@runtime_checkable
+class Repeating(Protocol):
+    """A part that may want a batch to be sampled again."""
+
+    def again(self, made: Any, run: int) -> bool:
+        """Whether, after run number `run` that made these latents or pictures [B, ...]."""
+
+
 class FollowedSample(HeldSample):
     """`p.sample` with parts that act. Called once per batch; spans both passes of hires-fix."""
 
@@ -76,9 +85,20 @@ class FollowedSample(HeldSample):
             with ExitStack() as stack:
                 follows = [self.begun, *(stack.enter_context(part.batch()) for part in self.parts)]
                 stack.enter_context(each_step(follows))
-                return self.original(*args, **kwargs)
+                return self.sampled(args, kwargs)
         except Stop as stop:
             raise stop.error from stop
+
+    def sampled(self, args: Any, kwargs: Any) -> Any:
+        """Sample as often as the parts want it, each time from the same noise."""
+        fresh = fresh_noise(self.p)
+        for run in itertools.count(1):
+            made = self.original(*args, **kwargs)
+            wanted = [part.again(made, run) for part in self.parts if isinstance(part, Repeating)]
+            if not any(wanted):
+                break
+            self.p.rng = fresh()
+        return made
 
     def sheets(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         """What a blend makes of the finished pictures: strips, a map."""
@@ -87,6 +107,15 @@ class FollowedSample(HeldSample):
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""
         return [shown for part in self.parts for shown in part.control_maps()]
+
+
+def fresh_noise(p: Any) -> Callable[[], Any]:
+    """Makes the noise of `p` anew, as the WebUI made it for this batch."""
+    noise = getattr(p, "rng", None)
+    names = ("shape", "seeds", "subseeds", "subseed_strength", "seed_resize_from_h", "seed_resize_from_w")
+    given = {name: getattr(noise, name) for name in names if hasattr(noise, name)}
+    kind: Any = type(noise)
+    return lambda: kind(**given)
 
 
 def is_hires(denoiser: Any) -> bool:

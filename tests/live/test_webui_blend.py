@@ -1,5 +1,6 @@
 """Latent blend in the real WebUI: against its own AND, its own seeds, and plain runs."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,48 @@ def test_a_trajectory_comes_with_its_strip(webui: WebUI) -> None:
     first = next(k for k, picture in enumerate(answer.images) if picture.shape == (SIZE, SIZE, 3))
     assert np.array_equal(strips[0][:, :SIZE], answer.images[first])
     assert not np.array_equal(strips[0], strips[1])
+
+
+def alone(answer: Answer) -> list[Any]:
+    """The pictures without grids and strips."""
+    smallest = min(picture.size for picture in answer.images)
+    return [picture for picture in answer.images if picture.size == smallest]
+
+
+@pytest.mark.parametrize("fields", [{}, HIRES, {"sampler_name": "DPM++ SDE"}, {"n_iter": 2}])
+def test_even_spacing_keeps_the_ends(webui: WebUI, plain: Answer, fields: dict[str, Any]) -> None:
+    given = {"batch_size": 5, "steps": 8, **fields}
+    answers = [blended(webui, RED, BLUE, mode="trajectory", spacing=n, fields=given) for n in (0, 2)]
+    rows = [alone(answer)[:5] for answer in answers]
+    ends, between = (0, 4), (1, 2, 3)
+    assert all(np.array_equal(rows[0][k], rows[1][k]) for k in ends)
+    assert any(not np.array_equal(rows[0][k], rows[1][k]) for k in between)
+    assert made(webui).same(plain)
+
+
+def test_rows_and_mixed_noise_with_units_and_hires(webui: WebUI) -> None:
+    units = [EDGES, PICTURE]
+    for blend, words in (
+        ({"mode": "trajectory"}, [RED, BLUE]),
+        ({"mode": "seeds"}, [{"seed": 3}, {"seed": 4}]),
+    ):
+        fields = {"batch_size": 3, "prompt": "" if blend["mode"] == "trajectory" else "a ring", **HIRES}
+        free = blended(webui, *words, fields=fields, **blend)
+        held = blended(webui, *words, fields=fields, units=units, **blend)
+        assert not held.same(free)
+        assert held.same(blended(webui, *words, fields=fields, units=units, **blend), 3)
+
+
+def test_an_infotext_makes_the_picture_again(webui: WebUI) -> None:
+    for mode in (*ROWS, "embedding"):
+        fields = {"batch_size": 2, "prompt": "a ring"}
+        words = [{"prompt": "{prompt}, red", "weight": "1>0.2"}, BLUE | {"weight": "0@0, 1@0.7"}]
+        first = blended(webui, *words, mode=mode, fields=fields)
+        info = webui.infotext(first)
+        start = info.index('CtrlGen: "') + len("CtrlGen: ")
+        entry, _ = json.JSONDecoder().raw_decode(info[start:])
+        again = made(webui, args=[json.loads(entry)], **fields)
+        assert again.same(first, 2)
 
 
 @pytest.mark.parametrize("mode", ["prediction", "embedding", "seeds"])
