@@ -29,7 +29,7 @@ def concept_masks(blend: Blend, width: int, height: int) -> Tensor | None:
     for index, concept in enumerate(blend.concepts):
         if concept.mask:
             picture = decode_image(concept.mask, f"$.blend.concepts[{index}].mask")
-            fitted = fit(picture, width, height, "crop_and_resize")
+            fitted = fit(picture, width, height, "just_resize")
             found[index] = to_mask(fitted, height // LATENT_FACTOR, width // LATENT_FACTOR)
     return torch.cat(found)
 

@@ -9,9 +9,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.schedule import parse_schedule
 from lib_ctrlgen.spec import parse_request, to_payload
-from lib_ctrlgen.webui.concept_fields import BLEND_FIELDS, CONCEPT_FIELDS, blend_settings, blend_values
+from lib_ctrlgen.webui.concept_fields import (
+    BLEND_FIELDS,
+    CONCEPT_FIELDS,
+    blend_settings,
+    blend_values,
+    painted_mask,
+)
 from lib_ctrlgen.webui.payload import (
     panel_units,
     panel_values,
@@ -218,3 +225,24 @@ def test_a_blend_that_is_off_says_nothing_and_a_wrong_one_says_where() -> None:
     with pytest.raises(RequestError) as caught:
         read_request(["", "", "", "", *words])
     assert caught.value.path == "$.blend.concepts[0].seed"
+
+
+def test_a_painted_mask_is_white_where_the_brush_was() -> None:
+    canvas = Image.new("RGBA", (8, 8), (255, 255, 255, 255))
+    assert painted_mask(canvas) is None
+    assert painted_mask(None) is None
+    assert painted_mask(Image.new("RGBA", (8, 8), (0, 0, 0, 0))) is None
+    canvas.paste("black", (0, 0, 4, 8))
+    mask = painted_mask(canvas)
+    assert mask is not None
+    assert (mask.getpixel((1, 1)), mask.getpixel((6, 1))) == (255, 0)
+    words = blend_values({"mode": "prediction", "concepts": [{"prompt": "a"}, {"prompt": "b"}]})
+    names = list(CONCEPT_FIELDS)
+    words[len(BLEND_FIELDS) + names.index("painted")] = canvas
+    request = read_request(["", "", "", "", *words])
+    assert request.blend is not None
+    assert decode_image(request.blend.concepts[0].mask, "").convert("L").getpixel((1, 1)) == 255
+    words[len(BLEND_FIELDS) + names.index("mask")] = PICTURE
+    with pytest.raises(RequestError, match="remove one") as caught:
+        read_request(["", "", "", "", *words])
+    assert caught.value.path == "$.blend.concepts[0].mask"

@@ -10,7 +10,7 @@ from modules.ui_components import FormRow
 
 from lib_ctrlgen.blend import MAX_CONCEPTS, MAX_MAP, BlendMode, Interpolation
 
-from .concept_fields import BLEND_FIELDS, CONCEPT_FIELDS, OFF, PICTURES
+from .concept_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
 from .infotext import PastedBlend
 from .panel_parts import Panel, model_choices
 from .settings import model_store
@@ -27,6 +27,11 @@ MODES = {
 HELP = (
     "Concepts replace the prompt. Write {prompt} in a concept, or leave one empty, where the prompt belongs."
 )
+DRAWINGS = {
+    "mask": ("Mask (white: this concept)", "upload", "editor"),
+    "painted": ("... or paint where the concept belongs", "canvas", "color-sketch"),
+    "image": ("Reference picture", "upload", "editor"),
+}
 SHOWN = 2  # concepts that are open at first
 
 
@@ -84,9 +89,10 @@ def build_concept(panel: Panel, index: int) -> list[Any]:
             _text(panel, parts, name, "seed", "Seed", "modes trajectory and seeds")
             _text(panel, parts, name, "mask_strength", "Mask strength", "0..1 or a schedule; 1 when empty")
         with gr.Accordion("Mask and picture", open=False), gr.Row():
-            for part, label in (("mask", "Mask (white: this concept)"), ("image", "Reference picture")):
-                options = {"type": "pil", "source": "upload", "tool": "editor", "height": 200}
-                parts[part] = gr.Image(label=label, elem_id=panel.elem_id(f"{name}_{part}"), **options)
+            for part, (label, source, tool) in DRAWINGS.items():
+                options = {"type": "pil", "source": source, "tool": tool, "height": 220, "label": label}
+                options |= {"brush_radius": 40, "brush_color": "#000000"} if source == "canvas" else {}
+                parts[part] = gr.Image(elem_id=panel.elem_id(f"{name}_{part}"), **options)
     return [parts[part] for part in CONCEPT_FIELDS]
 
 
@@ -109,5 +115,5 @@ def _paste(panel: Panel, parts: dict[str, Any], concepts: list[list[Any]]) -> No
     named = list(zip(BLEND_FIELDS, (parts[name] for name in BLEND_FIELDS), strict=True))
     named += [pair for each in concepts for pair in zip(CONCEPT_FIELDS, each, strict=True)]
     for index, (name, component) in enumerate(named):
-        if name not in PICTURES:
+        if name not in DRAWN:
             panel.paste_fields.append((component, PastedBlend(index)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lib_ctrlgen.blend import MAX_CONCEPTS
+from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image
 
 Values: TypeAlias = Mapping[str, Any]
@@ -15,6 +16,7 @@ Payload: TypeAlias = dict[str, Any]
 
 OFF = "off"
 PICTURES = ("image", "mask")
+DRAWN = (*PICTURES, "painted")
 
 # What the tab holds, in the order of the script's arguments: the blend, then every concept.
 BLEND_FIELDS: Payload = {
@@ -35,6 +37,7 @@ CONCEPT_FIELDS: Payload = {
     "seed": "",
     "mask_strength": "",
     "mask": None,
+    "painted": None,
     "image": None,
 }
 MODE = 0  # its place among them
@@ -49,7 +52,8 @@ def blend_settings(values: Sequence[Any], *, pictures: bool) -> Payload:
     blend = BLEND_FIELDS | dict(zip(BLEND_FIELDS, values, strict=False))
     if blend["mode"] in (OFF, "", None):
         return {}
-    concepts = [_concept(each, pictures=pictures) for each in _split(values) if each["used"]]
+    used = [each for each in _split(values) if each["used"]]
+    concepts = [_concept(each, f"$.blend.concepts[{i}]", pictures=pictures) for i, each in enumerate(used)]
     said = {name: value for name, value in blend.items() if value not in (BLEND_FIELDS[name], "", None)}
     if str(said.get("spacing", "")).isdecimal():
         said["spacing"] = int(said["spacing"])
@@ -67,9 +71,18 @@ def blend_values(blend: Any) -> list[Any]:
     for index in range(MAX_CONCEPTS):
         concept = given[index] if index < len(given) else {}
         shown = CONCEPT_FIELDS | {name: concept[name] for name in CONCEPT_FIELDS if name in concept}
-        shown |= {"used": index < len(given), "mask": None, "image": None}
+        shown |= {"used": index < len(given), **dict.fromkeys(DRAWN)}
         values += [_shown(value, CONCEPT_FIELDS[name]) for name, value in shown.items()]
     return values
+
+
+def painted_mask(canvas: Any) -> Image.Image | None:
+    """The mask of a canvas that was painted on, white where the brush was; None for an empty one."""
+    if not isinstance(canvas, Image.Image):
+        return None
+    white = Image.new("RGBA", canvas.size, "white")
+    inked = ImageOps.invert(Image.alpha_composite(white, canvas.convert("RGBA")).convert("L"))
+    return inked if inked.getbbox() else None
 
 
 def _split(values: Sequence[Any]) -> list[Payload]:
@@ -78,14 +91,19 @@ def _split(values: Sequence[Any]) -> list[Payload]:
     return [CONCEPT_FIELDS | dict(zip(CONCEPT_FIELDS, values[k : k + size], strict=False)) for k in starts]
 
 
-def _concept(values: Values, *, pictures: bool) -> Payload:
+def _concept(values: Values, path: str, *, pictures: bool) -> Payload:
     concept: Payload = {"prompt": values["prompt"] or ""}
     for name in ("weight", "hires", "mask_strength", "seed"):
         text = str(values[name] if values[name] is not None else "").strip()
         if text and text != CONCEPT_FIELDS[name]:
             concept[name] = int(text) if name == "seed" and text.isdecimal() else text
-    for name in PICTURES if pictures else ():
-        picture = values[name]
+    given = {name: values[name] for name in PICTURES} if pictures else {}
+    painted = painted_mask(values["painted"]) if pictures else None
+    if painted is not None and given["mask"]:
+        raise RequestError(f"{path}.mask", "a mask was painted and another one uploaded: remove one")
+    if painted is not None:
+        given["mask"] = painted
+    for name, picture in given.items():
         if isinstance(picture, Image.Image):
             concept[name] = encode_image(picture)
         elif picture:

@@ -165,6 +165,26 @@ def test_the_blend_tab_makes_a_picture_and_comes_back(page: Any) -> None:
     assert weight.input_value() == "1@0, 0@1"
 
 
+def test_a_mask_is_painted(page: Any) -> None:
+    fill_blend(page)
+    canvas = page.locator(f"{concept('painted', 0)} canvas").last
+    if not canvas.is_visible():
+        page.locator("#ctrlgen_txt2img_concept0 .label-wrap", has_text="Mask and picture").click()
+        page.wait_for_timeout(1500)
+    generate(page)
+    assert "sha:" not in page.locator("#html_info_txt2img").first.inner_text()
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.7, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(1500)
+    shot(page, "painted")
+    generate(page)
+    assert "sha:" in page.locator("#html_info_txt2img").first.inner_text()
+
+
 def test_the_button_draws_a_map(page: Any) -> None:
     fill_blend(page)
     for index in range(2):
