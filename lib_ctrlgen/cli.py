@@ -27,6 +27,7 @@ examples:
   ctrlgen demo                         what controls do: pictures and a page, no download
   ctrlgen run job.yaml --out pictures  make the pictures of a job file
   ctrlgen run job.yaml --set steps=12 --set units.0.weight="1@0, 0@0.6"
+  ctrlgen tune job.yaml                the grid of its `tune` section, scored, with a report
   ctrlgen explore job.yaml --size 5    a map between the concepts of a blend
   ctrlgen plan job.yaml                each unit's weight at each step, without running
 
@@ -85,6 +86,7 @@ def new_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_run(commands)
     _add_explore(commands)
+    _add_tune(commands)
     _add_plan(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of a job")
     schema.set_defaults(command=schema_command)
@@ -127,6 +129,13 @@ def _add_explore(commands: argparse._SubParsersAction[Parser]) -> None:
     explore.add_argument("--size", type=int, default=5, metavar="N", help="pictures a side (%(default)s)")
     _add_models(explore)
     explore.set_defaults(command=explore_command)
+
+
+def _add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
+    tune = commands.add_parser("tune", help="run the grid of a job's `tune` section, scored, with a report")
+    _add_job(tune)
+    _add_models(tune)
+    tune.set_defaults(command=tune_command)
 
 
 def _add_plan(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -193,6 +202,34 @@ def explore_command(options: argparse.Namespace) -> None:
     """`ctrlgen explore`."""
     options.set = [*options.set, f"blend.explore={options.size}"]
     run_command(options)
+
+
+def tune_command(options: argparse.Namespace) -> None:
+    """`ctrlgen tune`: run again to go on where it stopped."""
+    from lib_ctrlgen.headless.jobs import read_tune_job
+    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.tuner.cells import grid_of
+
+    job = read_tune_job(options.job, options.set)
+    grid = grid_of(job.payload, job.tune, GenerationRequest)
+    print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
+    tiny = _bundled()
+    from lib_ctrlgen.headless.engine import Engine
+    from lib_ctrlgen.headless.load import Place
+    from lib_ctrlgen.headless.tune import Tuner
+
+    tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
+    roots = (*job.roots, *_model_roots(options.models), *tiny)
+    engine = Engine(roots, place=Place.best(tokenizer))
+    tuner = Tuner(engine, grid, options.out or Path("ctrlgen-out") / options.job.stem)
+    with _bar(options.job.stem, "cell") as tell:
+        tuned = tuner.run(tell)
+    failed = [each for each in tuned.done if each.error]
+    print(f"{tuned.made} pictures made, {len(failed)} cells failed")
+    if tuned.choice is not None:
+        print(f"recommended: {', '.join(tuned.done[tuned.choice.cell].cell.shown)}. {tuned.choice.reason}")
+    for path in (tuned.report, *tuned.sheets):
+        print(path)
 
 
 def plan_command(options: argparse.Namespace) -> None:
@@ -265,12 +302,12 @@ def _model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(title: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr; yields `tell(done, total)`."""
     from tqdm import tqdm
 
     interval = 0.1 if sys.stderr.isatty() else 5.0
-    with tqdm(desc=title, unit="step", dynamic_ncols=True, mininterval=interval, delay=0.1) as bar:
+    with tqdm(desc=title, unit=unit, dynamic_ncols=True, mininterval=interval, delay=0.1) as bar:
 
         def tell(done: int, total: int) -> None:
             bar.total = total

@@ -55,7 +55,12 @@ def edges(picture: Image) -> Image:
 
 def edge_f1(picture: Image, edge_map: Image, tolerance: int = 2) -> float:
     """F1 of a picture's edges against an edge map [H, W], matches within `tolerance` pixels."""
-    found, wanted = edges(picture) > 0, edge_map > 127
+    return map_f1(edges(picture), edge_map, tolerance)
+
+
+def map_f1(found_map: Image, edge_map: Image, tolerance: int = 2) -> float:
+    """F1 of two edge maps [H, W], matches within `tolerance` pixels."""
+    found, wanted = found_map > 127, edge_map > 127
     if not found.any() or not wanted.any():
         return float(found.any() == wanted.any())
     precision = float((_distance(wanted)[found] <= tolerance).mean())

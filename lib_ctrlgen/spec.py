@@ -167,7 +167,7 @@ class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
     batch_size: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
-AnyRequest = TypeVar("AnyRequest", bound=ControlRequest)
+AnyRequest = TypeVar("AnyRequest", bound=Spec)
 
 
 def parse_request(payload: object, kind: type[AnyRequest] = ControlRequest) -> AnyRequest:  # type: ignore[assignment]

@@ -11,8 +11,10 @@ from PIL import Image
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.headless import demo
-from lib_ctrlgen.headless.engine import ControlMap, Engine, Generation, Progress, seeds_of
+from lib_ctrlgen.headless.engine import ControlMap, Engine, Generation
+from lib_ctrlgen.headless.noise import seeds_of
 from lib_ctrlgen.headless.report import Cell, Figure, Grid, Report, Row, report_html, report_json
+from lib_ctrlgen.headless.sampling import Progress
 from lib_ctrlgen.plan import compile_plan
 from lib_ctrlgen.spec import GenerationRequest
 from tests import control_files as files

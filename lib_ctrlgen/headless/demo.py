@@ -22,10 +22,11 @@ from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.train.data import held_out_scene
 from lib_ctrlgen.train.scenes import draw
 
-from .engine import Engine, Generation, Progress
+from .engine import Engine, Generation
 from .load import Place
 from .outputs import new_folder, png_info, save_picture, save_text
 from .report import Cell, Figure, Grid, Report, Row, report_html, report_json
+from .sampling import Progress
 
 LAYOUT_SCENE, LOOK_SCENE = 17, 9
 PROMPT = "a cross on a background"

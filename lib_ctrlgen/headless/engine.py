@@ -6,41 +6,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import torch
 from msgspec.structs import replace
 from PIL import Image
-from torch import Tensor
 
-from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_concepts, load_units
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.plan import StepPlan
-from lib_ctrlgen.regions import combination_of
-from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.trajectory import Trajectory
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
 
-from .conditions import Conditions, prompts_of, trajectory_of
-from .guided import guided_pipeline
+from .conditions import prompts_of
 from .load import Networks, Place, load_networks
-from .noise import first_noise, generators_of, seeds_of
-from .prompts import PromptEncoder
-from .rows import PartRows
-from .samplers import find_sampler, make_scheduler
+from .noise import seeds_of
+from .samplers import find_sampler
+from .sampling import Progress, told_of, walked
 
-Progress: TypeAlias = Callable[[int, int], None]
 DEFAULT_BUDGET = 8 << 30
 
 
@@ -131,13 +122,6 @@ def map_requests(request: GenerationRequest) -> tuple[GenerationRequest, ...]:
     return tuple(replace(request, blend=blend) for blend in map_cells(request.blend))
 
 
-def told_of(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """What the run of one of `count` pictures tells, as part of the whole."""
-    if progress is None:
-        return None
-    return lambda done, calls: progress(number * calls + done, count * calls)
-
-
 def find_model(store: ModelStore, name: str) -> Path:
     """The file of a checkpoint, or the diffusers folder, of this name. Raises ModelError.
 
@@ -153,89 +137,6 @@ def _is_folder_in(root: Path, name: str) -> bool:
         folder = root / name
         return folder.resolve().is_relative_to(root.resolve()) and (folder / "model_index.json").is_file()
     return False
-
-
-def walked(
-    request: GenerationRequest,
-    networks: Networks,
-    units: Sequence[ActiveUnit],
-    progress: Progress | None = None,
-) -> tuple[list[Image.Image], StepPlan]:
-    """The pictures of a request; a trajectory as often as it takes to place its pictures."""
-    steps = trajectory_of(request)
-    runs = 1 + (request.blend.rounds if request.blend else 0)
-    for number in range(runs):
-        told = told_of(progress, number, runs)
-        images, plan, latents = sample(request, networks, units, steps, told)
-        if steps is not None and number + 1 < runs:
-            steps = steps.respaced(latents)
-    return images, plan
-
-
-def sample(
-    request: GenerationRequest,
-    networks: Networks,
-    units: Sequence[ActiveUnit],
-    steps: Trajectory | None = None,
-    progress: Progress | None = None,
-) -> tuple[list[Image.Image], StepPlan, Tensor]:
-    """Run diffusers' pipeline under the units' control. The U-Net is left as it was.
-
-    Gives the pictures, the plan, and the last latents [B, 4, h, w].
-    """
-    prompts = prompts_of(request, steps)
-    seeds = seeds_of(request)
-    scheduler = make_scheduler(request.sampler, request.steps, networks.noise, seeds)
-    calls = len(scheduler.timesteps)
-    encoder = PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
-    now = prompts.at(0.0, encoder)
-    guided = request.cfg_scale.bounds[1] > 1 or not now.plain
-    rows = PartRows(
-        images=request.batch_size,
-        combination=combination_of(request.blend, request.width, request.height),
-        now=now,
-    )
-    last: list[Tensor] = []
-
-    def step_done(pipeline: Any, step: int, _timestep: object, values: dict[str, Any]) -> dict[str, Any]:
-        if progress is not None:
-            progress(step + 1, calls)
-        place = (step + 1) / calls
-        last[:] = [values["latents"]]
-        pipeline.guide(request.cfg_scale(place))
-        if prompts.key(place) != prompts.key(step / calls):
-            rows.now = prompts.at(place, encoder)
-            values["prompt_embeds"] = pipeline_rows(rows.now, guided=guided)
-        if steps is not None and request.blend is not None and step + 1 < calls:
-            values["latents"] = steps.crossfed(values["latents"], request.blend.crossfeed(place))
-        return values
-
-    generators = generators_of(seeds)
-    noise = first_noise(request, generators, steps).to(now.rows)
-    clock = CountingClock(calls, request.batch_size, guided=guided, owners=now.owners)
-    with ExitStack() as stack:
-        if not now.plain:
-            stack.enter_context(rows.installed(networks.unet))
-        session = stack.enter_context(ControlSession(DiffusersUNet(networks.unet), units, clock))
-        made = guided_pipeline(networks, scheduler, guided=guided)(
-            prompt_embeds=now.rows[:: len(now.owners)],
-            negative_prompt_embeds=now.uncond,
-            height=request.height,
-            width=request.width,
-            num_inference_steps=request.steps,
-            guidance_scale=request.cfg_scale(0.0),
-            generator=generators,
-            latents=noise,
-            callback_on_step_end=step_done,
-            callback_on_step_end_tensor_inputs=["prompt_embeds", "latents"],
-        )
-        return list(made.images), session.plan_for(calls), last[0]
-
-
-def pipeline_rows(now: Conditions, *, guided: bool) -> Tensor:
-    """The features that the pipeline holds: one conditional row per picture, the unconditional ones first."""
-    cond = now.rows[:: len(now.owners)]
-    return torch.cat([now.uncond, cond]) if guided else cond
 
 
 def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[ControlMap, ...]:

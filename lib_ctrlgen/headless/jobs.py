@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from mimetypes import guess_type
 from pathlib import Path
@@ -14,6 +14,8 @@ import yaml
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.tuner.axes import replaced
+from lib_ctrlgen.tuner.cells import TuneSpec
 
 PICTURES = ("image", "mask")
 LONGEST_PATH = 1024
@@ -37,6 +39,38 @@ def read_job(path: Path, changes: Sequence[str] = ()) -> Job:
     folder = path.parent
     inlined, roots = _inline_models(_inline_pictures(content, folder), folder)
     return Job(request=parse_request(inlined, GenerationRequest), roots=roots)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneJob:
+    """A job file with a `tune` section: the request's payload, its axes, the models' folders."""
+
+    payload: dict[str, Any]
+    tune: TuneSpec
+    roots: tuple[Path, ...]
+
+
+def read_tune_job(path: Path, changes: Sequence[str] = ()) -> TuneJob:
+    """Read a job file for the tuner. Raises RequestError."""
+    content = apply_changes(read_yaml(path), changes)
+    axes = content.pop("tune", None)
+    if not isinstance(axes, dict):
+        example = "tune: {x: {path: units.0.weight, values: 0-1 [5]}}"
+        raise RequestError("$.tune", f"the job names no axes, for example {example}")
+    with at_part("$.tune"):
+        tune = parse_request(axes, TuneSpec)
+    inlined, roots = _inline_models(_inline_pictures(content, path.parent), path.parent)
+    parse_request(inlined, GenerationRequest)
+    return TuneJob(payload=inlined, tune=tune, roots=roots)
+
+
+@contextmanager
+def at_part(path: str) -> Iterator[None]:
+    """Raise a RequestError of a part of a file at its place in the file."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"{path}{error.path.removeprefix('$')}", error.message) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -83,23 +117,8 @@ def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[st
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise RequestError("", f"--set {change}{_place(error)}") from error
-        result = _replaced(result, path.split("."), value, f"--set {path}")
+        result = replaced(result, path.split("."), value, f"--set {path}")
     return dict(result)
-
-
-def _replaced(part: Any, path: Sequence[str], value: Any, what: str) -> Any:
-    """A copy of `part` with the value at `path` replaced."""
-    if not path:
-        return value
-    name, rest = path[0], path[1:]
-    if isinstance(part, list):
-        if not name.isdecimal() or int(name) >= len(part):
-            raise RequestError("", f"{what}: {name!r} is no place in a list of {len(part)}")
-        index = int(name)
-        return [*part[:index], _replaced(part[index], rest, value, what), *part[index + 1 :]]
-    if isinstance(part, Mapping):
-        return {**part, name: _replaced(part.get(name, {}), rest, value, what)}
-    raise RequestError("", f"{what}: there is nothing below {part!r}")
 
 
 def _inline_pictures(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Latent blend in the real WebUI: against its own AND, its own seeds, and plain runs."""
 
 import json
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -206,6 +208,20 @@ def test_rows_and_mixed_noise_with_units_and_hires(webui: WebUI) -> None:
         held = blended(webui, *words, fields=fields, units=units, **blend)
         assert not held.same(free)
         assert held.same(blended(webui, *words, fields=fields, units=units, **blend), 3)
+
+
+@pytest.mark.parametrize("mode", ["saliency", "trajectory"])
+def test_an_interrupt_in_the_middle_leaves_nothing(webui: WebUI, plain: Answer, mode: str) -> None:
+    found: list[Answer] = []
+    fields = {"steps": 60, "batch_size": 3, "width": 128, "height": 128}
+    run = threading.Thread(target=lambda: found.append(blended(webui, RED, BLUE, mode=mode, fields=fields)))
+    run.start()
+    while webui.get("/sdapi/v1/progress?skip_current_image=true").json()["state"]["sampling_step"] < 2:
+        time.sleep(0.1)
+    webui.post("/sdapi/v1/interrupt", {})
+    run.join(600)
+    assert found[0].images
+    assert made(webui).same(plain)
 
 
 def test_an_infotext_makes_the_picture_again(webui: WebUI) -> None:

@@ -1,0 +1,1 @@
+"""The X/Y tuner: axes over a request, its cells, their scores, and the cell to take."""

@@ -1,0 +1,229 @@
+"""Axes of the tuner: which place of a request, and which values.
+
+    units.0.weight: 0.2, 0.4, 1@0 hold      a list; quote a value that holds a comma
+    units.0.guidance_end: 0.25-1 [4]        four values, evenly spaced
+    units.1.weight: 0.5-1.5 (+0.25)         in steps
+    units.0.model+units.0.preprocessor: edges+canny, lines+none   places that move together
+    prompt.replace: red, blue, green        the prompt as it is ("red"), then with others in its place
+    prompt.glow: 0.5-1.5 [3]                the weight with this name in the prompt
+
+A friendly label may stand for a place: "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed", "Checkpoint".
+
+>>> axis = parse_axis("Unit 0 weight", "0.2, 0.6-1 [3]")
+>>> axis.paths, axis.shown
+(('units.0.weight',), ('0.2', '0.6', '0.8', '1'))
+>>> applied({"units": [{"model": "a"}]}, axis, 1)
+{'units': [{'model': 'a', 'weight': 0.6}]}
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from lib_ctrlgen.errors import RequestError, nearest
+from lib_ctrlgen.prompt import plain_number
+
+Payload: TypeAlias = dict[str, Any]
+Value: TypeAlias = bool | int | float | str
+
+MAX_VALUES = 256
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+SPACED = re.compile(rf"\s*({NUMBER})\s*-\s*({NUMBER})\s*\[\s*(\d+)\s*\]\s*")
+STEPPED = re.compile(rf"\s*({NUMBER})\s*-\s*({NUMBER})\s*\(\s*({NUMBER})\s*\)\s*")
+PLAIN = re.compile(rf"\s*{NUMBER}\s*")
+FRIENDLY = re.compile(r"unit\s+(\d+)\s+([\w ]+)", re.IGNORECASE)
+CONCEPT = re.compile(r"concept\s+(\d+)\s+([\w ]+)", re.IGNORECASE)
+
+LABELS: Mapping[str, str] = {
+    "cfg": "cfg_scale",
+    "cfg scale": "cfg_scale",
+    "guidance": "cfg_scale",
+    "checkpoint": "model",
+    "start": "guidance_start",
+    "end": "guidance_end",
+    "negative prompt": "negative_prompt",
+    "denoising": "denoising_strength",
+}
+REPLACE = "prompt.replace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Places of a request that take values together; `values[i]` has one value per place."""
+
+    label: str
+    paths: tuple[str, ...]
+    values: tuple[tuple[Value, ...], ...]
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The values as a sheet shows them."""
+        return tuple(" + ".join(map(_shown, row)) for row in self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def parse_axis(place: str, values: str | Sequence[Value]) -> Axis:
+    """An axis from a path or a friendly label, and a text or a list of values.
+
+    Raises RequestError that says what cannot be read.
+    """
+    paths = tuple(path_of(part.strip()) for part in place.split("+"))
+    if not all(paths):
+        raise RequestError("path", f"no place in a request: {place!r}")
+    items = list(_items(values)) if isinstance(values, str) else list(values)
+    rows = tuple(_row(item, len(paths)) for item in items)
+    if not rows:
+        raise RequestError("values", "give at least one value, such as 0.2, 0.4 or 0-1 [5]")
+    if len(rows) > MAX_VALUES:
+        raise RequestError("values", f"{len(rows)} values are more than {MAX_VALUES}")
+    if len(set(rows)) < len(rows):
+        twice = next(row for row in rows if rows.count(row) > 1)
+        raise RequestError("values", f"{' + '.join(map(_shown, twice))} stands there twice")
+    return Axis(label=place.strip(), paths=paths, values=rows)
+
+
+def path_of(place: str) -> str:
+    """The path of a friendly label; a path stays what it is.
+
+    >>> path_of("Unit 1 guidance end"), path_of("CFG"), path_of("units.0.params.low_threshold")
+    ('units.1.guidance_end', 'cfg_scale', 'units.0.params.low_threshold')
+    """
+    for pattern, root in ((FRIENDLY, "units"), (CONCEPT, "blend.concepts")):
+        found = pattern.fullmatch(place)
+        if found:
+            return f"{root}.{int(found[1])}.{_field(found[2])}"
+    return _field(place) if " " in place or place.lower() in LABELS or place.istitle() else place
+
+
+def _field(name: str) -> str:
+    plain = " ".join(name.lower().split())
+    return LABELS.get(plain, plain.replace(" ", "_"))
+
+
+def _items(text: str) -> Iterator[Value]:
+    """The values of a text: ranges written out, the rest as numbers where they are."""
+    try:
+        (pieces,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise RequestError("values", f"a quote is not closed in {text!r}") from error
+    for piece in pieces:
+        if not piece.strip():
+            raise RequestError("values", f"an empty value in {text!r}")
+        spaced, stepped = SPACED.fullmatch(piece), STEPPED.fullmatch(piece)
+        if spaced:
+            yield from _spaced(float(spaced[1]), float(spaced[2]), int(spaced[3]))
+        elif stepped:
+            yield from _stepped(float(stepped[1]), float(stepped[2]), float(stepped[3]))
+        else:
+            yield _number(piece) if PLAIN.fullmatch(piece) else piece.strip()
+
+
+def _spaced(first: float, last: float, count: int) -> Iterator[Value]:
+    """`0-1 [5]`: both ends and what lies evenly between."""
+    if not 1 <= count <= MAX_VALUES:
+        raise RequestError("values", f"[{count}] must be 1..{MAX_VALUES}")
+    if count == 1:
+        yield _rounded(first)
+    else:
+        yield from (_rounded(first + (last - first) * i / (count - 1)) for i in range(count))
+
+
+def _stepped(first: float, last: float, step: float) -> Iterator[Value]:
+    """`0.5-1.5 (+0.25)`: as far as the steps go without passing the end."""
+    if step == 0 or (last - first) * step < 0:
+        raise RequestError("values", f"steps of {step:g} never go from {first:g} to {last:g}")
+    count = math.floor((last - first) / step + 1e-9) + 1
+    if count > MAX_VALUES:
+        raise RequestError("values", f"{count} values are more than {MAX_VALUES}")
+    yield from (_rounded(first + step * i) for i in range(count))
+
+
+def _rounded(value: float) -> Value:
+    return _number(plain_number(value))
+
+
+def _number(text: str) -> Value:
+    value = float(text)
+    return int(value) if value.is_integer() and "." not in text else value
+
+
+def _row(item: Value | Sequence[Value], count: int) -> tuple[Value, ...]:
+    """One value for each of `count` places."""
+    if count == 1:
+        return (item,) if isinstance(item, (bool, int, float, str)) else tuple(item)
+    parts = item.split("+") if isinstance(item, str) else item
+    if not isinstance(parts, (list, tuple)) or len(parts) != count:
+        raise RequestError("values", f"{item!r} must hold {count} values joined by +, one per place")
+    return tuple(_value(part) for part in parts)
+
+
+def _value(part: Value) -> Value:
+    if not isinstance(part, str):
+        return part
+    return _number(part) if PLAIN.fullmatch(part) else part.strip()
+
+
+def _shown(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def applied(payload: Mapping[str, Any], axis: Axis, index: int) -> Payload:
+    """A copy of a request's payload with the axis' value number `index` in its places.
+
+    Raises RequestError for a place that is not there.
+    """
+    result: Any = dict(payload)
+    for path, value in zip(axis.paths, axis.values[index], strict=True):
+        if path == REPLACE:
+            result = _searched(result, str(axis.values[0][axis.paths.index(path)]), str(value))
+        elif path.startswith("prompt."):
+            weights = {**(result.get("prompt_weights") or {}), path.removeprefix("prompt."): value}
+            result = {**result, "prompt_weights": weights}
+        else:
+            result = replaced(result, path.split("."), value, path)
+    return dict(result)
+
+
+def _searched(payload: Payload, wanted: str, value: str) -> Payload:
+    """Another text in the place of `wanted`, in the prompt, the negative prompt and the concepts."""
+    found = {name: str(payload.get(name) or "") for name in ("prompt", "negative_prompt")}
+    concepts = (payload.get("blend") or {}).get("concepts") or []
+    texts = [*found.values(), *(str(concept.get("prompt") or "") for concept in concepts)]
+    if not any(wanted in text for text in texts):
+        raise RequestError("values", f"no prompt holds {wanted!r}, the text to replace")
+    changed = {name: text.replace(wanted, value) for name, text in found.items() if text}
+    if not concepts:
+        return {**payload, **changed}
+    others = [c | {"prompt": str(c.get("prompt") or "").replace(wanted, value)} for c in concepts]
+    return {**payload, **changed, "blend": payload["blend"] | {"concepts": others}}
+
+
+def replaced(part: Any, path: Sequence[str], value: Any, what: str) -> Any:
+    """A copy of JSON-like data with the value at `path`, names and numbers, replaced.
+
+    Raises RequestError for a place that is not there.
+    """
+    if not path:
+        return value
+    name, rest = path[0], path[1:]
+    if isinstance(part, list):
+        if not name.isdecimal() or int(name) >= len(part):
+            raise RequestError("", f"{what}: {name!r} is no place in a list of {len(part)}")
+        index = int(name)
+        return [*part[:index], replaced(part[index], rest, value, what), *part[index + 1 :]]
+    if isinstance(part, Mapping):
+        return {**part, name: replaced(part.get(name, {}), rest, value, what)}
+    raise RequestError("", f"{what}: there is nothing below {part!r}")
+
+
+def require_axis(name: str, known: Sequence[str]) -> None:
+    """Raise RequestError for an axis of another name."""
+    if name not in known:
+        raise RequestError(f"$.tune.{name}", f"unknown axis ({nearest(name, known)})")

@@ -1,0 +1,132 @@
+"""A tuner's job, and the cells of its grid: every mistake in them is found before the first step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+from msgspec import Meta
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.spec import ControlRequest, parse_request
+from lib_ctrlgen.strict import Spec
+
+from .axes import Axis, applied, parse_axis
+
+NAMES = ("x", "y", "z")
+LARGEST = 400  # pictures, unless forced
+
+Text: TypeAlias = str | list[bool | int | float | str]
+
+
+class AxisSpec(Spec, frozen=True, kw_only=True):
+    """One axis: a path or label (`units.0.weight`, "Unit 0 weight"), and values as text or list."""
+
+    path: str
+    values: Text
+
+
+class TuneSpec(Spec, frozen=True, kw_only=True):
+    """The `tune` section of a job.
+
+    x, y, z  the axes; sheets are x by y, one for each z
+    seeds    pictures per cell: the request's seed and those after it
+    force    also when the grid is larger than 400 pictures
+    """
+
+    x: AxisSpec
+    y: AxisSpec | None = None
+    z: AxisSpec | None = None
+    seeds: Annotated[int, Meta(ge=1, le=64)] = 1
+    force: bool = False
+
+
+Request = TypeVar("Request", bound=ControlRequest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One place of the grid: `coords` index the axes, `key` names what it is made of."""
+
+    coords: tuple[int, ...]
+    shown: tuple[str, ...]
+    payload: Mapping[str, Any]
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The axes that a job names, x first, and all cells, x running fastest."""
+
+    axes: tuple[Axis, ...]
+    cells: tuple[Cell, ...]
+    seeds: int
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures the whole grid holds."""
+        return len(self.cells) * self.seeds
+
+
+def grid_of(payload: Mapping[str, Any], tune: TuneSpec, kind: type[Request]) -> Grid:
+    """All cells of a job, each checked as a request of this kind.
+
+    Raises RequestError at the axis, or at the place of the request, that is wrong, and for a grid that
+    is too large.
+    """
+    named = {name: axis for name in NAMES if (axis := getattr(tune, name)) is not None}
+    if "z" in named and "y" not in named:
+        raise RequestError("$.tune.y", "a third axis needs a second one: call z y")
+    axes = {name: _axis(name, spec) for name, spec in named.items()}
+    count = math.prod(len(axis) for axis in axes.values()) * tune.seeds
+    if count > LARGEST and not tune.force:
+        raise RequestError(
+            "$.tune",
+            f"{count} pictures are more than {LARGEST}: take fewer values or seeds, or say force: true",
+        )
+    shape = [len(axis) for axis in axes.values()]
+    places = [_unravelled(number, shape) for number in range(math.prod(shape))]
+    cells = tuple(_cell(payload, axes, coords, kind) for coords in places)
+    return Grid(axes=tuple(axes.values()), cells=cells, seeds=tune.seeds)
+
+
+def _unravelled(number: int, shape: list[int]) -> tuple[int, ...]:
+    """The coordinates of a cell; the first axis runs fastest."""
+    coords = []
+    for length in shape:
+        number, at = divmod(number, length)
+        coords.append(at)
+    return tuple(coords)
+
+
+def _axis(name: str, spec: AxisSpec) -> Axis:
+    try:
+        return parse_axis(spec.path, spec.values)
+    except RequestError as error:
+        raise RequestError(f"$.tune.{name}.{error.path or 'path'}", error.message) from error
+
+
+def _cell(
+    payload: Mapping[str, Any], axes: Mapping[str, Axis], coords: tuple[int, ...], kind: type[Request]
+) -> Cell:
+    made = dict(payload)
+    for (name, axis), index in zip(axes.items(), coords, strict=True):
+        where = f"$.tune.{name}.values[{index}]"
+        try:
+            made = applied(made, axis, index)
+            parse_request(made, kind)
+        except RequestError as error:
+            place = f" (at {error.path})" if error.path else ""
+            raise RequestError(where, f"{axis.shown[index]}: {error.message}{place}") from error
+    shown = tuple(axis.shown[index] for axis, index in zip(axes.values(), coords, strict=True))
+    return Cell(coords=coords, shown=shown, payload=made, key=key_of(made))
+
+
+def key_of(payload: Mapping[str, Any]) -> str:
+    """The first 16 hex digits of the SHA-256 of a payload: equal cells, equal keys."""
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

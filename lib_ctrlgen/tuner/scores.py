@@ -1,0 +1,86 @@
+"""What a picture is worth: how well it follows its controls, its reference, its prompt, and at what price.
+
+A score that cannot be computed is not zero: it is a reason, in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lib_ctrlgen.images import decode_image, fit, to_rgb
+from lib_ctrlgen.metrics import map_f1
+from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.spec import ControlUnit
+
+Pixels = NDArray[np.uint8]
+
+CLIPPED = (2, 253)  # grey levels at or beyond which a channel shows nothing
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Numbers by name, and for what has none the reason."""
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def __or__(self, other: Scores) -> Scores:
+        return Scores({**self.values, **other.values}, {**self.reasons, **other.reasons})
+
+
+def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
+    """How well a picture follows a unit's map, 0..1: the unit's own preprocessor on both, compared.
+
+    Edges by F1 within two pixels. Named `adherence.INDEX`.
+    """
+    name = f"adherence.{index}"
+    if unit.preprocessor != "canny":
+        what = "no preprocessor, so that there is nothing to look for in the picture"
+        other = f"the preprocessor {unit.preprocessor!r}, whose maps cannot be compared yet"
+        return Scores({}, {name: f"the unit has {what if unit.preprocessor == 'none' else other}"})
+    chosen = preprocessor(unit.preprocessor, f"$.units[{index}].preprocessor")
+    source = fit(decode_image(unit.image, f"$.units[{index}].image"), *picture.size, unit.resize_mode)
+    maps = [chosen(to_rgb(image), **unit.params) for image in (picture, source)]
+    found, wanted = (np.asarray(each.convert("L")) for each in maps)
+    return Scores({name: map_f1(found, wanted)})
+
+
+def over_control(picture: Image.Image, free: Image.Image) -> Scores:
+    """What control cost, 0 and up, against the uncontrolled picture of the same seed.
+
+    The sum of what grew: the share of clipped pixels, the mean saturation (0..1), and half the
+    logarithm to base two of fine detail (mean absolute Laplacian).
+    """
+    ours, theirs = _looks(picture), _looks(free)
+    grown = [max(0.0, a - b) for a, b in zip(ours[:2], theirs[:2], strict=True)]
+    detail = max(0.0, 0.5 * float(np.log2((ours[2] + 1) / (theirs[2] + 1))))
+    return Scores({"over_control": sum(grown) + detail})
+
+
+def _looks(picture: Image.Image) -> tuple[float, float, float]:
+    """Share of clipped pixels, mean saturation, mean absolute Laplacian in grey levels."""
+    pixels: Pixels = np.asarray(picture.convert("RGB"))
+    clipped = ((pixels <= CLIPPED[0]) | (pixels >= CLIPPED[1])).all(-1).mean()
+    saturation = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)[..., 1].mean() / 255
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(clipped), float(saturation), float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
+
+
+def cosine(first: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Cosine of two vectors, -1..1; 0 where one is zero."""
+    scale = float(np.linalg.norm(first) * np.linalg.norm(other))
+    return float(first @ other) / scale if scale else 0.0
+
+
+def summary(pictures: Sequence[Scores]) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation of each score over a cell's pictures."""
+    names = list(dict.fromkeys(name for each in pictures for name in each.values))
+    found = {name: [each.values[name] for each in pictures if name in each.values] for name in names}
+    means = {name: round(float(np.mean(values)), 4) for name, values in found.items()}
+    return means, {name: round(float(np.std(values)), 4) for name, values in found.items()}

@@ -1,0 +1,170 @@
+"""The tuner's run on a random model: what is made, what is kept, what is reported."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.headless.engine import Engine, Generation
+from lib_ctrlgen.headless.jobs import read_tune_job
+from lib_ctrlgen.headless.tune import Tuned, Tuner
+from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
+from tests import control_files as files
+from tests import headless_models as models
+
+UNITS = [
+    {"model": f"{models.NAME}-edges", "image": files.data_url(), "preprocessor": "canny"},
+    {"model": f"{models.NAME}-ip", "image": files.data_url(seed=2)},
+]
+PAYLOAD: dict[str, Any] = {
+    "prompt": "a red star", "width": 64, "height": 64, "steps": 2, "sampler": "DDIM", "units": UNITS,
+}  # fmt: skip
+X = {"path": "Unit 0 weight", "values": "0, 1"}
+Y = {"path": "Unit 1 weight", "values": "0.5, 1.5"}
+
+
+class Counting(Engine):
+    """Counts pictures; `fails` says for which weights of the first unit it fails."""
+
+    made = 0
+    fails: tuple[float, ...] = ()
+    stops_after: int | None = None
+
+    def generate(self, request: GenerationRequest, progress: Any = None) -> Generation:
+        if self.stops_after is not None and self.made >= self.stops_after:
+            raise KeyboardInterrupt
+        if request.units and request.units[0].weight.constant in self.fails:
+            raise RuntimeError("out of memory")
+        self.made += request.batch_size
+        return super().generate(request, progress)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    models.write_model(folder)
+    return folder
+
+
+@pytest.fixture
+def engine(root: Path) -> Counting:
+    return Counting([root], 1 << 28)
+
+
+def run(engine: Engine, out: Path, **tune: Any) -> Tuned:
+    spec = parse_request({"x": X, "y": Y, "seeds": 2} | tune, TuneSpec)
+    return Tuner(engine, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _done, _total: None)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_grid_is_made_scored_and_reported(engine: Counting, tmp_path: Path) -> None:
+    tuned = run(engine, tmp_path)
+    assert engine.made == tuned.made == 4 * 2 + 2  # and the uncontrolled ones, once
+    rows = list(csv.DictReader((tmp_path / "cells.csv").open(encoding="utf-8")))
+    assert [row["Unit 0 weight"] for row in rows] == ["0", "1", "0", "1"]
+    summary = json.loads((tmp_path / "cells.json").read_text("utf-8"))
+    assert summary["recommended"]["cell"] == tuned.choice.cell if tuned.choice else False
+    for cell in summary["cells"]:
+        assert {"adherence.0", "reference.1", "over_control"} <= cell["scores"].keys()
+        assert cell["scores"].keys() == cell["sd"].keys()
+        assert "text_projection" in cell["reasons"]["prompt"]
+        assert len(cell["files"]) == 2
+        assert cell["request"]["units"][0]["image"].startswith("sha256:")
+    page = tuned.report.read_text("utf-8")
+    assert page.count("data:image/png;base64,") >= 8
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert len(tuned.sheets) == 1
+
+
+def test_a_grid_is_the_cells_alone(engine: Counting, tmp_path: Path) -> None:
+    run(engine, tmp_path)
+    summary = json.loads((tmp_path / "cells.json").read_text("utf-8"))
+    units = [UNITS[0] | {"weight": 1}, UNITS[1] | {"weight": 1.5}]
+    alone = engine.generate(parse_request(PAYLOAD | {"units": units, "batch_size": 2}, GenerationRequest))
+    from PIL import Image, ImageChops
+
+    for file, image in zip(summary["cells"][3]["files"], alone.images, strict=True):
+        assert ImageChops.difference(Image.open(tmp_path / file).convert("RGB"), image).getbbox() is None
+
+
+def test_the_same_grid_twice_gives_identical_files(engine: Counting, tmp_path: Path) -> None:
+    run(engine, tmp_path / "a")
+    run(engine, tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_running_again_makes_nothing_and_new_values_the_new_cells_only(
+    engine: Counting, tmp_path: Path
+) -> None:
+    run(engine, tmp_path)
+    before = contents(tmp_path)
+    assert run(engine, tmp_path).made == 0
+    assert contents(tmp_path) == before
+    assert run(engine, tmp_path, x=X | {"values": "0, 0.5, 1"}).made == 2 * 2
+    (tmp_path / json.loads((tmp_path / "cells.json").read_text())["cells"][0]["files"][0]).unlink()
+    assert run(engine, tmp_path, x=X | {"values": "0, 0.5, 1"}).made == 2
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(engine: Counting, tmp_path: Path) -> None:
+    engine.stops_after = 6
+    with pytest.raises(KeyboardInterrupt):
+        run(engine, tmp_path / "a")
+    assert len(json.loads((tmp_path / "a/cells.json").read_text("utf-8"))["cells"]) == 2
+    assert (tmp_path / "a/report.html").is_file()
+    engine.stops_after = None
+    assert run(engine, tmp_path / "a").made == 4
+    run(engine, tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_failing_cell_is_marked_and_the_rest_goes_on(engine: Counting, tmp_path: Path) -> None:
+    engine.fails = (1.0,)
+    tuned = run(engine, tmp_path)
+    assert [bool(each.error) for each in tuned.done] == [False, True, False, True]
+    assert "out of memory" in tuned.report.read_text("utf-8")
+    engine.fails = ()
+    assert run(engine, tmp_path).made == 4
+
+
+def test_three_axes_make_a_sheet_per_z(engine: Counting, tmp_path: Path) -> None:
+    tuned = run(engine, tmp_path, z={"path": "CFG", "values": "2, 4"}, seeds=1)
+    assert [path.name for path in tuned.sheets] == ["sheet-z0.png", "sheet-z1.png"]
+    one = run(engine, tmp_path / "line", y=None, seeds=1)
+    assert [path.name for path in one.sheets] == ["sheet.png"]
+
+
+def test_seeds_and_a_batch_are_not_both(engine: Counting, tmp_path: Path) -> None:
+    spec = parse_request({"x": X, "seeds": 2}, TuneSpec)
+    grid = grid_of(PAYLOAD | {"batch_size": 3}, spec, GenerationRequest)
+    with pytest.raises(RequestError) as caught:
+        Tuner(engine, grid, tmp_path)
+    assert caught.value.path == "$.tune.seeds"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("prompt: a", "$.tune"),
+        ("tune: {}", "$.tune.x"),
+        ("tune: {x: {path: steps, values: 1}}", "$.tune.x.values"),
+        ("tune: {x: {path: steps, values: '1'}, w: 1}", "$.tune.w"),
+    ],
+)
+def test_a_job_without_good_axes_is_refused(tmp_path: Path, text: str, path: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text, "utf-8")
+    with pytest.raises(RequestError) as caught:
+        read_tune_job(file)
+    assert caught.value.path == path
+
+
+def test_the_example_is_valid() -> None:
+    job = read_tune_job(Path(__file__).parents[1] / "examples/tune.yaml")
+    assert len(grid_of(job.payload, job.tune, GenerationRequest).cells) == 12

@@ -1,0 +1,199 @@
+"""The tuner's grammar, grid and choice: pure parts."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.tuner.axes import applied, parse_axis, path_of
+from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of, key_of
+from lib_ctrlgen.tuner.choice import front, recommend
+from lib_ctrlgen.tuner.scores import Scores, over_control, summary
+from lib_ctrlgen.tuner.sheet import heat_map, labelled
+
+BASE: dict[str, Any] = {"prompt": "a red star on a red ground", "units": [{"model": "a"}, {"model": "b"}]}
+
+
+def values(text: str, place: str = "units.0.weight") -> list[Any]:
+    return [row[0] for row in parse_axis(place, text).values]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("0.2, 0.4", [0.2, 0.4]),
+        ("0-1 [5]", [0, 0.25, 0.5, 0.75, 1]),
+        ("0.5-1.5 (+0.25)", [0.5, 0.75, 1, 1.25, 1.5]),
+        ("1-0 (-0.4)", [1, 0.6, 0.2]),
+        ("-1-1 [3], 5", [-1, 0, 1, 5]),
+        ("Euler, 'DPM++ 2M'", ["Euler", "'DPM++ 2M'"]),
+        ('"1@0, 0@1", 1>0', ["1@0, 0@1", "1>0"]),
+        ("3 [1]", ["3 [1]"]),
+        ("20", [20]),
+    ],
+)
+def test_values_as_users_write_them(text: str, wanted: list[Any]) -> None:
+    assert values(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "at least one"), ("1,,2", "empty"), ("1, 1", "twice"), ("0-1 [0]", "must be"),
+        ("0-1 (-0.1)", "never"),         ("0-1 (+0)", "never"), ("0-1 (+0.0001)", "more than"), ('"1, 2', "quote"),
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_read(text: str, said: str) -> None:
+    with pytest.raises(RequestError, match=said) as caught:
+        values(text)
+    assert caught.value.path == "values"
+
+
+@given(st.floats(-5, 5), st.floats(-5, 5), st.integers(2, 40))
+def test_spaced_values_have_both_ends(first: float, last: float, count: int) -> None:
+    first, last = round(first, 3), round(last, 3)
+    if (
+        first == last
+        or len({round(first + (last - first) * i / (count - 1), 8) for i in range(count)}) < count
+    ):
+        return
+    found = values(f"{first:.3f}-{last:.3f} [{count}]")
+    assert len(found) == count
+    assert (found[0], found[-1]) == pytest.approx((first, last), abs=1e-6)
+    assert np.diff(found) == pytest.approx(np.full(count - 1, (last - first) / (count - 1)), abs=1e-6)
+
+
+def test_places_and_labels() -> None:
+    labels = {"Unit 1 guidance end": "units.1.guidance_end", "CFG": "cfg_scale", "Steps": "steps"}
+    labels |= {"unit 0 end": "units.0.guidance_end", "Checkpoint": "model", "prompt.glow": "prompt.glow"}
+    labels |= {"Concept 1 weight": "blend.concepts.1.weight", "units.0.params.low": "units.0.params.low"}
+    assert {label: path_of(label) for label in labels} == labels
+
+
+def test_places_that_move_together() -> None:
+    axis = parse_axis("units.0.model+units.0.preprocessor", "edges+canny, lines + none")
+    assert axis.values == (("edges", "canny"), ("lines", "none"))
+    assert applied(BASE, axis, 1)["units"][0] == {"model": "lines", "preprocessor": "none"}
+    with pytest.raises(RequestError, match="2 values"):
+        parse_axis("units.0.model+units.0.preprocessor", "edges")
+
+
+def test_prompts_are_searched_and_named_weights_set() -> None:
+    axis = parse_axis("prompt.replace", "red, blue")
+    assert applied(BASE, axis, 0)["prompt"] == BASE["prompt"]
+    assert applied(BASE, axis, 1)["prompt"] == "a blue star on a blue ground"
+    with pytest.raises(RequestError, match="no prompt holds 'green'"):
+        applied(BASE, parse_axis("prompt.replace", "green, blue"), 1)
+    named = parse_axis("prompt.glow", "0.5-1.5 [3]")
+    assert applied(BASE, named, 2)["prompt_weights"] == {"glow": 1.5}
+    blend = BASE | {"prompt": "", "blend": {"concepts": [{"prompt": "red"}, {"prompt": "x"}]}}
+    assert applied(blend, axis, 1)["blend"]["concepts"][0]["prompt"] == "blue"
+
+
+def tune(**fields: Any) -> TuneSpec:
+    return parse_request(fields, TuneSpec)
+
+
+def grid(**fields: Any) -> Grid:
+    return grid_of(BASE, tune(**fields), GenerationRequest)
+
+
+def test_a_grid_has_every_cell_once_x_fastest() -> None:
+    found = grid(
+        x={"path": "units.0.weight", "values": "0-1 [3]"},
+        y={"path": "cfg_scale", "values": [3, 5]},
+        z={"path": "seed", "values": "1, 2"},
+        seeds=2,
+    )
+    assert [cell.coords for cell in found.cells][:4] == [(0, 0, 0), (1, 0, 0), (2, 0, 0), (0, 1, 0)]
+    assert len({cell.key for cell in found.cells}) == 12
+    assert found.pictures == 24
+    assert found.cells[-1].shown == ("1", "5", "2")
+    assert BASE["units"][0] == {"model": "a"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"x": {"path": "units.0.weight", "values": "1@, 2"}}, "$.tune.x.values[0]"),
+        ({"x": {"path": "units.7.weight", "values": "1"}}, "$.tune.x.values[0]"),
+        ({"x": {"path": "units.0.wieght", "values": "1"}}, "$.tune.x.values[0]"),
+        ({"x": {"path": "steps", "values": "5, 0"}}, "$.tune.x.values[1]"),
+        ({"x": {"path": "steps", "values": "0-1 [0]"}}, "$.tune.x.values"),
+        ({"x": {"path": "steps", "values": "1-200 [200]"}, "seeds": 3}, "$.tune"),
+        ({"x": {"path": "steps", "values": "1"}, "z": {"path": "seed", "values": "1"}}, "$.tune.y"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        grid(**fields)
+    assert caught.value.path == path
+
+
+def test_a_large_grid_may_be_forced() -> None:
+    assert grid(x={"path": "seed", "values": "1-250 [250]"}, seeds=2, force=True).pictures == 500
+
+
+def test_keys_name_what_a_cell_is_made_of() -> None:
+    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    assert key_of({"a": 1}) != key_of({"a": 1.5})
+
+
+def test_the_front_and_the_choice() -> None:
+    cells = [
+        {"adherence.0": 0.5, "over_control": 0.0},
+        {"adherence.0": 0.96, "over_control": 0.2},
+        {"adherence.0": 1.0, "over_control": 0.6},
+        {"adherence.0": 0.9, "over_control": 0.3},
+        {},
+    ]
+    assert front(cells) == (0, 1, 2)
+    choice = recommend(cells)
+    assert choice is not None
+    assert choice.cell == 1
+    assert "0.96" in choice.reason
+    likeness = recommend([{"reference.1": 0.2}, {"reference.1": 0.8}, {"reference.1": 0.8}])
+    assert likeness is not None
+    assert (likeness.cell, "reference" in likeness.reason) == (1, True)
+    assert recommend([{}, {}]) is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
+def test_nothing_on_the_front_is_beaten(pairs: list[tuple[float, float]]) -> None:
+    cells = [{"adherence.0": a, "over_control": b} for a, b in pairs]
+    best = front(cells)
+    assert best
+    for i in best:
+        assert not any(
+            a >= pairs[i][0] and b <= pairs[i][1] and (a > pairs[i][0] + 1e-8 or b < pairs[i][1] - 1e-8)
+            for a, b in pairs
+        )
+
+
+def test_over_control_is_what_grew() -> None:
+    calm = Image.new("RGB", (32, 32), (120, 120, 120))
+    assert over_control(calm, calm).values == {"over_control": 0.0}
+    pixels = np.full((32, 32, 3), 120, np.uint8)
+    pixels[:16] = 255
+    clipped = over_control(Image.fromarray(pixels), calm).values["over_control"]
+    assert clipped > 0.5
+    assert over_control(calm, Image.fromarray(pixels)).values == {"over_control": 0.0}
+
+
+def test_means_and_spreads_over_seeds() -> None:
+    means, spreads = summary([Scores({"a": 1.0}), Scores({"a": 3.0, "b": 2.0})])
+    assert means == {"a": 2.0, "b": 2.0}
+    assert spreads == {"a": 1.0, "b": 0.0}
+
+
+def test_a_sheet_shows_pictures_failures_and_gaps() -> None:
+    red = Image.new("RGB", (40, 30), "red")
+    whole = labelled({(0, 0): red, (1, 0): "it failed: out of memory"}, ("0", "1"), ("a", "b"), ("x", "y"))
+    colours = {whole.getpixel((whole.width - 84 + k * 44, 50)) for k in (0, 1)}
+    assert (255, 0, 0) in colours
+    assert "0.5" in heat_map("score", {(0, 0): 0.5}, ("0", "1"), ("a",))
