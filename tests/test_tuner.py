@@ -45,7 +45,8 @@ def test_values_as_users_write_them(text: str, wanted: list[Any]) -> None:
     ("text", "said"),
     [
         ("", "at least one"), ("1,,2", "empty"), ("1, 1", "twice"), ("0-1 [0]", "must be"),
-        ("0-1 (-0.1)", "never"),         ("0-1 (+0)", "never"), ("0-1 (+0.0001)", "more than"), ('"1, 2', "quote"),
+        ("0-1 (-0.1)", "never"), ("0-1 (+0)", "never"), ("0-1 (+0.0001)", "more than"),
+        ('"1, 2', "quote"),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_read(text: str, said: str) -> None:
