@@ -185,9 +185,10 @@ def run_command(options: argparse.Namespace) -> None:
     tiny = _bundled()
     roots = (*job.roots, *_model_roots(options.models), *tiny)
     tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
+    from lib_ctrlgen.files import new_folder
     from lib_ctrlgen.headless.engine import Engine
     from lib_ctrlgen.headless.load import Place
-    from lib_ctrlgen.headless.outputs import new_folder, write_generation
+    from lib_ctrlgen.headless.outputs import write_generation
 
     out = new_folder(options.out or Path("ctrlgen-out") / options.job.stem)
     engine = Engine(roots, place=Place.best(tokenizer))
@@ -216,12 +217,13 @@ def tune_command(options: argparse.Namespace) -> None:
     tiny = _bundled()
     from lib_ctrlgen.headless.engine import Engine
     from lib_ctrlgen.headless.load import Place
-    from lib_ctrlgen.headless.tune import Tuner
+    from lib_ctrlgen.headless.tune import EngineHost
+    from lib_ctrlgen.tuner.run import Tuner
 
     tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
     roots = (*job.roots, *_model_roots(options.models), *tiny)
     engine = Engine(roots, place=Place.best(tokenizer))
-    tuner = Tuner(engine, grid, options.out or Path("ctrlgen-out") / options.job.stem)
+    tuner = Tuner(EngineHost(engine=engine), grid, options.out or Path("ctrlgen-out") / options.job.stem)
     with _bar(options.job.stem, "cell") as tell:
         tuned = tuner.run(tell)
     failed = [each for each in tuned.done if each.error]

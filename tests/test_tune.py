@@ -10,9 +10,10 @@ import pytest
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.jobs import read_tune_job
-from lib_ctrlgen.headless.tune import Tuned, Tuner
+from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
+from lib_ctrlgen.tuner.run import Tuned, Tuner
 from tests import control_files as files
 from tests import headless_models as models
 
@@ -57,7 +58,8 @@ def engine(root: Path) -> Counting:
 
 def run(engine: Engine, out: Path, **tune: Any) -> Tuned:
     spec = parse_request({"x": X, "y": Y, "seeds": 2} | tune, TuneSpec)
-    return Tuner(engine, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _done, _total: None)
+    host = EngineHost(engine=engine)
+    return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _done, _total: None)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -144,7 +146,7 @@ def test_seeds_and_a_batch_are_not_both(engine: Counting, tmp_path: Path) -> Non
     spec = parse_request({"x": X, "seeds": 2}, TuneSpec)
     grid = grid_of(PAYLOAD | {"batch_size": 3}, spec, GenerationRequest)
     with pytest.raises(RequestError) as caught:
-        Tuner(engine, grid, tmp_path)
+        Tuner(EngineHost(engine=engine), grid, tmp_path)
     assert caught.value.path == "$.tune.seeds"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lib_ctrlgen.files import new_folder, save_picture, save_text
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.metrics import colour_likeness, edge_f1, edges
 from lib_ctrlgen.spec import GenerationRequest, parse_request
@@ -24,7 +25,7 @@ from lib_ctrlgen.train.scenes import draw
 
 from .engine import Engine, Generation
 from .load import Place
-from .outputs import new_folder, png_info, save_picture, save_text
+from .outputs import png_info
 from .report import Cell, Figure, Grid, Report, Row, report_html, report_json
 from .sampling import Progress
 

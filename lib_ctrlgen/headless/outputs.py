@@ -6,13 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.describe import described
-from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.explore import map_size
+from lib_ctrlgen.files import save_picture, save_text
 from lib_ctrlgen.film import save_animation, sheet
 from lib_ctrlgen.spec import GenerationRequest
 
@@ -54,35 +53,6 @@ def png_info(request: GenerationRequest, seed: int) -> PngInfo:
     single.pop("batch_size", None)
     info.add_itxt("ctrlgen", json.dumps(single, ensure_ascii=False))
     return info
-
-
-def new_folder(path: Path) -> Path:
-    """Make a folder to write into. Raises HostError, so that nobody samples for nothing."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HostError(f"cannot write into {path}: {error.strerror or error}") from error
-    return path
-
-
-def save_picture(image: Image.Image, path: Path, info: PngInfo | None = None) -> Path:
-    """Write a PNG, its folder made first. Raises HostError when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, format="PNG", pnginfo=info)
-    except OSError as error:
-        raise HostError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
-
-
-def save_text(text: str, path: Path) -> Path:
-    """Write a UTF-8 file, its folder made first. Raises HostError when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise HostError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
 
 
 def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:

@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.describe import described
-from lib_ctrlgen.spec import GenerationRequest
-from lib_ctrlgen.tuner.cells import Cell, Grid
-from lib_ctrlgen.tuner.choice import LESS_IS_BETTER, Choice
+from lib_ctrlgen.spec import ControlRequest
+
+from .cells import Cell, Grid
+from .choice import LESS_IS_BETTER, Choice
 
 HERE = Path(__file__).parent
 
@@ -26,7 +27,7 @@ class Done:
     """A finished cell: its pictures' files, one per seed, their scores, or the error that it ended in."""
 
     cell: Cell
-    request: GenerationRequest
+    request: ControlRequest
     files: tuple[str, ...] = ()
     means: Mapping[str, float]
     spreads: Mapping[str, float]
