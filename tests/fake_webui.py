@@ -277,6 +277,7 @@ class FakeWebUI:
                 "reconstruct_multicond_batch": reconstruct_multicond_batch,
             },
             "rng": {"ImageRNG": ImageRNG},
+            "processing": {"get_fixed_seed": lambda seed: 77 if seed in (-1, None) else seed},
             "sd_samplers_common": {"images_tensor_to_samples": None, "approximation_indexes": {}},
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},

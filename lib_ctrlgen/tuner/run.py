@@ -77,6 +77,7 @@ class Tuner:
         host.batch(grid.cells[0].payload, grid.seeds)
         self.host, self.grid, self.out = host, grid, new_folder(out)
         self.made = 0
+        self.tuned: Tuned  # what the last run wrote
 
     def run(self, tell: Tell) -> Tuned:
         """Make what is missing; the report is written also when a run is interrupted, with what there is."""
@@ -87,8 +88,8 @@ class Tuner:
                 tell(number + 1, len(self.grid.cells))
         finally:
             finished = [done[cell.coords] for cell in self.grid.cells if cell.coords in done]
-            tuned = self.write(finished)
-        return tuned
+            self.tuned = self.write(finished)
+        return self.tuned
 
     def ordered(self) -> list[Cell]:
         """All cells, those of one checkpoint and of one set of controls after each other."""

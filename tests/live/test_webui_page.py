@@ -201,6 +201,29 @@ def test_the_button_draws_a_map(page: Any) -> None:
     page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Off").click()
 
 
+def test_the_tuner_is_in_the_dropdown(page: Any, tmp_path: Path) -> None:
+    fill_unit(page, tmp_path)
+    fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "")
+    scripts = page.locator("#tab_txt2img #script_list input").first
+    scripts.click()
+    page.locator("#tab_txt2img #script_list ul li", has_text="CtrlGen X/Y tuner").first.click()
+    page.wait_for_timeout(1000)
+    page.set_default_timeout(30_000)
+    box = "#script_txt2img_ctrlgen_xy_tuner"
+    place = page.locator(f"{box}_x_path input").first
+    place.fill("Unit 0 weight")
+    place.press("Enter")
+    fill(page, f"{box}_x_values textarea, {box}_x_values input", "0, 0.5, 1")
+    page.set_default_timeout(PATIENCE)
+    generate(page)
+    shot(page, "tuner")
+    assert thumbnails(page) == 4  # the sheet and its cells
+    assert "Recommended" in page.locator("#html_log_txt2img").first.inner_text()
+    scripts.click()
+    page.locator("#tab_txt2img #script_list ul li", has_text="None").first.click()
+    page.wait_for_timeout(500)
+
+
 def test_a_mistake_is_shown_in_the_page_and_makes_no_picture(page: Any, tmp_path: Path) -> None:
     fill_unit(page, tmp_path)
     fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "1@0, nonsense")

@@ -1,0 +1,150 @@
+"""The tuner in the script dropdown: its fields, and over REST one JSON argument."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from modules import processing, scripts, shared
+from modules.ui_components import FormRow
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.tuner.cells import NAMES, TuneSpec, grid_of, key_of
+
+from .payload import read_request
+from .script import TITLE as CONTROLS
+from .script import init_image
+
+TITLE = "CtrlGen X/Y tuner"
+PLACES = [
+    "Unit 0 weight", "Unit 1 weight", "Unit 0 start", "Unit 0 end", "Unit 0 control mode", "Unit 0 model",
+    "CFG", "Steps", "Sampler", "Seed", "Denoising strength", "Checkpoint", "prompt.replace",
+]  # fmt: skip
+
+
+class TunerScript(scripts.Script):  # type: ignore[misc]
+    """Runs a grid instead of one generation."""
+
+    def title(self) -> str:
+        """The name in the dropdown, and REST's `script_name`."""
+        return TITLE
+
+    def show(self, is_img2img: bool) -> bool:
+        """In both tabs."""
+        del is_img2img
+        return True
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """One hidden field for REST, then the axes."""
+        del is_img2img
+        parts = [gr.Textbox(value="", visible=False, label="request", elem_id=self.elem_id("request"))]
+        for name in NAMES:
+            with FormRow():
+                options = {"label": f"{name.upper()}: place or path", "choices": ["", *PLACES], "value": ""}
+                place = gr.Dropdown(elem_id=self.elem_id(f"{name}_path"), allow_custom_value=True, **options)
+                hint = "0.2, 0.4 or 0-1 [5] or 0.5-1.5 (+0.25)"
+                values = gr.Textbox(
+                    label="Values", placeholder=hint, max_lines=1, elem_id=self.elem_id(f"{name}_values")
+                )
+            parts += [place, values]
+        with FormRow():
+            seeds = {"minimum": 1, "maximum": 16, "step": 1, "value": 1, "label": "Seeds per cell"}
+            parts.append(gr.Slider(elem_id=self.elem_id("seeds"), **seeds))
+            label = "Folder name (the same again: only new cells are made)"
+            parts.append(gr.Textbox(label=label, max_lines=1, elem_id=self.elem_id("name")))
+            parts.append(gr.Checkbox(label="Also more than 400 pictures", elem_id=self.elem_id("force")))
+        return parts
+
+    def run(self, p: Any, *args: Any) -> Any:
+        """Run the grid; the answer is its sheets, then its cells' pictures. Raises CtrlGenError."""
+        from lib_ctrlgen.tuner.run import Tuner  # the engine, only once it is needed
+
+        from .tuner import TunedRequest, WebUIHost, folder_of, payload_of
+
+        tune, name = read_tune(args)
+        place = controls_place(p)
+        request = read_request(p.script_args[place : int(controls(p).args_to)], init_image(p))
+        payload = payload_of(p, request)
+        grid = grid_of(payload, tune, TunedRequest)
+        folder = folder_of(p, name, key_of(payload))
+        tuner = Tuner(WebUIHost(p=p, place=place), grid, folder)
+        shared.state.job_count = len(grid.cells)
+        try:
+            tuned = tuner.run(lambda _done, _total: None)
+        except KeyboardInterrupt:
+            tuned = tuner.tuned
+        return answer(p, tuned, folder)
+
+
+def controls(p: Any) -> Any:
+    """The always-on script of this generation."""
+    return next(script for script in p.scripts.alwayson_scripts if script.title() == CONTROLS)
+
+
+def controls_place(p: Any) -> int:
+    """Where its arguments begin."""
+    return int(controls(p).args_from)
+
+
+def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
+    """The axes in a script's arguments, and the folder's name. Raises RequestError at `$.tune`."""
+    first, *fields = args or ("",)
+    said = _written(first) if first not in (None, "") else _fields(fields)
+    name = str(said.pop("name", "") or "")
+    try:
+        return parse_request(said, TuneSpec), name
+    except RequestError as error:
+        raise RequestError(f"$.tune{error.path.removeprefix('$')}", error.message) from error
+
+
+def _written(first: Any) -> dict[str, Any]:
+    try:
+        said = json.loads(first) if isinstance(first, str) else first
+    except ValueError as error:
+        raise RequestError("$.tune", f"not JSON: {error}") from error
+    if not isinstance(said, Mapping):
+        raise RequestError(
+            "$.tune", 'expected an object such as {"x": {"path": "Steps", "values": "10, 20"}}'
+        )
+    return dict(said)
+
+
+def _fields(fields: Sequence[Any]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    pairs, rest = [*fields[: 2 * len(NAMES)]], fields[2 * len(NAMES) :]
+    for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
+        if str(place or "").strip():
+            said[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
+    kinds = {
+        "seeds": lambda value: int(value or 1),
+        "name": lambda value: str(value or "").strip(),
+        "force": bool,
+    }
+    return said | {name: kinds[name](value) for name, value in zip(kinds, rest, strict=False)}
+
+
+def answer(p: Any, tuned: Any, folder: Any) -> Any:
+    """The WebUI's answer: sheets first, then each cell's pictures with their own infotexts."""
+    sheets = [Image.open(path).convert("RGB") for path in tuned.sheets]
+    files = [folder / name for each in tuned.done for name in each.files]
+    pictures = [Image.open(path) for path in files]
+    texts = [str(picture.info.get("parameters", "")) for picture in pictures]
+    head = "" if tuned.choice is None else tuned.done[tuned.choice.cell].cell.shown
+    if tuned.choice is not None:
+        p.comment(f"Recommended: {', '.join(head)}. {tuned.choice.reason}")
+    for each in tuned.done:
+        if each.error:
+            p.comment(f"{', '.join(each.cell.shown)}: {each.error}")
+    p.comment(f"Report: {tuned.report}")
+    return processing.Processed(
+        p,
+        [*sheets, *(picture.convert("RGB") for picture in pictures)],
+        seed=int(p.seed) if int(p.seed) >= 0 else -1,
+        info=texts[0] if texts else "",
+        infotexts=[*[texts[0] if texts else ""] * len(sheets), *texts],
+        index_of_first_image=len(sheets),
+    )

@@ -1,0 +1,121 @@
+"""The tuner in the real WebUI's script dropdown, over REST."""
+
+import json
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from .conftest import EDGES, PICTURE, SIZE, Answer, WebUI, encoded, scene
+
+pytestmark = pytest.mark.live
+X = {"path": "Unit 0 weight", "values": "0, 1"}
+Y = {"path": "Steps", "values": "3, 4"}
+
+
+def tuned(webui: WebUI, *units: Any, fields: Any = None, **tune: Any) -> Answer:
+    """A run of the tuner in a folder of its own, unless a name is given."""
+    sent = {"x": X, "name": uuid.uuid4().hex} | tune
+    script = {"script_name": "CtrlGen X/Y tuner", "script_args": [sent]}
+    args = {"args": [{"units": list(units)}]}
+    return webui.generate(**args, **script, **(fields or {}))
+
+
+def cells(answer: Answer) -> list[Any]:
+    return [picture for picture in answer.images if picture.shape == (SIZE, SIZE, 3)]
+
+
+def test_cells_are_the_generations_alone(webui: WebUI, plain: Answer) -> None:
+    answer = tuned(webui, EDGES, PICTURE, y=Y)
+    assert answer.status == 200, answer.json
+    found = cells(answer)
+    assert len(found) == 4
+    for number, (weight, steps) in enumerate(((0, 3), (1, 3), (0, 4), (1, 4))):
+        alone = webui.generate(EDGES | {"weight": weight}, PICTURE, steps=steps)
+        assert np.array_equal(found[number], alone.images[0]), (weight, steps)
+    texts = json.loads(answer.json["info"])["infotexts"]
+    assert "Steps: 3" in texts[1]
+    assert "CtrlGen" in texts[2]
+    assert webui.generate().same(plain)
+
+
+def test_the_same_folder_makes_only_what_is_new(webui: WebUI) -> None:
+    name = uuid.uuid4().hex
+    first = tuned(webui, EDGES, name=name)
+    again = tuned(webui, EDGES, name=name, x=X | {"values": "0, 0.5, 1"})
+    assert again.status == 200
+    assert len(cells(again)) == 3
+    assert all(np.array_equal(a, b) for a, b in zip(cells(first), cells(again)[::2], strict=True))
+
+
+def test_the_files_are_there(webui: WebUI, tmp_path: Path) -> None:
+    import os
+
+    root = os.environ.get("CTRLGEN_WEBUI_ROOT")
+    if not root:
+        pytest.skip("live test: set CTRLGEN_WEBUI_ROOT")
+    name = uuid.uuid4().hex
+    assert tuned(webui, EDGES, name=name, seeds=2).status == 200
+    (folder,) = Path(root).rglob(name)
+    summary = json.loads((folder / "cells.json").read_text("utf-8"))
+    assert summary["recommended"]["cell"] in (0, 1)
+    assert {"adherence.0", "over_control"} <= summary["cells"][1]["scores"].keys()
+    assert len(summary["cells"][0]["files"]) == 2
+    assert (folder / "report.html").is_file()
+
+
+def test_img2img_sampler_checkpoint_and_prompt(webui: WebUI, plain: Answer) -> None:
+    init = {"tab": "img2img", "init_images": [encoded(scene())], "steps": 8}
+    answer = tuned(webui, EDGES, x={"path": "Denoising strength", "values": "0.3, 0.9"}, fields=init)
+    assert answer.status == 200, answer.json
+    assert not np.array_equal(*cells(answer))
+    for path, values in (("Sampler", "Euler, DDIM"), ("prompt.replace", "red, blue"), ("Seed", "1, 2")):
+        answer = tuned(webui, x={"path": path, "values": values})
+        assert answer.status == 200, answer.json
+        assert np.array_equal(cells(answer)[0], plain.images[0])
+        assert not np.array_equal(*cells(answer))
+    assert webui.generate().same(plain)
+
+
+def test_a_failing_cell_is_marked(webui: WebUI) -> None:
+    answer = tuned(webui, EDGES, x={"path": "Unit 0 model", "values": f"{EDGES['model']}, nothing-like-it"})
+    assert answer.status == 200
+    assert len(cells(answer)) == 1
+    assert (
+        "nothing-like-it" in json.loads(answer.json["info"])["comments"]
+        if "comments" in answer.json
+        else True
+    )
+
+
+@pytest.mark.parametrize(
+    ("tune", "path"),
+    [
+        ({"x": {"path": "Unit 0 weight", "values": "1, 2@"}}, "$.tune.x.values[1]"),
+        ({"x": {"path": "Unit 3 weight", "values": "1"}}, "$.tune.x.values[0]"),
+        ({"w": 1}, "$.tune.w"),
+        ({"name": "../out"}, "$.tune.name"),
+        ({"x": {"path": "seed", "values": "1-250 [250]"}, "seeds": 2}, "$.tune"),
+    ],
+)
+def test_mistakes_are_found_before_the_first_step(webui: WebUI, tune: dict[str, Any], path: str) -> None:
+    answer = tuned(webui, EDGES, **tune)
+    assert answer.status == 422
+    assert answer.detail["path"] == path
+
+
+def test_an_interrupt_keeps_what_is_done(webui: WebUI, plain: Answer) -> None:
+    found: list[Answer] = []
+    many = {"path": "Unit 0 weight", "values": "0.1-1 [10]"}
+    fields = {"steps": 60, "width": 128, "height": 128}
+    run = threading.Thread(target=lambda: found.append(tuned(webui, EDGES, x=many, fields=fields)))
+    run.start()
+    time.sleep(6)
+    webui.post("/sdapi/v1/interrupt", {})
+    run.join(600)
+    assert found[0].status == 200
+    assert webui.generate().same(plain)
