@@ -119,12 +119,8 @@ def _fields(fields: Sequence[Any]) -> dict[str, Any]:
     for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
         if str(place or "").strip():
             said[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
-    kinds = {
-        "seeds": lambda value: int(value or 1),
-        "name": lambda value: str(value or "").strip(),
-        "force": bool,
-    }
-    return said | {name: kinds[name](value) for name, value in zip(kinds, rest, strict=False)}
+    seeds, folder, force = [*rest, "", "", ""][:3]
+    return said | {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
 
 
 def answer(p: Any, tuned: Any, folder: Any) -> Any:
