@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -333,6 +334,17 @@ class HTTPException(Exception):  # noqa: N818 - fastapi's name
     def __init__(self, status_code: int, detail: str, *_: Any) -> None:
         super().__init__(detail)
         self.status_code = status_code
+
+
+@contextmanager
+def served(webui: FakeWebUI, folder: Path) -> Iterator[FakeWebUI]:
+    """The fake host's modules in `sys.modules`; they and the edge's are gone afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, made in webui.modules(folder).items():
+            patch.setitem(sys.modules, name, made)
+        yield webui
+    for name in [name for name in sys.modules if name.startswith("lib_ctrlgen.webui")]:
+        del sys.modules[name]
 
 
 def module(name: str, content: dict[str, Any]) -> ModuleType:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.trajectory import Trajectory
-from tests.fake_webui import FakeWebUI, fresh
+from tests.fake_webui import FakeWebUI, fresh, served
 
 
 class Denoiser(nn.Module):
@@ -28,14 +28,9 @@ class Denoiser(nn.Module):
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWebUI]:
-    found = FakeWebUI()
-    with monkeypatch.context() as patch:
-        import sys
-
-        for name, module in found.modules(tmp_path).items():
-            patch.setitem(sys.modules, name, module)
-        yield found
+def host(tmp_path: Path) -> Iterator[FakeWebUI]:
+    with served(FakeWebUI(), tmp_path) as webui:
+        yield webui
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image, image_hash
 from lib_ctrlgen.spec import parse_request
-from tests.fake_webui import Component, FakeWebUI, HTTPException, fresh
+from tests.fake_webui import Component, FakeWebUI, HTTPException, fresh, served
 
 # How the WebUI 1.10.1 writes and reads a value of its infotext (modules/infotext_utils.py).
 PARAM = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -34,13 +34,9 @@ UNITS = [
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeWebUI]:
-    webui = FakeWebUI()
-    for name, module in webui.modules(tmp_path).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    yield webui
-    for name in [name for name in sys.modules if name.startswith("lib_ctrlgen.webui")]:
-        del sys.modules[name]
+def host(tmp_path: Path) -> Iterator[FakeWebUI]:
+    with served(FakeWebUI(), tmp_path) as webui:
+        yield webui
 
 
 @pytest.fixture

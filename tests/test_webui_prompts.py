@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.errors import HostError, RequestError
-from tests.fake_webui import FakeWebUI, SdConditioning, fresh
+from tests.fake_webui import FakeWebUI, SdConditioning, fresh, served
 
 SCHEDULED = "a (red:2@0 hold, 0.5@0.5) star"
 
@@ -129,16 +129,13 @@ class Processing:
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeWebUI]:
+def host(tmp_path: Path) -> Iterator[FakeWebUI]:
     webui = FakeWebUI()
     webui.model = Model()  # type: ignore[assignment]
     webui.opts.use_old_scheduling = False  # type: ignore[attr-defined]
     Processing.cached_c[:] = Processing.cached_uc[:] = [None, None]
-    for name, module in webui.modules(tmp_path).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    yield webui
-    for name in [name for name in sys.modules if name.startswith("lib_ctrlgen.webui")]:
-        del sys.modules[name]
+    with served(webui, tmp_path):
+        yield webui
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.units import ActiveUnit
-from tests.fake_webui import FakeWebUI, Processing, TinyUNet, fresh
+from tests.fake_webui import FakeWebUI, Processing, TinyUNet, fresh, served
 
 PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))
 REQUEST = {"units": [{"model": "edges", "image": PICTURE, "weight": "1 in 0..0.5"}]}
@@ -37,13 +37,9 @@ class Pushes:
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeWebUI]:
-    webui = FakeWebUI()
-    for name, module in webui.modules(tmp_path).items():
-        monkeypatch.setitem(sys.modules, name, module)
-    yield webui
-    for name in [name for name in sys.modules if name.startswith("lib_ctrlgen.webui")]:
-        del sys.modules[name]
+def host(tmp_path: Path) -> Iterator[FakeWebUI]:
+    with served(FakeWebUI(), tmp_path) as webui:
+        yield webui
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The tuner's script: its arguments, and what a cell says to the WebUI."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,18 +9,15 @@ import pytest
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.spec import parse_request
-from tests.fake_webui import FakeWebUI, fresh
+from tests.fake_webui import FakeWebUI, fresh, served
 
 UNIT = {"model": "a", "image": "x"}
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWebUI]:
-    found = FakeWebUI()
-    with monkeypatch.context() as patch:
-        for name, module in found.modules(tmp_path).items():
-            patch.setitem(sys.modules, name, module)
-        yield found
+def host(tmp_path: Path) -> Iterator[FakeWebUI]:
+    with served(FakeWebUI(), tmp_path) as webui:
+        yield webui
 
 
 @pytest.fixture
