@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import CtrlGenError, HostError
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.headless.engine import Engine
 
 FAILURE = 2
 INTERRUPTED = 130
@@ -182,16 +185,11 @@ def run_command(options: argparse.Namespace) -> None:
     from lib_ctrlgen.headless.jobs import read_job
 
     job = read_job(options.job, options.set)
-    tiny = _bundled()
-    roots = (*job.roots, *_model_roots(options.models), *tiny)
-    tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
     from lib_ctrlgen.files import new_folder
-    from lib_ctrlgen.headless.engine import Engine
-    from lib_ctrlgen.headless.load import Place
     from lib_ctrlgen.headless.outputs import write_generation
 
-    out = new_folder(options.out or Path("ctrlgen-out") / options.job.stem)
-    engine = Engine(roots, place=Place.best(tokenizer))
+    engine = _engine(options, job.roots)
+    out = new_folder(_out(options))
     with _bar(options.job.stem) as tell:
         generation = engine.generate(job.request, tell)
     written = write_generation(job.request, generation, out)
@@ -214,16 +212,10 @@ def tune_command(options: argparse.Namespace) -> None:
     job = read_tune_job(options.job, options.set)
     grid = grid_of(job.payload, job.tune, GenerationRequest)
     print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
-    tiny = _bundled()
-    from lib_ctrlgen.headless.engine import Engine
-    from lib_ctrlgen.headless.load import Place
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.run import Tuner
 
-    tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
-    roots = (*job.roots, *_model_roots(options.models), *tiny)
-    engine = Engine(roots, place=Place.best(tokenizer))
-    tuner = Tuner(EngineHost(engine=engine), grid, options.out or Path("ctrlgen-out") / options.job.stem)
+    tuner = Tuner(EngineHost(engine=_engine(options, job.roots)), grid, _out(options))
     with _bar(options.job.stem, "cell") as tell:
         tuned = tuner.run(tell)
     failed = [each for each in tuned.done if each.error]
@@ -291,6 +283,22 @@ def _bundled() -> tuple[Path, ...]:
     with suppress(HostError):
         return (tiny_folder(),)
     return ()
+
+
+def _engine(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
+    """The engine over a job's own folders, those of the options, and the bundled model's."""
+    tiny = _bundled()
+    folders = (*roots, *_model_roots(options.models), *tiny)
+    from lib_ctrlgen.headless.engine import Engine
+    from lib_ctrlgen.headless.load import Place
+
+    tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
+    return Engine(folders, place=Place.best(tokenizer))
+
+
+def _out(options: argparse.Namespace) -> Path:
+    """Where a job's files go."""
+    return Path(options.out or Path("ctrlgen-out") / options.job.stem)
 
 
 def _model_roots(given: Sequence[Path]) -> tuple[Path, ...]:

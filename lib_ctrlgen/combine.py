@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .concepts import Shares
 from .residuals import softened
 
 PARALLEL = 0.9995  # cosine from which on a slerp is a lerp
@@ -138,6 +139,12 @@ def most_salient(deltas: Tensor, shares: Tensor) -> Tensor:
     best, winner = salience.max(0, keepdim=True)
     taken = deltas.gather(0, winner)[0]
     return torch.where(best[0] > 0, taken, torch.zeros_like(taken))
+
+
+def blended_delta(parts: Tensor, uncond: Tensor, shares: Shares, combination: Combination) -> Tensor:
+    """Predictions [P, C, h, w] of one picture's rows, and its unconditional one, as one delta [C, h, w]."""
+    deltas = concept_deltas(parts, uncond, shares.factors, shares.owners, len(shares.weights))
+    return combination(deltas, shares.weights, shares.strengths)
 
 
 def concept_deltas(

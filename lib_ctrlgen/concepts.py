@@ -64,6 +64,23 @@ def _part(piece: str) -> Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shares:
+    """What one picture's conditional rows are at a step.
+
+    Of each row its concept (`owners`) and its weight in it (`factors`); of each concept its weight and
+    the strength of its mask, None where all masks hold back wholly.
+    """
+
+    owners: tuple[int, ...] = (0,)
+    factors: tuple[float, ...] = (1.0,)
+    weights: tuple[float, ...] = (1.0,)
+    strengths: tuple[float, ...] | None = None
+
+
+ONE_ROW = Shares()  # a plain prompt
+
+
+@dataclass(frozen=True, kw_only=True)
 class BlendedPrompt:
     """The concepts of one picture in one pass."""
 
@@ -102,6 +119,15 @@ class BlendedPrompt:
     def factors_at(self, progress: float, named: Named = NOTHING) -> tuple[float, ...]:
         """What each part weighs inside its concept."""
         return tuple(part.weight for _, part in self.parts_at(progress, named))
+
+    def shares_at(self, progress: float, named: Named = NOTHING) -> Shares:
+        """What the rows of the picture are."""
+        return Shares(
+            owners=self.owners,
+            factors=self.factors_at(progress, named),
+            weights=self.weights_at(progress),
+            strengths=self.strengths_at(progress),
+        )
 
     def at(self, progress: float, named: Named = NOTHING) -> str:
         """All concepts as an AND prompt: what the WebUI combines by itself."""

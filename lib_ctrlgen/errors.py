@@ -61,6 +61,15 @@ def at_path(path: str) -> Iterator[None]:
         raise RequestError(path, str(error)) from error
 
 
+@contextmanager
+def below(path: str) -> Iterator[None]:
+    """Raise a `RequestError` of a part at its place in the whole: what was `$.x` becomes `path.x`."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"{path}{error.path.removeprefix('$')}", error.message) from error
+
+
 def nearest(name: str, known: Iterable[str], count: int = 5) -> str:
     """Say which known names are nearest to `name`, for the end of an error message."""
     names = sorted(known)

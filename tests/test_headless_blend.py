@@ -126,6 +126,7 @@ def test_and_prompts_are_the_same_sum(engine: Engine) -> None:
     assert np.abs(arrays(found)[0] - wanted).max() <= 1
     alone = made(engine, prompt=f"{WORDS[0]} :0.5")
     assert np.abs(arrays(alone)[0] - by_hand(engine, lambda _u, deltas, _p: 0.5 * deltas[0])).max() <= 1
+    assert gap(made(engine, prompt=f"{WORDS[0]} :1"), made(engine, prompt=WORDS[0])) == 0
 
 
 def test_normalised_weights(engine: Engine) -> None:

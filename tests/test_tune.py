@@ -114,6 +114,17 @@ def test_running_again_makes_nothing_and_new_values_the_new_cells_only(
     assert run(engine, tmp_path, x=X | {"values": "0, 0.5, 1"}).made == 2
 
 
+def test_uncontrolled_pictures_that_a_crash_left_incomplete_are_made_again(
+    engine: Counting, tmp_path: Path
+) -> None:
+    run(engine, tmp_path)
+    before = contents(tmp_path)
+    min((tmp_path / "uncontrolled").iterdir()).unlink()
+    min((tmp_path / "cells").glob("*.json")).unlink()
+    assert run(engine, tmp_path).made == 2 + 2
+    assert contents(tmp_path) == before
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(engine: Counting, tmp_path: Path) -> None:
     engine.stops_after = 6
     with pytest.raises(KeyboardInterrupt):

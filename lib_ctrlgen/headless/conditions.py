@@ -8,8 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.combine import Combination, concept_deltas, mixed_features
-from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt, split_and
+from lib_ctrlgen.combine import mixed_features
+from lib_ctrlgen.concepts import (
+    ONE_ROW,
+    BlendedPrompt,
+    MixedPrompt,
+    PromptSource,
+    Shares,
+    blended_prompt,
+    split_and,
+)
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.prompt import Prompt, parse_prompt, require_names
 from lib_ctrlgen.schedule import Schedule
@@ -23,26 +31,17 @@ from .prompts import PromptEncoder, require_plain
 class Conditions:
     """One step's text. Rows are laid out picture by picture, each picture's parts in order.
 
-    uncond [B, T, X], rows [B * P, T, X]; of each part its concept (`owners`) and its weight in it
-    (`factors`); `weights` of the concepts and `strengths` of their masks.
+    uncond [B, T, X], rows [B * P, T, X], and what each picture's rows are.
     """
 
     uncond: Tensor
     rows: Tensor
-    owners: tuple[int, ...] = (0,)
-    factors: tuple[float, ...] = (1.0,)
-    weights: tuple[float, ...] = (1.0,)
-    strengths: tuple[float, ...] | None = None
+    shares: Shares = ONE_ROW
 
     @property
     def plain(self) -> bool:
         """Whether one row per picture says it all."""
-        return len(self.owners) == 1 and self.factors == self.weights == (1.0,)
-
-    def combined(self, parts: Tensor, uncond: Tensor, combination: Combination) -> Tensor:
-        """Predictions [P, C, h, w] of a picture's parts as the one that guidance is to see."""
-        deltas = concept_deltas(parts, uncond, self.factors, self.owners, len(self.weights))
-        return uncond + combination(deltas, self.weights, self.strengths)
+        return self.shares == ONE_ROW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +70,11 @@ class Prompts:
         if isinstance(first, BlendedPrompt):
             texts = [part.text for _, part in first.parts_at(progress, self.named)]
             found = self._rows(negative, texts, encoder)
-            return replace(
-                found,
-                owners=first.owners,
-                factors=first.factors_at(progress, self.named),
-                weights=first.weights_at(progress),
-                strengths=first.strengths_at(progress),
-            )
+            return replace(found, shares=first.shares_at(progress, self.named))
         parts = split_and(first.at(progress, self.named))
-        texts = [part.text for part in parts] if len(parts) > 1 else [first.at(progress, self.named)]
-        if len(parts) == 1 and parts[0].weight != 1.0:
-            texts = [parts[0].text]
-        found = self._rows(negative, texts, encoder)
-        return replace(found, owners=(0,) * len(parts), factors=tuple(part.weight for part in parts))
+        found = self._rows(negative, [part.text for part in parts], encoder)
+        factors = tuple(part.weight for part in parts)
+        return replace(found, shares=Shares(owners=(0,) * len(parts), factors=factors))
 
     def _rows(self, negative: str, texts: Sequence[str], encoder: PromptEncoder) -> Conditions:
         count = len(self.positive)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from mimetypes import guess_type
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.errors import RequestError, below
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import replaced
 from lib_ctrlgen.tuner.cells import TuneSpec
@@ -57,20 +57,11 @@ def read_tune_job(path: Path, changes: Sequence[str] = ()) -> TuneJob:
     if not isinstance(axes, dict):
         example = "tune: {x: {path: units.0.weight, values: 0-1 [5]}}"
         raise RequestError("$.tune", f"the job names no axes, for example {example}")
-    with at_part("$.tune"):
+    with below("$.tune"):
         tune = parse_request(axes, TuneSpec)
     inlined, roots = _inline_models(_inline_pictures(content, path.parent), path.parent)
     parse_request(inlined, GenerationRequest)
     return TuneJob(payload=inlined, tune=tune, roots=roots)
-
-
-@contextmanager
-def at_part(path: str) -> Iterator[None]:
-    """Raise a RequestError of a part of a file at its place in the file."""
-    try:
-        yield
-    except RequestError as error:
-        raise RequestError(f"{path}{error.path.removeprefix('$')}", error.message) from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.combine import Combination
+from lib_ctrlgen.combine import Combination, blended_delta
 from lib_ctrlgen.unet import Hooks
 
 from .conditions import Conditions
@@ -39,16 +39,16 @@ class PartRows:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         sample, timestep = args
         uncond, cond = sample[: self.images], sample[self.images :]
-        wide = torch.cat([uncond, cond.repeat_interleave(len(self.now.owners), 0)])
+        wide = torch.cat([uncond, cond.repeat_interleave(len(self.now.shares.owners), 0)])
         context = torch.cat([self.now.uncond, self.now.rows]).to(sample)
         return (wide, timestep), {**kwargs, "encoder_hidden_states": context}
 
     def _fold(self, _module: nn.Module, _args: object, output: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         sample, *rest = output
         uncond, rows = sample[: self.images], sample[self.images :]
-        per_picture = rows.reshape(self.images, len(self.now.owners), *rows.shape[1:])
+        per_picture = rows.reshape(self.images, len(self.now.shares.owners), *rows.shape[1:])
         combined = [
-            self.now.combined(parts, plain, self.combination)
+            plain + blended_delta(parts, plain, self.now.shares, self.combination)
             for parts, plain in zip(per_picture, uncond, strict=True)
         ]
         return (torch.cat([uncond, torch.stack(combined)]), *rest)

@@ -105,13 +105,13 @@ def sample(
     rows = PartRows(images=request.batch_size, combination=combination, now=now)
     done = StepsDone(request, prompts, encoder, rows, steps, calls, guided, progress)
     generators = generators_of(seeds)
-    clock = CountingClock(calls, request.batch_size, guided=guided, owners=now.owners)
+    clock = CountingClock(calls, request.batch_size, guided=guided, owners=now.shares.owners)
     with ExitStack() as stack:
         if not now.plain:
             stack.enter_context(rows.installed(networks.unet))
         session = stack.enter_context(ControlSession(DiffusersUNet(networks.unet), units, clock))
         made = guided_pipeline(networks, scheduler, guided=guided)(
-            prompt_embeds=now.rows[:: len(now.owners)],
+            prompt_embeds=pipeline_rows(now, guided=False),
             negative_prompt_embeds=now.uncond,
             height=request.height,
             width=request.width,
@@ -127,5 +127,5 @@ def sample(
 
 def pipeline_rows(now: Conditions, *, guided: bool) -> Tensor:
     """The features that the pipeline holds: one conditional row per picture, the unconditional ones first."""
-    cond = now.rows[:: len(now.owners)]
+    cond = now.rows[:: len(now.shares.owners)]
     return torch.cat([now.uncond, cond]) if guided else cond

@@ -99,7 +99,7 @@ def _layers(grid: Grid, done: Sequence[Done]) -> list[dict[str, Any]]:
     for z, name in enumerate(layers):
         table = []
         for y, label in enumerate(rows):
-            tails = ((y, z)[: len(rest)],) if rest else ((),)
-            table.append({"label": label, "cells": [numbers.get((k, *tails[0]), -1) for k in range(len(x))]})
+            tail = (y, z)[: len(rest)]
+            table.append({"label": label, "cells": [numbers.get((k, *tail), -1) for k in range(len(x))]})
         found.append({"name": name, "rows": table})
     return found

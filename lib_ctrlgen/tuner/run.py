@@ -134,7 +134,7 @@ class Tuner:
         """Make and score a cell's pictures."""
         made = self.host.generate(request)
         self.made += len(made.images)
-        free = self.uncontrolled(request)
+        free = self.uncontrolled(request, len(made.images))
         scores = [
             self.host.scores(picture, free[number] if free else None, request)
             for number, picture in enumerate(made.images)
@@ -154,18 +154,18 @@ class Tuner:
             reasons=dict(scores[0].reasons),
         )
 
-    def uncontrolled(self, request: ControlRequest) -> list[Image.Image] | None:
+    def uncontrolled(self, request: ControlRequest, count: int) -> list[Image.Image] | None:
         """The pictures of the same seeds without units, made once; None where there are no units anyway."""
         if not request.enabled_units:
             return None
         plain = replace(request, units=())
         folder, key = self.out / FREE, key_of(to_payload(plain, whole=True))
-        paths = sorted(folder.glob(f"{key}-*.png"))
-        if not paths:
+        paths = [folder / f"{key}-{number:02}.png" for number in range(count)]
+        if not all(path.is_file() for path in paths):
             made = self.host.generate(plain)
             self.made += len(made.images)
-            for number, (image, info) in enumerate(zip(made.images, made.infos, strict=True)):
-                paths.append(save_picture(image, folder / f"{key}-{number:02}.png", info))
+            for path, image, info in zip(paths, made.images, made.infos, strict=True):
+                save_picture(image, path, info)
         return [Image.open(path).convert("RGB") for path in paths]
 
     def write(self, done: Sequence[Done]) -> Tuned:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib_ctrlgen.blend import ROW_MODES, Blend
 from lib_ctrlgen.calls import LATENT_FACTOR
-from lib_ctrlgen.combine import Combination, concept_deltas, mixed_features
+from lib_ctrlgen.combine import Combination, blended_delta, mixed_features
 from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt, placed
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.explore import map_cells
@@ -24,7 +24,7 @@ from lib_ctrlgen.prompt import Named, parse_prompt
 from lib_ctrlgen.regions import blended_latents, blended_noise, check_pictures, combination_of
 from lib_ctrlgen.trajectory import Trajectory
 
-from .steps import Follow, Part, is_hires
+from .steps import Follow, Part, each_denoiser, is_hires
 
 
 def read_prompts(
@@ -56,15 +56,7 @@ class ConceptCombiner:
 
     def __init__(self, blend: Blend, sources: Sequence[BlendedPrompt], named: Named, progress: float) -> None:
         self.blend = blend
-        self.pictures = [
-            (
-                source.owners,
-                source.factors_at(progress, named),
-                source.weights_at(progress),
-                source.strengths_at(progress),
-            )
-            for source in sources
-        ]
+        self.shares = [source.shares_at(progress, named) for source in sources]
 
     def __call__(self, x_out: Tensor, conds_list: Any, unconds: int, scale: float) -> Tensor:
         """u + scale * the blended delta, [B, C, h, w]."""
@@ -72,14 +64,10 @@ class ConceptCombiner:
         height, width = x_out.shape[-2:]
         combination = _combination(self.blend, width * LATENT_FACTOR, height * LATENT_FACTOR)
         deltas = [
-            self._delta(index, x_out[[row for row, _ in conds]], uncond[index], combination)
-            for index, conds in enumerate(conds_list)
+            blended_delta(x_out[[row for row, _ in conds]], plain, shares, combination)
+            for conds, plain, shares in zip(conds_list, uncond, self.shares, strict=True)
         ]
         return uncond + scale * torch.stack(deltas)
-
-    def _delta(self, index: int, parts: Tensor, uncond: Tensor, combination: Combination) -> Tensor:
-        owners, factors, weights, strengths = self.pictures[index]
-        return combination(concept_deltas(parts, uncond, factors, owners, len(weights)), weights, strengths)
 
 
 @lru_cache(maxsize=4)
@@ -137,19 +125,9 @@ class CrossFed:
     @contextmanager
     def batch(self) -> Iterator[Follow]:
         """Act on one batch; every denoiser is left as it was."""
-        taken: list[Any] = []
         self.steps = replace(self.steps, spots=())
-
-        def follow(params: Any) -> None:
-            if params.denoiser not in taken and not is_hires(params.denoiser):
-                taken.append(params.denoiser)
-                self.take(params.denoiser)
-
-        try:
-            yield follow
-        finally:
-            for denoiser in taken:
-                del denoiser.forward
+        with each_denoiser("forward", self.take) as follow:
+            yield lambda params: None if is_hires(params.denoiser) else follow(params)
 
     def take(self, denoiser: Any) -> None:
         """Change what the sampler holds, in place, before each of the coming calls."""
@@ -179,10 +157,6 @@ class CrossFed:
     def begin(self, _p: Any, _x: Tensor, noise: Tensor) -> None:
         """The noises between two ends are mixes of theirs."""
         noise.copy_(self.steps.crossfed(noise, 1.0))
-
-    def control_maps(self) -> list[Any]:
-        """None."""
-        return []
 
 
 class MixedStart:
@@ -218,10 +192,6 @@ class MixedStart:
         methods = sd_samplers_common.approximation_indexes
         found: Tensor = encode(batch, methods.get(shared.opts.sd_vae_encode_method), p.sd_model)
         return found.to(x).expand_as(x)
-
-    def control_maps(self) -> list[Any]:
-        """None."""
-        return []
 
 
 def _noise_of(seed: int, like: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modules import devices, prompt_parser, sd_hijack, shared
-from PIL import Image
 
 from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource
 from lib_ctrlgen.errors import HostError
@@ -185,10 +184,6 @@ class ScheduledPrompts:
             stack.enter_context(devices.autocast())
             old = shared.opts.use_old_scheduling
             return recipe.function(shared.sd_model, prompts, recipe.steps, recipe.hires_steps, old)
-
-    def control_maps(self) -> list[Image.Image]:
-        """None."""
-        return []
 
 
 def rows_of(conditioning: Any, step: int) -> tuple[Any, Any]:

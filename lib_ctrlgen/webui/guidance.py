@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from modules import shared
-from PIL import Image
 
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.schedule import Schedule
 
-from .steps import Follow, is_hires
+from .steps import Follow, each_denoiser, is_hires
 
 Weights = Sequence[Sequence[tuple[int, float]]]
 
@@ -38,19 +37,13 @@ class Guidance:
     @contextmanager
     def batch(self) -> Iterator[Follow]:
         """Act on one batch; every denoiser is left as it was."""
-        taken: list[Any] = []
+        with each_denoiser("combine_denoised", self.take) as take:
 
-        def follow(params: Any) -> None:
-            self.require_guidance()
-            if params.denoiser not in taken:
-                taken.append(params.denoiser)
-                self.take(params.denoiser)
+            def follow(params: Any) -> None:
+                self.require_guidance()
+                take(params)
 
-        try:
             yield follow
-        finally:
-            for denoiser in taken:
-                del denoiser.combine_denoised
 
     def require_guidance(self) -> None:
         """Raise HostError for checkpoints that are guided in another way."""
@@ -79,7 +72,3 @@ class Guidance:
         if scale is None or given != denoiser.sampler.sampler_extra_args["cond_scale"] * factor:
             return given
         return scale(denoiser.step / denoiser.total_steps) * factor
-
-    def control_maps(self) -> list[Image.Image]:
-        """None."""
-        return []

@@ -36,8 +36,13 @@ class Part(Protocol):
     def batch(self) -> AbstractContextManager[Follow]:
         """Act on one batch; what it gives is called before each step. Leaves nothing behind."""
 
+
+@runtime_checkable
+class Showing(Protocol):
+    """A part with control networks."""
+
     def control_maps(self) -> list[Image.Image]:
-        """What control networks saw."""
+        """What they saw."""
 
 
 @runtime_checkable
@@ -106,7 +111,8 @@ class FollowedSample(HeldSample):
 
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""
-        return [shown for part in self.parts for shown in part.control_maps()]
+        parts = (part for part in self.parts if isinstance(part, Showing))
+        return [shown for part in parts for shown in part.control_maps()]
 
 
 def fresh_noise(p: Any) -> Callable[[], Any]:
@@ -121,6 +127,26 @@ def fresh_noise(p: Any) -> Callable[[], Any]:
 def is_hires(denoiser: Any) -> bool:
     """Whether a denoiser works in the second pass of hires-fix."""
     return bool(getattr(denoiser.p, "is_hr_pass", False))
+
+
+@contextmanager
+def each_denoiser(name: str, take: Callable[[Any], None]) -> Iterator[Follow]:
+    """What it gives lets `take` put something of ours in the attribute `name` of each denoiser, once.
+
+    On the instance, so that deleting it leaves the denoiser as it was.
+    """
+    taken: list[Any] = []
+
+    def follow(params: Any) -> None:
+        if params.denoiser not in taken:
+            taken.append(params.denoiser)
+            take(params.denoiser)
+
+    try:
+        yield follow
+    finally:
+        for denoiser in taken:
+            delattr(denoiser, name)
 
 
 @contextmanager

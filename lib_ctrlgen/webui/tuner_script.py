@@ -11,7 +11,7 @@ from modules import processing, scripts, shared
 from modules.ui_components import FormRow
 from PIL import Image
 
-from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.errors import RequestError, below
 from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.tuner.cells import NAMES, TuneSpec, grid_of, key_of
 
@@ -95,10 +95,8 @@ def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
     first, *fields = args or ("",)
     said = _written(first) if first not in (None, "") else _fields(fields)
     name = str(said.pop("name", "") or "")
-    try:
+    with below("$.tune"):
         return parse_request(said, TuneSpec), name
-    except RequestError as error:
-        raise RequestError(f"$.tune{error.path.removeprefix('$')}", error.message) from error
 
 
 def _written(first: Any) -> dict[str, Any]:
