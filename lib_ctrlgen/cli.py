@@ -217,7 +217,7 @@ def tune_command(options: argparse.Namespace) -> None:
 
     tuner = Tuner(EngineHost(engine=_engine(options, job.roots)), grid, _out(options))
     with _bar(options.job.stem, "cell") as tell:
-        tuned = tuner.run(tell)
+        tuned = tuner.run(lambda progress: tell(progress.done, progress.total))
     failed = [each for each in tuned.done if each.error]
     print(f"{tuned.made} pictures made, {len(failed)} cells failed")
     if tuned.choice is not None:

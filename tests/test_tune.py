@@ -59,7 +59,7 @@ def engine(root: Path) -> Counting:
 def run(engine: Engine, out: Path, **tune: Any) -> Tuned:
     spec = parse_request({"x": X, "y": Y, "seeds": 2} | tune, TuneSpec)
     host = EngineHost(engine=engine)
-    return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _done, _total: None)
+    return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _progress: None)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from PIL import Image
 
 from lib_ctrlgen.controls.vision import encoders
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
+from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.likeness import embedding, picture_scores
-from lib_ctrlgen.tuner.run import Made
 from lib_ctrlgen.tuner.scores import Scores, cosine
+from lib_ctrlgen.tuner.work import Made
 from lib_ctrlgen.weights import read_tensors
 
 from .engine import Engine
@@ -44,8 +45,16 @@ class EngineHost:
             raise RequestError("$.tune.seeds", message)
         return replace(request, batch_size=seeds) if seeds > 1 else request
 
-    def generate(self, request: GenerationRequest) -> Made:
-        """Make the pictures of a request."""
+    def alike(self, request: GenerationRequest) -> str:
+        """What requests must have in common to be made together."""
+        return key_of(to_payload(request, whole=True))
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
+        """Make the pictures of requests that are alike."""
+        return [self.made(request) for request in requests]
+
+    def made(self, request: GenerationRequest) -> Made:
+        """The pictures of one request."""
         made = self.engine.generate(request)
         infos = tuple(png_info(request, seed) for seed in made.seeds)
         return Made(images=made.images, seeds=made.seeds, infos=infos)

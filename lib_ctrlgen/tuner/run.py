@@ -10,27 +10,24 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from time import monotonic
+from typing import Any
 
-from msgspec.structs import replace
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.describe import described
-from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.files import new_folder, save_picture, save_text
-from lib_ctrlgen.spec import ControlRequest, to_payload
 
-from .cells import Cell, Grid, key_of
+from .cells import Cell, Grid
 from .choice import Choice, front, recommend
 from .report import Done, report_html
-from .scores import Scores, summary
+from .scores import summary
 from .sheet import heat_map, labelled
+from .work import Host, Outcome, Task, Worker, Workers
 
-Tell = Callable[[int, int], None]
 CELLS, FREE = "cells", "uncontrolled"
 
 
@@ -46,50 +43,55 @@ class Tuned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """Pictures that a host made, each with its seed and what is written into its file."""
+class Progress:
+    """How far a run is: cells, those of earlier runs among them; None until a first one was made."""
 
-    images: tuple[Image.Image, ...]
-    seeds: tuple[int, ...]
-    infos: tuple[PngInfo, ...]
+    done: int
+    total: int
+    seconds_left: float | None
+    cells: Sequence[Done]
 
 
-class Host(Protocol):
-    """What makes and judges the pictures of a tuner: the headless engine, or the WebUI.
-
-    Requests are ControlRequests of the host's own kind.
-    """
-
-    def batch(self, payload: Mapping[str, Any], seeds: int) -> Any:
-        """The request for a cell's pictures, one per seed. Raises RequestError."""
-
-    def generate(self, request: Any) -> Made:
-        """Make them. KeyboardInterrupt stops the run; other errors are the cell's."""
-
-    def scores(self, picture: Image.Image, free: Image.Image | None, request: Any) -> Scores:
-        """Every score of a picture; `free` is the uncontrolled one of the same seed."""
+Tell = Callable[[Progress], None]
 
 
 class Tuner:
     """Runs a grid into a folder."""
 
-    def __init__(self, host: Host, grid: Grid, out: Path) -> None:
-        host.batch(grid.cells[0].payload, grid.seeds)
+    def __init__(self, host: Host, grid: Grid, out: Path, workers: Workers | None = None) -> None:
         self.host, self.grid, self.out = host, grid, new_folder(out)
+        self.workers = workers or Worker(host, out / FREE)
+        self.requests = {cell.key: host.batch(cell.payload, grid.seeds) for cell in grid.cells}
         self.made = 0
         self.tuned: Tuned  # what the last run wrote
 
     def run(self, tell: Tell) -> Tuned:
         """Make what is missing; the report is written also when a run is interrupted, with what there is."""
-        done: dict[tuple[int, ...], Done] = {}
+        first = {cell.key: cell for cell in reversed(self.grid.cells)}
+        done = {key: found for key, cell in first.items() if (found := self.read(cell)) is not None}
+        waiting = [key for key in dict.fromkeys(c.key for c in self.ordered()) if key not in done]
+        start, todo = monotonic(), len(waiting)
         try:
-            for number, cell in enumerate(self.ordered()):
-                done[cell.coords] = self.cell(cell)
-                tell(number + 1, len(self.grid.cells))
+            tell(self.progress(done, None))
+            for task, outcome in self.workers.each(self.stacks(waiting)):
+                done[task.key] = self.keep(first[task.key], outcome)
+                todo -= 1
+                pace = (monotonic() - start) / (len(waiting) - todo)
+                tell(self.progress(done, pace * todo))
         finally:
-            finished = [done[cell.coords] for cell in self.grid.cells if cell.coords in done]
-            self.tuned = self.write(finished)
+            self.tuned = self.write(self.finished(done))
         return self.tuned
+
+    def finished(self, done: Mapping[str, Done]) -> list[Done]:
+        """The finished cells in the grid's order; cells that are made of the same share their files."""
+        return [replace(done[cell.key], cell=cell) for cell in self.grid.cells if cell.key in done]
+
+    def progress(self, done: Mapping[str, Done], seconds_left: float | None) -> Progress:
+        """How far the run is."""
+        cells = self.finished(done)
+        return Progress(
+            done=len(cells), total=len(self.grid.cells), seconds_left=seconds_left, cells=tuple(cells)
+        )
 
     def ordered(self) -> list[Cell]:
         """All cells, those of one checkpoint and of one set of controls after each other."""
@@ -103,70 +105,51 @@ class Tuner:
             order.setdefault(models(cell), len(order))
         return sorted(self.grid.cells, key=lambda cell: order[models(cell)])
 
-    def cell(self, cell: Cell) -> Done:
-        """A cell from its files, or made now; a failure is noted in its place."""
-        request = self.host.batch(cell.payload, self.grid.seeds)
-        note = self.out / CELLS / f"{cell.key}-{self.grid.seeds}.json"
-        found = self.read(cell, request, note)
-        if found is not None:
-            return found
-        try:
-            found = self.make(cell, request)
-        except (CtrlGenError, RuntimeError, ValueError) as error:
-            nothing: dict[str, Any] = {"means": {}, "spreads": {}, "reasons": {}}
-            return Done(cell=cell, request=request, error=" ".join(str(error).split()), **nothing)
-        kept = {"files": found.files, "means": found.means, "sd": found.spreads, "reasons": found.reasons}
-        save_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", note)
-        return found
+    def stacks(self, keys: Sequence[str]) -> list[list[Task]]:
+        """The cells to be made, those together that the host makes together."""
+        found: dict[str, list[Task]] = {}
+        for key in keys:
+            task = Task(key=key, request=self.requests[key])
+            found.setdefault(self.host.alike(task.request), []).append(task)
+        return list(found.values())
 
-    def read(self, cell: Cell, request: ControlRequest, note: Path) -> Done | None:
+    def note(self, cell: Cell) -> Path:
+        """The file that says that a cell is finished."""
+        return self.out / CELLS / f"{cell.key}-{self.grid.seeds}.json"
+
+    def read(self, cell: Cell) -> Done | None:
         """A cell that an earlier run finished."""
         try:
-            kept = json.loads(note.read_text("utf-8"))
+            kept = json.loads(self.note(cell).read_text("utf-8"))
             files = tuple(str(name) for name in kept["files"])
             whole = bool(files) and all((self.out / name).is_file() for name in files)
             scores = {"means": kept["means"], "spreads": kept["sd"], "reasons": kept["reasons"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return Done(cell=cell, request=request, files=files, **scores) if whole else None
+        return Done(cell=cell, request=self.requests[cell.key], files=files, **scores) if whole else None
 
-    def make(self, cell: Cell, request: ControlRequest) -> Done:
-        """Make and score a cell's pictures."""
-        made = self.host.generate(request)
-        self.made += len(made.images)
-        free = self.uncontrolled(request, len(made.images))
-        scores = [
-            self.host.scores(picture, free[number] if free else None, request)
-            for number, picture in enumerate(made.images)
-        ]
+    def keep(self, cell: Cell, outcome: Outcome) -> Done:
+        """Write a cell's pictures and its note; a failure is noted in its place."""
+        request = self.requests[cell.key]
+        if isinstance(outcome, Exception):
+            nothing: dict[str, Any] = {"means": {}, "spreads": {}, "reasons": {}}
+            return Done(cell=cell, request=request, error=" ".join(str(outcome).split()), **nothing)
+        made = outcome.made
+        self.made += len(made.images) + outcome.others
         files = []
         for number, (image, seed) in enumerate(zip(made.images, made.seeds, strict=True)):
             name = f"{CELLS}/{cell.key}-{number:02}-seed-{seed}.png"
             save_picture(image, self.out / name, made.infos[number])
             files.append(name)
-        means, spreads = summary(scores)
-        return Done(
-            cell=cell,
-            request=request,
-            files=tuple(files),
-            means=means,
-            spreads=spreads,
-            reasons=dict(scores[0].reasons),
-        )
-
-    def uncontrolled(self, request: ControlRequest, count: int) -> list[Image.Image] | None:
-        """The pictures of the same seeds without units, made once; None where there are no units anyway."""
-        if not request.enabled_units:
-            return None
-        plain = replace(request, units=())
-        folder, key = self.out / FREE, key_of(to_payload(plain, whole=True))
-        paths = [folder / f"{key}-{number:02}.png" for number in range(count)]
-        if not all(path.is_file() for path in paths):
-            made = self.host.generate(plain)
-            self.made += len(made.images)
-            for path, image, info in zip(paths, made.images, made.infos, strict=True):
-                save_picture(image, path, info)
-        return [Image.open(path).convert("RGB") for path in paths]
+        means, spreads = summary(outcome.scores)
+        scores: dict[str, Any] = {
+            "means": means,
+            "spreads": spreads,
+            "reasons": dict(outcome.scores[0].reasons),
+        }
+        kept = {"files": files, "means": means, "sd": spreads, "reasons": scores["reasons"]}
+        save_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", self.note(cell))
+        return Done(cell=cell, request=request, files=tuple(files), **scores)
 
     def write(self, done: Sequence[Done]) -> Tuned:
         """The sheets, heat maps, tables and the report of the cells that are finished."""

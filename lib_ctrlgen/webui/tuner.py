@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,10 @@ from PIL.PngImagePlugin import PngInfo
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.schedule import Schedule, constant
 from lib_ctrlgen.spec import ControlRequest, parse_request, to_payload
+from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.likeness import picture_scores
-from lib_ctrlgen.tuner.run import Made
 from lib_ctrlgen.tuner.scores import Scores
+from lib_ctrlgen.tuner.work import Made
 
 from .settings import model_store
 
@@ -85,7 +86,15 @@ class WebUIHost:
         request: TunedRequest = parse_request(dict(payload), TunedRequest)
         return replace(request, batch_size=seeds) if seeds > 1 else request
 
-    def generate(self, request: TunedRequest) -> Made:
+    def alike(self, request: TunedRequest) -> str:
+        """What requests must have in common to be made together."""
+        return key_of(to_payload(request, whole=True))
+
+    def generate(self, requests: Sequence[TunedRequest]) -> list[Made]:
+        """Make the pictures of requests that are alike."""
+        return [self.made(request) for request in requests]
+
+    def made(self, request: TunedRequest) -> Made:
         """Run a generation. KeyboardInterrupt when the user stopped it."""
         processed = processing.process_images(self.generation(request))
         if shared.state.interrupted or shared.state.stopping_generation:

@@ -74,7 +74,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         tuner = Tuner(WebUIHost(p=p, place=place), grid, folder)
         shared.state.job_count = len(grid.cells)
         try:
-            tuned = tuner.run(lambda _done, _total: None)
+            tuned = tuner.run(lambda _progress: None)
         except KeyboardInterrupt:
             tuned = tuner.tuned
         return answer(p, tuned, folder)

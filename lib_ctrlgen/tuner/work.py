@@ -1,0 +1,191 @@
+"""What makes and judges cells: a host, in batches as large as its memory allows.
+
+A `Workers` is one host here, or many elsewhere; the tuner does not know which.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from msgspec.structs import replace
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.files import save_picture
+from lib_ctrlgen.spec import to_payload
+
+from .cells import key_of
+from .scores import Scores
+
+MOST = 16  # pictures of one batch
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """Pictures that a host made, each with its seed and what is written into its file."""
+
+    images: tuple[Image.Image, ...]
+    seeds: tuple[int, ...]
+    infos: tuple[PngInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A cell to be made: its key, and its request, one picture per seed."""
+
+    key: str
+    request: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A cell's pictures and the scores of each; `others` counts pictures that were made for scores only."""
+
+    made: Made
+    scores: tuple[Scores, ...]
+    others: int = 0
+
+
+Outcome: TypeAlias = Judged | Exception
+Stack: TypeAlias = Sequence[Task]
+
+
+class Host(Protocol):
+    """What makes and judges the pictures of a tuner: the headless engine, or the WebUI.
+
+    Requests are ControlRequests of the host's own kind.
+    """
+
+    def batch(self, payload: Mapping[str, Any], seeds: int) -> Any:
+        """The request for a cell's pictures, one per seed. Raises RequestError."""
+
+    def alike(self, request: Any) -> str:
+        """What requests must have in common to be made together: equal texts, one batch."""
+
+    def generate(self, requests: Sequence[Any]) -> list[Made]:
+        """Make the pictures of requests that are alike. KeyboardInterrupt stops the run."""
+
+    def scores(self, picture: Image.Image, free: Image.Image | None, request: Any) -> Scores:
+        """Every score of a picture; `free` is the uncontrolled one of the same seed."""
+
+
+class Workers(Protocol):
+    """What makes stacks of cells, in any order."""
+
+    def each(self, stacks: Sequence[Stack]) -> Iterator[tuple[Task, Outcome]]:
+        """Every task once, as it is finished. An error is the cell's own; KeyboardInterrupt stops all."""
+
+
+@dataclass
+class Capacity:
+    """The largest batch that fits, in pixels of pictures: what is known of it, found by trying."""
+
+    fits: int = 0
+    fails: int | None = None
+
+    def count(self, wanted: int, pixels: int) -> int:
+        """How many of `wanted` pictures of so many pixels to try; at least 1."""
+        if self.fails is None or wanted * pixels <= self.fits:
+            return wanted
+        return max(1, min(wanted, (self.fits + self.fails) // 2 // pixels))
+
+    def fitted(self, pixels: int) -> None:
+        """A batch of so many pixels went through."""
+        self.fits = max(self.fits, pixels)
+
+    def failed(self, pixels: int) -> None:
+        """A batch of so many pixels ran out of memory."""
+        self.fails = pixels if self.fails is None else min(self.fails, pixels)
+        self.fits = min(self.fits, self.fails - 1)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a failure is a lack of memory, of a GPU or of the machine."""
+    known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+    return known or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+@dataclass
+class Worker:
+    """Makes and judges with one host; uncontrolled pictures lie in `folder`."""
+
+    host: Host
+    folder: Path
+    capacity: Capacity = field(default_factory=Capacity)
+
+    def each(self, stacks: Sequence[Stack]) -> Iterator[tuple[Task, Outcome]]:
+        """Every task, stack after stack, in batches."""
+        for stack in stacks:
+            yield from self.stack(stack)
+
+    def stack(self, tasks: Stack) -> Iterator[tuple[Task, Outcome]]:
+        """The tasks of one stack. Where a batch fails, its cells are tried in smaller ones, then alone."""
+        waiting, most = deque(tasks), MOST
+        while waiting:
+            count = self.count(waiting[0].request, min(len(waiting), most))
+            batch = [waiting.popleft() for _ in range(count)]
+            try:
+                yield from self.batch(batch)
+            except (CtrlGenError, RuntimeError, ValueError, MemoryError) as error:
+                if out_of_memory(error):
+                    self.capacity.failed(sum(map(pixels, batch)))
+                    release_memory()
+                if count == 1:
+                    yield batch[0], error
+                    continue
+                waiting.extendleft(reversed(batch))
+                most = most if out_of_memory(error) else 1
+
+    def count(self, request: Any, cells: int) -> int:
+        """How many of so many cells make the next batch."""
+        many = int(request.batch_size)
+        pictures = self.capacity.count(min(MOST, cells * many), request.width * request.height)
+        return max(1, min(cells, pictures // many))
+
+    def batch(self, tasks: Stack) -> list[tuple[Task, Outcome]]:
+        """Some cells made together, then judged one by one."""
+        made = self.host.generate([task.request for task in tasks])
+        self.capacity.fitted(sum(map(pixels, tasks)))
+        return [(task, self.judged(task, each)) for task, each in zip(tasks, made, strict=True)]
+
+    def judged(self, task: Task, made: Made) -> Judged:
+        """A cell's scores."""
+        free, others = self.uncontrolled(task.request, len(made.images))
+        scores = tuple(
+            self.host.scores(picture, free[number] if free else None, task.request)
+            for number, picture in enumerate(made.images)
+        )
+        return Judged(made=made, scores=scores, others=others)
+
+    def uncontrolled(self, request: Any, count: int) -> tuple[list[Image.Image] | None, int]:
+        """The pictures of the same seeds without units, and how many were made now; None without units."""
+        if not request.enabled_units:
+            return None, 0
+        plain = replace(request, units=())
+        key = key_of(to_payload(plain, whole=True))
+        paths = [self.folder / f"{key}-{number:02}.png" for number in range(count)]
+        others = 0
+        if not all(path.is_file() for path in paths):
+            (made,) = self.host.generate([plain])
+            others = len(made.images)
+            for path, image, info in zip(paths, made.images, made.infos, strict=True):
+                save_picture(image, path, info)
+        return [Image.open(path).convert("RGB") for path in paths], others
+
+
+def pixels(task: Task) -> int:
+    """The pixels of a task's pictures."""
+    return int(task.request.batch_size * task.request.width * task.request.height)
+
+
+def release_memory() -> None:
+    """Give back what a failed batch left in a GPU's cache."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
