@@ -42,6 +42,7 @@ from lib_ctrlgen.controls.ip_adapter_file import AdapterWeights
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, PreparedControl
 
@@ -62,7 +63,7 @@ class Networks:
             nn.init.normal_(layer.weight, std=0.02)
         encoder = network.controlnet_cond_embedding
         network.controlnet_cond_embedding = nn.Identity()
-        self.control = ControlNet(network=network, hint_encoder=encoder)
+        self.control = ControlNet(network=network, hint_encoder=encoder, origin=("random",))
         self.port = DiffusersUNet(self.hooked)
 
     def controlnet(self) -> PreparedControlNet:
@@ -70,7 +71,14 @@ class Networks:
         unit = parse_request({"units": [{"model": "benchmark"}]}).units[0]
         noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
         job = Job(unit=unit, path="$", picture=Image.fromarray(noise), params={})
-        return PreparedControlNet(model=self.control, job=job, preprocessor=preprocessor("none"), values={})
+        return PreparedControlNet(
+            model=self.control,
+            job=job,
+            preprocessor=preprocessor("none"),
+            values={},
+            store=ModelStore([], 1 << 30),
+            picture="noise",
+        )
 
     def adapter(self) -> PreparedIPAdapter:
         """A plain IP-Adapter: four tokens, keys and values for every cross attention."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
+from .factors import Factor, times
+
 
 @dataclass(frozen=True)
 class KeyValue:
@@ -27,15 +29,16 @@ class KeyValue:
 
 @dataclass(frozen=True)
 class AttentionTerm:
-    """One unit's part of one layer: keys, values, weight, and an optional soft mask [1, 1, H, W].
-
-    `rows` [B], if given, are factors of the batch's rows.
-    """
+    """One unit's part of one layer: keys, values, weight, and an optional soft mask [1 or B, 1, H, W]."""
 
     pair: KeyValue
-    weight: float
+    weight: Factor
     mask: Tensor | None = None
-    rows: Tensor | None = None
+
+    @property
+    def acts(self) -> bool:
+        """Whether there is anything to add."""
+        return isinstance(self.weight, Tensor) or self.weight != 0.0
 
     def output(self, query: Tensor, kinds: Tensor, heads: int, grid: tuple[int, int]) -> Tensor:
         """`w * attention(q, k, v)`, [B, N, hidden].
@@ -44,11 +47,9 @@ class AttentionTerm:
         grid: height and width of the latent, of which the layer sees a power-of-two part.
         """
         pair = self.pair.to(query)
-        mixed = attend(query, pair.keys[kinds], pair.values[kinds] * self.weight, heads)
+        mixed = attend(query, pair.keys[kinds], times(pair.values[kinds], self.weight), heads)
         if self.mask is not None:
             mixed = mixed * token_mask(self.mask, query.shape[1], grid).to(query)
-        if self.rows is not None:
-            mixed = mixed * self.rows[:, None, None].to(query)
         return mixed
 
 
@@ -79,6 +80,6 @@ def level_size(tokens: int, grid: tuple[int, int]) -> tuple[int, int]:
 
 
 def token_mask(mask: Tensor, tokens: int, grid: tuple[int, int]) -> Tensor:
-    """A soft mask [1, 1, H, W] resized by area to the layer's own grid: [1, tokens, 1]."""
+    """A soft mask [1 or B, 1, H, W] resized by area to the layer's own grid: [1 or B, tokens, 1]."""
     small = functional.interpolate(mask.float(), size=level_size(tokens, grid), mode="area")
-    return small.reshape(1, tokens, 1)
+    return small.reshape(-1, tokens, 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .calls import row_index
+from .factors import Factor, times
 
 SOFTNESS = 0.825
 
@@ -28,10 +29,14 @@ class Residuals:
         """All residuals, the mid block's last."""
         return (*self.down, self.mid)
 
-    def scaled(self, weights: Sequence[float]) -> Residuals:
-        """Each layer times its own number; `weights` has one per layer, the mid block's last."""
-        pairs = zip(self.layers, weights, strict=True)
-        return self._of([layer if weight == 1.0 else layer * weight for layer, weight in pairs])
+    def scaled(self, weights: Sequence[Factor]) -> Residuals:
+        """Each layer times its own number, or its rows' own; one per layer, the mid block's last."""
+        return self._of([times(*pair) for pair in zip(self.layers, weights, strict=True)])
+
+    def select(self, rows: Sequence[int]) -> Residuals:
+        """These rows, in this order; a row may be taken more than once."""
+        index = row_index(rows)
+        return self._of([layer[index] for layer in self.layers])
 
     def to(self, like: Tensor) -> Residuals:
         """The same on the device and in the dtype of `like`."""
@@ -82,6 +87,8 @@ def total(parts: Sequence[Residuals]) -> Residuals:
     return first
 
 
-def softened(mask: Tensor, strength: float | Tensor) -> Tensor:
-    """A mask in 0..1 that holds back by `strength` 0..1 only: 1 - strength (1 - mask)."""
-    return mask if isinstance(strength, float) and strength == 1.0 else 1 - strength * (1 - mask)
+def softened(mask: Tensor, strength: Factor) -> Tensor:
+    """A mask [1 or B, 1, H, W] in 0..1 that holds back by `strength` 0..1 only: 1 - strength (1 - mask)."""
+    if isinstance(strength, Tensor):
+        return 1 - strength.to(mask).reshape(-1, 1, 1, 1) * (1 - mask)
+    return mask if strength == 1.0 else 1 - strength * (1 - mask)

@@ -15,16 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from .attention import AttentionTerm, KeyValue
-from .calls import LATENT_FACTOR, AttentionSite, CallInputs, UNetCall
+from .calls import LATENT_FACTOR, AttentionSite, CallInputs, Position, UNetCall
 from .clocks import Clock
+from .doses import Dose, layer_factors, row_dose, strengths
 from .errors import HostError
 from .images import fit, to_mask
 from .plan import StepPlan, compile_plan
-from .residuals import Residuals, soft_weights, softened, total
-from .unet import Hooks, UNetPort
+from .repeats import Repeats, row_classes
+from .residuals import Residuals, softened, total
+from .spec import ControlUnit
+from .unet import Effect, Hooks, UNetPort
 from .units import ActiveUnit, AttentionControl, ResidualControl
 
 Size = tuple[int, int]
+Doses = Sequence[Dose | None]
 
 
 @dataclass
@@ -40,15 +44,26 @@ class StepState:
 class ControlSession:
     """Applies units to every call of a U-Net while it is open.
 
+    `variants`, if given, are each image's own specs of all units, alike but for their numbers: a batch of
+    many cells, of which rows that are equal so far are computed once. `rows_computed` of `rows_asked`
+    went through the U-Net.
+
     Raises HostError when the host calls the U-Net in a way that cannot be controlled.
     """
 
-    def __init__(self, port: UNetPort, units: Sequence[ActiveUnit], clock: Clock) -> None:
+    def __init__(
+        self,
+        port: UNetPort,
+        units: Sequence[ActiveUnit],
+        clock: Clock,
+        variants: Sequence[Sequence[ControlUnit]] = (),
+    ) -> None:
         self.port = port
         self.units = tuple(units)
         self.clock = clock
-        self.calls = 0
-        self.plan_for = lru_cache(maxsize=4)(self._plan)
+        self.variants = tuple(variants)
+        self.calls = self.rows_asked = self.rows_computed = 0
+        self.plan_for = lru_cache(maxsize=256)(self._plan)
         self._shape = port.shape
         self._hooks = Hooks()
         self._state = StepState()
@@ -82,12 +97,14 @@ class ControlSession:
         self.port = port
         self._install()
 
-    def _plan(self, steps: int, hires: bool = False) -> StepPlan:
-        return compile_plan([(unit.index, unit.spec) for unit in self.units], steps, hires=hires)
+    def _plan(self, steps: int, hires: bool = False, variant: int | None = None) -> StepPlan:
+        specs = self._specs(variant)
+        named = [(unit.index, spec) for unit, spec in zip(self.units, specs, strict=True)]
+        return compile_plan(named, steps, hires=hires)
 
     def _install(self) -> None:
         self._hooks.close()
-        if not self.units:
+        if not self.units and not self.variants:
             return
         self._hooks = Hooks()
         with self._hooks as partial:
@@ -110,60 +127,98 @@ class ControlSession:
         hooks.add(site.to_q.register_forward_hook(keep_query))
         hooks.add(site.to_out.register_forward_pre_hook(add_terms))
 
-    def _before(self, inputs: CallInputs) -> Residuals | None:
+    def _before(self, inputs: CallInputs) -> Effect:
         """Start of a U-Net call: place it, set up the attention terms, compute the residuals."""
+        call = UNetCall(inputs=inputs, position=self.clock(int(inputs.x.shape[0])))
+        doses = self._doses(call.position)
+        classes, repeats = None, None
+        if self.variants:
+            classes = row_classes(inputs)
+            repeats = Repeats.of(list(zip(classes, call.position.rows.cond, *doses, strict=True)))
+            classes = [classes[row] for row in repeats.firsts]
+            doses = [tuple(each[row] for row in repeats.firsts) for each in doses]
+            call = call.select(repeats.firsts)
         self.calls += 1
-        position = self.clock(int(inputs.x.shape[0]))
-        call = UNetCall(inputs=inputs, position=position)
-        plan = self.plan_for(position.steps, position.hires)
-        active = plan.active(position.step)
-        weights = [(self.units[i], plan.weights[i][position.step]) for i in active]
-        self._set_terms(call, [(u, w) for u, w in weights if isinstance(u.control, AttentionControl)])
+        self.rows_asked += int(inputs.x.shape[0])
+        self.rows_computed += call.batch
+        acting = [(u, each) for u, each in zip(self.units, doses, strict=True) if any(each)]
+        self._set_terms(call, [(u, each) for u, each in acting if isinstance(u.control, AttentionControl)])
         parts = [
-            self._residuals(u, u.control, w, call)
-            for u, w in weights
+            self._residuals(u, u.control, each, call, classes)
+            for u, each in acting
             if isinstance(u.control, ResidualControl)
         ]
-        found = [part for part in parts if part is not None]
-        return total(found) if found else None
+        return Effect(total(parts) if parts else None, repeats)
+
+    def _doses(self, position: Position) -> list[tuple[Dose | None, ...]]:
+        """Of each unit, what every row of the call gets."""
+        images = position.rows.image
+        plans = {i: self.plan_for(position.steps, position.hires, self._variant(i)) for i in set(images)}
+        return [
+            tuple(
+                row_dose(
+                    unit,
+                    self._specs(self._variant(image))[place],
+                    plans[image].weights[place][position.step],
+                    position,
+                    row,
+                )
+                for row, image in enumerate(images)
+            )
+            for place, unit in enumerate(self.units)
+        ]
+
+    def _variant(self, image: int) -> int | None:
+        """The number of the specs that an image has, None without variants."""
+        if self.variants and image >= len(self.variants):
+            raise HostError(f"picture {image} of a batch that was to hold {len(self.variants)}")
+        return image if self.variants else None
+
+    def _specs(self, variant: int | None) -> Sequence[ControlUnit]:
+        return [unit.spec for unit in self.units] if variant is None else self.variants[variant]
 
     def _after(self) -> None:
         self._state = StepState()
 
     def _residuals(
-        self, unit: ActiveUnit, control: ResidualControl, weight: float, call: UNetCall
-    ) -> Residuals | None:
-        """One unit's weighted residuals for the whole batch, None where it has no rows."""
-        rows = call.cond_rows() if unit.spec.control_mode == "control" else tuple(range(call.batch))
-        if not rows:
-            return None
-        raw = control.residuals(call.select(rows))
-        residuals = raw.scaled(layer_weights(unit, weight, len(raw.layers), call))
+        self,
+        unit: ActiveUnit,
+        control: ResidualControl,
+        doses: Doses,
+        call: UNetCall,
+        classes: Sequence[int] | None,
+    ) -> Residuals:
+        """One unit's weighted residuals for the whole batch; rows of one class share a computation."""
+        rows = [row for row, dose in enumerate(doses) if dose is not None]
+        if classes is None:
+            raw = control.residuals(call.select(rows))
+        else:
+            shared = Repeats.of([classes[row] for row in rows])
+            raw = control.residuals(call.select([rows[i] for i in shared.firsts]))
+            raw = raw.select(shared.inverse) if shared else raw
+        acting = [doses[row] for row in rows]
+        residuals = raw.scaled(layer_factors(acting, len(raw.layers)))
         if unit.mask is not None:
-            residuals = residuals.masked(self._mask(unit, call))
+            residuals = residuals.masked(self._mask(unit, acting, call))
         residuals = residuals.to(call.inputs.x)
         return residuals if len(rows) == call.batch else residuals.scatter(rows, call.batch)
 
     def _attention_units(self) -> tuple[ActiveUnit, ...]:
         return tuple(unit for unit in self.units if isinstance(unit.control, AttentionControl))
 
-    def _set_terms(self, call: UNetCall, units: Sequence[tuple[ActiveUnit, float]]) -> None:
+    def _set_terms(self, call: UNetCall, units: Sequence[tuple[ActiveUnit, Doses]]) -> None:
         self._state = StepState()
         if not units:
             return
-        per_unit = [self._unit_terms(unit, weight, call) for unit, weight in units]
+        per_unit = [self._unit_terms(unit, doses, call) for unit, doses in units]
         kinds = torch.tensor(call.position.rows.cond, dtype=torch.long, device=call.inputs.x.device)
         self._state = StepState(terms=tuple(zip(*per_unit, strict=True)), kinds=kinds, size=call.size)
 
-    def _unit_terms(self, unit: ActiveUnit, weight: float, call: UNetCall) -> list[AttentionTerm]:
+    def _unit_terms(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> list[AttentionTerm]:
         pairs = self._pairs_of(unit, call.inputs.x)
-        mask = None if unit.mask is None else self._mask(unit, call)
-        weights = layer_weights(unit, weight, len(pairs), call)
-        rows = None
-        if unit.concept is not None:
-            mine = call.position.rows.of_concept(unit.concept)
-            rows = torch.tensor(mine, dtype=torch.float32, device=call.inputs.x.device)
-        return [AttentionTerm(pair, scale, mask, rows) for pair, scale in zip(pairs, weights, strict=True)]
+        mask = None if unit.mask is None else self._mask(unit, doses, call)
+        weights = layer_factors(doses, len(pairs))
+        return [AttentionTerm(pair, weight, mask) for pair, weight in zip(pairs, weights, strict=True)]
 
     def _pairs_of(self, unit: ActiveUnit, x: Tensor) -> tuple[KeyValue, ...]:
         """The unit's keys and values, computed at its first active call."""
@@ -180,15 +235,14 @@ class ControlSession:
                 "the attention layer was called without its query: an unknown attention optimisation"
             )
         for term in state.terms[place]:
-            if term.weight != 0.0:
+            if term.acts:
                 output = term.output(query, state.kinds, heads, state.size)
                 hidden = output.to(hidden).add_(hidden)  # in place: one large tensor less
         return hidden
 
-    def _mask(self, unit: ActiveUnit, call: UNetCall) -> Tensor:
-        """The unit's mask [1, 1, h, w] at the latent's size and this step's strength, on its device."""
-        strength = unit.spec.mask_strength(call.position.step / call.position.steps)
-        return softened(self._fitted_mask(unit, call), strength)
+    def _mask(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> Tensor:
+        """The unit's mask [1 or B, 1, h, w] at the latent's size and the rows' strengths, on its device."""
+        return softened(self._fitted_mask(unit, call), strengths(doses))
 
     def _fitted_mask(self, unit: ActiveUnit, call: UNetCall) -> Tensor:
         """The mask itself, fitted like the picture, once per size."""
@@ -198,13 +252,3 @@ class ControlSession:
             fitted = fit(unit.mask, width * LATENT_FACTOR, height * LATENT_FACTOR, unit.spec.resize_mode)
             self._masks[key] = to_mask(fitted, height, width).to(call.inputs.x.device)
         return self._masks[key]
-
-
-def layer_weights(unit: ActiveUnit, weight: float, layers: int, call: UNetCall) -> tuple[float, ...]:
-    """Each layer's number: the unit's weight times its own layer weight, or times the mode's softness."""
-    progress = call.position.step / call.position.steps
-    if unit.spec.layer_weights is not None:
-        return tuple(weight * schedule(progress) for schedule in unit.spec.layer_weights)
-    if unit.spec.control_mode == "balanced":
-        return (weight,) * layers
-    return tuple(weight * soft for soft in soft_weights(layers))

@@ -12,6 +12,7 @@ from threading import RLock
 from typing import Any, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from .errors import ModelError, nearest
@@ -54,7 +55,7 @@ class ModelStore:
         `loader` must be a named function. Raises ModelError when the file is gone.
         """
         name = f"{loader.__module__}.{loader.__qualname__}"
-        return self._recall((*_stamp(path), name, *variant), lambda: self._read(path, loader))
+        return self._recall((*stamp(path), name, *variant), lambda: self._read(path, loader))
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
         """A computed value (an image's features, ...) under a key of its own."""
@@ -203,8 +204,8 @@ def _relative(path: Path, root: Path) -> str:
     return path.name if relative == "." else relative
 
 
-def _stamp(path: Path) -> tuple[Hashable, ...]:
-    """Changes when the file does."""
+def stamp(path: Path) -> tuple[Hashable, ...]:
+    """Names a file, and changes when it does. Raises ModelError when it is gone."""
     try:
         real = path.resolve(strict=True)
         status = real.stat()
@@ -214,7 +215,9 @@ def _stamp(path: Path) -> tuple[Hashable, ...]:
 
 
 def tensor_sizes(value: object) -> dict[int, int]:
-    """Bytes of every tensor in a module, a dataclass or a container, by its memory's address."""
+    """Bytes of every tensor and picture in a module, a dataclass or a container, by where they are."""
+    if isinstance(value, Image.Image):
+        return {id(value): value.width * value.height * len(value.getbands())}
     if isinstance(value, Tensor):
         return {value.data_ptr(): value.numel() * value.element_size()}
     sizes: dict[int, int] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -16,10 +17,25 @@ from torch.utils.hooks import RemovableHandle
 
 from .calls import AttentionSite, CallInputs, Family, UNetShape
 from .errors import HostError
+from .repeats import Repeats
 from .residuals import Residuals
 
-Compute: TypeAlias = Callable[[CallInputs], "Residuals | None"]
 Attention: TypeAlias = tuple[str, Any]
+Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What is done to a call: the residuals to add, and which rows need not be computed twice.
+
+    Residuals are of the rows that are computed.
+    """
+
+    residuals: Residuals | None = None
+    repeats: Repeats | None = None
+
+
+Compute: TypeAlias = Callable[[CallInputs], Effect]
 
 
 class Hooks(ExitStack):
@@ -45,7 +61,7 @@ class UNetPort(Protocol):
         """The cross attentions in checkpoint order: down, up, mid."""
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
-        """Ask `compute` before every call, add what it returns, and call `done` after it, also on errors."""
+        """Ask `compute` before every call, do what it returns, and call `done` after it, also on errors."""
 
 
 class LdmUNet:
@@ -83,12 +99,14 @@ class LdmUNet:
         output, which feeds later encoder blocks.
         """
         pending: list[Tensor] = []
+        narrow = narrowing(self.module, hooks)
 
-        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
             pending.clear()
-            residuals = compute(read_ldm(args, kwargs))
-            if residuals is not None:
-                pending.extend(residuals.layers)
+            effect = compute(read_ldm(args, kwargs))
+            if effect.residuals is not None:
+                pending.extend(effect.residuals.layers)
+            return narrow(effect.repeats, (args, kwargs))
 
         def after(_module: nn.Module, _args: object, _output: object) -> None:
             pending.clear()
@@ -137,18 +155,39 @@ class DiffusersUNet:
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
         """Fill diffusers' own residual arguments, on top of residuals that are there already."""
+        narrow = narrowing(self.module, hooks)
 
-        def before(
-            _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-            residuals = compute(read_diffusers(args, kwargs))
-            return None if residuals is None else (args, with_residuals(kwargs, residuals))
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            effect = compute(read_diffusers(args, kwargs))
+            args, kwargs = narrow(effect.repeats, (args, kwargs)) or (args, kwargs)
+            return args, kwargs if effect.residuals is None else with_residuals(kwargs, effect.residuals)
 
         def after(_module: nn.Module, _args: object, _output: object) -> None:
             done()
 
         hooks.add(self.module.register_forward_pre_hook(before, with_kwargs=True))
         hooks.add(self.module.register_forward_hook(after, always_call=True))
+
+
+def narrowing(module: nn.Module, hooks: Hooks) -> Callable[[Repeats | None, Call], Call | None]:
+    """What narrows a call to the rows that are computed; a hook spreads the output over the batch again.
+
+    The hook stands before all others, which see the whole batch.
+    """
+    current: list[Repeats] = []
+
+    def narrow(repeats: Repeats | None, call: Call) -> Call | None:
+        current[:] = [repeats] if repeats else []
+        if not repeats:
+            return None
+        args, kwargs = call
+        return repeats.narrowed(args), repeats.narrowed(kwargs)
+
+    def spread(_module: nn.Module, _args: object, output: Any) -> Any:
+        return current.pop().spread(output) if current else None
+
+    hooks.add(module.register_forward_hook(spread, prepend=True))
+    return narrow
 
 
 def read_ldm(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:

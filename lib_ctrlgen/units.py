@@ -12,7 +12,7 @@ from PIL import Image
 from .attention import KeyValue
 from .calls import AttentionSite, UNetCall
 from .residuals import Residuals
-from .spec import ControlUnit
+from .spec import ControlRequest, ControlUnit
 
 
 @runtime_checkable
@@ -52,3 +52,11 @@ class ActiveUnit:
     control: PreparedControl
     mask: Image.Image | None = None
     concept: int | None = None
+
+
+def unit_variants(
+    requests: Sequence[ControlRequest], units: Sequence[ActiveUnit]
+) -> list[tuple[ControlUnit, ...]]:
+    """What each of several requests that are alike says of `units`: those of the first, and its concepts'."""
+    own = [tuple(unit for _, unit in request.enabled_units) for request in requests]
+    return [(*each, *(unit.spec for unit in units[len(each) :])) for each in own]

@@ -8,21 +8,21 @@ once per picture and size instead of at every step.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from lib_ctrlgen.calls import UNetCall, require_family
 from lib_ctrlgen.checkpoints import ModelKind
-from lib_ctrlgen.images import fit, to_hint
+from lib_ctrlgen.images import fit, image_hash, to_hint
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import Preprocessor, preprocessor
 from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.store import ModelStore, stamp
 
 from .base import Job, Target, identify_file
 from .controlnet_file import load_network
@@ -39,6 +39,7 @@ class ControlNet:
 
     network: Any
     hint_encoder: nn.Module
+    origin: tuple[Hashable, ...]  # the file
 
     @classmethod
     def detect(cls, kind: ModelKind) -> bool:
@@ -55,7 +56,7 @@ class ControlNet:
             network = load_network(path, target.shape, target.device, target.dtype)
             hint_encoder = network.controlnet_cond_embedding
             network.controlnet_cond_embedding = nn.Identity()
-            return cls(network=network, hint_encoder=hint_encoder)
+            return cls(network=network, hint_encoder=hint_encoder, origin=stamp(path))
 
         dtype = working_dtype(target.dtype, target.device)
         return target.store.get(path, load_controlnet, target.device, dtype, target.shape)
@@ -74,22 +75,29 @@ class ControlNet:
 
     def prepare(self, job: Job, target: Target) -> PreparedControlNet:
         """Make one unit ready. Raises RequestError at the unit's fields."""
-        del target
         chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
         values = {param.name: job.params[param.name] for param in chosen.params}
-        return PreparedControlNet(model=self, job=job, preprocessor=chosen, values=values)
+        return PreparedControlNet(
+            model=self,
+            job=job,
+            preprocessor=chosen,
+            values=values,
+            store=target.store,
+            picture=image_hash(job.picture),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedControlNet:
-    """One unit of a generation. The hint embedding is kept per size as long as this lives."""
+    """One unit of a generation. Maps and hint embeddings are kept in the store, for later ones too."""
 
     model: ControlNet
     job: Job
     preprocessor: Preprocessor
     values: Mapping[str, Any]
-    _maps: dict[tuple[int, int], Image.Image] = field(default_factory=dict)
-    _hints: dict[Hashable, Tensor] = field(default_factory=dict)
+    store: ModelStore
+    picture: str  # the picture's hash
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def residuals(self, call: UNetCall) -> Residuals:
         """Raw residuals for exactly the rows of `call`: 12 x [B, C, h, w] and the middle, on SD1.5."""
@@ -108,18 +116,33 @@ class PreparedControlNet:
     def hint(self, height: int, width: int) -> Tensor:
         """The embedding [1, C, h, w] of the control map for a latent of this size; rows share it."""
         like = self.model.network.conv_in.weight
-        key = (height, width, like.dtype, like.device)
-        if key not in self._hints:
-            picture = to_hint(self.control_map(width * self.model.factor, height * self.model.factor)).to(
-                like
-            )
-            with torch.no_grad():
-                self._hints[key] = self.model.hint_encoder(picture)
-        return self._hints[key]
+        size = width * self.model.factor, height * self.model.factor
+
+        def embedded() -> Tensor:
+            found: Tensor = self.model.hint_encoder(to_hint(self.control_map(*size)).to(like))
+            return found
+
+        key = ("hint", *self.model.origin, like.dtype, like.device, *self.key(*size))
+        hint: Tensor = self.kept(key, embedded)
+        return hint
 
     def control_map(self, width: int, height: int) -> Image.Image:
         """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
-        if (width, height) not in self._maps:
+
+        def detected() -> Image.Image:
             fitted = fit(self.job.picture, width, height, self.job.unit.resize_mode)
-            self._maps[width, height] = self.preprocessor(fitted, **self.values)
-        return self._maps[width, height]
+            return self.preprocessor(fitted, **self.values)
+
+        shown: Image.Image = self.kept(self.key(width, height), detected)
+        return shown
+
+    def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """A value from the store, held as long as this lives."""
+        if key not in self._kept:
+            self._kept[key] = self.store.cached(key, compute)
+        return self._kept[key]
+
+    def key(self, width: int, height: int) -> tuple[Hashable, ...]:
+        """What the control map of a size is made of."""
+        values = tuple(sorted(self.values.items()))
+        return ("map", self.picture, self.preprocessor.name, values, self.job.unit.resize_mode, width, height)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,17 +31,33 @@ from .prompts import PromptEncoder, require_plain
 class Conditions:
     """One step's text. Rows are laid out picture by picture, each picture's parts in order.
 
-    uncond [B, T, X], rows [B * P, T, X], and what each picture's rows are.
+    uncond [B, T, X], rows [B * P, T, X], and what the rows of each picture are.
     """
 
     uncond: Tensor
     rows: Tensor
-    shares: Shares = ONE_ROW
+    shares: tuple[Shares, ...]
 
     @property
     def plain(self) -> bool:
         """Whether one row per picture says it all."""
-        return self.shares == ONE_ROW
+        return all(each == ONE_ROW for each in self.shares)
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """The concepts of a picture's rows, the same in all pictures."""
+        return self.shares[0].owners
+
+
+def joined(parts: Sequence[Conditions]) -> Conditions:
+    """The conditions of several batches as those of one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Conditions(
+        uncond=torch.cat([part.uncond for part in parts]),
+        rows=torch.cat([part.rows for part in parts]),
+        shares=tuple(each for part in parts for each in part.shares),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +85,21 @@ class Prompts:
             return self._mixed(progress, negative, first.texts_at(progress, self.named), encoder)
         if isinstance(first, BlendedPrompt):
             texts = [part.text for _, part in first.parts_at(progress, self.named)]
-            found = self._rows(negative, texts, encoder)
-            return replace(found, shares=first.shares_at(progress, self.named))
+            return self._rows(negative, texts, encoder, first.shares_at(progress, self.named))
         parts = split_and(first.at(progress, self.named))
-        found = self._rows(negative, [part.text for part in parts], encoder)
-        factors = tuple(part.weight for part in parts)
-        return replace(found, shares=Shares(owners=(0,) * len(parts), factors=factors))
+        shares = Shares(owners=(0,) * len(parts), factors=tuple(part.weight for part in parts))
+        return self._rows(negative, [part.text for part in parts], encoder, shares)
 
-    def _rows(self, negative: str, texts: Sequence[str], encoder: PromptEncoder) -> Conditions:
+    def _rows(
+        self, negative: str, texts: Sequence[str], encoder: PromptEncoder, shares: Shares
+    ) -> Conditions:
         count = len(self.positive)
         uncond, *rows = encoder.encode([negative, *texts])
-        return Conditions(uncond=uncond.repeat(count, 1, 1), rows=torch.cat(rows).repeat(count, 1, 1))
+        return Conditions(
+            uncond=uncond.repeat(count, 1, 1),
+            rows=torch.cat(rows).repeat(count, 1, 1),
+            shares=(shares,) * count,
+        )
 
     def _mixed(
         self, progress: float, negative: str, texts: Sequence[str], encoder: PromptEncoder
@@ -91,7 +111,7 @@ class Prompts:
         weights = torch.tensor([source.weights_at(progress) for source in sources])
         wide = [each.expand(count, -1, -1) for each in features]
         mixed = mixed_features(wide, empty, weights.to(uncond), turn=self.turn)
-        return Conditions(uncond=uncond.repeat(count, 1, 1), rows=mixed)
+        return Conditions(uncond=uncond.repeat(count, 1, 1), rows=mixed, shares=(ONE_ROW,) * count)
 
 
 def prompts_of(request: GenerationRequest, steps: Trajectory | None = None) -> Prompts:

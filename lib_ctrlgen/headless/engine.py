@@ -1,11 +1,13 @@
 """The headless engine: a request in, pictures out.
 
 >>> from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.stack import loaded_alike
 >>> request = GenerationRequest(prompt="a red star", width=128, height=128, steps=8)
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
@@ -29,6 +32,7 @@ from lib_ctrlgen.units import ActiveUnit
 from .conditions import prompts_of
 from .load import Networks, Place, load_networks
 from .noise import seeds_of
+from .prompts import PromptEncoder
 from .samplers import find_sampler
 from .sampling import Progress, told_of, walked
 
@@ -49,6 +53,7 @@ class Generation:
     """The outcome of a request. `images[i]` was made with `seeds[i]`.
 
     `plan` has one step per U-Net call: second-order samplers call more often than `steps`.
+    Of its whole batch, `rows_computed` of `rows_asked` went through the U-Net.
     """
 
     images: tuple[Image.Image, ...]
@@ -56,6 +61,8 @@ class Generation:
     control_maps: tuple[ControlMap, ...]
     plan: StepPlan
     seconds: float
+    rows_computed: int = 0
+    rows_asked: int = 0
 
 
 @runtime_checkable
@@ -78,36 +85,68 @@ class Engine:
         self.store = ModelStore(roots, budget_bytes)
         self.place = place or Place.best()
         self._lock = Lock()
+        self._encoder: PromptEncoder | None = None
 
     def generate(self, request: GenerationRequest, progress: Progress | None = None) -> Generation:
         """Make the pictures of a request; `progress(done, calls)` is told after every U-Net call.
 
         Raises RequestError with the place of what is wrong, before anything is sampled.
         """
-        start = perf_counter()
-        find_sampler(request.sampler)
-        prompts_of(request)
-        networks = self.load(request.model)
-        port = DiffusersUNet(networks.unet)
-        placed = {"device": self.place.device, "dtype": networks.unet.dtype}
-        units = (
-            *load_units(request.units, self.store, port.shape, **placed),
-            *load_concepts(request.blend, self.store, port.shape, **placed),
-        )
         cells = map_requests(request)
-        images: list[Image.Image] = []
-        with self._lock:
-            for number, cell in enumerate(cells):
-                told = told_of(progress, number, len(cells))
-                made, plan = walked(cell, networks, units, told)
-                images += made
-        return Generation(
-            images=tuple(images),
-            seeds=seeds_of(request) * len(cells),
-            control_maps=control_maps(units, request.width, request.height),
-            plan=plan,
-            seconds=perf_counter() - start,
+        parts = [
+            self.together([cell], told_of(progress, number, len(cells)))[0]
+            for number, cell in enumerate(cells)
+        ]
+        return dataclasses.replace(
+            parts[-1],
+            images=tuple(image for part in parts for image in part.images),
+            seeds=tuple(seed for part in parts for seed in part.seeds),
+            seconds=sum(part.seconds for part in parts),
         )
+
+    def together(
+        self, requests: Sequence[GenerationRequest], progress: Progress | None = None
+    ) -> list[Generation]:
+        """Make the pictures of requests that are alike (`lib_ctrlgen.stack`) as one batch.
+
+        Steps in which they agree are computed once. Raises RequestError as `generate` does.
+        """
+        start, first = perf_counter(), requests[0]
+        find_sampler(first.sampler)
+        for request in requests:
+            prompts_of(request)
+        networks = self.load(first.model)
+        units = self.units(requests, networks)
+        encoder = self.encoder(networks)
+        with self._lock:
+            sampled = walked(requests, networks, units, encoder, progress)
+        seconds = (perf_counter() - start) / len(requests)
+        maps = control_maps(units, first.width, first.height)
+        return [
+            Generation(
+                images=images,
+                seeds=seeds_of(request),
+                control_maps=maps,
+                plan=plan,
+                seconds=seconds,
+                rows_computed=sampled.rows_computed,
+                rows_asked=sampled.rows_asked,
+            )
+            for request, images, plan in zip(requests, sampled.images, sampled.plans, strict=True)
+        ]
+
+    def units(self, requests: Sequence[GenerationRequest], networks: Networks) -> tuple[ActiveUnit, ...]:
+        """The first request's units and concepts, loaded; the others' are checked. Raises RequestError."""
+        shape = DiffusersUNet(networks.unet).shape
+        placed = {"device": self.place.device, "dtype": networks.unet.dtype}
+        loaded = [load_units(each.units, self.store, shape, **placed) for each in loaded_alike(requests)]
+        return (*loaded[0], *load_concepts(requests[0].blend, self.store, shape, **placed))
+
+    def encoder(self, networks: Networks) -> PromptEncoder:
+        """A model's prompt encoder, which knows what it encoded lately, also for other requests."""
+        if self._encoder is None or self._encoder.text_encoder is not networks.text_encoder:
+            self._encoder = PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
+        return self._encoder
 
     def load(self, model: str) -> Networks:
         """The networks of a model by name or path. Raises RequestError at `$.model`."""

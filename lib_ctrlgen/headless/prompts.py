@@ -14,6 +14,7 @@ from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.errors import RequestError
 
 CHUNK = 75
+REMEMBERED = 256  # chunks
 BACKTRACK = 20  # tokens: a comma this near to a chunk's end takes what follows it to the next
 HOST_ONLY = re.compile(r"\[[^\[\]]*:\s*\d*\.?\d+\s*\]|\[[^\[\]]*\|[^\[\]]*\]|<\w+:[^<>]*>")
 
@@ -28,7 +29,7 @@ class Chunk:
 
 @dataclass
 class PromptEncoder:
-    """Encodes prompts; each distinct chunk of tokens once, whatever its weights.
+    """Encodes prompts; each distinct chunk of tokens once, whatever its weights, while it is remembered.
 
     `calls` counts how often the text encoder ran.
     """
@@ -67,6 +68,8 @@ class PromptEncoder:
             self.calls += 1
             with torch.no_grad():
                 found: Tensor = self.text_encoder(torch.tensor([ids], device=self.text_encoder.device))[0]
+            while len(self._states) >= REMEMBERED:
+                self._states.pop(next(iter(self._states)))
             self._states[ids] = found
         return self._states[ids]
 

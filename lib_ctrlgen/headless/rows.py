@@ -39,16 +39,16 @@ class PartRows:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         sample, timestep = args
         uncond, cond = sample[: self.images], sample[self.images :]
-        wide = torch.cat([uncond, cond.repeat_interleave(len(self.now.shares.owners), 0)])
+        wide = torch.cat([uncond, cond.repeat_interleave(len(self.now.owners), 0)])
         context = torch.cat([self.now.uncond, self.now.rows]).to(sample)
         return (wide, timestep), {**kwargs, "encoder_hidden_states": context}
 
     def _fold(self, _module: nn.Module, _args: object, output: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         sample, *rest = output
         uncond, rows = sample[: self.images], sample[self.images :]
-        per_picture = rows.reshape(self.images, len(self.now.shares.owners), *rows.shape[1:])
+        per_picture = rows.reshape(self.images, len(self.now.owners), *rows.shape[1:])
         combined = [
-            plain + blended_delta(parts, plain, self.now.shares, self.combination)
-            for parts, plain in zip(per_picture, uncond, strict=True)
+            plain + blended_delta(parts, plain, shares, self.combination)
+            for parts, plain, shares in zip(per_picture, uncond, self.now.shares, strict=True)
         ]
         return (torch.cat([uncond, torch.stack(combined)]), *rest)

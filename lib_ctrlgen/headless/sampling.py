@@ -1,10 +1,11 @@
-"""One run of diffusers' pipeline under everything that a request says."""
+"""One run of diffusers' pipeline under everything that a request says, or that many alike say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -15,13 +16,14 @@ from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.regions import combination_of
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.spec import ControlUnit, GenerationRequest
 from lib_ctrlgen.trajectory import Trajectory
 from lib_ctrlgen.unet import DiffusersUNet
-from lib_ctrlgen.units import ActiveUnit
+from lib_ctrlgen.units import ActiveUnit, unit_variants
 
-from .conditions import Conditions, Prompts, prompts_of, trajectory_of
-from .guided import guided_pipeline
+from .conditions import Conditions, Prompts, joined, prompts_of, trajectory_of
+from .decode import pictures
+from .guided import Scales, guided_pipeline
 from .load import Networks
 from .noise import first_noise, generators_of, seeds_of
 from .prompts import PromptEncoder
@@ -29,38 +31,87 @@ from .rows import PartRows
 from .samplers import make_scheduler
 
 Progress: TypeAlias = Callable[[int, int], None]
+Requests: TypeAlias = Sequence[GenerationRequest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """What a run made: of each request its pictures and its plan; the last latents [B, 4, h, w].
+
+    `rows_computed` of `rows_asked` went through the U-Net.
+    """
+
+    images: tuple[tuple[Image.Image, ...], ...]
+    plans: tuple[StepPlan, ...]
+    latents: Tensor
+    rows_computed: int
+    rows_asked: int
 
 
 def walked(
-    request: GenerationRequest,
+    requests: Requests,
     networks: Networks,
     units: Sequence[ActiveUnit],
+    encoder: PromptEncoder,
     progress: Progress | None = None,
-) -> tuple[list[Image.Image], StepPlan]:
-    """The pictures of a request; a trajectory as often as it takes to place its pictures."""
-    steps = trajectory_of(request)
-    runs = 1 + (request.blend.rounds if request.blend else 0)
+) -> Sampled:
+    """The pictures of requests; a trajectory as often as it takes to place its pictures."""
+    steps, blend = trajectory_of(requests[0]), requests[0].blend
+    runs = 1 + (blend.rounds if blend else 0)
     for number in range(runs):
         told = told_of(progress, number, runs)
-        images, plan, latents = sample(request, networks, units, steps, told)
+        sampled = sample(requests, networks, units, encoder, steps, told)
         if steps is not None and number + 1 < runs:
-            steps = steps.respaced(latents)
-    return images, plan
+            steps = steps.respaced(sampled.latents)
+    return sampled
 
 
 def told_of(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """What run `number` of `count` tells, as part of the whole."""
+    """What run number `number` of `count` tells, as part of the whole."""
     if progress is None:
         return None
     return lambda done, calls: progress(number * calls + done, count * calls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The pictures of one run: their requests, and the prompts of each."""
+
+    requests: tuple[GenerationRequest, ...]
+    prompts: tuple[Prompts, ...]
+
+    def scale(self, progress: float) -> Scales | float:
+        """The guidance of each picture."""
+        return Scales.of([r.cfg_scale(progress) for r in self.requests for _ in range(r.batch_size)])
+
+    def key(self, progress: float) -> object:
+        """What the conditions depend on: equal keys, equal conditions."""
+        return [each.key(progress) for each in self.prompts]
+
+    def conditions(self, progress: float, encoder: PromptEncoder) -> Conditions:
+        """What the U-Net is told at `progress`."""
+        return joined([each.at(progress, encoder) for each in self.prompts])
+
+    def variants(self, units: Sequence[ActiveUnit]) -> list[tuple[ControlUnit, ...]]:
+        """What each picture makes of `units`; empty where one request says it for all."""
+        if len(self.requests) == 1:
+            return []
+        own = unit_variants(self.requests, units)
+        return [each for each, r in zip(own, self.requests, strict=True) for _ in range(r.batch_size)]
+
+    def starts(self) -> list[int]:
+        """The first picture of each request, and the number of all pictures."""
+        starts = [0]
+        for request in self.requests:
+            starts.append(starts[-1] + request.batch_size)
+        return starts
 
 
 @dataclass
 class StepsDone:
     """Called by the pipeline after each step: guidance, conditions and latents of the next one."""
 
-    request: GenerationRequest
-    prompts: Prompts
+    batch: Batch
     encoder: PromptEncoder
     rows: PartRows
     steps: Trajectory | None
@@ -75,57 +126,85 @@ class StepsDone:
             self.progress(step + 1, self.calls)
         self.last = values["latents"]
         place = (step + 1) / self.calls
-        pipeline.guide(self.request.cfg_scale(place))
-        if self.prompts.key(place) != self.prompts.key(step / self.calls):
-            self.rows.now = self.prompts.at(place, self.encoder)
+        pipeline.guide(self.batch.scale(place))
+        if self.batch.key(place) != self.batch.key(step / self.calls):
+            self.rows.now = self.batch.conditions(place, self.encoder)
             values["prompt_embeds"] = pipeline_rows(self.rows.now, guided=self.guided)
-        if self.steps is not None and self.request.blend is not None and step + 1 < self.calls:
-            values["latents"] = self.steps.crossfed(values["latents"], self.request.blend.crossfeed(place))
+        blend = self.batch.requests[0].blend
+        if self.steps is not None and blend is not None and step + 1 < self.calls:
+            values["latents"] = self.steps.crossfed(values["latents"], blend.crossfeed(place))
         return values
 
 
 def sample(
-    request: GenerationRequest,
+    requests: Requests,
     networks: Networks,
     units: Sequence[ActiveUnit],
+    encoder: PromptEncoder,
     steps: Trajectory | None = None,
     progress: Progress | None = None,
-) -> tuple[list[Image.Image], StepPlan, Tensor]:
+) -> Sampled:
     """Run diffusers' pipeline under the units' control. The U-Net is left as it was.
 
-    Gives the pictures, the plan, and the last latents [B, 4, h, w].
+    Requests are alike (`lib_ctrlgen.stack`). `units` are those of the first one.
     """
-    prompts, seeds = prompts_of(request, steps), seeds_of(request)
-    scheduler = make_scheduler(request.sampler, request.steps, networks.noise, seeds)
+    first, seeds = requests[0], [seed for request in requests for seed in seeds_of(request)]
+    batch = Batch(requests=tuple(requests), prompts=tuple(prompts_of(each, steps) for each in requests))
+    scheduler = make_scheduler(first.sampler, first.steps, networks.noise, seeds)
     calls = len(scheduler.timesteps)
-    encoder = PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
-    now = prompts.at(0.0, encoder)
-    guided = request.cfg_scale.bounds[1] > 1 or not now.plain
-    combination = combination_of(request.blend, request.width, request.height)
-    rows = PartRows(images=request.batch_size, combination=combination, now=now)
-    done = StepsDone(request, prompts, encoder, rows, steps, calls, guided, progress)
+    now = batch.conditions(0.0, encoder)
+    guided = any(each.cfg_scale.bounds[1] > 1 for each in requests) or not now.plain
+    combination = combination_of(first.blend, first.width, first.height)
+    rows = PartRows(images=len(seeds), combination=combination, now=now)
+    done = StepsDone(batch, encoder, rows, steps, calls, guided, progress)
     generators = generators_of(seeds)
-    clock = CountingClock(calls, request.batch_size, guided=guided, owners=now.shares.owners)
+    clock = CountingClock(calls, len(seeds), guided=guided, owners=now.owners)
     with ExitStack() as stack:
         if not now.plain:
             stack.enter_context(rows.installed(networks.unet))
-        session = stack.enter_context(ControlSession(DiffusersUNet(networks.unet), units, clock))
-        made = guided_pipeline(networks, scheduler, guided=guided)(
+        controls = ControlSession(DiffusersUNet(networks.unet), units, clock, batch.variants(units))
+        session = stack.enter_context(controls)
+        pipeline = guided_pipeline(networks, scheduler, guided=guided)
+        pipeline(
             prompt_embeds=pipeline_rows(now, guided=False),
             negative_prompt_embeds=now.uncond,
-            height=request.height,
-            width=request.width,
-            num_inference_steps=request.steps,
-            guidance_scale=request.cfg_scale(0.0),
+            height=first.height,
+            width=first.width,
+            num_inference_steps=first.steps,
+            guidance_scale=batch.scale(0.0),
             generator=generators,
-            latents=first_noise(request, generators, steps).to(now.rows),
+            latents=noises(batch, generators, steps).to(now.rows),
+            output_type="latent",
             callback_on_step_end=done,
             callback_on_step_end_tensor_inputs=["prompt_embeds", "latents"],
         )
-        return list(made.images), session.plan_for(calls), done.last
+    return sampled_of(batch, session, pictures(pipeline, done.last), done)
+
+
+def noises(batch: Batch, generators: Sequence[Any], steps: Trajectory | None) -> Tensor:
+    """The initial noise of every picture, [B, 4, h, w]."""
+    starts = batch.starts()
+    own = [generators[start:end] for start, end in pairwise(starts)]
+    pairs = zip(batch.requests, own, strict=True)
+    return torch.cat([first_noise(request, drawn, steps) for request, drawn in pairs])
+
+
+def sampled_of(
+    batch: Batch, session: ControlSession, images: Sequence[Image.Image], done: StepsDone
+) -> Sampled:
+    """The outcome, request by request."""
+    starts = batch.starts()
+    many = bool(session.variants)
+    return Sampled(
+        images=tuple(tuple(images[a:b]) for a, b in pairwise(starts)),
+        plans=tuple(session.plan_for(done.calls, False, a if many else None) for a in starts[:-1]),
+        latents=done.last,
+        rows_computed=session.rows_computed,
+        rows_asked=session.rows_asked,
+    )
 
 
 def pipeline_rows(now: Conditions, *, guided: bool) -> Tensor:
     """The features that the pipeline holds: one conditional row per picture, the unconditional ones first."""
-    cond = now.rows[:: len(now.shares.owners)]
+    cond = now.rows[:: len(now.owners)]
     return torch.cat([now.uncond, cond]) if guided else cond

@@ -16,13 +16,14 @@ from PIL import Image
 from lib_ctrlgen.controls.vision import encoders
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
+from lib_ctrlgen.stack import alike
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.likeness import embedding, picture_scores
 from lib_ctrlgen.tuner.scores import Scores, cosine
 from lib_ctrlgen.tuner.work import Made
 from lib_ctrlgen.weights import read_tensors
 
-from .engine import Engine
+from .engine import Engine, Generation
 from .outputs import png_info
 
 PROJECTION = "text_projection.safetensors"
@@ -47,17 +48,15 @@ class EngineHost:
 
     def alike(self, request: GenerationRequest) -> str:
         """What requests must have in common to be made together."""
-        return key_of(to_payload(request, whole=True))
+        return key_of(to_payload(alike(request) or request, whole=True))
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
         """Make the pictures of requests that are alike."""
-        return [self.made(request) for request in requests]
-
-    def made(self, request: GenerationRequest) -> Made:
-        """The pictures of one request."""
-        made = self.engine.generate(request)
-        infos = tuple(png_info(request, seed) for seed in made.seeds)
-        return Made(images=made.images, seeds=made.seeds, infos=infos)
+        if alike(requests[0]) is None:
+            generations = [self.engine.generate(request) for request in requests]
+        else:
+            generations = self.engine.together(requests)
+        return [made_of(request, each) for request, each in zip(requests, generations, strict=True)]
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         """Every score of a picture."""
@@ -85,3 +84,9 @@ class EngineHost:
         with torch.no_grad():
             pooled = networks.text_encoder(ids.to(networks.text_encoder.device)).pooler_output
         return np.asarray((pooled[0].float().cpu() @ weight.T).numpy())
+
+
+def made_of(request: GenerationRequest, generation: Generation) -> Made:
+    """A generation's pictures, each with what is written into its file."""
+    infos = tuple(png_info(request, seed) for seed in generation.seeds)
+    return Made(images=generation.images, seeds=generation.seeds, infos=infos)

@@ -1,0 +1,225 @@
+"""What a grid costs as one batch with equal rows computed once, against one full run per cell.
+
+Both sides make the same cells on the same engine, interleaved; the full runs keep what an engine keeps
+anyway (networks, text states, control maps). 20 steps, DPM++ 2M, 128 pixels:
+
+    windows     unit 0's end at `0.25-1 [4]`
+    schedules   four weight schedules of unit 0 that agree for the first half
+    weights     4 x 4 weights of a ControlNet and an IP-Adapter
+
+on SD1.5 at full size with random weights (`full_...`, 6 GB of memory and about half an hour on two cores)
+and on the bundled tiny model (`tiny_...`; with `--quick` alone). `..._rows` is the part of the U-Net's rows
+that was computed, `..._off` the largest difference of a picture's values, of 255, to the cell run alone, with
+DPM++ 2M, Euler a and DPM++ SDE. `new_column` counts the cells that a repeated grid made after it got a
+fifth column: four. The full size's networks are not trained: that a picture means nothing costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _harness import Result, at_most, finish, parser, seconds
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.controlnet import ControlNet
+from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.ip_adapter_file import AdapterWeights
+from lib_ctrlgen.headless.engine import Engine, Generation
+from lib_ctrlgen.headless.load import CLIP_TEXT, Networks, Place, read_tokenizer
+from lib_ctrlgen.headless.tune import EngineHost
+from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.tiny import tiny_folder
+from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
+from lib_ctrlgen.tuner.run import Tuner
+from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.units import ActiveUnit
+
+CPU = Place(device=torch.device("cpu"), dtype=torch.float32)
+SAMPLERS = ("DPM++ 2M", "Euler a", "DPM++ SDE")
+Values = Mapping[str, Any]
+HALVES = ("1@0 hold, 0@0.5", "1@0 hold, 0.3@0.5", "1@0 hold, 0.6@0.5", "1")
+GRIDS: Mapping[str, Values] = {
+    "windows": {"x": {"path": "Unit 0 end", "values": "0.25-1 [4]"}},
+    "schedules": {"x": {"path": "Unit 0 weight", "values": list(HALVES)}},
+    "weights": {
+        "x": {"path": "Unit 0 weight", "values": "0.25-1 [4]"},
+        "y": {"path": "Unit 1 weight", "values": "0.25-1 [4]"},
+    },
+}
+LIMITS = {"windows": 0.45, "schedules": 0.45, "weights": 0.70}
+
+
+def picture(seed: int) -> Image.Image:
+    """A picture of large grey squares."""
+    cells = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+    return Image.fromarray(cells.repeat(16, 0).repeat(16, 1)).convert("RGB")
+
+
+class FullSize(Engine):
+    """SD1.5 with random weights, a ControlNet and an IP-Adapter for it: nothing is read from a file."""
+
+    def __init__(self) -> None:
+        super().__init__([], 1 << 30, CPU)
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        blocks = {
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+        }
+        vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, **blocks)
+        self.networks = Networks(
+            unet=frozen(unet),
+            vae=frozen(vae),
+            text_encoder=frozen(CLIPTextModel(CLIPTextConfig(**CLIP_TEXT))),
+            tokenizer=read_tokenizer(tiny_folder() / "text"),
+            noise={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
+        )
+        network: Any = frozen(ControlNetModel.from_unet(unet))
+        for layer in (*network.controlnet_down_blocks, network.controlnet_mid_block):
+            nn.init.normal_(layer.weight, std=0.02)
+        encoder, network.controlnet_cond_embedding = network.controlnet_cond_embedding, nn.Identity()
+        self.control = ControlNet(network=network, hint_encoder=encoder, origin=("random",))
+        widths = DiffusersUNet(unet).shape.attention_hidden
+        layers = tuple((weight(width), weight(width)) for width in widths)
+        adapter = AdapterWeights(projection=None, layers=layers, feature="pooled", width=768)
+        tokens = torch.randn(2, 1, 4, 768)
+        self.look = PreparedIPAdapter(weights=adapter, cond=tokens[0], uncond=tokens[1], seen=picture(2))
+
+    def load(self, model: str) -> Networks:
+        """The networks, whatever the name."""
+        del model
+        return self.networks
+
+    def units(self, requests: Sequence[GenerationRequest], networks: Networks) -> tuple[ActiveUnit, ...]:
+        """The ControlNet as unit 0, the IP-Adapter as unit 1."""
+        shape = DiffusersUNet(networks.unet).shape
+        target = Target(store=self.store, shape=shape, device=CPU.device, dtype=CPU.dtype)
+        first, *others = requests[0].units
+        job = Job(unit=first, path="$.units[0]", picture=picture(1), params={})
+        return (
+            ActiveUnit(index=0, spec=first, control=self.control.prepare(job, target)),
+            *(ActiveUnit(index=1, spec=unit, control=self.look) for unit in others),
+        )
+
+
+def frozen(network: Any) -> Any:
+    """For evaluation only."""
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def weight(width: int) -> Tensor:
+    """A random linear layer [width, 768]."""
+    return torch.randn(width, 768) / 768**0.5
+
+
+def payload(sampler: str, steps: int) -> dict[str, Any]:
+    """A request with a ControlNet and an IP-Adapter."""
+    edges = {"model": "ctrlgen-tiny-edges", "image": encode_image(picture(1))}
+    look = {"model": "ctrlgen-tiny-ip", "image": encode_image(picture(2)), "weight": 0.5}
+    size = {"width": 128, "height": 128}
+    return {"prompt": "a circle", "units": [edges, look], "sampler": sampler, "steps": steps, **size}
+
+
+def cells(axes: Values, sampler: str, steps: int) -> list[GenerationRequest]:
+    """The requests of a grid. Units that no axis names are left out."""
+    job = payload(sampler, steps)
+    if "y" not in axes:
+        job["units"] = job["units"][:1]
+    grid = grid_of(job, parse_request(dict(axes), TuneSpec), GenerationRequest)
+    return [parse_request(dict(cell.payload), GenerationRequest) for cell in grid.cells]
+
+
+def difference(one: Sequence[Generation], other: Sequence[Generation]) -> int:
+    """The largest difference of a value of a picture, of 255."""
+    pairs = [
+        (np.asarray(a.images[0], int), np.asarray(b.images[0], int)) for a, b in zip(one, other, strict=True)
+    ]
+    return max(int(np.abs(a - b).max()) for a, b in pairs)
+
+
+def measured(engine: Engine, name: str, pairs: int, steps: int) -> dict[str, float]:
+    """A grid's cost and exactness with DPM++ 2M."""
+    requests = cells(GRIDS[name], SAMPLERS[0], steps)
+    made: dict[str, list[Generation]] = {}
+
+    def together() -> None:
+        made["together"] = engine.together(requests)
+
+    def alone() -> None:
+        made["alone"] = [engine.generate(request) for request in requests]
+
+    ratios = []
+    for number in range(pairs):
+        first, second = (together, alone) if number % 2 else (alone, together)
+        times = {first: seconds(first), second: seconds(second)}
+        ratios.append(times[together] / times[alone])
+    done = made["together"][0]
+    print(
+        f"  {name}: {done.rows_computed} of {done.rows_asked} rows, ratio {statistics.median(ratios):.3f}",
+        flush=True,
+    )
+    return {
+        name: statistics.median(ratios),
+        f"{name}_rows": done.rows_computed / done.rows_asked,
+        f"{name}_off": float(difference(made["together"], made["alone"])),
+    }
+
+
+def exactness(engine: Engine, steps: int) -> float:
+    """The largest difference with the samplers that draw noise, on the window ends."""
+    found = []
+    for sampler in SAMPLERS[1:]:
+        requests = cells(GRIDS["windows"], sampler, steps)
+        found.append(difference(engine.together(requests), [engine.generate(each) for each in requests]))
+    return float(max(found))
+
+
+def new_column(engine: Engine) -> float:
+    """How many cells a 4 x 4 grid makes after its x axis got a fifth value."""
+    job = payload(SAMPLERS[0], 2)
+    wider = {"path": "Unit 0 weight", "values": "0.25-1 [4], 1.25"}
+    with tempfile.TemporaryDirectory() as folder:
+        counts = []
+        for axes in (GRIDS["weights"], {**GRIDS["weights"], "x": wider}):
+            grid = grid_of(job, parse_request(dict(axes), TuneSpec), GenerationRequest)
+            counts.append(Tuner(EngineHost(engine=engine), grid, Path(folder)).run(lambda _: None).made)
+    return float(counts[1])
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and print; returns the exit code."""
+    steps, figures, threads = options.steps, {}, torch.get_num_threads()
+    sides: dict[str, tuple[Engine, int, int]] = {"tiny": (Engine([tiny_folder()], 1 << 30, CPU), 3, steps)}
+    if not options.quick:
+        sides["full"] = (FullSize(), 1, steps)
+    for side, (engine, pairs, count) in sides.items():
+        print(side, flush=True)
+        torch.set_num_threads(1 if side == "tiny" else threads)  # its tensors are too small to share
+        engine.generate(cells(GRIDS["weights"], SAMPLERS[0], 1)[0])
+        for name in GRIDS:
+            found = measured(engine, name, pairs, count)
+            figures |= {f"{side}_{key}": value for key, value in found.items()}
+        figures[f"{side}_noisy_off"] = exactness(engine, count if side == "tiny" else 4)
+    figures["new_column"] = new_column(sides["tiny"][0])
+    limits = {f"{side}_{name}": at_most(limit) for side in sides for name, limit in LIMITS.items()}
+    limits |= {name: at_most(1) for name in figures if name.endswith("_off")} | {"new_column": at_most(4)}
+    return finish(Result("tuner", figures, limits), options)
+
+
+if __name__ == "__main__":
+    flags = parser(__doc__.splitlines()[0])
+    flags.add_argument("--steps", type=int, default=20)
+    sys.exit(main(flags.parse_args()))

@@ -1,0 +1,59 @@
+"""How much of a unit each row of a U-Net's call gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .calls import Position
+from .factors import Factor, factor
+from .residuals import soft_weights
+from .spec import ControlMode, ControlUnit
+from .units import ActiveUnit
+
+
+@dataclass(frozen=True)
+class Dose:
+    """What a unit does to a row; equal doses, equal effects. `layers` are its own layer weights."""
+
+    weight: float
+    mode: ControlMode = "balanced"
+    layers: tuple[float, ...] | None = None
+    strength: float = 1.0
+
+    def per_layer(self, count: int) -> tuple[float, ...]:
+        """Each layer's number: the weight times its own layer weight, or times the mode's softness."""
+        if self.layers is not None:
+            return tuple(self.weight * own for own in self.layers)
+        if self.mode == "balanced":
+            return (self.weight,) * count
+        return tuple(self.weight * soft for soft in soft_weights(count))
+
+
+def row_dose(unit: ActiveUnit, spec: ControlUnit, weight: float, position: Position, row: int) -> Dose | None:
+    """The dose of one row, None where the unit does not act on it. `spec` has the numbers of its image."""
+    rows = position.rows
+    cond_only = unit.concept is not None or spec.control_mode == "control"
+    if weight == 0.0 or (cond_only and not rows.cond[row]):
+        return None
+    if unit.concept is not None and rows.concept[row] != unit.concept:
+        return None
+    progress = position.step / position.steps
+    own = spec.layer_weights
+    return Dose(
+        weight=weight,
+        mode=spec.control_mode,
+        layers=None if own is None else tuple(schedule(progress) for schedule in own),
+        strength=1.0 if unit.mask is None else spec.mask_strength(progress),
+    )
+
+
+def layer_factors(doses: Sequence[Dose | None], layers: int) -> tuple[Factor, ...]:
+    """Of each layer what its rows are multiplied with."""
+    numbers = [(0.0,) * layers if dose is None else dose.per_layer(layers) for dose in doses]
+    return tuple(factor(each) for each in zip(*numbers, strict=True))
+
+
+def strengths(doses: Sequence[Dose | None]) -> Factor:
+    """How much the mask holds back in each row."""
+    return factor([0.0 if dose is None else dose.strength for dose in doses])

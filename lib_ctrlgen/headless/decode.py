@@ -1,0 +1,26 @@
+"""From latents to pictures: one by one, so that memory stays small, and equal latents once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_ctrlgen.repeats import Repeats
+
+
+def pictures(pipeline: Any, latents: Tensor) -> list[Image.Image]:
+    """The pictures of latents [B, 4, h, w]."""
+    repeats = Repeats.of([row.float().cpu().numpy().tobytes() for row in latents])
+    found = [_picture(pipeline, latents[row : row + 1]) for row in repeats.firsts]
+    return [found[number].copy() for number in repeats.inverse]
+
+
+def _picture(pipeline: Any, latent: Tensor) -> Image.Image:
+    vae = pipeline.vae
+    with torch.no_grad():
+        pixels = vae.decode(latent.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+    (image,) = pipeline.image_processor.postprocess(pixels.detach(), output_type="pil")
+    return image  # type: ignore[no-any-return]
