@@ -106,8 +106,8 @@ def test_the_combiner_is_the_formula_for_pictures_of_unequal_parts(blending: Any
     words = blend(
         mode="prediction", concepts=[{"prompt": "{prompt}", "weight": 2}, {"prompt": "c", "weight": -1}]
     )
-    sources = blending.read_prompts(words, ["a", "a AND b :0.5"])
-    combiner = blending.ConceptCombiner(words, sources, {}, 0.0)
+    sources = blending.read_prompts([words], ["a", "a AND b :0.5"])
+    combiner = blending.ConceptCombiner(words, sources, [{}], 0.0)
     x = torch.randn(7, 4, 8, 8)
     found = combiner(x, [[(0, 2.0), (1, -1.0)], [(2, 2.0), (3, 1.0), (4, -1.0)]], 2, 3.0)
     first = x[5] + 3 * (2 * (x[0] - x[5]) - (x[1] - x[5]))

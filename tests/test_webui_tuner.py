@@ -34,7 +34,7 @@ def generation(**fields: Any) -> Any:
     plain = {
         "prompt": "a", "negative_prompt": "", "steps": 20, "sampler_name": "Euler", "width": 64, "height": 64,
         "cfg_scale": 7, "seed": -1, "n_iter": 1, "batch_size": 1, "styles": [], "override_settings": {},
-        "extra_generation_params": {}, "script_args": ["", 1], "outpath_grids": "grids",
+        "extra_generation_params": {}, "script_args": ["", 1], "outpath_grids": "grids", "subseed": 5, "subseed_strength": 0,
     }  # fmt: skip
     return SimpleNamespace(**plain | fields)
 
@@ -65,13 +65,13 @@ def test_a_generation_becomes_a_payload_and_a_cell_a_generation(tuner: Any) -> N
     p = generation()
     payload = tuner.payload_of(p, parse_request({"units": [UNIT]}))
     assert (payload["seed"], payload["cfg_scale"], payload["sampler"]) == (77, 7.0, "Euler")
-    host = tuner.WebUIHost(p=p, place=0)
+    host = tuner.WebUIHost(p=p, place=0, subseed=5)
     changed = payload | {"steps": 5, "cfg_scale": "7>3", "model": "other", "prompt": "b"}
-    made = host.generation(host.batch(changed, 3))
+    made = host.generation([host.batch(changed, 3)])
     assert (made.steps, made.batch_size, made.seed, made.prompt) == (5, 3, 77, "b")
     assert made.override_settings == {"sd_model_checkpoint": "other"}
     assert made.script_args == [{"units": [UNIT], "cfg_scale": "7@0, 3@1"}, 1]
-    plain = host.generation(host.batch(payload | {"cfg_scale": 4}, 1))
+    plain = host.generation([host.batch(payload | {"cfg_scale": 4}, 1)])
     assert (plain.cfg_scale, plain.script_args[0]) == (4.0, {"units": [UNIT]})
     assert vars(p) == vars(generation())
 
@@ -84,3 +84,70 @@ def test_what_a_tuner_cannot_run_is_refused(tuner: Any) -> None:
         with pytest.raises(RequestError):
             tuner.folder_of(generation(), name, "key")
     assert tuner.folder_of(generation(), "", "key").name == "key"
+
+
+def test_cells_that_are_alike_become_one_batch(tuner: Any) -> None:
+    p = generation(subseed_strength=0.5)
+    host = tuner.WebUIHost(p=p, place=0, subseed=5)
+    payload = tuner.payload_of(p, parse_request({"units": [UNIT]}))
+    cells = [
+        host.batch(payload | {"units": [UNIT | {"weight": weight}], "cfg_scale": scale}, 2)
+        for weight, scale in ((0.5, 7), (1, "7>3"))
+    ]
+    assert host.alike(cells[0]) == host.alike(cells[1])
+    made = host.generation(cells)
+    assert (made.batch_size, made.n_iter) == (4, 1)
+    assert (made.seed, made.subseed) == ([77] * 4, [5, 6, 5, 6])
+    stacked = made.script_args[0]
+    assert [request.units[0].weight.constant for request in stacked.requests] == [0.5, 0.5, 1, 1]
+    assert stacked.scales == (7, 7, 7, 7)
+    assert [str(scale) for scale in stacked.guided()] == ["7", "7", "7@0, 3@1", "7@0, 3@1"]
+    plain = tuner.WebUIHost(p=generation(), place=0).generation(cells)
+    assert plain.seed == [77, 78, 77, 78]
+
+
+def test_cells_that_are_not_alike_are_made_apart(tuner: Any) -> None:
+    p = generation()
+    host = tuner.WebUIHost(p=p, place=0)
+    payload = tuner.payload_of(p, parse_request({"units": [UNIT]}))
+
+    def key(**changes: Any) -> str:
+        return str(host.alike(host.batch(payload | changes, 1)))
+
+    assert key() == key(cfg_scale=3) == key(seed=9)
+    assert key() != key(steps=9)
+    assert key() != key(prompt="b")
+    assert key(sampler="DPM adaptive") != key(sampler="DPM adaptive", cfg_scale=3)
+
+
+def test_everything_that_makes_the_picture_is_in_a_cells_name(tuner: Any) -> None:
+    from PIL import Image
+
+    request = parse_request({"units": [UNIT]})
+    plain = tuner.payload_of(generation(), request)["host"]
+    assert plain == tuner.payload_of(generation(subseed=9, outpath_grids="other"), request)["host"]
+    others = [
+        {"enable_hr": True},
+        {"subseed_strength": 0.1},
+        {"override_settings": {"sd_vae": "other"}},
+        {"init_images": [Image.new("RGB", (8, 8))]},
+    ]
+    assert plain not in [tuner.payload_of(generation(**own), request)["host"] for own in others]
+
+
+def test_equal_latents_are_decoded_once(host: FakeWebUI) -> None:
+    import torch
+
+    class Model:
+        decoded = 0
+
+        def decode_first_stage(self, latents: Any) -> Any:
+            self.decoded += 1
+            return latents * 2
+
+    model = Model()
+    with fresh("decoding").decoded_once(model):
+        found = [model.decode_first_stage(torch.full((1, 2), value)) for value in (1.0, 2.0, 1.0)]
+    assert [float(each[0, 0]) for each in found] == [2, 4, 2]
+    assert model.decoded == 2
+    assert vars(model) == {"decoded": 2}

@@ -24,21 +24,24 @@ from lib_ctrlgen.prompt import Named, parse_prompt
 from lib_ctrlgen.regions import blended_latents, blended_noise, check_pictures, combination_of
 from lib_ctrlgen.trajectory import Trajectory
 
+from .stacked import own
 from .steps import Follow, Part, each_denoiser, is_hires
 
 
 def read_prompts(
-    blend: Blend | None, texts: Sequence[str], *, hires: bool = False
+    blends: Sequence[Blend | None], texts: Sequence[str], *, hires: bool = False
 ) -> tuple[PromptSource, ...]:
-    """The positive prompts of one batch. Raises RequestError."""
-    if blend is None:
-        return tuple(map(parse_prompt, texts))
-    steps = Trajectory.of(blend, len(texts))
+    """The positive prompts of one batch, of one blend or of each picture's own. Raises RequestError."""
+    steps = Trajectory.of(blends[0], len(texts))
     places = steps.places if steps else (0.0,) * len(texts)
-    return tuple(
-        blended_prompt(blend, text, hires=hires, place=place)
-        for text, place in zip(texts, places, strict=True)
-    )
+
+    def read(picture: int, text: str) -> PromptSource:
+        blend = own(blends, picture)
+        if blend is None:
+            return parse_prompt(text)
+        return blended_prompt(blend, text, hires=hires, place=places[picture])
+
+    return tuple(read(picture, text) for picture, text in enumerate(texts))
 
 
 def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list[int]:
@@ -54,9 +57,13 @@ def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list
 class ConceptCombiner:
     """Stands in for the host's own sum over AND parts where a blend is more than that sum."""
 
-    def __init__(self, blend: Blend, sources: Sequence[BlendedPrompt], named: Named, progress: float) -> None:
+    def __init__(
+        self, blend: Blend, sources: Sequence[BlendedPrompt], named: Sequence[Named], progress: float
+    ) -> None:
         self.blend = blend
-        self.shares = [source.shares_at(progress, named) for source in sources]
+        self.shares = [
+            source.shares_at(progress, own(named, picture)) for picture, source in enumerate(sources)
+        ]
 
     def __call__(self, x_out: Tensor, conds_list: Any, unconds: int, scale: float) -> Tensor:
         """u + scale * the blended delta, [B, C, h, w]."""

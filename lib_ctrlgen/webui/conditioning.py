@@ -14,6 +14,7 @@ from typing import Any
 
 from modules import devices, prompt_parser, sd_hijack, shared
 
+from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.explore import map_cells
@@ -23,6 +24,7 @@ from lib_ctrlgen.spec import ControlRequest
 from .blending import ConceptCombiner, CrossFed, combines_by_itself, mixed_conditioning, read_prompts
 from .guidance import Guidance
 from .sample import Held
+from .stacked import own
 from .steps import Follow
 
 # The methods that encode prompts, and the lists that they read: positive, negative.
@@ -47,12 +49,17 @@ class ScheduledPrompts:
     """The prompts of one generation."""
 
     def __init__(
-        self, p: Any, request: ControlRequest, guidance: Guidance, walk: CrossFed | None = None
+        self,
+        p: Any,
+        requests: Sequence[ControlRequest],
+        guidance: Guidance,
+        walk: CrossFed | None = None,
     ) -> None:
         self.walk = walk
-        self.named = request.prompt_weights
-        self.blend = request.blend
-        self.cells = map_cells(request.blend) if request.blend else ()
+        self.named = [request.prompt_weights for request in requests]
+        self.blends = [request.blend for request in requests]
+        self.blend = self.blends[0]
+        self.cells = map_cells(self.blend) if self.blend else ()
         self.guidance = guidance
         self.recipes: dict[int, Recipe] = {}
         self.reading: list[tuple[tuple[PromptSource, ...], tuple[PromptSource, ...]]] = []
@@ -70,20 +77,26 @@ class ScheduledPrompts:
         if any(value is None for value in texts.values()):
             yield
             return
-        cell = self.cells[getattr(p, "iteration", 0) % len(self.cells)] if self.cells else None
-        positive = read_prompts(cell, texts[lists[0]], hires=lists is HIRES)
+        blends: Sequence[Blend | None] = self.blends
+        if len(blends) == 1 and self.cells:
+            blends = [self.cells[getattr(p, "iteration", 0) % len(self.cells)]]
+        positive = read_prompts(blends, texts[lists[0]], hires=lists is HIRES)
         negative = tuple(map(parse_prompt, texts[lists[1]]))
         self.encoded = EncoderMemo()
         self.reading.append((positive, negative))
         try:
             for name, prompts in zip(lists, (positive, negative), strict=True):
-                setattr(p, name, [prompt.at(0.0, self.named) for prompt in prompts])
+                setattr(p, name, self.texts(prompts, 0.0))
             with self.encoded.installed(shared.sd_model):
                 yield
         finally:
             self.reading.pop()
             for name, value in texts.items():
                 setattr(p, name, value)
+
+    def texts(self, sources: Sequence[PromptSource], progress: float) -> list[str]:
+        """The pictures' ordinary prompts at `progress`."""
+        return [source.at(progress, own(self.named, picture)) for picture, source in enumerate(sources)]
 
     def note(
         self, function: Callable[..., Any], prompts: Any, steps: tuple[int, int | None], made: Any
@@ -134,7 +147,7 @@ class ScheduledPrompts:
                 "another extension replaced the prompts' conditioning: switch it off, or write the prompt "
                 "without schedules"
             )
-        return self.made_of(conditioning, recipe, [p.at(progress, self.named) for p in recipe.sources])
+        return self.made_of(conditioning, recipe, self.texts(recipe.sources, progress))
 
     def owners(self, params: Any) -> list[tuple[int, ...]] | None:
         """The concept of each of the pictures' prompts, None without concepts that have rows."""
@@ -159,7 +172,9 @@ class ScheduledPrompts:
     def mixed(self, conditioning: Any, sources: Sequence[MixedPrompt], progress: float, step: int) -> Any:
         """The concepts' features, mixed by each picture's weights."""
         recipe = self.recipes[id(conditioning)]
-        per_picture = [source.texts_at(progress, self.named) for source in sources]
+        per_picture = [
+            source.texts_at(progress, own(self.named, picture)) for picture, source in enumerate(sources)
+        ]
         texts = [*zip(*per_picture, strict=True), ("",) * len(sources)]
         *features, empty = [rows_of(self.made_of(conditioning, recipe, each), step)[1] for each in texts]
         turn = self.blend is not None and self.blend.interpolation == "slerp"

@@ -5,6 +5,7 @@ Imported only once there is something to do: this is what brings the engine and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,17 +19,20 @@ from lib_ctrlgen.clocks import Row, RowQueue
 from lib_ctrlgen.controls import load_concepts, load_units
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit, ResidualControl
+from lib_ctrlgen.units import ActiveUnit, ResidualControl, unit_variants
 
 from .blending import CrossFed, blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts
 from .guidance import Guidance
 from .settings import model_store
 from .sheets import spread_map
+from .stacked import Stacked
 from .steps import Follow, FollowedSample, Part, is_hires
 
+logger = logging.getLogger("ctrlgen")
 SELF_MADE_UNET = (
     "the WebUI runs a U-Net of another kind ({name}, setting 'SD Unet'), which controls cannot reach: "
     "set it to None, or switch the units off"
@@ -44,8 +48,10 @@ class ControlledUnits:
         shape: UNetShape,
         size: tuple[int, int],
         prompts: ScheduledPrompts | None = None,
+        variants: Sequence[Sequence[ControlUnit]] = (),
     ) -> None:
         self.units = units
+        self.variants = variants
         self.prompts = prompts
         self.shape = shape
         self.size = size
@@ -56,8 +62,9 @@ class ControlledUnits:
         rows = RowQueue()
         port = current_port()
         require_shape(self.shape, port)
-        with ControlSession(port, self.units, rows) as session:
+        with ControlSession(port, self.units, rows, self.variants) as session:
             yield lambda params: self.follow(params, session, rows)
+        report_rows(session)
 
     def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:
         """Before a step's U-Net calls: move to the U-Net that is loaded now, announce the rows."""
@@ -79,20 +86,24 @@ class ControlledUnits:
         ]
 
 
-def controlled_sample(p: Any, request: ControlRequest, *, prompts: bool) -> FollowedSample:
-    """What a request does to a generation, loaded and in its place. Raises CtrlGenError.
+def controlled_sample(
+    p: Any, requests: Sequence[ControlRequest], *, prompts: bool, stacked: Stacked | None = None
+) -> FollowedSample:
+    """What requests do to a generation, loaded and in its place. Raises CtrlGenError.
 
-    `prompts` says that they hold weights of ours.
+    One request for all pictures, or a stack. `prompts` says that they hold weights of ours.
     """
     parts: list[Part] = []
-    guidance = Guidance(request.cfg_scale, request.hires_cfg_scale)
+    request = requests[0]
+    scales = stacked.guided() if stacked else (request.cfg_scale,)
+    guidance = Guidance(scales, [each.hires_cfg_scale for each in requests])
     spread_map(p, request.blend)
     parts += blend_parts(request.blend, int(p.batch_size), img2img=hasattr(p, "init_images"))
     p.all_seeds = blended_seeds(request.blend, p.all_seeds, int(p.batch_size))
     walk = next((part for part in parts if isinstance(part, CrossFed)), None)
-    scheduled = ScheduledPrompts(p, request, guidance, walk) if prompts else None
-    if request.enabled_units or (request.blend and request.blend.model):
-        parts.append(controlled_units(request, (int(p.width), int(p.height)), scheduled))
+    scheduled = ScheduledPrompts(p, requests, guidance, walk) if prompts else None
+    if stacked or request.enabled_units or (request.blend and request.blend.model):
+        parts.append(controlled_units(requests, (int(p.width), int(p.height)), scheduled))
     if scheduled is not None:
         parts.append(scheduled)
     if prompts or guidance.acts:
@@ -101,15 +112,23 @@ def controlled_sample(p: Any, request: ControlRequest, *, prompts: bool) -> Foll
 
 
 def controlled_units(
-    request: ControlRequest, size: tuple[int, int], prompts: ScheduledPrompts | None
+    requests: Sequence[ControlRequest], size: tuple[int, int], prompts: ScheduledPrompts | None
 ) -> ControlledUnits:
-    """Load the request's units for the loaded checkpoint. Raises CtrlGenError."""
+    """Load the first request's units for the loaded checkpoint, check the others'. Raises CtrlGenError."""
     shape = current_port().shape
     with torch.no_grad():
         placed = {"device": devices.device, "dtype": devices.dtype_unet}
-        units = load_units(request.units, model_store(), shape, **placed)
-        concepts = load_concepts(request.blend, model_store(), shape, **placed)
-    return ControlledUnits((*units, *concepts), shape, size, prompts)
+        loaded = [load_units(each.units, model_store(), shape, **placed) for each in loaded_alike(requests)]
+        concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
+    units = (*loaded[0], *concepts)
+    variants = unit_variants(requests, units) if len(requests) > 1 else ()
+    return ControlledUnits(units, shape, size, prompts, variants)
+
+
+def report_rows(session: ControlSession) -> None:
+    """Say in the log what a stack of cells saved."""
+    if session.variants:
+        logger.info("%d of %d rows through the U-Net", session.rows_computed, session.rows_asked)
 
 
 def current_port() -> LdmUNet:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from modules import shared
 
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.schedule import Schedule
 
+from .stacked import own
 from .steps import Follow, each_denoiser, is_hires
 
 Weights = Sequence[Sequence[tuple[int, float]]]
@@ -23,16 +25,17 @@ class Guidance:
     stands for the whole sum.
     """
 
-    def __init__(self, scale: Schedule | None, hires: Schedule | None) -> None:
-        self.scale = scale
-        self.hires = hires or scale
+    def __init__(self, scales: Sequence[Schedule | None], hires: Sequence[Schedule | None]) -> None:
+        pictures = range(max(len(scales), len(hires)))
+        self.scales = tuple(own(scales, picture) for picture in pictures)
+        self.hires = tuple(own(hires, picture) or own(scales, picture) for picture in pictures)
         self.weights: Weights | None = None
         self.combiner: Callable[[Any, Weights, int, float], Any] | None = None
 
     @property
     def acts(self) -> bool:
         """Whether there is a schedule in any pass."""
-        return self.hires is not None
+        return any(scale is not None for scale in self.hires)
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
@@ -58,17 +61,27 @@ class Guidance:
         original = denoiser.combine_denoised
 
         def combine(x_out: Any, conds_list: Weights, uncond: Any, cond_scale: float) -> Any:
-            scale = self.scale_of(denoiser, cond_scale)
-            if self.combiner is not None:
-                return self.combiner(x_out, conds_list, uncond.shape[0], scale)
-            return original(x_out, self.weights or conds_list, uncond, scale)
+            def combined(scale: float) -> Any:
+                if self.combiner is not None:
+                    return self.combiner(x_out, conds_list, uncond.shape[0], scale)
+                return original(x_out, self.weights or conds_list, uncond, scale)
+
+            scales = self.scales_of(denoiser, cond_scale)
+            made = {scale: combined(scale) for scale in scales}
+            if len(made) == 1:
+                return made[scales[0]]
+            return torch.stack([made[scale][picture] for picture, scale in enumerate(scales)])
 
         denoiser.combine_denoised = combine
 
-    def scale_of(self, denoiser: Any, given: float) -> float:
-        """The scale of this step. The WebUI gives another one than its own where it skips the unconds."""
+    def scales_of(self, denoiser: Any, given: float) -> list[float]:
+        """The scale of this step, one for all pictures or one for each.
+
+        The WebUI gives another one than its own where it skips the unconds.
+        """
         factor = float(denoiser.cond_scale_miltiplier)
-        scale = self.hires if is_hires(denoiser) else self.scale
-        if scale is None or given != denoiser.sampler.sampler_extra_args["cond_scale"] * factor:
-            return given
-        return scale(denoiser.step / denoiser.total_steps) * factor
+        if given != denoiser.sampler.sampler_extra_args["cond_scale"] * factor:
+            return [given]
+        place = denoiser.step / denoiser.total_steps
+        scales = self.hires if is_hires(denoiser) else self.scales
+        return [given if scale is None else scale(place) * factor for scale in scales]

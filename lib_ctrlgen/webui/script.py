@@ -5,6 +5,7 @@ With no unit enabled and nothing scheduled, nothing is imported, hooked or regis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from modules import script_callbacks, scripts
@@ -20,6 +21,7 @@ from .payload import read_request
 from .prompts import holds_ours
 from .sample import HeldSample, Refusal, held_sample, release
 from .settings import appends_maps, register_settings
+from .stacked import Stacked, stacked_of
 
 TITLE = "CtrlGen"
 
@@ -73,26 +75,32 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
 def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:
     """What has to stand in `p.sample`: nothing, a controlled sampling, or the reason why not."""
     try:
-        request = read_request(args, init_image(p))
-        prompts = holds_ours(p, request)
-        if request.acts or prompts:
-            return controlled(p, request, prompts)
+        stacked = stacked_of(args)
+        requests = stacked.requests if stacked else (read_request(args, init_image(p)),)
+        prompts = holds_ours(p, requests[0])
+        if stacked or requests[0].acts or prompts:
+            return controlled(p, requests, prompts, stacked)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
         release(p)
         return Refusal(p, error)
     return None
 
 
-def controlled(p: Any, request: ControlRequest, prompts: bool) -> HeldSample:
-    """Load what acts, and note it in the infotext. Raises CtrlGenError."""
+def controlled(
+    p: Any, requests: Sequence[ControlRequest], prompts: bool, stacked: Stacked | None
+) -> HeldSample:
+    """Load what acts, and note it in the infotexts. Raises CtrlGenError."""
     from .generation import controlled_sample  # the engine, only once it is needed
 
     only_masked = getattr(p, "image_mask", None) is not None and getattr(p, "inpaint_full_res", False)
-    if only_masked and request.enabled_units:
+    if only_masked and requests[0].enabled_units:
         raise RequestError("$.units", "inpainting 'Only masked' is not supported yet: choose 'Whole picture'")
-    held = controlled_sample(p, request, prompts=prompts)
-    if request.acts:
-        p.extra_generation_params[KEY] = describe(request)
+    held = controlled_sample(p, requests, prompts=prompts, stacked=stacked)
+    texts = [describe(request) if request.acts else None for request in requests]
+    if stacked:
+        p.extra_generation_params |= {KEY: texts, "CFG scale": list(stacked.scales)}
+    elif texts[0]:
+        p.extra_generation_params[KEY] = texts[0]
     return held
 
 

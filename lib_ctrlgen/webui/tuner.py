@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,16 +17,22 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.images import image_hash
 from lib_ctrlgen.schedule import Schedule, constant
 from lib_ctrlgen.spec import ControlRequest, parse_request, to_payload
+from lib_ctrlgen.stack import alike
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.likeness import picture_scores
 from lib_ctrlgen.tuner.scores import Scores
 from lib_ctrlgen.tuner.work import Made
 
+from .decoding import decoded_once
 from .settings import model_store
+from .stacked import Stacked
 
 NO_PROMPT_SCORE = "likeness to the prompt is scored by `ctrlgen tune` only"
+
+ADAPTIVE = ("dpm adaptive",)  # samplers that look at a whole batch to choose their next step
 
 # The fields that are the WebUI's own, each with its name in `p`.
 OWN = {
@@ -37,6 +45,20 @@ OWN = {
     "height": "height",
     "denoising_strength": "denoising_strength",
 }
+
+
+# What a picture depends on beside `p`.
+SETTINGS = (
+    "sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers", "emphasis", "randn_source",
+    "eta_noise_seed_delta", "use_old_scheduling", "sd_vae_encode_method", "sd_vae_decode_method",
+)  # fmt: skip
+PLAIN = (str, int, float, bool, list, tuple, dict)
+# Of `p`: what says nothing of the picture, and the scripts' arguments, which hold our own.
+NOT_THE_PICTURE = (
+    "seed", "batch_size", "n_iter", "cfg_scale", "script_args", "script_args_value", "outpath_samples",
+    "outpath_grids", "do_not_save_samples", "do_not_save_grid", "extra_generation_params", "comments", "user",
+    "init_images", "image_mask",
+)  # fmt: skip
 
 
 def _seven() -> Schedule:
@@ -58,6 +80,7 @@ class TunedRequest(ControlRequest, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     batch_size: Annotated[int, Meta(ge=1, le=64)] = 1
     model: str = ""
+    host: str = ""  # see `fingerprint`
 
 
 def payload_of(p: Any, request: ControlRequest) -> dict[str, Any]:
@@ -71,7 +94,20 @@ def payload_of(p: Any, request: ControlRequest) -> dict[str, Any]:
     seed = processing.get_fixed_seed(p.seed)
     scale = {} if request.cfg_scale else {"cfg_scale": float(p.cfg_scale)}
     said = {name: value for name, value in own.items() if value is not None}
-    return to_payload(request) | said | scale | {"seed": int(seed)}
+    return to_payload(request) | said | scale | {"seed": int(seed), "host": fingerprint(p)}
+
+
+def fingerprint(p: Any) -> str:
+    """What else of a generation and of the WebUI's settings its pictures depend on, as 16 hex digits."""
+    said = {name: value for name, value in vars(p).items() if isinstance(value, PLAIN)}
+    for name in (*OWN.values(), *NOT_THE_PICTURE):
+        said.pop(name, None)
+    if not said.get("subseed_strength"):
+        said.pop("subseed", None)
+    pictures = [*(getattr(p, "init_images", None) or ()), getattr(p, "image_mask", None)]
+    said["pictures"] = [image_hash(each) for each in pictures if isinstance(each, Image.Image)]
+    said["settings"] = {name: getattr(shared.opts, name, None) for name in SETTINGS}
+    return key_of({"said": json.dumps(said, sort_keys=True, default=str)})
 
 
 @dataclass
@@ -80,6 +116,7 @@ class WebUIHost:
 
     p: Any
     place: int
+    subseed: int = 0
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> TunedRequest:
         """A cell's request with as many pictures as there are seeds. Raises RequestError."""
@@ -88,29 +125,31 @@ class WebUIHost:
 
     def alike(self, request: TunedRequest) -> str:
         """What requests must have in common to be made together."""
-        return key_of(to_payload(request, whole=True))
+        alone = request.sampler.lower() in ADAPTIVE or (request.blend and request.blend.mode == "seeds")
+        shared_part = None if alone else alike(request)
+        return key_of(to_payload(shared_part or request, whole=True))
 
     def generate(self, requests: Sequence[TunedRequest]) -> list[Made]:
-        """Make the pictures of requests that are alike."""
-        return [self.made(request) for request in requests]
-
-    def made(self, request: TunedRequest) -> Made:
-        """Run a generation. KeyboardInterrupt when the user stopped it."""
-        processed = processing.process_images(self.generation(request))
+        """Run one generation for requests that are alike. KeyboardInterrupt when the user stopped it."""
+        with decoded_once(shared.sd_model):
+            processed = processing.process_images(self.generation(requests))
         if shared.state.interrupted or shared.state.stopping_generation:
             raise KeyboardInterrupt
+        ends = list(accumulate(request.batch_size for request in requests))
         first = int(processed.index_of_first_image)
-        images = processed.images[first : first + request.batch_size]
-        if len(images) < request.batch_size:
-            raise HostError(f"{len(images)} pictures came back, {request.batch_size} were asked for")
-        texts = processed.infotexts[first : first + request.batch_size]
-        return Made(
-            images=tuple(images), seeds=tuple(map(int, processed.all_seeds)), infos=tuple(map(_info, texts))
-        )
+        images = processed.images[first : first + ends[-1]]
+        if len(images) < ends[-1]:
+            raise HostError(f"{len(images)} pictures came back, {ends[-1]} were asked for")
+        infos = [_info(text) for text in processed.infotexts[first : first + ends[-1]]]
+        seeds = [int(seed) for seed in processed.all_seeds]
+        return [
+            Made(images=tuple(images[a:b]), seeds=tuple(seeds[a:b]), infos=tuple(infos[a:b]))
+            for a, b in pairwise([0, *ends])
+        ]
 
-    def generation(self, request: TunedRequest) -> Any:
-        """A copy of `p` that says what the request says."""
-        made = copy(self.p)
+    def generation(self, requests: Sequence[TunedRequest]) -> Any:
+        """A copy of `p` that says what the requests say: one by itself, or a stack."""
+        made, request = copy(self.p), requests[0]
         made.styles = list(self.p.styles or [])
         made.override_settings = dict(self.p.override_settings)
         for name, attribute in OWN.items():
@@ -119,19 +158,41 @@ class WebUIHost:
                 setattr(made, attribute, value)
         if request.model:
             made.override_settings["sd_model_checkpoint"] = request.model
-        made.seed, made.batch_size, made.n_iter = request.seed, request.batch_size, 1
+        made.n_iter, made.batch_size = 1, sum(each.batch_size for each in requests)
+        made.seed, made.subseed = self.seeds(requests)
         made.do_not_save_samples = made.do_not_save_grid = True
         made.extra_generation_params = dict(self.p.extra_generation_params)
-        flat = request.cfg_scale.constant
-        made.cfg_scale = request.cfg_scale(0.0) if flat is None else flat
+        made.cfg_scale = flat_scale(request)
         args = list(self.p.script_args)
-        args[self.place] = control_payload(request)
+        args[self.place] = self.stacked(requests) if len(requests) > 1 else control_payload(request)
         made.script_args = args
         return made
+
+    def seeds(self, requests: Sequence[TunedRequest]) -> tuple[Any, Any]:
+        """The seed and variation seed of one request, or of every picture of several."""
+        if len(requests) == 1:
+            return requests[0].seed, self.subseed
+        places = [(request.seed, k) for request in requests for k in range(request.batch_size)]
+        counts = not self.p.subseed_strength
+        return [seed + k * counts for seed, k in places], [self.subseed + k for _, k in places]
+
+    def stacked(self, requests: Sequence[TunedRequest]) -> Stacked:
+        """The always-on script's requests, picture by picture."""
+        parsed = [parse_request(control_payload(request), ControlRequest) for request in requests]
+        pairs = list(zip(requests, parsed, strict=True))
+        return Stacked(
+            requests=tuple(own for request, own in pairs for _ in range(request.batch_size)),
+            scales=tuple(flat_scale(request) for request, _ in pairs for _ in range(request.batch_size)),
+        )
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
         """Every score of a picture."""
         return picture_scores(picture, free, request, model_store()) | Scores({}, {"prompt": NO_PROMPT_SCORE})
+
+
+def flat_scale(request: TunedRequest) -> float:
+    """The WebUI's own CFG scale."""
+    return request.cfg_scale(0.0)
 
 
 def control_payload(request: TunedRequest) -> dict[str, Any]:
