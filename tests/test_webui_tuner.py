@@ -34,7 +34,8 @@ def generation(**fields: Any) -> Any:
     plain = {
         "prompt": "a", "negative_prompt": "", "steps": 20, "sampler_name": "Euler", "width": 64, "height": 64,
         "cfg_scale": 7, "seed": -1, "n_iter": 1, "batch_size": 1, "styles": [], "override_settings": {},
-        "extra_generation_params": {}, "script_args": ["", 1], "outpath_grids": "grids", "subseed": 5, "subseed_strength": 0,
+        "extra_generation_params": {}, "script_args": ["", 1], "outpath_grids": "grids",
+        "subseed": 5, "subseed_strength": 0,
     }  # fmt: skip
     return SimpleNamespace(**plain | fields)
 

@@ -99,7 +99,11 @@ def payload_of(p: Any, request: ControlRequest) -> dict[str, Any]:
 
 def fingerprint(p: Any) -> str:
     """What else of a generation and of the WebUI's settings its pictures depend on, as 16 hex digits."""
-    said = {name: value for name, value in vars(p).items() if isinstance(value, PLAIN)}
+    said = {
+        name: value
+        for name, value in vars(p).items()
+        if isinstance(value, PLAIN) and not name.startswith("cached_")
+    }
     for name in (*OWN.values(), *NOT_THE_PICTURE):
         said.pop(name, None)
     if not said.get("subseed_strength"):

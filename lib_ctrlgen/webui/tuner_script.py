@@ -71,9 +71,8 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         payload = payload_of(p, request)
         grid = grid_of(payload, tune, TunedRequest)
         folder = folder_of(p, name, key_of(payload))
-        tuner = Tuner(
-            WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed))), grid, folder
-        )
+        host = WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed)))
+        tuner = Tuner(host, grid, folder)
         shared.state.job_count = len(tuner.stacks([cell.key for cell in grid.cells]))
         try:
             tuned = tuner.run(lambda _progress: None)
