@@ -73,13 +73,14 @@ class AutoTuner:
     def __init__(
         self, host: Host, space: Space, auto: AutoSpec, seeds: int, out: Path, workers: Workers | None = None
     ) -> None:
-        self.host, self.space, self.auto, self.seeds, self.out = host, space, auto, seeds, out
+        self.host, self.space, self.auto, self.seeds = host, space, auto, seeds
         self.dearest = seeds + (space.dearest(auto.early) if auto.early else 0.0)
         if auto.budget < self.dearest:
             needed = f"one candidate takes up to {self.dearest:g} pictures"
             raise RequestError("$.tune.auto.budget", f"{auto.budget} is not enough: {needed}")
         host.batch(space.cell(space.start).payload, seeds)
-        self.workers = workers or Worker(host, new_folder(out) / FREE)
+        self.out = new_folder(out)
+        self.workers = workers or Worker(host, out / FREE)
         self.attempts = Attempts(host, space, auto.early, seeds, out, self.workers)
         self.ended: dict[str, Ending] = {}  # by the keys of cells
         self.search: Search | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -46,14 +47,18 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a number lies, in pixels."""
-        share = (value - self.low) / (self.high - self.low)
+        """Where a number lies, in pixels; what is outside lies on the edge."""
+        share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
         return round(self.start + share * (self.end - self.start), 1)
 
     @property
     def ticks(self) -> list[float]:
-        """Numbers to be written along the axis."""
-        return [self.low + (self.high - self.low) * i / TICKS for i in range(TICKS + 1)]
+        """Round numbers to be written along the axis."""
+        least = (self.high - self.low) / TICKS
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        return [round(step * i, 12) for i in range(first, last + 1)]
 
 
 def scale(values: Sequence[float], errors: Sequence[float], start: float, end: float) -> Scale:
@@ -65,9 +70,13 @@ def scale(values: Sequence[float], errors: Sequence[float], start: float, end: f
 
 
 def scatter(dots: Sequence[Dot], x: str, y: str) -> str:
-    """Dots over two named numbers, with error bars and a legend; the marked ones on top."""
-    across = scale([d.x for d in dots], [d.dx for d in dots], LEFT, WIDTH - RIGHT)
-    up = scale([d.y for d in dots], [d.dy for d in dots], HEIGHT - BOTTOM, TOP)
+    """Dots over two named numbers, with error bars and a legend; the marked ones on top.
+
+    The scales are made for those that were not stopped, whose numbers are of fewer steps.
+    """
+    whole = [dot for dot in dots if dot.mark != "stopped"]
+    across = scale([d.x for d in whole], [d.dx for d in whole], LEFT, WIDTH - RIGHT)
+    up = scale([d.y for d in whole], [d.dy for d in whole], HEIGHT - BOTTOM, TOP)
     order = list(LOOKS)
     drawn = "".join(_dot(dot, across, up) for dot in sorted(dots, key=lambda dot: order.index(dot.mark)))
     middle = (LEFT + WIDTH - RIGHT) / 2
@@ -85,11 +94,11 @@ def scatter(dots: Sequence[Dot], x: str, y: str) -> str:
 
 def _ticks(across: Scale, up: Scale) -> str:
     below = "".join(
-        f'<text x="{across(value)}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.3g}</text>'
+        f'<text x="{across(value)}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.6g}</text>'
         for value in across.ticks
     )
     beside = "".join(
-        f'<text x="{LEFT - 5}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+        f'<text x="{LEFT - 5}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.6g}</text>'
         for value in up.ticks
     )
     return below + beside
