@@ -13,7 +13,12 @@ from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.scores import Scores
 from lib_ctrlgen.tuner.work import Made
 
-PAYLOAD: dict[str, Any] = {"prompt": "a", "steps": 20, "cfg_scale": 12, "units": [{"model": "a"}, {"model": "b"}]}
+PAYLOAD: dict[str, Any] = {
+    "prompt": "a",
+    "steps": 20,
+    "cfg_scale": 12,
+    "units": [{"model": "a"}, {"model": "b"}],
+}
 
 
 class AnalyticHost:

@@ -110,9 +110,9 @@ class AutoTuner:
         if done.error:
             raise HostError(f"the first candidate ({done.cell.shown[0]}) failed: {done.error}")
         wanted = objectives(done.means)
-        if not wanted:
+        if not set(wanted) - set(LESS_IS_BETTER):
             why = "; ".join(f"{name}: {reason}" for name, reason in done.reasons.items())
-            raise RequestError("$.tune.auto", f"nothing to search for, as no score can be computed. {why}")
+            raise RequestError("$.tune.auto", f"nothing to search for: no score says what is good. {why}")
         self.kinds = tuple(wanted)
         less = [kind in LESS_IS_BETTER for kind in wanted]
         search = Search(self.out / MEMORY, self.name, self.space.ranges, self.auto.seed, less)

@@ -70,6 +70,14 @@ class Findings:
         """Pictures that it cost."""
         return round(sum(each.cost for each in self.proposals), 4)
 
+    @property
+    def economy(self) -> tuple[float, float]:
+        """Pictures that trying at fewer steps cost, and pictures that it saved."""
+        paid = [each for each in self.proposals if each.cost and each.ending != "failed"]
+        stopped = sum(each.ending == "stopped" for each in paid)
+        whole = self.seeds * (len(paid) - stopped)
+        return round(sum(each.cost for each in paid) - whole, 4), float(self.seeds * stopped)
+
     def section(self) -> Section:
         """What the report says and shows of the search."""
         sure = self.sure
@@ -95,6 +103,13 @@ class Findings:
     def notes(self) -> list[str]:
         """What a reader would wonder about."""
         found = []
+        tried, saved = self.economy
+        if tried:
+            paid = "" if saved > tried else ": it did not pay, leave `early` out"
+            found.append(
+                f"Trying candidates at {self.auto.early:.0%} of the steps first cost {tried:g} pictures and "
+                f"saved {saved:g}{paid}."
+            )
         if self.searched:
             found.append("The search ended before its budget: all that it still proposed had been tried.")
         refused = [each for each in self.proposals if each.error and not each.cost]
@@ -118,14 +133,15 @@ class Findings:
     def plots(self) -> list[str]:
         """The first and the last objective over each other, then the deciding one over each range."""
         kinds, sure = self.kinds, self.sure
-        if sure is None:
+        if not kinds:
             return []
+        score = sure.score if sure else kinds[0]
         found = []
         if len(kinds) > 1:
             found.append(scatter(self.dots(kinds[-1], kinds[0]), named(kinds[-1]), named(kinds[0])))
         for index, each in enumerate(self.space.ranges):
             if each.ordered or not each.values:
-                found.append(scatter(self.over(index, sure.score), each.label, named(sure.score)))
+                found.append(scatter(self.over(index, score), each.label, named(score)))
         return found
 
     def dots(self, x: str, y: str) -> list[Dot]:
@@ -186,6 +202,7 @@ class Findings:
             "objectives": self.kinds,
             "proposed": len(self.proposals),
             "searched": self.searched,
+            "early": {"cost": self.economy[0], "saved": self.economy[1]},
             "sure": None if sure is None else asdict(sure),
             "candidates": [self.candidate(each) for each in self.shown],
         }
