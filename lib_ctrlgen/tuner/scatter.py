@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 WIDTH, HEIGHT = 380, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 44
 TICKS = 4
+LETTER = 5.6  # pixels of a legend's letter, about
 MARGIN = 0.06  # of the values' range, free on each side
 
 Mark: TypeAlias = Literal["plain", "front", "best", "stopped"]
@@ -117,9 +118,9 @@ def _dot(dot: Dot, across: Scale, up: Scale) -> str:
 
 def _legend(dots: Sequence[Dot]) -> str:
     """The marks that occur, above the plot."""
-    there = [mark for mark in WORDS if any(dot.mark == mark for dot in dots)]
-    return "".join(
-        f'<g transform="translate({14 + 92 * i} 14)"><circle {LOOKS[mark]}/>'
-        f'<text x="10" y="4">{WORDS[mark]}</text></g>'
-        for i, mark in enumerate(there)
-    )
+    found, at = "", 14.0
+    for mark in (mark for mark in WORDS if any(dot.mark == mark for dot in dots)):
+        found += f'<g transform="translate({at:.0f} 14)"><circle {LOOKS[mark]}/>'
+        found += f'<text x="10" y="4">{WORDS[mark]}</text></g>'
+        at += 28 + LETTER * len(WORDS[mark])
+    return found
