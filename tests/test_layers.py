@@ -160,6 +160,15 @@ def test_there_are_no_import_cycles() -> None:
     assert cycle(graph) == []
 
 
+def test_only_the_search_imports_optuna() -> None:
+    found = {
+        module
+        for module, path in sources().items()
+        if any(target.partition(".")[0] == "optuna" for target in imports(module, path.read_text("utf-8")))
+    }
+    assert found == {"lib_ctrlgen.tuner.search"}
+
+
 @pytest.mark.parametrize("name", ["install.py", "preload.py"])
 def test_what_the_webui_runs_first_imports_nothing_of_ours(name: str) -> None:
     targets = imports(name, (ROOT / name).read_text("utf-8"))
