@@ -16,6 +16,9 @@ from lib_ctrlgen.errors import CtrlGenError, HostError
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
+    from lib_ctrlgen.headless.jobs import TuneJob
+    from lib_ctrlgen.tuner.auto import AutoTuner
+    from lib_ctrlgen.tuner.run import Tuner
 
 FAILURE = 2
 INTERRUPTED = 130
@@ -30,7 +33,7 @@ examples:
   ctrlgen demo                         what controls do: pictures and a page, no download
   ctrlgen run job.yaml --out pictures  make the pictures of a job file
   ctrlgen run job.yaml --set steps=12 --set units.0.weight="1@0, 0@0.6"
-  ctrlgen tune job.yaml                the grid of its `tune` section, scored, with a report
+  ctrlgen tune job.yaml                the grid or search of its `tune` section, scored
   ctrlgen explore job.yaml --size 5    a map between the concepts of a blend
   ctrlgen plan job.yaml                each unit's weight at each step, without running
 
@@ -135,7 +138,7 @@ def _add_explore(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
-    tune = commands.add_parser("tune", help="run the grid of a job's `tune` section, scored, with a report")
+    tune = commands.add_parser("tune", help="run the grid or search of a job's `tune` section")
     _add_job(tune)
     _add_models(tune)
     tune.set_defaults(command=tune_command)
@@ -206,24 +209,42 @@ def explore_command(options: argparse.Namespace) -> None:
 def tune_command(options: argparse.Namespace) -> None:
     """`ctrlgen tune`: run again to go on where it stopped."""
     from lib_ctrlgen.headless.jobs import read_tune_job
-    from lib_ctrlgen.spec import GenerationRequest
-    from lib_ctrlgen.tuner.cells import grid_of
 
     job = read_tune_job(options.job, options.set)
-    grid = grid_of(job.payload, job.tune, GenerationRequest)
-    print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
-    from lib_ctrlgen.headless.tune import EngineHost
-    from lib_ctrlgen.tuner.run import Tuner
-
-    tuner = Tuner(EngineHost(engine=_engine(options, job.roots)), grid, _out(options))
-    with _bar(options.job.stem, "cell") as tell:
+    tuner = _searching(options, job) if job.tune.auto else _gridding(options, job)
+    with _bar(options.job.stem, "picture" if job.tune.auto else "cell") as tell:
         tuned = tuner.run(lambda progress: tell(progress.done, progress.total))
     failed = [each for each in tuned.done if each.error]
     print(f"{tuned.made} pictures made, {len(failed)} cells failed")
     if tuned.choice is not None:
         print(f"recommended: {', '.join(tuned.done[tuned.choice.cell].cell.shown)}. {tuned.choice.reason}")
+    if tuned.sure:
+        print(tuned.sure)
     for path in (tuned.report, *tuned.sheets):
         print(path)
+
+
+def _gridding(options: argparse.Namespace, job: TuneJob) -> Tuner:
+    """The tuner of a job's axes, every mistake found before the engine is made."""
+    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.tuner.cells import grid_of
+
+    grid = grid_of(job.payload, job.tune, GenerationRequest)
+    print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
+    from lib_ctrlgen.headless.tune import EngineHost
+    from lib_ctrlgen.tuner.run import Tuner
+
+    return Tuner(EngineHost(engine=_engine(options, job.roots)), grid, _out(options))
+
+
+def _searching(options: argparse.Namespace, job: TuneJob) -> AutoTuner:
+    """The tuner of a job's `auto`."""
+    from lib_ctrlgen.headless.tune import EngineHost
+    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.tuner.auto import auto_tuner
+
+    host = EngineHost(engine=_engine(options, job.roots))
+    return auto_tuner(host, job.payload, job.tune, GenerationRequest, _out(options))
 
 
 def plan_command(options: argparse.Namespace) -> None:

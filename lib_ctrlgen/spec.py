@@ -16,6 +16,8 @@ lib_ctrlgen.errors.RequestError: $.units[0].wieght: unknown field (nearest: weig
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -224,10 +226,16 @@ def _payload_value(value: Any) -> Any:
 
 
 def _is_default(request: Struct, name: str, value: object) -> bool:
-    info = next(f for f in msgspec.structs.fields(request) if f.name == name)
+    info = _fields(type(request))[name]
     if info.default is not msgspec.NODEFAULT:
         return bool(value == info.default)
     return info.default_factory is not msgspec.NODEFAULT and bool(value == info.default_factory())
+
+
+@lru_cache(maxsize=64)
+def _fields(kind: type[Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """A struct's fields by name; msgspec reads their annotations anew each time."""
+    return {info.name: info for info in msgspec.structs.fields(kind)}
 
 
 def _decode(kind: type, value: Any) -> Any:

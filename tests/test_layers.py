@@ -19,7 +19,8 @@ LAYERS = {
     # 0: pure; no torch, no numpy
     "errors": 0, "curve": 0, "schedule": 0, "params": 0, "spec": 0, "prompt": 0, "emphasis": 0, "plan": 0,
     "strict": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
-    "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0,
+    "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
+    "tuner.sure": 0, "tuner.scatter": 0,
     # 1: arrays and pictures
     "images": 1, "resampling": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
     "factors": 1, "doses": 1, "repeats": 1,
@@ -29,7 +30,7 @@ LAYERS = {
     "weights": 2, "checkpoints": 2, "store": 2, "controls": 2, "preprocessors": 2,
     # 3: the engine
     "tuner.scores": 2, "tuner.sheet": 1, "tuner.report": 3, "tuner.run": 3, "tuner.work": 3,
-    "tuner.likeness": 3,
+    "tuner.likeness": 3, "tuner.attempts": 3, "tuner.auto": 3, "tuner.findings": 3, "tuner.search": 3,
     "clocks": 3, "unet": 3, "session": 3, "runner": 3, "tuner": 3,
     # 4: the edges; siblings never import each other, but for SIBLINGS
     "webui": EDGE, "headless": EDGE, "train": EDGE, "tiny": EDGE, "cluster": EDGE, "cli": EDGE,
@@ -43,7 +44,7 @@ OUTSIDE = {
     0: PURE,
     1: ARRAYS,
     2: MODELS,
-    3: MODELS | {"jinja2", "markupsafe"},
+    3: MODELS | {"jinja2", "markupsafe", "optuna"},
 }  # an edge may import anything else
 HOST = {"modules", "gradio", "fastapi", "starlette", "launch"}  # webui alone
 
@@ -158,6 +159,15 @@ def test_there_are_no_import_cycles() -> None:
         for module, path in files.items()
     }
     assert cycle(graph) == []
+
+
+def test_only_the_search_imports_optuna() -> None:
+    found = {
+        module
+        for module, path in sources().items()
+        if any(target.partition(".")[0] == "optuna" for target in imports(module, path.read_text("utf-8")))
+    }
+    assert found == {"lib_ctrlgen.tuner.search"}
 
 
 @pytest.mark.parametrize("name", ["install.py", "preload.py"])

@@ -1,5 +1,6 @@
 """The tuner's script: its arguments, and what a cell says to the WebUI."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from lib_ctrlgen.spec import parse_request
 from tests.fake_webui import FakeWebUI, fresh, served
 
 UNIT = {"model": "a", "image": "x"}
+AUTO = {"budget": 8, "ranges": [{"path": "Unit 0 weight", "values": "0-2"}]}
 
 
 @pytest.fixture
@@ -54,12 +56,32 @@ def test_axes_come_as_json_or_from_the_fields(script: Any) -> None:
     [
         ([], "$.tune.x"), (["{"], "$.tune"), (["[]"], "$.tune"), ([{"w": 1}], "$.tune.w"),
         ([{"x": {"path": "Steps", "values": 1}}], "$.tune.x.values"),
+        ([{"x": {"path": "Steps", "values": "1"}, "auto": AUTO}], "$.tune.x"),
     ],
 )  # fmt: skip
 def test_wrong_axes_say_where(script: Any, args: list[Any], path: str) -> None:
     with pytest.raises(RequestError) as caught:
         script.read_tune(args)
     assert caught.value.path == path
+
+
+def test_a_search_comes_as_json_too(
+    script: Any, tuner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune, name = script.read_tune([{"auto": AUTO, "seeds": 2, "name": "mine"}])
+    assert (tune.auto.budget, name) == (8, "mine")
+    script.shared.state = SimpleNamespace()
+    p = generation()
+    payload = tuner.payload_of(p, parse_request({"units": [UNIT]}))
+    found = script.tuner_of(tune, tuner.WebUIHost(p=p, place=0), payload, tmp_path / "out")
+    assert found.space.start == (1,)
+    assert script.shared.state.job_count == 4
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search")
+    monkeypatch.delattr("lib_ctrlgen.tuner.search", raising=False)
+    with pytest.raises(RequestError, match="WebUI's own environment") as caught:
+        script.tuner_of(tune, tuner.WebUIHost(p=p, place=0), payload, tmp_path / "out")
+    assert caught.value.path == "$.tune.auto"
 
 
 def test_a_generation_becomes_a_payload_and_a_cell_a_generation(tuner: Any) -> None:

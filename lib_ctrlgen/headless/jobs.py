@@ -56,7 +56,9 @@ def read_tune_job(path: Path, changes: Sequence[str] = ()) -> TuneJob:
     axes = content.pop("tune", None)
     if not isinstance(axes, dict):
         example = "tune: {x: {path: units.0.weight, values: 0-1 [5]}}"
-        raise RequestError("$.tune", f"the job names no axes, for example {example}")
+        raise RequestError(
+            "$.tune", f"the job names no axes, for example {example} (or `auto`, see docs/tuner.md)"
+        )
     with below("$.tune"):
         tune = parse_request(axes, TuneSpec)
     inlined, roots = _inline_models(_inline_pictures(content, path.parent), path.parent)

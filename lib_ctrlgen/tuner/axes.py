@@ -130,9 +130,9 @@ def _spaced(first: float, last: float, count: int) -> Iterator[Value]:
     if not 1 <= count <= MAX_VALUES:
         raise RequestError("values", f"[{count}] must be 1..{MAX_VALUES}")
     if count == 1:
-        yield _rounded(first)
+        yield rounded(first)
     else:
-        yield from (_rounded(first + (last - first) * i / (count - 1)) for i in range(count))
+        yield from (rounded(first + (last - first) * i / (count - 1)) for i in range(count))
 
 
 def _stepped(first: float, last: float, step: float) -> Iterator[Value]:
@@ -142,10 +142,11 @@ def _stepped(first: float, last: float, step: float) -> Iterator[Value]:
     count = math.floor((last - first) / step + 1e-9) + 1
     if count > MAX_VALUES:
         raise RequestError("values", f"{count} values are more than {MAX_VALUES}")
-    yield from (_rounded(first + step * i) for i in range(count))
+    yield from (rounded(first + step * i) for i in range(count))
 
 
-def _rounded(value: float) -> Value:
+def rounded(value: float) -> Value:
+    """A number without the noise of arithmetic; a whole one as an int, as a list would hold it."""
     return _number(plain_number(value))
 
 

@@ -30,19 +30,46 @@ class AxisSpec(Spec, frozen=True, kw_only=True):
     values: Text
 
 
+class AutoSpec(Spec, frozen=True, kw_only=True):
+    """A search in the place of a grid.
+
+    budget    pictures in all, those at fewer steps in proportion; uncontrolled ones come on top
+    ranges    one place each; values as on an axis (one of them is taken), or `0.2-1.5`: any number between
+    seed      of the search, not of the pictures
+    early     the share of the steps at which a candidate is tried first; without it, all are made in full
+    together  candidates proposed at once
+    """
+
+    budget: Annotated[int, Meta(ge=1, le=10000)]
+    ranges: Annotated[tuple[AxisSpec, ...], Meta(min_length=1, max_length=16)]
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    early: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    together: Annotated[int, Meta(ge=1, le=64)] = 4
+
+
 class TuneSpec(Spec, frozen=True, kw_only=True):
-    """The `tune` section of a job.
+    """The `tune` section of a job: axes, or `auto`.
 
     x, y, z  the axes; sheets are x by y, one for each z
+    auto     a search with a budget of pictures, instead of axes
     seeds    pictures per cell: the request's seed and those after it
     force    also when the grid is larger than 400 pictures
     """
 
-    x: AxisSpec
+    x: AxisSpec | None = None
     y: AxisSpec | None = None
     z: AxisSpec | None = None
+    auto: AutoSpec | None = None
     seeds: Annotated[int, Meta(ge=1, le=64)] = 1
     force: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        named = [name for name in NAMES if getattr(self, name) is not None]
+        if self.auto is None and self.x is None:
+            raise RequestError("x", "is required: an axis, or `auto` instead of axes")
+        if self.auto is not None and named:
+            raise RequestError(named[0], "`auto` takes its places from auto.ranges: leave the axes out")
 
 
 Request = TypeVar("Request", bound=ControlRequest)

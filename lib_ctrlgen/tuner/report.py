@@ -24,7 +24,10 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A finished cell: its pictures' files, one per seed, their scores, or the error that it ended in."""
+    """A finished cell: its pictures' files, one per seed, their scores, or the error that it ended in.
+
+    A `stopped` one has pictures and scores of fewer steps, and is not compared with the others.
+    """
 
     cell: Cell
     request: ControlRequest
@@ -33,6 +36,21 @@ class Done:
     spreads: Mapping[str, float]
     reasons: Mapping[str, str]
     error: str = ""
+    stopped: bool = False
+
+    @property
+    def compared(self) -> Mapping[str, float]:
+        """The scores that count for the front and the recommendation."""
+        return {} if self.stopped else self.means
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What a search adds to the page: sentences, and plots as SVG."""
+
+    title: str
+    sentences: Sequence[str]
+    plots: Sequence[str]
 
 
 def report_html(
@@ -42,6 +60,7 @@ def report_html(
     best: Sequence[int],
     heats: Sequence[str],
     folder: Path,
+    search: Section | None = None,
 ) -> str:
     """The page: pictures as data URLs, script and styles inline."""
     environment = Environment(
@@ -56,6 +75,8 @@ def report_html(
         less=[name for name in names if name in LESS_IS_BETTER],
         choice=choice,
         heats=[Markup(svg) for svg in heats],
+        search=search,
+        plots=[Markup(svg) for svg in search.plots] if search else [],
         reasons=_reasons(done),
         layers=_layers(grid, done),
         version=__version__,
@@ -72,6 +93,7 @@ def _cell(number: int, done: Done, folder: Path, front: bool) -> dict[str, Any]:
         "means": done.means,
         "spreads": done.spreads,
         "error": done.error,
+        "stopped": done.stopped,
         "settings": settings,
         "front": front,
     }

@@ -23,7 +23,7 @@ from lib_ctrlgen.files import new_folder, save_picture, save_text
 
 from .cells import Cell, Grid
 from .choice import Choice, front, recommend
-from .report import Done, report_html
+from .report import Done, Section, report_html
 from .scores import summary
 from .sheet import heat_map, labelled
 from .work import Host, Outcome, Task, Worker, Workers
@@ -40,6 +40,7 @@ class Tuned:
     done: tuple[Done, ...]
     choice: Choice | None
     made: int
+    sure: str = ""  # how sure a search's recommendation is, in a sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +74,20 @@ class Tuner:
         start, todo = monotonic(), len(waiting)
         try:
             tell(self.progress(done, None))
-            for task, outcome in self.workers.each(self.stacks(waiting)):
-                done[task.key] = self.keep(first[task.key], outcome)
+            for key, found in self.make(waiting):
+                done[key] = found
                 todo -= 1
                 pace = (monotonic() - start) / (len(waiting) - todo)
                 tell(self.progress(done, pace * todo))
         finally:
             self.tuned = self.write(self.finished(done))
         return self.tuned
+
+    def make(self, keys: Sequence[str]) -> Iterator[tuple[str, Done]]:
+        """Make and keep the cells of these keys, each with its key, as they are finished."""
+        first = {cell.key: cell for cell in reversed(self.grid.cells)}
+        for task, outcome in self.workers.each(self.stacks(keys)):
+            yield task.key, self.keep(first[task.key], outcome)
 
     def finished(self, done: Mapping[str, Done]) -> list[Done]:
         """The finished cells in the grid's order; cells that are made of the same share their files."""
@@ -151,15 +158,15 @@ class Tuner:
         save_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", self.note(cell))
         return Done(cell=cell, request=request, files=tuple(files), **scores)
 
-    def write(self, done: Sequence[Done]) -> Tuned:
+    def write(self, done: Sequence[Done], search: Section | None = None) -> Tuned:
         """The sheets, heat maps, tables and the report of the cells that are finished."""
-        scored = [each.means for each in done]
+        scored = [each.compared for each in done]
         choice, best = recommend(scored), front(scored)
         sheets = tuple(self.sheets(done))
-        heats = list(self.heats(done))
+        heats = list(self.heats(done)) if search is None else []
         save_text(table_csv(self.grid, done), self.out / "cells.csv")
         save_text(table_json(self.grid, done, choice, best), self.out / "cells.json")
-        page = report_html(self.grid, done, choice, best, [svg for _, svg in heats], self.out)
+        page = report_html(self.grid, done, choice, best, [svg for _, svg in heats], self.out, search)
         report = save_text(page, self.out / "report.html")
         return Tuned(report=report, sheets=sheets, done=tuple(done), choice=choice, made=self.made)
 
@@ -206,7 +213,8 @@ def row_of(grid: Grid, done: Done) -> dict[str, Any]:
     """A cell as a flat row: its values, its scores with spreads, its error, its files."""
     values = {axis.label: text for axis, text in zip(grid.axes, done.cell.shown, strict=True)}
     spreads = {f"{name}_sd": value for name, value in done.spreads.items()}
-    return {**values, **done.means, **spreads, "error": done.error, "files": " ".join(done.files)}
+    stopped = {"stopped": "early"} if done.stopped else {}
+    return {**values, **done.means, **spreads, **stopped, "error": done.error, "files": " ".join(done.files)}
 
 
 def table_csv(grid: Grid, done: Sequence[Done]) -> str:
@@ -230,6 +238,7 @@ def table_json(grid: Grid, done: Sequence[Done], choice: Choice | None, best: Se
             "sd": dict(each.spreads),
             "reasons": dict(each.reasons),
             "error": each.error,
+            **({"stopped": "early"} if each.stopped else {}),
             "files": list(each.files),
             "request": described(each.request, "sha256", whole=True),
         }

@@ -61,24 +61,36 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
 
     def run(self, p: Any, *args: Any) -> Any:
         """Run the grid; the answer is its sheets, then its cells' pictures. Raises CtrlGenError."""
-        from lib_ctrlgen.tuner.run import Tuner  # the engine, only once it is needed
-
-        from .tuner import TunedRequest, WebUIHost, folder_of, payload_of
+        from .tuner import WebUIHost, folder_of, payload_of
 
         tune, name = read_tune(args)
         place = controls_place(p)
         request = read_request(p.script_args[place : int(controls(p).args_to)], init_image(p))
         payload = payload_of(p, request)
-        grid = grid_of(payload, tune, TunedRequest)
         folder = folder_of(p, name, key_of(payload))
         host = WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed)))
-        tuner = Tuner(host, grid, folder)
-        shared.state.job_count = len(tuner.stacks([cell.key for cell in grid.cells]))
+        tuner = tuner_of(tune, host, payload, folder)
         try:
             tuned = tuner.run(lambda _progress: None)
         except KeyboardInterrupt:
             tuned = tuner.tuned
         return answer(p, tuned, folder)
+
+
+def tuner_of(tune: TuneSpec, host: Any, payload: Mapping[str, Any], folder: Any) -> Any:
+    """The tuner of a grid, or of a search; the WebUI is told how many generations come at most."""
+    from lib_ctrlgen.tuner.auto import auto_tuner  # the engine, only once it is needed
+    from lib_ctrlgen.tuner.run import Tuner
+
+    from .tuner import TunedRequest
+
+    if tune.auto is not None:
+        tuner = auto_tuner(host, payload, tune, TunedRequest, folder)
+        shared.state.job_count = tune.auto.budget // tune.seeds
+        return tuner
+    grid = grid_of(payload, tune, TunedRequest)
+    shared.state.job_count = len(grid.cells)
+    return Tuner(host, grid, folder)
 
 
 def controls(p: Any) -> Any:
@@ -130,7 +142,7 @@ def answer(p: Any, tuned: Any, folder: Any) -> Any:
     texts = [str(picture.info.get("parameters", "")) for picture in pictures]
     head = "" if tuned.choice is None else tuned.done[tuned.choice.cell].cell.shown
     if tuned.choice is not None:
-        p.comment(f"Recommended: {', '.join(head)}. {tuned.choice.reason}")
+        p.comment(f"Recommended: {', '.join(head)}. {tuned.choice.reason} {tuned.sure}".rstrip())
     for each in tuned.done:
         if each.error:
             p.comment(f"{', '.join(each.cell.shown)}: {each.error}")

@@ -1,0 +1,136 @@
+"""Points of a space as cells, in full and at a share of their steps: what is made of them, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.files import save_picture
+
+from .cells import Cell, Grid
+from .choice import contest, front
+from .report import Done
+from .run import Tuner
+from .sheet import labelled
+from .space import Point, Space
+from .work import Host, Workers
+
+SHOWN = 8  # candidates on the sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A point's cells.
+
+    cell   the whole one; None where the point makes no request, for the reason in `error`
+    short  the one at fewer steps, its picture costing `share` of a whole one; None where there is no such
+    """
+
+    point: Point
+    cell: Cell | None = None
+    short: Cell | None = None
+    share: float = 0.0
+    error: str = ""
+
+    @property
+    def key(self) -> str:
+        """What equal attempts have in common; empty without a cell."""
+        return self.cell.key if self.cell else ""
+
+
+class Attempts:
+    """Makes attempts with a host, and holds the finished ones. `early` is the share of the steps, or None."""
+
+    def __init__(
+        self, host: Host, space: Space, early: float | None, seeds: int, out: Path, workers: Workers
+    ) -> None:
+        self.host, self.space, self.early, self.seeds = host, space, early, seeds
+        self.out, self.workers = out, workers
+        self.known: dict[Point, Attempt] = {}
+        self.full: dict[str, Done] = {}
+        self.short: dict[str, Done] = {}
+        self.made = 0
+
+    def at(self, point: Point) -> Attempt:
+        """The attempt at a point."""
+        if point not in self.known:
+            self.known[point] = self.new(point)
+        return self.known[point]
+
+    def new(self, point: Point) -> Attempt:
+        """The cells of a point."""
+        try:
+            cell = self.space.cell(point)
+            share = self.space.shortened(point, self.early) if self.early else 1.0
+            if share == 1:
+                return Attempt(point=point, cell=cell)
+            return Attempt(point=point, cell=cell, short=self.space.cell(point, self.early), share=share)
+        except RequestError as error:
+            return Attempt(point=point, error=str(error))
+
+    def make_short(self, attempts: Sequence[Attempt], tell: Callable[[float], None]) -> None:
+        """Make what is missing at fewer steps, one picture each; `tell` hears each one's cost."""
+        costs = {each.short.key: each.share for each in attempts if each.short}
+        cells = [each.short for each in attempts if each.short]
+        for done in self.judged(cells, self.short, 1):
+            tell(costs[done.cell.key])
+
+    def make_full(self, attempts: Sequence[Attempt], tell: Callable[[float], None]) -> None:
+        """Make what is missing in full, one picture per seed; `tell` hears each one's cost."""
+        for _ in self.judged([each.cell for each in attempts if each.cell], self.full, self.seeds):
+            tell(self.seeds)
+
+    def judged(self, cells: Sequence[Cell], into: dict[str, Done], seeds: int) -> Iterator[Done]:
+        """Read or make cells; yields those that were made now."""
+        wanted = {cell.key: cell for cell in cells if cell.key not in into}
+        tuner = Tuner(
+            self.host, Grid(axes=(), cells=tuple(wanted.values()), seeds=seeds), self.out, self.workers
+        )
+        into.update({key: found for key, cell in wanted.items() if (found := tuner.read(cell)) is not None})
+        try:
+            for key, done in tuner.make([key for key in wanted if key not in into]):
+                into[key] = done
+                yield done
+        finally:
+            self.made += tuner.made
+
+    def fail(self, cell: Cell, error: str) -> None:
+        """Hold a failure in the place of what was made."""
+        request = self.host.batch(cell.payload, self.seeds)
+        self.full[cell.key] = Done(cell=cell, request=request, means={}, spreads={}, reasons={}, error=error)
+
+    def short_of(self, attempt: Attempt) -> Done | None:
+        """What was made at fewer steps."""
+        return self.short.get(attempt.short.key) if attempt.short else None
+
+    def outcome(self, attempt: Attempt, *, stopped: bool) -> Done | None:
+        """What there is to show of an attempt, None where nothing is."""
+        short = self.short_of(attempt)
+        if stopped:
+            return replace(short, stopped=True) if short else None
+        return self.full.get(attempt.key)
+
+
+class Tried(Tuner):
+    """What a search tried, as a grid of one axis; its sheet holds the best ones only."""
+
+    def sheets(self, done: Sequence[Done]) -> Iterator[Path]:
+        """The first of the contest, then the rest of the front."""
+        scored = [each.compared for each in done]
+        found = contest(scored)
+        best = list(dict.fromkeys([*(found.order if found else ()), *front(scored)]))[:SHOWN]
+        tiles: dict[tuple[int, int], Image.Image | str] = {
+            (column, 0): Image.open(self.out / done[number].files[0]) for column, number in enumerate(best)
+        }
+        columns = [", ".join(done[number].cell.shown) for number in best]
+        picture = labelled(tiles, columns, ("",), (self.grid.axes[0].label, ""))
+        yield save_picture(picture, self.out / "sheet.png")
+
+    def heats(self, done: Sequence[Done]) -> Iterator[tuple[Path, str]]:
+        """None: the plots of a search say more."""
+        del done
+        yield from ()

@@ -1,0 +1,266 @@
+"""The tuner's search: a budget of pictures over ranges, in the place of a grid.
+
+What is tried are cells like those of a grid, so pictures that are there already are never made again. Points
+are proposed in rounds; a round is told to the study when all of it is judged, in the order of its numbers.
+With that, a search that was interrupted anywhere ends as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.files import new_folder, save_text
+from lib_ctrlgen.spec import ControlRequest
+
+from .attempts import Attempt, Attempts, Tried
+from .cells import AutoSpec, Grid, TuneSpec, key_of
+from .choice import LESS_IS_BETTER
+from .early import clearly_beaten, objectives
+from .findings import Findings, Shown
+from .run import FREE, Progress, Tell, Tuned
+from .space import Space, space_of
+from .work import Host, Worker, Workers
+
+if TYPE_CHECKING:
+    from .search import Ending, Proposal, Search
+
+MEMORY = "auto.journal"
+STALE = 32  # proposals in a row that bring nothing new: the space has been searched
+MISSING = (
+    "a search needs Optuna, which is not installed: pip install optuna (or pip install 'ctrlgen[auto]'), "
+    "in the WebUI's own environment for the WebUI"
+)
+
+
+def auto_tuner(
+    host: Host,
+    payload: Mapping[str, Any],
+    tune: TuneSpec,
+    kind: type[ControlRequest],
+    out: Path,
+    workers: Workers | None = None,
+) -> AutoTuner:
+    """The search of a job, every mistake found before the first step.
+
+    Raises RequestError at `$.tune.auto`, also where Optuna is missing.
+    """
+    if tune.auto is None:
+        raise RequestError("$.tune.auto", "is required")
+    space = space_of(payload, tune.auto, kind)
+    require_optuna()
+    return AutoTuner(host, space, tune.auto, tune.seeds, out, workers)
+
+
+def require_optuna() -> None:
+    """Raise RequestError at `$.tune.auto` where Optuna is missing."""
+    try:
+        from . import search
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise RequestError("$.tune.auto", MISSING) from error
+    del search
+
+
+class AutoTuner:
+    """Runs a search into a folder."""
+
+    def __init__(
+        self, host: Host, space: Space, auto: AutoSpec, seeds: int, out: Path, workers: Workers | None = None
+    ) -> None:
+        self.host, self.space, self.auto, self.seeds = host, space, auto, seeds
+        self.dearest = seeds + (space.dearest(auto.early) if auto.early else 0.0)
+        if auto.budget < self.dearest:
+            needed = f"one candidate takes up to {self.dearest:g} pictures"
+            raise RequestError("$.tune.auto.budget", f"{auto.budget} is not enough: {needed}")
+        host.batch(space.cell(space.start).payload, seeds)
+        self.out = new_folder(out)
+        self.workers = workers or Worker(host, out / FREE)
+        self.attempts = Attempts(host, space, auto.early, seeds, out, self.workers)
+        self.ended: dict[str, Ending] = {}  # by the keys of cells
+        self.search: Search | None = None
+        self.tuned: Tuned  # what the last run wrote
+
+    def run(self, tell: Tell) -> Tuned:
+        """Spend what is left of the budget; the report is written also when a run is interrupted."""
+        self.tell, self.pending, self.before, self.started = tell, 0.0, 0.0, monotonic()
+        try:
+            search = self.begin()
+            self.before = self.spent
+            self.report(0.0)
+            while batch := self.batch(search):
+                self.judge(search, batch)
+        finally:
+            self.tuned = self.write()
+        return self.tuned
+
+    def begin(self) -> Search:
+        """The study. Its first candidate is the job itself: its scores say what to search for."""
+        from .search import Search
+
+        first = self.attempts.at(self.space.start)
+        self.attempts.make_short([first], self.report)
+        self.attempts.make_full([first], self.report)
+        done = self.attempts.full[first.key]
+        if done.error:
+            raise HostError(f"the first candidate ({done.cell.shown[0]}) failed: {done.error}")
+        wanted = objectives(done.means)
+        if not set(wanted) - set(LESS_IS_BETTER):
+            why = "; ".join(f"{name}: {reason}" for name, reason in done.reasons.items())
+            raise RequestError("$.tune.auto", f"nothing to search for: no score says what is good. {why}")
+        self.kinds = tuple(wanted)
+        less = [kind in LESS_IS_BETTER for kind in wanted]
+        search = Search(self.out / MEMORY, self.name, self.space.ranges, self.auto.seed, less)
+        if not search.proposals():
+            search.begin(self.space.start, list(wanted.values()), self.seeds + first.share)
+        self.search, self.pending = search, 0.0
+        self.recall()
+        return search
+
+    @property
+    def name(self) -> str:
+        """What a study can be gone on with: the same job, ranges and seeds; any budget."""
+        ranges = [[each.path, each.low, each.high, list(each.values)] for each in self.space.ranges]
+        auto = {"seed": self.auto.seed, "early": self.auto.early, "seeds": self.seeds}
+        return key_of({"payload": self.space.payload, "ranges": ranges, "kinds": self.kinds, **auto})
+
+    def recall(self) -> None:
+        """Take up what earlier runs told; pictures that were lost are made again."""
+        told = [each for each in self.proposals if each.ending]
+        tried = [self.attempts.at(each.point) for each in told if each.ending != "failed"]
+        self.attempts.make_short(tried, lambda _cost: None)
+        finished = [self.attempts.at(each.point) for each in told if each.ending == "finished"]
+        self.attempts.make_full(finished, lambda _cost: None)
+        for each in told:
+            self.remember(each)
+
+    def remember(self, proposal: Proposal) -> None:
+        """Hold how a proposal's cell ended."""
+        cell = self.attempts.at(proposal.point).cell
+        if cell is None or proposal.ending is None or cell.key in self.ended:
+            return
+        self.ended[cell.key] = proposal.ending
+        if proposal.ending == "failed":
+            self.attempts.fail(cell, proposal.error)
+
+    @property
+    def proposals(self) -> list[Proposal]:
+        """All that was proposed so far."""
+        return self.search.proposals() if self.search else []
+
+    @property
+    def spent(self) -> float:
+        """Pictures that the search has cost."""
+        return sum(each.cost for each in self.proposals)
+
+    @property
+    def searched(self) -> bool:
+        """Whether nothing new has been proposed for long."""
+        told = [each for each in self.proposals if each.ending]
+        return len(told) > STALE and not any(each.cost for each in told[-STALE:])
+
+    def batch(self, search: Search) -> list[Proposal]:
+        """The next round, what an earlier run left open first; none when the budget or the space is spent."""
+        if self.searched:
+            return []
+        proposals = search.proposals()
+        told = sum(each.ending is not None for each in proposals)
+        room = int((self.auto.budget - self.spent) / self.dearest + 1e-9)
+        size = max(0, min(room, self.auto.together - (told - 1) % self.auto.together))
+        batch = [each for each in proposals if not each.ending][:size]
+        return batch + [search.ask() for _ in range(size - len(batch))]
+
+    def judge(self, search: Search, batch: Sequence[Proposal]) -> None:
+        """Make a round's candidates, the promising ones in full, and tell how each ended."""
+        attempts = {each.number: self.attempts.at(each.point) for each in batch}
+        fresh = [each for each in attempts.values() if each.cell and each.key not in self.ended]
+        self.attempts.make_short(fresh, self.report)
+        beaten = {each.key: self.beaten(each, batch[0].number) for each in fresh}
+        self.attempts.make_full([each for each in fresh if not beaten[each.key]], self.report)
+        for proposal in batch:
+            attempt = attempts[proposal.number]
+            ended = self.end(proposal, attempt, beaten.get(attempt.key, ""))
+            values = self.values(attempt) if ended.ending == "finished" else None
+            search.tell(ended, values)
+            self.remember(ended)
+        self.pending = 0.0
+        self.report(0.0)
+
+    def beaten(self, attempt: Attempt, number: int) -> Ending | Literal[""]:
+        """How an attempt ends at fewer steps, against those that rounds before this number's finished."""
+        short = self.attempts.short_of(attempt)
+        if short is None:
+            return ""
+        if short.error:
+            return "failed"
+        earlier = 1 + (number - 1) // self.auto.together * self.auto.together
+        finished = [each for each in self.proposals[:earlier] if each.ending == "finished"]
+        others = [self.attempts.short_of(self.attempts.at(each.point)) for each in finished]
+        rivals = [objectives(other.means) for other in others if other]
+        return "stopped" if clearly_beaten(objectives(short.means), rivals) else ""
+
+    def end(self, proposal: Proposal, attempt: Attempt, beaten: Ending | Literal[""]) -> Proposal:
+        """How a judged proposal ended, and what it cost."""
+        if attempt.cell is None:
+            return replace(proposal, ending="failed", error=attempt.error)
+        done, short = self.attempts.full.get(attempt.key), self.attempts.short_of(attempt)
+        if attempt.key in self.ended:  # the same values again
+            return replace(proposal, ending=self.ended[attempt.key], error=done.error if done else "")
+        if beaten:
+            error = short.error if short else ""
+            return replace(proposal, ending=beaten, cost=attempt.share, error=error)
+        error = done.error if done else "was not made"
+        if not error and self.values(attempt) is None:
+            error = "it lacks a score that the first candidate has"
+        cost = attempt.share + self.seeds
+        return replace(proposal, ending="failed" if error else "finished", cost=cost, error=error)
+
+    def values(self, attempt: Attempt) -> list[float] | None:
+        """A finished attempt's objectives, None where one is missing."""
+        found = objectives(self.attempts.full[attempt.key].means)
+        return [found[kind] for kind in self.kinds] if found.keys() >= set(self.kinds) else None
+
+    def report(self, cost: float) -> None:
+        """Tell how much of the budget is spent, with what was made just now."""
+        self.pending += cost
+        done = self.spent + self.pending
+        gained, total = done - self.before, self.auto.budget
+        left = (monotonic() - self.started) / gained * (total - done) if gained > 0 else None
+        cells = tuple(each for each in self.attempts.full.values() if not each.error)
+        self.tell(Progress(done=int(done), total=total, seconds_left=left, cells=cells))
+
+    def shown(self) -> list[Shown]:
+        """Every cell that was tried, once, in the order of the proposals."""
+        found: dict[str, Shown] = {}
+        for each in self.proposals:
+            attempt = self.attempts.at(each.point)
+            done = self.attempts.outcome(attempt, stopped=self.ended.get(attempt.key) == "stopped")
+            if done is not None and attempt.key not in found:
+                cell = replace(done.cell, coords=(len(found),))
+                found[attempt.key] = Shown(done=replace(done, cell=cell), proposal=each)
+        return list(found.values())
+
+    def write(self) -> Tuned:
+        """The report, the tables and what is known of the search."""
+        shown = self.shown()
+        findings = Findings(
+            space=self.space,
+            auto=self.auto,
+            seeds=self.seeds,
+            shown=shown,
+            proposals=self.proposals,
+            searched=self.searched,
+        )
+        save_text(findings.json(), self.out / "auto.json")
+        axis = self.space.axis([each.proposal.point for each in shown])
+        done = [each.done for each in shown]
+        grid = Grid(axes=(axis,), cells=tuple(each.cell for each in done), seeds=self.seeds)
+        tried = Tried(self.host, grid, self.out, self.workers)
+        tried.made = self.attempts.made
+        sure = findings.sure
+        return replace(tried.write(done, findings.section()), sure=sure.sentence if sure else "")

@@ -1,0 +1,214 @@
+"""What a search found, in words, plots and numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from .cells import AutoSpec
+from .choice import front, recommend
+from .early import objectives
+from .report import Done, Section
+from .scatter import Dot, Mark, scatter
+from .space import Space
+from .sure import Sure, error_of, how_sure
+
+if TYPE_CHECKING:
+    from .search import Proposal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A cell that was tried, and the first proposal of it."""
+
+    done: Done
+    proposal: Proposal
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Its objectives."""
+        return objectives(self.done.means)
+
+    @property
+    def words(self) -> str:
+        """Its values and scores, as a plot says them."""
+        scores = ", ".join(f"{named(kind)} {value:.3f}" for kind, value in self.scores.items())
+        return f"{', '.join(self.done.cell.shown)}: {scores}{' (stopped early)' if self.done.stopped else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """A search with all that was tried, each cell once; `searched` says that nothing new was proposed."""
+
+    space: Space
+    auto: AutoSpec
+    seeds: int
+    shown: Sequence[Shown]
+    proposals: Sequence[Proposal]
+    searched: bool
+
+    @property
+    def compared(self) -> list[dict[str, float]]:
+        """The scores of each cell, none for a stopped one."""
+        return [dict(each.done.compared) for each in self.shown]
+
+    @property
+    def sure(self) -> Sure | None:
+        """How sure the recommendation is."""
+        names = [", ".join(each.done.cell.shown) for each in self.shown]
+        return how_sure(self.compared, [each.done.spreads for each in self.shown], self.seeds, names)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What was searched for."""
+        return list(dict.fromkeys(kind for scores in self.compared for kind in objectives(scores)))
+
+    @property
+    def spent(self) -> float:
+        """Pictures that it cost."""
+        return round(sum(each.cost for each in self.proposals), 4)
+
+    @property
+    def economy(self) -> tuple[float, float]:
+        """Pictures that trying at fewer steps cost, and pictures that it saved."""
+        paid = [each for each in self.proposals if each.cost and each.ending != "failed"]
+        stopped = sum(each.ending == "stopped" for each in paid)
+        whole = self.seeds * (len(paid) - stopped)
+        return round(sum(each.cost for each in paid) - whole, 4), float(self.seeds * stopped)
+
+    def section(self) -> Section:
+        """What the report says and shows of the search."""
+        sure = self.sure
+        first = [] if sure is None else [sure.sentence]
+        sentences = [*first, self.summary(), *self.notes()]
+        return Section(title="How sure is this?", sentences=sentences, plots=self.plots())
+
+    def summary(self) -> str:
+        """What was tried, in a sentence."""
+        stopped = sum(each.done.stopped for each in self.shown)
+        failed = sum(bool(each.done.error) for each in self.shown)
+        parts = [f"{len(self.shown) - stopped - failed} in full"]
+        if stopped:
+            parts.append(f"{stopped} stopped early, at {self.auto.early:.0%} of the steps")
+        if failed:
+            parts.append(f"{failed} failed")
+        wanted = ", ".join(map(named, self.kinds)) or "nothing yet"
+        return (
+            f"{len(self.shown)} candidates ({', '.join(parts)}) cost {self.spent:g} of {self.auto.budget} "
+            f"pictures. Searched for: {wanted}."
+        )
+
+    def notes(self) -> list[str]:
+        """What a reader would wonder about."""
+        found = []
+        tried, saved = self.economy
+        if tried:
+            paid = "" if saved > tried else ": it did not pay, leave `early` out"
+            found.append(
+                f"Trying candidates at {self.auto.early:.0%} of the steps first cost {tried:g} pictures and "
+                f"saved {saved:g}{paid}."
+            )
+        if self.searched:
+            found.append("The search ended before its budget: all that it still proposed had been tried.")
+        refused = [each for each in self.proposals if each.error and not each.cost]
+        if refused:
+            found.append(f"{len(refused)} proposals could not be made, for example: {refused[0].error}.")
+        return found
+
+    def marks(self) -> list[Mark]:
+        """How each cell is drawn."""
+        best, choice = front(self.compared), recommend(self.compared)
+        found: list[Mark] = ["plain"] * len(self.shown)
+        for number, each in enumerate(self.shown):
+            if each.done.stopped:
+                found[number] = "stopped"
+            elif choice is not None and choice.cell == number:
+                found[number] = "best"
+            elif number in best:
+                found[number] = "front"
+        return found
+
+    def plots(self) -> list[str]:
+        """The first and the last objective over each other, then the deciding one over each range."""
+        kinds, sure = self.kinds, self.sure
+        if not kinds:
+            return []
+        score = sure.score if sure else kinds[0]
+        found = []
+        if len(kinds) > 1:
+            found.append(scatter(self.dots(kinds[-1], kinds[0]), named(kinds[-1]), named(kinds[0])))
+        for index, each in enumerate(self.space.ranges):
+            if each.ordered or not each.values:
+                found.append(scatter(self.over(index, score), each.label, named(score)))
+        return found
+
+    def dots(self, x: str, y: str) -> list[Dot]:
+        """Each cell at two objectives."""
+        return [
+            Dot(
+                x=each.scores[x],
+                y=each.scores[y],
+                dx=self.error(each, x),
+                dy=self.error(each, y),
+                mark=mark,
+                text=each.words,
+            )
+            for each, mark in zip(self.shown, self.marks(), strict=True)
+            if x in each.scores and y in each.scores
+        ]
+
+    def over(self, index: int, score: str) -> list[Dot]:
+        """Each cell at a range's value and an objective."""
+        found = []
+        for each, mark in zip(self.shown, self.marks(), strict=True):
+            value = self.space.row(each.proposal.point)[index]
+            if score in each.scores:
+                dy = self.error(each, score)
+                found.append(Dot(x=float(value), y=each.scores[score], dy=dy, mark=mark, text=each.words))
+        return found
+
+    def error(self, each: Shown, kind: str) -> float:
+        """A score's standard error; 0 where it is not known."""
+        known = self.seeds > 1 and not each.done.stopped
+        return error_of(each.done.spreads, kind, self.seeds) if known else 0.0
+
+    def candidate(self, each: Shown) -> dict[str, Any]:
+        """A cell in numbers."""
+        values = dict(
+            zip((r.path for r in self.space.ranges), self.space.row(each.proposal.point), strict=True)
+        )
+        errors = {kind: round(self.error(each, kind), 4) for kind in each.scores} if self.seeds > 1 else {}
+        return {
+            "number": each.proposal.number,
+            "values": values,
+            "ending": each.proposal.ending or "open",
+            "cost": round(each.proposal.cost, 4),
+            "objectives": {kind: round(value, 4) for kind, value in each.scores.items()},
+            "standard_errors": errors,
+            "error": each.done.error,
+            "key": each.done.cell.key,
+        }
+
+    def json(self) -> str:
+        """All of it as JSON."""
+        sure = self.sure
+        found = {
+            "budget": self.auto.budget,
+            "spent": self.spent,
+            "seed": self.auto.seed,
+            "seeds": self.seeds,
+            "objectives": self.kinds,
+            "proposed": len(self.proposals),
+            "searched": self.searched,
+            "early": {"cost": self.economy[0], "saved": self.economy[1]},
+            "sure": None if sure is None else asdict(sure),
+            "candidates": [self.candidate(each) for each in self.shown],
+        }
+        return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def named(kind: str) -> str:
+    """A kind of score in words."""
+    return kind.replace("_", "-")

@@ -1,0 +1,126 @@
+"""A scatter plot as a self-contained SVG: what a search tried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Literal, TypeAlias
+
+WIDTH, HEIGHT = 380, 280
+LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 44
+TICKS = 4
+LETTER = 5.6  # pixels of a legend's letter, about
+MARGIN = 0.06  # of the values' range, free on each side
+
+Mark: TypeAlias = Literal["plain", "front", "best", "stopped"]
+LOOKS: dict[Mark, str] = {
+    "stopped": 'r="3" fill="none" stroke="#9ca3af"',
+    "plain": 'r="4" fill="#93a4bd"',
+    "front": 'r="4.5" fill="#374151"',
+    "best": 'r="7" fill="#1d4ed8" stroke="#fff" stroke-width="1.5"',
+}
+WORDS: dict[Mark, str] = {
+    "best": "recommended", "front": "beaten by none", "plain": "others", "stopped": "stopped early",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A point, the standard errors of both numbers (0: not known), and what hovering says."""
+
+    x: float
+    y: float
+    dx: float = 0.0
+    dy: float = 0.0
+    mark: Mark = "plain"
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Where a number lies, in pixels; what is outside lies on the edge."""
+        share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+        return round(self.start + share * (self.end - self.start), 1)
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round numbers to be written along the axis."""
+        least = (self.high - self.low) / TICKS
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        return [round(step * i, 12) for i in range(first, last + 1)]
+
+
+def scale(values: Sequence[float], errors: Sequence[float], start: float, end: float) -> Scale:
+    """A scale that holds all values with their errors."""
+    low = min((v - e for v, e in zip(values, errors, strict=True)), default=0.0)
+    high = max((v + e for v, e in zip(values, errors, strict=True)), default=1.0)
+    free = MARGIN * (high - low) or 0.5
+    return Scale(low - free, high + free, start, end)
+
+
+def scatter(dots: Sequence[Dot], x: str, y: str) -> str:
+    """Dots over two named numbers, with error bars and a legend; the marked ones on top.
+
+    The scales are made for those that were not stopped, whose numbers are of fewer steps.
+    """
+    whole = [dot for dot in dots if dot.mark != "stopped"]
+    across = scale([d.x for d in whole], [d.dx for d in whole], LEFT, WIDTH - RIGHT)
+    up = scale([d.y for d in whole], [d.dy for d in whole], HEIGHT - BOTTOM, TOP)
+    order = list(LOOKS)
+    drawn = "".join(_dot(dot, across, up) for dot in sorted(dots, key=lambda dot: order.index(dot.mark)))
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'height="{HEIGHT}" font-family="sans-serif" font-size="11" role="img" '
+        f'aria-label="{escape(y)} over {escape(x)}">'
+        f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" '
+        f'fill="none" stroke="#8886"/>{_ticks(across, up)}{drawn}{_legend(dots)}'
+        f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle" font-weight="bold">{escape(x)}</text>'
+        f'<text x="12" y="{HEIGHT / 2 - 6}" text-anchor="middle" font-weight="bold" '
+        f'transform="rotate(-90 12 {HEIGHT / 2 - 6})">{escape(y)}</text></svg>\n'
+    )
+
+
+def _ticks(across: Scale, up: Scale) -> str:
+    below = "".join(
+        f'<text x="{across(value)}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.6g}</text>'
+        for value in across.ticks
+    )
+    beside = "".join(
+        f'<text x="{LEFT - 5}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.6g}</text>'
+        for value in up.ticks
+    )
+    return below + beside
+
+
+def _dot(dot: Dot, across: Scale, up: Scale) -> str:
+    x, y = across(dot.x), up(dot.y)
+    bars = ""
+    if dot.dx:
+        bars += f'<path d="M{across(dot.x - dot.dx)} {y}H{across(dot.x + dot.dx)}" stroke="#6b728099"/>'
+    if dot.dy:
+        bars += f'<path d="M{x} {up(dot.y - dot.dy)}V{up(dot.y + dot.dy)}" stroke="#6b728099"/>'
+    title = f"<title>{escape(dot.text)}</title>"
+    return f'<g>{bars}<circle cx="{x}" cy="{y}" {LOOKS[dot.mark]}>{title}</circle></g>'
+
+
+def _legend(dots: Sequence[Dot]) -> str:
+    """The marks that occur, above the plot."""
+    found, at = "", 14.0
+    for mark in (mark for mark in WORDS if any(dot.mark == mark for dot in dots)):
+        found += f'<g transform="translate({at:.0f} 14)"><circle {LOOKS[mark]}/>'
+        found += f'<text x="10" y="4">{WORDS[mark]}</text></g>'
+        at += 28 + LETTER * len(WORDS[mark])
+    return found

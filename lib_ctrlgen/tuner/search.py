@@ -1,0 +1,197 @@
+"""A search's memory: an Optuna study in a journal file. The only module that imports Optuna.
+
+What is proposed depends on the seed and on what the study holds, not on the process that asks: every proposal
+has a generator of its own, seeded by its number. So a search that is gone on with proposes what it would have
+proposed anyway.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lib_ctrlgen.errors import HostError
+
+from .space import Point, Range
+
+Ending: TypeAlias = Literal["finished", "stopped", "failed"]
+
+ENDINGS: dict[Ending, TrialState] = {
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+COST, ERROR = "cost", "error"
+RANDOM = 10  # proposals before the first that learns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A point to try. `ending` is None until it is told; `cost` is in pictures."""
+
+    number: int
+    point: Point
+    ending: Ending | None = None
+    cost: float = 0.0
+    error: str = ""
+
+
+class Search:
+    """Proposes points of some ranges, and remembers what became of them.
+
+    `name` tells studies of one file apart; `directions` says of each objective whether less is better.
+    Raises HostError for a file that cannot be read.
+    """
+
+    def __init__(
+        self, file: Path, name: str, ranges: Sequence[Range], seed: int, less: Sequence[bool]
+    ) -> None:
+        self.seed = seed
+        self.open: dict[int, Trial] = {}  # proposals that have not ended
+        self.distributions = {each.path: distribution(each) for each in ranges}
+        directions = [StudyDirection.MINIMIZE if each else StudyDirection.MAXIMIZE for each in less]
+        try:
+            without_torn_end(file)
+            with quiet():
+                backend = JournalFileBackend(str(file), JournalFileOpenLock(str(file)))
+                self.study = optuna.create_study(
+                    storage=JournalStorage(backend),
+                    study_name=name,
+                    directions=directions,
+                    load_if_exists=True,
+                )
+        except (OSError, ValueError, KeyError) as error:
+            message = f"cannot read the search's memory {file}: {error}; move the file away to search anew"
+            raise HostError(message) from error
+
+    def begin(self, point: Point, values: Sequence[float], cost: float) -> None:
+        """Hold a first point that was judged before there was a study."""
+        first = optuna.trial.create_trial(
+            params=dict(zip(self.distributions, self.internal(point), strict=True)),
+            distributions=self.distributions,
+            values=list(values),
+            user_attrs={COST: cost},
+        )
+        self.study.add_trial(first)
+
+    def internal(self, point: Point) -> list[float | int]:
+        """A point as the study holds it: places in lists as integers."""
+        floats = (isinstance(each, FloatDistribution) for each in self.distributions.values())
+        return [float(number) if whole else int(number) for number, whole in zip(point, floats, strict=True)]
+
+    def proposals(self) -> list[Proposal]:
+        """All that was proposed, in order."""
+        return [self.proposal(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def proposal(self, trial: FrozenTrial) -> Proposal:
+        """What the study holds of a proposal."""
+        if trial.state == TrialState.RUNNING:
+            return self.again(trial)
+        ending = next(name for name, state in ENDINGS.items() if state == trial.state)
+        attributes = trial.user_attrs
+        return Proposal(
+            number=trial.number,
+            point=tuple(float(trial.params[path]) for path in self.distributions),
+            ending=ending,
+            cost=float(attributes.get(COST, 0.0)),
+            error=str(attributes.get(ERROR, "")),
+        )
+
+    def ask(self) -> Proposal:
+        """The next point."""
+        number = len(self.study.get_trials(deepcopy=False))
+        with quiet():
+            self.study.sampler = sampler(self.seed, number)
+            self.open[number] = self.study.ask()
+            return self.proposed(number)
+
+    def again(self, trial: FrozenTrial) -> Proposal:
+        """A proposal that has not ended; one that a crash left incomplete is completed."""
+        number = trial.number
+        with quiet():
+            if number not in self.open:
+                self.study.sampler = sampler(self.seed, number)
+                self.open[number] = Trial(self.study, trial._trial_id)
+            return self.proposed(number)
+
+    def proposed(self, number: int) -> Proposal:
+        """The point of a proposal that has not ended."""
+        trial = self.open[number]
+        point = tuple(float(suggested(trial, path, what)) for path, what in self.distributions.items())
+        return Proposal(number=number, point=point)
+
+    def tell(self, proposal: Proposal, values: Sequence[float] | None) -> None:
+        """Hold what became of a proposal: its objectives where it is finished."""
+        if proposal.ending is None:
+            raise ValueError(f"proposal {proposal.number} has not ended")
+        trial = self.open.pop(proposal.number)
+        trial.set_user_attr(COST, proposal.cost)
+        trial.set_user_attr(ERROR, proposal.error)
+        with quiet():
+            self.study.tell(trial, values=values, state=ENDINGS[proposal.ending])
+
+
+def distribution(each: Range) -> BaseDistribution:
+    """A range as Optuna knows it: numbers that grow are near each other, other values are not."""
+    if not each.values:
+        return FloatDistribution(each.low, each.high)
+    places = len(each.values)
+    return IntDistribution(0, places - 1) if each.ordered else CategoricalDistribution(range(places))
+
+
+def suggested(trial: Trial, path: str, what: BaseDistribution) -> float:
+    """A proposal's number at a place; the same each time."""
+    if isinstance(what, FloatDistribution):
+        return trial.suggest_float(path, what.low, what.high)
+    if isinstance(what, IntDistribution):
+        return trial.suggest_int(path, what.low, what.high)
+    if isinstance(what, CategoricalDistribution):
+        return float(trial.suggest_categorical(path, what.choices))  # type: ignore[arg-type]
+    raise TypeError(f"no range is a {type(what).__name__}")
+
+
+def sampler(seed: int, number: int) -> TPESampler:
+    """The generator of one proposal: multi-objective TPE (Ozaki et al. 2022), running ones taken as bad."""
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    return TPESampler(seed=own, n_startup_trials=RANDOM, multivariate=True, constant_liar=True)
+
+
+def without_torn_end(file: Path) -> None:
+    """Cut off a last line that a crash left half-written."""
+    if not file.is_file():
+        return
+    content = file.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        file.write_bytes(content[:whole])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No notes of Optuna's; its experimental parts are what we pin by tests."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

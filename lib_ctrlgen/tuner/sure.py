@@ -1,0 +1,95 @@
+"""How sure a recommendation is, from the spread over the seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .choice import LESS_IS_BETTER, TIE, contest, mean_of
+
+Numbers = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sure:
+    """How sure the recommendation is.
+
+    score        what decides between it and the runner-up
+    runner_up    the number of the cell that comes second, None where there is none
+    probability  that it is really at least as good, None with one seed
+    within       how many of those it competes with lie within the error of the difference
+    """
+
+    score: str
+    runner_up: int | None
+    probability: float | None
+    within: int
+    sentence: str
+
+
+def error_of(spreads: Numbers, kind: str, seeds: int) -> float:
+    """The standard error of a mean score of a kind, from standard deviations over the seeds (two at least).
+
+    >>> error_of({"adherence.0": 0.3}, "adherence", 10)
+    0.1
+    """
+    found = [value for name, value in spreads.items() if name.partition(".")[0] == kind]
+    return math.sqrt(sum(value**2 for value in found) / (seeds - 1)) / len(found) if found else 0.0
+
+
+def at_least(gain: float, error: float) -> float:
+    """The probability that a true difference is not negative, of one measured as `gain`: normal."""
+    if error <= 0:
+        return float(gain >= 0)
+    return 0.5 * (1 + math.erf(gain / error / math.sqrt(2)))
+
+
+def how_sure(
+    means: Sequence[Numbers], spreads: Sequence[Numbers], seeds: int, shown: Sequence[str]
+) -> Sure | None:
+    """How sure the first of the contest is; None where nothing was scored. `shown` names the cells."""
+    found = contest(means)
+    if found is None:
+        return None
+    best, *others = found.order
+    score = _decides(means, found.score, best, others[:1])
+    if seeds < 2 or not others:
+        nothing = "there is nothing to compare it with" if not others else ONE_SEED
+        second = others[0] if others else None
+        return Sure(score=score, runner_up=second, probability=None, within=0, sentence=_start(nothing))
+
+    def gain(other: int) -> float:
+        ours, theirs = (mean_of(means[i], score) or 0.0 for i in (best, other))
+        return theirs - ours if score in LESS_IS_BETTER else ours - theirs
+
+    def error(other: int) -> float:
+        return math.hypot(*(error_of(spreads[i], score, seeds) for i in (best, other)))
+
+    probability = at_least(gain(others[0]), error(others[0]))
+    within = sum(gain(other) <= error(other) + TIE for other in others)
+    sentence = (
+        f"In {_named(score)} it is at least as good as the runner-up ({shown[others[0]]}) with a probability "
+        f"of {probability:.0%}, by the spread over {seeds} seeds (normal approximation); "
+        f"{within} of {len(others)} others that come into question lie within the error of the difference."
+    )
+    return Sure(score=score, runner_up=others[0], probability=probability, within=within, sentence=sentence)
+
+
+ONE_SEED = "one seed says nothing about spread: take two or more (tune.seeds) to see how sure this is"
+
+
+def _decides(means: Sequence[Numbers], score: str, best: int, second: Sequence[int]) -> str:
+    """What decides: of equal over-control, adherence does."""
+    equal = second and score == "over_control"
+    if equal and abs(means[best].get(score, 0.0) - means[second[0]].get(score, 0.0)) <= TIE:
+        return "adherence"
+    return score
+
+
+def _named(score: str) -> str:
+    return score.replace("_", "-")
+
+
+def _start(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
