@@ -44,6 +44,23 @@ const ctrlgen = {
         return wanted;
     },
 
+    // Send the cell that is selected in the gallery to the panel: its settings go the way of pasted infotexts.
+    send(tab) {
+        const root = ctrlgen.root();
+        const info = root.querySelector(`#generation_info_${tab} textarea`);
+        const made = info && info.value ? JSON.parse(info.value) : {};
+        const place = selected_gallery_index_id(`${tab}_gallery_container`);
+        const text = place >= (made.index_of_first_image || 0) ? (made.infotexts || [])[place] : null;
+        const button = root.querySelector(`#script_${tab}_ctrlgen_xy_tuner_send`);
+        ctrlgen.label(button, text ? "Send this cell to the panel" : "Select a cell in the gallery first");
+        const prompt = root.querySelector(`#${tab}_prompt textarea`);
+        if (!text || !prompt) return;
+        prompt.value = text;
+        updateInput(prompt);
+        // The page reads the prompt once it has heard of the change.
+        setTimeout(() => root.querySelector(`#${tab}_tools #paste, #${tab}_toprow #paste`).click(), 500);
+    },
+
     size(tab, args) {
         args[0] = ctrlgen.number(`${tab}_width`, 512);
         args[1] = ctrlgen.number(`${tab}_height`, 512);

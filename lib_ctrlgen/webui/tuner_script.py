@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -40,7 +41,6 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """One hidden field for REST, then the axes."""
-        del is_img2img
         parts = [gr.Textbox(value="", visible=False, label="request", elem_id=self.elem_id("request"))]
         for name in NAMES:
             with FormRow():
@@ -57,6 +57,9 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
             label = "Folder name (the same again: only new cells are made)"
             parts.append(gr.Textbox(label=label, max_lines=1, elem_id=self.elem_id("name")))
             parts.append(gr.Checkbox(label="Also more than 400 pictures", elem_id=self.elem_id("force")))
+        send = gr.Button("Send this cell to the panel", elem_id=self.elem_id("send"))
+        tab = "img2img" if is_img2img else "txt2img"
+        send.click(fn=None, _js=f"() => ctrlgen.send('{tab}')")
         return parts
 
     def run(self, p: Any, *args: Any) -> Any:
@@ -70,8 +73,10 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         folder = folder_of(p, name, key_of(payload))
         host = WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed)))
         tuner = tuner_of(tune, host, payload, folder)
+        view = view_of(tuner, folder)
         try:
-            tuned = tuner.run(lambda _progress: None)
+            with view.shown():
+                tuned = tuner.run(view.tell)
         except KeyboardInterrupt:
             tuned = tuner.tuned
         return answer(p, tuned, folder)
@@ -91,6 +96,16 @@ def tuner_of(tune: TuneSpec, host: Any, payload: Mapping[str, Any], folder: Any)
     grid = grid_of(payload, tune, TunedRequest)
     shared.state.job_count = len(grid.cells)
     return Tuner(host, grid, folder)
+
+
+def view_of(tuner: Any, folder: Path) -> Any:
+    """What shows a tuner in the page while it runs."""
+    from .tuner_view import TunerView
+
+    if not hasattr(tuner, "grid"):
+        return TunerView(folder)
+    columns, rows, titles = tuner.names()
+    return TunerView(folder, columns, rows, titles)
 
 
 def controls(p: Any) -> Any:

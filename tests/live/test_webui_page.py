@@ -219,6 +219,19 @@ def test_the_tuner_is_in_the_dropdown(page: Any, tmp_path: Path) -> None:
     shot(page, "tuner")
     assert thumbnails(page) == 4  # the sheet and its cells
     assert "Recommended" in page.locator("#html_log_txt2img").first.inner_text()
+    page.set_default_timeout(30_000)
+    send = f"{box}_send"
+    page.locator("#txt2img_gallery .thumbnails .thumbnail-item").nth(0).click()
+    page.click(send)
+    page.wait_for_timeout(1000)
+    assert "Select a cell" in page.locator(send).first.inner_text()
+    page.locator("#txt2img_gallery .thumbnails .thumbnail-item").nth(2).click()
+    page.wait_for_timeout(500)
+    page.click(send)
+    page.wait_for_timeout(4000)
+    shot(page, "tuner_sent")
+    assert page.locator(f"{unit('weight')} input[type=number]").first.input_value() == "0.5"
+    page.set_default_timeout(PATIENCE)
     scripts.click()
     page.locator("#tab_txt2img #script_list ul li", has_text="None").first.click()
     page.wait_for_timeout(500)
