@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis, path_of
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of, key_of
 from lib_ctrlgen.tuner.choice import front, recommend
-from lib_ctrlgen.tuner.scores import Scores, over_control, summary
+from lib_ctrlgen.tuner.compare import COMPARISONS
+from lib_ctrlgen.tuner.scores import Scores, adherence, over_control, summary
 from lib_ctrlgen.tuner.sheet import heat_map, labelled
 
 BASE: dict[str, Any] = {"prompt": "a red star on a red ground", "units": [{"model": "a"}, {"model": "b"}]}
@@ -174,6 +177,40 @@ def test_nothing_on_the_front_is_beaten(pairs: list[tuple[float, float]]) -> Non
             a >= pairs[i][0] and b <= pairs[i][1] and (a > pairs[i][0] + 1e-8 or b < pairs[i][1] - 1e-8)
             for a, b in pairs
         )
+
+
+def noise(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 56, 3), dtype=np.uint8))
+
+
+def test_structure_is_ssim() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    one, other = (noise(k) for k in (1, 2))
+    x, y = (np.asarray(Image.blend(noise(3), each, 0.4).convert("L"), float) / 255 for each in (one, other))
+
+    def mean(values: Any) -> Any:
+        return gaussian_filter(values, 1.5, radius=5, mode="mirror")
+
+    shared = mean(x * y) - mean(x) * mean(y)
+    spreads = mean(x * x) - mean(x) ** 2 + mean(y * y) - mean(y) ** 2
+    light = (2 * mean(x) * mean(y) + 1e-4) / (mean(x) ** 2 + mean(y) ** 2 + 1e-4)
+    wanted = float((light * (2 * shared + 9e-4) / (spreads + 9e-4)).mean())
+    maps = [Image.blend(noise(3), each, 0.4) for each in (one, other)]
+    assert COMPARISONS["structure"](*maps) == pytest.approx(wanted, abs=1e-6)
+    assert COMPARISONS["structure"](one, one) == pytest.approx(1)
+
+
+def test_every_preprocessor_is_compared_with_itself_or_says_why_not() -> None:
+    picture = noise(4)
+    for each in PREPROCESSORS:
+        unit = ControlUnit(model="a", image=encode_image(picture), preprocessor=each.name)
+        found = adherence(picture, unit, 3)
+        if each.compared is None:
+            assert "nothing to look for" in found.reasons["adherence.3"]
+        else:
+            assert found.values["adherence.3"] == pytest.approx(1)
+            assert adherence(Image.new("RGB", picture.size), unit, 3).values["adherence.3"] < 0.9
 
 
 def test_over_control_is_what_grew() -> None:

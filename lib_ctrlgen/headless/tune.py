@@ -4,32 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from msgspec.structs import replace
-from numpy.typing import NDArray
 from PIL import Image
 
-from lib_ctrlgen.controls.vision import encoders
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.stack import alike
 from lib_ctrlgen.tuner.cells import key_of
-from lib_ctrlgen.tuner.likeness import embedding, picture_scores
-from lib_ctrlgen.tuner.scores import Scores, cosine
+from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score
+from lib_ctrlgen.tuner.scores import Scores
 from lib_ctrlgen.tuner.work import Made
-from lib_ctrlgen.weights import read_tensors
 
 from .engine import Engine, Generation
 from .outputs import png_info
-
-PROJECTION = "text_projection.safetensors"
-NO_PROJECTION = (
-    f"no CLIP vision encoder in the model folders has the text's projection beside it ({PROJECTION})"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,27 +52,10 @@ class EngineHost:
         return picture_scores(picture, free, request, self.engine.store) | self.prompt(picture, request)
 
     def prompt(self, picture: Image.Image, request: GenerationRequest) -> Scores:
-        """Cosine of the picture's and the prompt's embeddings, -1..1."""
-        store = self.engine.store
-        tower = next((t for t in encoders(store) if (t.path / PROJECTION).is_file()), None)
-        if tower is None:
-            return Scores({}, {"prompt": NO_PROJECTION})
-        if not request.prompt.strip():
-            return Scores({}, {"prompt": "the request has no prompt"})
-        text = self.text(request, tower.path / PROJECTION)
-        return Scores({"prompt": cosine(embedding(picture, tower, store), text)})
-
-    def text(self, request: GenerationRequest, projection: Path) -> NDArray[np.float32]:
-        """The prompt's embedding [P], its weights left out."""
-        networks: Any = self.engine.load(request.model)
-        tensors = self.engine.store.get(projection, read_tensors)
-        weight = tensors["text_projection.weight"].float()
-        ids = networks.tokenizer(
-            request.prompt, truncation=True, max_length=77, padding="max_length", return_tensors="pt"
-        )["input_ids"]
-        with torch.no_grad():
-            pooled = networks.text_encoder(ids.to(networks.text_encoder.device)).pooler_output
-        return np.asarray((pooled[0].float().cpu() @ weight.T).numpy())
+        """Likeness to the prompt."""
+        networks = self.engine.load(request.model)
+        tower = TextTower(tokenizer=networks.tokenizer, transformer=networks.text_encoder)
+        return prompt_score(picture, request.prompt, request.prompt_weights, tower, self.engine.store)
 
 
 def made_of(request: GenerationRequest, generation: Generation) -> Made:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
 
 from lib_ctrlgen.params import Param
 
+Comparison: TypeAlias = Literal["edges", "structure"]
+
 
 class Preprocessor(Protocol):
-    """One preprocessor per file. It runs at the generation's own size (pixel-perfect)."""
+    """One preprocessor per file. It runs at the generation's own size (pixel-perfect).
+
+    `compared` says how the tuner compares two of its maps (`lib_ctrlgen.tuner.compare`); None: not at all.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
     params: ClassVar[tuple[Param, ...]]
+    compared: ClassVar[Comparison | None]
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Turn an RGB picture into an RGB control map of the same size."""

@@ -10,6 +10,8 @@ from PIL import Image
 
 from lib_ctrlgen.params import Param
 
+from .base import Comparison
+
 
 class Canny:
     """White edges on black, one pixel wide."""
@@ -36,6 +38,7 @@ class Canny:
             step=1,
         ),
     )
+    compared: ClassVar[Comparison | None] = "edges"
 
     def __call__(
         self,

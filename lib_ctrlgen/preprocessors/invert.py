@@ -8,6 +8,8 @@ from PIL import Image, ImageOps
 
 from lib_ctrlgen.params import Param
 
+from .base import Comparison
+
 
 class Invert:
     """Inverts every channel."""
@@ -15,6 +17,7 @@ class Invert:
     name: ClassVar[str] = "invert"
     title: ClassVar[str] = "Invert"
     params: ClassVar[tuple[Param, ...]] = ()
+    compared: ClassVar[Comparison | None] = "structure"
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return the negative of an RGB picture."""

@@ -8,6 +8,8 @@ from PIL import Image
 
 from lib_ctrlgen.params import Param
 
+from .base import Comparison
+
 
 class NoPreprocessor:
     """Returns the picture as it is."""
@@ -15,6 +17,7 @@ class NoPreprocessor:
     name: ClassVar[str] = "none"
     title: ClassVar[str] = "None (the picture is a control map)"
     params: ClassVar[tuple[Param, ...]] = ()
+    compared: ClassVar[Comparison | None] = None
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return the picture unchanged."""

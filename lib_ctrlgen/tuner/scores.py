@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lib_ctrlgen.images import decode_image, fit, to_rgb
-from lib_ctrlgen.metrics import map_f1
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlUnit
+
+from .compare import COMPARISONS
 
 Pixels = NDArray[np.uint8]
 
@@ -37,18 +38,16 @@ class Scores:
 def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
     """How well a picture follows a unit's map, 0..1: the unit's own preprocessor on both, compared.
 
-    Edges by F1 within two pixels. Named `adherence.INDEX`.
+    Named `adherence.INDEX`.
     """
     name = f"adherence.{index}"
-    if unit.preprocessor != "canny":
-        what = "no preprocessor, so that there is nothing to look for in the picture"
-        other = f"the preprocessor {unit.preprocessor!r}, whose maps cannot be compared yet"
-        return Scores({}, {name: f"the unit has {what if unit.preprocessor == 'none' else other}"})
     chosen = preprocessor(unit.preprocessor, f"$.units[{index}].preprocessor")
+    if chosen.compared is None:
+        reason = f"the unit has the preprocessor {chosen.name!r}: there is nothing to look for in the picture"
+        return Scores({}, {name: reason})
     source = fit(decode_image(unit.image, f"$.units[{index}].image"), *picture.size, unit.resize_mode)
-    maps = [chosen(to_rgb(image), **unit.params) for image in (picture, source)]
-    found, wanted = (np.asarray(each.convert("L")) for each in maps)
-    return Scores({name: map_f1(found, wanted)})
+    found, wanted = (chosen(to_rgb(image), **unit.params) for image in (picture, source))
+    return Scores({name: COMPARISONS[chosen.compared](found, wanted)})
 
 
 def over_control(picture: Image.Image, free: Image.Image) -> Scores:

@@ -22,15 +22,13 @@ from lib_ctrlgen.schedule import Schedule, constant
 from lib_ctrlgen.spec import ControlRequest, parse_request, to_payload
 from lib_ctrlgen.stack import alike
 from lib_ctrlgen.tuner.cells import key_of
-from lib_ctrlgen.tuner.likeness import picture_scores
+from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score
 from lib_ctrlgen.tuner.scores import Scores
 from lib_ctrlgen.tuner.work import Made
 
 from .decoding import decoded_once
 from .settings import model_store
 from .stacked import Stacked
-
-NO_PROMPT_SCORE = "likeness to the prompt is scored by `ctrlgen tune` only"
 
 ADAPTIVE = ("dpm adaptive",)  # samplers that look at a whole batch to choose their next step
 
@@ -191,7 +189,16 @@ class WebUIHost:
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
         """Every score of a picture."""
-        return picture_scores(picture, free, request, model_store()) | Scores({}, {"prompt": NO_PROMPT_SCORE})
+        store = model_store()
+        likeness = prompt_score(picture, request.prompt, request.prompt_weights, text_tower(), store)
+        return picture_scores(picture, free, request, store) | likeness
+
+
+def text_tower() -> TextTower | None:
+    """The loaded checkpoint's CLIP text encoder; None where it has another one (SD2, SDXL)."""
+    encoder: Any = getattr(shared.sd_model.cond_stage_model, "wrapped", None)
+    parts = getattr(encoder, "tokenizer", None), getattr(encoder, "transformer", None)
+    return None if None in parts else TextTower(tokenizer=parts[0], transformer=parts[1])
 
 
 def flat_scale(request: TunedRequest) -> float:
