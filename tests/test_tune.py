@@ -2,6 +2,7 @@
 
 import csv
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.jobs import read_tune_job
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Tuned, Tuner
 from tests import control_files as files
@@ -188,3 +190,23 @@ def test_a_job_without_good_axes_is_refused(tmp_path: Path, text: str, path: str
 def test_the_example_is_valid() -> None:
     job = read_tune_job(Path(__file__).parents[1] / "examples/tune.yaml")
     assert len(grid_of(job.payload, job.tune, GenerationRequest).cells) == 12
+
+
+def test_the_recommended_cell_holds_the_lines_without_looking_traced(tmp_path: Path) -> None:
+    """On the bundled tiny model, which knows what an edge is."""
+    layout = (Path(__file__).parent.parent / "examples/pictures/layout.png").read_bytes()
+    edges = {"model": "ctrlgen-tiny-edges", "preprocessor": "canny", "image": b64encode(layout).decode()}
+    size = {"width": 128, "height": 128, "steps": 8}
+    job = PAYLOAD | size | {"prompt": "a cross on a background", "units": [edges], "seed": 1}
+    weights = {"path": "Unit 0 weight", "values": "0, 0.5, 1, 2, 3"}
+    spec = parse_request({"x": weights, "seeds": 2}, TuneSpec)
+    engine = Engine([tiny_folder()], 1 << 30)
+    tuner = Tuner(EngineHost(engine=engine), grid_of(job, spec, GenerationRequest), tmp_path)
+    tuned = tuner.run(lambda _progress: None)
+    assert tuned.choice is not None
+    scores = [each.means for each in tuned.done]
+    chosen, best = scores[tuned.choice.cell], max(each["adherence.0"] for each in scores)
+    assert best > scores[0]["adherence.0"] + 0.3
+    assert chosen["adherence.0"] >= 0.95 * best
+    assert chosen["over_control"] < scores[-1]["over_control"]
+    assert set(scores[0]) == {"adherence.0", "prompt", "over_control"}
