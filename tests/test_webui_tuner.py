@@ -48,6 +48,9 @@ def test_axes_come_as_json_or_from_the_fields(script: Any) -> None:
     assert (by_object.seeds, name) == (2, "mine")
     by_fields, name = script.read_tune(["", "Steps", "1, 2", "", "", None, None, 2.0, " mine".strip(), False])
     assert (by_fields, name) == (by_object, "mine")
+    search, _ = script.read_tune(["", "CFG", "3-9", "", "", "", "", 2, "", False, 24])
+    assert (search.auto.budget, search.x) == (24, None)
+    assert [(each.path, each.values) for each in search.auto.ranges] == [("CFG", "3-9")]
     assert script.read_tune(['{"x": {"path": "Steps", "values": [1]}}'])[0].x.values == [1]
 
 

@@ -57,6 +57,8 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
             label = "Folder name (the same again: only new cells are made)"
             parts.append(gr.Textbox(label=label, max_lines=1, elem_id=self.elem_id("name")))
             parts.append(gr.Checkbox(label="Also more than 400 pictures", elem_id=self.elem_id("force")))
+            label = "Pictures to search the ranges with (0: the whole grid)"
+            parts.append(gr.Number(label=label, value=0, precision=0, elem_id=self.elem_id("budget")))
         send = gr.Button("Send this cell to the panel", elem_id=self.elem_id("send"))
         tab = "img2img" if is_img2img else "txt2img"
         send.click(fn=None, _js=f"() => ctrlgen.send('{tab}')")
@@ -145,8 +147,11 @@ def _fields(fields: Sequence[Any]) -> dict[str, Any]:
     for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
         if str(place or "").strip():
             said[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
-    seeds, folder, force = [*rest, "", "", ""][:3]
-    return said | {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
+    seeds, folder, force, budget = [*rest, "", "", "", ""][:4]
+    whole = {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
+    if not budget:
+        return said | whole
+    return whole | {"auto": {"budget": int(budget), "ranges": list(said.values())}}
 
 
 def answer(p: Any, tuned: Any, folder: Any) -> Any:
