@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from .conftest import EDGES, PICTURE, SIZE, Answer, WebUI, encoded, scene
 
@@ -194,3 +195,26 @@ def test_an_interrupt_keeps_what_is_done(webui: WebUI, plain: Answer) -> None:
     run.join(600)
     assert found[0].status == 200
     assert webui.generate().same(plain)
+
+
+def test_the_command_line_gives_the_same_sheet(webui: WebUI, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers", reason="live test: the command line needs the headless packages")
+    from lib_ctrlgen.cli import main
+
+    fields = {"prompt": "a red circle", "negative_prompt": "", "width": 128, "height": 128}
+    fields |= {"steps": 6, "cfg_scale": 4, "seed": 7}
+    axes = {
+        "x": {"path": "Unit 0 weight", "values": "0, 0.5, 1"},
+        "y": {"path": "Unit 1 end", "values": "0.5, 1"},
+    }
+    answer = tuned(webui, EDGES, PICTURE, fields=fields | {"sampler_name": "Euler"}, **axes)
+    assert answer.status == 200, answer.json
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        json.dumps(fields | {"sampler": "Euler", "units": [EDGES, PICTURE], "tune": axes}), "utf-8"
+    )
+    assert main(["tune", str(job), "--out", str(tmp_path / "out")]) == 0
+    sheet = np.asarray(Image.open(tmp_path / "out/sheet.png").convert("RGB"))
+    # one host rounds to 255 levels, the other cuts off; the labels' font is Pillow's own
+    tiles = np.s_[-2 * 132 :, -3 * 132 :]
+    assert close(sheet[tiles], answer.images[0][tiles])
