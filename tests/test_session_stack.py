@@ -120,7 +120,8 @@ def test_every_image_is_what_it_is_alone(unet: Any, units: list[Any], data: st.D
                 ControlSession(port_of(unet), own, Script(STEPS, [(step, alone.rows)])),
             ):
                 wanted = run(unet, alone)
-            assert torch.allclose(together[row : row + 1], wanted, atol=1e-4, rtol=1e-4)
+            off = (together[row : row + 1] - wanted).abs().max() / wanted.abs().max().clamp(min=1)
+            assert float(off) < 1e-4
         seen.add((distinct[image], cell_at(cell, step)))
     assert len(set(distinct)) * 2 <= session.rows_computed <= 2 * len(seen)
 

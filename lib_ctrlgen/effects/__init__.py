@@ -1,0 +1,11 @@
+"""The ways in which controls act on a U-Net's calls: one file for each, and a line in `EFFECTS`."""
+
+from __future__ import annotations
+
+from .attention import AttentionEffect
+from .base import UnitEffect
+from .residual import ResidualEffect
+
+__all__ = ["EFFECTS", "UnitEffect"]
+
+EFFECTS: tuple[type[UnitEffect], ...] = (AttentionEffect, ResidualEffect)

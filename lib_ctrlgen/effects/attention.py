@@ -1,0 +1,107 @@
+"""Attention over a picture's tokens beside the text's: IP-Adapter and its kin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lib_ctrlgen.attention import AttentionTerm, KeyValue
+from lib_ctrlgen.calls import AttentionSite, UNetCall
+from lib_ctrlgen.doses import layer_factors
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.unet import Hooks, UNetPort
+from lib_ctrlgen.units import ActiveUnit, AttentionControl
+
+from .base import ActingUnit, Doses, Masks, Size
+
+
+@dataclass
+class StepState:
+    """What the hooks need during one U-Net call; empty between calls."""
+
+    terms: tuple[tuple[AttentionTerm, ...], ...] = ()
+    kinds: Tensor | None = None
+    size: Size = (0, 0)
+    queries: dict[int, Tensor] = field(default_factory=dict)
+
+
+class AttentionEffect:
+    """Adds each unit's term to every cross attention, between its query and its last linear layer."""
+
+    control: ClassVar[type] = AttentionControl
+
+    def __init__(self, masks: Masks) -> None:
+        self.masks = masks
+        self.state = StepState()
+        self.sites: tuple[AttentionSite, ...] = ()
+        self.pairs: dict[int | str, tuple[KeyValue, ...]] = {}
+
+    def install(self, hooks: Hooks, port: UNetPort) -> None:
+        """Hook every cross attention."""
+        self.sites = port.attention_sites()
+        for place, site in enumerate(self.sites):
+            self.hook(hooks, place, site)
+
+    def hook(self, hooks: Hooks, place: int, site: AttentionSite) -> None:
+        """Keep a layer's query, and add the terms before its last linear layer."""
+
+        def keep_query(_module: nn.Module, _args: object, output: Tensor) -> None:
+            if self.state.terms:
+                self.state.queries[place] = output
+
+        def add_terms(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if not self.state.terms:
+                return None
+            return (self.attended(place, site.heads, args[0]), *args[1:])
+
+        hooks.add(site.to_q.register_forward_hook(keep_query))
+        hooks.add(site.to_out.register_forward_pre_hook(add_terms))
+
+    def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
+        """Set up every layer's terms."""
+        self.state = StepState()
+        if not acting:
+            return
+        per_unit = [self.terms(each.unit, each.doses, call) for each in acting]
+        kinds = torch.tensor(call.position.rows.cond, dtype=torch.long, device=call.inputs.x.device)
+        self.state = StepState(terms=tuple(zip(*per_unit, strict=True)), kinds=kinds, size=call.size)
+
+    def terms(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> list[AttentionTerm]:
+        """A unit's term in each layer."""
+        pairs = self.pairs_of(unit, call.inputs.x)
+        mask = self.masks.of(unit, doses, call)
+        weights = layer_factors(doses, len(pairs))
+        return [AttentionTerm(pair, weight, mask) for pair, weight in zip(pairs, weights, strict=True)]
+
+    def pairs_of(self, unit: ActiveUnit, x: Tensor) -> tuple[KeyValue, ...]:
+        """The unit's keys and values, computed at its first active call."""
+        if unit.index not in self.pairs and isinstance(unit.control, AttentionControl):
+            self.pairs[unit.index] = unit.control.terms(self.sites, x.dtype, x.device)
+        return self.pairs[unit.index]
+
+    def attended(self, place: int, heads: int, hidden: Tensor) -> Tensor:
+        """A layer's attention output [B, N, hidden] with all units' terms added."""
+        state = self.state
+        query = state.queries.pop(place, None)
+        if query is None or state.kinds is None:
+            raise HostError(
+                "the attention layer was called without its query: an unknown attention optimisation"
+            )
+        for term in state.terms[place]:
+            if term.acts:
+                output = term.output(query, state.kinds, heads, state.size)
+                hidden = output.to(hidden).add_(hidden)  # in place: one large tensor less
+        return hidden
+
+    def end(self) -> None:
+        """Forget the call."""
+        self.state = StepState()
+
+    def close(self) -> None:
+        """Forget the keys and values."""
+        self.state = StepState()
+        self.pairs.clear()
