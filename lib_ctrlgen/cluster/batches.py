@@ -1,4 +1,4 @@
-"""Cells shared out among workers: batches that keep all of them busy, and every cell finished once. No Ray here."""
+"""Cells shared out among workers: batches that keep all of them busy, every cell finished once. No Ray."""
 
 from __future__ import annotations
 

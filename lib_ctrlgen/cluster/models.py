@@ -100,7 +100,9 @@ def models_for(way: Way, folders: Sequence[Path], requests: Iterable[ControlRequ
     if way == "path":
         return Shared(folders=names)
     found = needed([Path(name) for name in names], model_names(requests))
-    return Shipped(folders=names, files=tuple(sent(number, path, Path(names[number])) for number, path in found))
+    return Shipped(
+        folders=names, files=tuple(sent(number, path, Path(names[number])) for number, path in found)
+    )
 
 
 def model_names(requests: Iterable[ControlRequest]) -> set[str]:

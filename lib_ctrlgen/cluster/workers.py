@@ -136,7 +136,11 @@ class RayWorkers:
     def close(self) -> None:
         """End all workers that were started here; those that can put away what they have, do."""
         handles = [*self.idle, *self.pending.values()]
-        asked = [h.actor.stop.remote() for h in handles if h in self.idle or h.recipe.options.get("max_concurrency")]
+        asked = [
+            h.actor.stop.remote()
+            for h in handles
+            if h in self.idle or h.recipe.options.get("max_concurrency")
+        ]
         if asked:
             ray.wait(asked, num_returns=len(asked), timeout=PARTING)
         for handle in handles:

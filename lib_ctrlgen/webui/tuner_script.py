@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,13 +13,14 @@ from modules import processing, scripts, shared
 from modules.ui_components import FormRow
 from PIL import Image
 
-from lib_ctrlgen.errors import RequestError, below
-from lib_ctrlgen.spec import parse_request
-from lib_ctrlgen.tuner.cells import NAMES, TuneSpec, grid_of, key_of
+from lib_ctrlgen.errors import HostError, RequestError, below
+from lib_ctrlgen.spec import ControlRequest, parse_request
+from lib_ctrlgen.tuner.cells import NAMES, Grid, TuneSpec, grid_of, key_of
 
 from .payload import read_request
 from .script import TITLE as CONTROLS
 from .script import init_image
+from .tune_note import Note
 
 TITLE = "CtrlGen X/Y tuner"
 PLACES = [
@@ -63,21 +66,49 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         """Run the grid; the answer is its sheets, then its cells' pictures. Raises CtrlGenError."""
         from lib_ctrlgen.tuner.run import Tuner  # the engine, only once it is needed
 
-        from .tuner import TunedRequest, WebUIHost, folder_of, payload_of
+        from .tuner import WebUIHost
 
         tune, name = read_tune(args)
         place = controls_place(p)
         request = read_request(p.script_args[place : int(controls(p).args_to)], init_image(p))
-        payload = payload_of(p, request)
-        grid = grid_of(payload, tune, TunedRequest)
-        folder = folder_of(p, name, key_of(payload))
-        tuner = Tuner(WebUIHost(p=p, place=place), grid, folder)
-        shared.state.job_count = len(grid.cells)
-        try:
-            tuned = tuner.run(lambda _progress: None)
-        except KeyboardInterrupt:
-            tuned = tuner.tuned
-        return answer(p, tuned, folder)
+        plan = plan_of(p, request, tune, name)
+        note = Note(plan.folder)
+        require_wanted(args, note)
+        note.write("running", total=len(plan.grid.cells))
+        with note.failures():
+            tuner = Tuner(WebUIHost(p=p, place=place), plan.grid, plan.folder)
+            shared.state.job_count = len(plan.grid.cells)
+            try:
+                tuned, state = tuner.run(note.tell), "done"
+            except KeyboardInterrupt:
+                tuned, state = tuner.tuned, "interrupted"
+            note.end(state, tuned)
+        return answer(p, tuned, plan.folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run makes, and where."""
+
+    grid: Grid
+    folder: Path
+
+
+def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
+    """The grid over what `p` and the always-on script's request say. Raises RequestError."""
+    from .tuner import TunedRequest, folder_of, payload_of
+
+    payload = payload_of(p, request)
+    grid = grid_of(payload, tune, TunedRequest)
+    return Plan(grid=grid, folder=folder_of(p, name, key_of(payload)))
+
+
+def require_wanted(args: Sequence[Any], note: Note) -> None:
+    """Raise HostError for a job that was given up while it waited for its turn."""
+    first = args[0] if args else None
+    said = note.read() if isinstance(first, Mapping) and first.get("job") else None
+    if said is not None and said["state"] == "interrupted":
+        raise HostError("the job was given up before its turn")
 
 
 def controls(p: Any) -> Any:
@@ -95,6 +126,7 @@ def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
     first, *fields = args or ("",)
     said = _written(first) if first not in (None, "") else _fields(fields)
     name = str(said.pop("name", "") or "")
+    said.pop("job", None)  # how a job marks its own
     with below("$.tune"):
         return parse_request(said, TuneSpec), name
 
