@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lib_ctrlgen import __version__
+from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
 from lib_ctrlgen.errors import CtrlGenError, HostError
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
+    from lib_ctrlgen.headless.jobs import TuneJob
+    from lib_ctrlgen.tuner.cells import Grid
+    from lib_ctrlgen.tuner.run import Tuned
+    from lib_ctrlgen.tuner.work import Host, Workers
 
 FAILURE = 2
 INTERRUPTED = 130
@@ -135,9 +140,15 @@ def _add_explore(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
-    tune = commands.add_parser("tune", help="run the grid of a job's `tune` section, scored, with a report")
+    tune = commands.add_parser(
+        "tune",
+        help="run the grid of a job's `tune` section, scored, with a report",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     _add_job(tune)
     _add_models(tune)
+    add_options(tune)
     tune.set_defaults(command=tune_command)
 
 
@@ -213,17 +224,38 @@ def tune_command(options: argparse.Namespace) -> None:
     grid = grid_of(job.payload, job.tune, GenerationRequest)
     print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
     from lib_ctrlgen.headless.tune import EngineHost
-    from lib_ctrlgen.tuner.run import Tuner
 
-    tuner = Tuner(EngineHost(engine=_engine(options, job.roots)), grid, _out(options))
-    with _bar(options.job.stem, "cell") as tell:
-        tuned = tuner.run(lambda progress: tell(progress.done, progress.total))
+    if options.ray or options.webui:
+        tuned = _tune_elsewhere(options, job, grid)
+    else:
+        tuned = _tune(options, EngineHost(engine=_engine(options, job.roots)), grid)
     failed = [each for each in tuned.done if each.error]
     print(f"{tuned.made} pictures made, {len(failed)} cells failed")
     if tuned.choice is not None:
         print(f"recommended: {', '.join(tuned.done[tuned.choice.cell].cell.shown)}. {tuned.choice.reason}")
     for path in (tuned.report, *tuned.sheets):
         print(path)
+
+
+def _tune(options: argparse.Namespace, host: Host, grid: Grid, workers: Workers | None = None) -> Tuned:
+    """Run a grid under a progress bar."""
+    from lib_ctrlgen.tuner.run import Tuner
+
+    tuner = Tuner(host, grid, _out(options), workers)
+    with _bar(options.job.stem, "cell") as tell:
+        return tuner.run(lambda progress: tell(progress.done, progress.total))
+
+
+def _tune_elsewhere(options: argparse.Namespace, job: TuneJob, grid: Grid) -> Tuned:
+    """Run a grid on a Ray cluster or on WebUIs."""
+    from lib_ctrlgen.cluster.spread import SpreadHost, workers_of
+    from lib_ctrlgen.headless.tune import EngineHost
+
+    host = (SpreadHost if options.webui else EngineHost)(engine=_engine(options, job.roots))
+    requests = [host.batch(cell.payload, grid.seeds) for cell in grid.cells]
+    folders = (*job.roots, *_model_roots(options.models))
+    with workers_of(spread_of(options), folders, requests) as workers:
+        return _tune(options, host, grid, workers)
 
 
 def plan_command(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from typing import Any
 
 from lib_ctrlgen.errors import HostError
 
-LOCAL = "local"
+from .options import LOCAL
+
 LOOPBACK = "127.0.0.1"
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 CORES = 2  # of an engine without a GPU: more gain little and cost pictures per core
 NO_CLUSTER = "no Ray cluster at {address} ({error}): `--ray local` starts one on this machine"
 
@@ -56,10 +59,12 @@ def connected(address: str, cores: int | None = None) -> Iterator[None]:
 def stay_on_loopback() -> None:
     """Let a cluster that is started now listen on 127.0.0.1 only, behind a token of its own.
 
-    Ray takes its node's public address unless it believes to be where clusters are not supported;
-    it reads that when it is first imported.
+    Ray takes its node's public address unless it believes that clusters are not supported here, which it
+    reads when it is first imported. Raises HostError where that is too late.
     """
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if "ray" in sys.modules and LOOPBACK_ONLY not in os.environ:
+        raise HostError("ray is imported already: a cluster started now would listen on every address")
+    os.environ.setdefault(LOOPBACK_ONLY, "0")
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 

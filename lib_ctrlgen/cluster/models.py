@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from lib_ctrlgen.spec import ControlRequest
 from lib_ctrlgen.store import ModelStore, walk
 from lib_ctrlgen.weights import SUFFIXES
 
-Way: TypeAlias = Literal["path", "ship"]
-WAYS: tuple[Way, ...] = ("path", "ship")
+from .options import Way
+
 ELSEWHERE = "the model folder {folder} is not on the node {node}: mount it there, or use --ray-models ship"
 BESIDE = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and tokenizers
 

@@ -16,7 +16,7 @@ from lib_ctrlgen.spec import to_payload
 from lib_ctrlgen.tuner.work import Outcome, Stack, Task
 
 from .batches import LOSSES, Batch, Batches
-from .seat import LostError, Recipe, Returned, Seat
+from .seat import LostError, Recipe, Seat
 
 PATIENCE = 600.0  # seconds for the first of the workers to be there
 PARTING = 10.0  # seconds for workers to put away what they have
@@ -71,10 +71,16 @@ class RayWorkers:
             while batches and self.idle:
                 self.hand_out(self.idle.pop(), batches.take())
             for handle, answer in self.answers():
-                if handle.batch is None:
+                batch, handle.batch = handle.batch, None
+                if batch is None:
                     self.opened(handle, answer)
+                elif isinstance(answer, Exception):
+                    self.replace(handle)
+                    yield from batches.lost(batch)
                 else:
-                    yield from self.finished(handle, answer, batches)
+                    self.idle.append(handle)
+                    outcomes: dict[str, Outcome] = dict(answer)
+                    yield from ((task, outcomes[task.key]) for task in batch.tasks)
 
     @property
     def busy(self) -> list[Handle]:
@@ -115,18 +121,6 @@ class RayWorkers:
         else:
             self.idle.append(handle)
 
-    def finished(self, handle: Handle, answer: Any, batches: Batches) -> Iterator[tuple[Task, Outcome]]:
-        """A worker's batch: its outcomes, or where it was lost, what is given up for good."""
-        batch, handle.batch = handle.batch, None
-        assert batch is not None
-        if isinstance(answer, Exception):
-            self.replace(handle)
-            yield from batches.lost(batch)
-            return
-        self.idle.append(handle)
-        outcomes: dict[str, Outcome] = dict(returned(answer))
-        yield from ((task, outcomes[task.key]) for task in batch.tasks)
-
     def replace(self, handle: Handle) -> None:
         """Another worker in the place of a lost one, where there can be one."""
         ray.kill(handle.actor)
@@ -160,11 +154,6 @@ def received(reference: Any) -> Any:
         raise
     except RayError as error:
         return error
-
-
-def returned(answer: Returned) -> Returned:
-    """A worker's answer."""
-    return answer
 
 
 def first_line(error: Exception) -> str:

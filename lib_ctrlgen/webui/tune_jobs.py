@@ -29,6 +29,7 @@ from lib_ctrlgen.tuner.cells import Grid, key_of
 
 from .payload import read_request
 from .tune_note import LIVE, Note, State
+from .tune_plan import plan_of, read_tune
 
 TABS = ("txt2img", "img2img")
 CONTROLS, TUNER = "CtrlGen", "CtrlGen X/Y tuner"
@@ -184,8 +185,6 @@ def seed_of(request: Mapping[str, Any], tab: str, name: str) -> int:
 
 def grid_without_p(tab: str, asked: Any, tune: Mapping[str, Any]) -> Grid:
     """The grid that the script will run, before there is a generation. Raises RequestError."""
-    from .tuner_script import plan_of, read_tune  # the engine, only once it is needed
-
     fields = {name: getattr(asked, name, None) for name in asked.__fields__}
     stand_in = SimpleNamespace(**fields | {"outpath_grids": str(root_of(tab).parent)})
     spec, name = read_tune([tune])

@@ -42,7 +42,7 @@ class Note:
     def read(self) -> State | None:
         """What it says, None where there is none. A run that died with its server is `stopped`."""
         try:
-            said = EMPTY | json.loads((self.folder / NAME).read_text("utf-8"))
+            said: State = EMPTY | json.loads((self.folder / NAME).read_text("utf-8"))
         except (OSError, ValueError, TypeError):
             return None
         dead = said["state"] in LIVE and said.get("server") != server()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,14 +10,14 @@ from modules import processing, scripts, shared
 from modules.ui_components import FormRow
 from PIL import Image
 
-from lib_ctrlgen.errors import HostError, RequestError, below
-from lib_ctrlgen.spec import ControlRequest, parse_request
-from lib_ctrlgen.tuner.cells import NAMES, Grid, TuneSpec, grid_of, key_of
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.tuner.cells import NAMES
 
 from .payload import read_request
 from .script import TITLE as CONTROLS
 from .script import init_image
 from .tune_note import Note
+from .tune_plan import plan_of, read_tune
 
 TITLE = "CtrlGen X/Y tuner"
 PLACES = [
@@ -86,23 +83,6 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         return answer(p, tuned, plan.folder)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run makes, and where."""
-
-    grid: Grid
-    folder: Path
-
-
-def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
-    """The grid over what `p` and the always-on script's request say. Raises RequestError."""
-    from .tuner import TunedRequest, folder_of, payload_of
-
-    payload = payload_of(p, request)
-    grid = grid_of(payload, tune, TunedRequest)
-    return Plan(grid=grid, folder=folder_of(p, name, key_of(payload)))
-
-
 def require_wanted(args: Sequence[Any], note: Note) -> None:
     """Raise HostError for a job that was given up while it waited for its turn."""
     first = args[0] if args else None
@@ -119,38 +99,6 @@ def controls(p: Any) -> Any:
 def controls_place(p: Any) -> int:
     """Where its arguments begin."""
     return int(controls(p).args_from)
-
-
-def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
-    """The axes in a script's arguments, and the folder's name. Raises RequestError at `$.tune`."""
-    first, *fields = args or ("",)
-    said = _written(first) if first not in (None, "") else _fields(fields)
-    name = str(said.pop("name", "") or "")
-    said.pop("job", None)  # how a job marks its own
-    with below("$.tune"):
-        return parse_request(said, TuneSpec), name
-
-
-def _written(first: Any) -> dict[str, Any]:
-    try:
-        said = json.loads(first) if isinstance(first, str) else first
-    except ValueError as error:
-        raise RequestError("$.tune", f"not JSON: {error}") from error
-    if not isinstance(said, Mapping):
-        raise RequestError(
-            "$.tune", 'expected an object such as {"x": {"path": "Steps", "values": "10, 20"}}'
-        )
-    return dict(said)
-
-
-def _fields(fields: Sequence[Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {}
-    pairs, rest = [*fields[: 2 * len(NAMES)]], fields[2 * len(NAMES) :]
-    for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
-        if str(place or "").strip():
-            said[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
-    seeds, folder, force = [*rest, "", "", ""][:3]
-    return said | {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
 
 
 def answer(p: Any, tuned: Any, folder: Any) -> Any:
