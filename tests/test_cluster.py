@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 def cluster() -> Iterator[None]:
     if find_spec("ray") is None:
         pytest.skip("Ray is installed in the newer of the two sets only")
-    with connected("local", 2):
+    with connected("local", 4):  # cores in name: some tests need workers beside those of others
         yield
 
 
@@ -83,7 +84,7 @@ def test_a_cluster_of_our_own_listens_on_loopback(cluster: None) -> None:
     import ray
 
     assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
-    assert room(1).engines == 2
+    assert room(2).engines == 2
 
 
 def test_two_workers_make_what_one_machine_makes(host: EngineHost, engines: Any, tmp_path: Path) -> None:
@@ -239,7 +240,7 @@ def test_webuis_share_the_cells_and_take_over_what_a_dead_one_had(
 ) -> None:
     from lib_ctrlgen.cluster import webuis
 
-    monkeypatch.setattr(webuis.WebUIRecipe, "silence", 0.5)
+    monkeypatch.setattr(webuis, "WebUIRecipe", partial(webuis.WebUIRecipe, silence=0.5))
     first, other = Jobs(), Jobs()
     other.dies_after = 3
     with serving(first) as one, serving(other) as two:
