@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,21 +14,19 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.cli import main
 from lib_ctrlgen.cluster import spread
 from lib_ctrlgen.cluster.connect import connected, room
-from lib_ctrlgen.cluster.seat import Returned, Sent
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Progress, Tuner
-from lib_ctrlgen.tuner.scores import Scores
-from lib_ctrlgen.tuner.work import Judged, Made, Task
+from lib_ctrlgen.tuner.work import Task
 from tests import headless_models as models
+from tests.cluster_stub import Stub
 from tests.fake_job_route import Jobs, serving
 from tests.test_tune import PAYLOAD, X, Y, contents
 
@@ -143,43 +141,16 @@ def test_models_are_shipped(cluster: None, host: EngineHost, tmp_path: Path) -> 
         shutil.rmtree(shipped.base)
 
 
-def test_a_folder_that_a_node_lacks_ends_it_before_anything_runs(cluster: None, tmp_path: Path) -> None:
-    from lib_ctrlgen.cluster.engines import EngineRecipe
-    from lib_ctrlgen.cluster.models import Shared
-    from lib_ctrlgen.cluster.workers import RayWorkers
-
-    recipe = EngineRecipe(models=Shared(folders=(str(tmp_path / "gone"),)))
-    with pytest.raises(HostError, match="gone is not on the node"), RayWorkers([recipe]):
-        pass
-
-
-@dataclass(frozen=True)
-class Stub:
-    """A worker without an engine. Cells in `deadly` take it with them."""
-
-    deadly: tuple[str, ...] = ()
-    again: bool = True
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        return {"num_cpus": 1}
-
-    def build(self) -> "Stub":
-        return self
-
-    def make(self, cells: Sequence[Sent]) -> Returned:
-        if any(key in self.deadly for key, _ in cells):
-            os._exit(1)
-        image = Image.new("RGB", (8, 8))
-        made = Made(images=(image,), seeds=(0,), infos=(PngInfo(),))
-        return [(key, Judged(made=made, scores=(Scores({}),))) for key, _ in cells]
-
-    def stop(self) -> None:
-        """Nothing to put away."""
-
-
 def stacks(count: int) -> list[list[Task]]:
     return [[Task(key=str(number), request=GenerationRequest()) for number in range(count)]]
+
+
+def test_what_a_node_lacks_ends_it_before_anything_runs(cluster: None) -> None:
+    from lib_ctrlgen.cluster.workers import RayWorkers
+
+    recipe = Stub(missing="the model folder is not on the node")
+    with pytest.raises(HostError, match="not on the node"), RayWorkers([recipe]):
+        pass
 
 
 def test_a_cell_that_kills_every_worker_is_given_up_and_no_other(cluster: None) -> None:
@@ -188,7 +159,7 @@ def test_a_cell_that_kills_every_worker_is_given_up_and_no_other(cluster: None) 
     with RayWorkers([Stub(deadly=("1",))]) as workers:
         found = [(task.key, outcome) for task, outcome in workers.each(stacks(4))]
     assert sorted(key for key, _ in found) == ["0", "1", "2", "3"]
-    failed = {key: str(outcome) for key, outcome in found if isinstance(outcome, Exception)}
+    failed = {key: text for key, outcome in found if (text := str(outcome)) != "made"}
     assert list(failed) == ["1"]
     assert "3 workers were lost" in failed["1"]
 
@@ -219,8 +190,15 @@ def test_an_interrupt_ends_what_was_started(cluster: None) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run()
-    with pytest.raises(RayActorError):
-        ray.get(actors[0].stop.remote())
+
+    def dead() -> bool:
+        try:
+            ray.get(actors[0].stop.remote())
+        except RayActorError:
+            return True
+        return False
+
+    assert any(dead() or time.sleep(0.1) for _ in range(300))  # it may take a moment
     assert ray.is_initialized()
 
 

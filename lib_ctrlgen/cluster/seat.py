@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import CtrlGenError, HostError
-from lib_ctrlgen.tuner.work import Outcome
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.tuner.work import Outcome
 
 Sent: TypeAlias = tuple[str, Mapping[str, Any]]  # a cell's key, and its whole request as a payload
-Returned: TypeAlias = list[tuple[str, Outcome]]
+Returned: TypeAlias = "list[tuple[str, Outcome]]"
 
 
 class LostError(HostError):

@@ -65,7 +65,10 @@ class RayWorkers:
         self.close()
 
     def each(self, stacks: Sequence[Stack]) -> Iterator[tuple[Task, Outcome]]:
-        """Every task once, as it is finished. Raises HostError where no worker is left."""
+        """Every task once, as it is finished. Raises HostError where no worker is left.
+
+        What was not run to its end leaves workers busy: open others for another run.
+        """
         batches = Batches(stacks, len(self.recipes))
         while batches or self.busy:
             while batches and self.idle:
