@@ -249,6 +249,14 @@ def test_without_the_extra_one_line_says_what_to_install(
     assert "pip install 'ctrlgen[cluster]'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_ends_it_at_once(address: str) -> None:
+    with pytest.raises(HostError, match="no Ray cluster"):
+        connect.require_answer(address)
+    connect.require_answer("auto")
+    connect.require_answer("local")
+
+
 def test_a_cluster_of_our_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
         monkeypatch.delenv(name, raising=False)

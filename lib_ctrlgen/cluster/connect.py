@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from .options import LOCAL
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+REACH = 10.0  # seconds for a cluster to answer
 CORES = 2  # of an engine without a GPU: more gain little and cost pictures per core
 NO_CLUSTER = "no Ray cluster at {address} ({error}): `--ray local` starts one on this machine"
 
@@ -37,6 +39,7 @@ def connected(address: str, cores: int | None = None) -> Iterator[None]:
     """
     if address == LOCAL:
         stay_on_loopback()
+    require_answer(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -54,6 +57,17 @@ def connected(address: str, cores: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def require_answer(address: str) -> None:
+    """Raise HostError where nothing listens at `HOST:PORT`, `ray://` before it or not: Ray asks for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH).close()
+    except (OSError, OverflowError) as error:
+        raise HostError(NO_CLUSTER.format(address=address, error=error)) from error
 
 
 def stay_on_loopback() -> None:

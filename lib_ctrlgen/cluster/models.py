@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -45,7 +46,7 @@ class Shared:
         """The folders. Raises HostError that names the one that is missing, and the node."""
         for folder in self.folders:
             if not Path(folder).is_dir():
-                raise HostError(ELSEWHERE.format(folder=folder, node=os.uname().nodename))
+                raise HostError(ELSEWHERE.format(folder=folder, node=platform.node()))
         return tuple(map(Path, self.folders))
 
     def moved(self, name: str) -> str:
