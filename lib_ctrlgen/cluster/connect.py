@@ -60,7 +60,7 @@ def connected(address: str, cores: int | None = None) -> Iterator[None]:
 
 
 def require_answer(address: str) -> None:
-    """Raise HostError where nothing listens at `HOST:PORT`, `ray://` before it or not: Ray asks for minutes."""
+    """Raise HostError where nothing listens at `HOST:PORT`, `ray://` or not: Ray itself asks for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
         return
