@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lib_ctrlgen import __version__
+from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
 from lib_ctrlgen.errors import CtrlGenError, HostError
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
     from lib_ctrlgen.headless.jobs import TuneJob
     from lib_ctrlgen.tuner.auto import AutoTuner
-    from lib_ctrlgen.tuner.run import Tuner
+    from lib_ctrlgen.tuner.run import Tuned, Tuner
 
 FAILURE = 2
 INTERRUPTED = 130
@@ -138,9 +139,15 @@ def _add_explore(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
-    tune = commands.add_parser("tune", help="run the grid or search of a job's `tune` section")
+    tune = commands.add_parser(
+        "tune",
+        help="run the grid or search of a job's `tune` section, scored, with a report",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     _add_job(tune)
     _add_models(tune)
+    add_options(tune)
     tune.set_defaults(command=tune_command)
 
 
@@ -211,9 +218,7 @@ def tune_command(options: argparse.Namespace) -> None:
     from lib_ctrlgen.headless.jobs import read_tune_job
 
     job = read_tune_job(options.job, options.set)
-    tuner = _searching(options, job) if job.tune.auto else _gridding(options, job)
-    with _bar(options.job.stem, "picture" if job.tune.auto else "cell") as tell:
-        tuned = tuner.run(lambda progress: tell(progress.done, progress.total))
+    tuned = _search(options, job) if job.tune.auto else _grid(options, job)
     failed = [each for each in tuned.done if each.error]
     print(f"{tuned.made} pictures made, {len(failed)} cells failed")
     if tuned.choice is not None:
@@ -224,8 +229,8 @@ def tune_command(options: argparse.Namespace) -> None:
         print(path)
 
 
-def _gridding(options: argparse.Namespace, job: TuneJob) -> Tuner:
-    """The tuner of a job's axes, every mistake found before the engine is made."""
+def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
+    """Run a job's axes, every mistake found before an engine is made."""
     from lib_ctrlgen.spec import GenerationRequest
     from lib_ctrlgen.tuner.cells import grid_of
 
@@ -234,17 +239,35 @@ def _gridding(options: argparse.Namespace, job: TuneJob) -> Tuner:
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.run import Tuner
 
-    return Tuner(EngineHost(engine=_engine(options, job.roots)), grid, _out(options))
+    engine = _engine(options, job.roots)
+    if not (options.ray or options.webui):
+        return _told(options, Tuner(EngineHost(engine=engine), grid, _out(options)), "cell")
+    from lib_ctrlgen.cluster.spread import SpreadHost, workers_of
+
+    host = (SpreadHost if options.webui else EngineHost)(engine=engine)
+    requests = [host.batch(cell.payload, grid.seeds) for cell in grid.cells]
+    folders = (*job.roots, *_model_roots(options.models))
+    with workers_of(spread_of(options), folders, requests) as workers:
+        return _told(options, Tuner(host, grid, _out(options), workers), "cell")
 
 
-def _searching(options: argparse.Namespace, job: TuneJob) -> AutoTuner:
-    """The tuner of a job's `auto`."""
+def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
+    """Run a job's `auto`."""
+    if options.ray or options.webui:
+        raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.spec import GenerationRequest
     from lib_ctrlgen.tuner.auto import auto_tuner
 
     host = EngineHost(engine=_engine(options, job.roots))
-    return auto_tuner(host, job.payload, job.tune, GenerationRequest, _out(options))
+    tuner = auto_tuner(host, job.payload, job.tune, GenerationRequest, _out(options))
+    return _told(options, tuner, "picture")
+
+
+def _told(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> Tuned:
+    """What a tuner makes, under a progress bar."""
+    with _bar(options.job.stem, unit) as tell:
+        return tuner.run(lambda progress: tell(progress.done, progress.total))
 
 
 def plan_command(options: argparse.Namespace) -> None:

@@ -147,7 +147,7 @@ class ModelStore:
         found = [
             (_relative(config.parent, root), config.parent)
             for root in self.roots
-            for config in _walk(root)
+            for config in walk(root)
             if config.name == "config.json"
         ]
         return dict(reversed(found))
@@ -175,7 +175,7 @@ def _plain(name: str) -> str:
 
 def _scan(root: Path) -> Iterator[tuple[str, Path]]:
     """Model files under a root by name, sorted; text and vision encoders are left out."""
-    for path in _walk(root):
+    for path in walk(root):
         if path.suffix.lower() not in SUFFIXES:
             continue
         folder_model = path.stem.lower().removesuffix(".fp16") in WEIGHT_NAMES
@@ -185,7 +185,7 @@ def _scan(root: Path) -> Iterator[tuple[str, Path]]:
             yield _relative(path.with_suffix(""), root), path
 
 
-def _walk(root: Path) -> list[Path]:
+def walk(root: Path) -> list[Path]:
     """All files under a root, sorted; linked folders are entered, each real folder once."""
     found: list[Path] = []
     seen: set[str] = set()

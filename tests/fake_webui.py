@@ -229,7 +229,15 @@ class FakeWebUI:
         self.flags = SimpleNamespace(
             api=True, nowebui=False, api_auth=None, ctrlgen_models_path=[], ctrlgen_cache_gb=1.0
         )
-        self.model = SimpleNamespace(model=SimpleNamespace(diffusion_model=TinyUNet()))
+        self.model = SimpleNamespace(
+            model=SimpleNamespace(diffusion_model=TinyUNet()),
+            cond_stage_model=SimpleNamespace(),
+            decode_first_stage=lambda latents: latents,
+        )
+        self.state = SimpleNamespace(server_start=1.0, interrupted=False, stopping_generation=False)
+        self.state.shown = []
+        self.state.assign_current_image = self.state.shown.append
+        self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
         self.loaded: dict[str, Any] = {}
         Component.made = []
 
@@ -256,6 +264,7 @@ class FakeWebUI:
     def modules(self, folder: Path) -> dict[str, Any]:
         """What stands in `sys.modules`, by name."""
         shared = {"opts": self.opts, "cmd_opts": self.flags, "sd_model": self.model, "OptionInfo": OptionInfo}
+        shared["state"] = self.state
         callbacks = {
             "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
             "on_ui_settings": self.callbacks.lists["ui_settings"].append,
@@ -325,6 +334,7 @@ def edge_libraries() -> dict[str, ModuleType]:
         "gradio": module("gradio", gradio),
         "fastapi": module("fastapi", fastapi),
         "fastapi.security": module("fastapi.security", security),
+        "fastapi.responses": module("fastapi.responses", {"FileResponse": lambda path: path}),
     }
 
 

@@ -36,7 +36,7 @@ LAYERS = {
     # 4: the edges; siblings never import each other, but for SIBLINGS
     "webui": EDGE, "headless": EDGE, "train": EDGE, "tiny": EDGE, "cluster": EDGE, "cli": EDGE,
 }  # fmt: skip
-SIBLINGS = {"cli": {"headless", "train", "tiny", "cluster"}}
+SIBLINGS = {"cli": {"headless", "train", "tiny", "cluster"}, "cluster": {"headless", "tiny"}}
 
 PURE = {"msgspec"}
 ARRAYS = PURE | {"torch", "numpy", "PIL", "cv2"}
@@ -169,6 +169,19 @@ def test_only_the_search_imports_optuna() -> None:
         if any(target.partition(".")[0] == "optuna" for target in imports(module, path.read_text("utf-8")))
     }
     assert found == {"lib_ctrlgen.tuner.search"}
+
+
+def test_ray_is_imported_by_the_cluster_alone() -> None:
+    """Above all not inside the WebUI, nor by the tuner that runs there."""
+    found = {
+        module: [
+            target for target in imports(module, path.read_text("utf-8")) if target.partition(".")[0] == "ray"
+        ]
+        for module, path in sources().items()
+    }
+    users = {module for module, targets in found.items() if targets}
+    assert users
+    assert all(module.startswith(f"{PACKAGE}.cluster.") for module in users)
 
 
 @pytest.mark.parametrize("name", ["install.py", "preload.py"])

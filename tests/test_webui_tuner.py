@@ -73,17 +73,16 @@ def test_a_search_comes_as_json_too(
 ) -> None:
     tune, name = script.read_tune([{"auto": AUTO, "seeds": 2, "name": "mine"}])
     assert (tune.auto.budget, name) == (8, "mine")
-    script.shared.state = SimpleNamespace()
     p = generation()
-    payload = tuner.payload_of(p, parse_request({"units": [UNIT]}))
-    found = script.tuner_of(tune, tuner.WebUIHost(p=p, place=0), payload, tmp_path / "out")
-    assert found.space.start == (1,)
-    assert script.shared.state.job_count == 4
+    p.outpath_grids = str(tmp_path)
+    plan = script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
+    assert (plan.cells, plan.pictures, plan.grid) == (4, 8, None)
+    assert plan.tuner(tuner.WebUIHost(p=p, place=0)).space.start == (1,)
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search")
     monkeypatch.delattr("lib_ctrlgen.tuner.search", raising=False)
     with pytest.raises(RequestError, match="WebUI's own environment") as caught:
-        script.tuner_of(tune, tuner.WebUIHost(p=p, place=0), payload, tmp_path / "out")
+        script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
 
 

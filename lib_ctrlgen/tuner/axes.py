@@ -69,7 +69,7 @@ class Axis:
         return len(self.values)
 
 
-def parse_axis(place: str, values: str | Sequence[Value]) -> Axis:
+def parse_axis(place: str, values: str | Sequence[Value | Sequence[Value]]) -> Axis:
     """An axis from a path or a friendly label, and a text or a list of values.
 
     Raises RequestError that says what cannot be read.
@@ -157,17 +157,16 @@ def _number(text: str) -> Value:
 
 def _row(item: Value | Sequence[Value], count: int) -> tuple[Value, ...]:
     """One value for each of `count` places."""
-    if count == 1:
-        return (item,) if isinstance(item, (bool, int, float, str)) else tuple(item)
-    parts = item.split("+") if isinstance(item, str) else item
+    if count == 1 and isinstance(item, (bool, int, float, str)):
+        return (item,)
+    parts = [_value(part) for part in item.split("+")] if isinstance(item, str) else item
     if not isinstance(parts, (list, tuple)) or len(parts) != count:
-        raise RequestError("values", f"{item!r} must hold {count} values joined by +, one per place")
-    return tuple(_value(part) for part in parts)
+        one = "one value" if count == 1 else f"{count} values joined by +, one per place"
+        raise RequestError("values", f"{item!r} must hold {one}")
+    return tuple(parts)
 
 
-def _value(part: Value) -> Value:
-    if not isinstance(part, str):
-        return part
+def _value(part: str) -> Value:
     return _number(part) if PLAIN.fullmatch(part) else part.strip()
 
 

@@ -20,11 +20,14 @@ from .axes import Axis, applied, parse_axis
 NAMES = ("x", "y", "z")
 LARGEST = 400  # pictures, unless forced
 
-Text: TypeAlias = str | list[bool | int | float | str]
+Text: TypeAlias = str | list[bool | int | float | str | list[bool | int | float | str]]
 
 
 class AxisSpec(Spec, frozen=True, kw_only=True):
-    """One axis: a path or label (`units.0.weight`, "Unit 0 weight"), and values as text or list."""
+    """One axis: a path or label (`units.0.weight`, "Unit 0 weight"), and values as text or list.
+
+    For places that move together a value may be a list, too: one for each place.
+    """
 
     path: str
     values: Text

@@ -149,6 +149,7 @@ class Tuner:
             save_picture(image, self.out / name, made.infos[number])
             files.append(name)
         means, spreads = summary(outcome.scores)
+        spreads = spreads if outcome.spreads is None else dict(outcome.spreads)
         scores: dict[str, Any] = {
             "means": means,
             "spreads": spreads,

@@ -46,11 +46,15 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A cell's pictures and the scores of each; `others` counts pictures that were made for scores only."""
+    """A cell's pictures and the scores of each; `others` counts pictures that were made for scores only.
+
+    `spreads` are there where another tuner judged: then `scores` are one, of means.
+    """
 
     made: Made
     scores: tuple[Scores, ...]
     others: int = 0
+    spreads: Mapping[str, float] | None = None
 
 
 Outcome: TypeAlias = Judged | Exception

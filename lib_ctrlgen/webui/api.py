@@ -16,6 +16,7 @@ from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.spec import ControlRequest, json_schema, parse_request
 
 from .settings import model_store
+from .tune_jobs import TuneJobs
 
 ROOT = "/ctrlgen/v1"
 MAX_STEPS = 1000
@@ -31,6 +32,14 @@ def add_routes(demo: Any, app: FastAPI) -> None:
     for path, answer in {"models": models, "preprocessors": preprocessors, "schema": schema}.items():
         app.add_api_route(f"{ROOT}/{path}", answer, methods=["GET"], dependencies=guards)
     app.add_api_route(f"{ROOT}/plan", plan, methods=["POST"], dependencies=guards)
+    jobs, where = TuneJobs(app), f"{ROOT}/tune"
+    app.add_api_route(where, jobs.post, methods=["POST"], dependencies=guards, status_code=202)
+    app.add_api_route(where, jobs.listed, methods=["GET"], dependencies=guards)
+    app.add_api_route(f"{where}/{{name}}", jobs.get, methods=["GET"], dependencies=guards)
+    app.add_api_route(f"{where}/{{name}}", jobs.delete, methods=["DELETE"], dependencies=guards)
+    app.add_api_route(
+        f"{where}/{{name}}/files/{{path:path}}", jobs.file, methods=["GET"], dependencies=guards
+    )
 
 
 def require_login(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008

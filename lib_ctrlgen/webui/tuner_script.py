@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,14 @@ from modules import processing, scripts, shared
 from modules.ui_components import FormRow
 from PIL import Image
 
-from lib_ctrlgen.errors import RequestError, below
-from lib_ctrlgen.spec import parse_request
-from lib_ctrlgen.tuner.cells import NAMES, TuneSpec, grid_of, key_of
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.tuner.cells import NAMES
 
 from .payload import read_request
 from .script import TITLE as CONTROLS
 from .script import init_image
+from .tune_note import Note
+from .tune_plan import Plan, plan_of, read_tune
 
 TITLE = "CtrlGen X/Y tuner"
 PLACES = [
@@ -66,38 +66,46 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
 
     def run(self, p: Any, *args: Any) -> Any:
         """Run the grid; the answer is its sheets, then its cells' pictures. Raises CtrlGenError."""
-        from .tuner import WebUIHost, folder_of, payload_of
+        from .tuner import WebUIHost
 
         tune, name = read_tune(args)
         place = controls_place(p)
         request = read_request(p.script_args[place : int(controls(p).args_to)], init_image(p))
-        payload = payload_of(p, request)
-        folder = folder_of(p, name, key_of(payload))
-        host = WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed)))
-        tuner = tuner_of(tune, host, payload, folder)
-        view = view_of(tuner, folder)
-        try:
-            with view.shown():
-                tuned = tuner.run(view.tell)
-        except KeyboardInterrupt:
-            tuned = tuner.tuned
-        return answer(p, tuned, folder)
+        plan = plan_of(p, request, tune, name)
+        note = Note(plan.folder)
+        require_wanted(args, note)
+        note.write("running", total=plan.cells)
+        with note.failures():
+            host = WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed)))
+            tuned = watched(plan, host, note)
+        return answer(p, tuned, plan.folder)
 
 
-def tuner_of(tune: TuneSpec, host: Any, payload: Mapping[str, Any], folder: Any) -> Any:
-    """The tuner of a grid, or of a search; the WebUI is told how many generations come at most."""
-    from lib_ctrlgen.tuner.auto import auto_tuner  # the engine, only once it is needed
-    from lib_ctrlgen.tuner.run import Tuner
+def watched(plan: Plan, host: Any, note: Note) -> Any:
+    """What a tuner makes, shown in the page and noted in its folder while it runs."""
+    tuner = plan.tuner(host)
+    view = view_of(tuner, plan.folder)
+    shared.state.job_count = plan.cells
 
-    from .tuner import TunedRequest
+    def tell(progress: Any) -> None:
+        note.tell(progress)
+        view.tell(progress)
 
-    if tune.auto is not None:
-        tuner = auto_tuner(host, payload, tune, TunedRequest, folder)
-        shared.state.job_count = tune.auto.budget // tune.seeds
-        return tuner
-    grid = grid_of(payload, tune, TunedRequest)
-    shared.state.job_count = len(grid.cells)
-    return Tuner(host, grid, folder)
+    try:
+        with view.shown():
+            tuned, state = tuner.run(tell), "done"
+    except KeyboardInterrupt:
+        tuned, state = tuner.tuned, "interrupted"
+    note.end(state, tuned)
+    return tuned
+
+
+def require_wanted(args: Sequence[Any], note: Note) -> None:
+    """Raise HostError for a job that was given up while it waited for its turn."""
+    first = args[0] if args else None
+    said = note.read() if isinstance(first, Mapping) and first.get("job") else None
+    if said is not None and said["state"] == "interrupted":
+        raise HostError("the job was given up before its turn")
 
 
 def view_of(tuner: Any, folder: Path) -> Any:
@@ -118,40 +126,6 @@ def controls(p: Any) -> Any:
 def controls_place(p: Any) -> int:
     """Where its arguments begin."""
     return int(controls(p).args_from)
-
-
-def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
-    """The axes in a script's arguments, and the folder's name. Raises RequestError at `$.tune`."""
-    first, *fields = args or ("",)
-    said = _written(first) if first not in (None, "") else _fields(fields)
-    name = str(said.pop("name", "") or "")
-    with below("$.tune"):
-        return parse_request(said, TuneSpec), name
-
-
-def _written(first: Any) -> dict[str, Any]:
-    try:
-        said = json.loads(first) if isinstance(first, str) else first
-    except ValueError as error:
-        raise RequestError("$.tune", f"not JSON: {error}") from error
-    if not isinstance(said, Mapping):
-        raise RequestError(
-            "$.tune", 'expected an object such as {"x": {"path": "Steps", "values": "10, 20"}}'
-        )
-    return dict(said)
-
-
-def _fields(fields: Sequence[Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {}
-    pairs, rest = [*fields[: 2 * len(NAMES)]], fields[2 * len(NAMES) :]
-    for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
-        if str(place or "").strip():
-            said[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
-    seeds, folder, force, budget = [*rest, "", "", "", ""][:4]
-    whole = {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
-    if not budget:
-        return said | whole
-    return whole | {"auto": {"budget": int(budget), "ranges": list(said.values())}}
 
 
 def answer(p: Any, tuned: Any, folder: Any) -> Any:

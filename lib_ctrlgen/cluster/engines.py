@@ -1,0 +1,102 @@
+"""A worker with a headless engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from PIL import Image
+
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.headless.engine import Engine
+from lib_ctrlgen.headless.load import Place
+from lib_ctrlgen.headless.outputs import png_info
+from lib_ctrlgen.headless.tune import EngineHost
+from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
+from lib_ctrlgen.tiny import tiny_folder
+from lib_ctrlgen.tuner.scores import Scores
+from lib_ctrlgen.tuner.work import Made, Task, Worker
+
+from .models import Models, with_moved
+from .seat import Maker, Returned, Sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineRecipe:
+    """An engine over these models. `tokenizer` is a folder that every node has, or the bundled one."""
+
+    models: Models
+    tokenizer: str | None = None
+    cores: int = 1
+    gpus: int = 0
+    again: bool = True
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What it needs of the cluster."""
+        return {"num_cpus": self.cores, "num_gpus": self.gpus}
+
+    def build(self) -> Maker:
+        """Open the engine. Raises HostError for a model folder that is missing here."""
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        torch.set_num_threads(self.cores)
+        bundled = bundled_folder()
+        tokenizer = Path(self.tokenizer) if self.tokenizer else next((f / "text" for f in bundled), None)
+        engine = Engine((*self.models.here(), *bundled), place=Place.best(tokenizer))
+        return EngineMaker(MovedHost(engine=engine, models=self.models))
+
+
+def bundled_folder() -> tuple[Path, ...]:
+    """The bundled model's folder, if this installation has it."""
+    with suppress(HostError):
+        return (tiny_folder(),)
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedHost(EngineHost):
+    """The engine's host where models lie elsewhere than where the request was written."""
+
+    models: Models
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
+        """Make pictures with the models of this node; what is written into them is the request as it came."""
+        made = super().generate([self.moved(request) for request in requests])
+        return [
+            replace(each, infos=tuple(png_info(request, seed) for seed in each.seeds))
+            for request, each in zip(requests, made, strict=True)
+        ]
+
+    def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
+        """Every score of a picture."""
+        return super().scores(picture, free, self.moved(request))
+
+    def moved(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with its models called what they are called here."""
+        return parse_request(with_moved(to_payload(request, whole=True), self.models), GenerationRequest)
+
+
+@dataclass
+class EngineMaker:
+    """Makes cells with an engine; uncontrolled pictures lie in a temporary folder of its own."""
+
+    host: EngineHost
+    folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="ctrlgen-"))
+
+    def __post_init__(self) -> None:
+        self.worker = Worker(self.host, Path(self.folder.name))
+
+    def make(self, cells: Sequence[Sent]) -> Returned:
+        """The cells, stacked as on one machine."""
+        stack = [Task(key=key, request=parse_request(payload, GenerationRequest)) for key, payload in cells]
+        return [(task.key, outcome) for task, outcome in self.worker.each([stack])]
+
+    def stop(self) -> None:
+        """Remove the temporary folder."""
+        self.folder.cleanup()

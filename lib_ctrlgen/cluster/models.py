@@ -1,0 +1,179 @@
+"""Model files for the workers: in the same folders as here, or sent through Ray's object store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Protocol
+
+import numpy as np
+
+from lib_ctrlgen.errors import HostError, ModelError
+from lib_ctrlgen.headless.engine import find_model
+from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.store import ModelStore, walk
+from lib_ctrlgen.weights import SUFFIXES
+
+from .options import Way
+
+ELSEWHERE = "the model folder {folder} is not on the node {node}: mount it there, or use --ray-models ship"
+BESIDE = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and tokenizers
+
+
+class Models(Protocol):
+    """Model folders, as a worker is told of them."""
+
+    def here(self) -> tuple[Path, ...]:
+        """The folders on the machine that asks. Raises HostError."""
+
+    def moved(self, name: str) -> str:
+        """What a model that is named by its path is called here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """Folders that every node has under the same path."""
+
+    folders: tuple[str, ...]
+
+    def here(self) -> tuple[Path, ...]:
+        """The folders. Raises HostError that names the one that is missing, and the node."""
+        for folder in self.folders:
+            if not Path(folder).is_dir():
+                raise HostError(ELSEWHERE.format(folder=folder, node=platform.node()))
+        return tuple(map(Path, self.folders))
+
+    def moved(self, name: str) -> str:
+        """The name as it is."""
+        return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentFile:
+    """A file in the object store: which folder's, its path in there, its bytes' reference, hash and size."""
+
+    folder: int
+    path: str
+    content: Any
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """Folders whose files lie in the object store; each node writes those down that it lacks."""
+
+    folders: tuple[str, ...]
+    files: tuple[SentFile, ...]
+
+    def here(self) -> tuple[Path, ...]:
+        """The folders on this node, complete. Raises HostError where they cannot be written."""
+        try:
+            for file in self.files:
+                write_down(file, self.base / str(file.folder) / file.path)
+        except OSError as error:
+            raise HostError(f"cannot write the models into {self.base}: {error.strerror or error}") from error
+        return tuple(self.base / str(number) for number in range(len(self.folders)))
+
+    @property
+    def base(self) -> Path:
+        """Where these files lie on a node: the same for the same files."""
+        text = "\n".join(f"{file.folder}/{file.path} {file.sha256}" for file in self.files)
+        return private_folder() / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def moved(self, name: str) -> str:
+        """A path in one of the folders, as it is here; a plain name stays what it is."""
+        for number, folder in enumerate(self.folders):
+            if PurePath(name).is_absolute() and PurePath(name).is_relative_to(folder):
+                return str(self.base / str(number) / PurePath(name).relative_to(folder))
+        return name
+
+
+def models_for(way: Way, folders: Sequence[Path], requests: Iterable[ControlRequest]) -> Models:
+    """How workers get at the model folders. Ships what the requests need of them."""
+    names = tuple(str(folder.resolve()) for folder in folders)
+    if way == "path":
+        return Shared(folders=names)
+    found = needed([Path(name) for name in names], model_names(requests))
+    return Shipped(
+        folders=names, files=tuple(sent(number, path, Path(names[number])) for number, path in found)
+    )
+
+
+def model_names(requests: Iterable[ControlRequest]) -> set[str]:
+    """The names of all models that requests use."""
+    names: set[str] = set()
+    for request in requests:
+        parts = [request, request.blend, *(unit for _, unit in request.enabled_units)]
+        names.update(str(getattr(part, "model", "") or "") for part in parts)
+    return names - {""}
+
+
+def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int, Path]]:
+    """Files to be shipped, each with its folder's number.
+
+    Of checkpoints and controls those that are named; encoders, tokenizers and configurations all.
+    """
+    store = ModelStore(folders, 0)
+    wanted: set[Path] = set()
+    for name in names:
+        with suppress(ModelError):  # it may lie in the bundled folder, which every installation has
+            wanted.add(find_model(store, name).resolve())
+    others = {store.resolve(name).resolve() for name in store.names()} - wanted
+    for number, folder in enumerate(folders):
+        files = [path for path in walk(folder) if path.suffix.lower() in (*SUFFIXES, *BESIDE)]
+        closed = {path.parent.resolve() for path in files if path.name == "model_index.json"} - wanted
+        for path in files:
+            above = set(path.resolve().parents)
+            if above & wanted or (path.resolve() not in others and not above & closed):
+                yield number, path
+
+
+def sent(folder: int, path: Path, root: Path) -> SentFile:
+    """A file put into the object store, once for all nodes."""
+    import ray
+
+    content = np.fromfile(path, np.uint8)
+    digest = hashlib.sha256(content.tobytes()).hexdigest()
+    inside = path.relative_to(root).as_posix()
+    return SentFile(folder=folder, path=inside, content=ray.put(content), sha256=digest, size=len(content))
+
+
+def write_down(file: SentFile, target: Path) -> None:
+    """Fetch a file that is not there yet; nobody ever sees half of it. Raises OSError."""
+    import ray
+
+    if target.is_file() and target.stat().st_size == file.size:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=target.parent)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(ray.get(file.content).data)
+    Path(part).replace(target)
+
+
+def private_folder() -> Path:
+    """A folder in this machine's temporary one that nobody else can write into. Raises HostError."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    folder = Path(tempfile.gettempdir()) / f"ctrlgen-models-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise HostError(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
+    return folder
+
+
+def with_moved(payload: Mapping[str, Any], models: Models) -> dict[str, Any]:
+    """A request's payload with every model called what it is called here."""
+
+    def called(part: Any) -> Any:
+        has = isinstance(part, Mapping) and isinstance(part.get("model"), str)
+        return {**part, "model": models.moved(part["model"])} if has else part
+
+    made = called(payload) | {"units": [called(unit) for unit in payload.get("units") or ()]}
+    return {**made, "blend": called(made.get("blend"))}

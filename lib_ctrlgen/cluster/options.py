@@ -1,0 +1,64 @@
+"""The options of `ctrlgen tune` beyond one machine. Imports nothing, so that help is quick."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+Way: TypeAlias = Literal["path", "ship"]
+
+LOCAL = "local"
+TITLE = "beyond one machine (pip install 'ctrlgen[cluster]')"
+EXAMPLES = """\
+examples:
+  ctrlgen tune job.yaml --ray local --ray-cores 2       an engine per two cores of this machine
+  ctrlgen tune job.yaml --ray 10.0.0.5:6379 --ray-models ship
+  ctrlgen tune job.yaml --webui http://127.0.0.1:7860 --webui http://user:password@10.0.0.7:7860
+
+A worker that is lost loses nothing: others make its cells. The files are those of one machine.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Where cells are made: a cluster's address with how its models are found, or running WebUIs.
+
+    With WebUIs, the cluster only runs what talks to them.
+    """
+
+    address: str = LOCAL
+    cores: int | None = None
+    models: Way = "path"
+    webuis: tuple[str, ...] = ()
+    tokenizer: str | None = None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add them, in a group of their own."""
+    group = parser.add_argument_group(TITLE)
+    where = "make the cells on a Ray cluster: HOST:PORT, auto (the one that runs on this machine) or local"
+    group.add_argument("--ray", metavar="ADDRESS", help=f"{where} (start one here)")
+    share = "an engine per N cores (one per GPU, else per 2 cores)"
+    group.add_argument("--ray-cores", type=_count, metavar="N", help=share)
+    models = "model folders lie under the same paths on every node, or are sent there (%(default)s)"
+    group.add_argument("--ray-models", choices=get_args(Way), default="path", help=models)
+    webui = "make the cells in a running WebUI, http://user:password@host:7860 (repeatable)"
+    group.add_argument("--webui", action="append", default=[], metavar="URL", help=webui)
+
+
+def spread_of(options: argparse.Namespace) -> Spread:
+    """What they say."""
+    return Spread(
+        address=options.ray or LOCAL,
+        cores=options.ray_cores,
+        models=options.ray_models,
+        webuis=tuple(options.webui),
+        tokenizer=None if options.tokenizer is None else str(options.tokenizer.resolve()),
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)

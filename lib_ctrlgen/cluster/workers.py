@@ -1,0 +1,164 @@
+"""The tuner's workers on a Ray cluster. What a lost one had is taken over by the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from lib_ctrlgen import __version__
+from lib_ctrlgen.errors import CtrlGenError, HostError
+from lib_ctrlgen.spec import to_payload
+from lib_ctrlgen.tuner.work import Outcome, Stack, Task
+
+from .batches import LOSSES, Batch, Batches
+from .seat import LostError, Recipe, Seat
+
+PATIENCE = 600.0  # seconds for the first of the workers to be there
+PARTING = 10.0  # seconds for workers to put away what they have
+NOT_STARTED = (
+    "no worker of the cluster could be started ({error}): every node needs this version of ctrlgen, "
+    "pip install 'ctrlgen[cluster,headless]', and memory for an engine"
+)
+
+
+@dataclass(eq=False)
+class Handle:
+    """A worker as seen from here; `batch` is what it makes, None while it starts or has nothing to do."""
+
+    recipe: Recipe
+    actor: Any
+    batch: Batch | None = None
+
+
+class RayWorkers:
+    """Workers by their recipes, opened in a `with` block; the cluster must be connected.
+
+    With `all_ready`, each of them must be there before the block begins.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe], *, all_ready: bool = False) -> None:
+        self.recipes, self.all_ready = tuple(recipes), all_ready
+        self.pending: dict[Any, Handle] = {}
+        self.idle: list[Handle] = []
+        self.false_starts = 0
+
+    def __enter__(self) -> RayWorkers:
+        for recipe in self.recipes:
+            self.start(recipe)
+        try:
+            while self.pending and (self.all_ready or not self.idle):
+                for handle, answer in self.answers():
+                    self.opened(handle, answer)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def each(self, stacks: Sequence[Stack]) -> Iterator[tuple[Task, Outcome]]:
+        """Every task once, as it is finished. Raises HostError where no worker is left.
+
+        What was not run to its end leaves workers busy: open others for another run.
+        """
+        batches = Batches(stacks, len(self.recipes))
+        while batches or self.busy:
+            while batches and self.idle:
+                self.hand_out(self.idle.pop(), batches.take())
+            for handle, answer in self.answers():
+                batch, handle.batch = handle.batch, None
+                if batch is None:
+                    self.opened(handle, answer)
+                elif isinstance(answer, Exception):
+                    self.replace(handle)
+                    yield from batches.lost(batch)
+                else:
+                    self.idle.append(handle)
+                    outcomes: dict[str, Outcome] = dict(answer)
+                    yield from ((task, outcomes[task.key]) for task in batch.tasks)
+
+    @property
+    def busy(self) -> list[Handle]:
+        """The workers that make something now."""
+        return [handle for handle in self.pending.values() if handle.batch is not None]
+
+    def start(self, recipe: Recipe) -> None:
+        """Start a worker; it is there once its answer is."""
+        actor: Any = ray.remote(Seat).options(**recipe.options).remote(recipe)
+        self.pending[actor.open.remote()] = Handle(recipe, actor)
+
+    def hand_out(self, handle: Handle, batch: Batch) -> None:
+        """Give a worker something to do."""
+        handle.batch = batch
+        cells = [(task.key, to_payload(task.request, whole=True)) for task in batch.tasks]
+        self.pending[handle.actor.make.remote(cells)] = handle
+
+    def answers(self) -> Iterator[tuple[Handle, Any]]:
+        """What has come back by now: an answer or the error in its place, and whose it is."""
+        if not self.pending:
+            raise HostError("no worker is left: what is done stays, run it again to go on")
+        ready, _ = ray.wait(list(self.pending), timeout=PATIENCE)
+        if not ready and not self.busy:
+            raise HostError(NOT_STARTED.format(error=f"waited for {PATIENCE:.0f} s"))
+        for reference in ready:
+            handle = self.pending.pop(reference)
+            yield handle, received(reference)
+
+    def opened(self, handle: Handle, answer: Any) -> None:
+        """A worker has started, or not."""
+        if isinstance(answer, Exception):
+            self.false_starts += 1
+            if not handle.recipe.again or self.false_starts > LOSSES * len(self.recipes):
+                raise HostError(NOT_STARTED.format(error=first_line(answer))) from answer
+            self.replace(handle)
+        elif answer != __version__:
+            raise HostError(f"a node of the cluster has ctrlgen {answer}, here is {__version__}")
+        else:
+            self.idle.append(handle)
+
+    def replace(self, handle: Handle) -> None:
+        """Another worker in the place of a lost one, where there can be one."""
+        ray.kill(handle.actor)
+        if handle.recipe.again:
+            self.start(handle.recipe)
+
+    def close(self) -> None:
+        """End all workers that were started here; those that can put away what they have, do."""
+        handles = [*self.idle, *self.pending.values()]
+        asked = [
+            h.actor.stop.remote()
+            for h in handles
+            if h in self.idle or h.recipe.options.get("max_concurrency")
+        ]
+        if asked:
+            ray.wait(asked, num_returns=len(asked), timeout=PARTING)
+        for handle in handles:
+            ray.kill(handle.actor)
+        self.idle, self.pending = [], {}
+
+
+def received(reference: Any) -> Any:
+    """What a worker answered, or the error that says that it was lost. Raises what is an error of the run."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, LostError):
+            return error.cause
+        if isinstance(error.cause, CtrlGenError):
+            raise error.cause from error
+        raise
+    except RayError as error:
+        return error
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of an error's text, which Ray makes long."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,240 @@
+"""The tuner as a job under `/ctrlgen/v1/tune`: posted, looked at while it runs, gone on with, interrupted.
+
+A job is REST's own txt2img or img2img with the tuner's script, called in a thread. What is known of it lies
+in its folder, so that jobs are there after a restart, too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock, Thread
+from types import SimpleNamespace
+from typing import Any
+
+from fastapi import Body, FastAPI, HTTPException
+from fastapi.responses import FileResponse
+from modules import processing, shared
+from PIL import Image
+
+from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.files import save_text
+from lib_ctrlgen.images import decode_image
+from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.tuner.cells import key_of
+
+from .payload import read_request
+from .tune_note import LIVE, Note, State
+from .tune_plan import Plan, plan_of, read_tune
+
+TABS = ("txt2img", "img2img")
+CONTROLS, TUNER = "CtrlGen", "CtrlGen X/Y tuner"
+JOB = "job.json"
+PUBLIC = ("state", "done", "total", "seconds_left", "cells", "recommended", "error")
+NO_API = "the WebUI serves no /sdapi/v1/{tab}: start it with --api"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posted:
+    """A job that was checked: its folder's name, its tab, the request, the `tune` part, what it makes."""
+
+    id: str
+    tab: str
+    request: dict[str, Any]
+    tune: dict[str, Any]
+    plan: Plan
+
+    @property
+    def note(self) -> Note:
+        """Where it says how far it is."""
+        return Note(root_of(self.tab) / self.id)
+
+
+class TuneJobs:
+    """The route's answers. `threads` are the jobs that run or wait in this server."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        self.lock = Lock()
+        self.threads: dict[str, Thread] = {}
+
+    def post(self, payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        """Check a job and start it, or go on with it. Raises RequestError; HTTPException 409 if it runs."""
+        job = self.checked(payload)
+        with self.lock:
+            self.require_free(job)
+            said = {"tab": job.tab, "request": job.request, "tune": job.tune}
+            job.note.write("waiting", total=job.plan.cells)
+            save_text(json.dumps(said, ensure_ascii=False), job.note.folder / JOB)
+            thread = Thread(target=self.run, args=(job,), name=f"ctrlgen-tune-{job.id}", daemon=True)
+            self.threads[job.id] = thread
+            thread.start()
+        return {"id": job.id, "cells": job.plan.cells, "pictures": job.plan.pictures}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All jobs, the last one first."""
+        found = sorted(notes(), key=lambda note: note.folder.stat().st_mtime, reverse=True)
+        states = [(note.folder.name, said) for note in found if (said := note.read())]
+        return [
+            {"id": name} | {key: said[key] for key in ("state", "done", "total")} for name, said in states
+        ]
+
+    def get(self, name: str) -> dict[str, Any]:
+        """How far a job is, with the cells that are finished. Raises HTTPException 404."""
+        _, said = known(name)
+        return {"id": name} | {key: said[key] for key in PUBLIC}
+
+    def file(self, name: str, path: str) -> FileResponse:
+        """A file of a job's folder. Raises HTTPException 404, also for what lies outside."""
+        note, _ = known(name)
+        return FileResponse(inside(note.folder, path))
+
+    def delete(self, name: str) -> dict[str, Any]:
+        """Interrupt a job, or keep one from starting; what is done stays. Raises HTTPException 404."""
+        note, said = known(name)
+        if said["state"] == "running":
+            shared.state.interrupt()
+        elif said["state"] == "waiting":
+            note.change("interrupted")
+        return self.get(name)
+
+    def require_free(self, job: Posted) -> None:
+        """Raise HTTPException 409 for a job that runs or waits."""
+        said = job.note.read()
+        thread = self.threads.get(job.id)
+        if (said and said["state"] in LIVE) or (thread and thread.is_alive()):
+            raise HTTPException(409, f"the job {job.id} is running: wait for it, or DELETE it first")
+
+    def checked(self, payload: Mapping[str, Any]) -> Posted:
+        """A job whose every cell is a valid request. Raises RequestError."""
+        tab, request, tune = parts_of(payload)
+        _, model = self.endpoint(tab)
+        name = str(tune.get("name") or "") or key_of(payload)
+        request = request | {"seed": seed_of(request, tab, name)}
+        try:
+            asked = model(**request)
+        except ValueError as error:
+            raise RequestError("$.request", " ".join(str(error).split())) from error
+        plan = plan_without_p(tab, asked, tune | {"name": name})
+        return Posted(id=name, tab=tab, request=request, tune=tune | {"name": name}, plan=plan)
+
+    def run(self, job: Posted) -> None:
+        """What the thread does: the WebUI's own way from a request to pictures, which waits for its turn."""
+        endpoint, model = self.endpoint(job.tab)
+        script = {"script_name": TUNER, "script_args": [job.tune | {"job": True}], "send_images": False}
+        failure = "the WebUI did not run the tuner's script"
+        try:
+            endpoint(model(**job.request | script))
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+            failure = " ".join(str(getattr(error, "detail", error)).split())
+        said = job.note.read()
+        if said is None or said["state"] in LIVE:
+            job.note.change("failed", error=failure)
+
+    def endpoint(self, tab: str) -> tuple[Any, Any]:
+        """REST's own function of a tab, and the type of what it is asked. Raises HostError."""
+        path = f"/sdapi/v1/{tab}"
+        found = next((r.endpoint for r in self.app.routes if getattr(r, "path", "") == path), None)
+        if found is None:
+            raise HostError(NO_API.format(tab=tab))
+        kinds = typing.get_type_hints(found)
+        (first, *_) = inspect.signature(found).parameters
+        return found, kinds[first]
+
+
+def parts_of(payload: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Tab, request and axes of what was posted. Raises RequestError."""
+    others = payload.keys() - {"tab", "request", "tune"}
+    if others:
+        raise RequestError(f"$.{min(others)}", "unknown field (known: tab, request, tune)")
+    tab = payload.get("tab", "txt2img")
+    if tab not in TABS:
+        raise RequestError("$.tab", f"unknown tab {tab!r} (choices: {', '.join(TABS)})")
+    for name in ("request", "tune"):
+        if not isinstance(payload.get(name), Mapping):
+            raise RequestError(f"$.{name}", f"expected an object, got {payload.get(name)!r}")
+    request = dict(payload["request"])
+    for name in ("script_name", "script_args"):
+        if request.get(name):
+            raise RequestError(f"$.request.{name}", "leave it out: the job is the tuner's script")
+    return str(tab), request, dict(payload["tune"])
+
+
+def seed_of(request: Mapping[str, Any], tab: str, name: str) -> int:
+    """The first seed: as asked, or where it is left to chance, the one of the same job before, or a new one.
+
+    Raises RequestError, also for a name that leaves the tuner's folder.
+    """
+    from .tuner import folder_of  # the engine, only once it is needed
+
+    folder = folder_of(SimpleNamespace(outpath_grids=root_of(tab).parent), name, "")
+    seed = request.get("seed")
+    if seed in (None, "", -1):
+        try:
+            seed = json.loads((folder / JOB).read_text("utf-8"))["request"]["seed"]
+        except (OSError, ValueError, KeyError, TypeError):
+            seed = -1
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise RequestError("$.request.seed", f"expected a whole number, got {seed!r}")
+    return int(processing.get_fixed_seed(seed))
+
+
+def plan_without_p(tab: str, asked: Any, tune: Mapping[str, Any]) -> Plan:
+    """What the script will run, before there is a generation. Raises RequestError."""
+    fields = {name: getattr(asked, name, None) for name in asked.__fields__}
+    stand_in = SimpleNamespace(**fields | {"outpath_grids": str(root_of(tab).parent)})
+    spec, name = read_tune([tune])
+    return plan_of(stand_in, controls_of(fields), spec, name)
+
+
+def controls_of(fields: Mapping[str, Any]) -> ControlRequest:
+    """What a REST request says to the always-on script. Raises RequestError."""
+    scripts = fields.get("alwayson_scripts") or {}
+    ours = next((said for name, said in scripts.items() if name.lower() == CONTROLS.lower()), None) or {}
+    args = ours.get("args") or ()
+    return read_request(args, first_picture(fields)) if args else ControlRequest()
+
+
+def first_picture(fields: Mapping[str, Any]) -> Image.Image | None:
+    """The img2img picture of a request."""
+    pictures = fields.get("init_images")
+    return decode_image(pictures[0], "$.request.init_images[0]") if pictures else None
+
+
+def root_of(tab: str) -> Path:
+    """Where the tuner's folders of a tab lie when the API runs it."""
+    return Path(shared.opts.data[f"outdir_{tab}_grids"]) / "ctrlgen-tuner"
+
+
+def notes() -> Iterator[Note]:
+    """The notes of all jobs."""
+    for root in dict.fromkeys(map(root_of, TABS)):
+        if root.is_dir():
+            yield from (Note(folder) for folder in root.iterdir() if folder.is_dir())
+
+
+def known(name: str) -> tuple[Note, State]:
+    """A job's note and what it says; of two tabs the last one's. Raises HTTPException 404."""
+    found = [note for note in notes() if note.folder.name == name]
+    found.sort(key=lambda note: note.folder.stat().st_mtime, reverse=True)
+    for note in found:
+        said = note.read()
+        if said is not None:
+            return note, said
+    raise HTTPException(404, f"no job named {name!r}")
+
+
+def inside(folder: Path, path: str) -> Path:
+    """A file below a folder, links followed. Raises HTTPException 404 for any other."""
+    try:
+        found = (folder / path).resolve(strict=True)
+        real = folder.resolve(strict=True)
+    except (OSError, ValueError):
+        found = real = folder
+    if not (found.is_relative_to(real) and found.is_file()):
+        raise HTTPException(404, f"no file {path!r} in the job's folder")
+    return found

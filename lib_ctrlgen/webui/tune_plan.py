@@ -1,0 +1,96 @@
+"""What the tuner's script and its job route are told, and what they make of it before anything runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib_ctrlgen.errors import RequestError, below
+from lib_ctrlgen.spec import ControlRequest, parse_request
+from lib_ctrlgen.tuner.cells import NAMES, Grid, TuneSpec, grid_of, key_of
+from lib_ctrlgen.tuner.space import space_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run makes, and where: a grid, or a search. Of a search `cells` and `pictures` are the most."""
+
+    tune: TuneSpec
+    payload: Mapping[str, Any]
+    folder: Path
+    grid: Grid | None
+    cells: int
+    pictures: int
+
+    def tuner(self, host: Any) -> Any:
+        """The tuner of it. Raises RequestError."""
+        from lib_ctrlgen.tuner.auto import auto_tuner  # the engine, only once it is needed
+        from lib_ctrlgen.tuner.run import Tuner
+
+        from .tuner import TunedRequest
+
+        if self.grid is None:
+            return auto_tuner(host, self.payload, self.tune, TunedRequest, self.folder)
+        return Tuner(host, self.grid, self.folder)
+
+
+def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
+    """The grid or search over what `p` and the always-on script's request say. Raises RequestError."""
+    from lib_ctrlgen.tuner.auto import require_optuna
+
+    from .tuner import TunedRequest, folder_of, payload_of
+
+    payload = payload_of(p, request)
+    folder = folder_of(p, name, key_of(payload))
+    if tune.auto is not None:
+        space_of(payload, tune.auto, TunedRequest)
+        require_optuna()
+        count, pictures = max(1, tune.auto.budget // tune.seeds), tune.auto.budget
+        return Plan(tune=tune, payload=payload, folder=folder, grid=None, cells=count, pictures=pictures)
+    grid = grid_of(payload, tune, TunedRequest)
+    return Plan(
+        tune=tune,
+        payload=payload,
+        folder=folder,
+        grid=grid,
+        cells=len(grid.cells),
+        pictures=grid.pictures,
+    )
+
+
+def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
+    """The axes in a script's arguments, and the folder's name. Raises RequestError at `$.tune`."""
+    first, *fields = args or ("",)
+    said = _written(first) if first not in (None, "") else _fields(fields)
+    name = str(said.pop("name", "") or "")
+    said.pop("job", None)  # how a job marks its own
+    with below("$.tune"):
+        return parse_request(said, TuneSpec), name
+
+
+def _written(first: Any) -> dict[str, Any]:
+    try:
+        said = json.loads(first) if isinstance(first, str) else first
+    except ValueError as error:
+        raise RequestError("$.tune", f"not JSON: {error}") from error
+    if not isinstance(said, Mapping):
+        raise RequestError(
+            "$.tune", 'expected an object such as {"x": {"path": "Steps", "values": "10, 20"}}'
+        )
+    return dict(said)
+
+
+def _fields(fields: Sequence[Any]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    pairs, rest = [*fields[: 2 * len(NAMES)]], fields[2 * len(NAMES) :]
+    for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
+        if str(place or "").strip():
+            said[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
+    seeds, folder, force, budget = [*rest, "", "", "", ""][:4]
+    whole = {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
+    if not budget:
+        return said | whole
+    return whole | {"auto": {"budget": int(budget), "ranges": list(said.values())}}
