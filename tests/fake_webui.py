@@ -78,6 +78,11 @@ class Opts:
         self.data: dict[str, Any] = {}
         self.data_labels: dict[str, OptionInfo] = {}
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("data", "data_labels") or name not in self.data:
+            raise AttributeError(name)
+        return self.data[name]
+
     def add_option(self, name: str, option: OptionInfo) -> None:
         self.data_labels[name] = option
         self.data.setdefault(name, option.default)

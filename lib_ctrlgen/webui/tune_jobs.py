@@ -207,7 +207,7 @@ def first_picture(fields: Mapping[str, Any]) -> Image.Image | None:
 
 def root_of(tab: str) -> Path:
     """Where the tuner's folders of a tab lie when the API runs it."""
-    return Path(shared.opts.data[f"outdir_{tab}_grids"]) / "ctrlgen-tuner"
+    return Path(getattr(shared.opts, f"outdir_{tab}_grids")) / "ctrlgen-tuner"
 
 
 def notes() -> Iterator[Note]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import EDGES, PICTURE, SIZE, Answer, WebUI, encoded, scene
+from .conftest import EDGES, PICTURE, SIZE, Answer, WebUI, close, encoded, scene
 
 pytestmark = pytest.mark.live
 X = {"path": "Unit 0 weight", "values": "0, 1"}
@@ -44,11 +44,6 @@ def test_cells_are_the_generations_alone(webui: WebUI, plain: Answer) -> None:
 
 def infotexts(answer: Answer) -> list[str]:
     return list(json.loads(answer.json["info"])["infotexts"])
-
-
-def close(one: Any, other: Any) -> bool:
-    """Equal, but for the last digits that kernels round otherwise in other batch sizes."""
-    return int(np.abs(one.astype(int) - other.astype(int)).max()) <= 1
 
 
 SAMPLERS = ("DPM++ 2M", "Euler a", "DPM++ SDE", "Heun", "DDIM", "UniPC", "LMS", "Restart")
