@@ -34,9 +34,15 @@ LAYERS = {
     "tuner.likeness": 3, "tuner.attempts": 3, "tuner.auto": 3, "tuner.findings": 3, "tuner.search": 3,
     "clocks": 3, "unet": 3, "effects": 3, "session": 3, "runner": 3, "tuner": 3,
     # 4: the edges; siblings never import each other, but for SIBLINGS
-    "webui": EDGE, "headless": EDGE, "train": EDGE, "tiny": EDGE, "cluster": EDGE, "cli": EDGE,
+    "webui": EDGE, "headless": EDGE, "train": EDGE, "tiny": EDGE, "cluster": EDGE,
+    "cli": EDGE, "cli_tune": EDGE, "cli_parts": EDGE,
 }  # fmt: skip
-SIBLINGS = {"cli": {"headless", "train", "tiny", "cluster"}, "cluster": {"headless", "tiny"}}
+SIBLINGS = {
+    "cli": {"headless", "train", "tiny", "cli_parts", "cli_tune"},
+    "cli_tune": {"headless", "cluster", "cli_parts"},
+    "cli_parts": {"headless", "tiny"},
+    "cluster": {"headless", "tiny"},
+}
 
 PURE = {"msgspec"}
 ARRAYS = PURE | {"torch", "numpy", "PIL", "cv2"}

@@ -1,0 +1,88 @@
+"""`ctrlgen tune`: a grid or a search, on this machine or spread over others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
+from lib_ctrlgen.errors import HostError
+
+from .cli_parts import Parser, add_job, add_models, bar, engine_of, model_roots, out_of
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.headless.jobs import TuneJob
+    from lib_ctrlgen.tuner.auto import AutoTuner
+    from lib_ctrlgen.tuner.run import Tuned, Tuner
+
+
+def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add the command."""
+    tune = commands.add_parser(
+        "tune",
+        help="run the grid or search of a job's `tune` section, scored, with a report",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_job(tune)
+    add_models(tune)
+    add_options(tune)
+    tune.set_defaults(command=tune_command)
+
+
+def tune_command(options: argparse.Namespace) -> None:
+    """`ctrlgen tune`: run again to go on where it stopped."""
+    from lib_ctrlgen.headless.jobs import read_tune_job
+
+    job = read_tune_job(options.job, options.set)
+    tuned = _search(options, job) if job.tune.auto else _grid(options, job)
+    failed = [each for each in tuned.done if each.error]
+    print(f"{tuned.made} pictures made, {len(failed)} cells failed")
+    if tuned.choice is not None:
+        print(f"recommended: {', '.join(tuned.done[tuned.choice.cell].cell.shown)}. {tuned.choice.reason}")
+    if tuned.sure:
+        print(tuned.sure)
+    for path in (tuned.report, *tuned.sheets):
+        print(path)
+
+
+def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
+    """Run a job's axes, every mistake found before an engine is made."""
+    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.tuner.cells import grid_of
+
+    grid = grid_of(job.payload, job.tune, GenerationRequest)
+    print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
+    from lib_ctrlgen.headless.tune import EngineHost
+    from lib_ctrlgen.tuner.run import Tuner
+
+    engine = engine_of(options, job.roots)
+    if not (options.ray or options.webui):
+        return _told(options, Tuner(EngineHost(engine=engine), grid, out_of(options)), "cell")
+    from lib_ctrlgen.cluster.spread import SpreadHost, workers_of
+
+    host = (SpreadHost if options.webui else EngineHost)(engine=engine)
+    requests = [host.batch(cell.payload, grid.seeds) for cell in grid.cells]
+    folders = (*job.roots, *model_roots(options.models))
+    with workers_of(spread_of(options), folders, requests) as workers:
+        return _told(options, Tuner(host, grid, out_of(options), workers), "cell")
+
+
+def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
+    """Run a job's `auto`."""
+    if options.ray or options.webui:
+        raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
+    from lib_ctrlgen.headless.tune import EngineHost
+    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.tuner.auto import auto_tuner
+
+    host = EngineHost(engine=engine_of(options, job.roots))
+    tuner = auto_tuner(host, job.payload, job.tune, GenerationRequest, out_of(options))
+    return _told(options, tuner, "picture")
+
+
+def _told(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> Tuned:
+    """What a tuner makes, under a progress bar."""
+    with bar(options.job.stem, unit) as tell:
+        return tuner.run(lambda progress: tell(progress.done, progress.total))
