@@ -48,11 +48,10 @@ def load_parts(tensors: Tensors, path: Path, target: Target) -> dict[str, Any]:
     """
     try:
         _require_fit(tensors, target.shape)
-        config = configuration(tensors, target.shape)
+        with torch.device("meta"):
+            network: Any = ControlNetModel(**configuration(tensors, target.shape))
     except (KeyError, IndexError, ValueError) as error:
         raise ModelError(f"'{path.stem}' is an incomplete ControlNet: {error}") from error
-    with torch.device("meta"):
-        network = ControlNetModel(**config)
     named = {re.sub(r"^add_embedding\.", "class_embedding.", key): value for key, value in tensors.items()}
     fill(network, named, path.stem, target.device, working_dtype(target.dtype, target.device))
     hint_encoder, network.controlnet_cond_embedding = network.controlnet_cond_embedding, nn.Identity()
@@ -151,6 +150,12 @@ def _config_beside(path: Path) -> Mapping[str, Any]:
 
 
 def _count(tensors: Tensors, pattern: str) -> int:
-    """One more than the largest number at the pattern's group; 0 when nothing matches."""
+    """One more than the largest number at the pattern's group; 0 when nothing matches.
+
+    Raises ValueError where numbers are left out.
+    """
     matcher = re.compile(pattern)
-    return max((int(match[1]) + 1 for key in tensors if (match := matcher.match(key))), default=0)
+    found = {int(match[1]) for key in tensors if (match := matcher.match(key))}
+    if found != set(range(len(found))):
+        raise ValueError(f"its tensors {pattern} are not numbered one after the other")
+    return len(found)

@@ -92,12 +92,12 @@ def union_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
 def load_mixer(tensors: Mapping[str, Tensor], network: Any, path: Path, target: Target) -> UnionMixer:
     """The mixer of a file, for its network. Raises ModelError."""
     types, added = tensors.get("task_embedding"), tensors.get("control_add_embedding.linear_1.weight")
-    if types is None or added is None or types.ndim != 2 or added.ndim != 2 or not len(types):
+    blocks = len({key.split(".")[1] for key in tensors if key.startswith("transformer_layes.")})
+    if types is None or added is None or not (types.ndim == added.ndim == 2 and len(types) and blocks):
         raise ModelError(
-            f"'{path.stem}' is an incomplete ControlNet Union: its types or their embedding are missing"
+            f"'{path.stem}' is an incomplete ControlNet Union: its types or what embeds them are missing"
         )
     width, time = network.conv_in.out_channels, network.time_embedding.linear_2.out_features
-    blocks = len({key.split(".")[1] for key in tensors if key.startswith("transformer_layes.")})
     with torch.device("meta"):
         mixer = UnionMixer(len(types), width, time, blocks, added.shape[1] // len(types))
     fill(mixer, tensors, path.stem, target.device, working_dtype(target.dtype, target.device))
