@@ -171,7 +171,9 @@ def test_truncated_files_are_request_errors(tmp_path: Path, small: dict[str, dic
     path = tmp_path / "net.safetensors"
     save_file(small["union"], path)
     content = path.read_bytes()
-    items = parse_request({"units": [{"model": "net", "image": files.data_url(), "preprocessor": "canny"}]}).units
+    items = parse_request(
+        {"units": [{"model": "net", "image": files.data_url(), "preprocessor": "canny"}]}
+    ).units
     for share in (0, 0.001, 0.3, 0.999):
         path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(RequestError):

@@ -40,8 +40,8 @@ class ControlNetwork:
 
     network: Any
     hint_encoder: nn.Module
-    vector_embedding: nn.Module | None
-    pooled: bool
+    vector_embedding: nn.Module | None = None
+    pooled: bool = False
     origin: tuple[Hashable, ...]  # the file
 
     @property
