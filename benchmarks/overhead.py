@@ -35,11 +35,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_ctrlgen.calls import Position, Rows
-from lib_ctrlgen.controls.base import Job
-from lib_ctrlgen.controls.controlnet import ControlNet, PreparedControlNet
+from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.controlnet import ControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter_file import AdapterWeights
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.controls.prepared import PreparedControlNet
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.store import ModelStore
@@ -70,15 +70,14 @@ class Networks:
         """The ControlNet with a picture of its own."""
         unit = parse_request({"units": [{"model": "benchmark"}]}).units[0]
         noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
-        job = Job(unit=unit, path="$", picture=Image.fromarray(noise), params={})
-        return PreparedControlNet(
-            model=self.control,
-            job=job,
-            preprocessor=preprocessor("none"),
-            values={},
+        job = Job(unit=unit, path="$", picture=Image.fromarray(noise), params={"transparent": "auto"})
+        target = Target(
             store=ModelStore([], 1 << 30),
-            picture="noise",
+            shape=self.port.shape,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
         )
+        return self.control.prepare(job, target)
 
     def adapter(self) -> PreparedIPAdapter:
         """A plain IP-Adapter: four tokens, keys and values for every cross attention."""
@@ -115,7 +114,7 @@ class Inputs:
     def alone(self, prepared: PreparedControlNet, rows: int = 2) -> Step:
         """A call of the control network by itself, its hint embedded already."""
         x, now, context = self.x[:rows], self.time[:rows], self.context[:rows]
-        hint = prepared.hint(*x.shape[-2:])
+        hint = prepared.map.hint(prepared.model, *x.shape[-2:])
         return lambda: prepared.model.network(x, now, context, hint, return_dict=False)
 
 

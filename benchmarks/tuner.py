@@ -108,7 +108,7 @@ class FullSize(Engine):
         shape = DiffusersUNet(networks.unet).shape
         target = Target(store=self.store, shape=shape, device=CPU.device, dtype=CPU.dtype)
         first, *others = requests[0].units
-        job = Job(unit=first, path="$.units[0]", picture=picture(1), params={})
+        job = Job(unit=first, path="$.units[0]", picture=picture(1), params={"transparent": "auto"})
         return (
             ActiveUnit(index=0, spec=first, control=self.control.prepare(job, target)),
             *(ActiveUnit(index=1, spec=unit, control=self.look) for unit in others),

@@ -30,9 +30,13 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelKind:
-    """What a file holds. `variant` is the IP-Adapter's: plain, plus or full."""
+    """What a file holds.
 
-    control: Literal["controlnet", "ip_adapter"]
+    `variant` is an IP-Adapter's (plain, plus, full), a Union's (`promax`), or `difference` for a
+    ControlNet that is stored as the difference to its checkpoint.
+    """
+
+    control: Literal["controlnet", "controlnet_union", "ip_adapter"]
     layout: Literal["ldm", "diffusers"]
     family: Family
     variant: str = ""
@@ -81,25 +85,32 @@ _MOTION = "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
 def _diffusers_controlnet(shapes: Shapes) -> ModelKind | None:
     if "controlnet_cond_embedding.conv_in.weight" not in shapes:
         return None
-    _refuse_union(shapes, ("control_add_embedding.linear_1.bias", "task_embedding"))
     family = _controlnet_family(shapes, "down_blocks.", "add_embedding.linear_1.weight")
-    return ModelKind(control="controlnet", layout="diffusers", family=family)
+    return _controlnet_kind(shapes, "diffusers", family)
 
 
 def _ldm_controlnet(shapes: Shapes) -> ModelKind | None:
     bare = _bare(shapes)
     if "input_hint_block.0.weight" not in bare:
         return None
-    _refuse_union(bare, ("control_add_embedding.linear_1.bias", "task_embedding"))
-    if "difference" in shapes or "difference" in bare:
-        raise _unsupported("a ControlNet stored as the difference to its checkpoint")
     family = _controlnet_family(bare, "input_blocks.", "label_emb.0.0.weight")
-    return ModelKind(control="controlnet", layout="ldm", family=family)
+    return _controlnet_kind({**shapes, **bare}, "ldm", family)
 
 
-def _refuse_union(shapes: Shapes, keys: tuple[str, ...]) -> None:
-    if any(key in shapes for key in keys):
-        raise _unsupported("a ControlNet Union (many control types in one)")
+def _controlnet_kind(shapes: Shapes, layout: Literal["ldm", "diffusers"], family: Family) -> ModelKind:
+    """An ordinary ControlNet, one stored as a difference, or a Union: `promax` has two more types."""
+    difference = "difference" in shapes
+    if not any(key in shapes for key in _UNION):
+        variant = "difference" if difference else ""
+        return ModelKind(control="controlnet", layout=layout, family=family, variant=variant)
+    if difference:
+        raise _unsupported("a ControlNet Union stored as the difference to its checkpoint")
+    variant = "promax" if _rows(shapes, "task_embedding") > _UNION_TYPES else ""
+    return ModelKind(control="controlnet_union", layout=layout, family=family, variant=variant)
+
+
+_UNION = ("control_add_embedding.linear_1.bias", "task_embedding")
+_UNION_TYPES = 6
 
 
 def _controlnet_family(shapes: Shapes, blocks: str, label_key: str) -> Family:

@@ -118,6 +118,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, normal).convert("RGB")
 
 
+def transparent(image: Image.Image) -> Image.Image | None:
+    """White where the picture is less than half opaque, black elsewhere, as RGB; None where it never is."""
+    normal = _normal_mode(image)
+    if normal.mode == "RGB":
+        return None
+    found = normal.getchannel("A").point(lambda alpha: 255 * (alpha < 128))
+    return found.convert("RGB") if found.getbbox() else None
+
+
 def fit(image: Image.Image, width: int, height: int, resize_mode: ResizeMode) -> Image.Image:
     """Bring a control picture to `width` x `height` pixels, as RGB.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from PIL import Image
@@ -24,6 +24,42 @@ class ResidualControl(Protocol):
 
     def control_map(self, width: int, height: int) -> Image.Image:
         """What the network sees at this size in pixels."""
+
+
+class SharedNetwork(Protocol):
+    """A network that can answer several units in one call."""
+
+    def together(self, parts: Sequence[Any]) -> list[Residuals]:
+        """The unweighted residuals of each part, each what it would be alone."""
+
+
+@runtime_checkable
+class BatchedControl(ResidualControl, Protocol):
+    """A residual control whose network may be shared with others: one call of it for all of them."""
+
+    @property
+    def model(self) -> SharedNetwork:
+        """The network: the same object for those that share it."""
+
+    def part(self, call: UNetCall) -> Any:
+        """What this control asks of the network for the rows of `call`, in the network's own words."""
+
+
+@runtime_checkable
+class FusableControl(BatchedControl, Protocol):
+    """One whose network looks at several maps of the same row at once: ControlNet Union."""
+
+    def fused(self, members: Sequence[tuple[FusableControl, float]]) -> BatchedControl:
+        """One control for several of one network, each with its weight, which then acts with weight 1."""
+
+
+@runtime_checkable
+class PartialControl(Protocol):
+    """A control that may act on conditional rows alone, whatever the unit's mode."""
+
+    @property
+    def cond_only(self) -> bool:
+        """Whether it does."""
 
 
 @runtime_checkable
@@ -52,6 +88,12 @@ class ActiveUnit:
     control: PreparedControl
     mask: Image.Image | None = None
     concept: int | None = None
+
+    @property
+    def cond_only(self) -> bool:
+        """Whether it acts on conditional rows alone, whatever its mode."""
+        own = isinstance(self.control, PartialControl) and self.control.cond_only
+        return own or self.concept is not None
 
 
 def unit_variants(

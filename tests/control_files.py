@@ -71,7 +71,7 @@ def data_url(width: int = 64, height: int = 64, seed: int = 0) -> str:
 
 def to_ldm(tensors: dict[str, Tensor], layers: int = 2) -> dict[str, Tensor]:
     """A diffusers ControlNet under its ldm names."""
-    return {ldm_name(key, layers): value for key, value in tensors.items()}
+    return {key if key.startswith(UNION) else ldm_name(key, layers): value for key, value in tensors.items()}
 
 
 RESNET = {
@@ -85,11 +85,16 @@ RESNET = {
 PLAIN = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0",
     "controlnet_mid_block": "middle_block_out.0",
     "controlnet_cond_embedding.conv_in": "input_hint_block.0",
     "controlnet_cond_embedding.conv_out": "input_hint_block.14",
 }
+
+
+UNION = ("task_embedding", "transformer_layes.", "spatial_ch_projs.", "control_add_embedding.")
 
 
 def ldm_name(key: str, layers: int) -> str:

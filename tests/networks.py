@@ -37,14 +37,14 @@ def randomise(module: nn.Module, seed: int, scale: float = 0.08) -> Any:
     return module.eval().requires_grad_(requires_grad=False)
 
 
-def ldm_unet(seed: int = 0) -> Any:
-    """SD1.5's layout: 12 + 1 residuals, 16 cross attentions."""
+def ldm_unet(seed: int = 0, in_channels: int = 4) -> Any:
+    """SD1.5's layout: 12 + 1 residuals, 16 cross attentions. Nine input channels: for inpainting."""
     from ldm.modules.diffusionmodules.openaimodel import UNetModel
 
     return randomise(
         UNetModel(
             image_size=8,
-            in_channels=4,
+            in_channels=in_channels,
             out_channels=4,
             model_channels=CHANNELS[0],
             channel_mult=[width // CHANNELS[0] for width in CHANNELS],
@@ -59,7 +59,7 @@ def ldm_unet(seed: int = 0) -> Any:
     )
 
 
-def sgm_unet(seed: int = 0) -> Any:
+def sgm_unet(seed: int = 0, context: int = CONTEXT) -> Any:
     """SDXL's layout, with fewer transformer blocks: 9 + 1 residuals, a vector beside the context."""
     import imaginairy.modules.sgm.diffusionmodules.openaimodel as model
     from imaginairy.modules.sgm import attention
@@ -75,7 +75,7 @@ def sgm_unet(seed: int = 0) -> Any:
             attention_resolutions=[4, 2],
             num_head_channels=16,
             transformer_depth=[1, 2, 3],
-            context_dim=CONTEXT,
+            context_dim=context,
             use_linear_in_transformer=True,
             num_classes="sequential",
             adm_in_channels=VECTOR,
@@ -95,16 +95,23 @@ def controlnet(seed: int, **changes: Any) -> Any:
     return randomise(ControlNetModel(**config | changes), seed)
 
 
-def sdxl_controlnet(seed: int) -> Any:
+SDXL: dict[str, Any] = {
+    "block_out_channels": (32, 64, 128),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "transformer_layers_per_block": (1, 2, 3),
+    "attention_head_dim": (2, 4, 8),
+    "use_linear_projection": True,
+}
+SDXL_VECTOR: dict[str, Any] = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 2,  # a text of 8 numbers and 6 sizes of 2 waves each: `VECTOR`
+    "projection_class_embeddings_input_dim": VECTOR,
+}
+
+
+def sdxl_controlnet(seed: int, **changes: Any) -> Any:
     """A ControlNet for `sgm_unet`: nine residuals and the mid block's. It leaves the vector out."""
-    return controlnet(
-        seed,
-        block_out_channels=(32, 64, 128),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        transformer_layers_per_block=(1, 2, 3),
-        attention_head_dim=(2, 4, 8),
-        use_linear_projection=True,
-    )
+    return controlnet(seed, **SDXL | changes)
 
 
 @dataclass(eq=False)

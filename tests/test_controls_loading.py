@@ -1,20 +1,22 @@
 """ControlNets from every layout, and units of a request."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from diffusers import ControlNetModel
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.calls import Family, UNetCall, UNetShape
 from lib_ctrlgen.controls import CONTROLS, load_units, params_for
-from lib_ctrlgen.controls.controlnet import ControlNet, PreparedControlNet
+from lib_ctrlgen.controls.controlnet import ControlNet
 from lib_ctrlgen.controls.ldm_keys import ldm_names
+from lib_ctrlgen.controls.prepared import PreparedControlNet
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import to_hint
 from lib_ctrlgen.residuals import Residuals
@@ -198,8 +200,7 @@ def test_extra_latent_channels_are_cut(tmp_path: Path, store: ModelStore) -> Non
     control = prepared(store, unit(), inpainting)
     call = files.call()
     wide = torch.cat((call.inputs.x, torch.ones(2, 5, 8, 8)), dim=1)
-    inputs = SimpleNamespace(x=wide, timestep=call.inputs.timestep, context=call.inputs.context, added={})
-    wide_call: Any = SimpleNamespace(inputs=inputs, size=call.size)
+    wide_call = replace(call, inputs=replace(call.inputs, x=wide))
     assert torch.equal(control.residuals(wide_call).mid, control.residuals(call).mid)
 
 
@@ -214,12 +215,6 @@ def test_wrong_family_names_both(store: ModelStore) -> None:
     assert error.path == "$.units[0].model"
     assert "custom (context 64)" in error.message
     assert "SD1.5 (context 768)" in error.message
-
-
-def test_sdxl_is_refused_for_now(tmp_path: Path) -> None:
-    tensors = {**files.controlnet().state_dict(), "add_embedding.linear_1.weight": torch.zeros(4, 4)}
-    save_file(tensors, tmp_path / "net.safetensors")
-    assert "for SDXL, not supported yet" in refused([unit()], ModelStore([tmp_path], 1)).message
 
 
 def test_same_family_of_another_width(store: ModelStore) -> None:
@@ -303,15 +298,21 @@ def test_fragments_are_request_errors(tmp_path: Path, keep: str) -> None:
     assert refused([unit()], ModelStore([tmp_path], 1 << 30)).path == "$.units[0].model"
 
 
-def test_shuffle_is_refused_by_name_and_by_config(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["shuffle", "pooled"])
+def test_shuffle_pools_and_is_told_by_name_or_config(tmp_path: Path, name: str) -> None:
     network = files.controlnet()
     save_file(network.state_dict(), tmp_path / "control_v11e_sd15_shuffle.safetensors")
     network.save_pretrained(tmp_path / "pooled")
     config = json.loads((tmp_path / "pooled" / "config.json").read_text())
     (tmp_path / "pooled" / "config.json").write_text(json.dumps({**config, "global_pool_conditions": True}))
-    store = ModelStore([tmp_path], 1 << 30)
-    for name in ("shuffle", "pooled"):
-        assert "ControlNet Shuffle, not supported yet" in refused([unit(name)], store).message
+    control = prepared(ModelStore([tmp_path], 1 << 30), unit(name))
+    pooled = ControlNetModel.from_pretrained(tmp_path / "pooled").eval()
+    call = files.call(2, 8, 16)
+    wanted = expected(pooled, call, control)
+    assert all(layer.shape[2:] == (1, 1) for layer in wanted)
+    found = control.residuals(call)
+    assert_equal(found, [w.expand_as(f) for w, f in zip(wanted, found.layers, strict=True)])
+    assert control.cond_only
 
 
 def test_control_map_is_what_the_network_sees(store: ModelStore) -> None:
@@ -325,6 +326,6 @@ def test_control_map_is_what_the_network_sees(store: ModelStore) -> None:
 
 def test_parameters_of_a_unit() -> None:
     names = [param.name for param in params_for(unit(preprocessor="canny"))]
-    assert names == ["low_threshold", "high_threshold", "image_encoder"]
-    assert params_for(unit(control="controlnet")) == ()
+    assert names == ["low_threshold", "high_threshold", "transparent", "union_type", "image_encoder"]
+    assert [param.name for param in params_for(unit(control="controlnet"))] == ["transparent"]
     assert CONTROLS[0] is ControlNet

@@ -81,7 +81,7 @@ class Reference:
             elif isinstance(unit.control, NetworkControl):
                 parts = weighted_residuals(unit, unit.control, weight, call, step / steps)
                 added = [a + b for a, b in zip(added, parts, strict=True)] if added else parts
-        return self._blocks(call, added)
+        return self.blocks(call, added)
 
     def _set_tokens(
         self, unit: ActiveUnit, control: TokenControl, weight: float, call: Call, progress: float
@@ -94,7 +94,8 @@ class Reference:
             mask = level_mask(unit, call, attention.level, progress).reshape(-1, 1)
             attention.terms.append((pair.keys[kind], pair.values[kind], weight * layer, mask))
 
-    def _blocks(self, call: Call, added: Sequence[Tensor]) -> Tensor:
+    def blocks(self, call: Call, added: Sequence[Tensor]) -> Tensor:
+        """The U-Net's forward with residuals added, none or one per layer."""
         unet, extra = self.unet, list(added)
         embedding = unet.time_embed(self.embed(call.timestep, unet.model_channels))
         if getattr(unet, "num_classes", None) is not None:

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 
 import torch
 from PIL import Image
+from torch import nn
 
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
@@ -20,22 +21,30 @@ from lib_ctrlgen.units import PreparedControl
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype."""
+    """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype.
+
+    `unet` is the U-Net itself, for files that hold only their difference to it.
+    """
 
     store: ModelStore
     shape: UNetShape
     device: torch.device
     dtype: torch.dtype
+    unet: nn.Module | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value."""
+    """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value.
+
+    `transparent` is white where the picture was transparent; None where it was nowhere.
+    """
 
     unit: ControlUnit
     path: str
     picture: Image.Image
     params: Mapping[str, Value]
+    transparent: Image.Image | None = None
 
 
 class Control(Protocol):

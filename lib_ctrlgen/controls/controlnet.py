@@ -1,45 +1,49 @@
 """ControlNet: residuals from a copy of the U-Net's encoder that also sees a control map.
 
 Zhang, Rao and Agrawala 2023, Adding Conditional Control to Text-to-Image Diffusion Models.
-The network is diffusers' `ControlNetModel`, unchanged, except that its hint encoder runs
-once per picture and size instead of at every step.
+Versions 1.0 and 1.1 for SD1.x and SD2.x, and those for SDXL of any size.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from PIL import Image
-from torch import Tensor, nn
-
-from lib_ctrlgen.calls import UNetCall, require_family
+from lib_ctrlgen.calls import require_family
 from lib_ctrlgen.checkpoints import ModelKind
-from lib_ctrlgen.images import fit, image_hash, to_hint
 from lib_ctrlgen.params import Param
-from lib_ctrlgen.preprocessors import Preprocessor, preprocessor
-from lib_ctrlgen.residuals import Residuals
-from lib_ctrlgen.store import ModelStore, stamp
+from lib_ctrlgen.store import stamp
 
 from .base import Job, Target, identify_file
-from .controlnet_file import load_network
+from .control_map import ControlMap
+from .control_network import ControlNetwork
+from .controlnet_file import control_tensors, load_parts
+from .difference import base_mark
 from .loading import working_dtype
+from .prepared import PreparedControlNet
+
+HOLE = -1.0  # what an inpainting ControlNet sees where it is to paint
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlNet:
-    """A loaded network without its hint encoder, and the hint encoder."""
+class ControlNet(ControlNetwork):
+    """A loaded ControlNet. `inpainting` says that its name calls it so."""
 
     name: ClassVar[str] = "controlnet"
     title: ClassVar[str] = "ControlNet"
-    params: ClassVar[tuple[Param, ...]] = ()
+    params: ClassVar[tuple[Param, ...]] = (
+        Param(
+            name="transparent",
+            label="Transparent pixels (auto: holes for inpainting files, else white)",
+            kind="choice",
+            default="auto",
+            choices=("auto", "white", "holes"),
+        ),
+    )
 
-    network: Any
-    hint_encoder: nn.Module
-    origin: tuple[Hashable, ...]  # the file
+    inpainting: bool = False
 
     @classmethod
     def detect(cls, kind: ModelKind) -> bool:
@@ -53,96 +57,20 @@ class ControlNet:
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_controlnet(path: Path) -> ControlNet:
-            network = load_network(path, target.shape, target.device, target.dtype)
-            hint_encoder = network.controlnet_cond_embedding
-            network.controlnet_cond_embedding = nn.Identity()
-            return cls(network=network, hint_encoder=hint_encoder, origin=stamp(path))
+            parts = load_parts(control_tensors(path, target, kind), path, target)
+            inpainting = "inpaint" in path.stem.lower() or "inpaint" in path.parent.name.lower()
+            return cls(**parts, origin=stamp(path), inpainting=inpainting)
 
         dtype = working_dtype(target.dtype, target.device)
-        return target.store.get(path, load_controlnet, target.device, dtype, target.shape)
-
-    @property
-    def layers(self) -> int:
-        """Residuals per call: encoder outputs and the middle block (13 on SD1.5)."""
-        return len(self.network.controlnet_down_blocks) + 1
-
-    @property
-    def factor(self) -> int:
-        """Pixels of the control map per latent pixel: the hint encoder's strides (8)."""
-        return math.prod(
-            layer.stride[0] for layer in self.hint_encoder.modules() if isinstance(layer, nn.Conv2d)
-        )
+        base: Hashable = base_mark(target.unet) if kind.variant == "difference" else None
+        return target.store.get(path, load_controlnet, target.device, dtype, target.shape, base)
 
     def prepare(self, job: Job, target: Target) -> PreparedControlNet:
         """Make one unit ready. Raises RequestError at the unit's fields."""
-        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
-        values = {param.name: job.params[param.name] for param in chosen.params}
-        return PreparedControlNet(
-            model=self,
-            job=job,
-            preprocessor=chosen,
-            values=values,
-            store=target.store,
-            picture=image_hash(job.picture),
-        )
+        return PreparedControlNet(model=self, map=ControlMap.of(job, target, HOLE, holes=self.holes(job)))
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedControlNet:
-    """One unit of a generation. Maps and hint embeddings are kept in the store, for later ones too."""
-
-    model: ControlNet
-    job: Job
-    preprocessor: Preprocessor
-    values: Mapping[str, Any]
-    store: ModelStore
-    picture: str  # the picture's hash
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
-
-    def residuals(self, call: UNetCall) -> Residuals:
-        """Raw residuals for exactly the rows of `call`: 12 x [B, C, h, w] and the middle, on SD1.5."""
-        network, inputs = self.model.network, call.inputs
-        like = network.conv_in.weight
-        down, mid = network(
-            inputs.x[:, : network.config.in_channels].to(like),
-            inputs.timestep.to(like.device),
-            inputs.context.to(like),
-            self.hint(*call.size),
-            added_cond_kwargs=dict(inputs.added),
-            return_dict=False,
-        )
-        return Residuals(tuple(down), mid)
-
-    def hint(self, height: int, width: int) -> Tensor:
-        """The embedding [1, C, h, w] of the control map for a latent of this size; rows share it."""
-        like = self.model.network.conv_in.weight
-        size = width * self.model.factor, height * self.model.factor
-
-        def embedded() -> Tensor:
-            found: Tensor = self.model.hint_encoder(to_hint(self.control_map(*size)).to(like))
-            return found
-
-        key = ("hint", *self.model.origin, like.dtype, like.device, *self.key(*size))
-        hint: Tensor = self.kept(key, embedded)
-        return hint
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
-
-        def detected() -> Image.Image:
-            fitted = fit(self.job.picture, width, height, self.job.unit.resize_mode)
-            return self.preprocessor(fitted, **self.values)
-
-        shown: Image.Image = self.kept(self.key(width, height), detected)
-        return shown
-
-    def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """A value from the store, held as long as this lives."""
-        if key not in self._kept:
-            self._kept[key] = self.store.cached(key, compute)
-        return self._kept[key]
-
-    def key(self, width: int, height: int) -> tuple[Hashable, ...]:
-        """What the control map of a size is made of."""
-        values = tuple(sorted(self.values.items()))
-        return ("map", self.picture, self.preprocessor.name, values, self.job.unit.resize_mode, width, height)
+    def holes(self, job: Job) -> bool:
+        """Whether the picture's transparent pixels are what is to be painted."""
+        chosen = job.params["transparent"]
+        fitting = self.inpainting or job.unit.preprocessor.startswith("inpaint")
+        return chosen == "holes" or (chosen == "auto" and fitting)

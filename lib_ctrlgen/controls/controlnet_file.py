@@ -13,36 +13,55 @@ from typing import Any
 
 import torch
 from diffusers import ControlNetModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_ctrlgen.calls import UNetShape
-from lib_ctrlgen.checkpoints import strip_prefix
+from lib_ctrlgen.checkpoints import ModelKind, strip_prefix
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.weights import read_tensors
 
+from .base import Target
+from .difference import added_to_base
 from .ldm_keys import ldm_names
 from .loading import fill, working_dtype
 
 Tensors = Mapping[str, Tensor]
 
 
-def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torch.dtype) -> Any:
-    """The network of a ControlNet file in ldm or diffusers layout, in evaluation mode.
+def control_tensors(path: Path, target: Target, kind: ModelKind) -> dict[str, Tensor]:
+    """A file's tensors under diffusers' names; of a difference, with the U-Net's weights added.
+
+    Raises ModelError.
+    """
+    tensors = diffusers_tensors(read_tensors(path))
+    if kind.variant != "difference":
+        return tensors
+    tensors.pop("difference", None)
+    return added_to_base(tensors, target.unet, path.stem)
+
+
+def load_parts(tensors: Tensors, path: Path, target: Target) -> dict[str, Any]:
+    """The fields of a `ControlNetwork` but for its origin, in evaluation mode.
 
     Heads come from the U-Net's shape, everything else from the tensors.
     Raises ModelError when the file is broken or does not fit the U-Net.
     """
-    tensors = diffusers_tensors(read_tensors(path))
     try:
-        _require_fit(tensors, shape)
-        config = configuration(tensors, shape)
+        _require_fit(tensors, target.shape)
+        with torch.device("meta"):
+            network: Any = ControlNetModel(**configuration(tensors, target.shape))
     except (KeyError, IndexError, ValueError) as error:
         raise ModelError(f"'{path.stem}' is an incomplete ControlNet: {error}") from error
-    _refuse_pooling(path)
-    with torch.device("meta"):
-        network = ControlNetModel(**config)
-    fill(network, tensors, path.stem, device, working_dtype(dtype, device))
-    return network
+    named = {re.sub(r"^add_embedding\.", "class_embedding.", key): value for key, value in tensors.items()}
+    fill(network, named, path.stem, target.device, working_dtype(target.dtype, target.device))
+    hint_encoder, network.controlnet_cond_embedding = network.controlnet_cond_embedding, nn.Identity()
+    vector_embedding, network.class_embedding = network.class_embedding, nn.Identity()
+    return {
+        "network": network,
+        "hint_encoder": hint_encoder,
+        "vector_embedding": vector_embedding,
+        "pooled": pools(path),
+    }
 
 
 def diffusers_tensors(tensors: Tensors) -> dict[str, Tensor]:
@@ -63,31 +82,29 @@ def configuration(tensors: Tensors, shape: UNetShape) -> dict[str, Any]:
     ]
     middle = _count(tensors, r"mid_block\.attentions\.0\.transformer_blocks\.(\d+)\.")
     layers = _count(tensors, r"down_blocks\.0\.resnets\.(\d+)\.")
-    heads = _heads(shape, [layers * depth for depth in depths])
+    widths = tuple(tensors[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in blocks)
+    vector = tensors.get("add_embedding.linear_1.weight")
     return {
         "in_channels": tensors["conv_in.weight"].shape[1],
         "conditioning_channels": tensors["controlnet_cond_embedding.conv_in.weight"].shape[1],
         "conditioning_embedding_out_channels": _hint_channels(tensors),
-        "block_out_channels": tuple(
-            tensors[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in blocks
-        ),
+        "block_out_channels": widths,
         "down_block_types": tuple("CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths),
         "mid_block_type": "UNetMidBlock2DCrossAttn" if middle else "UNetMidBlock2D",
         "layers_per_block": layers,
         "transformer_layers_per_block": tuple(depth or 1 for depth in (*depths[:-1], depths[-1] or middle)),
-        "attention_head_dim": heads,
+        "attention_head_dim": _heads(shape, widths),
         "cross_attention_dim": shape.family.context_dim,
         "use_linear_projection": _linear_projection(tensors),
+        "class_embed_type": None if vector is None else "projection",
+        "projection_class_embeddings_input_dim": None if vector is None else vector.shape[1],
     }
 
 
-def _heads(shape: UNetShape, attentions: list[int]) -> tuple[int, ...]:
-    """Heads per level, from the U-Net's attentions in the same order; the last is also the middle's."""
-    starts = [sum(attentions[:i]) for i in range(len(attentions))]
-    return tuple(
-        shape.heads[start] if count else shape.heads[-1]
-        for start, count in zip(starts, attentions, strict=True)
-    )
+def _heads(shape: UNetShape, widths: tuple[int, ...]) -> tuple[int, ...]:
+    """Heads per level: those of the U-Net's attentions of that width, however many the ControlNet has."""
+    heads = dict(zip(shape.attention_hidden, shape.heads, strict=True))
+    return tuple(heads.get(width, shape.heads[-1]) for width in widths)
 
 
 def _hint_channels(tensors: Tensors) -> tuple[int, ...]:
@@ -103,8 +120,6 @@ def _linear_projection(tensors: Tensors) -> bool:
 
 def _require_fit(tensors: Tensors, shape: UNetShape) -> None:
     """Raise ModelError unless the residuals have the channels that the U-Net's skips have."""
-    if "add_embedding.linear_1.weight" in tensors:
-        raise ModelError("recognised as a ControlNet for SDXL, not supported yet")
     count = _count(tensors, r"controlnet_down_blocks\.(\d+)\.")
     keys = [f"controlnet_down_blocks.{i}.weight" for i in range(count)]
     channels = tuple(tensors[key].shape[0] for key in (*keys, "controlnet_mid_block.weight"))
@@ -121,11 +136,9 @@ def _listed(channels: tuple[int, ...]) -> str:
     return "-".join(map(str, channels))
 
 
-def _refuse_pooling(path: Path) -> None:
-    """Raise ModelError for Shuffle: it pools globally, which only its name or config.json tells."""
-    config = _config_beside(path)
-    if config.get("global_pool_conditions", "shuffle" in path.stem.lower()):
-        raise ModelError(f"'{path.stem}' is recognised as a ControlNet Shuffle, not supported yet")
+def pools(path: Path) -> bool:
+    """Whether a file is a Shuffle, whose residuals are pooled: only its config.json or its name tells."""
+    return bool(_config_beside(path).get("global_pool_conditions", "shuffle" in path.stem.lower()))
 
 
 def _config_beside(path: Path) -> Mapping[str, Any]:
@@ -137,6 +150,12 @@ def _config_beside(path: Path) -> Mapping[str, Any]:
 
 
 def _count(tensors: Tensors, pattern: str) -> int:
-    """One more than the largest number at the pattern's group; 0 when nothing matches."""
+    """One more than the largest number at the pattern's group; 0 when nothing matches.
+
+    Raises ValueError where numbers are left out.
+    """
     matcher = re.compile(pattern)
-    return max((int(match[1]) + 1 for key in tensors if (match := matcher.match(key))), default=0)
+    found = {int(match[1]) for key in tensors if (match := matcher.match(key))}
+    if found != set(range(len(found))):
+        raise ValueError(f"its tensors {pattern} are not numbered one after the other")
+    return len(found)

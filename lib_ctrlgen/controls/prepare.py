@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import torch
 from PIL import Image
+from torch import nn
 
 from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.errors import RequestError, at_path
-from lib_ctrlgen.images import decode_image, to_rgb
+from lib_ctrlgen.images import decode_image, to_rgb, transparent
 from lib_ctrlgen.params import check_params
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlUnit
@@ -29,13 +30,15 @@ def load_units(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    unet: nn.Module | None = None,
 ) -> tuple[ActiveUnit, ...]:
     """Load the enabled units for a U-Net of this shape, on its device and in its dtype.
 
+    `unet` is the U-Net itself: files that are stored as a difference to it need it.
     Half precision on a CPU becomes float32. Raises RequestError at `$.units[i].field`
     and nothing else for a wrong request or model.
     """
-    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype)
+    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet)
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
     return tuple(_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled)
 
@@ -84,7 +87,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     model = _load_model(unit, path, target)
     params = check_params(unit.params, (*chosen.params, *model.params), f"{path}.params")
     _check_layers(unit, path, model.layers)
-    job = Job(unit=unit, path=path, picture=to_rgb(picture), params=params)
+    job = Job(unit=unit, path=path, picture=to_rgb(picture), params=params, transparent=transparent(picture))
     with at_path(f"{path}.model"):
         return ActiveUnit(index=index, spec=unit, control=model.prepare(job, target), mask=mask)
 

@@ -10,9 +10,10 @@ from lib_ctrlgen.spec import ControlUnit
 
 from .base import Control
 from .controlnet import ControlNet
+from .controlnet_union import ControlNetUnion
 from .ip_adapter import IPAdapter
 
-CONTROLS: tuple[type[Control], ...] = (ControlNet, IPAdapter)
+CONTROLS: tuple[type[Control], ...] = (ControlNet, ControlNetUnion, IPAdapter)
 
 
 def control_for(kind: ModelKind) -> type[Control]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from lib_ctrlgen.calls import UNetCall
@@ -10,13 +11,28 @@ from lib_ctrlgen.doses import layer_factors
 from lib_ctrlgen.repeats import Repeats
 from lib_ctrlgen.residuals import Residuals, total
 from lib_ctrlgen.unet import Hooks, UNetPort
-from lib_ctrlgen.units import ActiveUnit, ResidualControl
+from lib_ctrlgen.units import BatchedControl, ResidualControl
 
-from .base import ActingUnit, Doses, Masks
+from .base import ActingUnit, Masks
+from .fusing import fused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What one unit asks of its control: the rows to compute, and how they stand for the unit's own."""
+
+    control: ResidualControl
+    call: UNetCall
+    shared: Repeats | None = None
+
+    @property
+    def network(self) -> int:
+        """The same number for those that one call of their network can answer."""
+        return id(self.control.model if isinstance(self.control, BatchedControl) else self)
 
 
 class ResidualEffect:
-    """Asks each control for its residuals; the port adds their weighted sum."""
+    """Asks each network once for the residuals of all its units; the port adds their weighted sum."""
 
     control: ClassVar[type] = ResidualControl
 
@@ -30,38 +46,65 @@ class ResidualEffect:
         self, call: UNetCall, acting: Sequence[ActingUnit], classes: Sequence[int] | None
     ) -> Residuals | None:
         """The sum of all units' residuals for the whole batch."""
-        parts = [self.residuals(each.unit, each.doses, call, classes) for each in acting]
+        joined = fused(acting)
+        found = answers([asked(each, call, classes) for each in joined])
+        parts = [self.weighted(each, raw, call) for each, raw in zip(joined, found, strict=True)]
         return total(parts) if parts else None
 
-    def residuals(
-        self, unit: ActiveUnit, doses: Doses, call: UNetCall, classes: Sequence[int] | None
-    ) -> Residuals:
-        """One unit's weighted residuals for the whole batch; rows of one class share a computation."""
-        rows = [row for row, dose in enumerate(doses) if dose is not None]
-        raw = self.raw(unit, call, rows, classes)
-        acting = [doses[row] for row in rows]
-        residuals = raw.scaled(layer_factors(acting, len(raw.layers)))
-        mask = self.masks.of(unit, acting, call)
+    def weighted(self, each: ActingUnit, raw: Residuals, call: UNetCall) -> Residuals:
+        """One unit's residuals for the whole batch; `raw` are those of the rows on which it acts."""
+        rows = acting_rows(each)
+        doses = [each.doses[row] for row in rows]
+        residuals = raw.scaled(layer_factors(doses, len(raw.layers)))
+        mask = self.masks.of(each.unit, doses, call)
         if mask is not None:
             residuals = residuals.masked(mask)
         residuals = residuals.to(call.inputs.x)
         return residuals if len(rows) == call.batch else residuals.scatter(rows, call.batch)
-
-    def raw(
-        self, unit: ActiveUnit, call: UNetCall, rows: Sequence[int], classes: Sequence[int] | None
-    ) -> Residuals:
-        """The unweighted residuals of these rows: the network sees each distinct one once."""
-        control = unit.control
-        if not isinstance(control, ResidualControl):
-            raise TypeError(f"{type(control).__name__} gives no residuals")
-        if classes is None:
-            return control.residuals(call.select(rows))
-        shared = Repeats.of([classes[row] for row in rows])
-        found = control.residuals(call.select([rows[i] for i in shared.firsts]))
-        return found.select(shared.inverse) if shared else found
 
     def end(self) -> None:
         """Nothing is kept."""
 
     def close(self) -> None:
         """Nothing is kept."""
+
+
+def acting_rows(each: ActingUnit) -> list[int]:
+    """The rows on which a unit acts."""
+    return [row for row, dose in enumerate(each.doses) if dose is not None]
+
+
+def asked(each: ActingUnit, call: UNetCall, classes: Sequence[int] | None) -> Asked:
+    """What a unit asks: its rows, those of one class once."""
+    control, rows = each.unit.control, acting_rows(each)
+    if not isinstance(control, ResidualControl):
+        raise TypeError(f"{type(control).__name__} gives no residuals")
+    if classes is None:
+        return Asked(control=control, call=call.select(rows))
+    shared = Repeats.of([classes[row] for row in rows])
+    distinct = call.select([rows[i] for i in shared.firsts])
+    return Asked(control=control, call=distinct, shared=shared or None)
+
+
+def answers(questions: Sequence[Asked]) -> list[Residuals]:
+    """The unweighted residuals that each asks for, with one call for each network."""
+    networks: dict[int, list[int]] = {}
+    for place, question in enumerate(questions):
+        networks.setdefault(question.network, []).append(place)
+    found: dict[int, Residuals] = {}
+    for places in networks.values():
+        found |= dict(zip(places, one_call([questions[place] for place in places]), strict=True))
+    return [spread(question, found[place]) for place, question in enumerate(questions)]
+
+
+def one_call(questions: Sequence[Asked]) -> list[Residuals]:
+    """What one network answers to all of them."""
+    batched = [(each.control, each.call) for each in questions if isinstance(each.control, BatchedControl)]
+    if len(questions) == 1 or not batched:
+        return [each.control.residuals(each.call) for each in questions]
+    return batched[0][0].model.together([control.part(call) for control, call in batched])
+
+
+def spread(question: Asked, found: Residuals) -> Residuals:
+    """Rows that were computed once, as often as they are asked for."""
+    return found if question.shared is None else found.select(question.shared.inverse)

@@ -139,7 +139,10 @@ class Engine:
         """The first request's units and concepts, loaded; the others' are checked. Raises RequestError."""
         shape = DiffusersUNet(networks.unet).shape
         placed = {"device": self.place.device, "dtype": networks.unet.dtype}
-        loaded = [load_units(each.units, self.store, shape, **placed) for each in loaded_alike(requests)]
+        loaded = [
+            load_units(each.units, self.store, shape, unet=networks.unet, **placed)
+            for each in loaded_alike(requests)
+        ]
         return (*loaded[0], *load_concepts(requests[0].blend, self.store, shape, **placed))
 
     def encoder(self, networks: Networks) -> PromptEncoder:

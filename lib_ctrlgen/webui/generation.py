@@ -115,10 +115,14 @@ def controlled_units(
     requests: Sequence[ControlRequest], size: tuple[int, int], prompts: ScheduledPrompts | None
 ) -> ControlledUnits:
     """Load the first request's units for the loaded checkpoint, check the others'. Raises CtrlGenError."""
-    shape = current_port().shape
+    port = current_port()
+    shape = port.shape
     with torch.no_grad():
         placed = {"device": devices.device, "dtype": devices.dtype_unet}
-        loaded = [load_units(each.units, model_store(), shape, **placed) for each in loaded_alike(requests)]
+        loaded = [
+            load_units(each.units, model_store(), shape, unet=port.module, **placed)
+            for each in loaded_alike(requests)
+        ]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
     units = (*loaded[0], *concepts)
     variants = unit_variants(requests, units) if len(requests) > 1 else ()

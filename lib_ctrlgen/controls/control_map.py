@@ -1,0 +1,99 @@
+"""A unit's control map at the sizes that are asked for: the picture fitted, preprocessed and encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from lib_ctrlgen.images import fit, image_hash, to_hint
+from lib_ctrlgen.preprocessors import Preprocessor, preprocessor
+from lib_ctrlgen.store import ModelStore
+
+from .base import Job, Target
+from .control_network import ControlNetwork
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ControlMap:
+    """Maps and hint embeddings of one unit. They are kept in the store, for later generations too.
+
+    `holes` is white where the picture is to be painted anew; there the network sees `hole`.
+    """
+
+    job: Job
+    preprocessor: Preprocessor
+    values: Mapping[str, Any]
+    store: ModelStore
+    hole: float
+    holes: Image.Image | None
+    picture: str  # the hash of the picture and its holes
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(job: Job, target: Target, hole: float, *, holes: bool) -> ControlMap:
+        """The map of a unit. `holes` says whether transparent pixels are holes."""
+        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
+        transparent = job.transparent if holes else None
+        marks = [image_hash(picture) for picture in (job.picture, transparent) if picture is not None]
+        return ControlMap(
+            job=job,
+            preprocessor=chosen,
+            values={param.name: job.params[param.name] for param in chosen.params},
+            store=target.store,
+            hole=hole,
+            holes=transparent,
+            picture="+".join(marks),
+        )
+
+    def hint(self, model: ControlNetwork, height: int, width: int) -> Tensor:
+        """The embedding [1, C, h, w] of the map for a latent of this size; rows share it."""
+        like = model.network.conv_in.weight
+        size = width * model.factor, height * model.factor
+
+        def embedded() -> Tensor:
+            found: Tensor = model.hint_encoder(self.pixels(*size).to(like))
+            return found
+
+        key = ("hint", *model.origin, like.dtype, like.device, self.hole, *self.key(*size))
+        hint: Tensor = self.kept(key, embedded)
+        return hint
+
+    def pixels(self, width: int, height: int) -> Tensor:
+        """The map as the network's input [1, 3, H, W] in 0..1, and `hole` in holes."""
+        pixels = to_hint(self.shown(width, height))
+        if self.holes is None:
+            return pixels
+        return torch.where(to_hint(self.fitted(self.holes, width, height)) > 0.5, self.hole, pixels)
+
+    def shown(self, width: int, height: int) -> Image.Image:
+        """The picture fitted to the size, then preprocessed. RGB; holes are black."""
+
+        def detected() -> Image.Image:
+            found = self.preprocessor(self.fitted(self.job.picture, width, height), **self.values)
+            if self.holes is None:
+                return found
+            solid = ImageChops.invert(self.fitted(self.holes, width, height)).point(lambda v: 255 * (v > 127))
+            return ImageChops.multiply(found, solid)
+
+        found: Image.Image = self.kept(self.key(width, height), detected)
+        return found
+
+    def fitted(self, picture: Image.Image, width: int, height: int) -> Image.Image:
+        """A picture of the unit at a size, fitted as the unit says."""
+        return fit(picture, width, height, self.job.unit.resize_mode)
+
+    def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """A value from the store, held as long as this lives."""
+        if key not in self._kept:
+            self._kept[key] = self.store.cached(key, compute)
+        return self._kept[key]
+
+    def key(self, width: int, height: int) -> tuple[Hashable, ...]:
+        """What the map of a size is made of."""
+        values = tuple(sorted(self.values.items()))
+        return ("map", self.picture, self.preprocessor.name, values, self.job.unit.resize_mode, width, height)

@@ -1,0 +1,121 @@
+"""A ControlNet's network, and how units that share it are answered in one call.
+
+Zhang, Rao and Agrawala 2023, Adding Conditional Control to Text-to-Image Diffusion Models.
+The network is diffusers' `ControlNetModel`, unchanged. Its hint encoder and the embedding of
+SDXL's vector stand beside it: a hint is encoded once per picture and size instead of at every
+step, and the vector is given as sgm or as diffusers gives it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.models.embeddings import Timesteps
+from torch import Tensor, nn
+
+from lib_ctrlgen.calls import CallInputs, UNetCall
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.residuals import Residuals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one unit asks of the network: rows, one hint for all of them, and what is added to the time.
+
+    hint [1, C, h, w], embedded; kinds [1, E] or nothing.
+    """
+
+    call: UNetCall
+    hint: Tensor
+    kinds: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlNetwork:
+    """A loaded network. `pooled` residuals are their own mean over the picture (Shuffle)."""
+
+    network: Any
+    hint_encoder: nn.Module
+    vector_embedding: nn.Module | None = None
+    pooled: bool = False
+    origin: tuple[Hashable, ...]  # the file
+
+    @property
+    def layers(self) -> int:
+        """Residuals per call: encoder outputs and the middle block (13 on SD1.5, 10 on SDXL)."""
+        return len(self.network.controlnet_down_blocks) + 1
+
+    @property
+    def factor(self) -> int:
+        """Pixels of the control map per latent pixel: the hint encoder's strides (8)."""
+        return math.prod(
+            layer.stride[0] for layer in self.hint_encoder.modules() if isinstance(layer, nn.Conv2d)
+        )
+
+    def together(self, parts: Sequence[Part]) -> list[Residuals]:
+        """The raw residuals of each part, in one call with the rows of all. Raises HostError."""
+        like, inputs = self.network.conv_in.weight, [part.call.inputs for part in parts]
+        down, mid = self.network(
+            joined([each.x[:, : self.network.config.in_channels] for each in inputs]).to(like),
+            joined([each.timestep for each in inputs]).to(like.device),
+            joined([each.context for each in inputs]).to(like),
+            joined_hints(parts),
+            class_labels=joined([self.time_addition(part) for part in parts]),
+            return_dict=False,
+        )
+        rows = [part.call.batch for part in parts]
+        layers = [pooled(layer) if self.pooled else layer for layer in (*down, mid)]
+        shares = zip(*(layer.split(rows) for layer in layers), strict=True)
+        return [Residuals(share[:-1], share[-1]) for share in shares]
+
+    def time_addition(self, part: Part) -> Tensor:
+        """What is added to the rows' time embedding [B, E]; zeros [B, 1] where that is nothing."""
+        like = self.network.conv_in.weight
+        found: Tensor = like.new_zeros((part.call.batch, 1))
+        embedding: Any = self.vector_embedding
+        if embedding is not None:
+            found = embedding(vector(part.call.inputs, embedding.linear_1.in_features).to(like))
+        return found if part.kinds is None else found + part.kinds
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Rows one after the other; the tensor itself where there is one."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+
+
+def joined_hints(parts: Sequence[Part]) -> Tensor:
+    """A hint for every row; one for all of them where there is one part."""
+    if len(parts) == 1:
+        return parts[0].hint
+    return torch.cat([part.hint.expand(part.call.batch, -1, -1, -1) for part in parts])
+
+
+def pooled(layer: Tensor) -> Tensor:
+    """Each channel's mean over the picture in all its places [B, C, h, w]."""
+    return layer.mean((2, 3), keepdim=True).expand_as(layer)
+
+
+def vector(inputs: CallInputs, width: int) -> Tensor:
+    """SDXL's vector [B, width]: sgm's `y`, or diffusers' text_embeds and time_ids, joined as sgm does.
+
+    Raises HostError where the U-Net was called with none, or with one of another width.
+    """
+    added = inputs.added
+    if "y" in added:
+        found: Tensor = added["y"]
+    elif "text_embeds" in added and "time_ids" in added:
+        text, sizes = added["text_embeds"], added["time_ids"]
+        waves = Timesteps((width - text.shape[1]) // sizes.shape[1], True, 0)
+        found = torch.cat((text, waves(sizes.flatten()).reshape(len(text), -1).to(text)), dim=1)
+    else:
+        raise HostError("the U-Net was called without SDXL's vector, which the ControlNet needs")
+    if found.shape[1] != width:
+        raise HostError(
+            f"the U-Net was called with a vector of {found.shape[1]} numbers, the ControlNet takes {width}: "
+            "it was made for another checkpoint, perhaps for a refiner"
+        )
+    return found

@@ -1,0 +1,66 @@
+"""ControlNets that are stored as the difference to the U-Net that they were copied from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lib_ctrlgen.errors import ModelError
+
+from .ldm_keys import ldm_names
+
+_SHARED = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
+
+
+def added_to_base(tensors: Mapping[str, Tensor], unet: nn.Module | None, name: str) -> dict[str, Tensor]:
+    """The whole weights, under diffusers' names: those that the U-Net has too plus the U-Net's.
+
+    Raises ModelError where there is no U-Net, or one of other shapes.
+    """
+    base = encoder_weights(_required(unet, name))
+    shared = {key: _sum(value, base[key], f"{name}: {key}") for key, value in tensors.items() if key in base}
+    if not shared:
+        raise ModelError(
+            f"'{name}' is stored as the difference to its checkpoint, and shares no name with it"
+        )
+    return {**tensors, **shared}
+
+
+def encoder_weights(unet: nn.Module) -> dict[str, Tensor]:
+    """The weights of a U-Net's encoder and middle under diffusers' names, of an ldm or a diffusers U-Net."""
+    state = unet.state_dict()
+    if "input_blocks.0.0.weight" not in state:
+        return state
+    names = ldm_names(key for key in state if key.startswith(_SHARED))
+    return {new: state[old] for old, new in names.items()}
+
+
+def base_mark(unet: nn.Module | None) -> str:
+    """What tells one U-Net's weights from another's: a digest of some numbers of each tensor."""
+    if unet is None:
+        return ""
+    some = [value.flatten()[:8].float() for value in encoder_weights(unet).values()]
+    return hashlib.sha256(torch.cat(some).cpu().numpy().tobytes()).hexdigest()
+
+
+def _required(unet: nn.Module | None, name: str) -> nn.Module:
+    if unet is None:
+        raise ModelError(
+            f"'{name}' is stored as the difference to its checkpoint, whose U-Net cannot be reached from here"
+        )
+    return unet
+
+
+def _sum(difference: Tensor, base: Tensor, place: str) -> Tensor:
+    """Both in float32. A U-Net for inpainting has more input channels: the first ones count."""
+    if difference.ndim == 4 == base.ndim:
+        base = base[:, : difference.shape[1]]
+    if difference.numel() != base.numel():
+        raise ModelError(
+            f"'{place}' is a difference of shape {tuple(difference.shape)}, "
+            f"the loaded checkpoint has {tuple(base.shape)}: choose the checkpoint it was made for"
+        )
+    return difference.float() + base.reshape(difference.shape).to(difference.device, torch.float32)

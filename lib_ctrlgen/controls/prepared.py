@@ -1,0 +1,39 @@
+"""One unit of a generation that asks a ControlNet for residuals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from lib_ctrlgen.calls import UNetCall
+from lib_ctrlgen.residuals import Residuals
+
+from .control_map import ControlMap
+from .control_network import ControlNetwork, Part
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedControlNet:
+    """A unit with a network of its own or with one that it shares: see `ControlNetwork.together`."""
+
+    model: ControlNetwork
+    map: ControlMap
+
+    @property
+    def cond_only(self) -> bool:
+        """Shuffle acts on conditional rows alone, as it was trained."""
+        return self.model.pooled
+
+    def residuals(self, call: UNetCall) -> Residuals:
+        """Raw residuals for exactly the rows of `call`: 12 x [B, C, h, w] and the middle, on SD1.5."""
+        (found,) = self.model.together([self.part(call)])
+        return found
+
+    def part(self, call: UNetCall) -> Part:
+        """The same as a part of a call for several units."""
+        return Part(call=call, hint=self.map.hint(self.model, *call.size))
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
+        return self.map.shown(width, height)

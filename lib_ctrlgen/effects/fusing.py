@@ -1,0 +1,85 @@
+"""Units whose network looks at several maps at once are one unit on the rows on which they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from lib_ctrlgen.doses import Dose
+from lib_ctrlgen.units import ActiveUnit, BatchedControl, FusableControl
+
+from .base import ActingUnit, Doses
+
+Look: TypeAlias = tuple[str, tuple[float, ...] | None]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Who acts on a row in the same mode and with the same layer weights: places and weights.
+
+    One that is alone keeps its weight on its residuals, so there `weights` and `look` are empty.
+    """
+
+    places: tuple[int, ...]
+    weights: tuple[float, ...] = ()
+    look: Look = ("balanced", None)
+
+
+def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
+    """The same with those joined that share a network and act on a row in the same way.
+
+    A unit with a mask stays by itself: a mask is on residuals.
+    """
+    groups: dict[int, list[ActingUnit]] = {}
+    others: list[ActingUnit] = []
+    for each in acting:
+        control = each.unit.control
+        if isinstance(control, FusableControl) and each.unit.mask is None:
+            groups.setdefault(id(control.model), []).append(each)
+        else:
+            others.append(each)
+    return [*others, *(one for group in groups.values() for one in joined(group))]
+
+
+def joined(group: Sequence[ActingUnit]) -> list[ActingUnit]:
+    """Units of one network by who meets whom, each with its rows."""
+    rows = range(len(group[0].doses))
+    found: dict[Meeting, list[Dose | None]] = {}
+    for row in rows:
+        for meeting, dose in meetings([each.doses[row] for each in group]):
+            found.setdefault(meeting, [None] * len(rows))[row] = dose
+    return [ActingUnit(unit=_unit(group, meeting), doses=doses) for meeting, doses in found.items()]
+
+
+def meetings(doses: Doses) -> list[tuple[Meeting, Dose]]:
+    """Who meets whom on one row, and what they get there together. `doses` are the units' own."""
+    alike: dict[Look, list[tuple[int, Dose]]] = {}
+    for place, dose in enumerate(doses):
+        if dose is not None:
+            alike.setdefault((dose.mode, dose.layers), []).append((place, dose))
+    return [_meeting(look, members) for look, members in alike.items()]
+
+
+def _meeting(look: Look, members: Sequence[tuple[int, Dose]]) -> tuple[Meeting, Dose]:
+    places = tuple(place for place, _ in members)
+    dose = members[0][1]
+    if len(members) == 1:
+        return Meeting(places), dose
+    return Meeting(places, tuple(each.weight for _, each in members), look), replace(dose, weight=1.0)
+
+
+def _unit(group: Sequence[ActingUnit], meeting: Meeting) -> ActiveUnit:
+    """The unit of a meeting: the only one, or the first one with the control of all."""
+    first = group[meeting.places[0]].unit
+    if not meeting.weights:
+        return first
+    return replace(first, control=together([group[p].unit.control for p in meeting.places], meeting.weights))
+
+
+def together(controls: Sequence[object], weights: Sequence[float]) -> BatchedControl:
+    """One control for all. Raises TypeError for controls that cannot be fused."""
+    fusable = [control for control in controls if isinstance(control, FusableControl)]
+    if len(fusable) < len(controls):
+        raise TypeError("controls of one network, of which not all look at several maps at once")
+    return fusable[0].fused(list(zip(fusable, weights, strict=True)))
