@@ -73,14 +73,15 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
                      and on the conditional rows only
     resize_mode      how the picture is fitted to the generation's size
     layer_weights    one number or schedule per layer, from the first encoder output to
-                     the mid block (13 on SD1.5), instead of the mode's softness
+                     the mid block (13 on SD1.5; a T2I-Adapter has 4), instead of the mode's
+                     softness
     mask             picture whose white areas are controlled
     mask_strength    how much the mask holds back, 0 (nothing) to 1; number or schedule
     """
 
     model: str
     image: str = ""
-    control: Literal["auto", "controlnet", "ip_adapter"] = "auto"
+    control: Literal["auto", "controlnet", "ip_adapter", "t2i_adapter"] = "auto"
     enabled: bool = True
     preprocessor: str = "none"
     params: dict[str, Param] = field(default_factory=dict)

@@ -8,8 +8,8 @@ once per picture and size instead of at every step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.calls import UNetCall, require_family
 from lib_ctrlgen.checkpoints import ModelKind
-from lib_ctrlgen.images import fit, image_hash, to_hint
+from lib_ctrlgen.images import to_hint
 from lib_ctrlgen.params import Param
-from lib_ctrlgen.preprocessors import Preprocessor, preprocessor
 from lib_ctrlgen.residuals import Residuals
-from lib_ctrlgen.store import ModelStore, stamp
+from lib_ctrlgen.store import stamp
 
 from .base import Job, Target, identify_file
 from .controlnet_file import load_network
+from .hints import Hint
 from .loading import working_dtype
 
 
@@ -75,16 +75,7 @@ class ControlNet:
 
     def prepare(self, job: Job, target: Target) -> PreparedControlNet:
         """Make one unit ready. Raises RequestError at the unit's fields."""
-        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
-        values = {param.name: job.params[param.name] for param in chosen.params}
-        return PreparedControlNet(
-            model=self,
-            job=job,
-            preprocessor=chosen,
-            values=values,
-            store=target.store,
-            picture=image_hash(job.picture),
-        )
+        return PreparedControlNet(model=self, picture=Hint.of(job, target))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,12 +83,7 @@ class PreparedControlNet:
     """One unit of a generation. Maps and hint embeddings are kept in the store, for later ones too."""
 
     model: ControlNet
-    job: Job
-    preprocessor: Preprocessor
-    values: Mapping[str, Any]
-    store: ModelStore
-    picture: str  # the picture's hash
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
+    picture: Hint
 
     def residuals(self, call: UNetCall) -> Residuals:
         """Raw residuals for exactly the rows of `call`: 12 x [B, C, h, w] and the middle, on SD1.5."""
@@ -122,27 +108,10 @@ class PreparedControlNet:
             found: Tensor = self.model.hint_encoder(to_hint(self.control_map(*size)).to(like))
             return found
 
-        key = ("hint", *self.model.origin, like.dtype, like.device, *self.key(*size))
-        hint: Tensor = self.kept(key, embedded)
+        key = ("hint", *self.model.origin, like.dtype, like.device, *self.picture.key(*size))
+        hint: Tensor = self.picture.kept(key, embedded)
         return hint
 
     def control_map(self, width: int, height: int) -> Image.Image:
         """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
-
-        def detected() -> Image.Image:
-            fitted = fit(self.job.picture, width, height, self.job.unit.resize_mode)
-            return self.preprocessor(fitted, **self.values)
-
-        shown: Image.Image = self.kept(self.key(width, height), detected)
-        return shown
-
-    def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """A value from the store, held as long as this lives."""
-        if key not in self._kept:
-            self._kept[key] = self.store.cached(key, compute)
-        return self._kept[key]
-
-    def key(self, width: int, height: int) -> tuple[Hashable, ...]:
-        """What the control map of a size is made of."""
-        values = tuple(sorted(self.values.items()))
-        return ("map", self.picture, self.preprocessor.name, values, self.job.unit.resize_mode, width, height)
+        return self.picture.map(width, height)

@@ -11,8 +11,9 @@ from lib_ctrlgen.spec import ControlUnit
 from .base import Control
 from .controlnet import ControlNet
 from .ip_adapter import IPAdapter
+from .t2i_adapter import T2IAdapter
 
-CONTROLS: tuple[type[Control], ...] = (ControlNet, IPAdapter)
+CONTROLS: tuple[type[Control], ...] = (ControlNet, IPAdapter, T2IAdapter)
 
 
 def control_for(kind: ModelKind) -> type[Control]:
