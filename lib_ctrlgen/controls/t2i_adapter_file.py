@@ -56,9 +56,10 @@ def diffusers_tensors(tensors: Tensors) -> dict[str, Tensor]:
 def original_names(keys: Iterable[str]) -> dict[str, str]:
     """Map TencentARC's names to diffusers' (without `adapter.`); others to themselves.
 
-    >>> original_names(["conv_in.weight", "body.3.block1.bias", "body.1.body.2.block1.bias"])
-    {'conv_in.weight': 'conv_in.weight', 'body.3.block1.bias': 'body.1.resnets.1.block1.bias', \
-'body.1.body.2.block1.bias': 'body.1.resnets.2.block1.bias'}
+    >>> original_names(["conv_in.bias", "conv_in.weight", "body.3.block1.bias"])["body.3.block1.bias"]
+    'body.1.resnets.1.block1.bias'
+    >>> original_names(["body.1.body.2.block1.bias"])
+    {'body.1.body.2.block1.bias': 'body.1.resnets.2.block1.bias'}
     """
     names = list(keys)
     plain = "conv_in.weight" in names and not any(".resnets." in key for key in names)
