@@ -69,10 +69,12 @@ class UNetShape:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSite:
-    """One cross attention: `to_q` gives the query, `to_out` is the last linear layer."""
+    """One cross attention: `to_q`, `to_k`, `to_v` give query, keys and values; `to_out` is the last layer."""
 
     name: str
     to_q: nn.Module
+    to_k: nn.Module
+    to_v: nn.Module
     to_out: nn.Module
     heads: int
     hidden: int

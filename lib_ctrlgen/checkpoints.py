@@ -36,7 +36,7 @@ class ModelKind:
     `variant` is the IP-Adapter's: plain, plus or full; or the T2I-Adapter's: full or light.
     """
 
-    control: Literal["controlnet", "ip_adapter", "t2i_adapter"]
+    control: Literal["controlnet", "ip_adapter", "t2i_adapter", "t2i_style"]
     layout: Literal["ldm", "diffusers"]
     family: Family
     variant: str = ""
@@ -125,9 +125,7 @@ def _t2i_diffusers(shapes: Shapes) -> ModelKind | None:
 def _t2i_ldm(shapes: Shapes) -> ModelKind | None:
     bare = _bare(shapes)
     if "style_embedding" in bare:
-        raise ModelError(
-            "recognised as a T2I style adapter, not supported yet: an IP-Adapter takes a picture's style"
-        )
+        return _t2i_style(bare)
     full = "conv_in.weight" in bare and any(key.startswith("body.") for key in bare)
     return _t2i_kind(bare, "ldm") if full or "body.0.in_conv.weight" in bare else None
 
@@ -137,6 +135,13 @@ def _t2i_kind(bare: Shapes, layout: Literal["ldm", "diffusers"]) -> ModelKind:
     family = _T2I_FAMILIES.get((factor, width), Family("custom", 0))
     variant = "full" if "conv_in.weight" in bare else "light"
     return ModelKind(control="t2i_adapter", layout=layout, family=family, variant=variant)
+
+
+def _t2i_style(bare: Shapes) -> ModelKind:
+    shape = bare.get("proj", ())
+    if len(shape) != 2:
+        raise ModelError("looks like a T2I style adapter, but its proj is missing: the file is incomplete")
+    return ModelKind(control="t2i_style", layout="ldm", family=Family.of(shape[1]))
 
 
 def t2i_channels(bare: Shapes) -> tuple[int, int, int]:

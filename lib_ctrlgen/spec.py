@@ -81,7 +81,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
 
     model: str
     image: str = ""
-    control: Literal["auto", "controlnet", "ip_adapter", "t2i_adapter"] = "auto"
+    control: Literal["auto", "controlnet", "ip_adapter", "t2i_adapter", "t2i_style"] = "auto"
     enabled: bool = True
     preprocessor: str = "none"
     params: dict[str, Param] = field(default_factory=dict)

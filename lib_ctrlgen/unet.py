@@ -296,6 +296,8 @@ def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
         AttentionSite(
             name=f"{part}.{name}.attn2",
             to_q=attention.to_q,
+            to_k=attention.to_k,
+            to_v=attention.to_v,
             to_out=attention.to_out[0],
             heads=int(attention.heads),
             hidden=int(attention.to_q.out_features),

@@ -48,7 +48,15 @@ class FeatureControl(Protocol):
         """What the network sees at this size in pixels."""
 
 
-PreparedControl: TypeAlias = ResidualControl | AttentionControl | FeatureControl
+@runtime_checkable
+class ContextControl(Protocol):
+    """A prepared control that puts tokens behind the text's, on conditional rows: T2I's style adapter."""
+
+    def extra_tokens(self) -> Tensor:
+        """The tokens [1, T, X], unweighted."""
+
+
+PreparedControl: TypeAlias = ResidualControl | AttentionControl | FeatureControl | ContextControl
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,6 +194,18 @@ class FeatureNoise:
         raise NotImplementedError
 
 
+@dataclass(eq=False)
+class ContextNoise:
+    """A `ContextControl` with random tokens."""
+
+    seed: int
+    count: int = 3
+
+    def extra_tokens(self) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randn(1, self.count, CONTEXT, generator=generator)
+
+
 SD_PLACES = tuple(zip(CHANNELS, (1, 2, 4, 8), strict=True))
 XL_PLACES = ((32, 2), (64, 2), (128, 4), (128, 4))
 

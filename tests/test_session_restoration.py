@@ -164,7 +164,8 @@ def test_an_exception_during_installation(host: Host) -> None:
     class Broken(host.port):  # type: ignore[name-defined, misc]
         def attention_sites(self) -> tuple[AttentionSite, ...]:
             first, *others = super().attention_sites()
-            bad = AttentionSite(name="bad", to_q=first.to_q, to_out=None, heads=1, hidden=1)  # type: ignore[arg-type]
+            parts = {"to_q": first.to_q, "to_k": first.to_k, "to_v": first.to_v}
+            bad = AttentionSite(name="bad", **parts, to_out=None, heads=1, hidden=1)  # type: ignore[arg-type]
             return (first, bad, *others)
 
     with pytest.raises(AttributeError):

@@ -59,7 +59,7 @@ def units(draw: st.DrawFn) -> dict[str, Any]:
     window = {"guidance_start": start, "guidance_end": end}
     optional = {
         "image": text,
-        "control": st.sampled_from(["auto", "controlnet", "ip_adapter", "t2i_adapter"]),
+        "control": st.sampled_from(["auto", "controlnet", "ip_adapter", "t2i_adapter", "t2i_style"]),
         "enabled": st.booleans(),
         "preprocessor": text,
         "params": st.dictionaries(
