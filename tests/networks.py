@@ -200,10 +200,11 @@ class ContextNoise:
 
     seed: int
     count: int = 3
+    width: int = CONTEXT
 
     def extra_tokens(self) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.randn(1, self.count, CONTEXT, generator=generator)
+        return torch.randn(1, self.count, self.width, generator=generator)
 
 
 SD_PLACES = tuple(zip(CHANNELS, (1, 2, 4, 8), strict=True))

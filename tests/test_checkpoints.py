@@ -68,7 +68,6 @@ def test_other_widths_are_a_custom_family() -> None:
             {"down_blocks.0.motion_modules.0.temporal_transformer.norm.weight": (320,)},
             "SparseCtrl (scribble)",
         ),
-        ({"style_embedding": (1, 8, 1024)}, "a T2I style adapter"),
         ({"control_add_embedding.linear_1.bias": (1280,), **LDM}, "a ControlNet Union"),
         ({"task_embedding": (6, 320), **DIFFUSERS}, "a ControlNet Union"),
         ({"difference": (), **LDM}, "a ControlNet stored as the difference"),

@@ -292,9 +292,3 @@ SIZES = {
     for kind, network in NETWORKS.items()
     for original in (False, True)
 }
-
-
-def test_the_style_adapter_is_refused_with_advice(tmp_path: Path) -> None:
-    tensors = {"style_embedding": torch.zeros(1, 8, 1024), "proj": torch.zeros(1024, 768)}
-    message = refused(save(tensors, tmp_path), unit())
-    assert "a T2I style adapter, not supported yet: an IP-Adapter" in message

@@ -19,7 +19,16 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit
 from tests import networks
-from tests.networks import Call, FeatureNoise, NetworkControl, Script, TokenControl, active, random_call
+from tests.networks import (
+    Call,
+    ContextNoise,
+    FeatureNoise,
+    NetworkControl,
+    Script,
+    TokenControl,
+    active,
+    random_call,
+)
 
 pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
 TOLERANCE = 1e-5
@@ -32,17 +41,26 @@ XL_DEPTHS += [(f"output_blocks.{i}", 3 if i < 3 else 2) for i in range(6)] + [("
 
 
 class DefinedAttention(nn.Module):
-    """Cross attention by its definition, with image terms: (keys, values, weight, mask [N, 1]) each."""
+    """Cross attention by its definition, with image terms: (keys, values, weight, mask [N, 1]) each.
+
+    `more` are tokens behind the text's: (tokens, weight, mask) each.
+    """
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
         self.inner = attention
         self.terms: list[tuple[Tensor, Tensor, float, Tensor]] = []
+        self.more: list[tuple[Tensor, float, Tensor]] = []
 
     def forward(self, x: Tensor, context: Tensor, *others: object, **options: object) -> Tensor:
         inner = self.inner
         query = inner.to_q(x)[0]
-        mixed = softmax_attention(query, inner.to_k(context)[0], inner.to_v(context)[0], inner.heads)
+        text = softmax_attention(query, inner.to_k(context)[0], inner.to_v(context)[0], inner.heads)
+        mixed = text
+        for tokens, weight, mask in self.more:
+            both = torch.cat([context, weight * tokens], dim=1)
+            joint = softmax_attention(query, inner.to_k(both)[0], inner.to_v(both)[0], inner.heads)
+            mixed = mixed + mask * (joint - text)
         for keys, values, weight, mask in self.terms:
             mixed = mixed + weight * mask * softmax_attention(query, keys, values, inner.heads)
         return inner.to_out(mixed)[None]
@@ -76,7 +94,7 @@ class Reference:
         added: list[Tensor] = []
         features: dict[int | str, list[Tensor]] = {}
         for attention in self.attentions:
-            attention.terms = []
+            attention.terms, attention.more = [], []
         for unit in units:
             weight = unit.spec.schedule(step / steps)
             if isinstance(unit.control, TokenControl):
@@ -84,6 +102,8 @@ class Reference:
             elif isinstance(unit.control, NetworkControl):
                 parts = weighted_residuals(unit, unit.control, weight, call, step / steps)
                 added = [a + b for a, b in zip(added, parts, strict=True)] if added else parts
+            elif isinstance(unit.control, ContextNoise) and weight and call.rows.cond[0]:
+                self._set_context(unit, unit.control, weight, call, step / steps)
             elif isinstance(unit.control, FeatureNoise):
                 found = weighted_features(unit, unit.control, weight, call, step / steps)
                 for block, feature in zip(self.after, found, strict=True):
@@ -100,6 +120,15 @@ class Reference:
             kind = 1 if call.rows.cond[0] else 0
             mask = level_mask(unit, call, attention.level, progress).reshape(-1, 1)
             attention.terms.append((pair.keys[kind], pair.values[kind], weight * layer, mask))
+
+    def _set_context(
+        self, unit: ActiveUnit, control: ContextNoise, weight: float, call: Call, progress: float
+    ) -> None:
+        layers = [s(progress) for s in unit.spec.layer_weights or ()] or [1.0] * len(self.attentions)
+        for attention, layer in zip(self.attentions, layers, strict=True):
+            mask = level_mask(unit, call, attention.level, progress).reshape(-1, 1)
+            if layer:
+                attention.more.append((control.extra_tokens(), weight * layer, mask))
 
     def _blocks(self, call: Call, added: Sequence[Tensor], features: dict[int | str, list[Tensor]]) -> Tensor:
         unet, extra = self.unet, list(added)
@@ -269,6 +298,13 @@ STACKS: dict[str, Stack] = {
         active(TokenControl(2), 3, mask_image(6), guidance_start=0.4),
         active(noise(3), 4, mask_image(7), weight="0.5>1", control_mode="prompt", mask_strength=0.8),
     ],
+    "tokens behind the text": lambda _: [active(ContextNoise(1), weight="0.7>1.4", guidance_start=0.2)],
+    "two of them, layers and masks": lambda _: [
+        active(ContextNoise(1), 0, mask_image(3), weight=0.6, mask_strength="1>0"),
+        active(ContextNoise(2, 5), 1, mask_image(4), layer_weights=[k / 10 for k in range(16)]),
+        active(TokenControl(1), 2, weight=0.6),
+        active(noise(2), 3, weight=0.5),
+    ],
     "features": lambda _: [active(noise(1), weight=0.7)],
     "features in three modes, scheduled": lambda _: [
         active(noise(1), 0, weight="1>0.2"),
@@ -325,6 +361,7 @@ def test_the_layout_of_sdxl(xl: tuple[Any, Reference]) -> None:
         ),
         active(TokenControl(4), 1, mask_image(9), layer_weights=[k / 20 for k in range(28)]),
         active(FeatureNoise(networks.XL_PLACES, 5), 2, mask_image(3), control_mode="prompt"),
+        active(ContextNoise(6), 3, weight=0.8),
     ]
     script = [(step, random_call(GUIDED, 30 + step)) for step in range(2)]
     assert compare(xl, units, 2, script) <= TOLERANCE

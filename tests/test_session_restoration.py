@@ -17,7 +17,7 @@ from lib_ctrlgen.unet import DiffusersUNet, LdmUNet, UNetPort
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks
-from tests.networks import FeatureNoise, NoiseControl, TokenControl, active
+from tests.networks import ContextNoise, FeatureNoise, NoiseControl, TokenControl, active
 
 HOOK_DICTS = sorted(name for name in vars(nn.Module()) if "hook" in name)
 SIZES = [(8, 8)] * 3 + [(4, 4)] * 3 + [(2, 2)] * 3 + [(1, 1)] * 4
@@ -38,6 +38,9 @@ class Host:
     def unit(self, kind: str, seed: int, failure: BaseException | None = None, **fields: Any) -> ActiveUnit:
         if kind == "tokens":
             return active(TokenControl(seed), seed, **fields)
+        if kind == "context":
+            width = self.port(self.unet).shape.family.context_dim
+            return active(ContextNoise(seed, width=width), seed, **fields)
         if kind == "features":
             places = self.port(self.unet).shape.feature_places[:4]
             return active(FeatureNoise([(p.channels, p.stride) for p in places], seed), seed, **fields)
@@ -108,7 +111,7 @@ class StopError(Exception):
 
 
 def stack(host: Host, failure: BaseException | None = None) -> list[ActiveUnit]:
-    more = [host.unit("features", 4, weight=0.5), host.unit("noise", 3, failure)]
+    more = [host.unit("features", 4, weight=0.5), host.unit("context", 5), host.unit("noise", 3, failure)]
     return [host.unit("tokens", 1), host.unit("noise", 2, weight=0.5), *more]
 
 
@@ -205,12 +208,12 @@ def test_without_units_nothing_is_hooked(host: Host) -> None:
 def test_units_without_weight_change_no_bit(host: Host) -> None:
     plain = host.run()
     units = [host.unit("noise", 1, weight=0), host.unit("tokens", 2, guidance_start=0.5)]
-    units.append(host.unit("features", 3, weight=0))
+    units += [host.unit("features", 3, weight=0), host.unit("context", 4, weight=0)]
     with host.session(*units):
         assert torch.equal(host.run(), plain)
 
 
-kinds = st.lists(st.sampled_from(["noise", "tokens", "features"]), min_size=1, max_size=2)
+kinds = st.lists(st.sampled_from(["noise", "tokens", "features", "context"]), min_size=1, max_size=2)
 
 
 @pytest.mark.parametrize("name", HOSTS)

@@ -36,6 +36,11 @@ class Addition:
     factors: tuple[Factor, ...]
     mask: Tensor | None
 
+    def acts(self, place: int) -> bool:
+        """Whether there is anything to add in a layer."""
+        by = self.factors[place]
+        return isinstance(by, Tensor) or by != 0.0
+
     def change(self, place: int, seen: Sequence[Tensor], heads: int, size: Size) -> Tensor:
         """What is added to a layer's attention output of these rows, [R, N, hidden].
 
@@ -111,10 +116,9 @@ class ContextEffect:
         """The keys and values of the unit's tokens by layer, computed at its first active call."""
         if unit.index not in self.pairs and isinstance(unit.control, ContextControl):
             tokens = unit.control.extra_tokens()
-            self.pairs[unit.index] = tuple(
-                (site.to_k(tokens.to(weight_of(site.to_k))), site.to_v(tokens.to(weight_of(site.to_v))))
-                for site in self.sites
-            )
+            with torch.no_grad():
+                pairs = [(projected(tokens, site.to_k), projected(tokens, site.to_v)) for site in self.sites]
+            self.pairs[unit.index] = tuple(pairs)
         return self.pairs[unit.index]
 
     def corrected(self, place: int, heads: int, hidden: Tensor) -> Tensor:
@@ -126,12 +130,12 @@ class ContextEffect:
                 "the attention layer was called without its query, keys and values: an unknown "
                 "attention optimisation"
             )
+        corrected = hidden.clone()
         for each in self.acting:
-            by = each.factors[place]
-            if isinstance(by, Tensor) or by != 0.0:
+            if each.acts(place):
                 change = each.change(place, known, heads, self.size)
-                hidden = hidden.index_add(0, torch.tensor(each.rows, device=hidden.device), change.to(hidden))
-        return hidden
+                corrected[row_index(each.rows)] += change.to(hidden)
+        return corrected
 
     def end(self) -> None:
         """Forget the call."""
@@ -144,6 +148,7 @@ class ContextEffect:
         self.pairs.clear()
 
 
-def weight_of(module: nn.Module) -> Tensor:
-    """A linear layer's weight, which says where and in what it computes."""
-    return next(module.parameters())
+def projected(tokens: Tensor, module: nn.Module) -> Tensor:
+    """Tokens through a linear layer, on its device and in its dtype."""
+    found: Tensor = module(tokens.to(next(module.parameters())))
+    return found
