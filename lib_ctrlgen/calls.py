@@ -39,6 +39,14 @@ def require_family(control: Family, checkpoint: Family, name: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class FeaturePlace:
+    """A hidden state of the encoder: its channels, and latent cells per cell of it along a side."""
+
+    channels: int
+    stride: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class UNetShape:
     """What a control must fit.
@@ -48,6 +56,7 @@ class UNetShape:
     attention_hidden   width of each cross attention in checkpoint order: down, up, mid
                        (16 on SD1.5, 70 on SDXL)
     heads              attention heads of each of these layers
+    feature_places     where features are added: one per level, then the mid block
     """
 
     family: Family
@@ -55,14 +64,17 @@ class UNetShape:
     residual_channels: tuple[int, ...]
     attention_hidden: tuple[int, ...]
     heads: tuple[int, ...]
+    feature_places: tuple[FeaturePlace, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSite:
-    """One cross attention: `to_q` gives the query, `to_out` is the last linear layer."""
+    """One cross attention: `to_q`, `to_k`, `to_v` give query, keys and values; `to_out` is the last layer."""
 
     name: str
     to_q: nn.Module
+    to_k: nn.Module
+    to_v: nn.Module
     to_out: nn.Module
     heads: int
     hidden: int

@@ -23,6 +23,7 @@ __all__ = [
     "read_tensors",
     "require_family",
     "strip_prefix",
+    "t2i_channels",
 ]
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -32,11 +33,11 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 class ModelKind:
     """What a file holds.
 
-    `variant` is an IP-Adapter's (plain, plus, full), a Union's (`promax`), or `difference` for a
-    ControlNet that is stored as the difference to its checkpoint.
+    `variant` is an IP-Adapter's (plain, plus, full), a T2I-Adapter's (full, light), a Union's
+    (`promax`), or `difference` for a ControlNet that is stored as the difference to its checkpoint.
     """
 
-    control: Literal["controlnet", "controlnet_union", "ip_adapter"]
+    control: Literal["controlnet", "controlnet_union", "ip_adapter", "t2i_adapter", "t2i_style"]
     layout: Literal["ldm", "diffusers"]
     family: Family
     variant: str = ""
@@ -124,25 +125,52 @@ def _controlnet_family(shapes: Shapes, blocks: str, label_key: str) -> Family:
 
 
 def _t2i_diffusers(shapes: Shapes) -> ModelKind | None:
-    if "adapter.body.0.resnets.0.block1.weight" in shapes:
-        raise _unsupported("a T2I-Adapter (diffusers layout)")
-    return None
+    if "adapter.body.0.resnets.0.block1.weight" not in shapes:
+        return None
+    return _t2i_kind(_bare(shapes), "diffusers")
 
 
 def _t2i_ldm(shapes: Shapes) -> ModelKind | None:
     bare = _bare(shapes)
-    for key, name in _T2I.items():
-        if key in bare:
-            raise _unsupported(name)
-    if "conv_in.weight" in bare and any(key.startswith("body.") for key in bare):
-        raise _unsupported("a T2I-Adapter")
-    return None
+    if "style_embedding" in bare:
+        return _t2i_style(bare)
+    full = "conv_in.weight" in bare and any(key.startswith("body.") for key in bare)
+    return _t2i_kind(bare, "ldm") if full or "body.0.in_conv.weight" in bare else None
 
 
-_T2I = {
-    "style_embedding": "a T2I style adapter",
-    "body.0.in_conv.weight": "a T2I-Adapter (light)",
-}
+def _t2i_kind(bare: Shapes, layout: Literal["ldm", "diffusers"]) -> ModelKind:
+    factor, _, width = t2i_channels(bare)
+    family = _T2I_FAMILIES.get((factor, width), Family("custom", 0))
+    variant = "full" if "conv_in.weight" in bare else "light"
+    return ModelKind(control="t2i_adapter", layout=layout, family=family, variant=variant)
+
+
+def _t2i_style(bare: Shapes) -> ModelKind:
+    shape = bare.get("proj", ())
+    if len(shape) != 2:
+        raise ModelError("looks like a T2I style adapter, but its proj is missing: the file is incomplete")
+    return ModelKind(control="t2i_style", layout="ldm", family=Family.of(shape[1]))
+
+
+def t2i_channels(bare: Shapes) -> tuple[int, int, int]:
+    """Pixels per cell of a T2I-Adapter's input, its channels per pixel, and the first level's width.
+
+    Its first convolution reads whole cells. Raises ModelError when it is none that was published.
+    """
+    full = "conv_in.weight" in bare
+    first, out = ("conv_in.weight",) * 2 if full else ("body.0.in_conv.weight", "body.0.out_conv.weight")
+    shape, width = bare.get(first, ()), _rows(bare, out)
+    if len(shape) != 4 or shape[1] not in _T2I_INPUTS or not width:
+        raise ModelError(f"looks like a T2I-Adapter, but its {first} {tuple(shape)} reads no picture")
+    factor, channels = _T2I_INPUTS[shape[1]]
+    if factor == 16 and not full:
+        raise ModelError("looks like a light T2I-Adapter for SDXL, and there is none")
+    return factor, channels, width
+
+
+# what the first convolution reads: pixels per cell (8 or, SDXL, 16) along a side, channels
+_T2I_INPUTS = {64: (8, 1), 192: (8, 3), 256: (16, 1), 768: (16, 3)}
+_T2I_FAMILIES = {(8, 320): Family.of(768), (16, 320): Family.of(2048)}
 
 
 def _lllite(shapes: Shapes) -> ModelKind | None:

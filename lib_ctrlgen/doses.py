@@ -21,13 +21,13 @@ class Dose:
     layers: tuple[float, ...] | None = None
     strength: float = 1.0
 
-    def per_layer(self, count: int) -> tuple[float, ...]:
+    def per_layer(self, softness: Sequence[float]) -> tuple[float, ...]:
         """Each layer's number: the weight times its own layer weight, or times the mode's softness."""
         if self.layers is not None:
             return tuple(self.weight * own for own in self.layers)
         if self.mode == "balanced":
-            return (self.weight,) * count
-        return tuple(self.weight * soft for soft in soft_weights(count))
+            return (self.weight,) * len(softness)
+        return tuple(self.weight * soft for soft in softness)
 
 
 def row_dose(unit: ActiveUnit, spec: ControlUnit, weight: float, position: Position, row: int) -> Dose | None:
@@ -48,9 +48,15 @@ def row_dose(unit: ActiveUnit, spec: ControlUnit, weight: float, position: Posit
     )
 
 
-def layer_factors(doses: Sequence[Dose | None], layers: int) -> tuple[Factor, ...]:
-    """Of each layer what its rows are multiplied with."""
-    numbers = [(0.0,) * layers if dose is None else dose.per_layer(layers) for dose in doses]
+def layer_factors(
+    doses: Sequence[Dose | None], layers: int, softness: Sequence[float] | None = None
+) -> tuple[Factor, ...]:
+    """Of each layer what its rows are multiplied with.
+
+    `softness` is the curve of the modes `prompt` and `control` over the layers, that of residuals if absent.
+    """
+    curve = soft_weights(layers) if softness is None else softness
+    numbers = [(0.0,) * layers if dose is None else dose.per_layer(curve) for dose in doses]
     return tuple(factor(each) for each in zip(*numbers, strict=True))
 
 

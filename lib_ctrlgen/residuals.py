@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from torch import Tensor
 from torch.nn import functional
@@ -12,6 +13,7 @@ from .calls import row_index
 from .factors import Factor, times
 
 SOFTNESS = 0.825
+FEATURE_SOFTNESS = (0.25, 0.62, 0.825, 1.0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,18 @@ def soft_weights(layers: int) -> tuple[float, ...]:
     return tuple(SOFTNESS ** (layers - 1 - index) for index in range(layers))
 
 
+def soft_features(levels: int) -> tuple[float, ...]:
+    """0.25, 0.62, 0.825, 1 from the finest of four levels on, counted from the last one.
+
+    sd-webui-controlnet's "My prompt is more important" for T2I-Adapters.
+
+    >>> soft_features(3)
+    (0.62, 0.825, 1.0)
+    """
+    finer = levels - len(FEATURE_SOFTNESS)
+    return (FEATURE_SOFTNESS[0],) * finer + FEATURE_SOFTNESS[max(0, -finer) :]
+
+
 def fit_mask(mask: Tensor, layer: Tensor) -> Tensor:
     """`mask` [B, 1, H, W] at the size, dtype and device of `layer` [B, C, h, w]."""
     small = functional.interpolate(mask.float(), size=layer.shape[-2:], mode="area")
@@ -82,6 +96,18 @@ def scatter_rows(tensor: Tensor, rows: Sequence[int], batch: int) -> Tensor:
 def total(parts: Sequence[Residuals]) -> Residuals:
     """The sum of at least one `Residuals`."""
     first, *others = parts
+    for other in others:
+        first = first + other
+    return first
+
+
+def placewise(parts: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
+    """The sums of several lists of features, place by place; the lists may differ in length."""
+    return tuple(_sum([one for one in place if one is not None]) for place in zip_longest(*parts))
+
+
+def _sum(tensors: Sequence[Tensor]) -> Tensor:
+    first, *others = tensors
     for other in others:
         first = first + other
     return first

@@ -6,7 +6,7 @@ hooks; every hook goes through a `Hooks`, which takes it off again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .calls import AttentionSite, CallInputs, Family, UNetShape
+from .calls import AttentionSite, CallInputs, Family, FeaturePlace, UNetShape
 from .errors import HostError
+from .levels import diffusers_places, ldm_places, out_channels
 from .repeats import Repeats
-from .residuals import Residuals
+from .residuals import Residuals, placewise
 
 Attention: TypeAlias = tuple[str, Any]
 Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
@@ -36,6 +37,7 @@ class Effect:
 
 
 Compute: TypeAlias = Callable[[CallInputs], Effect]
+Features: TypeAlias = Callable[[], Sequence[Tensor]]
 
 
 class Hooks(ExitStack):
@@ -63,6 +65,12 @@ class UNetPort(Protocol):
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
         """Ask `compute` before every call, do what it returns, and call `done` after it, also on errors."""
 
+    def add_features(self, hooks: Hooks, features: Features) -> None:
+        """Add what `features` gives, after `attach`'s `compute`, to the places of `shape.feature_places`.
+
+        There may be fewer than places, or none; each is [B, C, h, w], of the rows that are computed.
+        """
+
 
 class LdmUNet:
     """`UNetModel` of ldm (SD1.x, SD2.x) and of sgm (SDXL), as A1111 runs it."""
@@ -84,6 +92,7 @@ class LdmUNet:
             attentions(self.module),
             int(self.module.in_channels),
             map(out_channels, encoder),
+            tuple(place for _, place in ldm_places(self.module)),
         )
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
@@ -125,6 +134,11 @@ class LdmUNet:
         for block in self.module.output_blocks:
             hooks.add(block.register_forward_pre_hook(decoder))
 
+    def add_features(self, hooks: Hooks, features: Features) -> None:
+        """Add them to what the encoder's blocks put out, which also goes into the skips."""
+        for number, (block, _) in enumerate(ldm_places(self.module)):
+            hooks.add(block.register_forward_hook(feature_adder(number, features)))
+
 
 class DiffusersUNet:
     """diffusers' `UNet2DConditionModel`."""
@@ -147,6 +161,7 @@ class DiffusersUNet:
             attentions(self.module),
             int(self.module.config.in_channels),
             iter(channels),
+            tuple(diffusers_places(self.module)),
         )
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
@@ -167,6 +182,25 @@ class DiffusersUNet:
 
         hooks.add(self.module.register_forward_pre_hook(before, with_kwargs=True))
         hooks.add(self.module.register_forward_hook(after, always_call=True))
+
+    def add_features(self, hooks: Hooks, features: Features) -> None:
+        """Fill diffusers' own argument for features, on top of features that are there already."""
+
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+            found = features()
+            return (args, with_features(kwargs, found)) if found else None
+
+        hooks.add(self.module.register_forward_pre_hook(before, with_kwargs=True))
+
+
+def feature_adder(number: int, features: Features) -> Callable[..., Tensor | None]:
+    """A hook that adds one of the features to a block's output, if there are as many."""
+
+    def add(_module: nn.Module, _args: object, output: Tensor) -> Tensor | None:
+        found = features()
+        return output + found[number].to(output) if number < len(found) else None
+
+    return add
 
 
 def narrowing(module: nn.Module, hooks: Hooks) -> Callable[[Repeats | None, Call], Call | None]:
@@ -211,14 +245,30 @@ def read_diffusers(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInpu
     return CallInputs(x=x, timestep=timestep, context=given["encoder_hidden_states"], added=added)
 
 
-def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str, Any]:
-    """diffusers' keyword arguments with our residuals added to any that are there."""
+def own_residuals(kwargs: Mapping[str, Any]) -> tuple[Sequence[Tensor] | None, Tensor | None]:
+    """The residuals that the host gave, for the skips and the mid block. Raises HostError for one of both."""
     down = kwargs.get("down_block_additional_residuals")
     mid = kwargs.get("mid_block_additional_residual")
     if (down is None) != (mid is None):
         raise HostError(
             "the U-Net was called with residuals for its skips or its mid block, but not for both"
         )
+    return down, mid
+
+
+def with_features(kwargs: Mapping[str, Any], features: Sequence[Tensor]) -> dict[str, Any]:
+    """diffusers' keyword arguments with our features added to any that are there.
+
+    The list is a fresh one: diffusers empties it.
+    """
+    own_residuals(kwargs)  # the old way to give a T2I-Adapter's, which diffusers ignores beside ours
+    name = "down_intrablock_additional_residuals"
+    return {**kwargs, name: list(placewise([kwargs.get(name) or (), features]))}
+
+
+def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str, Any]:
+    """diffusers' keyword arguments with our residuals added to any that are there."""
+    down, mid = own_residuals(kwargs)
     if down is not None and mid is not None:
         residuals = residuals + Residuals(tuple(down), mid)
     return {
@@ -246,6 +296,8 @@ def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
         AttentionSite(
             name=f"{part}.{name}.attn2",
             to_q=attention.to_q,
+            to_k=attention.to_k,
+            to_v=attention.to_v,
             to_out=attention.to_out[0],
             heads=int(attention.heads),
             hidden=int(attention.to_q.out_features),
@@ -256,9 +308,13 @@ def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
 
 
 def shape_of(
-    found: tuple[AttentionSite, ...], layers: Iterator[Attention], in_channels: int, channels: Iterator[int]
+    found: tuple[AttentionSite, ...],
+    layers: Iterator[Attention],
+    in_channels: int,
+    channels: Iterator[int],
+    places: tuple[FeaturePlace, ...],
 ) -> UNetShape:
-    """The shape from the attention sites and the encoder's channels.
+    """The shape from the attention sites, the encoder's channels and its places for features.
 
     Raises HostError without cross attention.
     """
@@ -271,10 +327,5 @@ def shape_of(
         residual_channels=tuple(channels),
         attention_hidden=tuple(site.hidden for site in found),
         heads=tuple(site.heads for site in found),
+        feature_places=places,
     )
-
-
-def out_channels(block: nn.Module) -> int:
-    """The channels that an ldm encoder block puts out: those of its first layer that says so."""
-    found: Any = next(m for m in block.children() if hasattr(m, "out_channels"))
-    return int(found.out_channels)

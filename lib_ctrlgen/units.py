@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from .attention import KeyValue
 from .calls import AttentionSite, UNetCall
@@ -72,7 +73,26 @@ class AttentionControl(Protocol):
         """Keys and values for each site."""
 
 
-PreparedControl: TypeAlias = ResidualControl | AttentionControl
+@runtime_checkable
+class FeatureControl(Protocol):
+    """A prepared control that adds to the encoder's hidden states, at every step the same: T2I-Adapter."""
+
+    def features(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """The unweighted features [1, C_k, h_k, w_k] for a latent of this size, in the encoder's order."""
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the network sees at this size in pixels."""
+
+
+@runtime_checkable
+class ContextControl(Protocol):
+    """A prepared control that puts tokens behind the text's, on conditional rows: T2I's style adapter."""
+
+    def extra_tokens(self) -> Tensor:
+        """The tokens [1, T, X], unweighted."""
+
+
+PreparedControl: TypeAlias = ResidualControl | AttentionControl | FeatureControl | ContextControl
 
 
 @dataclass(frozen=True, kw_only=True)

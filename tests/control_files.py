@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
 from PIL import Image
 from safetensors.torch import save_file
@@ -45,6 +45,38 @@ def shape(**config: Any) -> UNetShape:
 
 def controlnet(seed: int = 1, **config: Any) -> Any:
     return random_weights(ControlNetModel.from_unet(UNet2DConditionModel(**{**UNET, **config})), seed)
+
+
+T2I: dict[str, dict[str, Any]] = {
+    "full": {"adapter_type": "full_adapter", "channels": [32, 64, 96, 96], "num_res_blocks": 2},
+    "light": {"adapter_type": "light_adapter", "channels": [32, 64, 96], "num_res_blocks": 4},
+    "xl": {
+        "adapter_type": "full_adapter_xl",
+        "channels": [32, 64, 128, 128],
+        "num_res_blocks": 2,
+        "downscale_factor": 16,
+    },
+}
+
+
+def t2i_adapter(kind: str = "full", seed: int = 1, **config: Any) -> Any:
+    """A T2I-Adapter for `unet`; `xl` is for one with three levels, the first without text."""
+    return random_weights(T2IAdapter(**{**T2I[kind], **config}), seed)
+
+
+def to_original(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A diffusers T2I-Adapter under TencentARC's names."""
+    full = "adapter.conv_in.weight" in tensors
+    return {original_name(key, full=full): value for key, value in tensors.items()}
+
+
+def original_name(key: str, *, full: bool) -> str:
+    parts = key.split(".")[1:]
+    if "resnets" in parts and full:
+        return f"body.{2 * int(parts[1]) + int(parts[3])}." + ".".join(parts[4:])
+    if "in_conv" in parts and full:
+        return f"body.{2 * int(parts[1])}." + ".".join(parts[2:])
+    return ".".join("body" if part == "resnets" else part for part in parts)
 
 
 def call(rows: int = 2, height: int = 8, width: int = 8, context: int = CONTEXT) -> UNetCall:

@@ -183,6 +183,41 @@ class TokenControl:
         return KeyValue(keys, values)
 
 
+@dataclass(eq=False)
+class FeatureNoise:
+    """A `FeatureControl` that needs no network: noise for (channels, stride) of each place."""
+
+    places: Sequence[tuple[int, int]]
+    seed: int
+
+    def features(self, height: int, width: int) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(self.seed)
+        return tuple(
+            torch.randn(1, channels, height // stride, width // stride, generator=generator)
+            for channels, stride in self.places
+        )
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class ContextNoise:
+    """A `ContextControl` with random tokens."""
+
+    seed: int
+    count: int = 3
+    width: int = CONTEXT
+
+    def extra_tokens(self) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randn(1, self.count, self.width, generator=generator)
+
+
+SD_PLACES = tuple(zip(CHANNELS, (1, 2, 4, 8), strict=True))
+XL_PLACES = ((32, 2), (64, 2), (128, 4), (128, 4))
+
+
 def active(
     control: PreparedControl, index: int = 0, mask: Image.Image | None = None, **spec: Any
 ) -> ActiveUnit:

@@ -77,10 +77,6 @@ def test_other_widths_are_a_custom_family() -> None:
             {"down_blocks.0.motion_modules.0.temporal_transformer.norm.weight": (320,)},
             "SparseCtrl (scribble)",
         ),
-        ({"adapter.body.0.resnets.0.block1.weight": (320, 320, 3, 3)}, "a T2I-Adapter (diffusers layout)"),
-        ({"adapter.conv_in.weight": (320, 64, 3, 3), "adapter.body.0.block1.weight": (1,)}, "a T2I-Adapter"),
-        ({"body.0.in_conv.weight": (320, 192, 1, 1)}, "a T2I-Adapter (light)"),
-        ({"style_embedding": (1, 8, 1024)}, "a T2I style adapter"),
         (
             {"difference": (), "task_embedding": (6, 320), **LDM},
             "a ControlNet Union stored as the difference",
@@ -154,6 +150,9 @@ KEYS = [
     "control_model.input_hint_block.0.weight",
     "adapter.conv_in.weight",
     "body.0.in_conv.weight",
+    "body.0.out_conv.weight",
+    "adapter.body.0.resnets.0.block1.weight",
+    "style_embedding",
     "conv_in.weight",
     "",
 ]

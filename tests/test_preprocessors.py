@@ -61,6 +61,17 @@ def test_invert_is_its_own_inverse() -> None:
     assert invert(invert(image)).tobytes() == image.tobytes()
 
 
+def test_the_colour_grid_has_a_colour_per_64_pixels() -> None:
+    image = Image.new("RGB", (192, 128), (200, 30, 60))
+    image.paste((10, 220, 90), (64, 0, 128, 64))
+    grid = preprocessor("color")(image)
+    assert grid.tobytes() == image.tobytes()
+    noisy = np.asarray(preprocessor("color")(picture(192, 128)))
+    cells = noisy.reshape(2, 64, 3, 64, 3)
+    assert (cells == cells[:, :1, :, :1]).all()
+    assert len(np.unique(noisy.reshape(-1, 3), axis=0)) == 6
+
+
 def test_unknown_preprocessor_lists_the_nearest() -> None:
     with pytest.raises(RequestError, match=r"\$\.units\[1\]\.preprocessor: .*canny"):
         preprocessor("cany", "$.units[1].preprocessor")

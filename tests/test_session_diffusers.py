@@ -15,12 +15,14 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    MultiAdapter,
+    StableDiffusionAdapterPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units
@@ -52,9 +54,18 @@ def controlnets() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, unet: Any, controlnets: list[Any]) -> Path:
-    """Two ControlNets, a plain and a plus adapter and their vision tower, as files."""
+def t2i() -> dict[str, Any]:
+    return {kind: files.t2i_adapter(kind, 3) for kind in files.T2I}
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, unet: Any, controlnets: list[Any], t2i: dict[str, Any]
+) -> Path:
+    """Two ControlNets, a plain and a plus adapter and their vision tower, T2I-Adapters, as files."""
     root = tmp_path_factory.mktemp("models")
+    for kind, network in t2i.items():
+        save_file(files.to_original(network.state_dict()), root / f"t2i-{kind}.safetensors")
     for number, network in enumerate(controlnets):
         save_file(network.state_dict(), root / f"control{number}.safetensors")
     files.save_vision(root / "tower")
@@ -86,7 +97,7 @@ def sample(vae: AutoencoderKL) -> Sample:
     def run(
         kind: Any, unet: Any, prepare: Callable[[Any], object] = bool, guidance: float = 1.5, **options: Any
     ) -> Tensor:
-        own = {"controlnet": options.pop("controlnet")} if "controlnet" in options else {}
+        own = {name: options.pop(name) for name in ("controlnet", "adapter") if name in options}
         pipeline = kind(
             **own,
             vae=vae,
@@ -126,6 +137,7 @@ def controlled(
     loaded = load_units(request.units, ModelStore([folder], 1 << 30), port.shape)
     clock = CountingClock(STEPS, IMAGES, guided=guidance > 1)
     kind = StableDiffusionControlNetPipeline if host else StableDiffusionPipeline
+    kind = StableDiffusionAdapterPipeline if "adapter" in host else kind
     with ControlSession(port, loaded, clock) as session:
         found = sample(kind, unet, guidance=guidance, **host)
     assert session.calls == STEPS
@@ -298,6 +310,44 @@ def test_two_adapters_and_two_controlnets(
     require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
 
 
+def features(kind: str, number: int = 0, **fields: Any) -> dict[str, Any]:
+    return {"model": f"t2i-{kind}", "image": files.encode_image(PICTURES[number]), **fields}
+
+
+@pytest.mark.parametrize("kind", ["full", "light"])
+def test_one_t2i_adapter(kind: str, sample: Sample, unet: Any, t2i: dict[str, Any], folder: Path) -> None:
+    theirs = sample(
+        StableDiffusionAdapterPipeline,
+        unet,
+        adapter=t2i[kind],
+        image=[PICTURES[0]] * IMAGES,
+        adapter_conditioning_scale=0.7,
+    )
+    ours = controlled(sample, unet, folder, features(kind, weight=0.7))
+    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+
+
+def test_two_t2i_adapters(sample: Sample, unet: Any, t2i: dict[str, Any], folder: Path) -> None:
+    theirs = sample(
+        StableDiffusionAdapterPipeline,
+        unet,
+        adapter=MultiAdapter([t2i["full"], t2i["full"]]),
+        image=[[picture] * IMAGES for picture in PICTURES[:2]],
+        adapter_conditioning_scale=[0.7, 0.4],
+    )
+    ours = controlled(sample, unet, folder, features("full", weight=0.7), features("full", 1, weight=0.4))
+    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+
+
+def test_on_top_of_the_hosts_own_t2i_adapter(
+    sample: Sample, unet: Any, t2i: dict[str, Any], folder: Path
+) -> None:
+    host = {"adapter": t2i["light"], "image": [PICTURES[0]] * IMAGES}
+    ours = controlled(sample, unet, folder, features("full", 1), **host)
+    theirs = controlled(sample, unet, folder, features("full", 1), features("light"))
+    require_equal(ours, theirs, sample(StableDiffusionAdapterPipeline, unet, **host))
+
+
 def test_sites_stand_in_the_order_of_diffusers_own_processors(unet: Any) -> None:
     port = DiffusersUNet(unet)
     expected = [name.removesuffix(".processor") for name in unet.attn_processors if "attn2" in name]
@@ -349,3 +399,32 @@ def test_the_layout_of_sdxl() -> None:
             mid_block_additional_residual=wanted.mid,
         ).sample
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 10)])
+def test_a_t2i_adapter_for_sdxl_against_diffusers_own_argument(
+    size: tuple[int, int], t2i: dict[str, Any], folder: Path
+) -> None:
+    network = randomise(UNet2DConditionModel(**SDXL), 3)
+    port, pixels = DiffusersUNet(network), tuple(8 * side for side in size)
+    inputs = {
+        "sample": torch.randn(2, 4, *size),
+        "timestep": 7,
+        "encoder_hidden_states": torch.randn(2, 5, 48),
+        "added_cond_kwargs": {"text_embeds": torch.randn(2, 32), "time_ids": torch.randn(2, 6)},
+    }
+    settings = {"control_mode": "control", "resize_mode": "just_resize", "weight": 0.6}
+    request = parse_request({"units": [features("xl", **settings)]})
+    units = load_units(request.units, ModelStore([folder], 1 << 30), port.shape)
+    with torch.no_grad(), ControlSession(port, units, CountingClock(1, 1, guided=True)):
+        ours = network(**inputs).sample
+    shown = units[0].control.control_map(pixels[1], pixels[0])  # type: ignore[union-attr]
+    hint = torch.from_numpy(np.array(shown, np.float32)).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        raw = t2i["xl"](nn.functional.pad(hint, (0, -pixels[1] % 16, 0, -pixels[0] % 16), mode="replicate"))
+        scaled = [0.6 * s * f for s, f in zip((0.25, 0.62, 0.825, 1.0), raw, strict=True)]
+        both = [torch.cat([torch.zeros_like(f), f]) for f in scaled]
+        theirs = network(**inputs, down_intrablock_additional_residuals=both).sample
+        plain = network(**inputs).sample
+    require_equal(ours, theirs, plain)
+    assert torch.equal(ours[:1], plain[:1])

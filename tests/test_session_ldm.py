@@ -5,7 +5,7 @@ add each residual where the formula says, and compute attention by its definitio
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -19,29 +19,49 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit
 from tests import networks
-from tests.networks import Call, NetworkControl, Script, TokenControl, active, random_call
+from tests.networks import (
+    Call,
+    ContextNoise,
+    FeatureNoise,
+    NetworkControl,
+    Script,
+    TokenControl,
+    active,
+    random_call,
+)
 
 pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
 TOLERANCE = 1e-5
+NOTHING: Mapping[int | str, list[Tensor]] = {}
 
 SD_SITES = [f"input_blocks.{i}" for i in (1, 2, 4, 5, 7, 8)]
 SD_SITES += [f"output_blocks.{i}" for i in range(3, 12)] + ["middle_block"]
 XL_DEPTHS = [("input_blocks.4", 2), ("input_blocks.5", 2), ("input_blocks.7", 3), ("input_blocks.8", 3)]
+SD_FEATURES, XL_FEATURES = (2, 5, 8, 11), (3, 5, 8, "mid")
 XL_DEPTHS += [(f"output_blocks.{i}", 3 if i < 3 else 2) for i in range(6)] + [("middle_block", 3)]
 
 
 class DefinedAttention(nn.Module):
-    """Cross attention by its definition, with image terms: (keys, values, weight, mask [N, 1]) each."""
+    """Cross attention by its definition, with image terms: (keys, values, weight, mask [N, 1]) each.
+
+    `more` are tokens behind the text's: (tokens, weight, mask) each.
+    """
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
         self.inner = attention
         self.terms: list[tuple[Tensor, Tensor, float, Tensor]] = []
+        self.more: list[tuple[Tensor, float, Tensor]] = []
 
     def forward(self, x: Tensor, context: Tensor, *others: object, **options: object) -> Tensor:
         inner = self.inner
         query = inner.to_q(x)[0]
-        mixed = softmax_attention(query, inner.to_k(context)[0], inner.to_v(context)[0], inner.heads)
+        text = softmax_attention(query, inner.to_k(context)[0], inner.to_v(context)[0], inner.heads)
+        mixed = text
+        for tokens, weight, mask in self.more:
+            both = torch.cat([context, weight * tokens], dim=1)
+            joint = softmax_attention(query, inner.to_k(both)[0], inner.to_v(both)[0], inner.heads)
+            mixed = mixed + mask * (joint - text)
         for keys, values, weight, mask in self.terms:
             mixed = mixed + weight * mask * softmax_attention(query, keys, values, inner.heads)
         return inner.to_out(mixed)[None]
@@ -60,6 +80,7 @@ class Reference:
         self.unet = copy.deepcopy(unet)
         self.embed = import_module("ldm.modules.diffusionmodules.util").timestep_embedding
         self.attentions = []
+        self.after: Sequence[int | str] = SD_FEATURES
         for name in site_names:
             block = self.unet.get_submodule(name)
             block.attn2 = DefinedAttention(block.attn2)
@@ -72,8 +93,9 @@ class Reference:
 
     def _row(self, call: Call, step: int, steps: int, units: Sequence[ActiveUnit]) -> Tensor:
         added: list[Tensor] = []
+        features: dict[int | str, list[Tensor]] = {}
         for attention in self.attentions:
-            attention.terms = []
+            attention.terms, attention.more = [], []
         for unit in units:
             weight = unit.spec.schedule(step / steps)
             if isinstance(unit.control, TokenControl):
@@ -81,7 +103,13 @@ class Reference:
             elif isinstance(unit.control, NetworkControl):
                 parts = weighted_residuals(unit, unit.control, weight, call, step / steps)
                 added = [a + b for a, b in zip(added, parts, strict=True)] if added else parts
-        return self.blocks(call, added)
+            elif isinstance(unit.control, ContextNoise) and weight and call.rows.cond[0]:
+                self._set_context(unit, unit.control, weight, call, step / steps)
+            elif isinstance(unit.control, FeatureNoise):
+                found = weighted_features(unit, unit.control, weight, call, step / steps)
+                for block, feature in zip(self.after, found, strict=True):
+                    features.setdefault(block, []).append(feature)
+        return self.blocks(call, added, features)
 
     def _set_tokens(
         self, unit: ActiveUnit, control: TokenControl, weight: float, call: Call, progress: float
@@ -94,17 +122,32 @@ class Reference:
             mask = level_mask(unit, call, attention.level, progress).reshape(-1, 1)
             attention.terms.append((pair.keys[kind], pair.values[kind], weight * layer, mask))
 
-    def blocks(self, call: Call, added: Sequence[Tensor]) -> Tensor:
-        """The U-Net's forward with residuals added, none or one per layer."""
+    def _set_context(
+        self, unit: ActiveUnit, control: ContextNoise, weight: float, call: Call, progress: float
+    ) -> None:
+        layers = [s(progress) for s in unit.spec.layer_weights or ()] or [1.0] * len(self.attentions)
+        for attention, layer in zip(self.attentions, layers, strict=True):
+            mask = level_mask(unit, call, attention.level, progress).reshape(-1, 1)
+            if layer:
+                attention.more.append((control.extra_tokens(), weight * layer, mask))
+
+    def blocks(
+        self, call: Call, added: Sequence[Tensor], features: Mapping[int | str, list[Tensor]] = NOTHING
+    ) -> Tensor:
+        """The U-Net's forward with residuals added, none or one per layer, and features."""
         unet, extra = self.unet, list(added)
         embedding = unet.time_embed(self.embed(call.timestep, unet.model_channels))
         if getattr(unet, "num_classes", None) is not None:
             embedding = embedding + unet.label_emb(call.vector)
         h, skips = call.x, []
-        for block in unet.input_blocks:
+        for number, block in enumerate(unet.input_blocks):
             h = block(h, embedding, call.context)
+            for feature in features.get(number, ()):
+                h = h + feature
             skips.append(h)
         h = unet.middle_block(h, embedding, call.context)
+        for feature in features.get("mid", ()):
+            h = h + feature
         if extra:
             h = h + extra.pop()
             skips = [skip + residual for skip, residual in zip(skips, extra, strict=True)]
@@ -129,6 +172,22 @@ def weighted_residuals(
     full = call.x.shape[2]
     masks = [level_mask(unit, call, full // layer.shape[2], progress) for layer in layers]
     return [layer * weight * scale * mask for layer, scale, mask in zip(layers, scales, masks, strict=True)]
+
+
+def weighted_features(
+    unit: ActiveUnit, control: FeatureNoise, weight: float, call: Call, progress: float
+) -> list[Tensor]:
+    """One row's features times weight, softness or layer weights, mask; zero on uncond rows in `control`."""
+    spec, full = unit.spec, call.x.shape[2]
+    scales = [1.0] * 4 if spec.control_mode == "balanced" else [0.25, 0.62, 0.825, 1.0]
+    if spec.layer_weights is not None:
+        scales = [schedule(progress) for schedule in spec.layer_weights]
+    if spec.control_mode == "control" and not call.rows.cond[0]:
+        weight = 0.0
+    return [
+        weight * scale * feature * level_mask(unit, call, full // feature.shape[2], progress)
+        for feature, scale in zip(control.features(full, call.x.shape[3]), scales, strict=True)
+    ]
 
 
 def level_mask(unit: ActiveUnit, call: Call, factor: int, progress: float) -> Tensor:
@@ -168,7 +227,9 @@ def xl() -> tuple[Any, Reference]:
     depths = dict(XL_DEPTHS)
     per_block = [2, 2, 4, 4, 4, 4, 4, 2, 2, 2, 4]
     levels = [level for level, depth in zip(per_block, depths.values(), strict=True) for _ in range(depth)]
-    return unet, with_levels(Reference(unet, transformer_names(XL_DEPTHS)), levels)
+    reference = with_levels(Reference(unet, transformer_names(XL_DEPTHS)), levels)
+    reference.after = XL_FEATURES
+    return unet, reference
 
 
 @pytest.fixture(scope="module")
@@ -239,8 +300,30 @@ STACKS: dict[str, Stack] = {
         active(nets[0], 1, mask_image(5), weight=0.7, control_mode="prompt"),
         active(nets[1], 2, weight=0.7, control_mode="control"),
         active(TokenControl(2), 3, mask_image(6), guidance_start=0.4),
+        active(noise(3), 4, mask_image(7), weight="0.5>1", control_mode="prompt", mask_strength=0.8),
+    ],
+    "tokens behind the text": lambda _: [active(ContextNoise(1), weight="0.7>1.4", guidance_start=0.2)],
+    "two of them, layers and masks": lambda _: [
+        active(ContextNoise(1), 0, mask_image(3), weight=0.6, mask_strength="1>0"),
+        active(ContextNoise(2, 5), 1, mask_image(4), layer_weights=[k / 10 for k in range(16)]),
+        active(TokenControl(1), 2, weight=0.6),
+        active(noise(2), 3, weight=0.5),
+    ],
+    "features": lambda _: [active(noise(1), weight=0.7)],
+    "features in three modes, scheduled": lambda _: [
+        active(noise(1), 0, weight="1>0.2"),
+        active(noise(2), 1, weight=-0.6, control_mode="prompt", guidance_start=0.3),
+        active(noise(3), 2, weight=0.9, control_mode="control", guidance_end=0.7),
+    ],
+    "features, layers and masks": lambda _: [
+        active(noise(1), 0, mask_image(1), layer_weights=[0.3, "1>0", 0, 1.5]),
+        active(noise(2), 1, mask_image(2), control_mode="control", mask_strength="0.9>0.2"),
     ],
 }
+
+
+def noise(seed: int) -> FeatureNoise:
+    return FeatureNoise(networks.SD_PLACES, seed)
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -281,6 +364,8 @@ def test_the_layout_of_sdxl(xl: tuple[Any, Reference]) -> None:
             NetworkControl(networks.sdxl_controlnet(5), torch.rand(1, 3, 64, 64)), 0, control_mode="prompt"
         ),
         active(TokenControl(4), 1, mask_image(9), layer_weights=[k / 20 for k in range(28)]),
+        active(FeatureNoise(networks.XL_PLACES, 5), 2, mask_image(3), control_mode="prompt"),
+        active(ContextNoise(6), 3, weight=0.8),
     ]
     script = [(step, random_call(GUIDED, 30 + step)) for step in range(2)]
     assert compare(xl, units, 2, script) <= TOLERANCE
@@ -308,6 +393,15 @@ def test_outside_its_window_nothing_is_computed(
     assert compare(sd, units, 4, script) <= TOLERANCE
     assert len(control.rows) == 2
     assert tokens.computed == 1
+
+
+@pytest.mark.parametrize(("build", "places"), [("sd", networks.SD_PLACES), ("xl", networks.XL_PLACES)])
+def test_the_places_of_features(
+    build: str, places: Sequence[tuple[int, int]], request: pytest.FixtureRequest
+) -> None:
+    unet, _ = request.getfixturevalue(build)
+    found = LdmUNet(unet).shape.feature_places
+    assert [(place.channels, place.stride) for place in found][: len(places)] == list(places)
 
 
 @pytest.mark.parametrize(("build", "blocks", "residuals"), [("sd", SD_SITES, 13), ("xl", None, 10)])

@@ -17,7 +17,7 @@ from lib_ctrlgen.unet import DiffusersUNet, LdmUNet, UNetPort
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks
-from tests.networks import NoiseControl, TokenControl, active
+from tests.networks import ContextNoise, FeatureNoise, NoiseControl, TokenControl, active
 
 HOOK_DICTS = sorted(name for name in vars(nn.Module()) if "hook" in name)
 SIZES = [(8, 8)] * 3 + [(4, 4)] * 3 + [(2, 2)] * 3 + [(1, 1)] * 4
@@ -38,6 +38,12 @@ class Host:
     def unit(self, kind: str, seed: int, failure: BaseException | None = None, **fields: Any) -> ActiveUnit:
         if kind == "tokens":
             return active(TokenControl(seed), seed, **fields)
+        if kind == "context":
+            width = self.port(self.unet).shape.family.context_dim
+            return active(ContextNoise(seed, width=width), seed, **fields)
+        if kind == "features":
+            places = self.port(self.unet).shape.feature_places[:4]
+            return active(FeatureNoise([(p.channels, p.stride) for p in places], seed), seed, **fields)
         channels = self.port(self.unet).shape.residual_channels
         return active(NoiseControl(channels, SIZES, seed, failure), seed, **fields)
 
@@ -105,7 +111,8 @@ class StopError(Exception):
 
 
 def stack(host: Host, failure: BaseException | None = None) -> list[ActiveUnit]:
-    return [host.unit("tokens", 1), host.unit("noise", 2, weight=0.5), host.unit("noise", 3, failure)]
+    more = [host.unit("features", 4, weight=0.5), host.unit("context", 5), host.unit("noise", 3, failure)]
+    return [host.unit("tokens", 1), host.unit("noise", 2, weight=0.5), *more]
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -160,7 +167,8 @@ def test_an_exception_during_installation(host: Host) -> None:
     class Broken(host.port):  # type: ignore[name-defined, misc]
         def attention_sites(self) -> tuple[AttentionSite, ...]:
             first, *others = super().attention_sites()
-            bad = AttentionSite(name="bad", to_q=first.to_q, to_out=None, heads=1, hidden=1)  # type: ignore[arg-type]
+            parts = {"to_q": first.to_q, "to_k": first.to_k, "to_v": first.to_v}
+            bad = AttentionSite(name="bad", **parts, to_out=None, heads=1, hidden=1)  # type: ignore[arg-type]
             return (first, bad, *others)
 
     with pytest.raises(AttributeError):
@@ -200,11 +208,12 @@ def test_without_units_nothing_is_hooked(host: Host) -> None:
 def test_units_without_weight_change_no_bit(host: Host) -> None:
     plain = host.run()
     units = [host.unit("noise", 1, weight=0), host.unit("tokens", 2, guidance_start=0.5)]
+    units += [host.unit("features", 3, weight=0), host.unit("context", 4, weight=0)]
     with host.session(*units):
         assert torch.equal(host.run(), plain)
 
 
-kinds = st.lists(st.sampled_from(["noise", "tokens"]), min_size=1, max_size=2)
+kinds = st.lists(st.sampled_from(["noise", "tokens", "features", "context"]), min_size=1, max_size=2)
 
 
 @pytest.mark.parametrize("name", HOSTS)

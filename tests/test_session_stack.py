@@ -18,7 +18,16 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlUnit, parse_request
 from lib_ctrlgen.unet import DiffusersUNet, LdmUNet
 from tests import networks
-from tests.networks import Call, NetworkControl, Script, TokenControl, active, random_call
+from tests.networks import (
+    Call,
+    ContextNoise,
+    FeatureNoise,
+    NetworkControl,
+    Script,
+    TokenControl,
+    active,
+    random_call,
+)
 from tests.test_session_ldm import mask_image
 
 STEPS = 4
@@ -42,13 +51,15 @@ def numbers() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def specs(units: Sequence[Any], cell: Sequence[dict[str, Any]]) -> tuple[ControlUnit, ...]:
-    """The specs of a cell; an adapter has no modes and other layers."""
+    """The specs of a cell; those of pictures have no modes and other layers, a T2I-Adapter has four."""
     made = []
     for unit, own in zip(units, cell, strict=True):
         fields = dict(own)
-        if isinstance(unit.control, TokenControl):
+        if isinstance(unit.control, (TokenControl, ContextNoise)):
             fields.pop("control_mode", None)
             fields.pop("layer_weights", None)
+        if isinstance(unit.control, FeatureNoise) and "layer_weights" in fields:
+            fields["layer_weights"] = LAYERS[:4]
         made.append(parse_request({"units": [{"model": unit.spec.model, **fields}]}).units[0])
     return tuple(made)
 
@@ -57,7 +68,14 @@ def specs(units: Sequence[Any], cell: Sequence[dict[str, Any]]) -> tuple[Control
 def units() -> list[Any]:
     hint = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(11))
     first = NetworkControl(networks.controlnet(1), hint)
-    return [active(first, 0, mask_image(1)), active(TokenControl(1), 1, mask_image(2)), active(first, 2)]
+    features = FeatureNoise(networks.SD_PLACES, 3)
+    return [
+        active(first, 0, mask_image(1)),
+        active(TokenControl(1), 1, mask_image(2)),
+        active(first, 2),
+        active(features, 3, mask_image(3)),
+        active(ContextNoise(4), 4, mask_image(4)),
+    ]
 
 
 def ldm() -> Any:
@@ -156,7 +174,7 @@ def test_windows_that_have_not_parted_yet_are_one_row(unet: Any, units: list[Any
 def test_the_network_is_left_as_it_was_also_after_a_failure(unet: Any, units: list[Any]) -> None:
     call = batch_of(2, [0, 0])
     plain = run_plain(unet, call)
-    cells = [specs(units, [{"weight": weight}] * 3) for weight in (1, 1)]
+    cells = [specs(units, [{"weight": weight}] * 5) for weight in (1, 1)]
     too_few = cells[:1]
     session = ControlSession(port_of(unet), units, Script(STEPS, [(0, call.rows)]), too_few)
     with pytest.raises(HostError, match="picture 1"), torch.no_grad(), session:

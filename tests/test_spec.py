@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.schedule import parse_schedule
 from lib_ctrlgen.spec import (
+    ControlName,
     ControlRequest,
     ControlUnit,
     GenerationRequest,
@@ -59,7 +60,7 @@ def units(draw: st.DrawFn) -> dict[str, Any]:
     window = {"guidance_start": start, "guidance_end": end}
     optional = {
         "image": text,
-        "control": st.sampled_from(["auto", "controlnet", "controlnet_union", "ip_adapter"]),
+        "control": st.sampled_from(get_args(ControlName)),
         "enabled": st.booleans(),
         "preprocessor": text,
         "params": st.dictionaries(

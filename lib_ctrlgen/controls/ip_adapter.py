@@ -26,7 +26,7 @@ from lib_ctrlgen.params import Param
 from .base import Job, Target, identify_file
 from .ip_adapter_file import AdapterWeights, load_adapter
 from .loading import working_dtype
-from .vision import VisionTower, find_encoder, load_tower
+from .vision import IMAGE_ENCODER, VisionTower, find_encoder, load_tower
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
 
@@ -37,14 +37,7 @@ class IPAdapter:
 
     name: ClassVar[str] = "ip_adapter"
     title: ClassVar[str] = "IP-Adapter"
-    params: ClassVar[tuple[Param, ...]] = (
-        Param(
-            name="image_encoder",
-            label="Image encoder (folder name, empty: automatic)",
-            kind="text",
-            default="",
-        ),
-    )
+    params: ClassVar[tuple[Param, ...]] = (IMAGE_ENCODER,)
 
     weights: AdapterWeights
 

@@ -12,8 +12,10 @@ from .base import Control
 from .controlnet import ControlNet
 from .controlnet_union import ControlNetUnion
 from .ip_adapter import IPAdapter
+from .t2i_adapter import T2IAdapter
+from .t2i_style import T2IStyle
 
-CONTROLS: tuple[type[Control], ...] = (ControlNet, ControlNetUnion, IPAdapter)
+CONTROLS: tuple[type[Control], ...] = (ControlNet, ControlNetUnion, IPAdapter, T2IAdapter, T2IStyle)
 
 
 def control_for(kind: ModelKind) -> type[Control]:
@@ -31,5 +33,5 @@ def params_for(unit: ControlUnit) -> tuple[Param, ...]:
     unknown preprocessor.
     """
     chosen = [control for control in CONTROLS if unit.control in {"auto", control.name}]
-    own = tuple(param for control in chosen for param in control.params)
-    return preprocessor(unit.preprocessor).params + own
+    own = dict.fromkeys(param for control in chosen for param in control.params)
+    return (*preprocessor(unit.preprocessor).params, *own)

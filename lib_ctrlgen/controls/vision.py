@@ -19,13 +19,20 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from lib_ctrlgen.errors import ModelError, nearest
 from lib_ctrlgen.images import to_rgb
+from lib_ctrlgen.params import Param
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.weights import read_tensors
 
 from .loading import fill, working_dtype
 
-Feature: TypeAlias = Literal["pooled", "penultimate"]
+Feature: TypeAlias = Literal["pooled", "penultimate", "last"]
 
+IMAGE_ENCODER = Param(
+    name="image_encoder",
+    label="Image encoder (folder name, empty: automatic)",
+    kind="text",
+    default="",
+)
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 FILES = ("model.safetensors", "model.fp16.safetensors", "pytorch_model.bin")
@@ -54,7 +61,7 @@ class EncoderFolder:
     projection: int
 
     def width(self, feature: Feature) -> int:
-        """Channels of a feature: pooled [1, P] or penultimate [1, N, H]."""
+        """Channels of a feature: pooled [1, P], penultimate or last [1, N, H]."""
         return self.projection if feature == "pooled" else self.hidden
 
     def __str__(self) -> str:
@@ -110,7 +117,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
     return fitting[0]
 
 
-_WORDS = {"pooled": "projection", "penultimate": "hidden size"}
+_WORDS = {"pooled": "projection", "penultimate": "hidden size", "last": "hidden size"}
 
 
 def _named(
@@ -152,11 +159,11 @@ class VisionTower:
         return torch.from_numpy(normal).permute(2, 0, 1)[None]
 
     def feature(self, pixels: Tensor, feature: Feature) -> Tensor:
-        """`image_embeds` [1, P], or the last but one hidden state [1, N, H]."""
+        """`image_embeds` [1, P], the last but one hidden state, or the last one [1, N, H]."""
         like = self.network.visual_projection.weight
-        pooled = feature == "pooled"
-        output = self.network(pixel_values=pixels.to(like), output_hidden_states=not pooled)
-        chosen: Tensor = output.image_embeds if pooled else output.hidden_states[-2]
+        output = self.network(pixel_values=pixels.to(like), output_hidden_states=feature == "penultimate")
+        found = {"pooled": output.image_embeds, "last": output.last_hidden_state}
+        chosen: Tensor = output.hidden_states[-2] if feature == "penultimate" else found[feature]
         return chosen
 
     def zeros(self) -> Tensor:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .attention import AttentionEffect
 from .base import UnitEffect
+from .context import ContextEffect
+from .features import FeatureEffect
 from .residual import ResidualEffect
 
 __all__ = ["EFFECTS", "UnitEffect"]
 
-EFFECTS: tuple[type[UnitEffect], ...] = (AttentionEffect, ResidualEffect)
+EFFECTS: tuple[type[UnitEffect], ...] = (AttentionEffect, ContextEffect, FeatureEffect, ResidualEffect)

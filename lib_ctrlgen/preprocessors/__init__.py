@@ -6,12 +6,13 @@ from lib_ctrlgen.errors import RequestError, nearest
 
 from .base import Preprocessor
 from .canny import Canny
+from .color import ColorGrid
 from .invert import Invert
 from .none import NoPreprocessor
 
 __all__ = ["PREPROCESSORS", "Preprocessor", "preprocessor"]
 
-PREPROCESSORS: tuple[Preprocessor, ...] = (NoPreprocessor(), Canny(), Invert())
+PREPROCESSORS: tuple[Preprocessor, ...] = (NoPreprocessor(), Canny(), Invert(), ColorGrid())
 
 
 def preprocessor(name: str, path: str = "") -> Preprocessor:

@@ -1,0 +1,118 @@
+"""T2I-Adapter: a small network's features of a control map, added to the U-Net's encoder.
+
+Mou et al. 2023, T2I-Adapter: Learning Adapters to Dig out More Controllable Ability. The
+network is diffusers' `T2IAdapter`, unchanged: full, light, and full for SDXL. It sees the
+picture only, so it runs once per picture and size, and never during a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from lib_ctrlgen.calls import LATENT_FACTOR, FeaturePlace, require_family
+from lib_ctrlgen.checkpoints import ModelKind
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.params import Param
+from lib_ctrlgen.store import stamp
+
+from .base import Job, Target, identify_file
+from .control_map import ControlMap
+from .loading import working_dtype
+from .t2i_adapter_file import feature_places, load_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class T2IAdapter:
+    """A loaded network."""
+
+    name: ClassVar[str] = "t2i_adapter"
+    title: ClassVar[str] = "T2I-Adapter"
+    params: ClassVar[tuple[Param, ...]] = ()
+
+    network: Any
+    origin: tuple[Hashable, ...]  # the file
+
+    @classmethod
+    def detect(cls, kind: ModelKind) -> bool:
+        """Whether the file holds a T2I-Adapter."""
+        return kind.control == cls.name
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> T2IAdapter:
+        """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
+        kind = target.store.get(path, identify_file)
+        if kind.family.context_dim:
+            require_family(kind.family, target.shape.family, path.stem)
+
+        def load_t2i_adapter(path: Path) -> T2IAdapter:
+            return cls(network=load_network(path, target.device, target.dtype), origin=stamp(path))
+
+        dtype = working_dtype(target.dtype, target.device)
+        model = target.store.get(path, load_t2i_adapter, target.device, dtype)
+        _require_places(feature_places(model.network), target.shape.feature_places)
+        return model
+
+    @property
+    def layers(self) -> int:
+        """Features: one per level of the encoder (4)."""
+        return len(feature_places(self.network))
+
+    def prepare(self, job: Job, target: Target) -> PreparedT2IAdapter:
+        """Make one unit ready. Raises RequestError at the unit's fields."""
+        return PreparedT2IAdapter(model=self, map=ControlMap.of(job, target, 0.0, holes=False))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedT2IAdapter:
+    """One unit of a generation. Maps and features are kept in the store, for later ones too."""
+
+    model: T2IAdapter
+    map: ControlMap
+
+    def features(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """The unweighted features for a latent of this size, 4 x [1, C, h, w]."""
+        like = next(self.model.network.parameters())
+        size = width * LATENT_FACTOR, height * LATENT_FACTOR
+
+        def computed() -> tuple[Tensor, ...]:
+            return tuple(self.model.network(self.hint(*size).to(like)))
+
+        key = ("features", *self.model.origin, like.dtype, like.device, *self.map.key(*size))
+        found: tuple[Tensor, ...] = self.map.kept(key, computed)
+        return found
+
+    def hint(self, width: int, height: int) -> Tensor:
+        """What the network sees [1, 1 or 3, H, W] in 0..1: grey where it has one channel.
+
+        Its border is repeated to the right and below up to a whole cell of the network's.
+        """
+        config = self.model.network.config
+        shown = self.control_map(width, height)
+        hint = to_hint(shown.convert("L"))[:, :1] if config.in_channels == 1 else to_hint(shown)
+        right, below = (-side % config.downscale_factor for side in (width, height))
+        return functional.pad(hint, (0, right, 0, below), mode="replicate")
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """The picture fitted to the size, then preprocessed. RGB."""
+        return self.map.shown(width, height)
+
+
+def _require_places(adapter: Sequence[FeaturePlace], checkpoint: Sequence[FeaturePlace]) -> None:
+    """Raise ModelError unless the U-Net has hidden states of the features' channels and sizes."""
+    if list(adapter) != list(checkpoint[: len(adapter)]):
+        raise ModelError(
+            f"the T2I-Adapter gives features of {_listed(adapter)}, "
+            f"the loaded checkpoint takes {_listed(checkpoint)}"
+        )
+
+
+def _listed(places: Sequence[FeaturePlace]) -> str:
+    return ", ".join(f"{place.channels} channels at 1/{place.stride}" for place in places)

@@ -1,0 +1,177 @@
+"""T2I's style adapter: tokens of a reference picture, behind the text's.
+
+Mou et al. 2023, T2I-Adapter: Learning Adapters to Dig out More Controllable Ability.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lib_ctrlgen.calls import require_family
+from lib_ctrlgen.checkpoints import ModelKind, strip_prefix
+from lib_ctrlgen.errors import ModelError, RequestError, at_path
+from lib_ctrlgen.images import image_hash
+from lib_ctrlgen.params import Param
+from lib_ctrlgen.store import stamp
+from lib_ctrlgen.weights import read_tensors
+
+from .base import Job, Target, identify_file
+from .loading import fill, working_dtype
+from .vision import IMAGE_ENCODER, find_encoder, load_tower
+
+HEADS = 8  # no shape tells it
+LAYER = re.compile(r"transformer_layes\.(\d+)\.(attn|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(.+)")  # as published
+PARTS = {
+    "attn": "self_attn",
+    "ln_1": "norm1",
+    "ln_2": "norm2",
+    "mlp.c_fc": "linear1",
+    "mlp.c_proj": "linear2",
+}
+
+
+class StyleNetwork(nn.Module):
+    """A small transformer over the vision tower's tokens and its own, of which the latter come out."""
+
+    def __init__(self, width: int, context: int, tokens: int, layers: int, inner: int) -> None:
+        super().__init__()
+        self.style_embedding = nn.Parameter(torch.empty(1, tokens, width))
+        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, HEADS, inner, 0.0, quick_gelu, batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
+        self.proj = nn.Parameter(torch.empty(width, context))
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """The tower's last hidden state [1, N, width] -> tokens [1, T, context]."""
+        hidden = self.ln_pre(torch.cat((seen, self.style_embedding), dim=1))
+        for layer in self.layers:
+            hidden = layer(hidden)
+        own = self.ln_post(hidden[:, -self.style_embedding.shape[1] :])
+        found: Tensor = own @ self.proj
+        return found
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """CLIP's activation."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class T2IStyle:
+    """A loaded network. `layers` is the number of the checkpoint's cross attentions (16 on SD1.5)."""
+
+    name: ClassVar[str] = "t2i_style"
+    title: ClassVar[str] = "T2I style adapter"
+    params: ClassVar[tuple[Param, ...]] = (IMAGE_ENCODER,)
+
+    network: Any
+    path: Path
+    layers: int
+
+    @classmethod
+    def detect(cls, kind: ModelKind) -> bool:
+        """Whether the file holds a style adapter."""
+        return kind.control == cls.name
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> T2IStyle:
+        """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
+        kind = target.store.get(path, identify_file)
+        require_family(kind.family, target.shape.family, path.stem)
+
+        def load_t2i_style(path: Path) -> StyleNetwork:
+            return load_network(path, target.device, target.dtype)
+
+        dtype = working_dtype(target.dtype, target.device)
+        network = target.store.get(path, load_t2i_style, target.device, dtype)
+        return cls(network=network, path=path, layers=len(target.shape.attention_hidden))
+
+    def prepare(self, job: Job, target: Target) -> PreparedT2IStyle:
+        """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
+        _check_unit(job)
+        like, encoder = self.network.proj, str(job.params["image_encoder"])
+        with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
+            folder = find_encoder(target.store, "last", int(like.shape[0]), encoder)
+            tower = load_tower(target.store, folder, target.device, target.dtype)
+
+        def computed() -> Tensor:
+            seen = tower.feature(tower.pixels(job.picture), "last")
+            found: Tensor = self.network(seen.to(like))
+            return found
+
+        key = ("style", *stamp(self.path), folder.weights, like.device, like.dtype, image_hash(job.picture))
+        tokens = target.store.cached(key, computed)
+        return PreparedT2IStyle(tokens=tokens, seen=tower.square(job.picture))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedT2IStyle:
+    """One unit of a generation: its tokens [1, T, X]. `seen` is the square that the tower saw."""
+
+    tokens: Tensor
+    seen: Image.Image
+
+    def extra_tokens(self) -> Tensor:
+        """Tokens [1, T, X] that stand behind the text's."""
+        return self.tokens
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the vision tower saw, at its own size whatever the picture's."""
+        del width, height
+        return self.seen
+
+
+def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> StyleNetwork:
+    """The network of a file, in evaluation mode. Raises ModelError when the file is broken."""
+    tensors = style_tensors(read_tensors(path))
+    try:
+        width, context = tensors["proj"].shape
+        tokens, inner = tensors["style_embedding"].shape[1], tensors["layers.0.linear1.weight"].shape[0]
+    except (KeyError, IndexError, ValueError) as error:
+        raise ModelError(f"'{path.stem}' is an incomplete T2I style adapter: {error}") from error
+    if width % HEADS:
+        raise ModelError(f"'{path.stem}' looks like a T2I style adapter, but its width is {width}")
+    layers = len({key.split(".")[1] for key in tensors if key.startswith("layers.")})
+    with torch.device("meta"):
+        network = StyleNetwork(width, context, tokens, layers, inner)
+    fill(network, tensors, path.stem, device, working_dtype(dtype, device))
+    return network
+
+
+def style_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The adapter's tensors under the names of `StyleNetwork`."""
+    prefix = strip_prefix(tensors)
+    return {
+        LAYER.sub(_inner_name, key.removeprefix(prefix)): value
+        for key, value in tensors.items()
+        if key.startswith(prefix)
+    }
+
+
+def _inner_name(match: re.Match[str]) -> str:
+    return f"layers.{match[1]}.{PARTS[match[2]]}.{match[3]}"
+
+
+def _check_unit(job: Job) -> None:
+    """Raise RequestError for settings that mean nothing to a style adapter."""
+    if job.unit.control_mode != "balanced":
+        raise RequestError(
+            f"{job.path}.control_mode",
+            f"{job.unit.control_mode!r} is for control maps; a style adapter takes 'balanced', and never "
+            "acts on unconditional rows",
+        )
+    if job.unit.preprocessor != "none":
+        message = f"a style adapter sees the picture itself: set 'none' instead of {job.unit.preprocessor!r}"
+        raise RequestError(f"{job.path}.preprocessor", message)

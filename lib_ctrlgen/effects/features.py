@@ -1,0 +1,57 @@
+"""Features on the hidden states of the U-Net's encoder: T2I-Adapter and its kin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from lib_ctrlgen.calls import UNetCall
+from lib_ctrlgen.doses import layer_factors
+from lib_ctrlgen.factors import times
+from lib_ctrlgen.residuals import fit_mask, placewise, soft_features
+from lib_ctrlgen.unet import Hooks, UNetPort
+from lib_ctrlgen.units import FeatureControl
+
+from .base import ActingUnit, Masks
+
+
+class FeatureEffect:
+    """Has the port add the units' weighted features while the encoder runs."""
+
+    control: ClassVar[type] = FeatureControl
+
+    def __init__(self, masks: Masks) -> None:
+        self.masks = masks
+        self.pending: tuple[Tensor, ...] = ()
+
+    def install(self, hooks: Hooks, port: UNetPort) -> None:
+        """Hook the port's places for features."""
+        port.add_features(hooks, lambda: self.pending)
+
+    def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
+        """The sum of all units' features for the whole batch, place by place."""
+        self.pending = ()
+        self.pending = placewise([self.features(each, call) for each in acting])
+
+    def features(self, each: ActingUnit, call: UNetCall) -> list[Tensor]:
+        """One unit's weighted features [B, C, h, w]; rows without a dose get zeros."""
+        control = each.unit.control
+        if not isinstance(control, FeatureControl):
+            raise TypeError(f"{type(control).__name__} gives no features")
+        raw = control.features(*call.size)
+        factors = layer_factors(each.doses, len(raw), soft_features(len(raw)))
+        mask = self.masks.of(each.unit, each.doses, call)
+        found = [times(layer.to(call.inputs.x), by) for layer, by in zip(raw, factors, strict=True)]
+        if mask is not None:
+            found = [layer * fit_mask(mask, layer) for layer in found]
+        return [layer.expand(call.batch, -1, -1, -1) for layer in found]
+
+    def end(self) -> None:
+        """Forget the call."""
+        self.pending = ()
+
+    def close(self) -> None:
+        """Forget the call."""
+        self.pending = ()
