@@ -6,7 +6,7 @@ The order of the checks matters: some families contain the keys of others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -32,7 +32,7 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 class ModelKind:
     """What a file holds. `variant` is the IP-Adapter's: plain, plus or full."""
 
-    control: Literal["controlnet", "ip_adapter"]
+    control: Literal["controlnet", "control_lora", "lllite", "ip_adapter"]
     layout: Literal["ldm", "diffusers"]
     family: Family
     variant: str = ""
@@ -65,8 +65,9 @@ def _unsupported(name: str) -> ModelError:
 def _control_lora(shapes: Shapes) -> ModelKind | None:
     if "lora_controlnet" not in shapes:
         return None
-    base = "SD1.5" if "input_blocks.11.0.in_layers.0.weight" in shapes else "SDXL"
-    raise _unsupported(f"a ControlLoRA for {base}")
+    bare = _bare(shapes)
+    family = _controlnet_family(bare, "input_blocks.", ("label_emb.0.0.down", "label_emb.0.0.weight"))
+    return ModelKind(control="control_lora", layout="ldm", family=family)
 
 
 def _sparse_control(shapes: Shapes) -> ModelKind | None:
@@ -82,7 +83,7 @@ def _diffusers_controlnet(shapes: Shapes) -> ModelKind | None:
     if "controlnet_cond_embedding.conv_in.weight" not in shapes:
         return None
     _refuse_union(shapes, ("control_add_embedding.linear_1.bias", "task_embedding"))
-    family = _controlnet_family(shapes, "down_blocks.", "add_embedding.linear_1.weight")
+    family = _controlnet_family(shapes, "down_blocks.", ("add_embedding.linear_1.weight",))
     return ModelKind(control="controlnet", layout="diffusers", family=family)
 
 
@@ -93,7 +94,7 @@ def _ldm_controlnet(shapes: Shapes) -> ModelKind | None:
     _refuse_union(bare, ("control_add_embedding.linear_1.bias", "task_embedding"))
     if "difference" in shapes or "difference" in bare:
         raise _unsupported("a ControlNet stored as the difference to its checkpoint")
-    family = _controlnet_family(bare, "input_blocks.", "label_emb.0.0.weight")
+    family = _controlnet_family(bare, "input_blocks.", ("label_emb.0.0.weight",))
     return ModelKind(control="controlnet", layout="ldm", family=family)
 
 
@@ -102,14 +103,17 @@ def _refuse_union(shapes: Shapes, keys: tuple[str, ...]) -> None:
         raise _unsupported("a ControlNet Union (many control types in one)")
 
 
-def _controlnet_family(shapes: Shapes, blocks: str, label_key: str) -> Family:
+def _controlnet_family(shapes: Shapes, blocks: str, labels: Sequence[str]) -> Family:
     """The width of the text features tells it; a network without attention is SDXL's small one."""
     for key, shape in shapes.items():
-        if key.startswith(blocks) and key.endswith("attn2.to_k.weight") and len(shape) == 2:
+        if key.startswith(blocks) and key.endswith(_TEXT_READERS) and len(shape) == 2:
             return Family.of(shape[1])
-    if label_key in shapes:
+    if any(label in shapes for label in labels):
         return Family.of(2048)
     raise ModelError("looks like a ControlNet, but has no cross attention: the file is incomplete")
+
+
+_TEXT_READERS = ("attn2.to_k.weight", "attn2.to_k.down")
 
 
 def _t2i_diffusers(shapes: Shapes) -> ModelKind | None:
@@ -135,9 +139,9 @@ _T2I = {
 
 
 def _lllite(shapes: Shapes) -> ModelKind | None:
-    if any("lllite" in key for key in shapes):
-        raise _unsupported("a ControlNet-LLLite for SDXL")
-    return None
+    if not any("lllite" in key for key in shapes):
+        return None
+    return ModelKind(control="lllite", layout="ldm", family=Family.of(2048))
 
 
 def _no_control(shapes: Shapes) -> ModelKind | None:

@@ -80,7 +80,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
 
     model: str
     image: str = ""
-    control: Literal["auto", "controlnet", "ip_adapter"] = "auto"
+    control: Literal["auto", "controlnet", "control_lora", "lllite", "ip_adapter"] = "auto"
     enabled: bool = True
     preprocessor: str = "none"
     params: dict[str, Param] = field(default_factory=dict)

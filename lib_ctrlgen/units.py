@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from .attention import KeyValue
 from .calls import AttentionSite, UNetCall
+from .inputs import InputSite
 from .residuals import Residuals
 from .spec import ControlRequest, ControlUnit
 
@@ -36,7 +38,33 @@ class AttentionControl(Protocol):
         """Keys and values for each site."""
 
 
-PreparedControl: TypeAlias = ResidualControl | AttentionControl
+@dataclass(frozen=True)
+class InputChange:
+    """What a control adds to the input of a linear layer: `of(x)`, unweighted, shaped as x [B, N, C].
+
+    `layer` is the number of its layer weight.
+    """
+
+    layer: int
+    of: Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class InputControl(Protocol):
+    """A prepared control that changes what the linear layers of attention read: ControlNet-LLLite."""
+
+    @property
+    def layers(self) -> int:
+        """How many layer weights there are."""
+
+    def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
+        """The changes by the names of their sites, for a latent of this height and width."""
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the network sees at this size in pixels."""
+
+
+PreparedControl: TypeAlias = ResidualControl | AttentionControl | InputControl
 
 
 @dataclass(frozen=True, kw_only=True)

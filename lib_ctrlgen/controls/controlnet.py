@@ -8,25 +8,24 @@ once per picture and size instead of at every step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from PIL import Image
 from torch import Tensor, nn
 
 from lib_ctrlgen.calls import UNetCall, require_family
 from lib_ctrlgen.checkpoints import ModelKind
-from lib_ctrlgen.images import fit, image_hash, to_hint
+from lib_ctrlgen.images import to_hint
 from lib_ctrlgen.params import Param
-from lib_ctrlgen.preprocessors import Preprocessor, preprocessor
 from lib_ctrlgen.residuals import Residuals
-from lib_ctrlgen.store import ModelStore, stamp
+from lib_ctrlgen.store import stamp
 
 from .base import Job, Target, identify_file
 from .controlnet_file import load_network
 from .loading import working_dtype
+from .pictures import PicturedUnit, picture_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,36 +74,32 @@ class ControlNet:
 
     def prepare(self, job: Job, target: Target) -> PreparedControlNet:
         """Make one unit ready. Raises RequestError at the unit's fields."""
-        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
-        values = {param.name: job.params[param.name] for param in chosen.params}
-        return PreparedControlNet(
-            model=self,
-            job=job,
-            preprocessor=chosen,
-            values=values,
-            store=target.store,
-            picture=image_hash(job.picture),
-        )
+        return PreparedControlNet(model=self, **picture_fields(job, target))
+
+    def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
+        """The network's own forward."""
+        del call
+        return self.network(*args, **options)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedControlNet:
+class PreparedControlNet(PicturedUnit):
     """One unit of a generation. Maps and hint embeddings are kept in the store, for later ones too."""
 
     model: ControlNet
-    job: Job
-    preprocessor: Preprocessor
-    values: Mapping[str, Any]
-    store: ModelStore
-    picture: str  # the picture's hash
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the network's own, of its dtype and on its device."""
+        own: Tensor = self.model.network.controlnet_mid_block.weight
+        return own
 
     def residuals(self, call: UNetCall) -> Residuals:
         """Raw residuals for exactly the rows of `call`: 12 x [B, C, h, w] and the middle, on SD1.5."""
-        network, inputs = self.model.network, call.inputs
-        like = network.conv_in.weight
-        down, mid = network(
-            inputs.x[:, : network.config.in_channels].to(like),
+        channels, inputs, like = self.model.network.config.in_channels, call.inputs, self.like
+        down, mid = self.model.run(
+            call,
+            inputs.x[:, :channels].to(like),
             inputs.timestep.to(like.device),
             inputs.context.to(like),
             self.hint(*call.size),
@@ -115,7 +110,7 @@ class PreparedControlNet:
 
     def hint(self, height: int, width: int) -> Tensor:
         """The embedding [1, C, h, w] of the control map for a latent of this size; rows share it."""
-        like = self.model.network.conv_in.weight
+        like = self.like
         size = width * self.model.factor, height * self.model.factor
 
         def embedded() -> Tensor:
@@ -125,24 +120,3 @@ class PreparedControlNet:
         key = ("hint", *self.model.origin, like.dtype, like.device, *self.key(*size))
         hint: Tensor = self.kept(key, embedded)
         return hint
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
-
-        def detected() -> Image.Image:
-            fitted = fit(self.job.picture, width, height, self.job.unit.resize_mode)
-            return self.preprocessor(fitted, **self.values)
-
-        shown: Image.Image = self.kept(self.key(width, height), detected)
-        return shown
-
-    def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """A value from the store, held as long as this lives."""
-        if key not in self._kept:
-            self._kept[key] = self.store.cached(key, compute)
-        return self._kept[key]
-
-    def key(self, width: int, height: int) -> tuple[Hashable, ...]:
-        """What the control map of a size is made of."""
-        values = tuple(sorted(self.values.items()))
-        return ("map", self.picture, self.preprocessor.name, values, self.job.unit.resize_mode, width, height)

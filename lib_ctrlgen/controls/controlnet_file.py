@@ -34,7 +34,8 @@ def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torc
     """
     tensors = diffusers_tensors(read_tensors(path))
     try:
-        _require_fit(tensors, shape)
+        _refuse_sdxl(tensors)
+        require_channels(tensors, shape)
         config = configuration(tensors, shape)
     except (KeyError, IndexError, ValueError) as error:
         raise ModelError(f"'{path.stem}' is an incomplete ControlNet: {error}") from error
@@ -101,10 +102,13 @@ def _linear_projection(tensors: Tensors) -> bool:
     return any(key.endswith("proj_in.weight") and value.ndim == 2 for key, value in tensors.items())
 
 
-def _require_fit(tensors: Tensors, shape: UNetShape) -> None:
-    """Raise ModelError unless the residuals have the channels that the U-Net's skips have."""
+def _refuse_sdxl(tensors: Tensors) -> None:
     if "add_embedding.linear_1.weight" in tensors:
         raise ModelError("recognised as a ControlNet for SDXL, not supported yet")
+
+
+def require_channels(tensors: Tensors, shape: UNetShape) -> None:
+    """Raise ModelError unless the residuals have the channels that the U-Net's skips have."""
     count = _count(tensors, r"controlnet_down_blocks\.(\d+)\.")
     keys = [f"controlnet_down_blocks.{i}.weight" for i in range(count)]
     channels = tuple(tensors[key].shape[0] for key in (*keys, "controlnet_mid_block.weight"))

@@ -9,10 +9,12 @@ from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlUnit
 
 from .base import Control
+from .control_lora import ControlLora
 from .controlnet import ControlNet
 from .ip_adapter import IPAdapter
+from .lllite import LLLite
 
-CONTROLS: tuple[type[Control], ...] = (ControlNet, IPAdapter)
+CONTROLS: tuple[type[Control], ...] = (ControlNet, ControlLora, LLLite, IPAdapter)
 
 
 def control_for(kind: ModelKind) -> type[Control]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .attention import AttentionEffect
 from .base import UnitEffect
+from .inputs import InputEffect
 from .residual import ResidualEffect
 
 __all__ = ["EFFECTS", "UnitEffect"]
 
-EFFECTS: tuple[type[UnitEffect], ...] = (AttentionEffect, ResidualEffect)
+EFFECTS: tuple[type[UnitEffect], ...] = (AttentionEffect, InputEffect, ResidualEffect)

@@ -22,7 +22,7 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit, ResidualControl, unit_variants
+from lib_ctrlgen.units import ActiveUnit, InputControl, ResidualControl, unit_variants
 
 from .blending import CrossFed, blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts
@@ -82,7 +82,9 @@ class ControlledUnits:
         """What the control networks saw at the last size, unit by unit."""
         controls = (unit.control for unit in self.units if unit.concept is None)
         return [
-            control.control_map(*self.size) for control in controls if isinstance(control, ResidualControl)
+            control.control_map(*self.size)
+            for control in controls
+            if isinstance(control, ResidualControl | InputControl)
         ]
 
 
@@ -115,9 +117,10 @@ def controlled_units(
     requests: Sequence[ControlRequest], size: tuple[int, int], prompts: ScheduledPrompts | None
 ) -> ControlledUnits:
     """Load the first request's units for the loaded checkpoint, check the others'. Raises CtrlGenError."""
-    shape = current_port().shape
+    port = current_port()
+    shape = port.shape
     with torch.no_grad():
-        placed = {"device": devices.device, "dtype": devices.dtype_unet}
+        placed = {"device": devices.device, "dtype": devices.dtype_unet, "unet": port.module}
         loaded = [load_units(each.units, model_store(), shape, **placed) for each in loaded_alike(requests)]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
     units = (*loaded[0], *concepts)

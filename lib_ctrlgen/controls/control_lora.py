@@ -1,0 +1,86 @@
+"""ControlLoRA: a ControlNet that borrows the U-Net's weights and adds a low-rank product to them.
+
+Stability AI 2023, Control-LoRA; the product is that of Hu et al. 2021, LoRA. A borrowed weight is the
+parameter of the U-Net that is called, at every call: it is never copied, changed or kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lib_ctrlgen.calls import UNetCall, require_family
+from lib_ctrlgen.errors import HostError, ModelError
+from lib_ctrlgen.store import stamp
+
+from .added import added_vector
+from .base import Target, identify_file
+from .control_lora_file import load_network
+from .controlnet import ControlNet
+from .ldm_keys import ldm_names
+from .loading import working_dtype
+
+VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlLora(ControlNet):
+    """A loaded network without the weights that it borrows: `borrowed` has the U-Net's name of each."""
+
+    name: ClassVar[str] = "control_lora"
+    title: ClassVar[str] = "ControlLoRA"
+
+    borrowed: Mapping[str, str]
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> ControlLora:
+        """Load a ControlLoRA for a U-Net, or take it from the store. Raises ModelError."""
+        kind = target.store.get(path, identify_file)
+        require_family(kind.family, target.shape.family, path.stem)
+
+        def load_control_lora(path: Path) -> tuple[Any, nn.Module]:
+            network = load_network(path, target.shape, target.device, target.dtype)
+            hint_encoder = network.controlnet_cond_embedding
+            network.controlnet_cond_embedding = nn.Identity()
+            return network, hint_encoder
+
+        dtype = working_dtype(target.dtype, target.device)
+        network, hint_encoder = target.store.get(path, load_control_lora, target.device, dtype, target.shape)
+        return cls(
+            network=network,
+            hint_encoder=hint_encoder,
+            origin=stamp(path),
+            borrowed=borrowed_names(network, target.base, path.stem),
+        )
+
+    def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
+        """The network's forward on the weights of the U-Net that is called. Raises HostError without one."""
+        if call.unet is None:
+            raise HostError("a ControlLoRA was asked for residuals outside of a U-Net's call")
+        if self.network.class_embedding is not None:
+            options["class_labels"] = added_vector(call.inputs.added).to(args[0])
+        own: dict[str, Tensor] = {name: call.unet.get_parameter(base) for name, base in self.borrowed.items()}
+        return functional_call(self.network, own, args, options, tie_weights=False)
+
+
+def borrowed_names(network: nn.Module, unet: nn.Module, name: str) -> dict[str, str]:
+    """Of each parameter that the network lacks, the U-Net's name of the one that it builds on.
+
+    Raises ModelError when the U-Net has none, or one of another shape.
+    """
+    base = {key: tuple(value.shape) for key, value in unet.named_parameters()}
+    ours = {ours.replace(*VECTOR): theirs for theirs, ours in ldm_names(base).items()}
+    wanted = {key: tuple(value.shape) for key, value in network.named_parameters() if value.is_meta}
+    for key, shape in wanted.items():
+        found = base.get(ours.get(key, ""))
+        if found != shape:
+            raise ModelError(
+                f"'{name}' builds on a U-Net whose {key} has shape {shape}, the loaded checkpoint's has "
+                f"{found or 'none'}: choose the checkpoint family that it was made for"
+            )
+    return {key: ours[key] for key in wanted}
