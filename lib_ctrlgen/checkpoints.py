@@ -63,9 +63,9 @@ def _unsupported(name: str) -> ModelError:
 
 
 def _control_lora(shapes: Shapes) -> ModelKind | None:
-    if "lora_controlnet" not in shapes:
-        return None
     bare = _bare(shapes)
+    if "lora_controlnet" not in bare:
+        return None
     family = _controlnet_family(bare, "input_blocks.", ("label_emb.0.0.down", "label_emb.0.0.weight"))
     return ModelKind(control="control_lora", layout="ldm", family=family)
 

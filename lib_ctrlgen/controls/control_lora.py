@@ -51,11 +51,12 @@ class ControlLora(ControlNet):
 
         dtype = working_dtype(target.dtype, target.device)
         network, hint_encoder = target.store.get(path, load_control_lora, target.device, dtype, target.shape)
+        lacking = {key: tuple(value.shape) for key, value in network.named_parameters() if value.is_meta}
         return cls(
             network=network,
             hint_encoder=hint_encoder,
             origin=stamp(path),
-            borrowed=borrowed_names(network, target.base, path.stem),
+            borrowed=borrowed_names(lacking, target.base, path.stem),
         )
 
     def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
@@ -68,19 +69,18 @@ class ControlLora(ControlNet):
         return functional_call(self.network, own, args, options, tie_weights=False)
 
 
-def borrowed_names(network: nn.Module, unet: nn.Module, name: str) -> dict[str, str]:
-    """Of each parameter that the network lacks, the U-Net's name of the one that it builds on.
+def borrowed_names(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name: str) -> dict[str, str]:
+    """Of each parameter that a network lacks, by its shape, the U-Net's name of the one that it builds on.
 
     Raises ModelError when the U-Net has none, or one of another shape.
     """
     base = {key: tuple(value.shape) for key, value in unet.named_parameters()}
     ours = {ours.replace(*VECTOR): theirs for theirs, ours in ldm_names(base).items()}
-    wanted = {key: tuple(value.shape) for key, value in network.named_parameters() if value.is_meta}
-    for key, shape in wanted.items():
+    for key, shape in lacking.items():
         found = base.get(ours.get(key, ""))
         if found != shape:
             raise ModelError(
                 f"'{name}' builds on a U-Net whose {key} has shape {shape}, the loaded checkpoint's has "
                 f"{found or 'none'}: choose the checkpoint family that it was made for"
             )
-    return {key: ours[key] for key in wanted}
+    return {key: ours[key] for key in lacking}

@@ -62,25 +62,31 @@ def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torc
     Raises ModelError when the file is broken or does not fit the U-Net.
     """
     tensors = network_tensors(read_tensors(path))
-    try:
-        weights = _weights(tensors)
-        require_channels(weights, shape)
-        config = configuration(weights, shape) | _vector(weights)
-    except (KeyError, IndexError, ValueError) as error:
-        raise ModelError(f"'{path.stem}' is an incomplete ControlLoRA: {error}") from error
-    with torch.device("meta"):
-        network = ControlNetModel(**config)
-        ranks = {key.removesuffix(".up"): value.shape[1] for key, value in tensors.items() if _is_up(key)}
-        _add_low_rank(network, ranks, path.stem)
+    network = build_network(tensors, shape, path.stem)
     borrowed = _borrowed(name for name, _ in network.named_parameters() if name not in tensors)
     fill(network, tensors, path.stem, device, working_dtype(dtype, device), borrowed)
     return network
 
 
+def build_network(tensors: Mapping[str, Tensor], shape: UNetShape, name: str) -> Any:
+    """The network that these tensors are for, all of it on the meta device. Raises ModelError."""
+    try:
+        weights = _weights(tensors)
+        require_channels(weights, shape)
+        config = configuration(weights, shape) | _vector(weights)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ModelError(f"'{name}' is an incomplete ControlLoRA: {error}") from error
+    with torch.device("meta"):
+        network = ControlNetModel(**config)
+        ranks = {key.removesuffix(".up"): value.shape[1] for key, value in tensors.items() if _is_up(key)}
+        _add_low_rank(network, ranks, name)
+    return network
+
+
 def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The file's tensors under the names of `ControlNetModel`."""
-    named = diffusers_tensors({key: value for key, value in tensors.items() if key != MARKER})
-    return {key.replace("add_embedding.", "class_embedding."): value for key, value in named.items()}
+    named = diffusers_tensors(tensors).items()
+    return {key.replace("add_embedding.", "class_embedding."): v for key, v in named if key != MARKER}
 
 
 def _is_up(key: str) -> bool:
