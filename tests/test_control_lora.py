@@ -187,6 +187,19 @@ def test_no_weight_of_the_unet_is_held_or_changed(folder: Path, unet: Any) -> No
     assert used.keys() <= watch.read, "the very storage of the U-Net is what the layers read"
 
 
+def test_a_unet_in_another_precision(tmp_path: Path, unet: Any) -> None:
+    """As with `--no-half` off on a CPU, or weights in eight bits: converted where they are used."""
+    tensors = {k: v for k, v in tensors_for(unet).items() if not k.startswith("middle_block.1.norm.")}
+    lora.save(tensors, tmp_path / "lora.safetensors")
+    half = copy.deepcopy(unet).to(torch.bfloat16)
+    control, call = control_of(tmp_path, half), control_call(unet)
+    with torch.no_grad():
+        found = control.residuals(UNetCall(inputs=call.inputs, position=call.position, unet=half))
+    rounded = copy.deepcopy(half).float()
+    wanted = expected(rounded, tensors, control_call(rounded), control)
+    assert distance(found, wanted) <= TOLERANCE
+
+
 class Watch(TorchDispatchMode):
     """Notes which storages operations read, and the shapes of what they make."""
 

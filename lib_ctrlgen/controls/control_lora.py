@@ -20,7 +20,7 @@ from lib_ctrlgen.store import stamp
 
 from .added import added_vector
 from .base import Target, identify_file
-from .control_lora_file import load_network
+from .control_lora_file import LowRankConv2d, LowRankLinear, load_network
 from .controlnet import ControlNet
 from .ldm_keys import ldm_names
 from .loading import working_dtype
@@ -65,8 +65,19 @@ class ControlLora(ControlNet):
             raise HostError("a ControlLoRA was asked for residuals outside of a U-Net's call")
         if self.network.class_embedding is not None:
             options["class_labels"] = added_vector(call.inputs.added).to(args[0])
-        own: dict[str, Tensor] = {name: call.unet.get_parameter(base) for name, base in self.borrowed.items()}
-        return functional_call(self.network, own, args, options, tie_weights=False)
+        lent = self.lent(call.unet, args[0])
+        return functional_call(self.network, lent, args, options, tie_weights=False)
+
+    def lent(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
+        """The U-Net's parameters by the network's names.
+
+        Of another dtype or device than `like`, a low-rank layer converts its own while it runs.
+        """
+        found: dict[str, Tensor] = {}
+        for name, base in self.borrowed.items():
+            layer, value = self.network.get_submodule(name.rpartition(".")[0]), unet.get_parameter(base)
+            found[name] = value if isinstance(layer, LowRankLinear | LowRankConv2d) else value.to(like)
+        return found
 
 
 def borrowed_names(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name: str) -> dict[str, str]:
