@@ -73,7 +73,8 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
                      and on the conditional rows only
     resize_mode      how the picture is fitted to the generation's size
     layer_weights    one number or schedule per layer, from the first encoder output to
-                     the mid block (13 on SD1.5), instead of the mode's softness
+                     the mid block (13 on SD1.5; LLLite: one per transformer that it changes),
+                     instead of the mode's softness
     mask             picture whose white areas are controlled
     mask_strength    how much the mask holds back, 0 (nothing) to 1; number or schedule
     """

@@ -257,7 +257,7 @@ def test_one_file_for_two_checkpoints_is_read_once(folder: Path, unet: Any) -> N
     assert len({id(control.model.network) for control in found}) == 1  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", ["ldm", "sgm"])
+@pytest.mark.parametrize("name", ["ldm", "sgm", "diffusers"])
 def test_in_a_session(tmp_path: Path, name: str) -> None:
     """Schedules, modes, masks, rows and other units: as with the dense network."""
     base = UNETS[name]()
@@ -362,7 +362,7 @@ def small() -> tuple[Any, dict[str, Tensor]]:
     return base, tensors_for(base)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_tensors_are_refused_or_load(
     small: tuple[Any, dict[str, Tensor]], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -423,7 +423,7 @@ def test_layers_that_do_not_read_the_picture(tmp_path: Path, key: str, message: 
         lora.loaded(tmp_path, networks.sgm_unet(), {"model": "net"})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_are_refused_or_load(
     tmp_path_factory: pytest.TempPathFactory, small: Any, data: st.DataObject

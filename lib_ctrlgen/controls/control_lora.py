@@ -7,9 +7,10 @@ parameter of the U-Net that is called, at every call: it is never copied, change
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -25,6 +26,7 @@ from .controlnet import ControlNet
 from .ldm_keys import ldm_names
 from .loading import working_dtype
 
+Lender: TypeAlias = tuple[str, nn.Module, str, bool]
 VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
 
 
@@ -36,6 +38,9 @@ class ControlLora(ControlNet):
     title: ClassVar[str] = "ControlLoRA"
 
     borrowed: Mapping[str, str]
+    _lenders: WeakKeyDictionary[nn.Module, list[Lender]] = field(
+        default_factory=WeakKeyDictionary, repr=False, compare=False
+    )
 
     @classmethod
     def load(cls, path: Path, target: Target) -> ControlLora:
@@ -73,11 +78,19 @@ class ControlLora(ControlNet):
 
         Of another dtype or device than `like`, a low-rank layer converts its own while it runs.
         """
+        if unet not in self._lenders:
+            self._lenders[unet] = [self.lender(name, unet) for name in self.borrowed]
         found: dict[str, Tensor] = {}
-        for name, base in self.borrowed.items():
-            layer, value = self.network.get_submodule(name.rpartition(".")[0]), unet.get_parameter(base)
-            found[name] = value if isinstance(layer, LowRankLinear | LowRankConv2d) else value.to(like)
+        for name, module, leaf, low_rank in self._lenders[unet]:
+            value: Tensor = getattr(module, leaf)
+            found[name] = value if low_rank else value.to(like)
         return found
+
+    def lender(self, name: str, unet: nn.Module) -> Lender:
+        """Where a borrowed parameter is, and whether a low-rank layer takes it."""
+        path, _, leaf = self.borrowed[name].rpartition(".")
+        taker = self.network.get_submodule(name.rpartition(".")[0])
+        return name, unet.get_submodule(path), leaf, isinstance(taker, LowRankLinear | LowRankConv2d)
 
 
 def borrowed_names(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name: str) -> dict[str, str]:
