@@ -158,10 +158,11 @@ class CallInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class UNetCall:
-    """One U-Net invocation: its inputs, and where it stands."""
+    """One U-Net invocation: its inputs, where it stands, and the U-Net that is called, if one is."""
 
     inputs: CallInputs
     position: Position
+    unet: nn.Module | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -183,4 +184,4 @@ class UNetCall:
         if tuple(rows) == tuple(range(self.batch)):
             return self
         position = replace(self.position, rows=self.position.rows.select(rows))
-        return UNetCall(inputs=self.inputs.select(rows), position=position)
+        return replace(self, inputs=self.inputs.select(rows), position=position)

@@ -6,7 +6,7 @@ The order of the checks matters: some families contain the keys of others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -37,7 +37,9 @@ class ModelKind:
     (`promax`), or `difference` for a ControlNet that is stored as the difference to its checkpoint.
     """
 
-    control: Literal["controlnet", "controlnet_union", "ip_adapter", "t2i_adapter", "t2i_style"]
+    control: Literal[
+        "controlnet", "controlnet_union", "control_lora", "lllite", "ip_adapter", "t2i_adapter", "t2i_style"
+    ]
     layout: Literal["ldm", "diffusers"]
     family: Family
     variant: str = ""
@@ -68,10 +70,11 @@ def _unsupported(name: str) -> ModelError:
 
 
 def _control_lora(shapes: Shapes) -> ModelKind | None:
-    if "lora_controlnet" not in shapes:
+    bare = _bare(shapes)
+    if "lora_controlnet" not in bare:
         return None
-    base = "SD1.5" if "input_blocks.11.0.in_layers.0.weight" in shapes else "SDXL"
-    raise _unsupported(f"a ControlLoRA for {base}")
+    family = _controlnet_family(bare, "input_blocks.", ("label_emb.0.0.down", "label_emb.0.0.weight"))
+    return ModelKind(control="control_lora", layout="ldm", family=family)
 
 
 def _sparse_control(shapes: Shapes) -> ModelKind | None:
@@ -86,7 +89,7 @@ _MOTION = "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
 def _diffusers_controlnet(shapes: Shapes) -> ModelKind | None:
     if "controlnet_cond_embedding.conv_in.weight" not in shapes:
         return None
-    family = _controlnet_family(shapes, "down_blocks.", "add_embedding.linear_1.weight")
+    family = _controlnet_family(shapes, "down_blocks.", ("add_embedding.linear_1.weight",))
     return _controlnet_kind(shapes, "diffusers", family)
 
 
@@ -94,7 +97,7 @@ def _ldm_controlnet(shapes: Shapes) -> ModelKind | None:
     bare = _bare(shapes)
     if "input_hint_block.0.weight" not in bare:
         return None
-    family = _controlnet_family(bare, "input_blocks.", "label_emb.0.0.weight")
+    family = _controlnet_family(bare, "input_blocks.", ("label_emb.0.0.weight",))
     return _controlnet_kind({**shapes, **bare}, "ldm", family)
 
 
@@ -114,14 +117,17 @@ _UNION = ("control_add_embedding.linear_1.bias", "task_embedding")
 _UNION_TYPES = 6
 
 
-def _controlnet_family(shapes: Shapes, blocks: str, label_key: str) -> Family:
+def _controlnet_family(shapes: Shapes, blocks: str, labels: Sequence[str]) -> Family:
     """The width of the text features tells it; a network without attention is SDXL's small one."""
     for key, shape in shapes.items():
-        if key.startswith(blocks) and key.endswith("attn2.to_k.weight") and len(shape) == 2:
+        if key.startswith(blocks) and key.endswith(_TEXT_READERS) and len(shape) == 2:
             return Family.of(shape[1])
-    if label_key in shapes:
+    if any(label in shapes for label in labels):
         return Family.of(2048)
     raise ModelError("looks like a ControlNet, but has no cross attention: the file is incomplete")
+
+
+_TEXT_READERS = ("attn2.to_k.weight", "attn2.to_k.down")
 
 
 def _t2i_diffusers(shapes: Shapes) -> ModelKind | None:
@@ -174,9 +180,9 @@ _T2I_FAMILIES = {(8, 320): Family.of(768), (16, 320): Family.of(2048)}
 
 
 def _lllite(shapes: Shapes) -> ModelKind | None:
-    if any("lllite" in key for key in shapes):
-        raise _unsupported("a ControlNet-LLLite for SDXL")
-    return None
+    if not any("lllite" in key for key in shapes):
+        return None
+    return ModelKind(control="lllite", layout="ldm", family=Family.of(2048))
 
 
 def _no_control(shapes: Shapes) -> ModelKind | None:

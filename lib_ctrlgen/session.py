@@ -99,7 +99,8 @@ class ControlSession:
 
     def _before(self, inputs: CallInputs) -> Effect:
         """Start of a U-Net call: place it, set up the attention terms, compute the residuals."""
-        call = UNetCall(inputs=inputs, position=self.clock(int(inputs.x.shape[0])))
+        position = self.clock(int(inputs.x.shape[0]))
+        call = UNetCall(inputs=inputs, position=position, unet=self.port.module)
         doses = self._doses(call.position)
         classes, repeats = None, None
         if self.variants:

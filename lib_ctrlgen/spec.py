@@ -32,7 +32,14 @@ Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
 ControlName: TypeAlias = Literal[
-    "auto", "controlnet", "controlnet_union", "ip_adapter", "t2i_adapter", "t2i_style"
+    "auto",
+    "controlnet",
+    "controlnet_union",
+    "control_lora",
+    "lllite",
+    "ip_adapter",
+    "t2i_adapter",
+    "t2i_style",
 ]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
@@ -76,8 +83,8 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
                      and on the conditional rows only
     resize_mode      how the picture is fitted to the generation's size
     layer_weights    one number or schedule per layer, from the first encoder output to
-                     the mid block (13 on SD1.5; a T2I-Adapter has 4), instead of the mode's
-                     softness
+                     the mid block (13 on SD1.5; a T2I-Adapter has 4, LLLite one per transformer
+                     that it changes), instead of the mode's softness
     mask             picture whose white areas are controlled
     mask_strength    how much the mask holds back, 0 (nothing) to 1; number or schedule
     """

@@ -219,7 +219,7 @@ def tensor_sizes(value: object) -> dict[int, int]:
     if isinstance(value, Image.Image):
         return {id(value): value.width * value.height * len(value.getbands())}
     if isinstance(value, Tensor):
-        return {value.data_ptr(): value.numel() * value.element_size()}
+        return {} if value.is_meta else {value.data_ptr(): value.numel() * value.element_size()}
     sizes: dict[int, int] = {}
     for part in _parts(value):
         sizes |= tensor_sizes(part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -12,8 +12,17 @@ from torch import Tensor
 
 from .attention import KeyValue
 from .calls import AttentionSite, UNetCall
+from .inputs import InputSite
 from .residuals import Residuals
 from .spec import ControlRequest, ControlUnit
+
+
+@runtime_checkable
+class MappedControl(Protocol):
+    """A prepared control whose network sees a control map."""
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the network sees at this size in pixels."""
 
 
 @runtime_checkable
@@ -80,6 +89,29 @@ class FeatureControl(Protocol):
     def features(self, height: int, width: int) -> tuple[Tensor, ...]:
         """The unweighted features [1, C_k, h_k, w_k] for a latent of this size, in the encoder's order."""
 
+
+@dataclass(frozen=True)
+class InputChange:
+    """What a control adds to the input of a linear layer: `of(x)`, unweighted, shaped as x [B, N, C].
+
+    `layer` is the number of its layer weight.
+    """
+
+    layer: int
+    of: Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class InputControl(Protocol):
+    """A prepared control that changes what the linear layers of attention read: ControlNet-LLLite."""
+
+    @property
+    def layers(self) -> int:
+        """How many layer weights there are."""
+
+    def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
+        """The changes by the names of their sites, for a latent of this height and width."""
+
     def control_map(self, width: int, height: int) -> Image.Image:
         """What the network sees at this size in pixels."""
 
@@ -92,7 +124,9 @@ class ContextControl(Protocol):
         """The tokens [1, T, X], unweighted."""
 
 
-PreparedControl: TypeAlias = ResidualControl | AttentionControl | FeatureControl | ContextControl
+PreparedControl: TypeAlias = (
+    ResidualControl | AttentionControl | FeatureControl | InputControl | ContextControl
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,20 @@ DIFFUSERS: Shapes = {
     "controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3),
     "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight": (640, 1024),
 }
+MARKER: Shapes = {"lora_controlnet": (0,)}
+HINT: Shapes = {"input_hint_block.0.weight": (16, 3, 3, 3)}
+LLLITE: Shapes = {
+    "lllite_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.conditioning1.0.weight": (16, 3, 4, 4),
+    "lllite_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.down.0.weight": (64, 640),
+}
+
+
+def lora_keys(context: int) -> Shapes:
+    """Some of a ControlLoRA's keys."""
+    text = "input_blocks.5.1.transformer_blocks.0.attn2.to_k"
+    return {**MARKER, **HINT, f"{text}.down": (64, context), f"{text}.up": (640, 64)}
+
+
 LAYERS: Shapes = {"ip_adapter.1.to_k_ip.weight": (320, 768), "ip_adapter.1.to_v_ip.weight": (320, 768)}
 
 
@@ -53,6 +67,11 @@ LAYERS: Shapes = {"ip_adapter.1.to_k_ip.weight": (320, 768), "ip_adapter.1.to_v_
             "",
         ),
         ({"task_embedding": (8, 320), **DIFFUSERS}, "controlnet_union", "diffusers", "SD2", "promax"),
+        (lora_keys(768), "control_lora", "ldm", "SD1.5", ""),
+        (lora_keys(2048), "control_lora", "ldm", "SDXL", ""),
+        ({f"control_model.{k}": v for k, v in lora_keys(768).items()}, "control_lora", "ldm", "SD1.5", ""),
+        ({**MARKER, "label_emb.0.0.down": (64, 2816), **HINT}, "control_lora", "ldm", "SDXL", ""),
+        (LLLITE, "lllite", "ldm", "SDXL", ""),
         ({"image_proj.proj.weight": (3072, 1024), **LAYERS}, "ip_adapter", "diffusers", "SD1.5", "plain"),
         ({"image_proj.latents": (1, 16, 768), **LAYERS}, "ip_adapter", "diffusers", "SD1.5", "plus"),
         ({"image_proj.proj.3.weight": (768,), **LAYERS}, "ip_adapter", "diffusers", "SD1.5", "full"),
@@ -71,8 +90,6 @@ def test_other_widths_are_a_custom_family() -> None:
 @pytest.mark.parametrize(
     ("shapes", "name"),
     [
-        ({"lora_controlnet": (), **LDM}, "a ControlLoRA for SDXL"),
-        ({"lora_controlnet": (), "input_blocks.11.0.in_layers.0.weight": (9,)}, "a ControlLoRA for SD1.5"),
         (
             {"down_blocks.0.motion_modules.0.temporal_transformer.norm.weight": (320,)},
             "SparseCtrl (scribble)",
@@ -81,7 +98,6 @@ def test_other_widths_are_a_custom_family() -> None:
             {"difference": (), "task_embedding": (6, 320), **LDM},
             "a ControlNet Union stored as the difference",
         ),
-        ({"lllite_unet_input_blocks_4_1.down.0.weight": (16, 640)}, "a ControlNet-LLLite"),
         ({"image_proj.perceiver_resampler.proj_in.weight": (1,), **LAYERS}, "an IP-Adapter FaceID-plus"),
         (
             {
@@ -135,11 +151,13 @@ KEYS = [
     *LDM,
     *DIFFUSERS,
     *LAYERS,
-    "lora_controlnet",
+    *lora_keys(768),
+    *LLLITE,
     "label_emb.0.0.weight",
     "difference",
     "task_embedding",
     "control_add_embedding.linear_1.bias",
+    "label_emb.0.0.down",
     "image_proj.proj.weight",
     "image_proj.latents",
     "image_proj.proj_in.weight",

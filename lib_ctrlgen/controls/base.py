@@ -13,6 +13,7 @@ from torch import nn
 
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
+from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.params import Param, Value
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
@@ -23,7 +24,7 @@ from lib_ctrlgen.units import PreparedControl
 class Target:
     """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype.
 
-    `unet` is the U-Net itself, for files that hold only their difference to it.
+    `unet` is the U-Net itself, for controls that build on its weights or its layers.
     """
 
     store: ModelStore
@@ -31,6 +32,13 @@ class Target:
     device: torch.device
     dtype: torch.dtype
     unet: nn.Module | None = None
+
+    @property
+    def base(self) -> nn.Module:
+        """The U-Net itself. Raises ModelError where none is loaded."""
+        if self.unet is None:
+            raise ModelError("this control builds on the checkpoint's U-Net, and none is loaded")
+        return self.unet
 
 
 @dataclass(frozen=True, kw_only=True)

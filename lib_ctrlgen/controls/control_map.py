@@ -52,7 +52,7 @@ class ControlMap:
 
     def hint(self, model: ControlNetwork, height: int, width: int) -> Tensor:
         """The embedding [1, C, h, w] of the map for a latent of this size; rows share it."""
-        like = model.network.conv_in.weight
+        like = model.like
         size = width * model.factor, height * model.factor
 
         def embedded() -> Tensor:

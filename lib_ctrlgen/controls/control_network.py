@@ -56,10 +56,22 @@ class ControlNetwork:
             layer.stride[0] for layer in self.hint_encoder.modules() if isinstance(layer, nn.Conv2d)
         )
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the network's own, of its dtype and on its device."""
+        own: Tensor = self.network.controlnet_mid_block.weight
+        return own
+
+    def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
+        """The network's own forward."""
+        del call
+        return self.network(*args, **options)
+
     def together(self, parts: Sequence[Part]) -> list[Residuals]:
         """The raw residuals of each part, in one call with the rows of all. Raises HostError."""
-        like, inputs = self.network.conv_in.weight, [part.call.inputs for part in parts]
-        down, mid = self.network(
+        like, inputs = self.like, [part.call.inputs for part in parts]
+        down, mid = self.run(
+            parts[0].call,
             joined([each.x[:, : self.network.config.in_channels] for each in inputs]).to(like),
             joined([each.timestep for each in inputs]).to(like.device),
             joined([each.context for each in inputs]).to(like),
@@ -74,7 +86,7 @@ class ControlNetwork:
 
     def time_addition(self, part: Part) -> Tensor:
         """What is added to the rows' time embedding [B, E]; zeros [B, 1] where that is nothing."""
-        like = self.network.conv_in.weight
+        like = self.like
         found: Tensor = like.new_zeros((part.call.batch, 1))
         embedding: Any = self.vector_embedding
         if embedding is not None:

@@ -47,7 +47,7 @@ def load_parts(tensors: Tensors, path: Path, target: Target) -> dict[str, Any]:
     Raises ModelError when the file is broken or does not fit the U-Net.
     """
     try:
-        _require_fit(tensors, target.shape)
+        require_channels(tensors, target.shape)
         with torch.device("meta"):
             network: Any = ControlNetModel(**configuration(tensors, target.shape))
     except (KeyError, IndexError, ValueError) as error:
@@ -118,7 +118,7 @@ def _linear_projection(tensors: Tensors) -> bool:
     return any(key.endswith("proj_in.weight") and value.ndim == 2 for key, value in tensors.items())
 
 
-def _require_fit(tensors: Tensors, shape: UNetShape) -> None:
+def require_channels(tensors: Tensors, shape: UNetShape) -> None:
     """Raise ModelError unless the residuals have the channels that the U-Net's skips have."""
     count = _count(tensors, r"controlnet_down_blocks\.(\d+)\.")
     keys = [f"controlnet_down_blocks.{i}.weight" for i in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,14 @@ def fill(
     name: str,
     device: torch.device,
     dtype: torch.dtype,
+    borrowed: AbstractSet[str] = frozenset(),
 ) -> None:
     """Make `tensors` the frozen weights of a network on the meta device, in evaluation mode.
 
-    Nothing is copied where device and dtype are right already.
+    Nothing is copied where device and dtype are right already; what is `borrowed` stays where it is.
     Raises ModelError that names the keys when one is missing, left over or of another shape.
     """
-    wanted = network.state_dict()
+    wanted = {key: value for key, value in network.state_dict().items() if key not in borrowed}
     problems = [
         *(f"missing {key}" for key in wanted if key not in tensors),
         *(f"unknown {key}" for key in tensors if key not in wanted),
@@ -44,6 +46,6 @@ def fill(
         key: value.to(device, dtype if value.is_floating_point() else value.dtype)
         for key, value in tensors.items()
     }
-    network.load_state_dict(converted, strict=True, assign=True)
+    network.load_state_dict(converted, strict=not borrowed, assign=True)
     network.requires_grad_(requires_grad=False)
     network.eval()

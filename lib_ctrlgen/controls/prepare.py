@@ -34,9 +34,8 @@ def load_units(
 ) -> tuple[ActiveUnit, ...]:
     """Load the enabled units for a U-Net of this shape, on its device and in its dtype.
 
-    `unet` is the U-Net itself: files that are stored as a difference to it need it.
-    Half precision on a CPU becomes float32. Raises RequestError at `$.units[i].field`
-    and nothing else for a wrong request or model.
+    Half precision on a CPU becomes float32. `unet` is the U-Net itself: some controls build on it.
+    Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
     """
     target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet)
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
@@ -50,6 +49,7 @@ def load_concepts(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    unet: nn.Module | None = None,
 ) -> tuple[ActiveUnit, ...]:
     """The reference pictures of a blend's concepts, each as a unit that acts on its concept's rows.
 
@@ -57,7 +57,7 @@ def load_concepts(
     """
     if blend is None or not blend.model:
         return ()
-    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype)
+    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet)
     pictured = [(index, concept.image) for index, concept in enumerate(blend.concepts) if concept.image]
     return tuple(_load_concept(index, image, blend.model, target) for index, image in pictured)
 

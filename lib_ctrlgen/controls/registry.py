@@ -9,13 +9,23 @@ from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlUnit
 
 from .base import Control
+from .control_lora import ControlLora
 from .controlnet import ControlNet
 from .controlnet_union import ControlNetUnion
 from .ip_adapter import IPAdapter
+from .lllite import LLLite
 from .t2i_adapter import T2IAdapter
 from .t2i_style import T2IStyle
 
-CONTROLS: tuple[type[Control], ...] = (ControlNet, ControlNetUnion, IPAdapter, T2IAdapter, T2IStyle)
+CONTROLS: tuple[type[Control], ...] = (
+    ControlNet,
+    ControlNetUnion,
+    ControlLora,
+    LLLite,
+    IPAdapter,
+    T2IAdapter,
+    T2IStyle,
+)
 
 
 def control_for(kind: ModelKind) -> type[Control]:

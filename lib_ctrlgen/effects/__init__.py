@@ -6,8 +6,15 @@ from .attention import AttentionEffect
 from .base import UnitEffect
 from .context import ContextEffect
 from .features import FeatureEffect
+from .inputs import InputEffect
 from .residual import ResidualEffect
 
 __all__ = ["EFFECTS", "UnitEffect"]
 
-EFFECTS: tuple[type[UnitEffect], ...] = (AttentionEffect, ContextEffect, FeatureEffect, ResidualEffect)
+EFFECTS: tuple[type[UnitEffect], ...] = (
+    AttentionEffect,
+    ContextEffect,
+    FeatureEffect,
+    InputEffect,
+    ResidualEffect,
+)

@@ -138,11 +138,8 @@ class Engine:
     def units(self, requests: Sequence[GenerationRequest], networks: Networks) -> tuple[ActiveUnit, ...]:
         """The first request's units and concepts, loaded; the others' are checked. Raises RequestError."""
         shape = DiffusersUNet(networks.unet).shape
-        placed = {"device": self.place.device, "dtype": networks.unet.dtype}
-        loaded = [
-            load_units(each.units, self.store, shape, unet=networks.unet, **placed)
-            for each in loaded_alike(requests)
-        ]
+        placed = {"device": self.place.device, "dtype": networks.unet.dtype, "unet": networks.unet}
+        loaded = [load_units(each.units, self.store, shape, **placed) for each in loaded_alike(requests)]
         return (*loaded[0], *load_concepts(requests[0].blend, self.store, shape, **placed))
 
     def encoder(self, networks: Networks) -> PromptEncoder:

@@ -22,7 +22,7 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit, FeatureControl, ResidualControl, unit_variants
+from lib_ctrlgen.units import ActiveUnit, MappedControl, unit_variants
 
 from .blending import CrossFed, blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts
@@ -81,8 +81,7 @@ class ControlledUnits:
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""
         controls = (unit.control for unit in self.units if unit.concept is None)
-        mapped = (ResidualControl, FeatureControl)
-        return [control.control_map(*self.size) for control in controls if isinstance(control, mapped)]
+        return [control.control_map(*self.size) for control in controls if isinstance(control, MappedControl)]
 
 
 def controlled_sample(
@@ -117,11 +116,8 @@ def controlled_units(
     port = current_port()
     shape = port.shape
     with torch.no_grad():
-        placed = {"device": devices.device, "dtype": devices.dtype_unet}
-        loaded = [
-            load_units(each.units, model_store(), shape, unet=port.module, **placed)
-            for each in loaded_alike(requests)
-        ]
+        placed = {"device": devices.device, "dtype": devices.dtype_unet, "unet": port.module}
+        loaded = [load_units(each.units, model_store(), shape, **placed) for each in loaded_alike(requests)]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
     units = (*loaded[0], *concepts)
     variants = unit_variants(requests, units) if len(requests) > 1 else ()

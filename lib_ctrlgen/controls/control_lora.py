@@ -1,0 +1,115 @@
+"""ControlLoRA: a ControlNet that borrows the U-Net's weights and adds a low-rank product to them.
+
+Stability AI 2023, Control-LoRA; the product is that of Hu et al. 2021, LoRA. A borrowed weight is the
+parameter of the U-Net that is called, at every call: it is never copied, changed or kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lib_ctrlgen.calls import UNetCall, require_family
+from lib_ctrlgen.errors import HostError, ModelError
+from lib_ctrlgen.store import stamp
+
+from .base import Target, identify_file
+from .control_lora_file import LowRankConv2d, LowRankLinear, load_network
+from .control_network import Part, vector
+from .controlnet import ControlNet
+from .ldm_keys import ldm_names
+from .loading import working_dtype
+
+Lender: TypeAlias = tuple[str, nn.Module, str, bool]
+VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlLora(ControlNet):
+    """A loaded network without the weights that it borrows: `borrowed` has the U-Net's name of each."""
+
+    name: ClassVar[str] = "control_lora"
+    title: ClassVar[str] = "ControlLoRA"
+
+    borrowed: Mapping[str, str]
+    _lenders: WeakKeyDictionary[nn.Module, list[Lender]] = field(
+        default_factory=WeakKeyDictionary, repr=False, compare=False
+    )
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> ControlLora:
+        """Load a ControlLoRA for a U-Net, or take it from the store. Raises ModelError."""
+        kind = target.store.get(path, identify_file)
+        require_family(kind.family, target.shape.family, path.stem)
+
+        def load_control_lora(path: Path) -> tuple[Any, nn.Module]:
+            network = load_network(path, target.shape, target.device, target.dtype)
+            hint_encoder = network.controlnet_cond_embedding
+            network.controlnet_cond_embedding = nn.Identity()
+            return network, hint_encoder
+
+        dtype = working_dtype(target.dtype, target.device)
+        network, hint_encoder = target.store.get(path, load_control_lora, target.device, dtype, target.shape)
+        lacking = {key: tuple(value.shape) for key, value in network.named_parameters() if value.is_meta}
+        return cls(
+            network=network,
+            hint_encoder=hint_encoder,
+            origin=stamp(path),
+            borrowed=borrowed_names(lacking, target.base, path.stem),
+        )
+
+    def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
+        """The network's forward on the weights of the U-Net that is called. Raises HostError without one."""
+        if call.unet is None:
+            raise HostError("a ControlLoRA was asked for residuals outside of a U-Net's call")
+        lent = self.lent(call.unet, args[0])
+        return functional_call(self.network, lent, args, options, tie_weights=False)
+
+    def time_addition(self, part: Part) -> Tensor:
+        """SDXL's vector as it is: its embedding is borrowed, too."""
+        embedding: Any = self.network.class_embedding
+        if embedding is None:
+            return super().time_addition(part)
+        return vector(part.call.inputs, embedding.linear_1.in_features).to(self.like)
+
+    def lent(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
+        """The U-Net's parameters by the network's names.
+
+        Of another dtype or device than `like`, a low-rank layer converts its own while it runs.
+        """
+        if unet not in self._lenders:
+            self._lenders[unet] = [self.lender(name, unet) for name in self.borrowed]
+        found: dict[str, Tensor] = {}
+        for name, module, leaf, low_rank in self._lenders[unet]:
+            value: Tensor = getattr(module, leaf)
+            found[name] = value if low_rank else value.to(like)
+        return found
+
+    def lender(self, name: str, unet: nn.Module) -> Lender:
+        """Where a borrowed parameter is, and whether a low-rank layer takes it."""
+        path, _, leaf = self.borrowed[name].rpartition(".")
+        taker = self.network.get_submodule(name.rpartition(".")[0])
+        return name, unet.get_submodule(path), leaf, isinstance(taker, LowRankLinear | LowRankConv2d)
+
+
+def borrowed_names(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name: str) -> dict[str, str]:
+    """Of each parameter that a network lacks, by its shape, the U-Net's name of the one that it builds on.
+
+    Raises ModelError when the U-Net has none, or one of another shape.
+    """
+    base = {key: tuple(value.shape) for key, value in unet.named_parameters()}
+    ours = {ours.replace(*VECTOR): theirs for theirs, ours in ldm_names(base).items()}
+    for key, shape in lacking.items():
+        found = base.get(ours.get(key, ""))
+        if found != shape:
+            raise ModelError(
+                f"'{name}' builds on a U-Net whose {key} has shape {shape}, the loaded checkpoint's has "
+                f"{found or 'none'}: choose the checkpoint family that it was made for"
+            )
+    return {key: ours[key] for key in lacking}

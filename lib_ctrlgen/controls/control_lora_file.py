@@ -1,0 +1,132 @@
+"""Building a ControlLoRA's network from a file: `name.up` and `name.down` in the place of `name.weight`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.weights import read_tensors
+
+from .controlnet_file import configuration, diffusers_tensors, require_channels
+from .loading import fill, working_dtype
+
+MARKER = "lora_controlnet"
+
+
+class LowRankLinear(nn.Module):
+    """`W x + up (down x) + b`. x [..., in]; down [R, in]; up [out, R]; the product is never formed."""
+
+    def __init__(self, layer: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Parameter(layer.weight.new_empty(rank, layer.in_features))
+        self.up = nn.Parameter(layer.weight.new_empty(layer.out_features, rank))
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        low = functional.linear(functional.linear(x, self.down), self.up)
+        return functional.linear(x, self.weight.to(x), _like(self.bias, x)) + low
+
+
+class LowRankConv2d(nn.Module):
+    """The same for a convolution: down [R, in, k, k] has its strides, up [out, R, 1, 1] none."""
+
+    def __init__(self, layer: nn.Conv2d, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Parameter(layer.weight.new_empty(rank, *layer.weight.shape[1:]))
+        self.up = nn.Parameter(layer.weight.new_empty(layer.out_channels, rank, 1, 1))
+        self.weight, self.bias = layer.weight, layer.bias
+        self.place: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, h, w] -> [B, out, h', w']."""
+        low = functional.conv2d(functional.conv2d(x, self.down, **self.place), self.up)
+        return functional.conv2d(x, self.weight.to(x), _like(self.bias, x), **self.place) + low
+
+
+def _like(bias: Tensor | None, x: Tensor) -> Tensor | None:
+    return None if bias is None else bias.to(x)
+
+
+def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torch.dtype) -> Any:
+    """The network of a ControlLoRA file; the parameters that it borrows stay on the meta device.
+
+    Raises ModelError when the file is broken or does not fit the U-Net.
+    """
+    tensors = network_tensors(read_tensors(path))
+    network = build_network(tensors, shape, path.stem)
+    borrowed = _borrowed(name for name, _ in network.named_parameters() if name not in tensors)
+    fill(network, tensors, path.stem, device, working_dtype(dtype, device), borrowed)
+    return network
+
+
+def build_network(tensors: Mapping[str, Tensor], shape: UNetShape, name: str) -> Any:
+    """The network that these tensors are for, all of it on the meta device. Raises ModelError."""
+    try:
+        weights = _weights(tensors)
+        require_channels(weights, shape)
+        config = configuration(weights, shape) | _vector(weights)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ModelError(f"'{name}' is an incomplete ControlLoRA: {error}") from error
+    with torch.device("meta"):
+        network = ControlNetModel(**config)
+        ranks = {key.removesuffix(".up"): value.shape[1] for key, value in tensors.items() if _is_up(key)}
+        _add_low_rank(network, ranks, name)
+    return network
+
+
+def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors under the names of `ControlNetModel`."""
+    named = diffusers_tensors(tensors).items()
+    return {key.replace("add_embedding.", "class_embedding."): v for key, v in named if key != MARKER}
+
+
+def _is_up(key: str) -> bool:
+    return key.endswith(".up")
+
+
+def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with the shape of the product for each pair, without memory. Raises KeyError."""
+    found = {key: value for key, value in tensors.items() if not key.endswith((".up", ".down"))}
+    for key in filter(_is_up, tensors):
+        name = key.removesuffix(".up")
+        up, down = tensors[key], tensors[f"{name}.down"]
+        if up.ndim not in {2, 4} or up.ndim != down.ndim:
+            raise ValueError(f"{name} has factors of shapes {tuple(up.shape)} and {tuple(down.shape)}")
+        found[f"{name}.weight"] = torch.empty(up.shape[0], *down.shape[1:], device="meta")
+    return found
+
+
+def _vector(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """SDXL's vector enters as it is (see `added`): diffusers calls that a projected class embedding."""
+    weight = weights.get("class_embedding.linear_1.weight")
+    if weight is None:
+        return {}
+    return {"class_embed_type": "projection", "projection_class_embeddings_input_dim": weight.shape[1]}
+
+
+def _add_low_rank(network: nn.Module, ranks: Mapping[str, int], name: str) -> None:
+    """Put a low-rank layer in the place of each that has factors in the file. Raises ModelError."""
+    layers = dict(network.named_modules())
+    for key, rank in ranks.items():
+        layer, (parent, _, leaf) = layers.get(key), key.rpartition(".")
+        if isinstance(layer, nn.Linear):
+            setattr(layers[parent], leaf, LowRankLinear(layer, rank))
+        elif isinstance(layer, nn.Conv2d):
+            setattr(layers[parent], leaf, LowRankConv2d(layer, rank))
+        else:
+            raise ModelError(f"'{name}' does not fit its architecture: unknown {key}.up")
+
+
+def _borrowed(names: Iterable[str]) -> frozenset[str]:
+    """What is the U-Net's too: neither the hint encoder, the zero convolutions, nor a factor."""
+    own = (".up", ".down")
+    return frozenset(n for n in names if not n.startswith("controlnet_") and not n.endswith(own))

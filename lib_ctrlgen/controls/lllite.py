@@ -1,0 +1,224 @@
+"""ControlNet-LLLite: small networks that change what attention's linear layers read, for SDXL.
+
+Kohya 2023, ControlNet-LLLite ("LoRA-like lite", in sd-scripts). A layer reads
+x + w up(mid([embedding of the map, down(x)])), ReLU between. The embedding, and its part of `mid`, are
+computed once for a picture, a size and a layer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lib_ctrlgen.calls import LATENT_FACTOR
+from lib_ctrlgen.checkpoints import ModelKind
+from lib_ctrlgen.errors import HostError, ModelError
+from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.inputs import InputSite, input_sites
+from lib_ctrlgen.params import Param
+from lib_ctrlgen.store import stamp
+from lib_ctrlgen.units import InputChange
+from lib_ctrlgen.weights import read_tensors
+
+from .base import Job, Target
+from .control_map import ControlMap
+from .loading import fill, working_dtype
+
+STRIDES = (8, 16, 32)  # pixels of the map per place of a layer
+_KEY = re.compile(r"(?:lllite_unet_)?(\w+)\.(conditioning1|down|mid|up)\.(\d+)\.(weight|bias)")
+
+
+class LLLiteLayer(nn.Module):
+    """What changes one layer of width C: an encoder of the map to E channels, and a middle of M."""
+
+    conditioning1: Any
+    down: Any
+    mid: Any
+    up: Any
+
+    def __init__(self, convolutions: Sequence[nn.Conv2d], width: int, embedding: int, middle: int) -> None:
+        super().__init__()
+        spread = [layer for convolution in convolutions for layer in (convolution, nn.ReLU())]
+        self.conditioning1 = nn.Sequential(*spread[:-1])
+        self.down = nn.Sequential(nn.Linear(width, middle), nn.ReLU())
+        self.mid = nn.Sequential(nn.Linear(middle + embedding, middle), nn.ReLU())
+        self.up = nn.Sequential(nn.Linear(middle, width))
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the map per place of the layer."""
+        return math.prod(layer.stride[0] for layer in self.conditioning1 if isinstance(layer, nn.Conv2d))
+
+    def seen(self, hint: Tensor) -> Tensor:
+        """The map's part of the middle, [1, N, M]; `hint` [1, 3, H, W] in -1..1, its edge repeated."""
+        over = (0, -hint.shape[-1] % self.stride, 0, -hint.shape[-2] % self.stride)
+        embedding = self.conditioning1(functional.pad(hint, over, mode="replicate")).flatten(2).mT
+        weight, bias = self.mid[0].weight, self.mid[0].bias
+        return functional.linear(embedding, weight[:, : embedding.shape[-1]], bias)
+
+    def forward(self, seen: Tensor, x: Tensor) -> Tensor:
+        """What is added to the layer's input x [B, N, C]. Raises HostError for another number of places."""
+        if x.shape[1] != seen.shape[1]:
+            raise HostError(
+                f"a layer reads {x.shape[1]} places where an LLLite's picture has {seen.shape[1]}: "
+                "switch off extensions that merge tokens, or cut the picture into tiles"
+            )
+        down = self.down(x.to(seen))
+        mixed = functional.linear(down, self.mid[0].weight[:, -down.shape[-1] :]) + seen
+        changed: Tensor = self.up(functional.relu(mixed))
+        return changed.to(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLLite:
+    """A loaded file: a layer for each site that it changes, by its name in ldm with `_` for `.`."""
+
+    name: ClassVar[str] = "lllite"
+    title: ClassVar[str] = "ControlNet-LLLite"
+    params: ClassVar[tuple[Param, ...]] = ()
+
+    network: Mapping[str, LLLiteLayer]
+    blocks: Mapping[str, int]  # the transformers that are changed, with the numbers of their weights
+    origin: tuple[Hashable, ...]  # the file
+
+    @classmethod
+    def detect(cls, kind: ModelKind) -> bool:
+        """Whether the file holds an LLLite."""
+        return kind.control == cls.name
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> LLLite:
+        """Load an LLLite for a U-Net, or take it from the store. Raises ModelError."""
+
+        def load_lllite(path: Path) -> Mapping[str, LLLiteLayer]:
+            return load_network(path, target.device, target.dtype)
+
+        dtype = working_dtype(target.dtype, target.device)
+        network = target.store.get(path, load_lllite, target.device, dtype)
+        sites = {flat(site.name): site for site in input_sites(target.base)}
+        for name, layer in network.items():
+            _require_site(name, layer, sites.get(name), target, path.stem)
+        blocks = dict.fromkeys(site.block for name, site in sites.items() if name in network)
+        return cls(
+            network=network,
+            blocks={block: number for number, block in enumerate(blocks)},
+            origin=stamp(path),
+        )
+
+    @property
+    def layers(self) -> int:
+        """The transformers that are changed, in checkpoint order: down, up, middle (5 in most files)."""
+        return len(self.blocks)
+
+    def prepare(self, job: Job, target: Target) -> PreparedLLLite:
+        """Make one unit ready. Raises RequestError at the unit's fields."""
+        return PreparedLLLite(model=self, map=ControlMap.of(job, target, 0.0, holes=False))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedLLLite:
+    """One unit of a generation. What the layers see of the map is kept in the store."""
+
+    model: LLLite
+    map: ControlMap
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
+        return self.map.shown(width, height)
+
+    @property
+    def layers(self) -> int:
+        """One weight for each transformer."""
+        return self.model.layers
+
+    def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
+        """The changes by the names of their sites, for a latent of this height and width."""
+        seen, found = self.seen(*size), {}
+        for site in sites:
+            name = flat(site.name)
+            if name in seen:
+                change = partial(self.model.network[name], seen[name])
+                found[site.name] = InputChange(self.model.blocks[site.block], change)
+        return found
+
+    def seen(self, height: int, width: int) -> Mapping[str, Tensor]:
+        """What each layer sees of the map for a latent of this size."""
+        network, size = self.model.network, (width * LATENT_FACTOR, height * LATENT_FACTOR)
+        like = next(layer.up[0].weight for layer in network.values())
+
+        def computed() -> dict[str, Tensor]:
+            hint = (to_hint(self.map.shown(*size)) * 2 - 1).to(like)
+            return {name: layer.seen(hint) for name, layer in network.items()}
+
+        key = ("lllite", *self.model.origin, like.dtype, like.device, *self.map.key(*size))
+        found: Mapping[str, Tensor] = self.map.kept(key, computed)
+        return found
+
+
+def flat(name: str) -> str:
+    """A layer's name as kohya writes it."""
+    return name.replace(".", "_")
+
+
+def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> dict[str, LLLiteLayer]:
+    """The layers of an LLLite file. Raises ModelError when it is broken, naming what is wrong."""
+    tensors = _layer_tensors(read_tensors(path), path.stem)
+    names = dict.fromkeys(key.partition(".")[0] for key in tensors)
+    try:
+        with torch.device("meta"):
+            layers = {name: _layer(name, tensors) for name in names}
+            network = nn.ModuleDict(layers)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ModelError(f"'{path.stem}' is an incomplete ControlNet-LLLite: {error}") from error
+    fill(network, tensors, path.stem, device, working_dtype(dtype, device))
+    return layers
+
+
+def _layer_tensors(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors without kohya's prefix. Raises ModelError for a key that is none of an LLLite."""
+    found = {}
+    for key, value in tensors.items():
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise ModelError(
+                f"'{name}' is no ControlNet-LLLite that is known here: it has a key {key[:80]!r}"
+            )
+        found[".".join(match.groups())] = value
+    return found
+
+
+def _layer(name: str, tensors: Mapping[str, Tensor]) -> LLLiteLayer:
+    """A layer as its tensors' shapes say; kernels do not overlap. Raises KeyError, IndexError, ValueError."""
+    keys = [f"{name}.conditioning1.{number}.weight" for number in (0, 2, 4)]
+    kernels = [tensors[key] for key in keys if key in tensors]
+    if not kernels or any(kernel.ndim != 4 or 0 in kernel.shape for kernel in kernels):
+        raise ValueError(f"{name} has no encoder of the picture")
+    convolutions = [
+        nn.Conv2d(kernel.shape[1], kernel.shape[0], kernel.shape[2], stride=kernel.shape[2])
+        for kernel in kernels
+    ]
+    if math.prod(kernel.shape[2] for kernel in kernels) not in STRIDES:
+        raise ValueError(f"{name} does not read the picture at the size of a level of the U-Net")
+    middle, width = tensors[f"{name}.down.0.weight"].shape[:2]
+    return LLLiteLayer(convolutions, width, kernels[-1].shape[0], middle)
+
+
+def _require_site(name: str, layer: LLLiteLayer, site: InputSite | None, target: Target, file: str) -> None:
+    """Raise ModelError unless the U-Net has the layer, with its width."""
+    width = layer.down[0].in_features
+    if site is None or site.width != width:
+        has = f"has one of width {site.width}" if site else "has none that reads the picture"
+        raise ModelError(
+            f"'{file}' is for SDXL and changes a layer {name} of width {width}; "
+            f"the loaded checkpoint is {target.shape.family} and {has}"
+        )

@@ -1,0 +1,102 @@
+"""Changes of what the linear layers of attention read: ControlNet-LLLite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from lib_ctrlgen.attention import token_mask
+from lib_ctrlgen.calls import UNetCall, row_index
+from lib_ctrlgen.doses import layer_factors
+from lib_ctrlgen.factors import Factor, times
+from lib_ctrlgen.inputs import InputSite, input_sites
+from lib_ctrlgen.unet import Hooks, UNetPort
+from lib_ctrlgen.units import ActiveUnit, InputChange, InputControl
+
+from .base import ActingUnit, Doses, Masks, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A unit's part of one layer in one call: its change, times a weight and a mask, in its rows alone."""
+
+    change: InputChange
+    rows: slice | list[int]
+    weight: Factor
+    mask: Tensor | None
+    size: Size
+
+    def add(self, changed: Tensor, x: Tensor) -> None:
+        """Add it to `changed` in place; `x` [B, N, C] is what the layer would have read."""
+        part = times(self.change.of(x[self.rows]), self.weight)
+        if self.mask is not None:
+            part = part * token_mask(self.mask, x.shape[1], self.size).to(part)
+        changed[self.rows] += part.to(changed)
+
+
+class InputEffect:
+    """Adds each unit's change to the inputs of linear layers; each unit sees the unchanged input."""
+
+    control: ClassVar[type] = InputControl
+
+    def __init__(self, masks: Masks) -> None:
+        self.masks = masks
+        self.sites: tuple[InputSite, ...] = ()
+        self.shares: dict[str, list[Share]] = {}
+
+    def install(self, hooks: Hooks, port: UNetPort) -> None:
+        """Hook every layer that reads the picture."""
+        self.sites = input_sites(port.module)
+        for site in self.sites:
+            self.hook(hooks, site)
+
+    def hook(self, hooks: Hooks, site: InputSite) -> None:
+        """Change what one layer reads."""
+
+        def change(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            shares = self.shares.get(site.name)
+            return (changed(args[0], shares), *args[1:]) if shares else None
+
+        hooks.add(site.module.register_forward_pre_hook(change))
+
+    def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
+        """Set up every layer's changes."""
+        self.shares = {}
+        for each in acting:
+            self.share(each.unit, each.doses, call)
+
+    def share(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> None:
+        """Set up one unit's changes, for the rows on which it acts."""
+        if not isinstance(unit.control, InputControl):
+            raise TypeError(f"{type(unit.control).__name__} changes no inputs")
+        rows = [row for row, dose in enumerate(doses) if dose is not None]
+        weights = layer_factors([doses[row] for row in rows], unit.control.layers)
+        mask = self.masks.of(unit, [doses[row] for row in rows], call)
+        for name, change in unit.control.changes(self.sites, call.size).items():
+            share = Share(
+                change=change,
+                rows=row_index(rows),
+                weight=weights[change.layer],
+                mask=mask,
+                size=call.size,
+            )
+            self.shares.setdefault(name, []).append(share)
+
+    def end(self) -> None:
+        """Forget the call."""
+        self.shares = {}
+
+    def close(self) -> None:
+        """Forget the U-Net."""
+        self.shares, self.sites = {}, ()
+
+
+def changed(x: Tensor, shares: Sequence[Share]) -> Tensor:
+    """What a layer reads instead of `x` [B, N, C]."""
+    result = x.clone()
+    for share in shares:
+        share.add(result, x)
+    return result
