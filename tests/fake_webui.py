@@ -118,6 +118,7 @@ class CrossAttention(nn.Module):
         self.heads = 2
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_k = nn.Linear(context, width, bias=False)
+        self.to_v = nn.Linear(context, width, bias=False)
         self.to_out = nn.Sequential(nn.Linear(width, width), nn.Dropout(0.0))
 
 
