@@ -73,10 +73,10 @@ class ControlLora(ControlNet):
 
     def time_addition(self, part: Part) -> Tensor:
         """SDXL's vector as it is: its embedding is borrowed, too."""
-        embedding: Any = self.network.class_embedding
-        if embedding is None:
+        width = self.network.config.projection_class_embeddings_input_dim
+        if width is None:
             return super().time_addition(part)
-        return vector(part.call.inputs, embedding.linear_1.in_features).to(self.like)
+        return vector(part.call.inputs, width).to(self.like)
 
     def lent(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
         """The U-Net's parameters by the network's names.

@@ -76,14 +76,10 @@ class InputEffect:
         weights = layer_factors([doses[row] for row in rows], unit.control.layers)
         mask = self.masks.of(unit, [doses[row] for row in rows], call)
         for name, change in unit.control.changes(self.sites, call.size).items():
-            share = Share(
-                change=change,
-                rows=row_index(rows),
-                weight=weights[change.layer],
-                mask=mask,
-                size=call.size,
-            )
-            self.shares.setdefault(name, []).append(share)
+            weight = weights[change.layer]
+            if isinstance(weight, Tensor) or weight != 0.0:
+                share = Share(change=change, rows=row_index(rows), weight=weight, mask=mask, size=call.size)
+                self.shares.setdefault(name, []).append(share)
 
     def end(self) -> None:
         """Forget the call."""
