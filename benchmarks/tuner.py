@@ -202,24 +202,30 @@ def new_column(engine: Engine) -> float:
 def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     steps, figures, threads = options.steps, {}, torch.get_num_threads()
-    sides: dict[str, tuple[Engine, int, int]] = {"tiny": (Engine([tiny_folder()], 1 << 30, CPU), 3, steps)}
-    if not options.quick:
+    sides: dict[str, tuple[Engine, int, int]] = {}
+    if options.only != "full":
+        sides["tiny"] = (Engine([tiny_folder()], 1 << 30, CPU), 3, steps)
+    if not options.quick and options.only != "tiny":
         sides["full"] = (FullSize(), 1, steps)
     for side, (engine, pairs, count) in sides.items():
         print(side, flush=True)
         torch.set_num_threads(1 if side == "tiny" else threads)  # its tensors are too small to share
         engine.generate(cells(GRIDS["weights"], SAMPLERS[0], 1)[0])
-        for name in GRIDS:
+        for name in options.grids:
             found = measured(engine, name, pairs, count)
             figures |= {f"{side}_{key}": value for key, value in found.items()}
         figures[f"{side}_noisy_off"] = exactness(engine, count if side == "tiny" else 4)
-    figures["new_column"] = new_column(sides["tiny"][0])
-    limits = {f"{side}_{name}": at_most(limit) for side in sides for name, limit in LIMITS.items()}
-    limits |= {name: at_most(1) for name in figures if name.endswith("_off")} | {"new_column": at_most(4)}
+    limits = {f"{side}_{name}": at_most(LIMITS[name]) for side in sides for name in options.grids}
+    limits |= {name: at_most(1) for name in figures if name.endswith("_off")}
+    if "tiny" in sides:
+        figures["new_column"] = new_column(sides["tiny"][0])
+        limits["new_column"] = at_most(4)
     return finish(Result("tuner", figures, limits), options)
 
 
 if __name__ == "__main__":
     flags = parser(__doc__.splitlines()[0])
     flags.add_argument("--steps", type=int, default=20)
+    flags.add_argument("--only", choices=("tiny", "full"), help="one of both sides")
+    flags.add_argument("--grids", nargs="+", choices=tuple(GRIDS), default=tuple(GRIDS))
     sys.exit(main(flags.parse_args()))
