@@ -1,7 +1,6 @@
 """The headless engine: a request in, pictures out.
 
 >>> from lib_ctrlgen.spec import GenerationRequest
-from lib_ctrlgen.stack import loaded_alike
 >>> request = GenerationRequest(prompt="a red star", width=128, height=128, steps=8)
 """
 
