@@ -139,7 +139,7 @@ def test_every_image_is_what_it_is_alone(unet: Any, units: list[Any], data: st.D
             ):
                 wanted = run(unet, alone)
             off = (together[row : row + 1] - wanted).abs().max() / wanted.abs().max().clamp(min=1)
-            assert float(off) < 1e-4
+            assert float(off) < 1e-3  # random networks make rounding errors larger; wrong weights are 1e-2
         seen.add((distinct[image], cell_at(cell, step)))
     assert len(set(distinct)) * 2 <= session.rows_computed <= 2 * len(seen)
 
