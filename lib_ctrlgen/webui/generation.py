@@ -22,7 +22,7 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit, MappedControl, unit_variants
+from lib_ctrlgen.units import ActiveUnit, AttentionControl, ContextControl, MappedControl, unit_variants
 
 from .blending import CrossFed, blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts
@@ -81,7 +81,12 @@ class ControlledUnits:
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""
         controls = (unit.control for unit in self.units if unit.concept is None)
-        return [control.control_map(*self.size) for control in controls if isinstance(control, MappedControl)]
+        references = (AttentionControl, ContextControl)  # these see a picture, not a map of it
+        return [
+            control.control_map(*self.size)
+            for control in controls
+            if isinstance(control, MappedControl) and not isinstance(control, references)
+        ]
 
 
 def controlled_sample(
