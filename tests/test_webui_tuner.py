@@ -125,7 +125,7 @@ def test_cells_that_are_alike_become_one_batch(tuner: Any) -> None:
     assert (made.seed, made.subseed) == ([77] * 4, [5, 6, 5, 6])
     stacked = made.script_args[0]
     assert [request.units[0].weight.constant for request in stacked.requests] == [0.5, 0.5, 1, 1]
-    assert stacked.scales == (7, 7, 7, 7)
+    assert (stacked.scales, stacked.each) == ((7, 7, 7, 7), 2)
     assert [str(scale) for scale in stacked.guided()] == ["7", "7", "7@0, 3@1", "7@0, 3@1"]
     plain = tuner.WebUIHost(p=generation(), place=0).generation(cells)
     assert plain.seed == [77, 78, 77, 78]
@@ -158,6 +158,14 @@ def test_everything_that_makes_the_picture_is_in_a_cells_name(tuner: Any) -> Non
         {"init_images": [Image.new("RGB", (8, 8))]},
     ]
     assert plain not in [tuner.payload_of(generation(**own), request)["host"] for own in others]
+
+
+def test_every_cell_begins_with_the_first_ones_latents(host: FakeWebUI) -> None:
+    import torch
+
+    x = torch.arange(4.0).reshape(4, 1, 1, 1)
+    fresh("stacked").SameStart(2).begin(None, x, None)
+    assert x.flatten().tolist() == [0, 1, 0, 1]
 
 
 def test_equal_latents_are_decoded_once(host: FakeWebUI) -> None:

@@ -29,7 +29,7 @@ from .conditioning import ScheduledPrompts
 from .guidance import Guidance
 from .settings import model_store
 from .sheets import spread_map
-from .stacked import Stacked
+from .stacked import SameStart, Stacked
 from .steps import Follow, FollowedSample, Part, is_hires
 
 logger = logging.getLogger("ctrlgen")
@@ -102,6 +102,8 @@ def controlled_sample(
     guidance = Guidance(scales, [each.hires_cfg_scale for each in requests])
     spread_map(p, request.blend)
     parts += blend_parts(request.blend, int(p.batch_size), img2img=hasattr(p, "init_images"))
+    if stacked and hasattr(p, "init_images"):
+        parts.append(SameStart(stacked.each))
     p.all_seeds = blended_seeds(request.blend, p.all_seeds, int(p.batch_size))
     walk = next((part for part in parts if isinstance(part, CrossFed)), None)
     scheduled = ScheduledPrompts(p, requests, guidance, walk) if prompts else None

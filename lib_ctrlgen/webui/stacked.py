@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,11 +17,14 @@ T = TypeVar("T")
 class Stacked:
     """Requests that are alike (`lib_ctrlgen.stack`), one per picture, with the WebUI's own CFG scales.
 
+    `each` is the number of pictures that one cell has, one after the other.
+
     It stands in the place of the always-on script's first argument. Over REST nobody can say it.
     """
 
     requests: tuple[ControlRequest, ...]
     scales: tuple[float, ...]
+    each: int = 1
 
     def guided(self) -> tuple[Schedule | None, ...]:
         """The guidance of each picture, where it is not the same number for all."""
@@ -28,6 +32,26 @@ class Stacked:
         if not any(own) and len(set(self.scales)) == 1:
             return (None,)
         return tuple(scale or constant(flat) for scale, flat in zip(own, self.scales, strict=True))
+
+
+class SameStart:
+    """Every cell of an img2img stack begins with the latents of the first one.
+
+    The WebUI draws from the encoder's distribution for each picture of a batch, with one chain of
+    random numbers: alone, a cell has the first draws.
+    """
+
+    def __init__(self, each: int) -> None:
+        self.each = each
+
+    @contextmanager
+    def batch(self) -> Iterator[Callable[[Any], None]]:
+        """Nothing happens at the steps."""
+        yield lambda _params: None
+
+    def begin(self, _p: Any, x: Any, _noise: Any) -> None:
+        """Put the first cell's latents in the place of the others', in the host's own tensor."""
+        x.copy_(x[: self.each].repeat(len(x) // self.each, 1, 1, 1))
 
 
 def stacked_of(args: Sequence[Any]) -> Stacked | None:

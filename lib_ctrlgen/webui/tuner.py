@@ -185,6 +185,7 @@ class WebUIHost:
         return Stacked(
             requests=tuple(own for request, own in pairs for _ in range(request.batch_size)),
             scales=tuple(flat_scale(request) for request, _ in pairs for _ in range(request.batch_size)),
+            each=requests[0].batch_size,
         )
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
