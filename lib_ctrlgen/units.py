@@ -19,21 +19,18 @@ from .spec import ControlRequest, ControlUnit
 
 @runtime_checkable
 class MappedControl(Protocol):
-    """A prepared control whose network sees a control map."""
+    """A prepared control that can show what its network sees: a map, or a reference picture."""
 
     def control_map(self, width: int, height: int) -> Image.Image:
         """What the network sees at this size in pixels."""
 
 
 @runtime_checkable
-class ResidualControl(Protocol):
+class ResidualControl(MappedControl, Protocol):
     """A prepared control that adds to the U-Net's skip connections: ControlNet and its kin."""
 
     def residuals(self, call: UNetCall) -> Residuals:
         """The unweighted residuals for exactly the rows of `call`."""
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees at this size in pixels."""
 
 
 class SharedNetwork(Protocol):
@@ -102,7 +99,7 @@ class InputChange:
 
 
 @runtime_checkable
-class InputControl(Protocol):
+class InputControl(MappedControl, Protocol):
     """A prepared control that changes what the linear layers of attention read: ControlNet-LLLite."""
 
     @property
@@ -111,9 +108,6 @@ class InputControl(Protocol):
 
     def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
         """The changes by the names of their sites, for a latent of this height and width."""
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees at this size in pixels."""
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from torch import nn
 
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
-from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.params import Param, Value
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
@@ -81,3 +81,18 @@ class Control(Protocol):
 def identify_file(path: Path) -> ModelKind:
     """The kind of control in a file, from its header. Raises ModelError."""
     return identify(read_header(path))
+
+
+def require_picture_unit(job: Job, control: str, others: str, advice: str) -> None:
+    """Raise RequestError for settings that mean nothing to a control that sees the picture itself.
+
+    `others` are the controls that have modes; `advice` ends the sentence on 'balanced'.
+    """
+    if job.unit.control_mode != "balanced":
+        raise RequestError(
+            f"{job.path}.control_mode",
+            f"{job.unit.control_mode!r} is for {others}; {control} takes 'balanced'{advice}",
+        )
+    if job.unit.preprocessor != "none":
+        message = f"{control} sees the picture itself: set 'none' instead of {job.unit.preprocessor!r}"
+        raise RequestError(f"{job.path}.preprocessor", message)

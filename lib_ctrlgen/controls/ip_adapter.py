@@ -19,16 +19,17 @@ from torch.nn import functional
 from lib_ctrlgen.attention import KeyValue
 from lib_ctrlgen.calls import AttentionSite, require_family
 from lib_ctrlgen.checkpoints import ModelKind
-from lib_ctrlgen.errors import ModelError, RequestError, at_path
+from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images import image_hash
 from lib_ctrlgen.params import Param
 
-from .base import Job, Target, identify_file
+from .base import Job, Target, identify_file, require_picture_unit
 from .ip_adapter_file import AdapterWeights, load_adapter
 from .loading import working_dtype
 from .vision import IMAGE_ENCODER, VisionTower, find_encoder, load_tower
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
+ADVICE = ": lower its weight, or give layer_weights, to let the prompt lead"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class IPAdapter:
 
     def prepare(self, job: Job, target: Target) -> PreparedIPAdapter:
         """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
-        _check_unit(job)
+        require_picture_unit(job, "an IP-Adapter", "ControlNets", ADVICE)
         encoder = str(job.params["image_encoder"])
         with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
             folder = find_encoder(target.store, self.weights.feature, self.weights.width, encoder)
@@ -132,19 +133,6 @@ class PreparedIPAdapter:
         """What the vision tower saw, at its own size whatever the picture's."""
         del width, height
         return self.seen
-
-
-def _check_unit(job: Job) -> None:
-    """Raise RequestError for settings that mean nothing to an IP-Adapter."""
-    if job.unit.control_mode != "balanced":
-        raise RequestError(
-            f"{job.path}.control_mode",
-            f"{job.unit.control_mode!r} is for ControlNets; an IP-Adapter takes 'balanced': "
-            "lower its weight, or give layer_weights, to let the prompt lead",
-        )
-    if job.unit.preprocessor != "none":
-        message = f"an IP-Adapter sees the picture itself: set 'none' instead of {job.unit.preprocessor!r}"
-        raise RequestError(f"{job.path}.preprocessor", message)
 
 
 def _require_widths(adapter: Sequence[int], checkpoint: Sequence[int]) -> None:

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.calls import require_family
 from lib_ctrlgen.checkpoints import ModelKind, strip_prefix
-from lib_ctrlgen.errors import ModelError, RequestError, at_path
+from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images import image_hash
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.store import stamp
 from lib_ctrlgen.weights import read_tensors
 
-from .base import Job, Target, identify_file
+from .base import Job, Target, identify_file, require_picture_unit
 from .loading import fill, working_dtype
 from .vision import IMAGE_ENCODER, find_encoder, load_tower
 
 HEADS = 8  # no shape tells it
+ADVICE = ", and never acts on unconditional rows"
 LAYER = re.compile(r"transformer_layes\.(\d+)\.(attn|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(.+)")  # as published
 PARTS = {
     "attn": "self_attn",
@@ -100,7 +101,7 @@ class T2IStyle:
 
     def prepare(self, job: Job, target: Target) -> PreparedT2IStyle:
         """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
-        _check_unit(job)
+        require_picture_unit(job, "a style adapter", "control maps", ADVICE)
         like, encoder = self.network.proj, str(job.params["image_encoder"])
         with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
             folder = find_encoder(target.store, "last", int(like.shape[0]), encoder)
@@ -162,16 +163,3 @@ def style_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _inner_name(match: re.Match[str]) -> str:
     return f"layers.{match[1]}.{PARTS[match[2]]}.{match[3]}"
-
-
-def _check_unit(job: Job) -> None:
-    """Raise RequestError for settings that mean nothing to a style adapter."""
-    if job.unit.control_mode != "balanced":
-        raise RequestError(
-            f"{job.path}.control_mode",
-            f"{job.unit.control_mode!r} is for control maps; a style adapter takes 'balanced', and never "
-            "acts on unconditional rows",
-        )
-    if job.unit.preprocessor != "none":
-        message = f"a style adapter sees the picture itself: set 'none' instead of {job.unit.preprocessor!r}"
-        raise RequestError(f"{job.path}.preprocessor", message)

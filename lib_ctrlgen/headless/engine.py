@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
-from typing import Protocol, runtime_checkable
 
 from msgspec.structs import replace
 from PIL import Image
@@ -26,7 +25,7 @@ from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
-from lib_ctrlgen.units import ActiveUnit
+from lib_ctrlgen.units import ActiveUnit, MappedControl
 
 from .conditions import prompts_of
 from .load import Networks, Place, load_networks
@@ -62,14 +61,6 @@ class Generation:
     seconds: float
     rows_computed: int = 0
     rows_asked: int = 0
-
-
-@runtime_checkable
-class Shown(Protocol):
-    """A prepared control that can show what its network sees."""
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        """The picture that the network sees, for a generation of this size in pixels."""
 
 
 class Engine:
@@ -182,5 +173,5 @@ def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[
     return tuple(
         ControlMap(index=unit.index, model=unit.spec.model, image=unit.control.control_map(width, height))
         for unit in units
-        if isinstance(unit.control, Shown) and isinstance(unit.index, int)
+        if isinstance(unit.control, MappedControl) and isinstance(unit.index, int)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import torch
@@ -101,10 +101,7 @@ class Batch:
 
     def starts(self) -> list[int]:
         """The first picture of each request, and the number of all pictures."""
-        starts = [0]
-        for request in self.requests:
-            starts.append(starts[-1] + request.batch_size)
-        return starts
+        return list(accumulate((request.batch_size for request in self.requests), initial=0))
 
 
 @dataclass

@@ -137,16 +137,16 @@ class WebUIHost:
             processed = processing.process_images(self.generation(requests))
         if shared.state.interrupted or shared.state.stopping_generation:
             raise KeyboardInterrupt
-        ends = list(accumulate(request.batch_size for request in requests))
+        starts = list(accumulate((request.batch_size for request in requests), initial=0))
         first = int(processed.index_of_first_image)
-        images = processed.images[first : first + ends[-1]]
-        if len(images) < ends[-1]:
-            raise HostError(f"{len(images)} pictures came back, {ends[-1]} were asked for")
-        infos = [_info(text) for text in processed.infotexts[first : first + ends[-1]]]
+        images = processed.images[first : first + starts[-1]]
+        if len(images) < starts[-1]:
+            raise HostError(f"{len(images)} pictures came back, {starts[-1]} were asked for")
+        infos = [_info(text) for text in processed.infotexts[first : first + starts[-1]]]
         seeds = [int(seed) for seed in processed.all_seeds]
         return [
             Made(images=tuple(images[a:b]), seeds=tuple(seeds[a:b]), infos=tuple(infos[a:b]))
-            for a, b in pairwise([0, *ends])
+            for a, b in pairwise(starts)
         ]
 
     def generation(self, requests: Sequence[TunedRequest]) -> Any:
