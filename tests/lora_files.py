@@ -19,7 +19,15 @@ from tests.networks import CONTEXT, VECTOR, randomise
 RANK = 5
 MIDDLE, EMBEDDING = 6, 4
 KERNELS = {1: (4, 2), 2: (4, 4), 3: (4, 4, 2)}  # of an LLLite's encoder, by the level it is for
-HINT = [(3, 8), (8, 8), (8, 8), (8, 8), (8, 16), (16, 16), (16, 16), (16, 32)]  # channels of input_hint_block
+HINT = [
+    (3, 8),
+    (8, 8),
+    (8, 8),
+    (8, 8),
+    (8, 16),
+    (16, 16),
+    (16, 16),
+]  # channels of input_hint_block, but for the last
 ENCODER = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
 SDXL: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
@@ -93,7 +101,7 @@ def lora_tensors(base: Mapping[str, Tensor], channels: Sequence[int], seed: int)
         rank, stem = min(RANK, out, rest[0]), key.removesuffix(".weight")
         found[f"{stem}.up"] = noise(out, rank, *[1] * (value.ndim - 2))
         found[f"{stem}.down"] = noise(rank, *rest)
-    for place, (before, after) in enumerate(HINT):
+    for place, (before, after) in enumerate([*HINT, (16, channels[0])]):
         found[f"input_hint_block.{2 * place}.weight"] = noise(after, before, 3, 3)
         found[f"input_hint_block.{2 * place}.bias"] = noise(after)
     names = [*(f"zero_convs.{place}.0" for place in range(len(channels) - 1)), "middle_block_out.0"]
