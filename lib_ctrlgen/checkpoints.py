@@ -38,7 +38,14 @@ class ModelKind:
     """
 
     control: Literal[
-        "controlnet", "controlnet_union", "control_lora", "lllite", "ip_adapter", "t2i_adapter", "t2i_style"
+        "controlnet",
+        "controlnet_union",
+        "instant_id",
+        "control_lora",
+        "lllite",
+        "ip_adapter",
+        "t2i_adapter",
+        "t2i_style",
     ]
     layout: Literal["ldm", "diffusers"]
     family: Family
@@ -80,7 +87,11 @@ def _control_lora(shapes: Shapes) -> ModelKind | None:
 def _sparse_control(shapes: Shapes) -> ModelKind | None:
     if not any(key.endswith(_MOTION) for key in shapes):
         return None
-    raise _unsupported(f"SparseCtrl ({'RGB' if 'input_hint_block.0.weight' in shapes else 'scribble'})")
+    kind = "RGB" if "input_hint_block.0.weight" in shapes else "scribble"
+    raise ModelError(
+        f"recognised as SparseCtrl ({kind}): it steers the frames of an animation, which takes an animation "
+        "host such as AnimateDiff; there is none here"
+    )
 
 
 _MOTION = "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
@@ -230,7 +241,10 @@ def _refuse_face(image: Shapes, shapes: Shapes) -> None:
         raise _unsupported("an IP-Adapter FaceID-plus")
     width = image.get("proj_in.weight", ())
     if "latents" in image and len(width) == 2 and width[1] == 512:
-        raise _unsupported("an IP-Adapter Portrait or InstantID (face embedding, resampler)")
+        raise ModelError(
+            "recognised as an IP-Adapter Portrait or InstantID, not supported as a unit yet; InstantID's "
+            "ControlNet reads it as params.face_adapter"
+        )
     face = {"proj.0.weight", "proj.2.weight"} <= image.keys() and "proj.3.weight" not in image
     if face:
         tokens = _rows(image, "proj.2.weight") // max(1, _rows(image, "norm.weight"))

@@ -35,6 +35,7 @@ ControlName: TypeAlias = Literal[
     "auto",
     "controlnet",
     "controlnet_union",
+    "instant_id",
     "control_lora",
     "lllite",
     "ip_adapter",

@@ -124,7 +124,7 @@ def test_other_widths_are_a_custom_family() -> None:
     ],
 )
 def test_other_families_are_recognised_and_refused(shapes: Shapes, name: str) -> None:
-    with pytest.raises(ModelError, match="not supported yet") as raised:
+    with pytest.raises(ModelError, match="recognised as") as raised:
         identify(shapes)
     assert name in str(raised.value)
 

@@ -23,7 +23,7 @@ LAYERS = {
     "tuner.sure": 0, "tuner.scatter": 0,
     # 1: arrays and pictures
     "images": 1, "resampling": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
-    "factors": 1, "doses": 1, "repeats": 1, "inputs": 1,
+    "factors": 1, "doses": 1, "repeats": 1, "inputs": 1, "faces": 1,
     "calls": 1, "units": 1, "combine": 1, "regions": 1, "trajectory": 1, "film": 1, "files": 1, "describe": 1,
     "train.scenes": 1, "train.data": 1,  # the generator of pictures, which the demo draws with
     # 2: models

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -15,7 +15,7 @@ from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.params import Param, Value
-from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.spec import ControlName, ControlUnit
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import PreparedControl
 
@@ -78,9 +78,31 @@ class Control(Protocol):
         """Make one unit ready for a generation. Raises RequestError at the unit's fields."""
 
 
+SAME_KEYS = frozenset({"controlnet", "instant_id"})
+
+
 def identify_file(path: Path) -> ModelKind:
-    """The kind of control in a file, from its header. Raises ModelError."""
-    return identify(read_header(path))
+    """The kind of control in a file, from its header; its name decides between `SAME_KEYS`.
+
+    Raises ModelError.
+    """
+    kind = identify(read_header(path))
+    if kind.control == "controlnet" and says_instant_id(path):
+        return replace(kind, control="instant_id")
+    return kind
+
+
+def as_asked(kind: ModelKind, wanted: ControlName) -> ModelKind:
+    """The kind that a request says where the file's keys do not tell it."""
+    if wanted != "auto" and {kind.control, wanted} <= SAME_KEYS:
+        return replace(kind, control=wanted)
+    return kind
+
+
+def says_instant_id(path: Path) -> bool:
+    """Whether a file's name, or its folder's, is InstantID's."""
+    plain = f"{path.parent.name}/{path.stem}".lower()
+    return any(word in plain for word in ("instantid", "instant_id", "instant-id"))
 
 
 def require_picture_unit(job: Job, control: str, others: str, advice: str) -> None:

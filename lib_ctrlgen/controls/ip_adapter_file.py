@@ -51,7 +51,7 @@ def load_adapter(path: Path, device: torch.device, dtype: torch.dtype) -> Adapte
         projection = (
             _plain(image, path.stem, device, dtype)
             if "proj.weight" in image
-            else _converted(image, device, dtype)
+            else converted(image, device, dtype)
         )
         numbers = sorted(int(match[1]) for key in tensors if (match := LAYER.fullmatch(key)))
         layers = tuple(_layer(tensors, number, device, dtype) for number in numbers)
@@ -85,7 +85,7 @@ def _plain(image: Tensors, name: str, device: torch.device, dtype: torch.dtype) 
     return projection
 
 
-def _converted(image: Tensors, device: torch.device, dtype: torch.dtype) -> Any:
+def converted(image: Tensors, device: torch.device, dtype: torch.dtype) -> Any:
     """The other projections through diffusers' converter: private, the same from 0.31 to 0.42."""
     convert = UNet2DConditionLoadersMixin._convert_ip_adapter_image_proj_to_diffusers
     return convert(SimpleNamespace(device=device, dtype=dtype), dict(image), low_cpu_mem_usage=False)

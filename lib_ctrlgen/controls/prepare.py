@@ -19,7 +19,7 @@ from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit, AttentionControl
 
-from .base import Control, Job, Target, identify_file
+from .base import Control, Job, Target, as_asked, identify_file
 from .registry import control_for
 
 
@@ -99,7 +99,7 @@ def _decode(text: str, path: str) -> Image.Image | None:
 def _load_model(unit: ControlUnit, path: str, target: Target) -> Control:
     with at_path(f"{path}.model"):
         file = target.store.resolve(unit.model)
-        control = control_for(target.store.get(file, identify_file))
+        control = control_for(as_asked(target.store.get(file, identify_file), unit.control))
     if unit.control not in {"auto", control.name}:
         raise RequestError(
             f"{path}.control",

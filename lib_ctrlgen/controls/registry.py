@@ -12,6 +12,7 @@ from .base import Control
 from .control_lora import ControlLora
 from .controlnet import ControlNet
 from .controlnet_union import ControlNetUnion
+from .instant_id import InstantID
 from .ip_adapter import IPAdapter
 from .lllite import LLLite
 from .t2i_adapter import T2IAdapter
@@ -20,6 +21,7 @@ from .t2i_style import T2IStyle
 CONTROLS: tuple[type[Control], ...] = (
     ControlNet,
     ControlNetUnion,
+    InstantID,
     ControlLora,
     LLLite,
     IPAdapter,

@@ -7,12 +7,13 @@ from lib_ctrlgen.errors import RequestError, nearest
 from .base import Preprocessor
 from .canny import Canny
 from .color import ColorGrid
+from .face_keypoints import FaceKeypoints
 from .invert import Invert
 from .none import NoPreprocessor
 
 __all__ = ["PREPROCESSORS", "Preprocessor", "preprocessor"]
 
-PREPROCESSORS: tuple[Preprocessor, ...] = (NoPreprocessor(), Canny(), Invert(), ColorGrid())
+PREPROCESSORS: tuple[Preprocessor, ...] = (NoPreprocessor(), Canny(), Invert(), ColorGrid(), FaceKeypoints())
 
 
 def preprocessor(name: str, path: str = "") -> Preprocessor:

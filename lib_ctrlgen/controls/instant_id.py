@@ -1,0 +1,178 @@
+"""InstantID's ControlNet: a ControlNet for SDXL that reads a face instead of the text.
+
+Wang et al. 2024, InstantID: Zero-shot Identity-Preserving Generation in Seconds. Its map shows five
+points of a face; in the place of the text's tokens it attends to those that a resampler makes of the
+face's embedding, on unconditional rows to those of zeros. The resampler is in InstantID's IP-Adapter
+file. No tensor tells the ControlNet from an ordinary one: its name does, or `control`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_ctrlgen.calls import UNetCall, require_family
+from lib_ctrlgen.checkpoints import ModelKind
+from lib_ctrlgen.errors import ModelError, at_path
+from lib_ctrlgen.faces import WIDTH, find_face, read_embedding
+from lib_ctrlgen.images import decode_image, to_rgb
+from lib_ctrlgen.params import Param
+from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.store import ModelStore, stamp
+from lib_ctrlgen.weights import read_header, read_tensors
+
+from .base import Job, Target, identify_file, says_instant_id
+from .control_map import ControlMap
+from .control_network import ControlNetwork, Part
+from .controlnet_file import control_tensors, load_parts
+from .ip_adapter_file import converted
+from .loading import working_dtype
+
+IMAGE = "image_proj."
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantID(ControlNetwork):
+    """A loaded network. What it reads of a face comes from another file, see `prepare`."""
+
+    name: ClassVar[str] = "instant_id"
+    title: ClassVar[str] = "InstantID's ControlNet"
+    params: ClassVar[tuple[Param, ...]] = (
+        Param(
+            name="face",
+            label="Face: 512 numbers (JSON list, or base64 of float32); empty: found in the picture",
+            kind="text",
+            default="",
+        ),
+        Param(
+            name="face_image",
+            label="Picture of the face (base64), where it is not the unit's picture",
+            kind="text",
+            default="",
+        ),
+        Param(
+            name="face_adapter",
+            label="InstantID's IP-Adapter file; empty: the one that is there",
+            kind="text",
+            default="",
+        ),
+    )
+
+    @classmethod
+    def detect(cls, kind: ModelKind) -> bool:
+        """Whether the file holds InstantID's ControlNet."""
+        return kind.control == cls.name
+
+    @classmethod
+    def load(cls, path: Path, target: Target) -> InstantID:
+        """Load the network for a U-Net, or take it from the store. Raises ModelError."""
+        kind = target.store.get(path, identify_file)
+        require_family(kind.family, target.shape.family, path.stem)
+
+        def load_instant_id(path: Path) -> InstantID:
+            parts = load_parts(control_tensors(path, target, kind), path, target)
+            return cls(**parts, origin=(*stamp(path), cls.name))
+
+        dtype = working_dtype(target.dtype, target.device)
+        return target.store.get(path, load_instant_id, target.device, dtype, target.shape)
+
+    def prepare(self, job: Job, target: Target) -> PreparedInstantID:
+        """Make one unit ready. Raises RequestError at the unit's fields."""
+        shown = ControlMap.of(job, target, 0.0, holes=False)
+        resampler = face_resampler(job, target)
+        face = torch.tensor([[embedding_of(job)]]).to(self.like)
+        with torch.no_grad():
+            tokens = resampler(torch.cat((torch.zeros_like(face), face)).to(self.like))
+        return PreparedInstantID(model=self, map=shown, tokens=tokens)
+
+
+def embedding_of(job: Job) -> tuple[float, ...]:
+    """The face that a unit is about. Raises RequestError."""
+    given, path = str(job.params["face"]), f"{job.path}.params"
+    if given:
+        return read_embedding(given, f"{path}.face")
+    named = str(job.params["face_image"])
+    with at_path(f"{path}.face_image" if named else f"{path}.face"):
+        picture = to_rgb(decode_image(named, f"{path}.face_image")) if named else job.picture
+        return find_face(picture).embedding
+
+
+def face_resampler(job: Job, target: Target) -> Any:
+    """What makes tokens [B, T, X] of embeddings [B, 1, 512], from the store's cache. Raises RequestError."""
+    named = str(job.params["face_adapter"])
+    place = f"{job.path}.params.face_adapter"
+    with at_path(place):
+        path = target.store.resolve(named) if named else only_adapter(target.store)
+        dtype = working_dtype(target.dtype, target.device)
+
+        def load_face_resampler(path: Path) -> Any:
+            return read_resampler(path, target).to(target.device, dtype)
+
+        resampler = target.store.get(path, load_face_resampler, target.device, dtype)
+        wanted = target.shape.family.context_dim
+        if resampler.norm_out.normalized_shape != (wanted,):
+            raise ModelError(
+                f"'{path.stem}' makes tokens of width {resampler.norm_out.normalized_shape[0]}, the loaded "
+                f"checkpoint reads {wanted}"
+            )
+    return resampler
+
+
+def only_adapter(store: ModelStore) -> Path:
+    """The file with a face resampler among those whose name says InstantID. Raises ModelError."""
+    named = [name for name in store.names() if says_instant_id(Path(name))]
+    found = [name for name in named if is_resampler(store.get(store.resolve(name), read_header))]
+    if len(found) != 1:
+        many = f"there are several: {', '.join(found)}; name one" if found else "there is none"
+        raise ModelError(
+            f"InstantID's IP-Adapter is needed beside its ControlNet, and {many} (its file ip-adapter.bin, "
+            "under a name with 'instantid' in it, in a folder of control models)"
+        )
+    return store.resolve(found[0])
+
+
+def is_resampler(shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Whether a file's image projection reads face embeddings into learned tokens."""
+    return f"{IMAGE}latents" in shapes and shapes.get(f"{IMAGE}proj_in.weight", ())[1:] == (WIDTH,)
+
+
+def read_resampler(path: Path, target: Target) -> Any:
+    """The image projection of InstantID's IP-Adapter. Raises ModelError."""
+    tensors = read_tensors(path)
+    if not is_resampler({key: tuple(value.shape) for key, value in tensors.items()}):
+        raise ModelError(f"'{path.stem}' is not InstantID's IP-Adapter: it reads no face into tokens")
+    image = {key.removeprefix(IMAGE): value for key, value in tensors.items() if key.startswith(IMAGE)}
+    try:
+        return converted(image, target.device, torch.float32).eval().requires_grad_(requires_grad=False)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"'{path.stem}' is incomplete: {reason}") from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedInstantID:
+    """One unit: its map, and a face's tokens [2, T, X], the first row for unconditional rows."""
+
+    model: InstantID
+    map: ControlMap
+    tokens: Tensor
+
+    def residuals(self, call: UNetCall) -> Residuals:
+        """Raw residuals for exactly the rows of `call`: nine and the middle's, on SDXL."""
+        (found,) = self.model.together([self.part(call)])
+        return found
+
+    def part(self, call: UNetCall) -> Part:
+        """The same as a part of a call for several units: the face in the text's place."""
+        kinds = torch.tensor([int(cond) for cond in call.position.rows.cond], device=self.tokens.device)
+        inputs = replace(call.inputs, context=self.tokens[kinds])
+        return Part(call=replace(call, inputs=inputs), hint=self.map.hint(self.model, *call.size))
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
+        return self.map.shown(width, height)

@@ -1,0 +1,54 @@
+"""The five points of a face as InstantID draws them: its limbs and dots (Wang et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from lib_ctrlgen.faces import find_face
+from lib_ctrlgen.params import Param
+
+from .base import Comparison
+
+NOSE, RADIUS, STICK, SHADE = 2, 10, 4, 0.6
+COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
+
+
+class FaceKeypoints:
+    """Where the largest face's eyes, nose and mouth are; needs insightface."""
+
+    name: ClassVar[str] = "instant_id_face_keypoints"
+    title: ClassVar[str] = "InstantID face keypoints"
+    params: ClassVar[tuple[Param, ...]] = ()
+    compared: ClassVar[Comparison | None] = None
+
+    def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
+        """Find the largest face of an RGB picture and draw it. Raises ModelError without one."""
+        del params
+        return drawn(find_face(image).points, image.size)
+
+
+def drawn(points: Sequence[tuple[float, float]], size: tuple[int, int]) -> Image.Image:
+    """Five points in pixels (eyes, nose, corners of the mouth) on black, in a picture of this size."""
+    canvas = np.zeros((size[1], size[0], 3), np.uint8)
+    places = np.asarray(points, float)
+    for place, colour in zip(places, COLOURS, strict=True):
+        if place is not places[NOSE]:
+            _limb(canvas, place, places[NOSE], colour)
+    canvas = (canvas * SHADE).astype(np.uint8)
+    for place, colour in zip(places, COLOURS, strict=True):
+        cv2.circle(canvas, (int(place[0]), int(place[1])), RADIUS, colour, -1)
+    return Image.fromarray(canvas)
+
+
+def _limb(canvas: np.ndarray, one: np.ndarray, other: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """A filled ellipse from a point to another."""
+    middle, along = (one + other) / 2, one - other
+    axes = int(np.hypot(*along) / 2), STICK
+    angle = int(np.degrees(np.arctan2(along[1], along[0])))
+    outline = cv2.ellipse2Poly((int(middle[0]), int(middle[1])), axes, angle, 0, 360, 1)
+    cv2.fillConvexPoly(canvas, np.asarray(outline, np.int32), colour)
