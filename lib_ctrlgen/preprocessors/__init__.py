@@ -7,12 +7,28 @@ from lib_ctrlgen.errors import RequestError, nearest
 from .base import Preprocessor
 from .canny import Canny
 from .color import ColorGrid
+from .inpaint import Inpaint, InpaintLama, InpaintOnly
 from .invert import Invert
 from .none import NoPreprocessor
+from .recolor import RecolorIntensity, RecolorLuminance
+from .tile import TileColorFix, TileColorFixSharp, TileResample
 
 __all__ = ["PREPROCESSORS", "Preprocessor", "preprocessor"]
 
-PREPROCESSORS: tuple[Preprocessor, ...] = (NoPreprocessor(), Canny(), Invert(), ColorGrid())
+PREPROCESSORS: tuple[Preprocessor, ...] = (
+    NoPreprocessor(),
+    Canny(),
+    Invert(),
+    ColorGrid(),
+    Inpaint(),
+    InpaintOnly(),
+    InpaintLama(),
+    TileResample(),
+    TileColorFix(),
+    TileColorFixSharp(),
+    RecolorLuminance(),
+    RecolorIntensity(),
+)
 
 
 def preprocessor(name: str, path: str = "") -> Preprocessor:
