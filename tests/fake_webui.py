@@ -182,7 +182,7 @@ class DecodedSamples(list[Tensor]):
 
 def decode_latent_batch(model: Any, latents: Tensor, **_options: Any) -> DecodedSamples:
     grown = nn.functional.interpolate(latents[:, :3], scale_factor=8.0)
-    return DecodedSamples(torch.tanh(each) for each in grown)
+    return DecodedSamples(torch.tanh(each.detach()) for each in grown)
 
 
 class Processing:

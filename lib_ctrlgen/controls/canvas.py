@@ -12,7 +12,7 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from lib_ctrlgen.calls import LATENT_FACTOR
-from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import filled, fit, image_hash
 from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.store import ModelStore
@@ -69,10 +69,12 @@ class Canvas:
 
     @staticmethod
     def of(job: Job, target: Target, filler: Filler | None = None) -> Canvas:
-        """The canvas of a unit. Raises HostError where the host gives no more than a U-Net."""
+        """The canvas of a unit. Raises RequestError where there is no more of a checkpoint than its U-Net."""
         if target.diffusion is None:
-            name = job.unit.preprocessor
-            raise HostError(f"the preprocessor {name!r} needs the checkpoint's VAE and noise schedule")
+            message = (
+                f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded: choose another"
+            )
+            raise RequestError(f"{job.path}.preprocessor", message)
         return Canvas(job=job, store=target.store, diffusion=target.diffusion, filler=filler)
 
     def colours(self, width: int, height: int) -> Image.Image:

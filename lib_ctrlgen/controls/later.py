@@ -36,6 +36,6 @@ LATER: Mapping[str, Callable[[Job, Target], Later | None]] = MappingProxyType(
 
 
 def later_control(job: Job, target: Target) -> Later | None:
-    """What a unit does later, if it does anything. Raises RequestError at the unit's fields, HostError."""
+    """What a unit does later, if it does anything. Raises RequestError at the unit's fields."""
     make = LATER.get(job.unit.preprocessor)
     return None if make is None else make(job, target)
