@@ -150,8 +150,8 @@ def test_a_vae_without_numbers_makes_no_picture(host: FakeWebUI, script: Any) ->
 def test_a_picture_without_a_hole_makes_no_picture(host: FakeWebUI, script: Any) -> None:
     with pytest.raises(RequestError, match="no hole to paint"):
         host.process_images(script, Processing(host), request(image=files.picture()))
+    made = request(image=files.picture(), resize_mode="resize_and_fill")
     with pytest.raises(RequestError, match="no hole to paint"):  # told at the generation's size
-        made = request(image=files.picture(), resize_mode="resize_and_fill")
         host.process_images(script, Processing(host), made)
 
 
