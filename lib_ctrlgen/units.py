@@ -218,7 +218,7 @@ def started(
     `variants`, if given, are each picture's own specs of all units.
     """
     for place, unit in enumerate(units):
-        specs = [each[place] for each in variants] or [unit.spec]
+        specs = [variants[image][place] if variants else unit.spec for image in range(len(noise))]
         shares = [min(max(spec.schedule(0.0), 0.0), 1.0) for spec in specs]
         for part in unit.parts:
             if isinstance(part.control, StartControl) and any(shares):

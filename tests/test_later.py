@@ -271,11 +271,11 @@ def test_big_lama_has_the_published_names() -> None:
 def test_lama_fills_the_holes_and_nothing_else(with_lama: Engine) -> None:
     networks = with_lama.load("ctrlgen-tiny")
     (unit,) = with_lama.units([request("inpaint_only+lama")], networks)
-    canvas: Any = getattr(unit.later, "canvas", None)
-    assert canvas.filler.origin[0] == "lama"
+    source: Any = getattr(unit.later, "source", None)
+    assert source.filler.origin[0] == "lama"
     for size in ((64, 64), (80, 56)):
-        plain, filled = canvas.colours(*size), canvas.picture(*size)
-        holes = canvas.holes(*size)
+        plain, filled = source.colours(*size), source.picture(*size)
+        holes = source.holes(*size)
         assert np.array_equal(np.asarray(plain)[~holes], np.asarray(filled)[~holes])
         assert (np.asarray(plain)[holes] != np.asarray(filled)[holes]).any(1).mean() > 0.9
 
@@ -296,7 +296,7 @@ def test_lama_is_in_the_first_noise_while_the_unit_acts(
         own = weight if isinstance(weight, dict) else {"weight": weight}
         with_lama.generate(request("inpaint_only+lama", **own))
     noise, found, units = seen[0]
-    latent = units[0].later.canvas.latent(8, 8)
+    latent = units[0].later.source.latent(8, 8)
     alpha = torch.linspace(0.00085**0.5, 0.012**0.5, 1000).square().neg().add(1).prod()
     wanted = alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
     assert torch.allclose(found, wanted, atol=1e-5)
@@ -327,6 +327,6 @@ def test_pictures_keep_their_colours_under_transparency(engine: Engine) -> None:
     """What stands in a hole is what the VAE sees there, not white."""
     networks = engine.load("ctrlgen-tiny")
     (unit,) = engine.units([request("inpaint_only")], networks)
-    shown: Any = getattr(unit.later, "canvas", None)
+    shown: Any = getattr(unit.later, "source", None)
     assert shown.colours(64, 64).getpixel((30, 30)) == (200, 30, 90)
     assert decode_image(unit.spec.image, "").getpixel((30, 30)) == (200, 30, 90, 0)

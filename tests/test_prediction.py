@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lib_ctrlgen.calls import Rows
 from lib_ctrlgen.controls.base import Job, Target
-from lib_ctrlgen.controls.canvas import holes_at
 from lib_ctrlgen.controls.later import later_control
+from lib_ctrlgen.controls.source import holes_at
 from lib_ctrlgen.images import encode_image, to_hint, transparent
 from lib_ctrlgen.params import check_params
 from lib_ctrlgen.prediction import Diffusion, NoiseSchedule

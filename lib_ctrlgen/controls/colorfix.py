@@ -15,7 +15,7 @@ from lib_ctrlgen.calls import UNetCall
 from lib_ctrlgen.prediction import NoiseSchedule
 
 from .base import Job, Target
-from .canvas import Canvas
+from .source import Source
 
 SHARPNESS = 0.01  # of the unit's number, which runs from 0 to 2
 
@@ -28,7 +28,7 @@ class ColorFix:
     leads away. In the hires pass the cells count twice.
     """
 
-    canvas: Canvas
+    source: Source
     variation: int
     sharpness: float
 
@@ -37,7 +37,7 @@ class ColorFix:
         """The control of a unit."""
         sharpness = SHARPNESS * float(job.params.get("sharpness", 0.0))
         variation = int(job.params["variation"])
-        return ColorFix(canvas=Canvas.of(job, target), variation=variation, sharpness=sharpness)
+        return ColorFix(source=Source.of(job, target), variation=variation, sharpness=sharpness)
 
     @property
     def restores(self) -> bool:
@@ -46,16 +46,16 @@ class ColorFix:
 
     def noise(self) -> NoiseSchedule:
         """The checkpoint's."""
-        return self.canvas.diffusion.noise()
+        return self.source.diffusion.noise()
 
     def prepare(self, height: int, width: int) -> None:
         """Encode the picture."""
-        self.canvas.latent(height, width)
+        self.source.latent(height, width)
 
     def changed(self, denoised: Tensor, call: UNetCall) -> Tensor:
         """The latent with the picture's colours."""
         reach = self.variation * (2 if call.position.hires else 1)
-        origin = self.canvas.latent(*call.size).to(denoised)
+        origin = self.source.latent(*call.size).to(denoised)
         fixed = denoised - means(denoised, reach) + means(origin, reach)
         if not self.sharpness:
             return fixed

@@ -15,8 +15,8 @@ from lib_ctrlgen.preprocessors import Preprocessor, preprocessor
 from lib_ctrlgen.store import ModelStore
 
 from .base import Job, Target
-from .canvas import has_border, holes_at
 from .control_network import ControlNetwork
+from .source import has_border, holes_at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,8 +17,8 @@ from lib_ctrlgen.finish import hole_share, mixed, pixels_of
 from lib_ctrlgen.prediction import NoiseSchedule
 
 from .base import Job, Target
-from .canvas import Canvas, require_hole
 from .lama import find_lama
+from .source import Source, require_hole
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,14 +28,14 @@ class InpaintOnly:
     `border` is over how many pixels around a hole the finished picture goes over into the original.
     """
 
-    canvas: Canvas
+    source: Source
     border: int
 
     @staticmethod
     def of(job: Job, target: Target) -> InpaintOnly:
         """The control of a unit. Raises RequestError for a picture without holes."""
         require_hole(job)
-        return InpaintOnly(canvas=Canvas.of(job, target), border=int(job.params["border"]))
+        return InpaintOnly(source=Source.of(job, target), border=int(job.params["border"]))
 
     @property
     def restores(self) -> bool:
@@ -44,33 +44,33 @@ class InpaintOnly:
 
     def noise(self) -> NoiseSchedule:
         """The checkpoint's."""
-        return self.canvas.diffusion.noise()
+        return self.source.diffusion.noise()
 
     def prepare(self, height: int, width: int) -> None:
         """Encode the picture."""
         self.cells(height, width)
-        self.canvas.latent(height, width)
+        self.source.latent(height, width)
 
     def changed(self, denoised: Tensor, call: UNetCall) -> Tensor:
         """The latent in the holes, the picture's elsewhere."""
         hole = self.cells(*call.size).to(denoised.device)
-        return torch.where(hole, denoised, self.canvas.latent(*call.size).to(denoised))
+        return torch.where(hole, denoised, self.source.latent(*call.size).to(denoised))
 
     def cells(self, height: int, width: int) -> Tensor:
         """The latent cells [1, 1, h, w] that a hole touches, or comes as near as a pixel to."""
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
 
         def found() -> Tensor:
-            holes = torch.from_numpy(self.canvas.holes(*size))[None, None].float()
+            holes = torch.from_numpy(self.source.holes(*size))[None, None].float()
             return functional.max_pool2d(holes, LATENT_FACTOR + 2, stride=LATENT_FACTOR, padding=1) > 0
 
-        cells: Tensor = self.canvas.kept(("cells", *self.canvas.key(*size)), found)
+        cells: Tensor = self.source.kept(("cells", *self.source.key(*size)), found)
         return cells
 
     def finished(self, picture: Image.Image) -> Image.Image:
         """The finished picture in the holes, the original outside, exactly but for the border."""
-        share = hole_share(self.canvas.holes(*picture.size), self.border)
-        original = pixels_of(self.canvas.colours(*picture.size))
+        share = hole_share(self.source.holes(*picture.size), self.border)
+        original = pixels_of(self.source.colours(*picture.size))
         return Image.fromarray(mixed(pixels_of(picture), original, share))
 
 
@@ -83,11 +83,11 @@ class LamaInpaint(InpaintOnly):
         """The control of a unit. Raises RequestError for a picture without holes, or without LaMa."""
         require_hole(job)
         filler = find_lama(target, f"{job.path}.preprocessor")
-        return LamaInpaint(canvas=Canvas.of(job, target, filler), border=int(job.params["border"]))
+        return LamaInpaint(source=Source.of(job, target, filler), border=int(job.params["border"]))
 
     def started(self, noise: Tensor) -> Tensor:
         """The noise at the checkpoint's highest level with the filled picture under it."""
         height, width = noise.shape[-2:]
         level = self.noise().noisiest
-        clean = self.canvas.latent(int(height), int(width))
+        clean = self.source.latent(int(height), int(width))
         return level.noised(clean.to(level.signal), noise.to(level.signal)).to(noise)

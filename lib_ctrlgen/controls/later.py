@@ -9,10 +9,10 @@ from typing import TypeAlias
 from lib_ctrlgen.units import FinishingControl, PredictionControl
 
 from .base import Job, Target
-from .canvas import require_hole
 from .colorfix import ColorFix
 from .inpaint_only import InpaintOnly, LamaInpaint
 from .recolor import Recolor
+from .source import require_hole
 
 Later: TypeAlias = PredictionControl | FinishingControl
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from PIL import Image
 
 from lib_ctrlgen.finish import LightSpace, lightness, pixels_of, relit
-from lib_ctrlgen.images import fit
 
 from .base import Job, Target
+from .source import fitted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +31,6 @@ class Recolor:
 
     def finished(self, picture: Image.Image) -> Image.Image:
         """The picture in the lightness of the control map."""
-        original = fit(self.job.picture, *picture.size, self.job.unit.resize_mode)
+        original = fitted(self.job, self.job.picture, *picture.size)
         light = lightness(pixels_of(original), self.space, self.gamma)
         return Image.fromarray(relit(pixels_of(picture), light, self.space))

@@ -81,17 +81,19 @@ class ControlledUnits:
 
     def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:
         """Before a pass: encode what the units need, and put their pictures into txt2img's first noise."""
-        self.prepare(x)
+        if self.session is None:
+            return
+        self.prepare(self.session, x)
         if x is noise and not getattr(p, "is_hr_pass", False):
-            noise.copy_(started(noise, self.units, self.variants))
+            noise.copy_(started(noise, self.session.units, self.variants))
 
-    def prepare(self, x: Tensor) -> None:
+    def prepare(self, session: ControlSession, x: Tensor) -> None:
         """Encode what the units need for latents like `x`.
 
         Not while the U-Net runs: under --medvram the VAE would take its place on the GPU.
         """
         height, width = x.shape[-2:]
-        for part in (part for unit in self.units for part in unit.parts):
+        for part in (part for unit in session.units for part in unit.parts):
             if isinstance(part.control, PredictionControl):
                 part.control.prepare(int(height), int(width))
 
@@ -104,7 +106,7 @@ class ControlledUnits:
         port = current_port()
         if port.module is not session.port.module:
             session.retarget(port)
-            self.prepare(params.x)
+            self.prepare(session, params.x)
         height, width = params.x.shape[-2:]
         self.size = (int(width) * 8, int(height) * 8)
         denoiser = params.denoiser

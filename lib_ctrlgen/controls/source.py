@@ -37,6 +37,11 @@ class Filler(Protocol):
         """The picture with the holes [H, W] filled; the rest is as it was."""
 
 
+def fitted(job: Job, picture: Image.Image, width: int, height: int) -> Image.Image:
+    """A picture of a unit at a size, fitted as the unit says."""
+    return fit(picture, width, height, job.unit.resize_mode)
+
+
 def has_border(job: Job) -> bool:
     """Whether what 'resize_and_fill' fills around the picture is to be painted, too."""
     return job.unit.preprocessor.startswith(PAINTED) and job.unit.resize_mode == "resize_and_fill"
@@ -45,7 +50,7 @@ def has_border(job: Job) -> bool:
 def holes_at(job: Job, width: int, height: int) -> Image.Image:
     """White in the holes of a unit's picture at a size, black elsewhere, as RGB."""
     given = job.transparent or Image.new("RGB", job.picture.size)
-    holes = fit(given, width, height, job.unit.resize_mode).point(lambda v: 255 * (v > 127))
+    holes = fitted(job, given, width, height).point(lambda v: 255 * (v > 127))
     if not has_border(job):
         return holes
     return ImageChops.lighter(holes, filled(job.picture.size, width, height))
@@ -58,7 +63,7 @@ def require_hole(job: Job) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Canvas:
+class Source:
     """What a control that acts after the U-Net knows of its unit. Latents are kept in the store."""
 
     job: Job
@@ -68,18 +73,18 @@ class Canvas:
     _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     @staticmethod
-    def of(job: Job, target: Target, filler: Filler | None = None) -> Canvas:
-        """The canvas of a unit. Raises RequestError where there is no more of a checkpoint than its U-Net."""
+    def of(job: Job, target: Target, filler: Filler | None = None) -> Source:
+        """That of a unit. Raises RequestError where there is no more of a checkpoint than its U-Net."""
         if target.diffusion is None:
             message = (
                 f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded: choose another"
             )
             raise RequestError(f"{job.path}.preprocessor", message)
-        return Canvas(job=job, store=target.store, diffusion=target.diffusion, filler=filler)
+        return Source(job=job, store=target.store, diffusion=target.diffusion, filler=filler)
 
     def colours(self, width: int, height: int) -> Image.Image:
         """The picture at a size, in its own colours also in the holes."""
-        return fit(self.job.colours or self.job.picture, width, height, self.job.unit.resize_mode)
+        return fitted(self.job, self.job.colours or self.job.picture, width, height)
 
     def holes(self, width: int, height: int) -> NDArray[np.bool_]:
         """The holes [H, W] at a size. Raises RequestError where there is none."""
