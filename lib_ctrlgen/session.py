@@ -158,12 +158,14 @@ class ControlSession:
 
     def _note(self, position: Position, doses: Sequence[Doses]) -> None:
         """Remember of each image in a call which units would finish it, if this were its last call."""
-        for row, image in enumerate(position.rows.image):
-            self._finishing[image] = [
-                (part, dose)
-                for (_, part), each in zip(self._parts, doses, strict=True)
-                if isinstance(part.control, FinishingControl) and (dose := each[row]) and dose.weight > 0
-            ]
+        able = [
+            (part, each)
+            for (_, part), each in zip(self._parts, doses, strict=True)
+            if isinstance(part.control, FinishingControl)
+        ]
+        for row, image in enumerate(position.rows.image if able else ()):
+            found = [(part, each[row]) for part, each in able]
+            self._finishing[image] = [(part, dose) for part, dose in found if dose and dose.weight > 0]
 
     @property
     def finishes(self) -> bool:

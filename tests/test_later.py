@@ -182,6 +182,16 @@ def test_a_picture_that_fills_its_frame_has_no_border_to_paint(engine: Engine) -
     assert np.array_equal(made[24:40], np.asarray(files.picture(64, 32))[8:24])
 
 
+def test_the_network_sees_holes_around_a_picture_too(engine: Engine) -> None:
+    networks = engine.load("ctrlgen-tiny")
+    made = request("inpaint", files.picture(64, 32), resize_mode="resize_and_fill")
+    control: Any = engine.units([made], networks)[0].control
+    pixels = control.map.pixels(64, 64)[0].permute(1, 2, 0).numpy()
+    assert (np.delete(pixels, slice(16, 48), 0) == -1).all()
+    assert np.allclose(pixels[16:48] * 255, np.asarray(files.picture(64, 32)), atol=1e-4)
+    assert (np.asarray(control.control_map(64, 64))[:16] == 0).all()
+
+
 @pytest.mark.parametrize(("params", "field"), [({"variation": 2}, "variation"), ({"border": 3}, "border")])
 def test_wrong_parameters_are_refused(engine: Engine, params: dict[str, Any], field: str) -> None:
     with pytest.raises(RequestError) as caught:
