@@ -33,7 +33,7 @@ class Dose:
 def row_dose(unit: ActiveUnit, spec: ControlUnit, weight: float, position: Position, row: int) -> Dose | None:
     """The dose of one row, None where the unit does not act on it. `spec` has the numbers of its image."""
     rows = position.rows
-    cond_only = unit.cond_only or spec.control_mode == "control"
+    cond_only = unit.cond_only or (spec.control_mode == "control" and not unit.all_rows)
     if weight == 0.0 or (cond_only and not rows.cond[row]):
         return None
     if unit.concept is not None and rows.concept[row] != unit.concept:

@@ -146,6 +146,14 @@ def fit(image: Image.Image, width: int, height: int, resize_mode: ResizeMode) ->
     return Image.fromarray(canvas)
 
 
+def filled(size: tuple[int, int], width: int, height: int) -> Image.Image:
+    """White where `resize_and_fill` fills what a picture of `size` leaves free, as RGB."""
+    scale = min(width / size[0], height / size[1])
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    _paste_centre(canvas, np.zeros((_scaled(size[1], scale), _scaled(size[0], scale), 3), np.uint8))
+    return Image.fromarray(canvas)
+
+
 def _scaled(length: int, scale: float) -> int:
     return max(1, round(length * scale))
 

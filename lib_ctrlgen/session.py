@@ -10,18 +10,20 @@ from collections.abc import Sequence
 from functools import lru_cache
 from types import TracebackType
 
+from PIL import Image
+
 from .calls import CallInputs, Position, UNetCall
 from .clocks import Clock
 from .doses import Dose, row_dose
 from .effects import EFFECTS, UnitEffect
-from .effects.base import ActingUnit, Doses, Masks
+from .effects.base import ActingUnit, Doses, Masks, within_mask
 from .errors import HostError
 from .plan import StepPlan, compile_plan
 from .repeats import Repeats, row_classes
 from .residuals import Residuals, total
 from .spec import ControlUnit
 from .unet import Effect, Hooks, UNetPort
-from .units import ActiveUnit
+from .units import ActiveUnit, FinishingControl
 
 
 class ControlSession:
@@ -43,6 +45,7 @@ class ControlSession:
     ) -> None:
         self.port = port
         self.units = tuple(units)
+        self._parts = tuple((place, part) for place, unit in enumerate(units) for part in unit.parts)
         self.clock = clock
         self.variants = tuple(variants)
         self.calls = self.rows_asked = self.rows_computed = 0
@@ -51,8 +54,11 @@ class ControlSession:
         self._hooks = Hooks()
         self._masks = Masks()
         self._effects = [
-            kind(self._masks) for kind in EFFECTS if any(isinstance(u.control, kind.control) for u in units)
+            kind(self._masks)
+            for kind in EFFECTS
+            if any(isinstance(part.control, kind.control) for _, part in self._parts)
         ]
+        self._finishing: dict[int, list[tuple[ActiveUnit, Dose]]] = {}
 
     def __enter__(self) -> ControlSession:
         self._install()
@@ -102,6 +108,7 @@ class ControlSession:
         position = self.clock(int(inputs.x.shape[0]))
         call = UNetCall(inputs=inputs, position=position, unet=self.port.module)
         doses = self._doses(call.position)
+        self._note(call.position, doses)
         classes, repeats = None, None
         if self.variants:
             classes = row_classes(inputs)
@@ -121,9 +128,9 @@ class ControlSession:
     ) -> Residuals | None:
         """Start a call of one way of acting, with the units that act in this way and in this call."""
         acting = [
-            ActingUnit(unit=unit, doses=each)
-            for unit, each in zip(self.units, doses, strict=True)
-            if isinstance(unit.control, effect.control) and any(each)
+            ActingUnit(unit=part, doses=each)
+            for (_, part), each in zip(self._parts, doses, strict=True)
+            if isinstance(part.control, effect.control) and any(each)
         ]
         return effect.begin(call, acting, classes)
 
@@ -132,13 +139,13 @@ class ControlSession:
             effect.end()
 
     def _doses(self, position: Position) -> list[tuple[Dose | None, ...]]:
-        """Of each unit, what every row of the call gets."""
+        """Of each unit's parts, what every row of the call gets."""
         images = position.rows.image
         plans = {i: self.plan_for(position.steps, position.hires, self._variant(i)) for i in set(images)}
         return [
             tuple(
                 row_dose(
-                    unit,
+                    part,
                     self._specs(self._variant(image))[place],
                     plans[image].weights[place][position.step],
                     position,
@@ -146,8 +153,34 @@ class ControlSession:
                 )
                 for row, image in enumerate(images)
             )
-            for place, unit in enumerate(self.units)
+            for place, part in self._parts
         ]
+
+    def _note(self, position: Position, doses: Sequence[Doses]) -> None:
+        """Remember of each image in a call which units would finish it, if this were its last call."""
+        able = [
+            (part, each)
+            for (_, part), each in zip(self._parts, doses, strict=True)
+            if isinstance(part.control, FinishingControl)
+        ]
+        for row, image in enumerate(position.rows.image if able else ()):
+            found = [(part, each[row]) for part, each in able]
+            self._finishing[image] = [(part, dose) for part, dose in found if dose and dose.weight > 0]
+
+    @property
+    def finishes(self) -> bool:
+        """Whether some image's last call so far had units that change the finished picture."""
+        return any(self._finishing.values())
+
+    def finished(self, image: int, picture: Image.Image) -> Image.Image:
+        """A finished picture after the units that acted in its last call, also when the session is closed.
+
+        A mask restricts them as it does in the last call.
+        """
+        for unit, dose in self._finishing.get(image, ()):
+            if isinstance(unit.control, FinishingControl):
+                picture = within_mask(unit, dose, picture, unit.control.finished(picture))
+        return picture
 
     def _variant(self, image: int) -> int | None:
         """The number of the specs that an image has, None without variants."""

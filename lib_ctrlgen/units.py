@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from .attention import KeyValue
 from .calls import AttentionSite, UNetCall
 from .inputs import InputSite
+from .prediction import NoiseSchedule
 from .residuals import Residuals
 from .spec import ControlRequest, ControlUnit
 
@@ -118,8 +119,51 @@ class ContextControl(Protocol):
         """The tokens [1, T, X], unweighted."""
 
 
+@runtime_checkable
+class PredictionControl(Protocol):
+    """A prepared control that changes the clean latent which the U-Net predicts, after each call.
+
+    It acts on all rows, whatever the unit's mode: guidance would undo what one side alone knows.
+    """
+
+    @property
+    def restores(self) -> bool:
+        """Whether it puts a known latent in the prediction's place; such controls come after the others."""
+
+    def noise(self) -> NoiseSchedule:
+        """The schedule of the checkpoint that is called."""
+
+    def prepare(self, height: int, width: int) -> None:
+        """Encode what it needs for a latent of this size, before the U-Net is called."""
+
+    def changed(self, denoised: Tensor, call: UNetCall) -> Tensor:
+        """The clean latent [B, 4, h, w] of the rows of `call` at full weight, float32."""
+
+
+@runtime_checkable
+class FinishingControl(Protocol):
+    """A prepared control that changes the finished pictures, if it acted in their last U-Net call."""
+
+    def finished(self, picture: Image.Image) -> Image.Image:
+        """The picture as it is to be, RGB of the same size."""
+
+
+@runtime_checkable
+class StartControl(Protocol):
+    """A prepared control whose picture is in the noise that a generation begins with."""
+
+    def started(self, noise: Tensor) -> Tensor:
+        """The noise [B, 4, h, w] with the picture in it."""
+
+
 PreparedControl: TypeAlias = (
-    ResidualControl | AttentionControl | FeatureControl | InputControl | ContextControl
+    ResidualControl
+    | AttentionControl
+    | FeatureControl
+    | InputControl
+    | ContextControl
+    | PredictionControl
+    | FinishingControl
 )
 
 
@@ -128,7 +172,8 @@ class ActiveUnit:
     """An enabled unit of a request, ready to act.
 
     index: its place in `request.units`, or a name; mask: white = controlled, fitted like the picture;
-    concept: the concept of a blend whose rows alone it acts on, None for all rows.
+    concept: the concept of a blend whose rows alone it acts on, None for all rows;
+    later: what it does beside `control`, after the U-Net or on the finished picture.
     """
 
     index: int | str
@@ -136,12 +181,25 @@ class ActiveUnit:
     control: PreparedControl
     mask: Image.Image | None = None
     concept: int | None = None
+    later: PredictionControl | FinishingControl | None = None
+
+    @property
+    def parts(self) -> tuple[ActiveUnit, ...]:
+        """The unit as one for each control that it has, with the same spec and mask."""
+        if self.later is None:
+            return (self,)
+        return replace(self, later=None), replace(self, control=self.later, later=None)
 
     @property
     def cond_only(self) -> bool:
         """Whether it acts on conditional rows alone, whatever its mode."""
         own = isinstance(self.control, PartialControl) and self.control.cond_only
         return own or self.concept is not None
+
+    @property
+    def all_rows(self) -> bool:
+        """Whether it acts on all rows, whatever its mode."""
+        return isinstance(self.control, (PredictionControl, FinishingControl))
 
 
 def unit_variants(
@@ -150,3 +208,20 @@ def unit_variants(
     """What each of several requests that are alike says of `units`: those of the first, and its concepts'."""
     own = [tuple(unit for _, unit in request.enabled_units) for request in requests]
     return [(*each, *(unit.spec for unit in units[len(each) :])) for each in own]
+
+
+def started(
+    noise: Tensor, units: Sequence[ActiveUnit], variants: Sequence[Sequence[ControlUnit]] = ()
+) -> Tensor:
+    """The noise [B, 4, h, w] that pictures begin with, changed by the units that act in the first step.
+
+    `variants`, if given, are each picture's own specs of all units.
+    """
+    for place, unit in enumerate(units):
+        specs = [variants[image][place] if variants else unit.spec for image in range(len(noise))]
+        shares = [min(max(spec.schedule(0.0), 0.0), 1.0) for spec in specs]
+        for part in unit.parts:
+            if isinstance(part.control, StartControl) and any(shares):
+                share = noise.new_tensor(shares).reshape(-1, 1, 1, 1)
+                noise = torch.lerp(noise, part.control.started(noise), share)
+    return noise

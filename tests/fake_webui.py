@@ -160,11 +160,38 @@ class TinyUNet(nn.Module):
         return h
 
 
+class FakeVAE(nn.Module):
+    """An encoder of means and log variances, whose distribution is drawn from as sgm's is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quant_conv = nn.Conv2d(3, 8, 1)
+        self.calls = 0
+
+    def draw(self, pixels: Tensor) -> Tensor:
+        self.calls += 1
+        mean, spread = self.quant_conv(nn.functional.avg_pool2d(pixels, 8)).chunk(2, 1)
+        return mean + spread * torch.randn(mean.shape)
+
+
+class DecodedSamples(list[Tensor]):
+    """Pictures in the place of latents."""
+
+    already_decoded = True
+
+
+def decode_latent_batch(model: Any, latents: Tensor, **_options: Any) -> DecodedSamples:
+    grown = nn.functional.interpolate(latents[:, :3], scale_factor=8.0)
+    return DecodedSamples(torch.tanh(each.detach()) for each in grown)
+
+
 class Processing:
     """What is read of a `p`, and a sampler that calls the U-Net as CFGDenoiser does."""
 
     def __init__(self, host: FakeWebUI, **options: Any) -> None:
         self.host = host
+        self.sd_model = host.model
+        self.script: Any = None
         self.width = self.height = 64
         self.steps = 4
         self.batch_size, self.n_iter, self.iteration = 1, 1, 0
@@ -187,6 +214,9 @@ class Processing:
         """One pass: per step the callback, then the U-Net on all cond rows and the uncond ones."""
         images, conds = len(self.prompts), sum(map(len, self.prompts))
         x = torch.linspace(-1, 1, 4 * height * width).view(1, 4, height, width).expand(images, -1, -1, -1)
+        x = x.clone()
+        if self.script is not None:
+            self.host.swallowing(self.script.process_before_every_sampling, self, x=x, noise=x)
         batch = [[SimpleNamespace(weight=1.0) for _ in parts] for parts in self.prompts]
         sampler = SimpleNamespace(sampler_extra_args={"cond": SimpleNamespace(batch=batch)})
         for step in range(self.steps):
@@ -232,6 +262,7 @@ class FakeWebUI:
         torch.manual_seed(0)
         self.callbacks = Callbacks()
         self.opts = Opts()
+        self.opts.data["sd_vae_decode_method"] = "Full"
         self.flags = SimpleNamespace(
             api=True, nowebui=False, api_auth=None, ctrlgen_models_path=[], ctrlgen_cache_gb=1.0
         )
@@ -239,7 +270,13 @@ class FakeWebUI:
             model=SimpleNamespace(diffusion_model=TinyUNet()),
             cond_stage_model=SimpleNamespace(),
             decode_first_stage=lambda latents: latents,
+            first_stage_model=FakeVAE(),
+            scale_factor=0.5,
+            alphas_cumprod=torch.linspace(0.99**0.5, 0.07, 1000) ** 2,
+            parameterization="eps",
+            sd_checkpoint_info=SimpleNamespace(filename="fake.safetensors"),
         )
+        self.model.encode_first_stage = self.model.first_stage_model.draw
         self.state = SimpleNamespace(server_start=1.0, interrupted=False, stopping_generation=False)
         self.state.shown = []
         self.state.assign_current_image = self.state.shown.append
@@ -258,14 +295,15 @@ class FakeWebUI:
     def process_images(self, script: Any, p: Processing, *args: Any) -> tuple[Tensor, Any]:
         """One generation as the WebUI runs it: hooks swallow, `p.sample` does not."""
         self.swallowing(script.process, p, *args)
+        p.script = script
         sample = p.sample(conditioning=None)
         processed = SimpleNamespace(images=["picture"], infotexts=["text"], index_of_first_image=0)
         self.swallowing(script.postprocess, p, processed, *args)
         return sample, processed
 
-    def swallowing(self, hook: Callable[..., Any], *args: Any) -> None:
+    def swallowing(self, hook: Callable[..., Any], *args: Any, **given: Any) -> None:
         with suppress(Exception):  # as the WebUI does
-            hook(*args)
+            hook(*args, **given)
 
     def modules(self, folder: Path) -> dict[str, Any]:
         """What stands in `sys.modules`, by name."""
@@ -285,7 +323,10 @@ class FakeWebUI:
             "devices": {
                 "device": torch.device("cpu"),
                 "dtype_unet": torch.float32,
+                "dtype_vae": torch.float32,
+                "cpu": torch.device("cpu"),
                 "autocast": nullcontext,
+                "without_autocast": nullcontext,
             },
             "prompt_parser": {
                 "SdConditioning": SdConditioning,
@@ -293,7 +334,11 @@ class FakeWebUI:
                 "reconstruct_multicond_batch": reconstruct_multicond_batch,
             },
             "rng": {"ImageRNG": ImageRNG},
-            "processing": {"get_fixed_seed": lambda seed: 77 if seed in (-1, None) else seed},
+            "processing": {
+                "get_fixed_seed": lambda seed: 77 if seed in (-1, None) else seed,
+                "decode_latent_batch": decode_latent_batch,
+            },
+            "sd_vae": {"loaded_vae_file": None},
             "sd_samplers_common": {"images_tensor_to_samples": None, "approximation_indexes": {}},
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},

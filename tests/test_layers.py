@@ -25,6 +25,7 @@ LAYERS = {
     "images": 1, "resampling": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
     "factors": 1, "doses": 1, "repeats": 1, "inputs": 1, "faces": 1,
     "calls": 1, "units": 1, "combine": 1, "regions": 1, "trajectory": 1, "film": 1, "files": 1, "describe": 1,
+    "prediction": 1, "finish": 1,
     "train.scenes": 1, "train.data": 1,  # the generator of pictures, which the demo draws with
     # 2: models
     "weights": 2, "checkpoints": 2, "store": 2, "controls": 2, "preprocessors": 2,

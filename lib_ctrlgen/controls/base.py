@@ -15,6 +15,7 @@ from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.params import Param, Value
+from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.spec import ControlName, ControlUnit
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import PreparedControl
@@ -24,7 +25,8 @@ from lib_ctrlgen.units import PreparedControl
 class Target:
     """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype.
 
-    `unet` is the U-Net itself, for controls that build on its weights or its layers.
+    `unet` is the U-Net itself, for controls that build on its weights or its layers; `diffusion` is
+    what the rest of the checkpoint does, for those that act on what the U-Net predicts.
     """
 
     store: ModelStore
@@ -32,6 +34,7 @@ class Target:
     device: torch.device
     dtype: torch.dtype
     unet: nn.Module | None = None
+    diffusion: Diffusion | None = None
 
     @property
     def base(self) -> nn.Module:
@@ -46,6 +49,7 @@ class Job:
     """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value.
 
     `transparent` is white where the picture was transparent; None where it was nowhere.
+    `colours` is the picture with the colours that it has there, if it has any.
     """
 
     unit: ControlUnit
@@ -53,6 +57,7 @@ class Job:
     picture: Image.Image
     params: Mapping[str, Value]
     transparent: Image.Image | None = None
+    colours: Image.Image | None = None
 
 
 class Control(Protocol):

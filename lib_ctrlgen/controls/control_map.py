@@ -16,13 +16,14 @@ from lib_ctrlgen.store import ModelStore
 
 from .base import Job, Target
 from .control_network import ControlNetwork
+from .source import has_border, holes_at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ControlMap:
     """Maps and hint embeddings of one unit. They are kept in the store, for later generations too.
 
-    `holes` is white where the picture is to be painted anew; there the network sees `hole`.
+    `holes` says that there is something to be painted anew; there the network sees `hole`.
     """
 
     job: Job
@@ -30,7 +31,7 @@ class ControlMap:
     values: Mapping[str, Any]
     store: ModelStore
     hole: float
-    holes: Image.Image | None
+    holes: bool
     picture: str  # the hash of the picture and its holes
     _kept: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -38,6 +39,7 @@ class ControlMap:
     def of(job: Job, target: Target, hole: float, *, holes: bool) -> ControlMap:
         """The map of a unit. `holes` says whether transparent pixels are holes."""
         chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
+        holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
         marks = [image_hash(picture) for picture in (job.picture, transparent) if picture is not None]
         return ControlMap(
@@ -46,7 +48,7 @@ class ControlMap:
             values={param.name: job.params[param.name] for param in chosen.params},
             store=target.store,
             hole=hole,
-            holes=transparent,
+            holes=holes,
             picture="+".join(marks),
         )
 
@@ -66,19 +68,18 @@ class ControlMap:
     def pixels(self, width: int, height: int) -> Tensor:
         """The map as the network's input [1, 3, H, W] in 0..1, and `hole` in holes."""
         pixels = to_hint(self.shown(width, height))
-        if self.holes is None:
+        if not self.holes:
             return pixels
-        return torch.where(to_hint(self.fitted(self.holes, width, height)) > 0.5, self.hole, pixels)
+        return torch.where(to_hint(holes_at(self.job, width, height)) > 0.5, self.hole, pixels)
 
     def shown(self, width: int, height: int) -> Image.Image:
         """The picture fitted to the size, then preprocessed. RGB; holes are black."""
 
         def detected() -> Image.Image:
             found = self.preprocessor(self.fitted(self.job.picture, width, height), **self.values)
-            if self.holes is None:
+            if not self.holes:
                 return found
-            solid = ImageChops.invert(self.fitted(self.holes, width, height)).point(lambda v: 255 * (v > 127))
-            return ImageChops.multiply(found, solid)
+            return ImageChops.multiply(found, ImageChops.invert(holes_at(self.job, width, height)))
 
         found: Image.Image = self.kept(self.key(width, height), detected)
         return found

@@ -14,12 +14,14 @@ from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images import decode_image, to_rgb, transparent
 from lib_ctrlgen.params import check_params
+from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit, AttentionControl
 
 from .base import Control, Job, Target, as_asked, identify_file
+from .later import later_control
 from .registry import control_for
 
 
@@ -31,13 +33,16 @@ def load_units(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     unet: nn.Module | None = None,
+    diffusion: Diffusion | None = None,
 ) -> tuple[ActiveUnit, ...]:
     """Load the enabled units for a U-Net of this shape, on its device and in its dtype.
 
-    Half precision on a CPU becomes float32. `unet` is the U-Net itself: some controls build on it.
+    Half precision on a CPU becomes float32. `unet` is the U-Net itself, `diffusion` the rest of the
+    checkpoint: some controls build on them.
     Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
     """
-    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet)
+    where = torch.device(device)
+    target = Target(store=store, shape=shape, device=where, dtype=dtype, unet=unet, diffusion=diffusion)
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
     return tuple(_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled)
 
@@ -50,6 +55,7 @@ def load_concepts(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     unet: nn.Module | None = None,
+    diffusion: Diffusion | None = None,
 ) -> tuple[ActiveUnit, ...]:
     """The reference pictures of a blend's concepts, each as a unit that acts on its concept's rows.
 
@@ -57,7 +63,8 @@ def load_concepts(
     """
     if blend is None or not blend.model:
         return ()
-    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet)
+    where = torch.device(device)
+    target = Target(store=store, shape=shape, device=where, dtype=dtype, unet=unet, diffusion=diffusion)
     pictured = [(index, concept.image) for index, concept in enumerate(blend.concepts) if concept.image]
     return tuple(_load_concept(index, image, blend.model, target) for index, image in pictured)
 
@@ -87,9 +94,17 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     model = _load_model(unit, path, target)
     params = check_params(unit.params, (*chosen.params, *model.params), f"{path}.params")
     _check_layers(unit, path, model.layers)
-    job = Job(unit=unit, path=path, picture=to_rgb(picture), params=params, transparent=transparent(picture))
+    job = Job(
+        unit=unit,
+        path=path,
+        picture=to_rgb(picture),
+        params=params,
+        transparent=transparent(picture),
+        colours=picture.convert("RGB"),
+    )
+    later = later_control(job, target)
     with at_path(f"{path}.model"):
-        return ActiveUnit(index=index, spec=unit, control=model.prepare(job, target), mask=mask)
+        return ActiveUnit(index=index, spec=unit, control=model.prepare(job, target), mask=mask, later=later)
 
 
 def _decode(text: str, path: str) -> Image.Image | None:

@@ -7,6 +7,7 @@ from .base import UnitEffect
 from .context import ContextEffect
 from .features import FeatureEffect
 from .inputs import InputEffect
+from .prediction import PredictionEffect
 from .residual import ResidualEffect
 
 __all__ = ["EFFECTS", "UnitEffect"]
@@ -16,5 +17,6 @@ EFFECTS: tuple[type[UnitEffect], ...] = (
     ContextEffect,
     FeatureEffect,
     InputEffect,
+    PredictionEffect,
     ResidualEffect,
 )

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.calls import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.doses import Dose, strengths
+from lib_ctrlgen.finish import mixed, pixels_of
 from lib_ctrlgen.images import fit, to_mask
 from lib_ctrlgen.residuals import Residuals, softened
 from lib_ctrlgen.unet import Hooks, UNetPort
@@ -47,6 +49,16 @@ class Masks:
             fitted = fit(unit.mask, width * LATENT_FACTOR, height * LATENT_FACTOR, unit.spec.resize_mode)
             self.fitted[key] = to_mask(fitted, height, width).to(call.inputs.x.device)
         return softened(self.fitted[key], strengths(doses))
+
+
+def within_mask(unit: ActiveUnit, dose: Dose, picture: Image.Image, changed: Image.Image) -> Image.Image:
+    """A changed picture where a unit's mask is white, at its strength, and the picture elsewhere."""
+    if unit.mask is None:
+        return changed
+    width, height = picture.size
+    mask = to_mask(fit(unit.mask, width, height, unit.spec.resize_mode), height, width)
+    share = softened(mask, dose.strength)[0, 0].numpy()
+    return Image.fromarray(mixed(pixels_of(changed), pixels_of(picture), share))
 
 
 class UnitEffect(Protocol):

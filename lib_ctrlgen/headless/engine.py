@@ -23,11 +23,12 @@ from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.stack import loaded_alike
-from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.store import ModelStore, stamp
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, MappedControl
 
 from .conditions import prompts_of
+from .diffusion import diffusion_of
 from .load import Networks, Place, load_networks
 from .noise import seeds_of
 from .prompts import PromptEncoder
@@ -128,7 +129,13 @@ class Engine:
     def units(self, requests: Sequence[GenerationRequest], networks: Networks) -> tuple[ActiveUnit, ...]:
         """The first request's units and concepts, loaded; the others' are checked. Raises RequestError."""
         shape = DiffusersUNet(networks.unet).shape
-        placed = {"device": self.place.device, "dtype": networks.unet.dtype, "unet": networks.unet}
+        diffusion = diffusion_of(networks, stamp(find_model(self.store, requests[0].model)))
+        placed = {
+            "device": self.place.device,
+            "dtype": networks.unet.dtype,
+            "unet": networks.unet,
+            "diffusion": diffusion,
+        }
         loaded = [load_units(each.units, self.store, shape, **placed) for each in loaded_alike(requests)]
         return (*loaded[0], *load_concepts(requests[0].blend, self.store, shape, **placed))
 

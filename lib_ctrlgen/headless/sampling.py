@@ -19,7 +19,7 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlUnit, GenerationRequest
 from lib_ctrlgen.trajectory import Trajectory
 from lib_ctrlgen.unet import DiffusersUNet
-from lib_ctrlgen.units import ActiveUnit, unit_variants
+from lib_ctrlgen.units import ActiveUnit, started, unit_variants
 
 from .conditions import Conditions, Prompts, joined, prompts_of, trajectory_of
 from .decode import pictures
@@ -156,10 +156,12 @@ def sample(
     done = StepsDone(batch, encoder, rows, steps, calls, guided, progress)
     generators = generators_of(seeds)
     clock = CountingClock(calls, len(seeds), guided=guided, owners=now.owners)
+    variants = batch.variants(units)
+    noise = started(noises(batch, generators, steps), units, variants).to(now.rows)
     with ExitStack() as stack:
         if not now.plain:
             stack.enter_context(rows.installed(networks.unet))
-        controls = ControlSession(DiffusersUNet(networks.unet), units, clock, batch.variants(units))
+        controls = ControlSession(DiffusersUNet(networks.unet), units, clock, variants)
         session = stack.enter_context(controls)
         pipeline = guided_pipeline(networks, scheduler, guided=guided)
         pipeline(
@@ -170,12 +172,13 @@ def sample(
             num_inference_steps=first.steps,
             guidance_scale=batch.scale(0.0),
             generator=generators,
-            latents=noises(batch, generators, steps).to(now.rows),
+            latents=noise,
             output_type="latent",
             callback_on_step_end=done,
             callback_on_step_end_tensor_inputs=["prompt_embeds", "latents"],
         )
-    return sampled_of(batch, session, pictures(pipeline, done.last), done)
+    images = [session.finished(*each) for each in enumerate(pictures(pipeline, done.last))]
+    return sampled_of(batch, session, images, done)
 
 
 def noises(batch: Batch, generators: Sequence[Any], steps: Trajectory | None) -> Tensor:

@@ -8,12 +8,29 @@ from .base import Preprocessor
 from .canny import Canny
 from .color import ColorGrid
 from .face_keypoints import FaceKeypoints
+from .inpaint import Inpaint, InpaintLama, InpaintOnly
 from .invert import Invert
 from .none import NoPreprocessor
+from .recolor import RecolorIntensity, RecolorLuminance
+from .tile import TileColorFix, TileColorFixSharp, TileResample
 
 __all__ = ["PREPROCESSORS", "Preprocessor", "preprocessor"]
 
-PREPROCESSORS: tuple[Preprocessor, ...] = (NoPreprocessor(), Canny(), Invert(), ColorGrid(), FaceKeypoints())
+PREPROCESSORS: tuple[Preprocessor, ...] = (
+    NoPreprocessor(),
+    Canny(),
+    Invert(),
+    ColorGrid(),
+    FaceKeypoints(),
+    Inpaint(),
+    InpaintOnly(),
+    InpaintLama(),
+    TileResample(),
+    TileColorFix(),
+    TileColorFixSharp(),
+    RecolorLuminance(),
+    RecolorIntensity(),
+)
 
 
 def preprocessor(name: str, path: str = "") -> Preprocessor:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from modules import devices, sd_unet, shared
 from PIL import Image
+from torch import Tensor
 
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.clocks import Row, RowQueue
@@ -22,10 +23,20 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit, AttentionControl, ContextControl, MappedControl, unit_variants
+from lib_ctrlgen.units import (
+    ActiveUnit,
+    AttentionControl,
+    ContextControl,
+    MappedControl,
+    PredictionControl,
+    started,
+    unit_variants,
+)
 
 from .blending import CrossFed, blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts
+from .diffusion import loaded_diffusion
+from .finishing import finished
 from .guidance import Guidance
 from .settings import model_store
 from .sheets import spread_map
@@ -55,6 +66,7 @@ class ControlledUnits:
         self.prompts = prompts
         self.shape = shape
         self.size = size
+        self.session: ControlSession | None = None
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
@@ -63,14 +75,38 @@ class ControlledUnits:
         port = current_port()
         require_shape(self.shape, port)
         with ControlSession(port, self.units, rows, self.variants) as session:
+            self.session = session
             yield lambda params: self.follow(params, session, rows)
         report_rows(session)
+
+    def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:
+        """Before a pass: encode what the units need, and put their pictures into txt2img's first noise."""
+        if self.session is None:
+            return
+        self.prepare(self.session, x)
+        if x is noise and not getattr(p, "is_hr_pass", False):
+            noise.copy_(started(noise, self.session.units, self.variants))
+
+    def prepare(self, session: ControlSession, x: Tensor) -> None:
+        """Encode what the units need for latents like `x`.
+
+        Not while the U-Net runs: under --medvram the VAE would take its place on the GPU.
+        """
+        height, width = x.shape[-2:]
+        for part in (part for unit in session.units for part in unit.parts):
+            if isinstance(part.control, PredictionControl):
+                part.control.prepare(int(height), int(width))
+
+    def finished(self, p: Any, made: Any) -> Any:
+        """The pictures of a batch after the units that finish them; latents where there are none."""
+        return finished(p, made, self.session) if self.session and self.session.finishes else made
 
     def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:
         """Before a step's U-Net calls: move to the U-Net that is loaded now, announce the rows."""
         port = current_port()
         if port.module is not session.port.module:
             session.retarget(port)
+            self.prepare(session, params.x)
         height, width = params.x.shape[-2:]
         self.size = (int(width) * 8, int(height) * 8)
         denoiser = params.denoiser
@@ -124,6 +160,7 @@ def controlled_units(
     shape = port.shape
     with torch.no_grad():
         placed = {"device": devices.device, "dtype": devices.dtype_unet, "unet": port.module}
+        placed["diffusion"] = loaded_diffusion()
         loaded = [load_units(each.units, model_store(), shape, **placed) for each in loaded_alike(requests)]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
     units = (*loaded[0], *concepts)

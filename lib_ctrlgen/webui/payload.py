@@ -61,9 +61,14 @@ SAME_FIELDS = (
 
 
 def param_fields() -> dict[str, tuple[str, Param]]:
-    """The preprocessors' parameters by field name, each with its preprocessor's name."""
+    """The preprocessors' parameters by field name, each with its preprocessor's name.
+
+    Field names are also ids in the page, where a `+` would be a selector's.
+    """
     return {
-        f"{item.name}_{param.name}": (item.name, param) for item in PREPROCESSORS for param in item.params
+        f"{item.name.replace('+', '_')}_{param.name}": (item.name, param)
+        for item in PREPROCESSORS
+        for param in item.params
     }
 
 

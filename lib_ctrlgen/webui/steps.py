@@ -61,6 +61,14 @@ class Repeating(Protocol):
         """Whether, after run number `run` that made these latents or pictures [B, ...]."""
 
 
+@runtime_checkable
+class Finishing(Protocol):
+    """A part that may change finished pictures."""
+
+    def finished(self, p: Any, made: Any) -> Any:
+        """What a batch made, latents [B, ...] or decoded pictures, after that; called within `batch`."""
+
+
 class FollowedSample(HeldSample):
     """`p.sample` with parts that act. Called once per batch; spans both passes of hires-fix."""
 
@@ -90,7 +98,10 @@ class FollowedSample(HeldSample):
             with ExitStack() as stack:
                 follows = [self.begun, *(stack.enter_context(part.batch()) for part in self.parts)]
                 stack.enter_context(each_step(follows))
-                return self.sampled(args, kwargs)
+                made = self.sampled(args, kwargs)
+                for part in self.parts:
+                    made = part.finished(self.p, made) if isinstance(part, Finishing) else made
+                return made
         except Stop as stop:
             raise stop.error from stop
 

@@ -1,0 +1,261 @@
+"""LaMa: fills the holes of a picture in one pass.
+
+Suvorov et al. 2022, Resolution-robust Large Mask Inpainting with Fourier Convolutions; Chi, Jiang and Mu
+2020, Fast Fourier Convolution. The network is read from a file of tensors: its widths and its depth are
+the file's, its layout that of big-lama. TorchScript is not loaded: it would be a program, not weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lib_ctrlgen.errors import ModelError, RequestError, at_path
+from lib_ctrlgen.finish import pixels_of
+from lib_ctrlgen.store import ModelStore, stamp
+from lib_ctrlgen.weights import read_tensors
+
+from .base import Target
+from .loading import fill
+
+NAMES = ("controlnetlama", "big-lama", "lama")
+SIDE = 256  # of the pictures that it was trained on
+CELL = 8
+GLOBAL = 0.75  # the share of the channels that see the whole picture
+MISSING = (
+    "needs LaMa's weights, and no model folder holds a 'ControlNetLama': put ControlNetLama.pth "
+    "(huggingface.co/lllyasviel/Annotators, 200 MB) into {folder}, or choose 'inpaint_only'"
+)
+
+Pair: TypeAlias = tuple[Tensor, Tensor | None]  # what sees its surroundings, what sees the whole picture
+
+
+class FourierUnit(nn.Module):
+    """A convolution by one on the real and imaginary parts of the spectrum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_layer = nn.Conv2d(2 * channels, 2 * channels, 1, bias=False)
+        self.bn = nn.BatchNorm2d(2 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] in and out."""
+        spectrum = torch.fft.rfft2(x, norm="ortho")
+        parts = torch.view_as_real(spectrum).movedim(-1, 2).flatten(1, 2)
+        parts = functional.relu(self.bn(self.conv_layer(parts)))
+        paired = parts.view(len(x), -1, 2, *parts.shape[2:]).movedim(2, -1).contiguous()
+        found: Tensor = torch.fft.irfft2(torch.view_as_complex(paired), s=x.shape[-2:], norm="ortho")
+        return found
+
+
+class Spectral(nn.Module):
+    """Global to global: half the channels through the spectrum, and beside it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(channels, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True)
+        )
+        self.fu = FourierUnit(half)
+        self.conv2 = nn.Conv2d(half, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] in and out."""
+        inner = self.conv1(x)
+        found: Tensor = self.conv2(inner + self.fu(inner))
+        return found
+
+
+class FourierConv(nn.Module):
+    """Convolutions between the local and the global part of what comes in and of what goes out."""
+
+    def __init__(self, cin: tuple[int, int], out: tuple[int, int], kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        padding = kernel // 2 if kernel < 7 else 0
+
+        def conv(come: int, go: int) -> nn.Conv2d | None:
+            shape: dict[str, Any] = {"stride": stride, "padding": padding, "padding_mode": "reflect"}
+            return nn.Conv2d(come, go, kernel, bias=False, **shape) if come and go else None
+
+        self.convl2l: Any = conv(cin[0], out[0])
+        self.convl2g = conv(cin[0], out[1])
+        self.convg2l = conv(cin[1], out[0])
+        self.convg2g = Spectral(cin[1]) if cin[1] and out[1] else None
+
+    def forward(self, x: Pair) -> Pair:
+        """Both parts anew."""
+        local, whole = x
+        to_local: Tensor = self.convl2l(local)
+        to_whole: Tensor | None = None if self.convl2g is None else self.convl2g(local)
+        if whole is not None and self.convg2l is not None and self.convg2g is not None:
+            to_local = to_local + self.convg2l(whole)
+            to_whole = to_whole + self.convg2g(whole)
+        return to_local, to_whole
+
+
+class FourierLayer(nn.Module):
+    """The convolutions, normalised and cut at zero."""
+
+    def __init__(self, cin: tuple[int, int], out: tuple[int, int], kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.ffc = FourierConv(cin, out, kernel, stride)
+        self.bn_l = nn.BatchNorm2d(out[0])
+        self.bn_g = nn.BatchNorm2d(out[1]) if out[1] else None
+
+    def forward(self, x: Pair) -> Pair:
+        """Both parts anew."""
+        local, whole = self.ffc(x)
+        cut = None if self.bn_g is None else functional.relu(self.bn_g(whole))
+        return functional.relu(self.bn_l(local)), cut
+
+
+class FourierBlock(nn.Module):
+    """Two layers beside a shortcut."""
+
+    def __init__(self, channels: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv1 = FourierLayer(channels, channels)
+        self.conv2 = FourierLayer(channels, channels)
+
+    def forward(self, x: Pair) -> Pair:
+        """Both parts, changed."""
+        local, whole = self.conv2(self.conv1(x))
+        return x[0] + local, x[1] + whole
+
+
+class Start(nn.Module):
+    """From one tensor to a local part alone."""
+
+    def forward(self, x: Tensor) -> Pair:
+        """[B, C, h, w] with three pixels mirrored around it."""
+        return functional.pad(x, (3,) * 4, mode="reflect"), None
+
+
+class Join(nn.Module):
+    """From both parts to one tensor."""
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        """[B, C, h, w]."""
+        return torch.cat(x, 1)
+
+
+class LamaNetwork(nn.Module):
+    """Three times half the size, blocks, three times twice the size; `width` channels first."""
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        middle = width * CELL
+        whole = int(middle * GLOBAL)
+        deep = middle - whole, whole
+        self.model = nn.Sequential(
+            Start(),
+            FourierLayer((4, 0), (width, 0), 7),
+            FourierLayer((width, 0), (2 * width, 0), stride=2),
+            FourierLayer((2 * width, 0), (4 * width, 0), stride=2),
+            FourierLayer((4 * width, 0), deep, stride=2),
+            *(FourierBlock(deep) for _ in range(blocks)),
+            Join(),
+            *(part for level in (8, 4, 2) for part in _larger(level * width)),
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(width, 3, 7),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The whole picture [B, 3, H, W] in 0..1 from [B, 4, H, W]: the known one, and 1 in its holes."""
+        found: Tensor = self.model(x)
+        return found
+
+
+def _larger(channels: int) -> tuple[nn.Module, ...]:
+    half = channels // 2
+    grow = nn.ConvTranspose2d(channels, half, 3, stride=2, padding=1, output_padding=1)
+    return grow, nn.BatchNorm2d(half), nn.ReLU()
+
+
+def lama_network(tensors: Mapping[str, Tensor], name: str, device: torch.device) -> LamaNetwork:
+    """The network of a file's tensors, on the device in float32. Raises ModelError for another one."""
+    prefix = "generator." if any(key.startswith("generator.") for key in tensors) else ""
+    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    first = own.get("model.1.ffc.convl2l.weight")
+    blocks = sum(key.endswith(".conv1.ffc.convl2l.weight") for key in own)
+    if first is None or not blocks:
+        raise ModelError(f"'{name}' is no LaMa: ControlNetLama.pth of lllyasviel/Annotators is one")
+    with torch.device("meta"):
+        network = LamaNetwork(int(first.shape[0]), blocks)
+    fill(network, own, name, device, torch.float32)
+    return network
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lama:
+    """A loaded LaMa that fills the holes of pictures."""
+
+    network: nn.Module
+    device: torch.device
+    origin: tuple[Hashable, ...]
+
+    def __call__(self, picture: Image.Image, holes: NDArray[np.bool_]) -> Image.Image:
+        """The picture with its holes [H, W] filled; the rest is as it was.
+
+        The network sees it with a short side of 256 pixels.
+        """
+        pixels = pixels_of(picture)
+        known, mask = _small(pixels, holes)
+        height, width = mask.shape
+        inputs = np.concatenate([known * ~mask[..., None] / 255.0, mask[..., None]], 2).astype(np.float32)
+        given = torch.from_numpy(inputs).permute(2, 0, 1)[None].to(self.device)
+        wide = functional.pad(given, (0, -width % CELL, 0, -height % CELL), mode="replicate")
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            made = self.network(wide)[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+        made = np.where(mask[..., None], made * 255.0, known).astype(np.float32)
+        large = cv2.resize(made, picture.size, interpolation=cv2.INTER_LINEAR)
+        filled = np.rint(large).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(np.where(holes[..., None], filled, pixels))
+
+
+def _small(pixels: NDArray[np.uint8], holes: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """A picture and its holes with a short side of `SIDE`; whatever a hole touches is hole."""
+    height, width = holes.shape
+    scale = SIDE / min(height, width)
+    size = round(width * scale), round(height * scale)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    mask = cv2.resize(holes.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(pixels, size, interpolation=how), np.asarray(mask > 0, np.bool_)
+
+
+def find_lama(target: Target, path: str) -> Lama:
+    """The LaMa in the model folders. Raises RequestError at `path` that says what to put where."""
+    file = _file(target.store)
+    if file is None:
+        roots = target.store.roots
+        where = roots[0] if roots else "a model folder"
+        raise RequestError(path, MISSING.format(folder=where))
+
+    def load_lama(path: Path) -> LamaNetwork:
+        return lama_network(read_tensors(path), path.stem, target.device)
+
+    with at_path(path):
+        network = target.store.get(file, load_lama, target.device)
+    return Lama(network=network, device=target.device, origin=("lama", *stamp(file)))
+
+
+def _file(store: ModelStore) -> Path | None:
+    """Looks into the folders anew before it says no."""
+    for _ in range(2):
+        for name in store.names():
+            if name.rpartition("/")[2].lower() in NAMES:
+                return store.resolve(name)
+        store.refresh()
+    return None

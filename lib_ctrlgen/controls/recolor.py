@@ -1,0 +1,36 @@
+"""recolor: the generation's colours on the picture's lightness.
+
+After sd-webui-controlnet 1.1.235, `recolor_luminance` and `recolor_intensity`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from lib_ctrlgen.finish import LightSpace, lightness, pixels_of, relit
+
+from .base import Job, Target
+from .source import fitted
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recolor:
+    """Gives the finished picture the lightness of the unit's."""
+
+    job: Job
+    space: LightSpace
+    gamma: float
+
+    @staticmethod
+    def of(job: Job, _target: Target) -> Recolor:
+        """The control of a unit."""
+        space: LightSpace = "intensity" if job.unit.preprocessor.endswith("intensity") else "luminance"
+        return Recolor(job=job, space=space, gamma=float(job.params["gamma"]))
+
+    def finished(self, picture: Image.Image) -> Image.Image:
+        """The picture in the lightness of the control map."""
+        original = fitted(self.job, self.job.picture, *picture.size)
+        light = lightness(pixels_of(original), self.space, self.gamma)
+        return Image.fromarray(relit(pixels_of(picture), light, self.space))

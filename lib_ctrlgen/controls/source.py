@@ -1,0 +1,124 @@
+"""A unit's picture, its holes and its latent at the sizes that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from lib_ctrlgen.calls import LATENT_FACTOR
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images import filled, fit, image_hash
+from lib_ctrlgen.prediction import Diffusion
+from lib_ctrlgen.store import ModelStore
+
+from .base import Job, Target
+
+PAINTED = "inpaint"  # the beginning of the names of preprocessors that paint holes
+NO_HOLE = (
+    "the picture has no hole to paint: send a PNG that is transparent there, or choose 'resize_and_fill' "
+    "and another shape than the generation's, to paint around the picture"
+)
+
+
+class Filler(Protocol):
+    """Fills the holes of a picture before it is encoded."""
+
+    @property
+    def origin(self) -> tuple[Hashable, ...]:
+        """Names it, as part of a key."""
+
+    def __call__(self, picture: Image.Image, holes: NDArray[np.bool_]) -> Image.Image:
+        """The picture with the holes [H, W] filled; the rest is as it was."""
+
+
+def fitted(job: Job, picture: Image.Image, width: int, height: int) -> Image.Image:
+    """A picture of a unit at a size, fitted as the unit says."""
+    return fit(picture, width, height, job.unit.resize_mode)
+
+
+def has_border(job: Job) -> bool:
+    """Whether what 'resize_and_fill' fills around the picture is to be painted, too."""
+    return job.unit.preprocessor.startswith(PAINTED) and job.unit.resize_mode == "resize_and_fill"
+
+
+def holes_at(job: Job, width: int, height: int) -> Image.Image:
+    """White in the holes of a unit's picture at a size, black elsewhere, as RGB."""
+    given = job.transparent or Image.new("RGB", job.picture.size)
+    holes = fitted(job, given, width, height).point(lambda v: 255 * (v > 127))
+    if not has_border(job):
+        return holes
+    return ImageChops.lighter(holes, filled(job.picture.size, width, height))
+
+
+def require_hole(job: Job) -> None:
+    """Raise RequestError for a picture without holes; one at a size is told at that size."""
+    if job.transparent is None and not has_border(job):
+        raise RequestError(f"{job.path}.image", NO_HOLE)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """What a control that acts after the U-Net knows of its unit. Latents are kept in the store."""
+
+    job: Job
+    store: ModelStore
+    diffusion: Diffusion
+    filler: Filler | None = None
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(job: Job, target: Target, filler: Filler | None = None) -> Source:
+        """That of a unit. Raises RequestError where there is no more of a checkpoint than its U-Net."""
+        if target.diffusion is None:
+            message = (
+                f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded: choose another"
+            )
+            raise RequestError(f"{job.path}.preprocessor", message)
+        return Source(job=job, store=target.store, diffusion=target.diffusion, filler=filler)
+
+    def colours(self, width: int, height: int) -> Image.Image:
+        """The picture at a size, in its own colours also in the holes."""
+        return fitted(self.job, self.job.colours or self.job.picture, width, height)
+
+    def holes(self, width: int, height: int) -> NDArray[np.bool_]:
+        """The holes [H, W] at a size. Raises RequestError where there is none."""
+        holes = np.asarray(holes_at(self.job, width, height))[..., 0] > 0
+        if not holes.any():
+            raise RequestError(f"{self.job.path}.image", NO_HOLE)
+        return holes
+
+    def picture(self, width: int, height: int) -> Image.Image:
+        """The picture at a size, its holes filled where there is a filler."""
+        plain = self.colours(width, height)
+        return plain if self.filler is None else self.filler(plain, self.holes(width, height))
+
+    def latent(self, height: int, width: int) -> Tensor:
+        """The latent [1, 4, h, w] of the picture at a latent's size, float32."""
+        size = width * LATENT_FACTOR, height * LATENT_FACTOR
+
+        def encoded() -> Tensor:
+            return self.diffusion.encode(self.picture(*size)).float()
+
+        found: Tensor = self.kept(("latent", *self.diffusion.origin(), *self.key(*size)), encoded)
+        return found
+
+    def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """A value from the store, held as long as this lives."""
+        if key not in self._kept:
+            self._kept[key] = self.store.cached(key, compute)
+        return self._kept[key]
+
+    def key(self, width: int, height: int) -> tuple[Hashable, ...]:
+        """What the picture of a size is made of."""
+        if "picture" not in self._kept:
+            given = (self.job.colours or self.job.picture, self.job.transparent)
+            self._kept["picture"] = tuple(image_hash(each) for each in given if each is not None)
+        filler = self.filler.origin if self.filler else ()
+        border = has_border(self.job)
+        return (*self._kept["picture"], self.job.unit.resize_mode, border, *filler, width, height)

@@ -1,0 +1,89 @@
+"""Changes of the clean latent that the U-Net predicts: colours and whole areas of a picture that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from lib_ctrlgen.calls import UNetCall, row_index
+from lib_ctrlgen.doses import Dose
+from lib_ctrlgen.factors import factor, times
+from lib_ctrlgen.unet import Hooks, UNetPort
+from lib_ctrlgen.units import PredictionControl
+
+from .base import ActingUnit, Masks
+
+
+class PredictionEffect:
+    """Changes the U-Net's output unit by unit, each by its weight in 0..1 and within its mask.
+
+    The hook stands before the one that spreads rows which are computed once.
+    """
+
+    control: ClassVar[type] = PredictionControl
+
+    def __init__(self, masks: Masks) -> None:
+        self.masks = masks
+        self.call: UNetCall | None = None
+        self.acting: tuple[ActingUnit, ...] = ()
+
+    def install(self, hooks: Hooks, port: UNetPort) -> None:
+        """Hook the U-Net's output, of whatever type the host asked for."""
+
+        def change(_module: nn.Module, _args: object, output: Any) -> Any:
+            if self.call is None or not self.acting:
+                return None
+            if isinstance(output, dict):  # diffusers' outputs are dicts that take their fields by name
+                return type(output)(**{**output, "sample": self.changed(output["sample"], self.call)})
+            if isinstance(output, tuple):
+                return (self.changed(output[0], self.call), *output[1:])
+            return self.changed(output, self.call)
+
+        hooks.add(port.module.register_forward_hook(change, prepend=True))
+
+    def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
+        """Remember the call; those that restore come last."""
+        self.call = call
+        self.acting = tuple(sorted(acting, key=lambda each: control_of(each).restores))
+
+    def changed(self, output: Tensor, call: UNetCall) -> Tensor:
+        """The output [B, 4, h, w] after all units; rows on which none acts stay as they are."""
+        result = output.float().clone()
+        for each in self.acting:
+            self.change(each, result, call)
+        return result.to(output)
+
+    def change(self, each: ActingUnit, output: Tensor, call: UNetCall) -> None:
+        """Change an output in place by one unit, in the rows on which it acts."""
+        control = control_of(each)
+        rows = [row for row, dose in enumerate(each.doses) if dose is not None]
+        doses = [each.doses[row] for row in rows]
+        part, index = call.select(rows), row_index(rows)
+        level = control.noise().at(part.inputs.timestep.to(output.device))
+        # a U-Net for inpainting sees its mask and picture behind the latent
+        denoised = level.denoised(part.inputs.x[:, : output.shape[1]].float(), output[index])
+        change = times(control.changed(denoised, part) - denoised, factor([share(dose) for dose in doses]))
+        mask = self.masks.of(each.unit, doses, call)
+        output[index] += level.output_change(change if mask is None else change * mask)
+
+    def end(self) -> None:
+        """Forget the call."""
+        self.call, self.acting = None, ()
+
+    def close(self) -> None:
+        """Forget the call."""
+        self.end()
+
+
+def control_of(each: ActingUnit) -> PredictionControl:
+    """The unit's control. Raises TypeError for another kind."""
+    if not isinstance(each.unit.control, PredictionControl):
+        raise TypeError(f"{type(each.unit.control).__name__} changes no prediction")
+    return each.unit.control
+
+
+def share(dose: Dose | None) -> float:
+    """How much of a change a row gets, 0..1."""
+    return 0.0 if dose is None else min(max(dose.weight, 0.0), 1.0)

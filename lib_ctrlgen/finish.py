@@ -1,0 +1,55 @@
+"""What is done to a finished picture: the original around a hole, an original's lightness."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+LightSpace: TypeAlias = Literal["luminance", "intensity"]
+Pixels: TypeAlias = NDArray[np.uint8]
+
+# To the space, from it, and the channel of the lightness: L of CIE L*a*b* or V of HSV.
+_SPACES = {
+    "luminance": (cv2.COLOR_RGB2LAB, cv2.COLOR_LAB2RGB, 0),
+    "intensity": (cv2.COLOR_RGB2HSV_FULL, cv2.COLOR_HSV2RGB_FULL, 2),
+}
+
+
+def pixels_of(picture: Image.Image) -> Pixels:
+    """A picture as [H, W, 3]."""
+    return np.array(picture.convert("RGB"))
+
+
+def lightness(pixels: Pixels, space: LightSpace, gamma: float = 1.0) -> Pixels:
+    """The lightness [H, W] of [H, W, 3], to the power of `gamma` in 0..1."""
+    to, _, channel = _SPACES[space]
+    light: NDArray[Any] = cv2.cvtColor(pixels, to)[..., channel]
+    return np.asarray(np.rint((light / 255.0) ** gamma * 255.0), np.uint8)
+
+
+def relit(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
+    """[H, W, 3] with another lightness [H, W]; what that makes impossible as a colour is clipped."""
+    to, back, channel = _SPACES[space]
+    parts = cv2.cvtColor(pixels, to)
+    parts[..., channel] = light
+    return np.asarray(cv2.cvtColor(parts, back), np.uint8)
+
+
+def hole_share(hole: NDArray[np.bool_], border: int) -> NDArray[np.float32]:
+    """How much of each pixel [H, W] is painted anew: 1 in the hole, falling to 0 within `border` pixels."""
+    share = hole.astype(np.float32)
+    if border:
+        side = border if border % 2 else border + 1
+        grown = cv2.dilate(share, np.ones((side, side), np.uint8))
+        share = np.asarray(cv2.blur(grown, (side, side)), np.float32)
+    return np.where(hole, np.float32(1), share)
+
+
+def mixed(pixels: Pixels, other: Pixels, share: NDArray[np.float32]) -> Pixels:
+    """`share` [H, W] of `pixels` and the rest of `other`, both [H, W, 3]; exact where it is 0 or 1."""
+    part = share[..., None]
+    return np.asarray(np.rint(part * pixels + (1 - part) * other).clip(0, 255), np.uint8)

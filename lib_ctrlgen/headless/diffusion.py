@@ -1,0 +1,31 @@
+"""What controls may ask of a checkpoint beside its U-Net: its VAE and its noise schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.prediction import Diffusion, NoiseSchedule
+
+from .load import Networks
+from .samplers import make_scheduler
+
+
+def diffusion_of(networks: Networks, origin: tuple[Hashable, ...]) -> Diffusion:
+    """The parts of loaded networks; `origin` names their file."""
+
+    def encode(picture: Image.Image) -> Tensor:
+        vae = networks.vae
+        pixels = to_hint(picture).to(vae.device, vae.dtype) * 2 - 1
+        with torch.no_grad():
+            found: Tensor = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
+        return found
+
+    scheduler = make_scheduler("DDIM", 1, networks.noise, ())
+    velocity = scheduler.config.prediction_type == "v_prediction"
+    schedule = NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod, velocity=velocity)
+    return Diffusion(encode=encode, origin=lambda: origin, noise=lambda: schedule)

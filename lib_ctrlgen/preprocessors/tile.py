@@ -1,0 +1,78 @@
+"""Maps for tile ControlNets: the picture itself, or coarser."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from lib_ctrlgen.params import Param
+
+from .none import NoPreprocessor
+
+VARIATION = Param(
+    name="variation",
+    label="Variation: colours are kept over this many latent cells",
+    kind="int",
+    default=8,
+    minimum=3,
+    maximum=32,
+    step=1,
+)
+
+
+class TileResample(NoPreprocessor):
+    """The picture without detail smaller than `factor` pixels."""
+
+    name: ClassVar[str] = "tile_resample"
+    title: ClassVar[str] = "Tile, made coarser"
+    params: ClassVar[tuple[Param, ...]] = (
+        Param(
+            name="factor",
+            label="Down-sampling factor",
+            kind="float",
+            default=1.0,
+            minimum=1.0,
+            maximum=8.0,
+            step=0.01,
+        ),
+    )
+
+    def __call__(self, image: Image.Image, factor: float = 1.0, **params: Any) -> Image.Image:
+        """Shrink an RGB picture by area and bring it back to its size by cubic interpolation."""
+        del params
+        width, height = image.size
+        small = max(1, int(width / factor)), max(1, int(height / factor))
+        if small == image.size:
+            return image
+        pixels = cv2.resize(np.array(image.convert("RGB")), small, interpolation=cv2.INTER_AREA)
+        return Image.fromarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+class TileColorFix(NoPreprocessor):
+    """The picture; its colours are kept in what the U-Net predicts (`lib_ctrlgen.controls.colorfix`)."""
+
+    name: ClassVar[str] = "tile_colorfix"
+    title: ClassVar[str] = "Tile, colours kept"
+    params: ClassVar[tuple[Param, ...]] = (VARIATION,)
+
+
+class TileColorFixSharp(NoPreprocessor):
+    """The same, and sharper."""
+
+    name: ClassVar[str] = "tile_colorfix+sharp"
+    title: ClassVar[str] = "Tile, colours kept, sharper"
+    params: ClassVar[tuple[Param, ...]] = (
+        VARIATION,
+        Param(
+            name="sharpness",
+            label="Sharpness",
+            kind="float",
+            default=1.0,
+            minimum=0.0,
+            maximum=2.0,
+            step=0.01,
+        ),
+    )
