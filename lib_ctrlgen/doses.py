@@ -38,6 +38,8 @@ def row_dose(unit: ActiveUnit, spec: ControlUnit, weight: float, position: Posit
         return None
     if unit.concept is not None and rows.concept[row] != unit.concept:
         return None
+    if unit.pictures is not None and rows.image[row] not in unit.pictures:
+        return None
     progress = position.step / position.steps
     own = spec.layer_weights
     return Dose(

@@ -325,7 +325,19 @@ def refresh_button(component: Any, refresh: Any, choices: Any, elem_id: str) -> 
 
 def edge_libraries() -> dict[str, ModuleType]:
     """gradio and fastapi."""
-    plain = ("Accordion", "Button", "Checkbox", "Column", "HTML", "Image", "Number", "Row", "Slider", "Tab")
+    plain = (
+        "Accordion",
+        "Button",
+        "Checkbox",
+        "Column",
+        "File",
+        "HTML",
+        "Image",
+        "Number",
+        "Row",
+        "Slider",
+        "Tab",
+    )
     gradio: dict[str, Any] = dict.fromkeys((*plain, "Tabs", "Textbox"), Component)
     gradio |= {"Dropdown": Dropdown, "Radio": Choice}
     gradio["update"] = lambda **values: {"__type__": "generic_update", **values}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -38,7 +38,7 @@ class AttentionEffect:
         self.masks = masks
         self.state = StepState()
         self.sites: tuple[AttentionSite, ...] = ()
-        self.pairs: dict[int | str, tuple[KeyValue, ...]] = {}
+        self.pairs: dict[Hashable, tuple[KeyValue, ...]] = {}
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
         """Hook every cross attention."""
@@ -79,9 +79,9 @@ class AttentionEffect:
 
     def pairs_of(self, unit: ActiveUnit, x: Tensor) -> tuple[KeyValue, ...]:
         """The unit's keys and values, computed at its first active call."""
-        if unit.index not in self.pairs and isinstance(unit.control, AttentionControl):
-            self.pairs[unit.index] = unit.control.terms(self.sites, x.dtype, x.device)
-        return self.pairs[unit.index]
+        if unit.key not in self.pairs and isinstance(unit.control, AttentionControl):
+            self.pairs[unit.key] = unit.control.terms(self.sites, x.dtype, x.device)
+        return self.pairs[unit.key]
 
     def attended(self, place: int, heads: int, hidden: Tensor) -> Tensor:
         """A layer's attention output [B, N, hidden] with all units' terms added."""

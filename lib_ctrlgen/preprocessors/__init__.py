@@ -7,10 +7,11 @@ from lib_ctrlgen.errors import RequestError, nearest
 from .base import Preprocessor
 from .canny import Canny
 from .color import ColorGrid
+from .detection import detected, own_values, params_of
 from .invert import Invert
 from .none import NoPreprocessor
 
-__all__ = ["PREPROCESSORS", "Preprocessor", "preprocessor"]
+__all__ = ["PREPROCESSORS", "Preprocessor", "detected", "own_values", "params_of", "preprocessor"]
 
 PREPROCESSORS: tuple[Preprocessor, ...] = (NoPreprocessor(), Canny(), Invert(), ColorGrid())
 
