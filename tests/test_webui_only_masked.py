@@ -198,7 +198,7 @@ def test_the_inpainting_mask_is_holes_in_the_init_image_alone(
     assert inner.all()
     assert not outer.any()
     wide = (holes != m[0].bool()).sum()
-    assert wide <= 12, "a blurred straight border stays where it is; corners lose a few pixels"
+    assert wide <= 40, "a blurred straight border stays where it is, a corner of 24 pixels loses a few"
     assert torch.allclose(seen[0][:, ~holes], picture[:, ~holes])
     assert torch.allclose(seen[1], picture)
     assert torch.allclose(seen[2], picture)
