@@ -53,6 +53,9 @@ def shown(unit: ControlUnit, count: int, path: str) -> tuple[Shown, ...]:
     found: dict[tuple[str, str], list[int]] = {}
     for number in range(count):
         found.setdefault(own(unit, number), []).append(number)
+    if len(found) == 1:
+        ((image, mask),) = found
+        return (Shown(image=image, mask=mask),)
     return tuple(
         Shown(image=image, mask=mask, pictures=tuple(numbers)) for (image, mask), numbers in found.items()
     )

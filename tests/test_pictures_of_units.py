@@ -198,6 +198,12 @@ def test_units_of_later_batches_and_of_cells() -> None:
     assert [u.pictures for u in repeated([unit, other], 6, 2)] == [(1, 2, 5, 7, 8, 11), None]
 
 
+def test_equal_pictures_are_a_plain_unit(folder: Path, unet: Any) -> None:
+    for count in (1, 3):
+        units = loaded(folder, unet, count, {"images": [A] * count}, {"image": A})
+        assert [unit.pictures for unit in units] == [None, None]
+
+
 def test_a_request_of_one_picture() -> None:
     request = parse_request(
         {"units": [{"model": "a", "images": [A, B], "mask": C}, {"model": "b", "image": C}]}
