@@ -306,6 +306,9 @@ def test_the_webui_must_paint_the_part_that_the_pictures_were_cut_for(
     with pytest.raises(HostError, match="another extension changed the inpainting mask"):
         other.sample()
     assert host.callbacks.count == 0
+    p.image_mask = None  # type: ignore[attr-defined] # the same `p` again, as scripts do
+    script.process(p, request)
+    p.sample()
 
 
 def test_a_list_of_another_length_makes_no_picture(

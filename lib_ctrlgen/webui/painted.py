@@ -51,7 +51,8 @@ def blurred_mask(p: Any) -> Image.Image | None:
 
 def require_place(p: Any, canvas: Canvas) -> None:
     """Raise HostError unless the WebUI paints where the units' pictures were cut out."""
-    painted = getattr(p, "paste_to", None)
+    in_part = getattr(p, "image_mask", None) is not None and p.inpaint_full_res
+    painted = getattr(p, "paste_to", None) if in_part else None  # else it may be of an earlier generation
     box = canvas.crop.box if canvas.crop else None
     wanted = None if box is None else (box[0], box[1], box[2] - box[0], box[3] - box[1])
     if (None if painted is None else tuple(painted)) != wanted:
