@@ -67,9 +67,14 @@ def own(unit: ControlUnit, picture: int) -> tuple[str, str]:
     return image, unit.masks[picture] if unit.masks else unit.mask
 
 
+def is_per_picture(request: ControlRequest) -> bool:
+    """Whether a unit that acts shows pictures of a batch different things."""
+    return any(unit.images or unit.masks for _, unit in request.enabled_units)
+
+
 def single(request: Request, picture: int) -> Request:
     """What a request says of one picture of its batch, as units with one picture."""
-    if not any(unit.images or unit.masks for unit in request.units):
+    if not is_per_picture(request):
         return request
     return replace(request, units=tuple(_single(unit, picture) for unit in request.units))
 

@@ -291,6 +291,30 @@ def test_the_batches_of_a_generation_take_their_own_pictures(
     assert all("images" not in entry and entry["image"].startswith("sha:") for entry in entries)
 
 
+def test_a_tuners_cells_each_have_all_the_pictures(
+    host: FakeWebUI, script: Any, pushing: dict[str, Pushes]
+) -> None:
+    """Two cells of two pictures in one batch; a list for one picture of a cell each is refused."""
+    stacked = __import__("lib_ctrlgen.webui.stacked", fromlist=["Stacked"])
+    texts = [encode_image(files.picture(8, 8, seed)) for seed in (1, 2)]
+    cells = [
+        parse_request({"units": [{"model": "m", "images": texts, "weight": weight}]}) for weight in (1, 0.5)
+    ]
+    stack = stacked.Stacked(tuple(c for c in cells for _ in range(2)), scales=(7.0,) * 4, each=2)
+    p = Processing(host, prompts=[["a"]] * 4, batch_size=4, steps=2)
+    script.process(p, stack)
+    held = vars(p)["sample"]
+    assert [unit.pictures for unit in held.parts[0].units] == [(0, 2), (1, 3)]
+    p.sample()
+    assert all(made.calls for made in pushing.values())
+    entries = [json.loads(text)["units"][0] for text in p.extra_generation_params["CtrlGen"]]
+    assert [entry.get("weight", 1) for entry in entries] == [1, 1, 0.5, 0.5]
+    assert [entry["image"] for entry in entries[:2]] == [entry["image"] for entry in entries[2:]]
+    script.process(p, stacked.Stacked(tuple(cells), scales=(7.0,) * 2, each=1))
+    with pytest.raises(RequestError, match="2 pictures for a generation of 1"):
+        p.sample()
+
+
 def test_the_webui_must_paint_the_part_that_the_pictures_were_cut_for(
     host: FakeWebUI, script: Any, pushing: dict[str, Pushes]
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from modules import script_callbacks, scripts
 
-from lib_ctrlgen.pictured import single
+from lib_ctrlgen.pictured import is_per_picture, single
 from lib_ctrlgen.spec import ControlRequest
 
 from .api import add_routes
@@ -97,10 +97,11 @@ def controlled(
         own = [single(request, number % stacked.each) for number, request in enumerate(requests)]
         p.extra_generation_params["CFG scale"] = list(stacked.scales)
     else:
-        own = [single(requests[0], number) for number in range(picture_count(p))]
+        count = picture_count(p) if is_per_picture(requests[0]) else 1
+        own = [single(requests[0], number) for number in range(count)]
     texts = [describe(request) if request.acts else None for request in own]
     if stacked or any(texts):
-        p.extra_generation_params[KEY] = texts if stacked or len(set(texts)) > 1 else texts[0]
+        p.extra_generation_params[KEY] = texts if stacked or len(texts) > 1 else texts[0]
     return held
 
 
