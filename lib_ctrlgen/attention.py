@@ -29,11 +29,15 @@ class KeyValue:
 
 @dataclass(frozen=True)
 class AttentionTerm:
-    """One unit's part of one layer: keys, values, weight, and an optional soft mask [1 or B, 1, H, W]."""
+    """One unit's part of one layer: keys, values, weight, and an optional soft mask [1 or B, 1, H, W].
+
+    `rows` are those of the batch that it is for, None for all; the weight and the mask are theirs.
+    """
 
     pair: KeyValue
     weight: Factor
     mask: Tensor | None = None
+    rows: slice | list[int] | None = None
 
     @property
     def acts(self) -> bool:

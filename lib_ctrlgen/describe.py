@@ -8,6 +8,7 @@ from .images import image_hash
 from .spec import ControlRequest, to_payload
 
 PICTURES = ("image", "mask")
+LISTS = ("images", "masks")
 
 
 def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dict[str, Any]:
@@ -19,4 +20,7 @@ def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dic
     blend = payload.get("blend") or {}
     for part in (*payload.get("units", ()), *blend.get("concepts", ())):
         part |= {name: f"{mark}:{image_hash(part[name])}" for name in PICTURES if part.get(name)}
+        part |= {
+            name: [f"{mark}:{image_hash(each)}" for each in part[name]] for name in LISTS if part.get(name)
+        }
     return payload

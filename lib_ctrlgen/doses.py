@@ -38,6 +38,8 @@ def row_dose(unit: ActiveUnit, spec: ControlUnit, weight: float, position: Posit
         return None
     if unit.concept is not None and rows.concept[row] != unit.concept:
         return None
+    if not unit.sees(rows.image[row]):
+        return None
     progress = position.step / position.steps
     own = spec.layer_weights
     return Dose(

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import io
 import warnings
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from .errors import RequestError
-from .resampling import border_colour, resample
+from .resampling import Resize, border_colour, resample
 
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
 
@@ -128,22 +128,28 @@ def transparent(image: Image.Image) -> Image.Image | None:
 
 
 def fit(image: Image.Image, width: int, height: int, resize_mode: ResizeMode) -> Image.Image:
-    """Bring a control picture to `width` x `height` pixels, as RGB.
+    """Bring a control map to `width` x `height` pixels, as RGB. It stays a map: see `resampling.resample`."""
+    return Image.fromarray(fit_pixels(np.asarray(to_rgb(image)), width, height, resize_mode, resample))
+
+
+def fit_pixels(
+    pixels: NDArray[Any], width: int, height: int, resize_mode: ResizeMode, resize: Resize
+) -> NDArray[Any]:
+    """Bring [H, W, ...] to [height, width, ...], resizing with `resize`.
 
     `just_resize` stretches. `crop_and_resize` covers the target and crops the centre.
     `resize_and_fill` fits inside and fills with the median colour of the border.
-    Maps keep their character: see `resampling.resample`.
     """
-    pixels = np.asarray(to_rgb(image))
     if resize_mode == "just_resize":
-        return Image.fromarray(resample(pixels, width, height))
-    scales = width / image.width, height / image.height
+        return np.asarray(resize(pixels, width, height))
+    own_height, own_width = pixels.shape[:2]
+    scales = width / own_width, height / own_height
     scale = max(scales) if resize_mode == "crop_and_resize" else min(scales)
-    resized = resample(pixels, _scaled(image.width, scale), _scaled(image.height, scale))
-    canvas = np.empty((height, width, 3), np.uint8)
+    resized = resize(pixels, _scaled(own_width, scale), _scaled(own_height, scale))
+    canvas = np.empty((height, width, *pixels.shape[2:]), pixels.dtype)
     canvas[:] = border_colour(pixels)
     _paste_centre(canvas, resized)
-    return Image.fromarray(canvas)
+    return canvas
 
 
 def filled(size: tuple[int, int], width: int, height: int) -> Image.Image:
@@ -158,7 +164,7 @@ def _scaled(length: int, scale: float) -> int:
     return max(1, round(length * scale))
 
 
-def _paste_centre(canvas: NDArray[np.uint8], picture: NDArray[np.uint8]) -> None:
+def _paste_centre(canvas: NDArray[Any], picture: NDArray[Any]) -> None:
     """Copy `picture` onto the middle of `canvas`; the part that does not fit is cut off."""
     to_y, from_y, rows = _overlap(canvas.shape[0], picture.shape[0])
     to_x, from_x, columns = _overlap(canvas.shape[1], picture.shape[1])
@@ -175,6 +181,11 @@ def to_hint(image: Image.Image) -> Tensor:
     """The picture as a float32 tensor [1, 3, H, W] in 0..1."""
     pixels = torch.from_numpy(np.array(to_rgb(image)))
     return pixels.permute(2, 0, 1)[None].float().div(255.0)
+
+
+def to_grey(image: Image.Image) -> NDArray[np.float32]:
+    """The brightness [H, W] in 0..1."""
+    return np.asarray(to_rgb(image).convert("L"), np.float32) / np.float32(255)
 
 
 def to_mask(image: Image.Image, height: int, width: int) -> Tensor:

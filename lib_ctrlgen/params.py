@@ -17,7 +17,10 @@ Value: TypeAlias = float | int | str | bool
 
 @dataclass(frozen=True, kw_only=True)
 class Param:
-    """One named parameter with its default and bounds (inclusive; None means unbounded)."""
+    """One named parameter with its default and bounds (inclusive; None means unbounded).
+
+    `off` is a number outside of the bounds that is allowed, too.
+    """
 
     name: str
     label: str
@@ -27,6 +30,7 @@ class Param:
     maximum: float | None = None
     step: float | None = None
     choices: tuple[str, ...] = ()
+    off: float | None = None
 
     def check(self, value: Value, path: str) -> Value:
         """Return `value` in this parameter's type. Raises RequestError at `path`."""
@@ -45,8 +49,10 @@ class Param:
         if self.kind == "int" and value != int(value):
             raise RequestError(path, f"expected a whole number, got {value}")
         low, high = self.minimum, self.maximum
-        if (low is not None and value < low) or (high is not None and value > high):
+        outside = (low is not None and value < low) or (high is not None and value > high)
+        if outside and value != self.off:
             bounds = f"{'' if low is None else f'{low:g}'}..{'' if high is None else f'{high:g}'}"
+            bounds += "" if self.off is None else f", or {self.off:g}"
             raise RequestError(path, f"{value} is out of range: {self.label} is {bounds}")
         return int(value) if self.kind == "int" else float(value)
 

@@ -1,4 +1,4 @@
-"""Resizing of control maps so that they stay maps.
+"""Resizing of control maps so that they stay maps, and of pictures and masks, which need no such care.
 
 The rules that users of the field know: few colours (a segmentation) nearest, shrinking by
 area, else cubic; a black and white map stays black and white (threshold of Otsu, 1979), and
@@ -8,11 +8,16 @@ non-maxima that goes before it elsewhere: that leaves bristles on enlarged slant
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+# From an array [H, W] or [H, W, C] to the same of a width and a height.
+Resize: TypeAlias = Callable[[Any, int, int], Any]
 
 
 def resample(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -22,15 +27,31 @@ def resample(pixels: Pixels, width: int, height: int) -> Pixels:
     colours = count_colours(pixels, 200)
     if 2 < colours < 200:
         return _resize(pixels, width, height, cv2.INTER_NEAREST)
-    shrinking = width * height < pixels.shape[0] * pixels.shape[1]
-    resized = _resize(pixels, width, height, cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+    resized = smooth(pixels, width, height)
     if colours == 2 and pixels.min() < 16 and pixels.max() > 240:
         return _binary(resized, thin_lines=has_thin_lines(pixels))
     return resized
 
 
-def _resize(pixels: Pixels, width: int, height: int, interpolation: int) -> Pixels:
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.uint8)
+def smooth(pixels: Pixels, width: int, height: int) -> Pixels:
+    """Resize a picture [H, W, 3] that is no map: by area where it shrinks, else by cubic interpolation."""
+    return _resize(pixels, width, height, _finer(pixels, width, height, cv2.INTER_CUBIC))
+
+
+def soft(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """Resize a mask [H, W]: by area where it shrinks, else linearly; two that add up to one still do."""
+    return np.asarray(_resize(values, width, height, _finer(values, width, height, cv2.INTER_LINEAR)))
+
+
+def _finer(pixels: NDArray[Any], width: int, height: int, growing: int) -> int:
+    """The interpolation to a size: `growing`, or by area where there are fewer pixels."""
+    return cv2.INTER_AREA if width * height < pixels.shape[0] * pixels.shape[1] else growing
+
+
+def _resize(pixels: NDArray[Any], width: int, height: int, interpolation: int) -> NDArray[Any]:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), pixels.dtype)
 
 
 def count_colours(pixels: Pixels, limit: int) -> int:
@@ -40,10 +61,10 @@ def count_colours(pixels: Pixels, limit: int) -> int:
     return min(limit, len(few) if len(few) >= limit else len(np.unique(packed)))
 
 
-def border_colour(pixels: Pixels) -> Pixels:
-    """The median colour [3] of the outermost pixels."""
+def border_colour(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The median colour of the outermost pixels of [H, W, ...]."""
     edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
-    return np.asarray(np.median(np.concatenate(edges), axis=0), np.uint8)
+    return np.asarray(np.median(np.concatenate(edges), axis=0)).astype(pixels.dtype)
 
 
 def has_thin_lines(pixels: Pixels) -> bool:

@@ -49,6 +49,8 @@ class ControlSession:
         self.clock = clock
         self.variants = tuple(variants)
         self.calls = self.rows_asked = self.rows_computed = 0
+        indices = list(dict.fromkeys(unit.index for unit in self.units))
+        self._lines = [indices.index(unit.index) for unit in self.units]
         self.plan_for = lru_cache(maxsize=256)(self._plan)
         self._shape = port.shape
         self._hooks = Hooks()
@@ -88,9 +90,10 @@ class ControlSession:
         self._install()
 
     def _plan(self, steps: int, hires: bool = False, variant: int | None = None) -> StepPlan:
+        """The plan of the units, one line for each, though some have several parts."""
         specs = self._specs(variant)
-        named = [(unit.index, spec) for unit, spec in zip(self.units, specs, strict=True)]
-        return compile_plan(named, steps, hires=hires)
+        named = {unit.index: spec for unit, spec in zip(self.units, specs, strict=True)}
+        return compile_plan(list(named.items()), steps, hires=hires)
 
     def _install(self) -> None:
         self._hooks.close()
@@ -147,7 +150,7 @@ class ControlSession:
                 row_dose(
                     part,
                     self._specs(self._variant(image))[place],
-                    plans[image].weights[place][position.step],
+                    plans[image].weights[self._lines[place]][position.step],
                     position,
                     row,
                 )

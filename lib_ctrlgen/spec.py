@@ -44,6 +44,8 @@ ControlName: TypeAlias = Literal[
 ]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
+ImageSource: TypeAlias = Literal["request", "init"]
+Feather: TypeAlias = Annotated[float, Meta(ge=0, le=256)]
 
 MAX_UNITS = 64
 CFG_SCALE = (1.0, 30.0)
@@ -68,11 +70,23 @@ def _seven() -> Schedule:
     return constant(7.0)
 
 
+def _check_pictures(one: str, picture: str, many: str, pictures: tuple[str, ...]) -> None:
+    """Raise RequestError for a picture for all beside one for each, and for an empty one among them."""
+    if picture and pictures:
+        raise RequestError(many, f"is there beside {one!r}: give one of them")
+    for number, each in enumerate(pictures):
+        check_plain(f"{many}[{number}]", each)
+        if not each:
+            raise RequestError(f"{many}[{number}]", "is empty: send a picture as base64 or a data URL")
+
+
 class ControlUnit(Spec, frozen=True, kw_only=True):
     """One control: a ControlNet, an IP-Adapter, ... Units stack; their effects add up.
 
     model            name of the control's file, as the model list shows it
     image            the picture: base64 or a data URL (PNG, JPEG, WebP)
+    images           instead of it, a picture for each picture of the batch, in their order
+    image_from       `init`: the host's img2img picture, each picture's own, instead of a given one
     control          the family; `auto` finds it from the file's keys
     preprocessor     turns the picture into the map that the network wants
     params           parameters of the preprocessor and of the control, by name
@@ -83,15 +97,21 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     control_mode     `balanced`; `prompt`: softer on coarse layers; `control`: the same
                      and on the conditional rows only
     resize_mode      how the picture is fitted to the generation's size
+    inpaint_crop     where the host paints a part alone ("Only masked"): the picture and the mask show
+                     the whole, and are cut to that part; else they show the part
     layer_weights    one number or schedule per layer, from the first encoder output to
                      the mid block (13 on SD1.5; a T2I-Adapter has 4, LLLite one per transformer
                      that it changes), instead of the mode's softness
     mask             picture whose white areas are controlled
+    masks            instead of it, a mask for each picture of the batch
+    mask_feather     sigma of the Gaussian that softens the mask, in pixels of the generation
     mask_strength    how much the mask holds back, 0 (nothing) to 1; number or schedule
     """
 
     model: str
     image: str = ""
+    images: tuple[str, ...] = ()
+    image_from: ImageSource = "request"
     control: ControlName = "auto"
     enabled: bool = True
     preprocessor: str = "none"
@@ -102,13 +122,18 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     guidance_end: Unit01 = 1.0
     control_mode: ControlMode = "balanced"
     resize_mode: ResizeMode = "crop_and_resize"
+    inpaint_crop: bool = True
     layer_weights: tuple[Schedule, ...] | None = None
     mask: str = ""
+    masks: tuple[str, ...] = ()
     mask_strength: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
+    mask_feather: Feather = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share("mask_strength", self.mask_strength)
+        for one, many in (("image", "images"), ("mask", "masks")):
+            _check_pictures(one, getattr(self, one), many, getattr(self, many))
         if self.guidance_start > self.guidance_end:
             raise RequestError("guidance_start", "must not be after guidance_end")
         for name, value in self.params.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .attention import KeyValue
 from .calls import AttentionSite, UNetCall
+from .canvas import Crop
 from .inputs import InputSite
 from .prediction import NoiseSchedule
 from .residuals import Residuals
@@ -172,7 +173,8 @@ class ActiveUnit:
     """An enabled unit of a request, ready to act.
 
     index: its place in `request.units`, or a name; mask: white = controlled, fitted like the picture;
-    concept: the concept of a blend whose rows alone it acts on, None for all rows;
+    concept: the concept of a blend whose rows alone it acts on, None for all rows; pictures: the numbers
+    of the pictures of the batch that it alone acts on, None for all; crop: the part that the host paints;
     later: what it does beside `control`, after the U-Net or on the finished picture.
     """
 
@@ -181,7 +183,14 @@ class ActiveUnit:
     control: PreparedControl
     mask: Image.Image | None = None
     concept: int | None = None
+    pictures: tuple[int, ...] | None = None
+    crop: Crop | None = None
     later: PredictionControl | FinishingControl | None = None
+
+    @property
+    def key(self) -> Hashable:
+        """Tells it from the other ones of a session."""
+        return self.index, self.pictures
 
     @property
     def parts(self) -> tuple[ActiveUnit, ...]:
@@ -189,6 +198,10 @@ class ActiveUnit:
         if self.later is None:
             return (self,)
         return replace(self, later=None), replace(self, control=self.later, later=None)
+
+    def sees(self, picture: int) -> bool:
+        """Whether it acts on this picture of the batch."""
+        return self.pictures is None or picture in self.pictures
 
     @property
     def cond_only(self) -> bool:
@@ -206,8 +219,30 @@ def unit_variants(
     requests: Sequence[ControlRequest], units: Sequence[ActiveUnit]
 ) -> list[tuple[ControlUnit, ...]]:
     """What each of several requests that are alike says of `units`: those of the first, and its concepts'."""
-    own = [tuple(unit for _, unit in request.enabled_units) for request in requests]
-    return [(*each, *(unit.spec for unit in units[len(each) :])) for each in own]
+    own: list[dict[int | str, ControlUnit]] = [dict(request.enabled_units) for request in requests]
+    return [tuple(each.get(unit.index, unit.spec) for unit in units) for each in own]
+
+
+def of_batch(units: Sequence[ActiveUnit], number: int, size: int) -> tuple[ActiveUnit, ...]:
+    """The units of batch `number` of `size` pictures, which are counted from its first one."""
+    first = number * size
+    return _moved(units, lambda picture: [picture - first] if first <= picture < first + size else [])
+
+
+def repeated(units: Sequence[ActiveUnit], size: int, times: int) -> tuple[ActiveUnit, ...]:
+    """The units of `times` cells of `size` pictures each, all in one batch."""
+    return _moved(units, lambda picture: [picture + size * cell for cell in range(times)])
+
+
+def _moved(units: Sequence[ActiveUnit], places: Callable[[int], list[int]]) -> tuple[ActiveUnit, ...]:
+    """The units with other numbers for their pictures; without those that have none left."""
+    moved = [
+        unit
+        if unit.pictures is None
+        else replace(unit, pictures=tuple(sorted(place for own in unit.pictures for place in places(own))))
+        for unit in units
+    ]
+    return tuple(unit for unit in moved if unit.pictures != ())
 
 
 def started(
@@ -219,7 +254,10 @@ def started(
     """
     for place, unit in enumerate(units):
         specs = [variants[image][place] if variants else unit.spec for image in range(len(noise))]
-        shares = [min(max(spec.schedule(0.0), 0.0), 1.0) for spec in specs]
+        shares = [
+            min(max(spec.schedule(0.0), 0.0), 1.0) if unit.sees(image) else 0.0
+            for image, spec in enumerate(specs)
+        ]
         for part in unit.parts:
             if isinstance(part.control, StartControl) and any(shares):
                 share = noise.new_tensor(shares).reshape(-1, 1, 1, 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -337,8 +338,10 @@ class FakeWebUI:
             "processing": {
                 "get_fixed_seed": lambda seed: 77 if seed in (-1, None) else seed,
                 "decode_latent_batch": decode_latent_batch,
+                "create_binary_mask": create_binary_mask,
             },
             "sd_vae": {"loaded_vae_file": None},
+            "masking": {"get_crop_region_v2": get_crop_region, "expand_crop_region": expand_crop_region},
             "sd_samplers_common": {"images_tensor_to_samples": None, "approximation_indexes": {}},
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},
@@ -351,6 +354,42 @@ class FakeWebUI:
         children = {name.partition(".")[2]: child for name, child in named.items()}
         self.loaded = {"modules": module("modules", children), **named, **edge_libraries()}
         return self.loaded
+
+
+def create_binary_mask(image: Any, round: bool = True) -> Any:  # noqa: A002 - the WebUI's name
+    """White where a mask with transparency is opaque; else its brightness."""
+    clear = image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255)
+    if not clear:
+        return image.convert("L")
+    alpha = image.getchannel("A")
+    return alpha.point(lambda value: 255 * (value > 128)) if round else alpha
+
+
+def get_crop_region(mask: Any, pad: int = 0) -> tuple[int, int, int, int] | None:
+    """The box of what is not black, grown on all sides as far as the picture goes."""
+    rows, columns = np.asarray(mask).any(1).nonzero()[0], np.asarray(mask).any(0).nonzero()[0]
+    if not len(rows):
+        return None
+    low = max(0, int(columns[0]) - pad), max(0, int(rows[0]) - pad)
+    high = min(mask.width, int(columns[-1]) + 1 + pad), min(mask.height, int(rows[-1]) + 1 + pad)
+    return (*low, *high)
+
+
+def expand_crop_region(box: Any, width: int, height: int, *whole: int) -> tuple[int, int, int, int]:
+    """The box grown about its middle to the proportions of the generation, and moved into the picture."""
+    spans = [[box[0], box[2]], [box[1], box[3]]]
+    target = width / height
+    lengths = [high - low for low, high in spans]
+    axis = 1 if lengths[0] / lengths[1] > target else 0
+    wanted = lengths[0] / target if axis else lengths[1] * target
+    more, limit = int(wanted - lengths[axis]), whole[axis]
+    low, high = spans[axis][0] - more // 2, spans[axis][1] + more - more // 2
+    over = max(0, high - limit)
+    low, high = low - over, high - over
+    if low < 0:
+        low, high = 0, high - low
+    spans[axis] = [low, min(high, limit)]
+    return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
 
 
 class ImageRNG:
@@ -370,7 +409,19 @@ def refresh_button(component: Any, refresh: Any, choices: Any, elem_id: str) -> 
 
 def edge_libraries() -> dict[str, ModuleType]:
     """gradio and fastapi."""
-    plain = ("Accordion", "Button", "Checkbox", "Column", "HTML", "Image", "Number", "Row", "Slider", "Tab")
+    plain = (
+        "Accordion",
+        "Button",
+        "Checkbox",
+        "Column",
+        "File",
+        "HTML",
+        "Image",
+        "Number",
+        "Row",
+        "Slider",
+        "Tab",
+    )
     gradio: dict[str, Any] = dict.fromkeys((*plain, "Tabs", "Textbox"), Component)
     gradio |= {"Dropdown": Dropdown, "Radio": Choice}
     gradio["update"] = lambda **values: {"__type__": "generic_update", **values}

@@ -18,11 +18,11 @@ EDGE = 4
 LAYERS = {
     # 0: pure; no torch, no numpy
     "errors": 0, "curve": 0, "schedule": 0, "params": 0, "spec": 0, "prompt": 0, "emphasis": 0, "plan": 0,
-    "strict": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
+    "strict": 0, "pictured": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
     "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
     "tuner.sure": 0, "tuner.scatter": 0,
     # 1: arrays and pictures
-    "images": 1, "resampling": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
+    "images": 1, "resampling": 1, "canvas": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
     "factors": 1, "doses": 1, "repeats": 1, "inputs": 1, "faces": 1,
     "calls": 1, "units": 1, "combine": 1, "regions": 1, "trajectory": 1, "film": 1, "files": 1, "describe": 1,
     "prediction": 1, "finish": 1,

@@ -182,6 +182,50 @@ def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
     assert "picture" in error
 
 
+def test_uploaded_pictures_are_previewed_by_the_first_of_them(panel: Any, tmp_path: Path) -> None:
+    first = 1 + sys.modules["lib_ctrlgen.webui.payload"].UNITS_FROM
+    preview = event("ctrlgen_txt2img_unit0_show_map")
+    for name, colour in (("b", "blue"), ("a", "red")):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
+    uploads = [SimpleNamespace(name=str(tmp_path / f"{name}.png")) for name in ("b", "a")]
+    fields = arguments(panel, images=uploads, preprocessor="invert")[first:]
+    picture, error = preview(64, 32, *fields[: len(fields) // 3])
+    assert (picture.getpixel((5, 5)), error) == ((0, 255, 255), "")
+
+
+def test_the_resolution_is_offered_by_preprocessors_that_detect(panel: Any) -> None:
+    reveal, options = next(
+        c for c in Component.made if c.elem_id == "ctrlgen_txt2img_unit0_preprocessor"
+    ).events[0]
+    shown = {
+        name: dict(zip(map(id_of, options["outputs"]), reveal(name), strict=True))
+        for name in ("canny", "none")
+    }
+    assert shown["canny"]["resolution"]["visible"] is True
+    assert shown["none"]["resolution"]["visible"] is False
+
+
+def id_of(component: Any) -> str:
+    return str(component.elem_id).rpartition("unit0_")[2]
+
+
+def test_what_a_units_pictures_are_comes_back_but_for_the_pictures(panel: Any) -> None:
+    infotext = sys.modules["lib_ctrlgen.webui.infotext"]
+    text = encode_image(PICTURE)
+    unit = {
+        "model": "edges", "images": [text, text], "masks": [text, text], "mask_feather": 12.5,
+        "inpaint_crop": False, "preprocessor": "canny", "params": {"resolution": 512},
+    }  # fmt: skip
+    written = infotext.describe(parse_request({"units": [unit]}))
+    assert text not in written
+    assert written.count(f"sha:{image_hash(PICTURE)}") == 4
+    values = {k.rpartition("unit0_")[2]: v for k, v in pasted(panel, through_infotext(written)).items()}
+    found = {name: values[name] for name in ("mask_feather", "inpaint_crop", "resolution", "images", "masks")}
+    assert found == {
+        "mask_feather": 12.5, "inpaint_crop": False, "resolution": 512, "images": None, "masks": None
+    }  # fmt: skip
+
+
 class App:
     """FastAPI, as far as the routes need it."""
 

@@ -1,6 +1,7 @@
 """The panel's values and the request, there and back."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import decode_image
+from lib_ctrlgen.images import decode_image, encode_image
 from lib_ctrlgen.schedule import parse_schedule
 from lib_ctrlgen.spec import parse_request, to_payload
 from lib_ctrlgen.webui.concept_fields import (
@@ -20,6 +21,8 @@ from lib_ctrlgen.webui.concept_fields import (
     painted_mask,
 )
 from lib_ctrlgen.webui.payload import (
+    PICTURE_FIELDS,
+    detects,
     panel_units,
     panel_values,
     param_fields,
@@ -32,7 +35,7 @@ from lib_ctrlgen.webui.payload import (
 )
 
 PICTURE = Image.new("RGB", (8, 8), "red")
-SHOWN = [name for name in unit_fields() if name not in {"image", "mask", "use_init_image"}]
+SHOWN = [name for name in unit_fields() if name not in PICTURE_FIELDS]
 
 
 def values(**fields: Any) -> dict[str, Any]:
@@ -76,7 +79,9 @@ def test_a_disabled_unit_is_not_checked() -> None:
     [
         ({"model": "None"}, "$.units[1].model", "choose a model"),
         ({"weight_schedule": "1@"}, "$.units[1].weight", "progress"),
-        ({"use_init_image": True}, "$.units[1].image", "choose a picture"),
+        ({"use_init_image": True}, "$.units[1].image_from", "no img2img picture"),
+        ({"images": [PICTURE], "image": PICTURE}, "$.units[1].images", "beside"),
+        ({"images": [{"name": "/etc/passwd"}]}, "$.units[1].images", "base64"),
         ({"params": "{"}, "$.units[1].params", "JSON"),
         ({"params": "[1]"}, "$.units[1].params", "JSON object"),
         ({"guidance_start": 0.9, "guidance_end": 0.1}, "$.units[1]", "guidance_start"),
@@ -93,10 +98,49 @@ def test_an_error_of_the_panel_names_the_unit_and_the_field(
 
 def test_the_init_image_is_used_only_when_asked_for() -> None:
     init = Image.new("RGB", (16, 16), "blue")
-    with_init = read_request(args(values(image=None, use_init_image=True)), init).units[0]
-    assert with_init.image
+    asked = read_request(args(values(image=None, use_init_image=True)), [init]).units[0]
+    assert (asked.image_from, asked.image) == ("init", encode_image(init))
     with pytest.raises(RequestError, match="choose a picture"):
-        read_request(args(values(image=None)), init)
+        read_request(args(values(image=None)), [init])
+
+
+def test_over_rest_a_unit_says_that_it_wants_the_init_images() -> None:
+    inits = [Image.new("RGB", (16, 16), colour) for colour in ("blue", "red")]
+    texts = tuple(map(encode_image, inits))
+    unit = {"model": "edges", "image_from": "init"}
+    several = read_request([{"units": [unit]}], inits, 4).units[0]
+    assert several.images == (*texts, *texts)
+    assert read_request([{"units": [unit]}], inits[:1] * 2, 4).units[0].image == texts[0]
+    again = read_request([to_payload(parse_request({"units": [unit | {"images": texts}]}))], inits, 2)
+    assert again.units[0].images == texts, "a tuner's cell says what was filled in already"
+    with pytest.raises(RequestError, match="has a picture") as caught:
+        read_request([{"units": [unit | {"image": texts[1]}]}], inits[:1])
+    assert caught.value.path == "$.units[0].image_from"
+    with pytest.raises(RequestError, match="no img2img picture"):
+        read_request([{"units": [unit]}])
+
+
+class Upload:
+    """What gradio 3.41 hands over: an open file with the name that the user knows."""
+
+    def __init__(self, path: Path, orig_name: str) -> None:
+        self.name, self.orig_name = str(path), orig_name
+
+
+def test_uploaded_files_come_by_their_names(tmp_path: Path) -> None:
+    colours = ["red", "green", "blue"]
+    for k, colour in enumerate(colours):
+        Image.new("RGB", (4, 4), colour).save(tmp_path / f"{k}.png")
+    files = [Upload(tmp_path / f"{k}.png", f"/tmp/x{k}/{'cab'[k]}.png") for k in range(3)]
+    unit = read_request(args(values(image=None, images=files, masks=files[:1]))).units[0]
+    found = [decode_image(text, "").getpixel((0, 0)) for text in unit.images]
+    assert found == [(0, 128, 0), (0, 0, 255), (255, 0, 0)]
+    assert len(unit.masks) == 1
+    (tmp_path / "0.png").unlink()
+    with pytest.raises(RequestError, match="upload it again"):
+        read_request(args(values(image=None, images=files)))
+    with pytest.raises(RequestError, match="base64"):  # a text is never a path
+        decode_image(read_request(args(values(image=None, images=[files[1].name]))).units[0].images[0], "")
 
 
 @pytest.mark.parametrize("payload", [{"units": [{"model": "a", "image": "aGk="}]}, {"units": []}, {}])
@@ -157,7 +201,7 @@ def test_split_values_takes_a_short_last_unit() -> None:
     (unit,) = split_values(["", "", "", *blend_values(None), True])
     assert unit["enabled"] is True
     assert unit["model"] == "None"
-    assert panel_units([], None) == []
+    assert panel_units([]) == []
 
 
 numbers = st.integers(0, 40).map(lambda i: i / 20)
@@ -174,6 +218,9 @@ schedules = st.sampled_from(["", "1@0, 0.2@1", "1@0, 0.6@0.4 smooth, 0@1", "1 in
             "control_mode": st.sampled_from(["balanced", "prompt", "control"]),
             "preprocessor": st.sampled_from(["none", "canny", "invert"]),
             "canny_low_threshold": st.integers(1, 255),
+            "resolution": st.sampled_from([0, 64, 512]),
+            "inpaint_crop": st.booleans(),
+            "mask_feather": numbers,
             "layer_weights": st.sampled_from(["", "1.0; 0.5", "1@0, 0@1; 0.5"]),
             "params": st.sampled_from(["", '{"image_encoder": "a"}']),
         }
@@ -186,6 +233,8 @@ def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None
     for name, (owner, _) in param_fields().items():
         if owner != sent["preprocessor"]:
             sent[name] = shown[name]
+    if not detects(sent["preprocessor"]):
+        sent["resolution"] = 0
     if sent["weight_schedule"]:
         sent["weight"] = 1.0
     assert shown == {name: sent[name] for name in SHOWN}

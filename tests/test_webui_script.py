@@ -271,12 +271,6 @@ def test_another_extensions_sample_is_kept(host: FakeWebUI, script: Any, control
     assert vars(p)["sample"] is sample
 
 
-def test_inpainting_only_masked_is_refused(host: FakeWebUI, script: Any, control: Pushes) -> None:
-    p = Processing(host, image_mask=Image.new("L", (8, 8)), inpaint_full_res=True)
-    with pytest.raises(RequestError, match="Only masked"):
-        host.process_images(script, p, REQUEST)
-
-
 def test_registering_adds_what_the_host_calls(host: FakeWebUI, script: Any) -> None:
     sys.modules["lib_ctrlgen.webui.script"].register()
     host.callbacks.fire("ui_settings")

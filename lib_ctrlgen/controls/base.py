@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.canvas import ONE_PICTURE, Canvas, Crop, Frame
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.params import Param, Value
@@ -26,7 +27,8 @@ class Target:
     """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype.
 
     `unet` is the U-Net itself, for controls that build on its weights or its layers; `diffusion` is
-    what the rest of the checkpoint does, for those that act on what the U-Net predicts.
+    what the rest of the checkpoint does, for those that act on what the U-Net predicts; `canvas` is what
+    the host paints on.
     """
 
     store: ModelStore
@@ -35,6 +37,7 @@ class Target:
     dtype: torch.dtype
     unet: nn.Module | None = None
     diffusion: Diffusion | None = None
+    canvas: Canvas = ONE_PICTURE
 
     @property
     def base(self) -> nn.Module:
@@ -48,8 +51,9 @@ class Target:
 class Job:
     """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value.
 
-    `transparent` is white where the picture was transparent; None where it was nowhere.
-    `colours` is the picture with the colours that it has there, if it has any.
+    `transparent` is white where the picture is to be painted anew: where it was transparent, or, of the
+    host's own picture, under the host's mask; None where it is nowhere. `colours` is the picture with the
+    colours that it has there, if it has any. `crop` is the part that is painted.
     """
 
     unit: ControlUnit
@@ -58,6 +62,12 @@ class Job:
     params: Mapping[str, Value]
     transparent: Image.Image | None = None
     colours: Image.Image | None = None
+    crop: Crop | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """How the unit's pictures are brought to a size."""
+        return Frame(self.unit.resize_mode, self.crop)
 
 
 class Control(Protocol):

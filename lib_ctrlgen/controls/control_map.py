@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from lib_ctrlgen.images import fit, image_hash, to_hint
-from lib_ctrlgen.preprocessors import Preprocessor, preprocessor
+from lib_ctrlgen.images import image_hash, to_hint
+from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
+from lib_ctrlgen.resampling import smooth
 from lib_ctrlgen.store import ModelStore
 
 from .base import Job, Target
@@ -45,7 +46,7 @@ class ControlMap:
         return ControlMap(
             job=job,
             preprocessor=chosen,
-            values={param.name: job.params[param.name] for param in chosen.params},
+            values=own_values(chosen, job.params),
             store=target.store,
             hole=hole,
             holes=holes,
@@ -75,18 +76,19 @@ class ControlMap:
     def shown(self, width: int, height: int) -> Image.Image:
         """The picture fitted to the size, then preprocessed. RGB; holes are black."""
 
-        def detected() -> Image.Image:
-            found = self.preprocessor(self.fitted(self.job.picture, width, height), **self.values)
+        def computed() -> Image.Image:
+            size = width, height
+            found = detected(self.preprocessor, self.job.picture, self.job.frame, size, self.values)
             if not self.holes:
                 return found
             return ImageChops.multiply(found, ImageChops.invert(holes_at(self.job, width, height)))
 
-        found: Image.Image = self.kept(self.key(width, height), detected)
+        found: Image.Image = self.kept(self.key(width, height), computed)
         return found
 
     def fitted(self, picture: Image.Image, width: int, height: int) -> Image.Image:
         """A picture of the unit at a size, fitted as the unit says."""
-        return fit(picture, width, height, self.job.unit.resize_mode)
+        return self.job.frame.fitted(picture, width, height, smooth)
 
     def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """A value from the store, held as long as this lives."""
@@ -97,4 +99,4 @@ class ControlMap:
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
         """What the map of a size is made of."""
         values = tuple(sorted(self.values.items()))
-        return ("map", self.picture, self.preprocessor.name, values, self.job.unit.resize_mode, width, height)
+        return ("map", self.picture, self.preprocessor.name, values, self.job.frame, width, height)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import Any
 
 import torch
 from PIL import Image
@@ -11,11 +13,13 @@ from torch import nn
 
 from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.canvas import ONE_PICTURE, Canvas
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images import decode_image, to_rgb, transparent
 from lib_ctrlgen.params import check_params
+from lib_ctrlgen.pictured import Shown, shown
 from lib_ctrlgen.prediction import Diffusion
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit, AttentionControl
@@ -34,17 +38,20 @@ def load_units(
     dtype: torch.dtype = torch.float32,
     unet: nn.Module | None = None,
     diffusion: Diffusion | None = None,
+    canvas: Canvas = ONE_PICTURE,
 ) -> tuple[ActiveUnit, ...]:
     """Load the enabled units for a U-Net of this shape, on its device and in its dtype.
 
     Half precision on a CPU becomes float32. `unet` is the U-Net itself, `diffusion` the rest of the
-    checkpoint: some controls build on them.
-    Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
+    checkpoint: some controls build on them. `canvas` is what the host paints on. A unit with a picture for
+    each picture of the batch comes as several, each with its pictures. Raises RequestError at
+    `$.units[i].field` and nothing else for a wrong request or model.
     """
-    where = torch.device(device)
-    target = Target(store=store, shape=shape, device=where, dtype=dtype, unet=unet, diffusion=diffusion)
+    placed: dict[str, Any] = {"shape": shape, "device": torch.device(device), "dtype": dtype}
+    target = Target(store=store, unet=unet, diffusion=diffusion, canvas=canvas, **placed)
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
-    return tuple(_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled)
+    parts = [_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled]
+    return tuple(chain.from_iterable(parts))
 
 
 def load_concepts(
@@ -73,7 +80,7 @@ def _load_concept(index: int, image: str, model: str, target: Target) -> ActiveU
     path = f"$.blend.concepts[{index}]"
     unit = ControlUnit(model=model, image=image)
     try:
-        loaded = _load_unit(f"concept {index}", unit, target, path)
+        (loaded,) = _load_unit(f"concept {index}", unit, target, path)
     except RequestError as error:
         raise (
             error if error.path == f"{path}.image" else RequestError("$.blend.model", error.message)
@@ -85,26 +92,58 @@ def _load_concept(index: int, image: str, model: str, target: Target) -> ActiveU
     return replace(loaded, concept=index)
 
 
-def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -> ActiveUnit:
-    picture = _decode(unit.image, f"{path}.image")
-    if picture is None:
-        raise RequestError(f"{path}.image", "a unit needs a picture: send it as base64 or a data URL")
-    mask = _decode(unit.mask, f"{path}.mask")
+def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -> tuple[ActiveUnit, ...]:
+    """A unit in as many parts as it has different pictures."""
+    if unit.image_from == "init" and not target.canvas.img2img:
+        message = "there is no img2img picture here: send a picture, or use the WebUI's img2img"
+        raise RequestError(f"{path}.image_from", message)
+    parts = shown(unit, target.canvas.pictures, path)
+    pictures = [_picture(unit, part, path) for part in parts]
+    masks = [_decode(part.mask, _place(unit.masks, "mask", part, path)) for part in parts]
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
     model = _load_model(unit, path, target)
-    params = check_params(unit.params, (*chosen.params, *model.params), f"{path}.params")
+    params = check_params(unit.params, (*params_of(chosen), *model.params), f"{path}.params")
     _check_layers(unit, path, model.layers)
-    job = Job(
-        unit=unit,
-        path=path,
-        picture=to_rgb(picture),
-        params=params,
-        transparent=transparent(picture),
-        colours=picture.convert("RGB"),
-    )
-    later = later_control(job, target)
-    with at_path(f"{path}.model"):
-        return ActiveUnit(index=index, spec=unit, control=model.prepare(job, target), mask=mask, later=later)
+    crop = target.canvas.crop if unit.inpaint_crop else None
+    found = []
+    for part, picture, mask in zip(parts, pictures, masks, strict=True):
+        job = Job(
+            unit=unit,
+            path=path,
+            picture=to_rgb(picture),
+            params=params,
+            transparent=_holes(unit, picture, target),
+            colours=picture.convert("RGB"),
+            crop=crop,
+        )
+        later = later_control(job, target)
+        with at_path(f"{path}.model"):
+            control = model.prepare(job, target)
+        one = ActiveUnit(index=index, spec=unit, control=control, mask=mask, later=later, crop=crop)
+        found.append(replace(one, pictures=part.pictures))
+    return tuple(found)
+
+
+def _picture(unit: ControlUnit, part: Shown, path: str) -> Image.Image:
+    place = _place(unit.images, "image", part, path)
+    picture = _decode(part.image, place)
+    if picture is None:
+        raise RequestError(place, "a unit needs a picture: send it as base64 or a data URL")
+    return picture
+
+
+def _place(many: Sequence[str], name: str, part: Shown, path: str) -> str:
+    """The JSON path of a part's picture."""
+    return f"{path}.{name}s[{part.place}]" if many else f"{path}.{name}"
+
+
+def _holes(unit: ControlUnit, picture: Image.Image, target: Target) -> Image.Image | None:
+    """Where a picture is to be painted anew: its own transparency, else the host's mask on the host's own."""
+    own = transparent(picture)
+    mask = target.canvas.mask
+    if own is not None or mask is None or unit.image_from != "init":
+        return own
+    return mask.convert("L").point(lambda value: 255 * (value > 127)).convert("RGB")
 
 
 def _decode(text: str, path: str) -> Image.Image | None:

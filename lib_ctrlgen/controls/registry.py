@@ -5,7 +5,7 @@ from __future__ import annotations
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.params import Param
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.spec import ControlUnit
 
 from .base import Control
@@ -46,4 +46,4 @@ def params_for(unit: ControlUnit) -> tuple[Param, ...]:
     """
     chosen = [control for control in CONTROLS if unit.control in {"auto", control.name}]
     own = dict.fromkeys(param for control in chosen for param in control.params)
-    return (*preprocessor(unit.preprocessor).params, *own)
+    return (*params_of(preprocessor(unit.preprocessor)), *own)

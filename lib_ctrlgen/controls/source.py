@@ -12,9 +12,11 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from lib_ctrlgen.calls import LATENT_FACTOR
+from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import filled, fit, image_hash
+from lib_ctrlgen.images import filled, image_hash
 from lib_ctrlgen.prediction import Diffusion
+from lib_ctrlgen.resampling import smooth
 from lib_ctrlgen.store import ModelStore
 
 from .base import Job, Target
@@ -39,7 +41,7 @@ class Filler(Protocol):
 
 def fitted(job: Job, picture: Image.Image, width: int, height: int) -> Image.Image:
     """A picture of a unit at a size, fitted as the unit says."""
-    return fit(picture, width, height, job.unit.resize_mode)
+    return job.frame.fitted(picture, width, height, smooth)
 
 
 def has_border(job: Job) -> bool:
@@ -50,10 +52,13 @@ def has_border(job: Job) -> bool:
 def holes_at(job: Job, width: int, height: int) -> Image.Image:
     """White in the holes of a unit's picture at a size, black elsewhere, as RGB."""
     given = job.transparent or Image.new("RGB", job.picture.size)
-    holes = fitted(job, given, width, height).point(lambda v: 255 * (v > 127))
-    if not has_border(job):
-        return holes
-    return ImageChops.lighter(holes, filled(job.picture.size, width, height))
+    holes = fitted(job, given, width, height)
+    if has_border(job):
+        whole = job.crop.whole if job.crop else (width, height)
+        around = Frame("just_resize", job.crop)
+        border = around.fitted(filled(job.picture.size, *whole), width, height, smooth)
+        holes = ImageChops.lighter(holes, border)
+    return holes.point(lambda v: 255 * (v > 127))
 
 
 def require_hole(job: Job) -> None:
@@ -121,4 +126,4 @@ class Source:
             self._kept["picture"] = tuple(image_hash(each) for each in given if each is not None)
         filler = self.filler.origin if self.filler else ()
         border = has_border(self.job)
-        return (*self._kept["picture"], self.job.unit.resize_mode, border, *filler, width, height)
+        return (*self._kept["picture"], self.job.frame, border, *filler, width, height)

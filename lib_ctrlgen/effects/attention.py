@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_ctrlgen.attention import AttentionTerm, KeyValue
-from lib_ctrlgen.calls import AttentionSite, UNetCall
+from lib_ctrlgen.calls import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.doses import layer_factors
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet import Hooks, UNetPort
@@ -38,7 +38,7 @@ class AttentionEffect:
         self.masks = masks
         self.state = StepState()
         self.sites: tuple[AttentionSite, ...] = ()
-        self.pairs: dict[int | str, tuple[KeyValue, ...]] = {}
+        self.pairs: dict[Hashable, tuple[KeyValue, ...]] = {}
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
         """Hook every cross attention."""
@@ -73,15 +73,18 @@ class AttentionEffect:
     def terms(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> list[AttentionTerm]:
         """A unit's term in each layer."""
         pairs = self.pairs_of(unit, call.inputs.x)
-        mask = self.masks.of(unit, doses, call)
-        weights = layer_factors(doses, len(pairs))
-        return [AttentionTerm(pair, weight, mask) for pair, weight in zip(pairs, weights, strict=True)]
+        rows = [row for row, dose in enumerate(doses) if dose is not None]
+        own = [doses[row] for row in rows]
+        mask = self.masks.of(unit, own, call)
+        weights = layer_factors(own, len(pairs))
+        part = None if len(rows) == call.batch else row_index(rows)
+        return [AttentionTerm(pair, weight, mask, part) for pair, weight in zip(pairs, weights, strict=True)]
 
     def pairs_of(self, unit: ActiveUnit, x: Tensor) -> tuple[KeyValue, ...]:
         """The unit's keys and values, computed at its first active call."""
-        if unit.index not in self.pairs and isinstance(unit.control, AttentionControl):
-            self.pairs[unit.index] = unit.control.terms(self.sites, x.dtype, x.device)
-        return self.pairs[unit.index]
+        if unit.key not in self.pairs and isinstance(unit.control, AttentionControl):
+            self.pairs[unit.key] = unit.control.terms(self.sites, x.dtype, x.device)
+        return self.pairs[unit.key]
 
     def attended(self, place: int, heads: int, hidden: Tensor) -> Tensor:
         """A layer's attention output [B, N, hidden] with all units' terms added."""
@@ -92,9 +95,15 @@ class AttentionEffect:
                 "the attention layer was called without its query: an unknown attention optimisation"
             )
         for term in state.terms[place]:
-            if term.acts:
+            if term.acts and term.rows is None:
                 output = term.output(query, state.kinds, heads, state.size)
                 hidden = output.to(hidden).add_(hidden)  # in place: one large tensor less
+        parts = [term for term in state.terms[place] if term.acts and term.rows is not None]
+        if parts:
+            hidden = hidden.clone()
+        for term in parts:
+            output = term.output(query[term.rows], state.kinds[term.rows], heads, state.size)
+            hidden[term.rows] += output.to(hidden)
         return hidden
 
     def end(self) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from lib_ctrlgen.calls import LATENT_FACTOR, UNetCall
+from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.doses import Dose, strengths
 from lib_ctrlgen.finish import mixed, pixels_of
-from lib_ctrlgen.images import fit, to_mask
 from lib_ctrlgen.residuals import Residuals, softened
 from lib_ctrlgen.unet import Hooks, UNetPort
 from lib_ctrlgen.units import ActiveUnit
@@ -34,20 +37,18 @@ class ActingUnit:
 class Masks:
     """The units' masks at the sizes that were asked for, while a session is open."""
 
-    fitted: dict[tuple[int | str, Size, torch.device], Tensor] = field(default_factory=dict)
+    fitted: dict[tuple[Hashable, Size, torch.device], Tensor] = field(default_factory=dict)
 
     def of(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> Tensor | None:
         """A unit's mask [1 or B, 1, h, w] at the latent's size and the rows' strengths, on its device.
 
-        It is fitted like the picture. None where the unit has none.
+        It is fitted like the picture, and feathered. None where the unit has none.
         """
         if unit.mask is None:
             return None
-        key = (unit.index, call.size, call.inputs.x.device)
+        key = (unit.key, call.size, call.inputs.x.device)
         if key not in self.fitted:
-            height, width = call.size
-            fitted = fit(unit.mask, width * LATENT_FACTOR, height * LATENT_FACTOR, unit.spec.resize_mode)
-            self.fitted[key] = to_mask(fitted, height, width).to(call.inputs.x.device)
+            self.fitted[key] = at_latent(unit, unit.mask, call.size).to(call.inputs.x.device)
         return softened(self.fitted[key], strengths(doses))
 
 
@@ -55,10 +56,21 @@ def within_mask(unit: ActiveUnit, dose: Dose, picture: Image.Image, changed: Ima
     """A changed picture where a unit's mask is white, at its strength, and the picture elsewhere."""
     if unit.mask is None:
         return changed
-    width, height = picture.size
-    mask = to_mask(fit(unit.mask, width, height, unit.spec.resize_mode), height, width)
-    share = softened(mask, dose.strength)[0, 0].numpy()
+    mask = torch.from_numpy(at_pixels(unit, unit.mask, *picture.size))
+    share = softened(mask, dose.strength).numpy()
     return Image.fromarray(mixed(pixels_of(changed), pixels_of(picture), share))
+
+
+def at_latent(unit: ActiveUnit, mask: Image.Image, size: Size) -> Tensor:
+    """A unit's mask [1, 1, h, w] in 0..1 for a latent of this height and width."""
+    height, width = (side * LATENT_FACTOR for side in size)
+    pixels = torch.from_numpy(at_pixels(unit, mask, width, height))
+    return functional.interpolate(pixels[None, None], size, mode="area")
+
+
+def at_pixels(unit: ActiveUnit, mask: Image.Image, width: int, height: int) -> NDArray[np.float32]:
+    """A unit's mask [height, width] in 0..1, feathered."""
+    return Frame(unit.spec.resize_mode, unit.crop).mask(mask, width, height, unit.spec.mask_feather)
 
 
 class UnitEffect(Protocol):

@@ -7,7 +7,7 @@ over all tokens of an acting row gives, less what it gives over the text's alone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -66,7 +66,7 @@ class ContextEffect:
     def __init__(self, masks: Masks) -> None:
         self.masks = masks
         self.sites: tuple[AttentionSite, ...] = ()
-        self.pairs: dict[int | str, tuple[tuple[Tensor, Tensor], ...]] = {}
+        self.pairs: dict[Hashable, tuple[tuple[Tensor, Tensor], ...]] = {}
         self.acting: tuple[Addition, ...] = ()
         self.size: Size = (0, 0)
         self.seen: dict[tuple[int, str], Tensor] = {}
@@ -114,12 +114,12 @@ class ContextEffect:
 
     def pairs_of(self, unit: ActiveUnit) -> tuple[tuple[Tensor, Tensor], ...]:
         """The keys and values of the unit's tokens by layer, computed at its first active call."""
-        if unit.index not in self.pairs and isinstance(unit.control, ContextControl):
+        if unit.key not in self.pairs and isinstance(unit.control, ContextControl):
             tokens = unit.control.extra_tokens()
             with torch.no_grad():
                 pairs = [(projected(tokens, site.to_k), projected(tokens, site.to_v)) for site in self.sites]
-            self.pairs[unit.index] = tuple(pairs)
-        return self.pairs[unit.index]
+            self.pairs[unit.key] = tuple(pairs)
+        return self.pairs[unit.key]
 
     def corrected(self, place: int, heads: int, hidden: Tensor) -> Tensor:
         """A layer's attention output [B, N, hidden] with all units' tokens taken into account."""

@@ -17,6 +17,7 @@ from time import perf_counter
 from msgspec.structs import replace
 from PIL import Image
 
+from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.controls import load_concepts, load_units
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.explore import map_cells
@@ -25,7 +26,7 @@ from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.store import ModelStore, stamp
 from lib_ctrlgen.unet import DiffusersUNet
-from lib_ctrlgen.units import ActiveUnit, MappedControl
+from lib_ctrlgen.units import ActiveUnit, MappedControl, repeated
 
 from .conditions import prompts_of
 from .diffusion import diffusion_of
@@ -40,11 +41,20 @@ DEFAULT_BUDGET = 8 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class ControlMap:
-    """What a unit's network saw; `index` is the unit's place in the request."""
+    """What a unit's network saw; `index` is the unit's place in the request.
+
+    `picture` is the first picture of the batch that it was shown, None where all were.
+    """
 
     index: int
     model: str
     image: Image.Image
+    picture: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Both numbers, as a part of a file's name."""
+        return str(self.index) if self.picture is None else f"{self.index}-{self.picture:02}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,15 +139,18 @@ class Engine:
     def units(self, requests: Sequence[GenerationRequest], networks: Networks) -> tuple[ActiveUnit, ...]:
         """The first request's units and concepts, loaded; the others' are checked. Raises RequestError."""
         shape = DiffusersUNet(networks.unet).shape
-        diffusion = diffusion_of(networks, stamp(find_model(self.store, requests[0].model)))
+        many = requests[0].batch_size
         placed = {
             "device": self.place.device,
             "dtype": networks.unet.dtype,
             "unet": networks.unet,
-            "diffusion": diffusion,
+            "diffusion": diffusion_of(networks, stamp(find_model(self.store, requests[0].model))),
         }
-        loaded = [load_units(each.units, self.store, shape, **placed) for each in loaded_alike(requests)]
-        return (*loaded[0], *load_concepts(requests[0].blend, self.store, shape, **placed))
+        canvas = Canvas(pictures=many)
+        kinds = [each.units for each in loaded_alike(requests)]
+        loaded = [load_units(units, self.store, shape, canvas=canvas, **placed) for units in kinds]
+        units = repeated(loaded[0], many, len(requests))
+        return (*units, *load_concepts(requests[0].blend, self.store, shape, **placed))
 
     def encoder(self, networks: Networks) -> PromptEncoder:
         """A model's prompt encoder, which knows what it encoded lately, also for other requests."""
@@ -178,7 +191,12 @@ def _is_folder_in(root: Path, name: str) -> bool:
 def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[ControlMap, ...]:
     """What each unit's network saw, in the order of the units."""
     return tuple(
-        ControlMap(index=unit.index, model=unit.spec.model, image=unit.control.control_map(width, height))
+        ControlMap(
+            index=unit.index,
+            model=unit.spec.model,
+            image=unit.control.control_map(width, height),
+            picture=unit.pictures[0] if unit.pictures else None,
+        )
         for unit in units
         if isinstance(unit.control, MappedControl) and isinstance(unit.index, int)
     )

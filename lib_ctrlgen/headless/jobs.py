@@ -18,6 +18,8 @@ from lib_ctrlgen.tuner.axes import replaced
 from lib_ctrlgen.tuner.cells import TuneSpec
 
 PICTURES = ("image", "mask")
+LISTS = ("images", "masks")
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 LONGEST_PATH = 1024
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
@@ -140,7 +142,41 @@ def _inline_unit(unit: Mapping[str, Any], path: str, folder: Path) -> dict[str, 
         for name in PICTURES
         if isinstance(unit.get(name), str) and _is_file_name(unit[name])
     }
-    return {**unit, **found}
+    lists = {name: read_pictures(unit[name], f"{path}.{name}", folder) for name in LISTS if unit.get(name)}
+    return {**unit, **found, **lists}
+
+
+def read_pictures(named: Any, path: str, folder: Path) -> Any:
+    """A list of pictures with files as data URLs; a text is a folder or a pattern, whose files come by name.
+
+    Anything else stays as it is. Raises RequestError at `path`.
+    """
+    if isinstance(named, str):
+        return [read_picture(str(file), path, folder) for file in matching(named, path, folder)]
+    if not isinstance(named, list):
+        return named
+    return [
+        read_picture(item, f"{path}[{number}]", folder)
+        if isinstance(item, str) and _is_file_name(item)
+        else item
+        for number, item in enumerate(named)
+    ]
+
+
+def matching(named: str, path: str, folder: Path) -> list[Path]:
+    """The picture files of a folder, or those that a pattern such as `frames/*.png` fits, by name."""
+    start = (folder / named).absolute()
+    try:
+        if start.is_dir():
+            found = [file for file in start.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
+        else:
+            pattern = str(start.relative_to(start.anchor))
+            found = [file for file in Path(start.anchor).glob(pattern) if file.is_file()]
+    except (OSError, ValueError) as error:
+        raise RequestError(path, f"{start}: {getattr(error, 'strerror', None) or error}") from error
+    if not found:
+        raise RequestError(path, f"{start}: no picture there; name a folder, a pattern (*.png), or a list")
+    return sorted(found)
 
 
 def _is_file_name(text: str) -> bool:

@@ -13,6 +13,7 @@ from lib_ctrlgen.describe import described
 from lib_ctrlgen.explore import map_size
 from lib_ctrlgen.files import save_picture, save_text
 from lib_ctrlgen.film import save_animation, sheet
+from lib_ctrlgen.pictured import single
 from lib_ctrlgen.spec import GenerationRequest
 
 from .engine import Generation
@@ -45,24 +46,31 @@ def infotext(request: GenerationRequest, seed: int) -> str:
     return f"{request.prompt}{negative}\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
-def png_info(request: GenerationRequest, seed: int) -> PngInfo:
-    """PNG text: `parameters` for the WebUI, `ctrlgen` with the whole request of this one picture."""
+def png_info(request: GenerationRequest, seed: int, number: int = 0) -> PngInfo:
+    """PNG text: `parameters` for the WebUI, `ctrlgen` with the whole request of this one picture.
+
+    `number` is its place in the batch.
+    """
     info = PngInfo()
     info.add_itxt("parameters", infotext(request, seed))
-    single = described(request, "sha256", whole=True) | {"seed": seed}
-    single.pop("batch_size", None)
-    info.add_itxt("ctrlgen", json.dumps(single, ensure_ascii=False))
+    own = described(single(request, number), "sha256", whole=True) | {"seed": seed}
+    own.pop("batch_size", None)
+    info.add_itxt("ctrlgen", json.dumps(own, ensure_ascii=False))
     return info
 
 
 def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:
     """Write everything of a generation into a folder. Raises HostError."""
     images = tuple(
-        save_picture(image, folder / f"{number:02}-seed-{seed}.png", png_info(request, seed))
+        save_picture(
+            image,
+            folder / f"{number:02}-seed-{seed}.png",
+            png_info(request, seed, number % request.batch_size),
+        )
         for number, (image, seed) in enumerate(zip(generation.images, generation.seeds, strict=True))
     )
     maps = tuple(
-        save_picture(item.image, folder / f"map-{item.index}-{Path(item.model).stem}.png")
+        save_picture(item.image, folder / f"map-{item.place}-{Path(item.model).stem}.png")
         for item in generation.control_maps
     )
     sheets = write_sheets(request, generation, folder)

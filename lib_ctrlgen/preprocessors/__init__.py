@@ -7,6 +7,7 @@ from lib_ctrlgen.errors import RequestError, nearest
 from .base import Preprocessor
 from .canny import Canny
 from .color import ColorGrid
+from .detection import detected, own_values, params_of
 from .face_keypoints import FaceKeypoints
 from .inpaint import Inpaint, InpaintLama, InpaintOnly
 from .invert import Invert
@@ -14,7 +15,7 @@ from .none import NoPreprocessor
 from .recolor import RecolorIntensity, RecolorLuminance
 from .tile import TileColorFix, TileColorFixSharp, TileResample
 
-__all__ = ["PREPROCESSORS", "Preprocessor", "preprocessor"]
+__all__ = ["PREPROCESSORS", "Preprocessor", "detected", "own_values", "params_of", "preprocessor"]
 
 PREPROCESSORS: tuple[Preprocessor, ...] = (
     NoPreprocessor(),

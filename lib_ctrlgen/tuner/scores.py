@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lib_ctrlgen.images import decode_image, fit, to_rgb
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.canvas import Frame
+from lib_ctrlgen.images import decode_image
+from lib_ctrlgen.preprocessors import detected, own_values, preprocessor
 from lib_ctrlgen.spec import ControlUnit
 
 from .compare import COMPARISONS
@@ -45,8 +46,9 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
     if chosen.compared is None:
         reason = f"the unit has the preprocessor {chosen.name!r}: there is nothing to look for in the picture"
         return Scores({}, {name: reason})
-    source = fit(decode_image(unit.image, f"$.units[{index}].image"), *picture.size, unit.resize_mode)
-    found, wanted = (chosen(to_rgb(image), **unit.params) for image in (picture, source))
+    source = decode_image(unit.image, f"$.units[{index}].image")
+    frame, values = Frame(unit.resize_mode), own_values(chosen, unit.params)
+    found, wanted = (detected(chosen, image, frame, picture.size, values) for image in (picture, source))
     return Scores({name: COMPARISONS[chosen.compared](found, wanted)})
 
 

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.files import save_picture
+from lib_ctrlgen.pictured import single
 from lib_ctrlgen.spec import to_payload
 
 from .cells import key_of
@@ -163,7 +164,7 @@ class Worker:
         """A cell's scores."""
         free, others = self.uncontrolled(task.request, len(made.images))
         scores = tuple(
-            self.host.scores(picture, free[number] if free else None, task.request)
+            self.host.scores(picture, free[number] if free else None, single(task.request, number))
             for number, picture in enumerate(made.images)
         )
         return Judged(made=made, scores=scores, others=others)

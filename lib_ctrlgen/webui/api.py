@@ -12,7 +12,7 @@ from modules import shared
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.plan import shown_plan
-from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
 from lib_ctrlgen.spec import ControlRequest, json_schema, parse_request
 
 from .settings import model_store
@@ -60,7 +60,9 @@ def models(refresh: bool = False) -> dict[str, Any]:
 
 def preprocessors() -> dict[str, Any]:
     """The preprocessors with their parameters."""
-    found = [{"name": p.name, "title": p.title, "params": [vars(q) for q in p.params]} for p in PREPROCESSORS]
+    found = [
+        {"name": p.name, "title": p.title, "params": [vars(q) for q in params_of(p)]} for p in PREPROCESSORS
+    ]
     return {"version": __version__, "preprocessors": found}
 
 

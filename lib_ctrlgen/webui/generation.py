@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.clocks import Row, RowQueue
 from lib_ctrlgen.controls import load_concepts, load_units
 from lib_ctrlgen.errors import HostError
@@ -29,6 +30,8 @@ from lib_ctrlgen.units import (
     ContextControl,
     MappedControl,
     PredictionControl,
+    of_batch,
+    repeated,
     started,
     unit_variants,
 )
@@ -38,6 +41,7 @@ from .conditioning import ScheduledPrompts
 from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
+from .painted import canvas_of, require_place
 from .settings import model_store
 from .sheets import spread_map
 from .stacked import SameStart, Stacked
@@ -51,13 +55,14 @@ SELF_MADE_UNET = (
 
 
 class ControlledUnits:
-    """The units of a request, loaded for a U-Net of this shape."""
+    """The units of a request, loaded for a U-Net of this shape, and for a generation on a canvas."""
 
     def __init__(
         self,
         units: tuple[ActiveUnit, ...],
         shape: UNetShape,
-        size: tuple[int, int],
+        p: Any,
+        canvas: Canvas,
         prompts: ScheduledPrompts | None = None,
         variants: Sequence[Sequence[ControlUnit]] = (),
     ) -> None:
@@ -65,7 +70,8 @@ class ControlledUnits:
         self.variants = variants
         self.prompts = prompts
         self.shape = shape
-        self.size = size
+        self.p, self.canvas = p, canvas
+        self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
 
     @contextmanager
@@ -74,7 +80,9 @@ class ControlledUnits:
         rows = RowQueue()
         port = current_port()
         require_shape(self.shape, port)
-        with ControlSession(port, self.units, rows, self.variants) as session:
+        require_place(self.p, self.canvas)
+        units = of_batch(self.units, int(self.p.iteration), int(self.p.batch_size))
+        with ControlSession(port, units, rows, self.variants) as session:
             self.session = session
             yield lambda params: self.follow(params, session, rows)
         report_rows(session)
@@ -144,7 +152,7 @@ def controlled_sample(
     walk = next((part for part in parts if isinstance(part, CrossFed)), None)
     scheduled = ScheduledPrompts(p, requests, guidance, walk) if prompts else None
     if stacked or request.enabled_units or (request.blend and request.blend.model):
-        parts.append(controlled_units(requests, (int(p.width), int(p.height)), scheduled))
+        parts.append(controlled_units(p, requests, scheduled, stacked))
     if scheduled is not None:
         parts.append(scheduled)
     if prompts or guidance.acts:
@@ -153,7 +161,10 @@ def controlled_sample(
 
 
 def controlled_units(
-    requests: Sequence[ControlRequest], size: tuple[int, int], prompts: ScheduledPrompts | None
+    p: Any,
+    requests: Sequence[ControlRequest],
+    prompts: ScheduledPrompts | None,
+    stacked: Stacked | None = None,
 ) -> ControlledUnits:
     """Load the first request's units for the loaded checkpoint, check the others'. Raises CtrlGenError."""
     port = current_port()
@@ -161,11 +172,14 @@ def controlled_units(
     with torch.no_grad():
         placed = {"device": devices.device, "dtype": devices.dtype_unet, "unet": port.module}
         placed["diffusion"] = loaded_diffusion()
-        loaded = [load_units(each.units, model_store(), shape, **placed) for each in loaded_alike(requests)]
+        canvas = canvas_of(p, stacked.each if stacked else None)
+        kinds = [each.units for each in loaded_alike(requests)]
+        loaded = [load_units(units, model_store(), shape, canvas=canvas, **placed) for units in kinds]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
-    units = (*loaded[0], *concepts)
+    cells = len(requests) // canvas.pictures if stacked else 1
+    units = (*repeated(loaded[0], canvas.pictures, cells), *concepts)
     variants = unit_variants(requests, units) if len(requests) > 1 else ()
-    return ControlledUnits(units, shape, size, prompts, variants)
+    return ControlledUnits(units, shape, p, canvas, prompts, variants)
 
 
 def report_rows(session: ControlSession) -> None:

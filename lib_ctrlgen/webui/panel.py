@@ -12,12 +12,13 @@ from modules.ui_components import FormRow
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.spec import ControlMode, ResizeMode
 
 from .blend_panel import build_blend
 from .infotext import PastedField, PastedSetting
 from .panel_parts import Panel, model_choices
-from .payload import SLIDER_MAX, WHOLE_FIELDS, param_fields, unit_fields
+from .payload import PICTURE_FIELDS, SLIDER_MAX, WHOLE_FIELDS, detects, param_fields, unit_fields
 from .preview import control_map, plan_html
 from .settings import model_store, unit_count
 
@@ -60,7 +61,7 @@ class UnitPanel:
         """Make the components arguments of the script, in the fields' order."""
         for name in unit_fields():
             self.panel.add(self.parts[name])
-            if name not in {"image", "mask", "use_init_image"}:
+            if name not in PICTURE_FIELDS:
                 self.panel.paste_fields.append((self.parts[name], PastedField(self.index, name)))
 
 
@@ -120,6 +121,7 @@ def _build_pictures(unit: UnitPanel) -> None:
         _picture(unit, "image", "Picture")
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
+        _pictures(unit, "images", "Instead: one picture for each picture of the batch, by name")
     with gr.Column(min_width=220):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 240, "show_label": True}
         unit.parts["map"] = gr.Image(label="Control map", **options)
@@ -130,6 +132,11 @@ def _build_pictures(unit: UnitPanel) -> None:
 def _picture(unit: UnitPanel, name: str, label: str) -> None:
     options = {"type": "pil", "image_mode": "RGBA", "source": "upload", "tool": "editor", "height": 240}
     unit.show(name, gr.Image, label=label, **options)
+
+
+def _pictures(unit: UnitPanel, name: str, label: str) -> None:
+    options = {"file_count": "multiple", "file_types": ["image"], "height": 100}
+    unit.show(name, gr.File, label=label, **options)
 
 
 def _build_model(unit: UnitPanel) -> None:
@@ -143,9 +150,12 @@ def _build_params(unit: UnitPanel) -> None:
     fields = param_fields()
     sliders = [_param(unit, name, owner, param) for name, (owner, param) in fields.items()]
     owners = [owner for owner, _ in fields.values()]
+    bounds = {"minimum": 0, "maximum": RESOLUTION.maximum, "step": RESOLUTION.step}
+    label = f"{RESOLUTION.label}, else {RESOLUTION.minimum} or more"
+    sliders.append(unit.show("resolution", gr.Slider, label=label, visible=False, **bounds))
 
     def reveal(name: str) -> list[dict[str, Any]]:
-        return [gr.update(visible=owner == name) for owner in owners]
+        return [gr.update(visible=shown) for shown in (*(owner == name for owner in owners), detects(name))]
 
     chosen = unit.parts["preprocessor"]
     chosen.change(reveal, inputs=[chosen], outputs=sliders, show_progress=False)
@@ -191,8 +201,16 @@ def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[st
 def _build_advanced(unit: UnitPanel) -> None:
     with gr.Accordion("Mask, layer weights, parameters", open=False, elem_id=unit.elem_id("advanced")):
         _picture(unit, "mask", "Mask (white is controlled; empty: everything)")
+        _pictures(unit, "masks", "Instead: one mask for each picture of the batch, by name")
         hint = "1 when empty; number or schedule from 0 (no mask) to 1"
         unit.show("mask_strength", gr.Textbox, label="Mask strength", placeholder=hint, max_lines=1)
+        limits = {"minimum": 0.0, "maximum": 256.0, "step": 1.0}
+        unit.show("mask_feather", gr.Slider, label="Mask feather (pixels of the generation)", **limits)
+        label, seen = (
+            'Cut picture and mask to the part that "Only masked" paints',
+            unit.panel.tab == "img2img",
+        )
+        unit.show("inpaint_crop", gr.Checkbox, label=label, visible=seen)
         unit.show(
             "layer_weights",
             gr.Textbox,

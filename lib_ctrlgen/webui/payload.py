@@ -11,10 +11,13 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.params import Param
-from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
+from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.spec import ControlRequest, parse_json, parse_request
 
 from .concept_fields import COUNT, blend_settings
+from .init_pictures import Pictures, with_init
+from .uploads import uploaded
 
 Values: TypeAlias = Mapping[str, Any]
 Payload: TypeAlias = dict[str, Any]
@@ -26,9 +29,11 @@ SLIDER_MAX = 2.0
 BASE_FIELDS: Payload = {
     "enabled": False,
     "image": None,
+    "images": None,
     "use_init_image": False,
     "model": NO_MODEL,
     "preprocessor": "none",
+    "resolution": 0,
     "weight": 1.0,
     "weight_schedule": "",
     "hires": "",
@@ -36,11 +41,17 @@ BASE_FIELDS: Payload = {
     "guidance_end": 1.0,
     "control_mode": "balanced",
     "resize_mode": "crop_and_resize",
+    "inpaint_crop": True,
     "mask": None,
+    "masks": None,
     "mask_strength": "",
+    "mask_feather": 0.0,
     "layer_weights": "",
     "params": "",
 }
+
+# Of these, what an infotext does not bring back.
+PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"})
 
 # What the panel holds beside the units, before them in the order of the script's arguments.
 WHOLE_FIELDS: Payload = {"cfg_scale": "", "hires_cfg_scale": "", "prompt_weights": ""}
@@ -57,6 +68,8 @@ SAME_FIELDS = (
     "guidance_end",
     "control_mode",
     "resize_mode",
+    "inpaint_crop",
+    "mask_feather",
 )
 
 
@@ -72,20 +85,31 @@ def param_fields() -> dict[str, tuple[str, Param]]:
     }
 
 
+def detects(name: str) -> bool:
+    """Whether the preprocessor of this name may run at another resolution than the generation's."""
+    return any(item.name == name and RESOLUTION in params_of(item) for item in PREPROCESSORS)
+
+
 def unit_fields() -> Payload:
     """Every field of a unit with its default, in the order of the script's arguments."""
     return BASE_FIELDS | {name: param.default for name, (_, param) in param_fields().items()}
 
 
-def read_request(args: Sequence[Any], init_image: Image.Image | None = None) -> ControlRequest:
+def read_request(args: Sequence[Any], init: Pictures = (), count: int = 1) -> ControlRequest:
     """The request in a script's arguments: the first one if it says something, else the panel's.
 
-    The first argument is a dict (REST) or a JSON text. Raises RequestError.
+    The first argument is a dict (REST) or a JSON text. `init` are the img2img pictures of a generation of
+    `count` pictures. Raises RequestError.
     """
+    return with_init(said(args), init, count)
+
+
+def said(args: Sequence[Any]) -> ControlRequest:
+    """The same as it is said, without the img2img pictures. Raises RequestError."""
     first, *panel = args or (None,)
     if first is None or first == "":
         whole = whole_settings(panel, pictures=True)
-        return parse_request(whole | {"units": panel_units(panel, init_image)})
+        return parse_request(whole | {"units": panel_units(panel)})
     if any(isinstance(other, dict) for other in panel):
         raise RequestError("$", "send one object; several units go into its list: {'units': [{...}, {...}]}")
     return parse_json(first) if isinstance(first, str) else parse_request(first)
@@ -124,11 +148,11 @@ def whole_values(request: Values) -> Payload:
     }
 
 
-def panel_units(panel: Sequence[Any], init_image: Image.Image | None) -> list[Payload]:
+def panel_units(panel: Sequence[Any]) -> list[Payload]:
     """The units of the panel's values, with their pictures. Raises RequestError."""
 
     def unit_payload(values: Values, path: str) -> Payload:
-        return unit_settings(values, path) | unit_pictures(values, path, init_image)
+        return unit_settings(values, path) | unit_pictures(values, path)
 
     return enabled_units(panel, unit_payload)
 
@@ -162,15 +186,18 @@ def unit_settings(values: Values, path: str) -> Payload:
     return unit | ({"layer_weights": layers} if layers else {})
 
 
-def unit_pictures(values: Values, path: str, init_image: Image.Image | None) -> Payload:
+def unit_pictures(values: Values, path: str) -> Payload:
     """The unit's pictures: the img2img one where the panel says so, never one that nobody chose.
 
     Raises RequestError where there is none.
     """
-    given = init_image if values["use_init_image"] else values["image"]
-    if given is None or given == "":
+    masks = {"mask": _encode(values["mask"]), "masks": uploaded(values["masks"], f"{path}.masks")}
+    if values["use_init_image"]:
+        return {"image_from": "init", **masks}
+    given, many = values["image"], uploaded(values["images"], f"{path}.images")
+    if not given and not many:
         raise RequestError(f"{path}.image", "choose a picture for the unit, or switch the unit off")
-    return {"image": _encode(given), "mask": _encode(values["mask"])}
+    return {"image": _encode(given), "images": many, **masks}
 
 
 def panel_values(unit: Values) -> Payload:
@@ -190,11 +217,12 @@ def panel_values(unit: Values) -> Payload:
     values |= {name: str(unit.get(name, "")) for name in ("hires", "mask_strength")}
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     params = dict(unit.get("params", {}))
+    values["resolution"] = params.pop(RESOLUTION.name, RESOLUTION.default)
     for name, (owner, param) in param_fields().items():
         if owner == values["preprocessor"] and param.name in params:
             values[name] = params.pop(param.name)
     values["params"] = json.dumps(params) if params else ""
-    return {name: value for name, value in values.items() if name not in {"image", "mask", "use_init_image"}}
+    return {name: value for name, value in values.items() if name not in PICTURE_FIELDS}
 
 
 def _encode(picture: Image.Image | str | None) -> str:
@@ -208,6 +236,8 @@ def _unit_params(values: Values, path: str) -> Payload:
         for name, (owner, param) in param_fields().items()
         if owner == values["preprocessor"] and name in values
     }
+    if detects(values["preprocessor"]) and values["resolution"]:
+        own[RESOLUTION.name] = values["resolution"]
     return own | _written_params(values["params"] or "", f"{path}.params")
 
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from PIL import Image
 
+from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.errors import CtrlGenError, RequestError
-from lib_ctrlgen.images import fit, to_rgb
+from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.params import check_params
 from lib_ctrlgen.plan import shown_plan
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors import detected, own_values, params_of, preprocessor
 from lib_ctrlgen.spec import ControlRequest, parse_request
 
 from .payload import Values, read_settings, unit_settings
+from .uploads import uploaded
 
 LARGEST_SIDE = 4096
 
@@ -43,7 +45,8 @@ def error_html(error: Exception) -> str:
 def control_map(values: Values, width: int, height: int, index: int) -> Image.Image:
     """A unit's picture, fitted and preprocessed as for a generation of this size. Raises RequestError."""
     path = f"$.units[{index}]"
-    picture = values["image"]
+    many = uploaded(values["images"], f"{path}.images")
+    picture = decode_image(many[0], f"{path}.images[0]") if many else values["image"]
     if picture is None:
         raise RequestError(f"{path}.image", "choose a picture first")
     if not 8 <= width <= LARGEST_SIDE or not 8 <= height <= LARGEST_SIDE:
@@ -52,6 +55,5 @@ def control_map(values: Values, width: int, height: int, index: int) -> Image.Im
     request: ControlRequest = parse_request({"units": [settings]})
     unit = request.units[0]
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
-    given = {name: value for name, value in unit.params.items() if name in {p.name for p in chosen.params}}
-    params = check_params(given, chosen.params, f"{path}.params")
-    return chosen(fit(to_rgb(picture), width, height, unit.resize_mode), **params)
+    params = check_params(own_values(chosen, unit.params), params_of(chosen), f"{path}.params")
+    return detected(chosen, picture, Frame(unit.resize_mode), (width, height), params)

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from modules import script_callbacks, scripts
-from PIL import Image
 
-from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.pictured import is_per_picture, single
 from lib_ctrlgen.spec import ControlRequest
 
 from .api import add_routes
 from .infotext import KEY, describe
+from .init_pictures import init_pictures, picture_count
 from .panel import build_panel
 from .payload import read_request
 from .prompts import holds_ours
@@ -76,7 +76,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:
     """What has to stand in `p.sample`: nothing, a controlled sampling, or the reason why not."""
     try:
         stacked = stacked_of(args)
-        requests = stacked.requests if stacked else (read_request(args, init_image(p)),)
+        requests = stacked.requests if stacked else (read_request(args, init_pictures(p), picture_count(p)),)
         prompts = holds_ours(p, requests[0])
         if stacked or requests[0].acts or prompts:
             return controlled(p, requests, prompts, stacked)
@@ -92,22 +92,17 @@ def controlled(
     """Load what acts, and note it in the infotexts. Raises CtrlGenError."""
     from .generation import controlled_sample  # the engine, only once it is needed
 
-    only_masked = getattr(p, "image_mask", None) is not None and getattr(p, "inpaint_full_res", False)
-    if only_masked and requests[0].enabled_units:
-        raise RequestError("$.units", "inpainting 'Only masked' is not supported yet: choose 'Whole picture'")
     held = controlled_sample(p, requests, prompts=prompts, stacked=stacked)
-    texts = [describe(request) if request.acts else None for request in requests]
     if stacked:
-        p.extra_generation_params |= {KEY: texts, "CFG scale": list(stacked.scales)}
-    elif texts[0]:
-        p.extra_generation_params[KEY] = texts[0]
+        own = [single(request, number % stacked.each) for number, request in enumerate(requests)]
+        p.extra_generation_params["CFG scale"] = list(stacked.scales)
+    else:
+        count = picture_count(p) if is_per_picture(requests[0]) else 1
+        own = [single(requests[0], number) for number in range(count)]
+    texts = [describe(request) if request.acts else None for request in own]
+    if stacked or any(texts):
+        p.extra_generation_params[KEY] = texts if stacked or len(texts) > 1 else texts[0]
     return held
-
-
-def init_image(p: Any) -> Image.Image | None:
-    """The first img2img picture, if there is one."""
-    pictures = getattr(p, "init_images", None)
-    return pictures[0] if pictures else None
 
 
 def register() -> None:

@@ -196,13 +196,13 @@ def controls_of(fields: Mapping[str, Any]) -> ControlRequest:
     scripts = fields.get("alwayson_scripts") or {}
     ours = next((said for name, said in scripts.items() if name.lower() == CONTROLS.lower()), None) or {}
     args = ours.get("args") or ()
-    return read_request(args, first_picture(fields)) if args else ControlRequest()
+    return read_request(args, first_pictures(fields)) if args else ControlRequest()
 
 
-def first_picture(fields: Mapping[str, Any]) -> Image.Image | None:
-    """The img2img picture of a request."""
-    pictures = fields.get("init_images")
-    return decode_image(pictures[0], "$.request.init_images[0]") if pictures else None
+def first_pictures(fields: Mapping[str, Any]) -> tuple[Image.Image, ...]:
+    """The img2img picture of a request, as far as there is one: the tuner makes one picture at a time."""
+    pictures = fields.get("init_images") or ()
+    return tuple(decode_image(each, "$.request.init_images[0]") for each in pictures[:1])
 
 
 def root_of(tab: str) -> Path:

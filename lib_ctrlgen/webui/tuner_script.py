@@ -14,9 +14,9 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.tuner.cells import NAMES
 
+from .init_pictures import init_pictures
 from .payload import read_request
 from .script import TITLE as CONTROLS
-from .script import init_image
 from .tune_note import Note
 from .tune_plan import Plan, plan_of, read_tune
 
@@ -70,7 +70,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
 
         tune, name = read_tune(args)
         place = controls_place(p)
-        request = read_request(p.script_args[place : int(controls(p).args_to)], init_image(p))
+        request = read_request(p.script_args[place : int(controls(p).args_to)], init_pictures(p))
         plan = plan_of(p, request, tune, name)
         note = Note(plan.folder)
         require_wanted(args, note)

@@ -1,0 +1,86 @@
+"""Units that show each picture of a batch a picture or a mask of its own.
+
+>>> from .spec import ControlRequest, ControlUnit
+>>> unit = ControlUnit(model="edges", images=("A", "B", "A"))
+>>> [(each.image, each.pictures) for each in shown(unit, 3, "$.units[0]")]
+[('A', (0, 2)), ('B', (1,))]
+>>> single(ControlRequest(units=(unit,)), 1).units[0].image
+'B'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from .errors import RequestError
+from .spec import ControlRequest, ControlUnit
+
+Request = TypeVar("Request", bound=ControlRequest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a unit shows to some pictures, by their numbers; to all of them where `pictures` is None.
+
+    `place` is the first of these numbers, for the paths of errors.
+    """
+
+    image: str
+    mask: str
+    pictures: tuple[int, ...] | None = None
+
+    @property
+    def place(self) -> int:
+        """The first picture that sees it."""
+        return self.pictures[0] if self.pictures else 0
+
+
+def shown(unit: ControlUnit, count: int, path: str) -> tuple[Shown, ...]:
+    """What a unit shows to `count` pictures, equal ones together. Raises RequestError below `path`."""
+    for name in ("images", "masks"):
+        given = len(getattr(unit, name))
+        if given not in (0, count):
+            raise RequestError(
+                f"{path}.{name}",
+                f"{given} pictures for a generation of {count}: give one for each picture of the whole "
+                f"batch (batch size times batch count), or a single one in {name[:-1]!r}",
+            )
+    if not unit.images and not unit.masks:
+        return (Shown(image=unit.image, mask=unit.mask),)
+    found: dict[tuple[str, str], list[int]] = {}
+    for number in range(count):
+        found.setdefault(own(unit, number), []).append(number)
+    if len(found) == 1:
+        ((image, mask),) = found
+        return (Shown(image=image, mask=mask),)
+    return tuple(
+        Shown(image=image, mask=mask, pictures=tuple(numbers)) for (image, mask), numbers in found.items()
+    )
+
+
+def own(unit: ControlUnit, picture: int) -> tuple[str, str]:
+    """The picture and the mask that a unit shows to picture number `picture`."""
+    image = unit.images[picture] if unit.images else unit.image
+    return image, unit.masks[picture] if unit.masks else unit.mask
+
+
+def is_per_picture(request: ControlRequest) -> bool:
+    """Whether a unit that acts shows pictures of a batch different things."""
+    return any(unit.images or unit.masks for _, unit in request.enabled_units)
+
+
+def single(request: Request, picture: int) -> Request:
+    """What a request says of one picture of its batch, as units with one picture."""
+    if not is_per_picture(request):
+        return request
+    return replace(request, units=tuple(_single(unit, picture) for unit in request.units))
+
+
+def _single(unit: ControlUnit, picture: int) -> ControlUnit:
+    if not unit.enabled or not (unit.images or unit.masks):
+        return unit
+    image, mask = own(unit, picture)
+    return replace(unit, image=image, images=(), mask=mask, masks=())

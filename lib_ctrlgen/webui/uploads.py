@@ -1,0 +1,47 @@
+"""Several pictures in one field of the panel: files that were uploaded in the page, or texts over REST."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images import encode_image
+
+
+def uploaded(value: Any, path: str) -> list[str]:
+    """The pictures of a field as a request wants them: files by their names, anything else as it comes.
+
+    gradio hands over open files: only they are read, and no text is taken for a path. Raises RequestError.
+    """
+    if value is None or value == "":
+        return []
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if items and all(_is_file(item) for item in items):
+        items.sort(key=_name)
+    return [_encoded(item, path) for item in items]
+
+
+def _is_file(item: Any) -> bool:
+    return not isinstance(item, str) and isinstance(getattr(item, "name", None), str)
+
+
+def _name(file: Any) -> str:
+    """The name that the user knows."""
+    return Path(getattr(file, "orig_name", file.name)).name
+
+
+def _encoded(item: Any, path: str) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, Image.Image):
+        return encode_image(item)
+    if not _is_file(item):
+        raise RequestError(path, f"expected pictures as base64 or data URLs, got {type(item).__name__}")
+    try:
+        return base64.b64encode(Path(item.name).read_bytes()).decode("ascii")
+    except OSError as error:
+        raise RequestError(path, f"{_name(item)} cannot be read any more: upload it again") from error
