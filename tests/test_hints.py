@@ -19,6 +19,7 @@ from lib_ctrlgen.resampling import resample, smooth
 from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.tuner.scores import adherence
 from tests.control_files import picture
+from tests.test_preprocessors import ALONE
 
 MODES: tuple[ResizeMode, ...] = ("just_resize", "crop_and_resize", "resize_and_fill")
 CANNY, NONE, INVERT = map(preprocessor, ("canny", "none", "invert"))
@@ -125,7 +126,7 @@ def test_transparency_is_white_before_anything_else() -> None:
     clear.paste((255, 0, 0, 255), (5, 5, 15, 15))
     solid = Image.new("RGB", (20, 20), "white")
     solid.paste((255, 0, 0), (5, 5, 15, 15))
-    for chosen in PREPROCESSORS:
+    for chosen in ALONE:
         for mode in MODES:
             given_, wanted = (detected(chosen, each, Frame(mode), (48, 32), {}) for each in (clear, solid))
             assert given_.tobytes() == wanted.tobytes()

@@ -265,7 +265,7 @@ def test_units_act_on_both_sides_of_the_unet_and_what_restores_comes_last(unet: 
     hint = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(11))
     control = NetworkControl(networks.controlnet(1), hint)
     first = unit("inpaint_only", control=control, control_mode="control", weight=0.8)
-    second = unit("tile_colorfix")
+    second = replace(unit("tile_colorfix"), index=1)
     found = controlled(unet, [first, second], call)
     assert [rows.cond for rows in control.rows] == [(True, True)]  # residuals obey the mode
     plain = controlled(unet, [replace(first, later=None)], call)
