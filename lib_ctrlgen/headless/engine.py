@@ -134,8 +134,8 @@ class Engine:
 
     def encoder(self, networks: Networks) -> PromptEncoder:
         """A model's prompt encoder, which knows what it encoded lately, also for other requests."""
-        if self._encoder is None or self._encoder.text_encoder is not networks.text_encoder:
-            self._encoder = PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
+        if self._encoder is None or self._encoder.towers is not networks.towers:
+            self._encoder = PromptEncoder(towers=networks.towers)
         return self._encoder
 
     def load(self, model: str) -> Networks:

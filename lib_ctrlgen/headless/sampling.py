@@ -23,7 +23,7 @@ from lib_ctrlgen.units import ActiveUnit, unit_variants
 
 from .conditions import Conditions, Prompts, joined, prompts_of, trajectory_of
 from .decode import pictures
-from .guided import Scales, guided_pipeline
+from .guided import Scales, first_inputs, guided_pipeline, next_inputs
 from .load import Networks
 from .noise import first_noise, generators_of, seeds_of
 from .prompts import PromptEncoder
@@ -126,7 +126,7 @@ class StepsDone:
         pipeline.guide(self.batch.scale(place))
         if self.batch.key(place) != self.batch.key(step / self.calls):
             self.rows.now = self.batch.conditions(place, self.encoder)
-            values["prompt_embeds"] = pipeline_rows(self.rows.now, guided=self.guided)
+            values |= next_inputs(self.rows.now, guided=self.guided)
         blend = self.batch.requests[0].blend
         if self.steps is not None and blend is not None and step + 1 < self.calls:
             values["latents"] = self.steps.crossfed(values["latents"], blend.crossfeed(place))
@@ -163,17 +163,15 @@ def sample(
         session = stack.enter_context(controls)
         pipeline = guided_pipeline(networks, scheduler, guided=guided)
         pipeline(
-            prompt_embeds=pipeline_rows(now, guided=False),
-            negative_prompt_embeds=now.uncond,
+            **first_inputs(now),
             height=first.height,
             width=first.width,
             num_inference_steps=first.steps,
             guidance_scale=batch.scale(0.0),
             generator=generators,
-            latents=noises(batch, generators, steps).to(now.rows),
+            latents=noises(batch, generators, steps).to(now.rows.states),
             output_type="latent",
             callback_on_step_end=done,
-            callback_on_step_end_tensor_inputs=["prompt_embeds", "latents"],
         )
     return sampled_of(batch, session, pictures(pipeline, done.last), done)
 
@@ -199,9 +197,3 @@ def sampled_of(
         rows_computed=session.rows_computed,
         rows_asked=session.rows_asked,
     )
-
-
-def pipeline_rows(now: Conditions, *, guided: bool) -> Tensor:
-    """The features that the pipeline holds: one conditional row per picture, the unconditional ones first."""
-    cond = now.rows[:: len(now.owners)]
-    return torch.cat([now.uncond, cond]) if guided else cond
