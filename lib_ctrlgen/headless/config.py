@@ -11,7 +11,7 @@ import yaml
 
 from lib_ctrlgen.errors import ModelError
 
-from .kinds import SDXL, Kind, require_channels
+from .kinds import Kind, require_channels
 from .noise_schedule import NoiseSchedule
 from .text import CLIP, PUBLISHED, VIT_H
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "EpsScaling": "epsilon", "VScaling": "v_prediction"}
@@ -56,7 +56,7 @@ def read_config(path: Path, kind: Kind) -> Config:
         inner = params["network_config" if "network_config" in params else "unet_config"]
         require_channels(int(inner["params"]["in_channels"]))
         params["first_stage_config"]["params"]
-        return _sgm(path, raw) if kind is SDXL else _ldm(path, raw, kind)
+        return _sgm(path, raw) if kind.sized else _ldm(path, raw, kind)
     except ModelError as error:
         raise ModelError(f"{path.name}: {error}") from error
     except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:

@@ -22,13 +22,16 @@ SUPPORTED = "without the WebUI only SD1.5, SD2 and SDXL are supported yet"
 class Kind:
     """A kind of checkpoint: `text` are the prefixes of its text towers, `published` its usual yaml.
 
-    `open_clip` says of each tower whether it is OpenCLIP's, else it is transformers'.
+    `open_clip` says of each tower whether it is OpenCLIP's, else it is transformers'. `sized`: the U-Net
+    is told the picture's size. `unsaid`: without a yaml, what is predicted has to be found out.
     """
 
     name: str
     text: tuple[str, ...]
     open_clip: tuple[bool, ...]
     published: Path
+    sized: bool = False
+    unsaid: bool = False
 
     @property
     def parts(self) -> Mapping[str, str]:
@@ -41,12 +44,19 @@ FOLDER = Path(__file__).parent
 SD1 = Kind(
     name="SD1", text=("cond_stage_model.transformer.",), open_clip=(False,), published=FOLDER / "sd15.yaml"
 )
-SD2 = Kind(name="SD2", text=("cond_stage_model.model.",), open_clip=(True,), published=FOLDER / "sd2.yaml")
+SD2 = Kind(
+    name="SD2",
+    text=("cond_stage_model.model.",),
+    open_clip=(True,),
+    published=FOLDER / "sd2.yaml",
+    unsaid=True,
+)
 SDXL = Kind(
     name="SDXL",
     text=("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
     open_clip=(False, True),
     published=FOLDER / "sdxl.yaml",
+    sized=True,
 )
 
 OTHERS = {

@@ -26,6 +26,7 @@ from .decode import pictures
 from .guided import Scales, first_inputs, guided_pipeline, next_inputs
 from .load import Networks
 from .noise import first_noise, generators_of, seeds_of
+from .precision import in_float32
 from .prompts import PromptEncoder
 from .rows import PartRows
 from .samplers import make_scheduler
@@ -157,6 +158,7 @@ def sample(
     generators = generators_of(seeds)
     clock = CountingClock(calls, len(seeds), guided=guided, owners=now.owners)
     with ExitStack() as stack:
+        stack.enter_context(in_float32(networks.unet))
         if not now.plain:
             stack.enter_context(rows.installed(networks.unet))
         controls = ControlSession(DiffusersUNet(networks.unet), units, clock, batch.variants(units))
@@ -169,7 +171,7 @@ def sample(
             num_inference_steps=first.steps,
             guidance_scale=batch.scale(0.0),
             generator=generators,
-            latents=noises(batch, generators, steps).to(now.rows.states),
+            latents=noises(batch, generators, steps).to(now.rows.states.device),
             output_type="latent",
             callback_on_step_end=done,
         )

@@ -13,7 +13,7 @@ from lib_ctrlgen.weights import read_tensors
 
 from .config import Config, TextStage, read_config, yaml_beside
 from .convert import from_open_clip, inner_of, predicts_v, text_of, unet_of, vae_of
-from .kinds import SD2, SDXL, Kind, Tensors, kind_of
+from .kinds import Kind, Tensors, kind_of
 from .networks import Networks, Place
 from .noise_schedule import NoiseSchedule
 from .text import OPEN_CLIP_PAD, Tower, read_text_config, read_tokenizer
@@ -42,19 +42,19 @@ def read_checkpoint(path: Path, place: Place, dtype: torch.dtype) -> Networks:
 def _read(
     tensors: Tensors, kind: Kind, config: Config, place: Place, dtype: torch.dtype, *, guess: bool
 ) -> Networks:
-    unet = unet_of(tensors, config, place.device, dtype, sizes=kind is SDXL)
+    unet = unet_of(tensors, config, place.device, dtype, sizes=kind.sized)
     noise = config.noise
-    if kind is SDXL:
+    if kind.sized:
         noise = told_by_keys(tensors, noise)
-    elif kind is SD2 and guess and predicts_v(unet):
+    elif kind.unsaid and guess and predicts_v(unet):
         noise = replace(noise, prediction="v_prediction")
     towers = zip(kind.text, kind.open_clip, config.stages, strict=True)
     return Networks(
         unet=unet,
         # SDXL's published autoencoder overflows in half precision
-        vae=vae_of(tensors, config, place.device, torch.float32 if kind is SDXL else dtype),
+        vae=vae_of(tensors, config, place.device, torch.float32 if kind.sized else dtype),
         towers=tuple(
-            tower_of(inner_of(tensors, prefix), stage, place, dtype, hidden=kind is SDXL, open_clip=opened)
+            tower_of(inner_of(tensors, prefix), stage, place, dtype, hidden=kind.sized, open_clip=opened)
             for prefix, opened, stage in towers
         ),
         noise=noise.arguments,
