@@ -22,7 +22,13 @@ NOISE: dict[str, Any] = {
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
 }
-SECOND = {**models.TEXT, "hidden_size": 32, "hidden_act": "gelu", "num_hidden_layers": 3, "projection_dim": 24}
+SECOND = {
+    **models.TEXT,
+    "hidden_size": 32,
+    "hidden_act": "gelu",
+    "num_hidden_layers": 3,
+    "projection_dim": 24,
+}
 OPENED = {**models.TEXT, "hidden_act": "gelu", "num_hidden_layers": 2}
 WAVES = 8
 SD2: dict[str, Any] = {"sample_size": 64, "attention_head_dim": (4, 8, 12, 12), "use_linear_projection": True}
@@ -96,7 +102,7 @@ SDXL_YAML: dict[str, Any] = {
                     "params": {"arch": "text_open", "layer": "penultimate", "always_return_pooled": True},
                 },
                 *(
-                    {"input_key": name, "target": "sgm.ConcatTimestepEmbedderND", "params": {"outdim": WAVES}}
+                    {"input_key": name, "params": {"outdim": WAVES}}
                     for name in SIZES
                 ),
             ]

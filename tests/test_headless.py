@@ -158,10 +158,16 @@ def with_channels(count: int) -> Callable[[dict[str, Tensor]], dict[str, Tensor]
     [
         (without("first_stage_model."), "it lacks an autoencoder: use a whole checkpoint"),
         (without("cond_stage_model."), "it lacks a CLIP text encoder"),
-        (with_key("conditioner.embedders.0.model.x"), "it is an SDXL refiner: .*only SD1.5, SD2 and SDXL are"),
+        (
+            with_key("conditioner.embedders.0.model.x"),
+            "it is an SDXL refiner: .*only SD1.5, SD2 and SDXL are",
+        ),
         (with_key("model.diffusion_model.joint_blocks.0.x"), "it is an SD3 checkpoint"),
         (with_key("model.diffusion_model.double_blocks.0.x"), "it is a Flux checkpoint"),
-        (with_key("conditioner.embedders.0.x"), "it lacks a CLIP text encoder and a second CLIP text encoder"),
+        (
+            with_key("conditioner.embedders.0.x"),
+            "it lacks a CLIP text encoder and a second CLIP text encoder",
+        ),
         (
             with_key("cond_stage_model.model.x"),
             "the text encoder FrozenCLIPEmbedder, where FrozenOpenCLIPEmbedder is supported",

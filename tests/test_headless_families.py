@@ -16,6 +16,7 @@ from diffusers import (
     StableDiffusionXLAdapterPipeline,
     StableDiffusionXLControlNetPipeline,
 )
+from diffusers.models.embeddings import ImageProjection
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ from lib_ctrlgen.images import to_hint
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.stack import alike
 from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.unet import DiffusersUNet
 from tests import control_files as files
 from tests import family_models as families
 from tests import headless_models as models
@@ -80,7 +82,22 @@ def lllite_file() -> tuple[dict[str, Tensor], Any]:
 
 
 def write_others(folder: Path) -> None:
-    """An IP-Adapter with its vision tower, a ControlLoRA."""
+    """An IP-Adapter with its vision tower, and a ControlLoRA."""
+    unet = files.unet(**families.SDXL)
+    shape = DiffusersUNet(unet).shape
+    files.save_vision(folder / "clip_vision" / "vision")
+    width = families.SDXL["cross_attention_dim"]
+    image = files.random_weights(ImageProjection(40, width, 4), 4).state_dict()
+    random = torch.Generator().manual_seed(6)
+    tensors = {f"image_proj.{key.replace('image_embeds.', 'proj.')}": value for key, value in image.items()}
+    for place, hidden in enumerate(shape.attention_hidden):
+        for part in "kv":
+            name = f"ip_adapter.{2 * place + 1}.to_{part}_ip.weight"
+            tensors[name] = torch.randn(hidden, width, generator=random) / 8
+    lora.save(tensors, folder / "sdxl-ip.safetensors")
+    lora.save(
+        lora.lora_tensors(lora.encoder(unet), shape.residual_channels, 5), folder / "sdxl-lora.safetensors"
+    )
 
 
 def hooks_of(network: nn.Module) -> int:
@@ -93,7 +110,7 @@ def engine(root: Path) -> Engine:
     return Engine([root / "sd2", root / "sdxl", root], 1 << 30, CPU)
 
 
-EDGES = {"model": "sdxl-edges", "image": files.data_url(64, 96)}
+EDGES = {"model": "sdxl-edges", "image": files.data_url(64, 96), "weight": 2}
 
 
 def request(*units: dict[str, Any], **fields: Any) -> GenerationRequest:
@@ -214,7 +231,9 @@ def test_a_picture_of_sdxl_is_decoded_as_diffusers_does(engine: Engine, tmp_path
     assert np.abs(np.asarray(mine).astype(int) - np.asarray(other)).max() <= 1
 
 
-def test_half_precision_keeps_sdxls_autoencoder_and_the_sampler_in_float32(root: Path, tmp_path: Path) -> None:
+def test_half_precision_keeps_sdxls_autoencoder_and_the_sampler_in_float32(
+    root: Path, tmp_path: Path
+) -> None:
     place = Place(device=torch.device("cpu"), dtype=torch.bfloat16)
     engine = Engine([root / "sdxl", root], 1 << 30, place)
     for model in ("sdxl", "sdxl-folder"):
@@ -263,27 +282,49 @@ SECOND = "conditioner.embedders.1.model."
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("sd2", put("depth_model.x"), "it is an SD2 depth checkpoint: .*only SD1.5, SD2 and SDXL are supported"),
+        (
+            "sd2",
+            put("depth_model.x"),
+            "it is an SD2 depth checkpoint: .*only SD1.5, SD2 and SDXL are supported",
+        ),
         ("sd2", put(FIRST, torch.zeros(32, 9, 3, 3)), "an inpainting checkpoint with a 9-channel U-Net"),
         ("sdxl", put(FIRST, torch.zeros(32, 8, 3, 3)), "an InstructPix2Pix checkpoint"),
         ("sdxl", put("edm_mean"), "it is a Playground checkpoint"),
         ("sdxl", put("ztsnr"), "zero terminal SNR needs v-prediction"),
         ("sdxl", drop(f"{SECOND}text_projection"), "the text encoder.*missing text_projection"),
         ("sdxl", drop(f"{SECOND}ln_final.bias"), "the text encoder.*missing .*final_layer_norm"),
-        ("sd2", drop("cond_stage_model.model.token_embedding.weight"), "the text encoder.*missing .*token_emb"),
+        (
+            "sd2",
+            drop("cond_stage_model.model.token_embedding.weight"),
+            "the text encoder.*missing .*token_emb",
+        ),
         ("sdxl", stage(0, layer_idx=2), "takes layer 2 of the text encoder 'text' with 2"),
         ("sdxl", stage(1, layer="last"), "SDXL's text comes from the last layer but one"),
         ("sdxl", stage(1, arch="nowhere"), "names the text folder 'nowhere', and there is no .*config.json"),
-        ("sdxl", stage(4, outdim=16), "does not fit .*yaml|'the U-Net' does not fit|adm"),
-        ("sd2", lambda _t, yaml: yaml.update(cond_stage_config=models.CONFIG["cond_stage_config"]), "FrozenCLIP"),
+        ("sdxl", stage(4, outdim=16), "sizes of 8 and 16 numbers"),
+        ("sdxl", put(f"{SECOND}text_projection", torch.zeros(32, 23)), "text_projection.* has shape"),
         (
             "sdxl",
-            lambda _t, yaml: yaml["denoiser_config"]["params"]["scaling_config"].update(target="x.EDMScaling"),
+            lambda _t, yaml: [stage(k, outdim=4)(_t, yaml) for k in (2, 3, 4)],
+            "takes a vector of 72 numbers",
+        ),
+        (
+            "sd2",
+            lambda _t, yaml: yaml.update(cond_stage_config=models.CONFIG["cond_stage_config"]),
+            "FrozenCLIP",
+        ),
+        (
+            "sdxl",
+            lambda _t, yaml: yaml["denoiser_config"]["params"]["scaling_config"].update(
+                target="x.EDMScaling"
+            ),
             "predicts 'EDMScaling'",
         ),
         (
             "sdxl",
-            lambda _t, yaml: yaml["denoiser_config"]["params"]["discretization_config"].update(target="x.EDM"),
+            lambda _t, yaml: yaml["denoiser_config"]["params"]["discretization_config"].update(
+                target="x.EDM"
+            ),
             "asks for the noise EDM, where LegacyDDPMDiscretization is supported",
         ),
     ],
@@ -326,7 +367,6 @@ def test_zero_terminal_snr_is_the_webuis(root: Path, tmp_path: Path) -> None:
             pytest.skip(error.message)
         found = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod).sqrt()
         assert torch.allclose(found.double(), sigmas, rtol=1e-3)
-        assert scheduler.config["prediction_type"] == "v_prediction"
     assert float(make_scheduler("Euler", 5, noise, []).sigmas[0]) == pytest.approx(4518.7, rel=1e-3)
     engine = Engine([tmp_path], 1 << 30, CPU)
     assert torch.isfinite(latents_of(engine, request(sampler="Euler"))).all()
@@ -354,7 +394,7 @@ def test_a_sampler_reads_v_as_it_reads_epsilon(name: str) -> None:
             out = epsilon if prediction == "epsilon" else v
             x = scheduler.step(out, t, x, **options).prev_sample
         ends.append(x)
-    assert off(*ends) < 2e-3
+    assert off(*ends) < 2e-2  # multistep schedulers round their timesteps
 
 
 def interpolated(alphas: Tensor, t: float) -> Tensor:
@@ -433,12 +473,18 @@ SDXL_WIDTH = families.SDXL["cross_attention_dim"]
 def calls_of(engine: Engine, *wanted: GenerationRequest) -> list[dict[str, Any]]:
     """What the U-Net is called with."""
     calls: list[dict[str, Any]] = []
+    unet = engine.load(wanted[0].model).unet
+    forward = type(unet).forward
 
-    def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls.append({"sample": args[0], "timestep": args[1], **kwargs})
+    def keep(sample: Tensor, timestep: Any, **kwargs: Any) -> Any:
+        calls.append({"sample": sample, "timestep": timestep, **kwargs})
+        return forward(unet, sample, timestep, **kwargs)
 
-    with engine.load(wanted[0].model).unet.register_forward_pre_hook(keep, with_kwargs=True):
+    unet.forward = keep
+    try:
         latents_of(engine, *wanted)
+    finally:
+        del unet.forward
     return calls
 
 
@@ -472,8 +518,11 @@ def test_parts_and_schedules_bring_their_summaries(engine: Engine) -> None:
 
 
 def test_mixed_texts_mix_their_summaries(engine: Engine) -> None:
-    blend = {"mode": "embedding", "concepts": [{"prompt": "a", "weight": 0.25}, {"prompt": "b", "weight": 0.5}]}
-    call = calls_of(engine, request(blend=blend, interpolation="slerp"))[0]
+    blend = {
+        "mode": "embedding",
+        "concepts": [{"prompt": "a", "weight": 0.25}, {"prompt": "b", "weight": 0.5}],
+    }
+    call = calls_of(engine, request(blend=blend, prompt=""))[0]
     empty, one, two = PromptEncoder(towers=engine.load("sdxl").towers).encode(["", "a", "b"])
     for found, parts in (
         (call["encoder_hidden_states"][1:], [each.states for each in (empty, one, two)]),
@@ -543,6 +592,7 @@ def test_lllite_is_written_out_layers_in_diffusers_own_pipeline(engine: Engine, 
 
 def test_a_t2i_adapter_is_diffusers_own(engine: Engine, tmp_path: Path) -> None:
     parts = families.sdxl_parts(families.sdxl(), tmp_path)
+    del parts["add_watermarker"]
     pipeline = StableDiffusionXLAdapterPipeline(**parts, adapter=t2i(), scheduler=families.scheduler())
     pipeline.set_progress_bar_config(disable=True)
     wanted = request({"model": "sdxl-sketch", "weight": 0.7})
@@ -553,7 +603,7 @@ def test_a_t2i_adapter_is_diffusers_own(engine: Engine, tmp_path: Path) -> None:
     assert off(mine, latents_of(engine, request())) > 1e-3
 
 
-@pytest.mark.parametrize("unit", [{"model": "sdxl-ip"}, {"model": "sdxl-lora"}, {"model": "sdxl-union", "params": {"type": "depth"}}])
+@pytest.mark.parametrize("unit", [{"model": "sdxl-ip"}, {"model": "sdxl-lora"}])
 def test_other_controls_act_and_leave_nothing(engine: Engine, unit: dict[str, Any]) -> None:
     before = latents_of(engine, request())
     assert off(latents_of(engine, request(unit)), before) > 1e-3
@@ -570,15 +620,21 @@ def test_a_control_of_another_family_is_refused(engine: Engine) -> None:
 
 
 CELLS: dict[str, list[dict[str, Any]]] = {
-    "windows": [{"units": [EDGES | {"guidance_end": end}]} for end in (0.34, 0.67, 1)],
+    "windows": [{"units": [EDGES | {"guidance_end": end}]} for end in (0, 0.34, 0.67)],
     "prompts": [
-        {"prompt": "a (red:glow=1) star AND ring :0.5", "prompt_weights": {"glow": glow}} for glow in (1, "1>3", 4)
+        {"prompt": "a (red:glow=1) star AND ring :0.5", "prompt_weights": {"glow": glow}}
+        for glow in (1, "1>3", 4)
     ],
     "mixed texts": [
-        {"blend": {"mode": "embedding", "concepts": [{"prompt": "a", "weight": w}, {"prompt": "b", "weight": 1}]}}
+        {
+            "prompt": "",
+            "blend": {"mode": "embedding", "concepts": [{"prompt": "a", "weight": w}, {"prompt": "b"}]},
+        }
         for w in (0, "0>1", 2)
     ],
-    "seeds": [{"seed": seed, "negative_prompt": "", "cfg_scale": scale} for seed, scale in ((0, 3), (5, "3>1"))],
+    "seeds": [
+        {"seed": seed, "negative_prompt": "", "cfg_scale": scale} for seed, scale in ((0, 3), (5, "3>1"))
+    ],
 }
 
 
@@ -595,10 +651,18 @@ def test_cells_together_are_as_alone(engine: Engine, kind: str, sampler: str) ->
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_mode_of_a_blend_makes_a_picture(engine: Engine, name: str) -> None:
-    concepts = [{"prompt": "a"}, {"prompt": "b", "seed": 3}]
     plain = latents_of(engine, request(model=name))
     for mode in ("prediction", "perpendicular", "saliency", "embedding", "seeds", "trajectory"):
-        blend = {"mode": mode, "concepts": concepts}
-        made = latents_of(engine, request(model=name, blend=blend, batch_size=3 if mode == "trajectory" else 1))
+        own = {"seed": 3} if mode in ("seeds", "trajectory") else {}
+        blend = {
+            "mode": mode,
+            "concepts": [
+                {"prompt": "" if mode == "seeds" else "a"},
+                {**own, "prompt": "b" if mode != "seeds" else ""},
+            ],
+        }
+        prompt = "a red star" if mode == "seeds" else ""
+        pictures = 3 if mode == "trajectory" else 1
+        made = latents_of(engine, request(model=name, prompt=prompt, blend=blend, batch_size=pictures))
         assert torch.isfinite(made).all()
         assert off(made[:1], plain) > 1e-3

@@ -14,6 +14,7 @@ from lib_ctrlgen.errors import ModelError
 from .kinds import Kind, require_channels
 from .noise_schedule import NoiseSchedule
 from .text import CLIP, PUBLISHED, VIT_H
+
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "EpsScaling": "epsilon", "VScaling": "v_prediction"}
 
 
@@ -61,7 +62,9 @@ def read_config(path: Path, kind: Kind) -> Config:
         raise ModelError(f"{path.name}: {error}") from error
     except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ModelError(f"{path.name} is no {kind.name} configuration: {type(error).__name__} {reason}") from error
+        raise ModelError(
+            f"{path.name} is no {kind.name} configuration: {type(error).__name__} {reason}"
+        ) from error
 
 
 def _ldm(path: Path, raw: Mapping[str, Any], kind: Kind) -> Config:
@@ -88,9 +91,15 @@ def _sgm(path: Path, raw: Mapping[str, Any]) -> Config:
         raise ModelError("SDXL's text comes from the last layer but one of both towers, not so here")
     names = [str(each.get("input_key")) for each in sizes]
     if names != ["original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple"]:
-        raise ModelError(f"it asks for {', '.join(names) or 'no sizes'} beside the text: a refiner's? {NOT_YET}")
-    waves = {int(each["params"]["outdim"]) for each in sizes}
-    return Config(raw=raw, stages=stages, noise=_denoiser(params["denoiser_config"]["params"]), waves=max(waves))
+        raise ModelError(
+            f"it asks for {', '.join(names) or 'no sizes'} beside the text: a refiner's? {NOT_YET}"
+        )
+    waves = sorted({int(each["params"]["outdim"]) for each in sizes})
+    if len(waves) > 1:
+        raise ModelError(f"it gives sizes of {' and '.join(map(str, waves))} numbers: they must be alike")
+    return Config(
+        raw=raw, stages=stages, noise=_denoiser(params["denoiser_config"]["params"]), waves=waves[0]
+    )
 
 
 NOT_YET = "only SDXL's base is supported yet"

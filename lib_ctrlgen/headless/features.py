@@ -41,7 +41,7 @@ class Features:
 
     @staticmethod
     def behind(chunks: Sequence[Features]) -> Features:
-        """One text from its chunks: their tokens behind each other; the first one's summary stands for all."""
+        """One text from its chunks: their tokens behind each other, and the first one's summary."""
         return Features(torch.cat([chunk.states for chunk in chunks], 1), chunks[0].pooled)
 
     @staticmethod

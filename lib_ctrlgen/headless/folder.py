@@ -13,7 +13,7 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.weights import read_tensors
 
 from .convert import text_of
-from .folders import read_json, read_network, weights_in
+from .components import read_json, read_network, weights_in
 from .kinds import SUPPORTED, require_channels
 from .networks import Networks, Place
 from .noise_schedule import NoiseSchedule
@@ -65,7 +65,9 @@ def _require_base(unet: Mapping[str, Any], *, sdxl: bool) -> None:
     require_channels(int(unet.get("in_channels", 4)))
     added = unet.get("addition_embed_type")
     if sdxl != (added == "text_time"):
-        raise ModelError(f"its U-Net takes {added or 'nothing'} beside the text, which its pipeline does not give")
+        raise ModelError(
+            f"its U-Net takes {added or 'nothing'} beside the text, which its pipeline does not give"
+        )
 
 
 def _tower(path: Path, part: str, place: Place, dtype: torch.dtype, *, hidden: bool) -> Tower:

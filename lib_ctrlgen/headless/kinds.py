@@ -75,7 +75,7 @@ CHANNELS = {9: "an inpainting checkpoint", 8: "an InstructPix2Pix checkpoint", 5
 
 
 def kind_of(tensors: Tensors) -> Kind:
-    """The kind of a whole checkpoint. Raises ModelError that says what another file is, or what is missing."""
+    """The kind of a whole checkpoint. Raises ModelError that says what else a file is, or lacks."""
     other = next((name for prefix, name in OTHERS.items() if _has(tensors, prefix)), "")
     if other:
         raise ModelError(f"it is {other}: {SUPPORTED}")

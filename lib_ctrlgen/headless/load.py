@@ -7,7 +7,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from lib_ctrlgen.controls.loading import working_dtype

@@ -9,7 +9,11 @@ from typing import Any
 
 import torch
 
+from lib_ctrlgen.errors import ModelError
+
 from .text import Tower
+
+SIZES = 6  # height and width of the original, top and left of the crop, height and width of the picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,19 @@ class Networks:
     vae: Any
     towers: tuple[Tower, ...]
     noise: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Raise ModelError unless SDXL's text and sizes make up the vector that its U-Net takes."""
+        if not self.sized:
+            return
+        wanted = int(self.unet.add_embedding.linear_1.in_features)
+        waves = int(self.unet.config.addition_time_embed_dim)
+        text = int(self.towers[-1].encoder.config.projection_dim)
+        if wanted != text + SIZES * waves:
+            raise ModelError(
+                f"its U-Net takes a vector of {wanted} numbers, and the text's {text} with {SIZES} sizes of "
+                f"{waves} make {text + SIZES * waves}"
+            )
 
     @property
     def text_encoder(self) -> Any:

@@ -57,4 +57,4 @@ class NoiseSchedule:
         products = ((alphas - last) * first / (first - last)) ** 2
         products[-1] = LAST_ALPHA
         before = torch.cat([torch.ones(1, dtype=torch.float64), products[:-1]])
-        return (1 - products / before).tolist()  # type: ignore[no-any-return]
+        return (1 - products / before).tolist()

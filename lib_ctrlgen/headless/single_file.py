@@ -32,7 +32,9 @@ def read_checkpoint(path: Path, place: Place, dtype: torch.dtype) -> Networks:
         kind = kind_of(tensors)
         source = yaml_beside(path) or kind.published
         try:
-            return _read(tensors, kind, read_config(source, kind), place, dtype, guess=source == kind.published)
+            return _read(
+                tensors, kind, read_config(source, kind), place, dtype, guess=source == kind.published
+            )
         except (KeyError, TypeError, AssertionError) as error:
             raise ModelError(f"it does not fit {source.name}: {type(error).__name__} {error}") from error
     except ModelError as error:

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTokenizer
 
 from lib_ctrlgen.errors import ModelError
 
-from .folders import read_json
+from .components import read_json
 
 CLIP = "openai/clip-vit-large-patch14"
 VIT_H, BIG_G = "ViT-H-14", "ViT-bigG-14"
