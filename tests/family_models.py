@@ -101,10 +101,7 @@ SDXL_YAML: dict[str, Any] = {
                     "target": "sgm.modules.encoders.modules.FrozenOpenCLIPEmbedder2",
                     "params": {"arch": "text_open", "layer": "penultimate", "always_return_pooled": True},
                 },
-                *(
-                    {"input_key": name, "params": {"outdim": WAVES}}
-                    for name in SIZES
-                ),
+                *({"input_key": name, "params": {"outdim": WAVES}} for name in SIZES),
             ]
         }
     },

@@ -12,8 +12,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.weights import read_tensors
 
-from .convert import text_of
 from .components import read_json, read_network, weights_in
+from .convert import text_of
 from .kinds import SUPPORTED, require_channels
 from .networks import Networks, Place
 from .noise_schedule import NoiseSchedule
