@@ -83,7 +83,9 @@ def text_of(
     transformers 5 drops the prefix `text_model.`, and not every version keeps `position_ids`. Raises
     ModelError when they do not fit `config`.
     """
-    network: Any = (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+    with torch.device("meta"):
+        network: Any = (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+    places = torch.arange(config.max_position_embeddings, device=device)[None]
     wanted = network.state_dict()
     found: dict[str, Tensor] = {}
     for key, value in tensors.items():
@@ -91,9 +93,12 @@ def text_of(
         name = next((name for name in (bare, f"text_model.{bare}") if name in wanted), bare)
         found[name] = value
     found = {key: value for key, value in found.items() if not key.endswith("position_ids")}
-    found |= {key: value for key, value in wanted.items() if key.endswith("position_ids")}
+    found |= {key: places for key in wanted if key.endswith("position_ids")}
     fill(network, found, "the text encoder", device, dtype)
-    return network.to(device)
+    for module in network.modules():
+        if getattr(module, "position_ids", places).is_meta:  # not in the file, nor among the weights
+            module.position_ids = places
+    return network
 
 
 def from_open_clip(tensors: Tensors, layers: int, *, projected: bool) -> dict[str, Tensor]:
