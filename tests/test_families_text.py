@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -40,6 +41,7 @@ def test_sd2_reads_the_last_layer_but_one_normed(family_root: Path, family_engin
             wanted = network(chunk(networks.tokenizer, "a red star!", 0))[1]
         assert off(mine.states, wanted) < TOLERANCE
         assert mine.pooled is None
+        assert not networks.towers[0].whole  # its end is no picture's likeness
         assert 256 in chunk(networks.tokenizer, "a red star!", 0) or model == "sd2-folder"
 
 
@@ -55,8 +57,10 @@ def sdxl_text(family_root: Path, tokenizer: Any, words: str) -> tuple[Tensor, Te
     return first.hidden_states[1], states, pooled
 
 
-def test_sdxl_reads_both_towers_side_by_side(family_root: Path, family_engine: Engine) -> None:
-    networks = family_engine.load("sdxl")
+@pytest.mark.parametrize("model", ["sdxl", "sdxl-folder"])
+def test_sdxl_reads_both_towers_side_by_side(family_root: Path, family_engine: Engine, model: str) -> None:
+    networks = family_engine.load(model)
+    assert networks.towers[0].whole
     (mine,) = PromptEncoder(towers=networks.towers).encode(["a red star!"])
     first, second, pooled = sdxl_text(family_root, networks.tokenizer, "a red star!")
     assert mine.pooled is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _read(path: Path, place: Place, dtype: torch.dtype, *, sdxl: bool) -> Networ
         unet=read_network(UNet2DConditionModel, path / "unet", place.device, dtype),
         # SDXL's published autoencoder overflows in half precision
         vae=read_network(AutoencoderKL, vae, place.device, torch.float32 if upcast else dtype),
-        towers=tuple(_tower(path, part, place, dtype, hidden=sdxl) for part in parts),
+        towers=_one_tokenizer([_tower(path, part, place, dtype, hidden=sdxl) for part in parts]),
         noise=noise.arguments,
     )
 
@@ -68,6 +69,14 @@ def _require_base(unet: Mapping[str, Any], *, sdxl: bool) -> None:
         raise ModelError(
             f"its U-Net takes {added or 'nothing'} beside the text, which its pipeline does not give"
         )
+
+
+def _one_tokenizer(towers: list[Tower]) -> tuple[Tower, ...]:
+    """SDXL's towers have one vocabulary; the second one's tokenizer may cut a text at every "!"."""
+    first = towers[0].tokenizer
+    words = first.get_vocab()
+    alike = (tower.tokenizer.get_vocab() == words for tower in towers)
+    return tuple(replace(t, tokenizer=first) if same else t for t, same in zip(towers, alike, strict=True))
 
 
 def _tower(path: Path, part: str, place: Place, dtype: torch.dtype, *, hidden: bool) -> Tower:
