@@ -129,16 +129,16 @@ def latents_of(engine: Engine, *requests: GenerationRequest) -> Tensor:
 
 def theirs(pipeline: Any, wanted: GenerationRequest, **more: Any) -> Tensor:
     """The last latents of a pipeline of diffusers."""
+    told: dict[str, Any] = {"negative_prompt": wanted.negative_prompt, **more}
     found: Tensor = pipeline(
         wanted.prompt,
-        negative_prompt=wanted.negative_prompt,
         width=wanted.width,
         height=wanted.height,
         num_inference_steps=wanted.steps,
         guidance_scale=wanted.cfg_scale(0.0),
         generator=torch.Generator().manual_seed(wanted.seed),
         output_type="latent",
-        **more,
+        **told,
     ).images
     return found
 

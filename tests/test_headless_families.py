@@ -71,7 +71,17 @@ def test_pictures_are_diffusers_own(family_root: Path, tmp_path: Path, name: str
 def nothing(_tensors: Any, _params: Any) -> None: ...
 
 
-def test_epsilon_and_v_differ_and_so_do_prompts(family_engine: Engine) -> None:
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_empty_negative_prompt_is_none_to_sdxl_and_a_text_to_sd2(
+    family_engine: Engine, tmp_path: Path, name: str
+) -> None:
+    wanted = request(model=name, negative_prompt="")
+    pipeline = FAMILIES[name][2](FAMILIES[name][0](), tmp_path)
+    other = theirs(pipeline, wanted, **({"negative_prompt": None} if name == "sdxl" else {}))
+    assert off(latents_of(family_engine, wanted), other) < TOLERANCE
+
+
+def test_prompts_differ(family_engine: Engine) -> None:
     for name in FAMILIES:
         first = latents_of(family_engine, request(model=name))
         assert off(latents_of(family_engine, request(model=name, prompt="a blue ring")), first) > 1e-2
