@@ -1,6 +1,8 @@
 """Single files of SD2 and SDXL: what is found out of them, and what is refused."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,14 @@ def test_what_cannot_be_used_is_named(
     path = changed(family_root, tmp_path, name, change)
     with pytest.raises(ModelError, match=rf"'{name}\.safetensors': .*({message})"):
         load_networks(path, ModelStore([tmp_path], 1 << 30), CPU)
+
+
+def test_a_folder_with_other_noise_is_refused(family_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(family_root / "sdxl-folder", tmp_path / "folder")
+    path = tmp_path / "folder" / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "EDMEulerScheduler"}))
+    with pytest.raises(ModelError, match="'folder': it is sampled by EDMEulerScheduler"):
+        load_networks(tmp_path / "folder", ModelStore([tmp_path], 1 << 30), CPU)
 
 
 def test_a_refiner_is_named(family_root: Path, tmp_path: Path) -> None:

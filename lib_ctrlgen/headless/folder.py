@@ -22,6 +22,8 @@ from .text import Tower, read_padded, read_text_config
 
 PIPELINES = {"StableDiffusionPipeline": False, "StableDiffusionXLPipeline": True}
 
+OTHER_NOISE = ("EDM", "FlowMatch")  # Playground's, SD3's
+
 
 def read_folder(path: Path, place: Place, dtype: torch.dtype) -> Networks:
     """Read a diffusers folder. Raises ModelError."""
@@ -52,6 +54,9 @@ def _read(path: Path, place: Place, dtype: torch.dtype, *, sdxl: bool) -> Networ
 
 def noise_of(config: Mapping[str, Any]) -> NoiseSchedule:
     """The noise of a scheduler's configuration. Raises ModelError."""
+    name = str(config.get("_class_name", ""))
+    if name.startswith(OTHER_NOISE):
+        raise ModelError(f"it is sampled by {name}: only noise of Stable Diffusion's kind is supported")
     return NoiseSchedule(
         steps=int(config.get("num_train_timesteps", 1000)),
         start=float(config.get("beta_start", 0.0001)),
