@@ -17,8 +17,8 @@ from _harness import Result, at_most, finish, paired, parser
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_ctrlgen.headless.load import CLIP_TEXT, read_tokenizer
 from lib_ctrlgen.headless.prompts import PromptEncoder
+from lib_ctrlgen.headless.text import CLIP, PUBLISHED, Tower, read_tokenizer
 from lib_ctrlgen.prompt import Prompt, parse_prompt
 from lib_ctrlgen.tiny import tiny_folder
 
@@ -39,7 +39,7 @@ class Sides:
 
     def fresh(self) -> PromptEncoder:
         """An encoder that has seen nothing."""
-        return PromptEncoder(tokenizer=self.encoder.tokenizer, text_encoder=self.encoder.text_encoder)
+        return PromptEncoder(towers=self.encoder.towers)
 
     def texts(self, step: int) -> list[str]:
         """The ordinary prompts of a step."""
@@ -48,20 +48,20 @@ class Sides:
     def ours(self) -> tuple[list[Tensor], int]:
         """Every step's conditioning, and how often the text encoder ran."""
         encoder = self.fresh()
-        made = [state for step in range(STEPS) for state in encoder.encode(self.texts(step))]
+        made = [text.states for step in range(STEPS) for text in encoder.encode(self.texts(step))]
         return made, encoder.calls
 
     def edits(self) -> tuple[list[Tensor], int]:
         """The same, each step's prompts encoded anew."""
         encoders = [self.fresh() for _ in range(STEPS)]
-        made = [state for step in range(STEPS) for state in encoders[step].encode(self.texts(step))]
+        made = [text.states for step in range(STEPS) for text in encoders[step].encode(self.texts(step))]
         return made, sum(encoder.calls for encoder in encoders)
 
 
 def text_encoder(small: bool) -> CLIPTextModel:
     """CLIP's text tower with random weights; its last layer norm has a bias, as trained ones have."""
     torch.manual_seed(0)
-    model = CLIPTextModel(CLIPTextConfig(**CLIP_TEXT | (SMALL if small else {}))).eval()
+    model = CLIPTextModel(CLIPTextConfig(**{**PUBLISHED[CLIP]} | (SMALL if small else {}))).eval()
     for name, bias in model.named_parameters():
         if name.endswith("final_layer_norm.bias"):
             torch.nn.init.normal_(bias, 0.1, 0.1)
@@ -71,7 +71,8 @@ def text_encoder(small: bool) -> CLIPTextModel:
 def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     tokenizer = read_tokenizer(tiny_folder() / "text")
-    encoder = PromptEncoder(tokenizer=tokenizer, text_encoder=text_encoder(options.quick))
+    tower = Tower(tokenizer=tokenizer, encoder=text_encoder(options.quick), pad=tokenizer.pad_token_id)
+    encoder = PromptEncoder(towers=(tower,))
     sides = Sides(tuple(map(parse_prompt, PROMPTS)), encoder)
     (ours, calls), (edits, edit_calls) = sides.ours(), sides.edits()
     timing = paired(sides.ours, sides.edits, pairs=3 if options.quick else 9)

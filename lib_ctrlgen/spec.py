@@ -190,7 +190,7 @@ class ControlRequest(Spec, frozen=True, kw_only=True):
 class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
     """A whole picture for the headless host: the controls, and what the WebUI would be told.
 
-    `model` is a checkpoint by name or path: a single SD1.5 file or a diffusers folder.
+    `model` is a checkpoint by name or path: a single SD1.5, SD2 or SDXL file, or a diffusers folder.
     Sizes are in pixels. Picture `i` of a batch uses `seed + i`.
     """
 

@@ -148,13 +148,32 @@ def with_key(key: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
     return lambda tensors: {**tensors, key: torch.zeros(1)}
 
 
+def with_channels(count: int) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    key = "model.diffusion_model.input_blocks.0.0.weight"
+    return lambda tensors: {**tensors, key: torch.zeros(32, count, 3, 3)}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (without("first_stage_model."), "it lacks an autoencoder: use a whole checkpoint"),
         (without("cond_stage_model."), "it lacks a CLIP text encoder"),
-        (with_key("conditioner.embedders.0.x"), "it is an SDXL checkpoint: .*only SD1.5 is supported yet"),
-        (with_key("cond_stage_model.model.x"), "it is an SD2 checkpoint"),
+        (
+            with_key("conditioner.embedders.0.model.x"),
+            "it is an SDXL refiner: .*only SD1.5, SD2 and SDXL are",
+        ),
+        (with_key("model.diffusion_model.joint_blocks.0.x"), "it is an SD3 checkpoint"),
+        (with_key("model.diffusion_model.double_blocks.0.x"), "it is a Flux checkpoint"),
+        (
+            with_key("conditioner.embedders.0.x"),
+            "it lacks a CLIP text encoder and a second CLIP text encoder",
+        ),
+        (
+            with_key("cond_stage_model.model.x"),
+            "the text encoder FrozenCLIPEmbedder, where FrozenOpenCLIPEmbedder is supported",
+        ),
+        (with_channels(9), "it is an inpainting checkpoint with a 9-channel U-Net"),
+        (with_channels(8), "it is an InstructPix2Pix checkpoint with a 8-channel U-Net"),
         (lambda _tensors: {"lora_unet_x": torch.zeros(1)}, "no Stable Diffusion checkpoint"),
         (without("model.diffusion_model.out.2"), "'the U-Net' does not fit .*missing conv_out"),
     ],
@@ -172,9 +191,9 @@ def test_what_is_no_whole_sd15_checkpoint_is_named(
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"parameterization": "v"}, "v-prediction"),
+        ({"parameterization": "x0"}, "the U-Net predicts 'x0': only epsilon and v_prediction are supported"),
         ({"unet_config": {"params": {"in_channels": 9}}}, "9-channel"),
-        ({"unet_config": None}, "no ldm configuration"),
+        ({"unet_config": None}, "no SD1 configuration"),
         ({"cond_stage_config": {"target": "x.FrozenOpenCLIPEmbedder"}}, "FrozenOpenCLIPEmbedder"),
         (
             {
@@ -199,7 +218,7 @@ def test_a_configuration_that_cannot_be_used_is_named(
 def test_a_broken_yaml_is_named(tmp_path: Path, root: Path) -> None:
     shutil.copy(root / "ctrlgen-tiny.safetensors", tmp_path / "sd.safetensors")
     (tmp_path / "sd.yaml").write_text("model: [")
-    with pytest.raises(ModelError, match=r"sd\.yaml is no ldm configuration"):
+    with pytest.raises(ModelError, match=r"sd\.yaml is no SD1 configuration"):
         load_networks(tmp_path / "sd.safetensors", ModelStore([tmp_path], 1 << 30), CPU)
 
 
@@ -217,10 +236,12 @@ def test_a_missing_tokenizer_says_what_to_do(
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}, "is a StableDiffusionXLPipeline"),
-        ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "is a v-prediction model"),
-        ("unet/config.json", {"in_channels": 9, "cross_attention_dim": 768}, "is SD1.5 .* with 9 channels"),
-        ("unet/config.json", {"cross_attention_dim": 1024}, "is SD2 "),
+        ("model_index.json", {"_class_name": "StableDiffusion3Pipeline"}, "is a StableDiffusion3Pipeline"),
+        ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}, "takes nothing beside the text"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts 'sample'"),
+        ("scheduler/scheduler_config.json", {"rescale_betas_zero_snr": True}, "needs v-prediction"),
+        ("unet/config.json", {"in_channels": 9, "cross_attention_dim": 768}, "with a 9-channel U-Net"),
+        ("unet/config.json", {"addition_embed_type": "text_time"}, "takes text_time beside the text"),
         ("vae/config.json", None, "cannot be "),
         ("vae/diffusion_pytorch_model.safetensors", None, "holds no weights"),
         ("text_encoder/model.safetensors", None, "holds no weights"),
@@ -437,7 +458,7 @@ def test_nothing_warns(engine: Engine) -> None:
 
 
 def encoder_of(networks: Networks) -> PromptEncoder:
-    return PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
+    return PromptEncoder(towers=networks.towers)
 
 
 def test_a_short_prompt_is_encoded_as_diffusers_does(engine: Engine) -> None:
@@ -445,15 +466,15 @@ def test_a_short_prompt_is_encoded_as_diffusers_does(engine: Engine) -> None:
     pipeline = load_pipeline(engine.store.resolve("ctrlgen-tiny"), engine.store, CPU)
     theirs, negative = pipeline.encode_prompt("a red star", torch.device("cpu"), 1, True, "b")
     mine = encoder_of(networks).encode(["a red star", "b"])
-    assert torch.allclose(mine[0], theirs, atol=1e-6)
-    assert torch.allclose(mine[1], negative, atol=1e-6)
+    assert torch.allclose(mine[0].states, theirs, atol=1e-6)
+    assert torch.allclose(mine[1].states, negative, atol=1e-6)
 
 
 @pytest.mark.parametrize(("letters", "chunks"), [(0, 1), (75, 1), (76, 2), (150, 2), (151, 3)])
 def test_a_long_prompt_takes_more_chunks(engine: Engine, letters: int, chunks: int) -> None:
     networks = engine.load("ctrlgen-tiny")
     long, short = encoder_of(networks).encode(["a " * letters, "b"])
-    assert long.shape == short.shape == (1, 77 * chunks, files.CONTEXT)
+    assert long.states.shape == short.states.shape == (1, 77 * chunks, files.CONTEXT)
 
 
 def test_the_end_of_a_long_prompt_counts(engine: Engine) -> None:
@@ -465,7 +486,7 @@ def test_the_end_of_a_long_prompt_counts(engine: Engine) -> None:
 def test_weights_multiply_features_and_restore_their_mean(engine: Engine) -> None:
     networks = engine.load("ctrlgen-tiny")
     encoder = encoder_of(networks)
-    plain, weighed = encoder.encode(["a b c", "a (b:1.5) c"])
+    plain, weighed = (each.states for each in encoder.encode(["a b c", "a (b:1.5) c"]))
     assert encoder.calls == 1
     weights = torch.ones(77)
     [chunk] = chunks_of("a b c", networks.tokenizer)

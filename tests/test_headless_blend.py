@@ -66,8 +66,8 @@ def half(*, left: bool) -> str:
 def by_hand(engine: Engine, combine: Combine, texts: tuple[str, ...] = WORDS, seed: int = SEED) -> np.ndarray:
     """A picture [64, 64, 3]: every concept's prediction asked for alone, and combined by `combine`."""
     networks: Networks = engine.load(models.NAME)
-    encoder = PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
-    features = encoder.encode(["", *texts])
+    encoder = PromptEncoder(towers=networks.towers)
+    features = [each.states for each in encoder.encode(["", *texts])]
     scheduler = make_scheduler("DDIM", STEPS, networks.noise, [seed])
     x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():

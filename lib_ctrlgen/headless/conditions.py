@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from lib_ctrlgen.combine import mixed_features
 from lib_ctrlgen.concepts import (
     ONE_ROW,
     BlendedPrompt,
@@ -24,6 +22,7 @@ from lib_ctrlgen.schedule import Schedule
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.trajectory import Trajectory
 
+from .features import Features, mixed_texts
 from .prompts import PromptEncoder, require_plain
 
 
@@ -31,11 +30,11 @@ from .prompts import PromptEncoder, require_plain
 class Conditions:
     """One step's text. Rows are laid out picture by picture, each picture's parts in order.
 
-    uncond [B, T, X], rows [B * P, T, X], and what the rows of each picture are.
+    `uncond` has B rows, `rows` B * P, and `shares` says what the rows of each picture are.
     """
 
-    uncond: Tensor
-    rows: Tensor
+    uncond: Features
+    rows: Features
     shares: tuple[Shares, ...]
 
     @property
@@ -54,8 +53,8 @@ def joined(parts: Sequence[Conditions]) -> Conditions:
     if len(parts) == 1:
         return parts[0]
     return Conditions(
-        uncond=torch.cat([part.uncond for part in parts]),
-        rows=torch.cat([part.rows for part in parts]),
+        uncond=Features.rows([part.uncond for part in parts]),
+        rows=Features.rows([part.rows for part in parts]),
         shares=tuple(each for part in parts for each in part.shares),
     )
 
@@ -94,10 +93,10 @@ class Prompts:
         self, negative: str, texts: Sequence[str], encoder: PromptEncoder, shares: Shares
     ) -> Conditions:
         count = len(self.positive)
-        uncond, *rows = encoder.encode([negative, *texts])
+        uncond, *rows = encoder.encode_guided(negative, texts)
         return Conditions(
-            uncond=uncond.repeat(count, 1, 1),
-            rows=torch.cat(rows).repeat(count, 1, 1),
+            uncond=uncond.repeat(count),
+            rows=Features.rows(rows).repeat(count),
             shares=(shares,) * count,
         )
 
@@ -106,12 +105,11 @@ class Prompts:
     ) -> Conditions:
         """One row per picture with the concepts' features mixed by the picture's weights."""
         count = len(self.positive)
-        uncond, empty, *features = encoder.encode([negative, "", *texts])
+        uncond, empty, *features = encoder.encode_guided(negative, ["", *texts])
         sources = [source for source in self.positive if isinstance(source, MixedPrompt)]
         weights = torch.tensor([source.weights_at(progress) for source in sources])
-        wide = [each.expand(count, -1, -1) for each in features]
-        mixed = mixed_features(wide, empty, weights.to(uncond), turn=self.turn)
-        return Conditions(uncond=uncond.repeat(count, 1, 1), rows=mixed, shares=(ONE_ROW,) * count)
+        mixed = mixed_texts(features, empty, weights, turn=self.turn)
+        return Conditions(uncond=uncond.repeat(count), rows=mixed, shares=(ONE_ROW,) * count)
 
 
 def prompts_of(request: GenerationRequest, steps: Trajectory | None = None) -> Prompts:

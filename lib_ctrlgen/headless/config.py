@@ -1,4 +1,4 @@
-"""A checkpoint's ldm configuration: the yaml beside it, or SD1.5's published one."""
+"""A checkpoint's ldm or sgm configuration: the yaml beside it, or its kind's published one."""
 
 from __future__ import annotations
 
@@ -11,68 +11,144 @@ import yaml
 
 from lib_ctrlgen.errors import ModelError
 
-PUBLISHED = Path(__file__).parent / "sd15.yaml"
-CLIP = "openai/clip-vit-large-patch14"
+from .kinds import Kind, require_channels
+from .noise_schedule import NoiseSchedule
+from .text import CLIP, PUBLISHED, VIT_H
+
+PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "EpsScaling": "epsilon", "VScaling": "v_prediction"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextStage:
+    """A text tower as a configuration names it: a published one's name, or the folder that describes it.
+
+    `layer` is the hidden state that is used (-2: the last layer's output is not), None for the last.
+    """
+
+    name: str
+    folder: Path | None = None
+    layer: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """An ldm configuration. `text` is the folder that it names for the text tower, if any."""
+    """An ldm or sgm configuration. `waves` is the width of each of SDXL's sizes in its vector."""
 
     raw: Mapping[str, Any]
-    text: Path | None
-
-    @property
-    def noise(self) -> dict[str, Any]:
-        """The arguments of diffusers schedulers: betas linear in their roots, and their number."""
-        params = self.raw["model"]["params"]
-        return {
-            "num_train_timesteps": int(params["timesteps"]),
-            "beta_start": float(params["linear_start"]),
-            "beta_end": float(params["linear_end"]),
-            "beta_schedule": "scaled_linear",
-            "prediction_type": "epsilon",
-        }
+    stages: tuple[TextStage, ...]
+    noise: NoiseSchedule
+    waves: int = 256
 
 
-def config_path(checkpoint: Path) -> Path:
-    """The yaml of a checkpoint: `name.yaml` beside it, or the published one."""
+def yaml_beside(checkpoint: Path) -> Path | None:
+    """`name.yaml` beside a checkpoint, if there is one."""
     beside = checkpoint.with_suffix(".yaml")
-    return beside if beside.is_file() else PUBLISHED
+    return beside if beside.is_file() else None
 
 
-def read_config(path: Path) -> Config:
-    """Read an ldm configuration.
+def read_config(path: Path, kind: Kind) -> Config:
+    """Read the configuration of a checkpoint of this kind.
 
-    Raises ModelError when it is broken, or describes a model that is not supported yet.
+    Raises ModelError when it is broken, of another kind, or describes a model that is not supported.
     """
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
         params = raw["model"]["params"]
-        inner = {part: params[part] for part in ("unet_config", "first_stage_config", "cond_stage_config")}
-        channels = int(inner["unet_config"]["params"]["in_channels"])
+        inner = params["network_config" if "network_config" in params else "unet_config"]
+        require_channels(int(inner["params"]["in_channels"]))
+        params["first_stage_config"]["params"]
+        return _sgm(path, raw) if kind.sized else _ldm(path, raw, kind)
+    except ModelError as error:
+        raise ModelError(f"{path.name}: {error}") from error
     except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ModelError(f"{path.name} is no ldm configuration: {type(error).__name__} {reason}") from error
-    if params.get("parameterization", "eps") != "eps":
-        raise ModelError(f"{path.name} describes a v-prediction model, not supported without the WebUI yet")
-    if channels != 4:
-        raise ModelError(f"{path.name} describes a {channels}-channel (inpainting) U-Net, not supported yet")
-    return Config(raw=raw, text=_text_folder(path, inner["cond_stage_config"] or {}))
+        raise ModelError(
+            f"{path.name} is no {kind.name} configuration: {type(error).__name__} {reason}"
+        ) from error
 
 
-def _text_folder(path: Path, stage: Mapping[str, Any]) -> Path | None:
-    """The folder of `FrozenCLIPEmbedder.version`, relative to the yaml; None for CLIP's own name."""
-    target = str(stage.get("target", ""))
-    if not target.endswith(".FrozenCLIPEmbedder"):
-        raise ModelError(f"{path.name} asks for the text encoder {target or '(none)'}, not supported yet")
-    version = str((stage.get("params") or {}).get("version", CLIP))
-    if version == CLIP:
-        return None
-    folder = path.parent / version
+def _ldm(path: Path, raw: Mapping[str, Any], kind: Kind) -> Config:
+    params = raw["model"]["params"]
+    noise = NoiseSchedule(
+        steps=int(params["timesteps"]),
+        start=float(params["linear_start"]),
+        end=float(params["linear_end"]),
+        prediction=_prediction(params.get("parameterization", "eps")),
+    )
+    stage = params["cond_stage_config"]
+    wanted = "FrozenOpenCLIPEmbedder" if kind.open_clip[0] else "FrozenCLIPEmbedder"
+    return Config(raw=raw, stages=(_stage(path, stage or {}, wanted),), noise=noise)
+
+
+def _sgm(path: Path, raw: Mapping[str, Any]) -> Config:
+    params = raw["model"]["params"]
+    first, second, *sizes = params["conditioner_config"]["params"]["emb_models"]
+    stages = (
+        _stage(path, first, "FrozenCLIPEmbedder"),
+        _stage(path, second, "FrozenOpenCLIPEmbedder2"),
+    )
+    if any(stage.layer is None for stage in stages):
+        raise ModelError("SDXL's text comes from the last layer but one of both towers, not so here")
+    names = [str(each.get("input_key")) for each in sizes]
+    if names != ["original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple"]:
+        raise ModelError(
+            f"it asks for {', '.join(names) or 'no sizes'} beside the text: a refiner's? {NOT_YET}"
+        )
+    waves = sorted({int(each["params"]["outdim"]) for each in sizes})
+    if len(waves) > 1:
+        raise ModelError(f"it gives sizes of {' and '.join(map(str, waves))} numbers: they must be alike")
+    return Config(
+        raw=raw, stages=stages, noise=_denoiser(params["denoiser_config"]["params"]), waves=waves[0]
+    )
+
+
+NOT_YET = "only SDXL's base is supported yet"
+
+
+def _denoiser(params: Mapping[str, Any]) -> NoiseSchedule:
+    """sgm's denoiser: Legacy DDPM noise, epsilon or v."""
+    discretization = params["discretization_config"]
+    _require(_class(discretization), "LegacyDDPMDiscretization", "the noise")
+    given = discretization.get("params") or {}
+    return NoiseSchedule(
+        steps=int(given.get("num_timesteps", params["num_idx"])),
+        start=float(given.get("linear_start", NoiseSchedule.start)),
+        end=float(given.get("linear_end", NoiseSchedule.end)),
+        prediction=_prediction(_class(params["scaling_config"])),
+    )
+
+
+def _prediction(name: str) -> str:
+    return PREDICTIONS.get(name, name)
+
+
+def _class(part: Mapping[str, Any]) -> str:
+    return str(part.get("target", "")).rpartition(".")[2]
+
+
+def _require(found: str, wanted: str, what: str) -> None:
+    if found != wanted:
+        raise ModelError(f"it asks for {what} {found or '(none)'}, where {wanted} is supported")
+
+
+def _stage(path: Path, stage: Mapping[str, Any], wanted: str) -> TextStage:
+    """A tower's folder, relative to the yaml; none for the published towers' own names.
+
+    transformers' towers are named by `version`, OpenCLIP's by `arch`.
+    """
+    _require(_class(stage), wanted, "the text encoder")
+    params = stage.get("params") or {}
+    name = str(params.get("arch", VIT_H) if "OpenCLIP" in wanted else params.get("version", CLIP))
+    layer = LAYERS.get(params.get("layer", "last"), params.get("layer_idx"))
+    if name in PUBLISHED:
+        return TextStage(name=name, layer=layer)
+    folder = path.parent / name
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"{path.name} names the text folder '{version}', and there is no {folder / 'config.json'}: "
+            f"it names the text folder '{name}', and there is no {folder / 'config.json'}: "
             "put config.json, vocab.json and merges.txt there"
         )
-    return folder
+    return TextStage(name=name, folder=folder, layer=layer)
+
+
+LAYERS = {"last": None, "penultimate": -2}

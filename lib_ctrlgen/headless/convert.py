@@ -1,10 +1,11 @@
-"""Single-file checkpoints in ldm's layout as diffusers and transformers networks.
+"""Single-file checkpoints in ldm's and sgm's layout as diffusers and transformers networks.
 
 The only place that uses diffusers' converters, whose names are the same from 0.31 to 0.42.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,83 +18,138 @@ from diffusers.loaders.single_file_utils import (
     create_vae_diffusers_config_from_ldm,
 )
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from lib_ctrlgen.controls.loading import fill
-from lib_ctrlgen.errors import ModelError
 
-Tensors = Mapping[str, Tensor]
+from .config import Config
+from .kinds import UNET, VAE, Tensors
 
-UNET = "model.diffusion_model."
-VAE = "first_stage_model."
-TEXT = "cond_stage_model.transformer."
-PARTS = {UNET: "a U-Net", VAE: "an autoencoder", TEXT: "a CLIP text encoder"}
+OPEN_CLIP = (
+    ("resblocks.", "encoder.layers."),
+    (".ln_1.", ".layer_norm1."),
+    (".ln_2.", ".layer_norm2."),
+    (".c_fc.", ".fc1."),
+    (".c_proj.", ".fc2."),
+    (".attn.", ".self_attn."),
+)
+OPEN_CLIP_ENDS = {
+    "positional_embedding": "embeddings.position_embedding.weight",
+    "token_embedding.weight": "embeddings.token_embedding.weight",
+    "ln_final.weight": "final_layer_norm.weight",
+    "ln_final.bias": "final_layer_norm.bias",
+}
+LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
 
 
-def unet_of(tensors: Tensors, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
-    """The U-Net of a checkpoint. Raises ModelError when it does not fit `config`."""
-    arguments = create_unet_diffusers_config_from_ldm(config, tensors)
-    converted = convert_ldm_unet_checkpoint(dict(_part(tensors, UNET)), arguments)
+def unet_of(
+    tensors: Tensors, config: Config, device: torch.device, dtype: torch.dtype, *, sizes: bool = False
+) -> Any:
+    """The U-Net of a checkpoint; `sizes` for SDXL's. Raises ModelError when it does not fit `config`."""
+    arguments = create_unet_diffusers_config_from_ldm(config.raw, tensors)
+    if sizes:  # diffusers knows SDXL by the width of its context alone
+        arguments |= {
+            "class_embed_type": None,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": config.waves,
+        }
+    converted = convert_ldm_unet_checkpoint(part_of(tensors, UNET), arguments)
     with torch.device("meta"):
         network = UNet2DConditionModel(**arguments)
     fill(network, converted, "the U-Net", device, dtype)
     return network
 
 
-def vae_of(tensors: Tensors, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
+def vae_of(tensors: Tensors, config: Config, device: torch.device, dtype: torch.dtype) -> Any:
     """The autoencoder of a checkpoint. Raises ModelError when it does not fit `config`."""
-    arguments = create_vae_diffusers_config_from_ldm(config, tensors)
-    converted = convert_ldm_vae_checkpoint(dict(_part(tensors, VAE)), arguments)
+    arguments = create_vae_diffusers_config_from_ldm(config.raw, tensors)
+    converted = convert_ldm_vae_checkpoint(part_of(tensors, VAE), arguments)
     with torch.device("meta"):
         network = AutoencoderKL(**arguments)
     fill(network, converted, "the autoencoder", device, dtype)
     return network
 
 
-def text_of(tensors: Tensors, config: CLIPTextConfig, device: torch.device, dtype: torch.dtype) -> Any:
-    """The text tower of a checkpoint. Raises ModelError when it does not fit `config`.
+def text_of(
+    tensors: Tensors,
+    config: CLIPTextConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    projected: bool = False,
+) -> Any:
+    """A text tower from its tensors under transformers' names; `projected` with a projection of the end.
 
-    transformers 5 drops the prefix `text_model.`, and not every version keeps `position_ids`.
+    transformers 5 drops the prefix `text_model.`, and not every version keeps `position_ids`. Raises
+    ModelError when they do not fit `config`.
     """
-    network: Any = CLIPTextModel(config)
+    with torch.device("meta"):
+        network: Any = (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+    places = torch.arange(config.max_position_embeddings, device=device)[None]
     wanted = network.state_dict()
     found: dict[str, Tensor] = {}
-    for key, value in _part(tensors, TEXT):
-        bare = key.removeprefix(TEXT).removeprefix("text_model.")
+    for key, value in tensors.items():
+        bare = key.removeprefix("text_model.")
         name = next((name for name in (bare, f"text_model.{bare}") if name in wanted), bare)
         found[name] = value
     found = {key: value for key, value in found.items() if not key.endswith("position_ids")}
-    found |= {key: value for key, value in wanted.items() if key.endswith("position_ids")}
+    found |= {key: places for key in wanted if key.endswith("position_ids")}
     fill(network, found, "the text encoder", device, dtype)
-    return network.to(device)
+    for module in network.modules():
+        if getattr(module, "position_ids", places).is_meta:  # not in the file, nor among the weights
+            module.position_ids = places
+    return network
 
 
-def prefixed_text(tensors: Tensors) -> dict[str, Tensor]:
-    """A text tower's tensors of its own as they are named in a checkpoint."""
-    return {TEXT + key: value for key, value in tensors.items()}
+def from_open_clip(tensors: Tensors, layers: int, *, projected: bool) -> dict[str, Tensor]:
+    """An OpenCLIP text tower's tensors under transformers' names: its first `layers` layers.
+
+    OpenCLIP joins query, key and value, and multiplies with its projection from the other side.
+    """
+    found: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        if key in OPEN_CLIP_ENDS:
+            found[OPEN_CLIP_ENDS[key]] = value
+        elif key == "text_projection" and projected:
+            found["text_projection.weight"] = value.T.contiguous()
+        elif key.startswith("transformer."):
+            found |= _open_clip_layer(key.removeprefix("transformer."), value)
+    return {key: value for key, value in found.items() if _number(key) < layers}
 
 
-def _part(tensors: Tensors, prefix: str) -> list[tuple[str, Tensor]]:
-    return [(key, value) for key, value in tensors.items() if key.startswith(prefix)]
+def _open_clip_layer(key: str, value: Tensor) -> dict[str, Tensor]:
+    for theirs, ours in OPEN_CLIP:
+        key = key.replace(theirs, ours)
+    if ".in_proj_" not in key:
+        return {key: value}
+    start, leaf = key.split(".in_proj_")
+    return {f"{start}.{name}_proj.{leaf}": part for name, part in zip("qkv", value.chunk(3), strict=True)}
 
 
-def require_parts(tensors: Tensors) -> None:
-    """Raise ModelError unless the checkpoint is whole and of Stable Diffusion 1's kind."""
-    other = next((name for key, name in OTHERS.items() if any(item.startswith(key) for item in tensors)), "")
-    if other:
-        raise ModelError(f"it is {other}: without the WebUI only SD1.5 is supported yet")
-    missing = [name for prefix, name in PARTS.items() if not any(key.startswith(prefix) for key in tensors)]
-    if len(missing) == len(PARTS):
-        some = ", ".join(sorted(tensors)[:3])
-        raise ModelError(f"it is no Stable Diffusion checkpoint; its first keys: {some}")
-    if missing:
-        raise ModelError(f"it lacks {' and '.join(missing)}: use a whole checkpoint")
+def _number(key: str) -> int:
+    """The layer that a tensor belongs to; -1 for one of none."""
+    match = LAYER.match(key)
+    return int(match[1]) if match else -1
 
 
-OTHERS = {
-    "conditioner.embedders.": "an SDXL checkpoint",
-    "cond_stage_model.model.": "an SD2 checkpoint",
-    "model.diffusion_model.joint_blocks.": "an SD3 checkpoint",
-    "model.diffusion_model.double_blocks.": "a Flux checkpoint",
-    "double_blocks.": "a Flux network",
-}
+def part_of(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a part of a checkpoint, under their full names."""
+    return {key: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def inner_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors of a part of a checkpoint, without its prefix."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def predicts_v(unet: Any) -> bool:
+    """Whether an SD2 U-Net predicts v, found out as the WebUI does for a file without a yaml.
+
+    At the noisiest step v is almost the negative of the picture, epsilon almost the input itself.
+    """
+    like = next(unet.parameters())
+    x = torch.full((1, 4, 8, 8), 0.5, device=like.device, dtype=like.dtype)
+    context = torch.full((1, 2, unet.config.cross_attention_dim), 0.5, device=like.device, dtype=like.dtype)
+    with torch.no_grad():
+        found = unet(x, 999, encoder_hidden_states=context).sample
+    return bool((found - x).float().mean() < -1)

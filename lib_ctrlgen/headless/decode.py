@@ -21,6 +21,6 @@ def pictures(pipeline: Any, latents: Tensor) -> list[Image.Image]:
 def _picture(pipeline: Any, latent: Tensor) -> Image.Image:
     vae = pipeline.vae
     with torch.no_grad():
-        pixels = vae.decode(latent.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+        pixels = vae.decode((latent / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
     (image,) = pipeline.image_processor.postprocess(pixels.detach(), output_type="pil")
     return image  # type: ignore[no-any-return]

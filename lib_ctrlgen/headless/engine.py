@@ -36,7 +36,8 @@ from .prompts import PromptEncoder
 from .samplers import find_sampler
 from .sampling import Progress, told_of, walked
 
-DEFAULT_BUDGET = 8 << 30
+LEAST_BUDGET = 8 << 30  # SD1.5 with some controls
+SHARE = 0.6  # of a device's memory: SDXL with a ControlNet is 10 GB in half precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +78,16 @@ class Generation:
 class Engine:
     """Generates on diffusers with every model from one store. One generation at a time.
 
-    `roots` are the model folders; whatever is loaded stays in memory up to `budget_bytes`.
+    `roots` are the model folders; whatever is loaded stays in memory up to `budget_bytes`, by
+    default the larger part of the device's.
     """
 
     def __init__(
-        self, roots: Sequence[Path], budget_bytes: int = DEFAULT_BUDGET, place: Place | None = None
+        self, roots: Sequence[Path], budget_bytes: int | None = None, place: Place | None = None
     ) -> None:
-        self.store = ModelStore(roots, budget_bytes)
         self.place = place or Place.best()
+        default = max(LEAST_BUDGET, int(SHARE * self.place.memory))
+        self.store = ModelStore(roots, default if budget_bytes is None else budget_bytes)
         self._lock = Lock()
         self._encoder: PromptEncoder | None = None
 
@@ -154,8 +157,8 @@ class Engine:
 
     def encoder(self, networks: Networks) -> PromptEncoder:
         """A model's prompt encoder, which knows what it encoded lately, also for other requests."""
-        if self._encoder is None or self._encoder.text_encoder is not networks.text_encoder:
-            self._encoder = PromptEncoder(tokenizer=networks.tokenizer, text_encoder=networks.text_encoder)
+        if self._encoder is None or self._encoder.towers is not networks.towers:
+            self._encoder = PromptEncoder(towers=networks.towers)
         return self._encoder
 
     def load(self, model: str) -> Networks:

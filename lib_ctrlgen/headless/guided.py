@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from torch import Tensor
 
+from .conditions import Conditions
+from .features import Features
 from .load import Networks, new_pipeline
 
 
@@ -29,10 +31,11 @@ class Scales:
         return torch.stack([row * scale for row, scale in zip(delta, self.each, strict=True)])
 
 
-class GuidedPipeline(StableDiffusionPipeline):  # type: ignore[misc]
+class Guided:
     """With `guided` every step computes unconditional rows, also one whose scale is 1."""
 
     guided = True
+    _guidance_scale: Scales | float
 
     @property
     def do_classifier_free_guidance(self) -> bool:
@@ -44,8 +47,40 @@ class GuidedPipeline(StableDiffusionPipeline):  # type: ignore[misc]
         self._guidance_scale = scale
 
 
-def guided_pipeline(networks: Networks, scheduler: Any, *, guided: bool) -> GuidedPipeline:
+class GuidedPipeline(Guided, StableDiffusionPipeline):  # type: ignore[misc]
+    """SD1.5's and SD2's."""
+
+
+class GuidedXLPipeline(Guided, StableDiffusionXLPipeline):  # type: ignore[misc]
+    """SDXL's. It tells the U-Net the picture's size, uncropped."""
+
+
+def guided_pipeline(networks: Networks, scheduler: Any, *, guided: bool) -> Any:
     """A pipeline whose `guide(scale)` sets the scale of the steps that follow."""
-    pipeline: GuidedPipeline = new_pipeline(networks, scheduler, GuidedPipeline)
+    kind = GuidedXLPipeline if networks.sized else GuidedPipeline
+    pipeline = new_pipeline(networks, scheduler, kind)
     pipeline.guided = guided
     return pipeline
+
+
+def first_inputs(now: Conditions) -> dict[str, Any]:
+    """What a pipeline is called with: the text of the first step, and what it asks for after each step."""
+    cond, uncond = _one_per_picture(now), now.uncond
+    given: dict[str, Any] = {"prompt_embeds": cond.states, "negative_prompt_embeds": uncond.states}
+    names = ["prompt_embeds", "latents"]
+    if cond.pooled is not None:
+        given |= {"pooled_prompt_embeds": cond.pooled, "negative_pooled_prompt_embeds": uncond.pooled}
+        names.append("add_text_embeds")
+    return {**given, "callback_on_step_end_tensor_inputs": names}
+
+
+def next_inputs(now: Conditions, *, guided: bool) -> dict[str, Tensor]:
+    """What a pipeline holds from the next step on: unconditional rows first, if it is guided."""
+    cond = _one_per_picture(now)
+    held = Features.rows([now.uncond, cond]) if guided else cond
+    pooled = {} if held.pooled is None else {"add_text_embeds": held.pooled}
+    return {"prompt_embeds": held.states, **pooled}
+
+
+def _one_per_picture(now: Conditions) -> Features:
+    return now.rows.map(lambda each: each[:: len(now.owners)])

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.errors import RequestError
+
+from .features import Features
+from .text import Tower
 
 CHUNK = 75
 REMEMBERED = 256  # chunks
@@ -31,47 +33,59 @@ class Chunk:
 class PromptEncoder:
     """Encodes prompts; each distinct chunk of tokens once, whatever its weights, while it is remembered.
 
-    `calls` counts how often the text encoder ran.
+    `calls` counts how often a text encoder ran.
     """
 
-    tokenizer: Any
-    text_encoder: Any
+    towers: tuple[Tower, ...]
     calls: int = 0
-    _states: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+    _states: dict[tuple[int, tuple[int, ...]], Features] = field(default_factory=dict)
 
-    def encode(self, texts: Sequence[str]) -> list[Tensor]:
-        """Each text as features [1, 77 n, X]; n, the same for all, is what the longest text needs.
+    def encode(self, texts: Sequence[str]) -> list[Features]:
+        """Each text as one row of 77 n tokens; n, the same for all, is what the longest text needs.
 
         A text of at most 75 tokens alone, without weights, gives exactly what diffusers' pipeline
-        makes of it.
+        makes of it. Two towers stand side by side, channel by channel.
         """
-        chunked = [chunks_of(text, self.tokenizer) for text in texts]
-        count = max(map(len, chunked))
-        empty = framed([], self.tokenizer)
-        rows = [[*chunks, *[empty] * (count - len(chunks))] for chunks in chunked]
-        return [torch.cat([self._weighed(chunk) for chunk in chunks], 1) for chunks in rows]
+        chunked = [[chunks_of(text, tower.tokenizer, tower.pad) for text in texts] for tower in self.towers]
+        count = max(len(chunks) for rows in chunked for chunks in rows)
+        found = [self._rows(number, rows, count) for number, rows in enumerate(chunked)]
+        return [Features.beside(row) for row in zip(*found, strict=True)]
 
-    def _weighed(self, chunk: Chunk) -> Tensor:
-        """The features [1, 77, X] times the weights, with their mean restored.
+    def encode_guided(self, negative: str, texts: Sequence[str]) -> list[Features]:
+        """The negative prompt, then each text. SDXL's empty negative prompt is zeros, as in the WebUI."""
+        uncond, *rows = self.encode([negative, *texts])
+        nothing = negative == "" and uncond.pooled is not None
+        return [uncond.zeros() if nothing else uncond, *rows]
 
-        The WebUI's emphasis "Original": a chunk's mean stays what it was.
+    def _rows(self, number: int, rows: Sequence[list[Chunk]], count: int) -> list[Features]:
+        """One tower's features of each text, filled up to `count` chunks."""
+        tower = self.towers[number]
+        empty = framed([], tower.tokenizer, tower.pad)
+        filled = [[*chunks, *[empty] * (count - len(chunks))] for chunks in rows]
+        return [Features.behind([self._weighed(number, chunk) for chunk in chunks]) for chunks in filled]
+
+    def _weighed(self, number: int, chunk: Chunk) -> Features:
+        """A chunk's features [1, 77, X] times the weights, with their mean restored.
+
+        The WebUI's emphasis "Original": a chunk's mean stays what it was, tower by tower.
         """
-        states = self._encoded(chunk.ids)
+        found = self._encoded(number, chunk.ids)
         if all(weight == 1.0 for weight in chunk.weights):
-            return states
+            return found
+        states = found.states
         weights = torch.tensor(chunk.weights, device=states.device, dtype=states.dtype)
         weighed = states * weights[None, :, None]
-        return weighed * (states.mean() / weighed.mean())
+        return Features(weighed * (states.mean() / weighed.mean()), found.pooled)
 
-    def _encoded(self, ids: tuple[int, ...]) -> Tensor:
-        if ids not in self._states:
+    def _encoded(self, number: int, ids: tuple[int, ...]) -> Features:
+        key = number, ids
+        if key not in self._states:
             self.calls += 1
-            with torch.no_grad():
-                found: Tensor = self.text_encoder(torch.tensor([ids], device=self.text_encoder.device))[0]
+            found = Features(*self.towers[number].encode(ids))
             while len(self._states) >= REMEMBERED:
                 self._states.pop(next(iter(self._states)))
-            self._states[ids] = found
-        return self._states[ids]
+            self._states[key] = found
+        return self._states[key]
 
 
 def require_plain(text: str, path: str) -> None:
@@ -81,8 +95,8 @@ def require_plain(text: str, path: str) -> None:
         raise RequestError(path, f"{found[0]!r} works in the WebUI only yet: leave it out here")
 
 
-def chunks_of(text: str, tokenizer: Any) -> list[Chunk]:
-    """The tokens of a text in chunks, at least one."""
+def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
+    """The tokens of a text in chunks, at least one, padded with the tokenizer's own token or with `pad`."""
     open_ids: list[int] = []
     open_weights: list[float] = []
     chunks: list[Chunk] = []
@@ -91,7 +105,7 @@ def chunks_of(text: str, tokenizer: Any) -> list[Chunk]:
         comma = None
 
     def close(keep: int) -> None:
-        chunks.append(framed(open_ids[:keep], tokenizer, open_weights[:keep]))
+        chunks.append(framed(open_ids[:keep], tokenizer, pad, open_weights[:keep]))
         del open_ids[:keep], open_weights[:keep]
 
     for piece in weigh(text):
@@ -114,10 +128,12 @@ def _break_place(ids: list[int], comma: int | None) -> int:
     return behind if behind and len(ids) - (behind - 1) <= BACKTRACK else len(ids)
 
 
-def framed(ids: Sequence[int], tokenizer: Any, weights: Sequence[float] = ()) -> Chunk:
+def framed(
+    ids: Sequence[int], tokenizer: Any, pad: int | None = None, weights: Sequence[float] = ()
+) -> Chunk:
     """Up to 75 tokens between start and end, padded to 77."""
     rest = CHUNK - len(ids)
-    ends = [tokenizer.eos_token_id, *[tokenizer.pad_token_id] * rest]
+    ends = [tokenizer.eos_token_id, *[tokenizer.pad_token_id if pad is None else pad] * rest]
     return Chunk(
         ids=(tokenizer.bos_token_id, *ids, *ends),
         weights=(1.0, *(weights or [1.0] * len(ids)), *[1.0] * (rest + 1)),

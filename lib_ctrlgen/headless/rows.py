@@ -12,6 +12,7 @@ from lib_ctrlgen.combine import Combination, blended_delta
 from lib_ctrlgen.unet import Hooks
 
 from .conditions import Conditions
+from .features import Features
 
 
 @dataclass
@@ -40,8 +41,12 @@ class PartRows:
         sample, timestep = args
         uncond, cond = sample[: self.images], sample[self.images :]
         wide = torch.cat([uncond, cond.repeat_interleave(len(self.now.owners), 0)])
-        context = torch.cat([self.now.uncond, self.now.rows]).to(sample)
-        return (wide, timestep), {**kwargs, "encoder_hidden_states": context}
+        text = Features.rows([self.now.uncond, self.now.rows]).map(lambda each: each.to(sample))
+        told = {**kwargs, "encoder_hidden_states": text.states}
+        if text.pooled is not None:
+            times = kwargs["added_cond_kwargs"]["time_ids"][:1].expand(len(text), -1)
+            told["added_cond_kwargs"] = {"text_embeds": text.pooled, "time_ids": times}
+        return (wide, timestep), told
 
     def _fold(self, _module: nn.Module, _args: object, output: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         sample, *rest = output

@@ -21,7 +21,8 @@ class Sampler:
     """A diffusers scheduler and its options; `automatic` is its own noise schedule.
 
     `sigmas` is False for samplers that step through timesteps and take no noise schedule.
-    `needs` is a package that the scheduler wants beside diffusers.
+    `needs` is a package that the scheduler wants beside diffusers. `of_v` is the module and the class
+    for U-Nets that predict v, where diffusers' own does not read them as epsilon.
     """
 
     scheduler: str
@@ -29,11 +30,13 @@ class Sampler:
     options: Mapping[str, Any] = field(default_factory=dict)
     sigmas: bool = True
     needs: str = ""
+    of_v: tuple[str, str] | None = None
 
 
 _LEADING = {"timestep_spacing": "leading"}
 _DDIM = {**_LEADING, "clip_sample": False, "set_alpha_to_one": False}
 _PLMS = {**_LEADING, "skip_prk_steps": True, "set_alpha_to_one": False}
+_PLMS_OF_V = ("lib_ctrlgen.headless.plms", "PlmsOfV")
 _TWO = {"algorithm_type": "dpmsolver++", "solver_order": 2}
 _TWO_SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
 _THREE_SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
@@ -55,7 +58,7 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
         ),
         "DPM++ SDE": Sampler(scheduler="DPMSolverSDEScheduler", automatic="Karras", needs="torchsde"),
         "DDIM": Sampler(scheduler="DDIMScheduler", options=_DDIM, sigmas=False),
-        "PLMS": Sampler(scheduler="PNDMScheduler", options=_PLMS, sigmas=False),
+        "PLMS": Sampler(scheduler="PNDMScheduler", options=_PLMS, sigmas=False, of_v=_PLMS_OF_V),
         "UniPC": Sampler(scheduler="UniPCMultistepScheduler", options={"solver_order": 3}, sigmas=False),
     }
 )
@@ -115,7 +118,10 @@ def make_scheduler(name: str, steps: int, config: Mapping[str, Any], seeds: Sequ
     options |= sampler.options
     if sampler.scheduler == "DPMSolverSDEScheduler":
         options["noise_sampler_seed"] = list(seeds)
-    scheduler = getattr(import_module("diffusers"), sampler.scheduler)(**options)
+    module, name = "diffusers", sampler.scheduler
+    if sampler.of_v is not None and options.get("prediction_type") == "v_prediction":
+        (module, name), options["prediction_type"] = sampler.of_v, "epsilon"
+    scheduler = getattr(import_module(module), name)(**options)
     if noise == "Exponential":
         _prepare_exponential(scheduler, steps)
     scheduler.set_timesteps(steps)

@@ -23,9 +23,10 @@ from lib_ctrlgen.units import ActiveUnit, started, unit_variants
 
 from .conditions import Conditions, Prompts, joined, prompts_of, trajectory_of
 from .decode import pictures
-from .guided import Scales, guided_pipeline
+from .guided import Scales, first_inputs, guided_pipeline, next_inputs
 from .load import Networks
 from .noise import first_noise, generators_of, seeds_of
+from .precision import in_float32
 from .prompts import PromptEncoder
 from .rows import PartRows
 from .samplers import make_scheduler
@@ -126,7 +127,7 @@ class StepsDone:
         pipeline.guide(self.batch.scale(place))
         if self.batch.key(place) != self.batch.key(step / self.calls):
             self.rows.now = self.batch.conditions(place, self.encoder)
-            values["prompt_embeds"] = pipeline_rows(self.rows.now, guided=self.guided)
+            values |= next_inputs(self.rows.now, guided=self.guided)
         blend = self.batch.requests[0].blend
         if self.steps is not None and blend is not None and step + 1 < self.calls:
             values["latents"] = self.steps.crossfed(values["latents"], blend.crossfeed(place))
@@ -157,16 +158,16 @@ def sample(
     generators = generators_of(seeds)
     clock = CountingClock(calls, len(seeds), guided=guided, owners=now.owners)
     variants = batch.variants(units)
-    noise = started(noises(batch, generators, steps), units, variants).to(now.rows)
+    noise = started(noises(batch, generators, steps), units, variants).to(now.rows.states.device)
     with ExitStack() as stack:
+        stack.enter_context(in_float32(networks.unet))
         if not now.plain:
             stack.enter_context(rows.installed(networks.unet))
         controls = ControlSession(DiffusersUNet(networks.unet), units, clock, variants)
         session = stack.enter_context(controls)
         pipeline = guided_pipeline(networks, scheduler, guided=guided)
         pipeline(
-            prompt_embeds=pipeline_rows(now, guided=False),
-            negative_prompt_embeds=now.uncond,
+            **first_inputs(now),
             height=first.height,
             width=first.width,
             num_inference_steps=first.steps,
@@ -175,7 +176,6 @@ def sample(
             latents=noise,
             output_type="latent",
             callback_on_step_end=done,
-            callback_on_step_end_tensor_inputs=["prompt_embeds", "latents"],
         )
     images = [session.finished(*each) for each in enumerate(pictures(pipeline, done.last))]
     return sampled_of(batch, session, images, done)
@@ -202,9 +202,3 @@ def sampled_of(
         rows_computed=session.rows_computed,
         rows_asked=session.rows_asked,
     )
-
-
-def pipeline_rows(now: Conditions, *, guided: bool) -> Tensor:
-    """The features that the pipeline holds: one conditional row per picture, the unconditional ones first."""
-    cond = now.rows[:: len(now.owners)]
-    return torch.cat([now.uncond, cond]) if guided else cond

@@ -53,8 +53,8 @@ class EngineHost:
 
     def prompt(self, picture: Image.Image, request: GenerationRequest) -> Scores:
         """Likeness to the prompt."""
-        networks = self.engine.load(request.model)
-        tower = TextTower(tokenizer=networks.tokenizer, transformer=networks.text_encoder)
+        first = self.engine.load(request.model).towers[0]
+        tower = TextTower(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
         return prompt_score(picture, request.prompt, request.prompt_weights, tower, self.engine.store)
 
 

@@ -1,0 +1,100 @@
+"""diffusers folders (model_index.json) of SD1.5, SD2 and SDXL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.weights import read_tensors
+
+from .components import read_json, read_network, weights_in
+from .convert import text_of
+from .kinds import SUPPORTED, require_channels
+from .networks import Networks, Place
+from .noise_schedule import NoiseSchedule
+from .text import Tower, read_padded, read_text_config
+
+PIPELINES = {"StableDiffusionPipeline": False, "StableDiffusionXLPipeline": True}
+
+OTHER_NOISE = ("EDM", "FlowMatch")  # Playground's, SD3's
+
+
+def read_folder(path: Path, place: Place, dtype: torch.dtype) -> Networks:
+    """Read a diffusers folder. Raises ModelError."""
+    index = read_json(path / "model_index.json")
+    name = index.get("_class_name")
+    if name not in PIPELINES:
+        raise ModelError(f"'{path.name}' is a {name}: {SUPPORTED}")
+    try:
+        return _read(path, place, dtype, sdxl=PIPELINES[name])
+    except ModelError as error:
+        raise ModelError(f"'{path.name}': {error}") from error
+
+
+def _read(path: Path, place: Place, dtype: torch.dtype, *, sdxl: bool) -> Networks:
+    noise = noise_of(read_json(path / "scheduler" / "scheduler_config.json"))
+    _require_base(read_json(path / "unet" / "config.json"), sdxl=sdxl)
+    vae = path / "vae"
+    upcast = sdxl and bool(read_json(vae / "config.json").get("force_upcast", True))
+    parts = ("", "_2") if sdxl else ("",)
+    return Networks(
+        unet=read_network(UNet2DConditionModel, path / "unet", place.device, dtype),
+        # SDXL's published autoencoder overflows in half precision
+        vae=read_network(AutoencoderKL, vae, place.device, torch.float32 if upcast else dtype),
+        towers=_one_tokenizer([_tower(path, part, place, dtype, hidden=sdxl) for part in parts]),
+        noise=noise.arguments,
+    )
+
+
+def noise_of(config: Mapping[str, Any]) -> NoiseSchedule:
+    """The noise of a scheduler's configuration. Raises ModelError."""
+    name = str(config.get("_class_name", ""))
+    if name.startswith(OTHER_NOISE):
+        raise ModelError(f"it is sampled by {name}: only noise of Stable Diffusion's kind is supported")
+    return NoiseSchedule(
+        steps=int(config.get("num_train_timesteps", 1000)),
+        start=float(config.get("beta_start", 0.0001)),
+        end=float(config.get("beta_end", 0.02)),
+        betas=str(config.get("beta_schedule", "linear")),
+        prediction=str(config.get("prediction_type", "epsilon")),
+        zero_snr=bool(config.get("rescale_betas_zero_snr")),
+    )
+
+
+def _require_base(unet: Mapping[str, Any], *, sdxl: bool) -> None:
+    require_channels(int(unet.get("in_channels", 4)))
+    added = unet.get("addition_embed_type")
+    if sdxl != (added == "text_time"):
+        raise ModelError(
+            f"its U-Net takes {added or 'nothing'} beside the text, which its pipeline does not give"
+        )
+
+
+def _one_tokenizer(towers: list[Tower]) -> tuple[Tower, ...]:
+    """SDXL's towers have one vocabulary; the second one's tokenizer may cut a text at every "!"."""
+    first = towers[0].tokenizer
+    words = first.get_vocab()
+    alike = (tower.tokenizer.get_vocab() == words for tower in towers)
+    return tuple(replace(t, tokenizer=first) if same else t for t, same in zip(towers, alike, strict=True))
+
+
+def _tower(path: Path, part: str, place: Place, dtype: torch.dtype, *, hidden: bool) -> Tower:
+    folder = path / f"text_encoder{part}"
+    tensors = read_tensors(weights_in(folder, "model", "pytorch_model"))
+    projected = part == "_2"
+    tokenizer, pad = read_padded(path / f"tokenizer{part}")
+    if not projected:
+        tensors = {key: value for key, value in tensors.items() if key != "text_projection.weight"}
+    return Tower(
+        tokenizer=tokenizer,
+        encoder=text_of(tensors, read_text_config(folder), place.device, dtype, projected=projected),
+        pad=pad,
+        hidden=hidden,
+        whole=hidden or pad == tokenizer.eos_token_id,
+    )

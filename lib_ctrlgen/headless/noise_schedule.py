@@ -1,0 +1,60 @@
+"""What a checkpoint's U-Net predicts, and the noise that it was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lib_ctrlgen.errors import ModelError
+
+PREDICTIONS = ("epsilon", "v_prediction")
+LAST_ALPHA = 4.8973451890853435e-08  # the WebUI's stand-in for zero, so that the first sigma is finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSchedule:
+    """Betas linear in their roots from `start` to `end`, and what is predicted (diffusers' names).
+
+    `zero_snr` moves the last step to (nearly) nothing but noise: Lin, Liu, Li and Yang 2023, Common
+    Diffusion Noise Schedules and Sample Steps are Flawed, as the WebUI's "Zero Terminal SNR" does.
+    """
+
+    steps: int = 1000
+    start: float = 0.00085
+    end: float = 0.012
+    betas: str = "scaled_linear"
+    prediction: str = "epsilon"
+    zero_snr: bool = False
+
+    def __post_init__(self) -> None:
+        if self.prediction not in PREDICTIONS:
+            known = " and ".join(PREDICTIONS)
+            raise ModelError(f"the U-Net predicts {self.prediction!r}: only {known} are supported")
+        if self.zero_snr and self.prediction == "epsilon":
+            raise ModelError("zero terminal SNR needs v-prediction: noise alone says nothing of the picture")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of diffusers schedulers."""
+        found: dict[str, Any] = {
+            "num_train_timesteps": self.steps,
+            "beta_start": self.start,
+            "beta_end": self.end,
+            "beta_schedule": self.betas,
+            "prediction_type": self.prediction,
+        }
+        return found | {"trained_betas": self._rescaled()} if self.zero_snr else found
+
+    def _rescaled(self) -> list[float]:
+        """Betas whose products of 1 - beta end at `LAST_ALPHA`, and begin where they did."""
+        if self.betas != "scaled_linear":
+            raise ModelError(f"zero terminal SNR with betas '{self.betas}' is not supported")
+        roots = torch.linspace(self.start**0.5, self.end**0.5, self.steps, dtype=torch.float64)
+        alphas = (1 - roots**2).cumprod(0).sqrt()
+        first, last = alphas[0].clone(), alphas[-1].clone()
+        products = ((alphas - last) * first / (first - last)) ** 2
+        products[-1] = LAST_ALPHA
+        before = torch.cat([torch.ones(1, dtype=torch.float64), products[:-1]])
+        return (1 - products / before).tolist()

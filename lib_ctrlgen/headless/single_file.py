@@ -1,0 +1,99 @@
+"""Single-file checkpoints in ldm's layout (SD1.5, SD2) and sgm's (SDXL), with their yaml."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.weights import read_tensors
+
+from .config import Config, TextStage, read_config, yaml_beside
+from .convert import from_open_clip, inner_of, predicts_v, text_of, unet_of, vae_of
+from .kinds import Kind, Tensors, kind_of
+from .networks import Networks, Place
+from .noise_schedule import NoiseSchedule
+from .text import OPEN_CLIP_PAD, Tower, read_text_config, read_tokenizer
+
+
+def yaml_time(path: Path) -> int:
+    """When the yaml beside a checkpoint was changed; 0 without one."""
+    beside = yaml_beside(path)
+    return beside.stat().st_mtime_ns if beside else 0
+
+
+def read_checkpoint(path: Path, place: Place, dtype: torch.dtype) -> Networks:
+    """Read a single-file checkpoint, fp16 or fp32. Raises ModelError."""
+    tensors = read_tensors(path)
+    try:
+        kind = kind_of(tensors)
+        source = yaml_beside(path) or kind.published
+        try:
+            return _read(
+                tensors, kind, read_config(source, kind), place, dtype, guess=source == kind.published
+            )
+        except (KeyError, TypeError, AssertionError) as error:
+            raise ModelError(f"it does not fit {source.name}: {type(error).__name__} {error}") from error
+    except ModelError as error:
+        raise ModelError(f"'{path.name}': {error}") from error
+
+
+def _read(
+    tensors: Tensors, kind: Kind, config: Config, place: Place, dtype: torch.dtype, *, guess: bool
+) -> Networks:
+    unet = unet_of(tensors, config, place.device, dtype, sizes=kind.sized)
+    noise = config.noise
+    if kind.sized:
+        noise = told_by_keys(tensors, noise)
+    elif kind.unsaid and guess and predicts_v(unet):
+        noise = replace(noise, prediction="v_prediction")
+    towers = zip(kind.text, kind.open_clip, config.stages, strict=True)
+    return Networks(
+        unet=unet,
+        # SDXL's published autoencoder overflows in half precision
+        vae=vae_of(tensors, config, place.device, torch.float32 if kind.sized else dtype),
+        towers=tuple(
+            tower_of(inner_of(tensors, prefix), stage, place, dtype, hidden=kind.sized, open_clip=opened)
+            for prefix, opened, stage in towers
+        ),
+        noise=noise.arguments,
+    )
+
+
+def told_by_keys(tensors: Tensors, noise: NoiseSchedule) -> NoiseSchedule:
+    """What the keys `v_pred` and `ztsnr` of an SDXL file say of its noise."""
+    prediction = "v_prediction" if "v_pred" in tensors else noise.prediction
+    return replace(noise, prediction=prediction, zero_snr="ztsnr" in tensors)
+
+
+def tower_of(
+    tensors: Tensors, stage: TextStage, place: Place, dtype: torch.dtype, *, hidden: bool, open_clip: bool
+) -> Tower:
+    """A checkpoint's text tower; `hidden` for SDXL's, which are used without their final norm."""
+    unused = int(open_clip and not hidden and stage.layer is not None)
+    architecture = read_text_config(stage.folder, stage.name, unused)
+    if hidden:
+        _require_last_but_one(stage, architecture)
+    projected = open_clip and hidden
+    if open_clip:
+        tensors = from_open_clip(tensors, architecture.num_hidden_layers, projected=projected)
+    tokenizer = read_tokenizer(stage.folder or place.tokenizer)
+    return Tower(
+        tokenizer=tokenizer,
+        encoder=text_of(tensors, architecture, place.device, dtype, projected=projected),
+        pad=OPEN_CLIP_PAD if open_clip else tokenizer.pad_token_id,
+        hidden=hidden,
+        whole=not unused,
+    )
+
+
+def _require_last_but_one(stage: TextStage, architecture: Any) -> None:
+    layers = architecture.num_hidden_layers
+    if stage.layer not in {-2, layers - 1}:
+        raise ModelError(
+            f"its yaml takes layer {stage.layer} of the text encoder '{stage.name}' with {layers}: "
+            "only the last but one is supported"
+        )

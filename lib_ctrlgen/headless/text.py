@@ -1,0 +1,130 @@
+"""Text towers: their architectures, their tokenizers, and what each gives for a chunk of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTokenizer
+
+from lib_ctrlgen.errors import ModelError
+
+from .components import read_json
+
+CLIP = "openai/clip-vit-large-patch14"
+VIT_H, BIG_G = "ViT-H-14", "ViT-bigG-14"
+TOKENIZER_FILES = ("vocab.json", "merges.txt")
+OPEN_CLIP_PAD = 0
+
+
+def _architecture(width: int, layers: int, heads: int, act: str, projection: int) -> Mapping[str, Any]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "hidden_act": act,
+        "projection_dim": projection,
+    }
+
+
+PUBLISHED: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        CLIP: _architecture(768, 12, 12, "quick_gelu", 768),
+        VIT_H: _architecture(1024, 24, 16, "gelu", 1024),
+        BIG_G: _architecture(1280, 32, 20, "gelu", 1280),
+    }
+)
+FIELDS = {
+    *PUBLISHED[CLIP],
+    "vocab_size",
+    "max_position_embeddings",
+    "layer_norm_eps",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tower:
+    """A text encoder of transformers with its tokenizer.
+
+    `pad` is the token behind a text's end. With `hidden` the states before the last layer are used,
+    without the final norm (SDXL), else what the encoder puts out. `whole` is False where the layers
+    that a published tower ends with are left out.
+    """
+
+    tokenizer: Any
+    encoder: Any
+    pad: int
+    hidden: bool = False
+    whole: bool = True
+
+    def encode(self, ids: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """States [1, T, X] of a chunk of tokens, and the projected state of its end [1, P], if it has one."""
+        tokens = torch.tensor([ids], device=self.encoder.device)
+        with torch.no_grad():
+            found = self.encoder(tokens, output_hidden_states=self.hidden)
+        states = found.hidden_states[-2] if self.hidden else found.last_hidden_state
+        return states, getattr(found, "text_embeds", None)
+
+
+def read_text_config(folder: Path | None, name: str = CLIP, unused: int = 0) -> CLIPTextConfig:
+    """The text tower's architecture: a folder's config.json, or a published one's by its name.
+
+    The last `unused` layers are left out.
+    """
+    found: dict[str, Any] = dict(PUBLISHED.get(name, {}))
+    if folder is not None:
+        content = read_json(folder / "config.json")
+        inner = content.get("text_config") or content
+        found = {key: value for key, value in inner.items() if key in FIELDS}
+    config = CLIPTextConfig(**found)
+    config.num_hidden_layers -= unused
+    return config
+
+
+def read_tokenizer(folder: Path | None) -> Any:
+    """CLIP's tokenizer from a folder, or from the local Hugging Face cache. Raises ModelError."""
+    if folder is not None:
+        return _tokenizer_of(folder)
+    with suppress(OSError, ValueError):
+        return CLIPTokenizer.from_pretrained(CLIP, local_files_only=True)
+    raise ModelError(
+        f"the tokenizer of {CLIP} is not on this machine: "
+        "give a folder with its vocab.json and merges.txt (--tokenizer FOLDER)"
+    )
+
+
+def _tokenizer_of(folder: Path) -> Any:
+    """A folder's tokenizer; transformers 5 writes tokenizer.json alone, and 4 cannot read that."""
+    missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
+    if missing and not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"the text folder {folder} lacks {' and '.join(missing)}")
+    try:
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    # transformers raises many kinds of exceptions on broken folders
+    except Exception as error:
+        wanted = " and ".join(missing or TOKENIZER_FILES)
+        raise ModelError(f"the tokenizer in {folder} cannot be read: put CLIP's {wanted} there") from error
+
+
+def read_padded(folder: Path) -> tuple[Any, int]:
+    """A diffusers folder's tokenizer, and the token that it pads with.
+
+    OpenCLIP's towers are padded with "!": the tokenizer is read as if it padded with the end, because
+    it would otherwise cut a text at every "!", which OpenCLIP does not.
+    """
+    declared = _tokenizer_of(folder)
+    pad = int(declared.pad_token_id)
+    if pad == declared.eos_token_id:
+        return declared, pad
+    plain = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, pad_token=declared.eos_token)
+    return plain, pad
