@@ -43,6 +43,7 @@ ControlName: TypeAlias = Literal[
 ]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
+Storage: TypeAlias = Literal["auto", "fp16", "bf16", "fp8", "int8"]
 
 MAX_UNITS = 64
 CFG_SCALE = (1.0, 30.0)
@@ -87,6 +88,11 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
                      that it changes), instead of the mode's softness
     mask             picture whose white areas are controlled
     mask_strength    how much the mask holds back, 0 (nothing) to 1; number or schedule
+    reuse            compute the network at every so many steps of those at which the unit acts, and use
+                     its last residuals between: faster, and less alike. For networks that give residuals
+    low_vram         keep the weights in the CPU's memory between uses; when absent, as the host keeps
+                     its own (the WebUI's --medvram and --lowvram)
+    storage          how the weights are stored between uses; `auto`: as they are computed with
     """
 
     model: str
@@ -104,6 +110,9 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     layer_weights: tuple[Schedule, ...] | None = None
     mask: str = ""
     mask_strength: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
+    reuse: Annotated[int, Meta(ge=1, le=20)] = 1
+    low_vram: bool | None = None
+    storage: Storage = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,7 +17,7 @@ from lib_ctrlgen.params import check_params
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.units import ActiveUnit, AttentionControl
+from lib_ctrlgen.units import ActiveUnit, AttentionControl, InputControl, PreparedControl, ResidualControl
 
 from .base import Control, Job, Target, identify_file
 from .registry import control_for
@@ -89,7 +89,9 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     _check_layers(unit, path, model.layers)
     job = Job(unit=unit, path=path, picture=to_rgb(picture), params=params, transparent=transparent(picture))
     with at_path(f"{path}.model"):
-        return ActiveUnit(index=index, spec=unit, control=model.prepare(job, target), mask=mask)
+        control = model.prepare(job, target)
+    _check_reuse(unit, path, control, model.title)
+    return ActiveUnit(index=index, spec=unit, control=control, mask=mask)
 
 
 def _decode(text: str, path: str) -> Image.Image | None:
@@ -107,6 +109,16 @@ def _load_model(unit: ControlUnit, path: str, target: Target) -> Control:
         )
     with at_path(f"{path}.model"):
         return control.load(file, target)
+
+
+def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family: str) -> None:
+    if unit.reuse > 1 and not isinstance(control, ResidualControl):
+        what = (
+            "changes what the U-Net's own layers read"
+            if isinstance(control, InputControl)
+            else "computes nothing during the steps"
+        )
+        raise RequestError(f"{path}.reuse", f"must be 1: {family} {what}; only residuals can be used again")
 
 
 def _check_layers(unit: ControlUnit, path: str, layers: int) -> None:

@@ -22,10 +22,20 @@ Size: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class ActingUnit:
-    """A unit that acts in a call, and what each row of it gets; some row gets something."""
+    """A unit that acts in a call, and what each row of it gets; some row gets something.
+
+    `joined` are, for several units that act as one, the numbers of them and the weights that went into
+    what their network sees.
+    """
 
     unit: ActiveUnit
     doses: Doses
+    joined: tuple[tuple[int | str, float], ...] = ()
+
+    @property
+    def name(self) -> tuple[int | str, ...]:
+        """The unit, or the units that act as one."""
+        return tuple(index for index, _ in self.joined) or (self.unit.index,)
 
 
 @dataclass

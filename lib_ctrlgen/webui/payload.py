@@ -40,7 +40,11 @@ BASE_FIELDS: Payload = {
     "mask_strength": "",
     "layer_weights": "",
     "params": "",
+    "reuse": 1,
+    "low_vram": "auto",
+    "storage": "auto",
 }
+LOW_VRAM = {"auto": None, "on": True, "off": False}
 
 # What the panel holds beside the units, before them in the order of the script's arguments.
 WHOLE_FIELDS: Payload = {"cfg_scale": "", "hires_cfg_scale": "", "prompt_weights": ""}
@@ -57,6 +61,8 @@ SAME_FIELDS = (
     "guidance_end",
     "control_mode",
     "resize_mode",
+    "reuse",
+    "storage",
 )
 
 
@@ -152,6 +158,7 @@ def unit_settings(values: Values, path: str) -> Payload:
     unit: Payload = {name: values[name] for name in SAME_FIELDS}
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
     unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
+    unit["low_vram"] = LOW_VRAM.get(values["low_vram"], values["low_vram"])
     unit["params"] = _unit_params(values, path)
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
     return unit | ({"layer_weights": layers} if layers else {})
@@ -184,6 +191,7 @@ def panel_values(unit: Values) -> Payload:
     )
     values |= {name: str(unit.get(name, "")) for name in ("hires", "mask_strength")}
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
+    values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")
     params = dict(unit.get("params", {}))
     for name, (owner, param) in param_fields().items():
         if owner == values["preprocessor"] and param.name in params:
