@@ -35,7 +35,7 @@ from tests.networks import Call, NetworkControl, Script, active, random_call
 from tests.test_session_ldm import mask_image
 from tests.test_session_stack import diffusers, ldm, port_of, run
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4
 STEPS = 8
 KINDS = "c0 c1 u0 u1"
 HINT = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(11))
@@ -127,7 +127,7 @@ def test_the_plan_says_it() -> None:
     plan = compile_plan([(0, units[0])], STEPS)
     assert plan.computed == (tuple(CASES["in a window, the weight zero in between"][1]),)
     assert "0 unit 0 (1 of 2 steps)" in plan.labels
-    assert plan.table().split("\n")[1].split()[8] == "3"
+    assert " 3  0, 1 x3, 0, 1 x3" in plan.table()
 
 
 @pytest.mark.parametrize("reuse", [1, 2, 3])
@@ -272,7 +272,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 def cell(sampler: str, **unit: Any) -> GenerationRequest:
-    edges = {"model": f"{models.NAME}-edges", "image": files.data_url(), "weight": 2, **unit}
+    edges = {"model": f"{models.NAME}-edges", "image": files.data_url(), "weight": 8, **unit}
     plain = {"prompt": "a red star", "width": 64, "height": 64, "steps": 6, "sampler": sampler}
     return parse_request({**plain, "units": [edges]}, GenerationRequest)
 
@@ -285,13 +285,12 @@ def difference(one: Sequence[Image.Image], other: Sequence[Image.Image]) -> int:
 GRIDS: dict[str, list[dict[str, Any]]] = {
     "reuse": [{"reuse": reuse} for reuse in (1, 2, 3, 20)],
     "ends": [{"reuse": 3, "guidance_end": end} for end in (0.34, 0.67, 1)],
-    "weights that part late": [{"reuse": 2, "weight": w} for w in (2, "2@0 hold, 1@0.5 hold")],
+    "weights that part late": [{"reuse": 2, "weight": w} for w in (8, "8@0 hold, -8@0.34 hold")],
     "starts": [{"reuse": 2, "guidance_start": start} for start in (0, 0.17, 0.34)],
 }
 
 
-@pytest.mark.parametrize("sampler", ["Euler", "Heun"])
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize(("name", "sampler"), [*((name, "Euler") for name in GRIDS), ("reuse", "Heun")])
 def test_cells_in_one_batch_are_as_alone(engine: Engine, name: str, sampler: str) -> None:
     cells = [cell(sampler, **unit) for unit in GRIDS[name]]
     assert all(alike(each) == alike(cells[0]) for each in cells)
@@ -308,7 +307,7 @@ def test_cells_in_one_batch_are_as_alone(engine: Engine, name: str, sampler: str
     ("model", "words"), [("ip", "nothing during the steps"), ("t2i", "nothing during the steps")]
 )
 def test_controls_without_residuals_refuse_it(tmp_path: Path, model: str, words: str) -> None:
-    unet = diffusers()
+    unet = files.unet()
     files.save_vision(tmp_path / "tower")
     widths = port_of(unet).shape.attention_hidden
     files.save_adapter(tmp_path / "ip.safetensors", files.plain_projection()[1], widths)

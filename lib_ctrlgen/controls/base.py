@@ -15,16 +15,20 @@ from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.params import Param, Value
-from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.spec import ControlUnit, Storage
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import PreparedControl
+
+from .loading import working_dtype
+from .placement import Placement
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype.
 
-    `unet` is the U-Net itself, for controls that build on its weights or its layers.
+    `unet` is the U-Net itself, for controls that build on its weights or its layers. `away` and `storage`
+    say where and how the weights are between uses, see `Placement`.
     """
 
     store: ModelStore
@@ -32,6 +36,14 @@ class Target:
     device: torch.device
     dtype: torch.dtype
     unet: nn.Module | None = None
+    away: bool = False
+    storage: Storage = "auto"
+
+    @property
+    def placement(self) -> Placement:
+        """Where and how the networks of a control compute, and are between uses."""
+        dtype = working_dtype(self.dtype, self.device)
+        return Placement(device=self.device, dtype=dtype, away=self.away, storage=self.storage)
 
     @property
     def base(self) -> nn.Module:

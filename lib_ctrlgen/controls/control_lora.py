@@ -24,7 +24,7 @@ from .control_lora_file import LowRankConv2d, LowRankLinear, load_network
 from .control_network import Part, vector
 from .controlnet import ControlNet
 from .ldm_keys import ldm_names
-from .loading import working_dtype
+from .parking import placed
 
 Lender: TypeAlias = tuple[str, nn.Module, str, bool]
 VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
@@ -48,21 +48,19 @@ class ControlLora(ControlNet):
         kind = target.store.get(path, identify_file)
         require_family(kind.family, target.shape.family, path.stem)
 
-        def load_control_lora(path: Path) -> tuple[Any, nn.Module]:
-            network = load_network(path, target.shape, target.device, target.dtype)
+        def load_control_lora(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+            network = load_network(path, target.shape, placement.home, placement.dtype)
             hint_encoder = network.controlnet_cond_embedding
             network.controlnet_cond_embedding = nn.Identity()
-            return network, hint_encoder
+            lacking = {key: tuple(value.shape) for key, value in network.named_parameters() if value.is_meta}
+            weights = [placed([part], placement, path.stem) for part in (network, hint_encoder)]
+            names = "network", "hint_encoder", "weights", "hint_weights"
+            return dict(zip(names, (network, hint_encoder, *weights), strict=True)), lacking
 
-        dtype = working_dtype(target.dtype, target.device)
-        network, hint_encoder = target.store.get(path, load_control_lora, target.device, dtype, target.shape)
-        lacking = {key: tuple(value.shape) for key, value in network.named_parameters() if value.is_meta}
-        return cls(
-            network=network,
-            hint_encoder=hint_encoder,
-            origin=stamp(path),
-            borrowed=borrowed_names(lacking, target.base, path.stem),
-        )
+        placement = target.placement
+        parts, lacking = target.store.get(path, load_control_lora, placement, target.shape)
+        borrowed = borrowed_names(lacking, target.base, path.stem)
+        return cls(**parts, origin=(*stamp(path), placement.storage), borrowed=borrowed)
 
     def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
         """The network's forward on the weights of the U-Net that is called. Raises HostError without one."""

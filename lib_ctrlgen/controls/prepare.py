@@ -31,13 +31,17 @@ def load_units(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     unet: nn.Module | None = None,
+    low_vram: bool = False,
 ) -> tuple[ActiveUnit, ...]:
     """Load the enabled units for a U-Net of this shape, on its device and in its dtype.
 
     Half precision on a CPU becomes float32. `unet` is the U-Net itself: some controls build on it.
+    `low_vram` holds for units that do not say it themselves.
     Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
     """
-    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet)
+    target = Target(
+        store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet, away=low_vram
+    )
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
     return tuple(_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled)
 
@@ -50,6 +54,7 @@ def load_concepts(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     unet: nn.Module | None = None,
+    low_vram: bool = False,
 ) -> tuple[ActiveUnit, ...]:
     """The reference pictures of a blend's concepts, each as a unit that acts on its concept's rows.
 
@@ -57,7 +62,9 @@ def load_concepts(
     """
     if blend is None or not blend.model:
         return ()
-    target = Target(store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet)
+    target = Target(
+        store=store, shape=shape, device=torch.device(device), dtype=dtype, unet=unet, away=low_vram
+    )
     pictured = [(index, concept.image) for index, concept in enumerate(blend.concepts) if concept.image]
     return tuple(_load_concept(index, image, blend.model, target) for index, image in pictured)
 
@@ -79,6 +86,8 @@ def _load_concept(index: int, image: str, model: str, target: Target) -> ActiveU
 
 
 def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -> ActiveUnit:
+    away = target.away if unit.low_vram is None else unit.low_vram
+    target = replace(target, away=away, storage=unit.storage)
     picture = _decode(unit.image, f"{path}.image")
     if picture is None:
         raise RequestError(f"{path}.image", "a unit needs a picture: send it as base64 or a data URL")

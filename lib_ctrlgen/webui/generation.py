@@ -123,7 +123,12 @@ def controlled_units(
     port = current_port()
     shape = port.shape
     with torch.no_grad():
-        placed = {"device": devices.device, "dtype": devices.dtype_unet, "unet": port.module}
+        placed = {
+            "device": devices.device,
+            "dtype": devices.dtype_unet,
+            "unet": port.module,
+            "low_vram": bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
+        }
         loaded = [load_units(each.units, model_store(), shape, **placed) for each in loaded_alike(requests)]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
     units = (*loaded[0], *concepts)
