@@ -49,6 +49,7 @@ from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
 
 CPU = Place(device=torch.device("cpu"), dtype=torch.float32)
+RESIDENT = Resident(torch.empty(0))
 SAMPLERS = ("DPM++ 2M", "Euler a", "DPM++ SDE")
 Values = Mapping[str, Any]
 HALVES = ("1@0 hold, 0@0.5", "1@0 hold, 0.3@0.5", "1@0 hold, 0.6@0.5", "1")
