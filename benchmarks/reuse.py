@@ -89,7 +89,7 @@ def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     folder = tiny_folder()
     maker = Maker(engine=Engine([folder], 1 << 30, Place.best(folder / "text")))
-    scenes = list(cases(4 if options.quick else 12))
+    scenes = list(cases(3 if options.quick else 8))
     made(scenes[0], maker, [scenes[0].unit("edges", 1.0)])  # load
     return finish(Result("reuse", figures_of([measure(case, maker) for case in scenes]), LIMITS), options)
 
