@@ -38,7 +38,8 @@ from lib_ctrlgen.calls import Position, Rows
 from lib_ctrlgen.controls.base import Job, Target
 from lib_ctrlgen.controls.controlnet import ControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
-from lib_ctrlgen.controls.ip_adapter_file import AdapterWeights
+from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.parking import Resident
 from lib_ctrlgen.controls.prepared import PreparedControlNet
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import parse_request
@@ -47,6 +48,7 @@ from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, PreparedControl
 
 CONTEXT = 768
+RESIDENT = Resident(torch.empty(0))
 Step = Callable[[], object]
 
 
@@ -63,7 +65,13 @@ class Networks:
             nn.init.normal_(layer.weight, std=0.02)
         encoder = network.controlnet_cond_embedding
         network.controlnet_cond_embedding = nn.Identity()
-        self.control = ControlNet(network=network, hint_encoder=encoder, origin=("random",))
+        self.control = ControlNet(
+            network=network,
+            hint_encoder=encoder,
+            origin=("random",),
+            weights=RESIDENT,
+            hint_weights=RESIDENT,
+        )
         self.port = DiffusersUNet(self.hooked)
 
     def controlnet(self) -> PreparedControlNet:
@@ -81,8 +89,10 @@ class Networks:
 
     def adapter(self) -> PreparedIPAdapter:
         """A plain IP-Adapter: four tokens, keys and values for every cross attention."""
-        layers = tuple((weight(width), weight(width)) for width in self.port.shape.attention_hidden)
-        weights = AdapterWeights(projection=None, layers=layers, feature="pooled", width=CONTEXT)
+        layers = AdapterLayers([(weight(width), weight(width)) for width in self.port.shape.attention_hidden])
+        weights = AdapterWeights(
+            projection=None, layers=layers, weights=RESIDENT, feature="pooled", width=CONTEXT
+        )
         tokens = torch.randn(2, 1, 4, CONTEXT)
         return PreparedIPAdapter(
             weights=weights, cond=tokens[0], uncond=tokens[1], seen=Image.new("RGB", (1, 1))

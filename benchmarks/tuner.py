@@ -35,7 +35,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lib_ctrlgen.controls.base import Job, Target
 from lib_ctrlgen.controls.controlnet import ControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
-from lib_ctrlgen.controls.ip_adapter_file import AdapterWeights
+from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.parking import Resident
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.load import CLIP_TEXT, Networks, Place, read_tokenizer
 from lib_ctrlgen.headless.tune import EngineHost
@@ -48,6 +49,7 @@ from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
 
 CPU = Place(device=torch.device("cpu"), dtype=torch.float32)
+RESIDENT = Resident(torch.empty(0))
 SAMPLERS = ("DPM++ 2M", "Euler a", "DPM++ SDE")
 Values = Mapping[str, Any]
 HALVES = ("1@0 hold, 0@0.5", "1@0 hold, 0.3@0.5", "1@0 hold, 0.6@0.5", "1")
@@ -91,10 +93,18 @@ class FullSize(Engine):
         for layer in (*network.controlnet_down_blocks, network.controlnet_mid_block):
             nn.init.normal_(layer.weight, std=0.02)
         encoder, network.controlnet_cond_embedding = network.controlnet_cond_embedding, nn.Identity()
-        self.control = ControlNet(network=network, hint_encoder=encoder, origin=("random",))
+        self.control = ControlNet(
+            network=network,
+            hint_encoder=encoder,
+            origin=("random",),
+            weights=RESIDENT,
+            hint_weights=RESIDENT,
+        )
         widths = DiffusersUNet(unet).shape.attention_hidden
-        layers = tuple((weight(width), weight(width)) for width in widths)
-        adapter = AdapterWeights(projection=None, layers=layers, feature="pooled", width=768)
+        layers = AdapterLayers([(weight(width), weight(width)) for width in widths])
+        adapter = AdapterWeights(
+            projection=None, layers=layers, weights=RESIDENT, feature="pooled", width=768
+        )
         tokens = torch.randn(2, 1, 4, 768)
         self.look = PreparedIPAdapter(weights=adapter, cond=tokens[0], uncond=tokens[1], seen=picture(2))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -80,6 +81,20 @@ class AttentionSite:
     hidden: int
 
 
+def repetitions(values: Sequence[Hashable]) -> tuple[int, ...]:
+    """For each value how many equal ones come before it.
+
+    >>> repetitions("abaab")
+    (0, 0, 1, 2, 1)
+    """
+    seen: Counter[Hashable] = Counter()
+    found = []
+    for value in values:
+        found.append(seen[value])
+        seen[value] += 1
+    return tuple(found)
+
+
 def row_index(rows: Sequence[int]) -> slice | list[int]:
     """What selects these rows of a tensor: a slice, so a view, where they follow each other."""
     if rows and tuple(rows) == tuple(range(rows[0], rows[-1] + 1)):
@@ -87,22 +102,36 @@ def row_index(rows: Sequence[int]) -> slice | list[int]:
     return list(rows)
 
 
+class RowName(NamedTuple):
+    """What a row is, the same in every step: `nth` tells apart those that are alike otherwise (`AND`)."""
+
+    cond: bool
+    image: int
+    concept: int
+    nth: int
+
+
 @dataclass(frozen=True)
 class Rows:
     """For each row of a batch: whether it is conditional, which image it belongs to, and which concept.
 
-    Without a blend all belong to concept 0, and `concept` may be left out.
+    Without a blend all belong to concept 0, and `concept` may be left out; `nth` too, where a step has
+    one call: how many rows of the step that are alike in the rest come before.
     """
 
     cond: tuple[bool, ...]
     image: tuple[int, ...]
     concept: tuple[int, ...] = ()
+    nth: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.cond) != len(self.image):
             raise ValueError(f"{len(self.cond)} cond flags for {len(self.image)} images")
         if not self.concept:
             object.__setattr__(self, "concept", (0,) * len(self.cond))
+        if not self.nth:
+            alike = list(zip(self.cond, self.image, self.concept, strict=True))
+            object.__setattr__(self, "nth", repetitions(alike))
 
     def __len__(self) -> int:
         return len(self.cond)
@@ -113,7 +142,13 @@ class Rows:
             tuple(self.cond[i] for i in rows),
             tuple(self.image[i] for i in rows),
             tuple(self.concept[i] for i in rows),
+            tuple(self.nth[i] for i in rows),
         )
+
+    @property
+    def names(self) -> tuple[RowName, ...]:
+        """What each row is."""
+        return tuple(map(RowName, self.cond, self.image, self.concept, self.nth))
 
     def of_concept(self, concept: int) -> tuple[bool, ...]:
         """For each row whether it is a conditional one of this concept."""
@@ -158,11 +193,20 @@ class CallInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class UNetCall:
-    """One U-Net invocation: its inputs, where it stands, and the U-Net that is called, if one is."""
+    """One U-Net invocation: its inputs, where it stands, and the U-Net that is called, if one is.
+
+    `twins` are the names of the rows that each row stands for, where it does for more than itself.
+    """
 
     inputs: CallInputs
     position: Position
     unet: nn.Module | None = None
+    twins: tuple[tuple[RowName, ...], ...] = ()
+
+    @property
+    def names(self) -> tuple[tuple[RowName, ...], ...]:
+        """The names of the rows that each row stands for."""
+        return self.twins or tuple((name,) for name in self.position.rows.names)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -184,4 +228,12 @@ class UNetCall:
         if tuple(rows) == tuple(range(self.batch)):
             return self
         position = replace(self.position, rows=self.position.rows.select(rows))
-        return replace(self, inputs=self.inputs.select(rows), position=position)
+        twins = tuple(self.twins[row] for row in rows) if self.twins else ()
+        return replace(self, inputs=self.inputs.select(rows), position=position, twins=twins)
+
+    def shared(self, inverse: Sequence[int], firsts: Sequence[int]) -> UNetCall:
+        """Only `firsts`, each of which stands for all rows that have its number in `inverse`."""
+        twins: list[tuple[RowName, ...]] = [()] * len(firsts)
+        for name, number in zip(self.position.rows.names, inverse, strict=True):
+            twins[number] += (name,)
+        return replace(self.select(firsts), twins=tuple(twins))

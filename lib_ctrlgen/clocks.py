@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from .calls import Position, Rows
+from .calls import Position, Rows, repetitions
 from .errors import HostError
 
 
@@ -63,12 +63,13 @@ class RowQueue:
         self.step = 0
         self.steps = 1
         self.hires = False
-        self.waiting: deque[Row] = deque()
+        self.waiting: deque[tuple[Row, int]] = deque()
 
     def begin(self, step: int, steps: int, rows: Iterable[Row], *, hires: bool = False) -> None:
         """Announce a step: its rows in the order in which they will be called."""
         self.step, self.steps, self.hires = min(step, steps - 1), steps, hires
-        self.waiting = deque(rows)
+        announced = list(rows)
+        self.waiting = deque(zip(announced, repetitions(announced), strict=True))
 
     def __call__(self, batch: int) -> Position:
         """The position of the next `batch` rows."""
@@ -78,5 +79,10 @@ class RowQueue:
                 "expected: another extension calls the U-Net by itself; switch it off for this generation"
             )
         taken = [self.waiting.popleft() for _ in range(batch)]
-        rows = Rows(*zip(*taken, strict=True)) if taken else Rows((), ())
+        rows = Rows(
+            tuple(row.cond for row, _ in taken),
+            tuple(row.image for row, _ in taken),
+            tuple(row.concept for row, _ in taken),
+            tuple(nth for _, nth in taken),
+        )
         return Position(self.step, self.steps, rows, self.hires)

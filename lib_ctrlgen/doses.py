@@ -14,12 +14,16 @@ from .units import ActiveUnit
 
 @dataclass(frozen=True)
 class Dose:
-    """What a unit does to a row; equal doses, equal effects. `layers` are its own layer weights."""
+    """What a unit does to a row; equal doses, equal effects. `layers` are its own layer weights.
+
+    `since` is the step whose residuals are used; None: this step's, and none are kept.
+    """
 
     weight: float
     mode: ControlMode = "balanced"
     layers: tuple[float, ...] | None = None
     strength: float = 1.0
+    since: int | None = None
 
     def per_layer(self, softness: Sequence[float]) -> tuple[float, ...]:
         """Each layer's number: the weight times its own layer weight, or times the mode's softness."""
@@ -30,8 +34,18 @@ class Dose:
         return tuple(self.weight * soft for soft in softness)
 
 
-def row_dose(unit: ActiveUnit, spec: ControlUnit, weight: float, position: Position, row: int) -> Dose | None:
-    """The dose of one row, None where the unit does not act on it. `spec` has the numbers of its image."""
+def row_dose(
+    unit: ActiveUnit,
+    spec: ControlUnit,
+    weight: float,
+    position: Position,
+    row: int,
+    computed: int | None = None,
+) -> Dose | None:
+    """The dose of one row, None where the unit does not act on it. `spec` has the numbers of its image.
+
+    `computed` is the step whose network call the plan wants to be used.
+    """
     rows = position.rows
     cond_only = unit.cond_only or (spec.control_mode == "control" and not unit.all_rows)
     if weight == 0.0 or (cond_only and not rows.cond[row]):
@@ -47,6 +61,7 @@ def row_dose(unit: ActiveUnit, spec: ControlUnit, weight: float, position: Posit
         mode=spec.control_mode,
         layers=None if own is None else tuple(schedule(progress) for schedule in own),
         strength=1.0 if unit.mask is None else spec.mask_strength(progress),
+        since=computed if spec.reuse > 1 else None,
     )
 
 

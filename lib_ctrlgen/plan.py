@@ -32,12 +32,14 @@ BARS = " ▁▂▃▄▅▆▇█"
 class StepPlan:
     """`weights[unit][step]`, the weight of each unit at each step; `labels` name the units.
 
-    `note` says what else there is to know before a run, in a line.
+    `computed[unit][step]` is the step whose network call is used, None where the unit does not act; rows
+    of other things than units have none. `note` says what else there is to know before a run, in a line.
     """
 
     weights: tuple[tuple[float, ...], ...]
     labels: tuple[str, ...]
     steps: int
+    computed: tuple[tuple[int | None, ...], ...] = ()
     note: str = ""
 
     def active(self, step: int) -> tuple[int, ...]:
@@ -48,13 +50,15 @@ class StepPlan:
         """A text table: a row per unit with a bar per step, then the numbers where they change."""
         width = max((len(label) for label in self.labels), default=4)
         head = f"{'unit':<{width}}  {'steps 0-' + str(self.steps - 1):<{self.steps}}  calls  weights"
-        rows = [self._row(label, row, width) for label, row in zip(self.labels, self.weights, strict=True)]
+        rows = [self._row(place, width) for place in range(len(self.weights))]
         return "\n".join([head, *rows, *([self.note] if self.note else [])])
 
-    def _row(self, label: str, row: tuple[float, ...], width: int) -> str:
+    def _row(self, place: int, width: int) -> str:
+        label, row = self.labels[place], self.weights[place]
         peak = max((abs(value) for value in row), default=0.0) or 1.0
         bars = "".join(BARS[_level(value, peak)] for value in row)
-        calls = sum(value != 0.0 for value in row)
+        used = self.computed[place] if place < len(self.computed) else ()
+        calls = len(set(used) - {None}) if used else sum(value != 0.0 for value in row)
         return f"{label:<{width}}  {bars}  {calls:>5}  {_changes(row)}"
 
     def svg(self, width: int = 480, height: int = 140) -> str:
@@ -175,9 +179,25 @@ def compile_plan(
         raise RequestError("$.steps", f"must be at least 1, got {steps}")
     return StepPlan(
         weights=tuple(unit.in_pass(hires=hires).sample(steps) for _, unit in units),
-        labels=tuple(f"{index} {unit.model}" for index, unit in units),
+        labels=tuple(_label(*unit) for unit in units),
         steps=steps,
+        computed=tuple(computed_at(unit.in_pass(hires=hires).sample(steps), unit.reuse) for _, unit in units),
     )
+
+
+def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
+    """For each step the one whose network call it uses: every `reuse`-th of those with a weight computes.
+
+    >>> computed_at((0, 1, 1, 0, 0.5, 1), 2)
+    (None, 1, 1, None, 4, 4)
+    """
+    acting = [step for step, weight in enumerate(weights) if weight != 0.0]
+    found = {step: acting[place - place % reuse] for place, step in enumerate(acting)}
+    return tuple(found.get(step) for step in range(len(weights)))
+
+
+def _label(index: int | str, unit: ControlUnit) -> str:
+    return f"{index} {unit.model}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")
 
 
 def _level(value: float, peak: float) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -99,6 +100,12 @@ def total(parts: Sequence[Residuals]) -> Residuals:
     for other in others:
         first = first + other
     return first
+
+
+def joined(parts: Sequence[Residuals]) -> Residuals:
+    """The rows of several, one after the other."""
+    layers = [torch.cat(each) for each in zip(*(part.layers for part in parts), strict=True)]
+    return Residuals(tuple(layers[:-1]), layers[-1])
 
 
 def placewise(parts: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:

@@ -118,7 +118,7 @@ class ControlSession:
             repeats = Repeats.of(list(zip(classes, call.position.rows.cond, *doses, strict=True)))
             classes = [classes[row] for row in repeats.firsts]
             doses = [tuple(each[row] for row in repeats.firsts) for each in doses]
-            call = call.select(repeats.firsts)
+            call = call.shared(repeats.inverse, repeats.firsts)
         self.calls += 1
         self.rows_asked += int(inputs.x.shape[0])
         self.rows_computed += call.batch
@@ -153,6 +153,7 @@ class ControlSession:
                     plans[image].weights[self._lines[place]][position.step],
                     position,
                     row,
+                    plans[image].computed[place][position.step],
                 )
                 for row, image in enumerate(images)
             )

@@ -46,6 +46,7 @@ ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
 ImageSource: TypeAlias = Literal["request", "init"]
 Feather: TypeAlias = Annotated[float, Meta(ge=0, le=256)]
+Storage: TypeAlias = Literal["auto", "fp16", "bf16", "fp8", "int8"]
 
 MAX_UNITS = 64
 CFG_SCALE = (1.0, 30.0)
@@ -106,6 +107,11 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     masks            instead of it, a mask for each picture of the batch
     mask_feather     sigma of the Gaussian that softens the mask, in pixels of the generation
     mask_strength    how much the mask holds back, 0 (nothing) to 1; number or schedule
+    reuse            compute the network at every so many steps of those at which the unit acts, and use
+                     its last residuals between: faster, and less alike. For networks that give residuals
+    low_vram         keep the weights in the CPU's memory between uses; when absent, as the host keeps
+                     its own (the WebUI's --medvram and --lowvram)
+    storage          how the weights are stored between uses; `auto`: as they are computed with
     """
 
     model: str
@@ -128,6 +134,9 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     masks: tuple[str, ...] = ()
     mask_strength: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
     mask_feather: Feather = 0.0
+    reuse: Annotated[int, Meta(ge=1, le=20)] = 1
+    low_vram: bool | None = None
+    storage: Storage = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -61,6 +61,7 @@ def _unit(unit: ControlUnit) -> ControlUnit:
         control_mode="balanced",
         layer_weights=None,
         mask_strength=ONE,
+        reuse=1,
     )
 
 
@@ -73,7 +74,8 @@ def loaded_alike(requests: Sequence[Request]) -> list[Request]:
     """One request of each kind that has to be checked against the models: modes and layers differ."""
     kinds = {
         tuple(
-            (unit.control_mode, len(unit.layer_weights or ())) for _, unit in request.enabled_units
+            (unit.control_mode, len(unit.layer_weights or ()), unit.reuse > 1)
+            for _, unit in request.enabled_units
         ): request
         for request in reversed(requests)
     }

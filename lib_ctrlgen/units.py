@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -107,6 +108,9 @@ class InputControl(MappedControl, Protocol):
     @property
     def layers(self) -> int:
         """How many layer weights there are."""
+
+    def present(self) -> AbstractContextManager[None]:
+        """Inside, the changes can be called: a control may keep its weights elsewhere between calls."""
 
     def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
         """The changes by the names of their sites, for a latent of this height and width."""

@@ -399,6 +399,12 @@ def test_merged_tokens_are_a_host_error(folder: Path, unet: Any) -> None:
         change.of(torch.zeros(1, 3, 64))
 
 
+def test_it_gives_no_residuals_to_use_again(folder: Path, unet: Any) -> None:
+    with pytest.raises(RequestError, match="changes what the U-Net's own layers read") as raised:
+        lora.loaded(folder, unet, {"model": "few", "reuse": 2})
+    assert raised.value.path == "$.units[0].reuse"
+
+
 def test_another_checkpoint_is_named(folder: Path) -> None:
     for other in (networks.ldm_unet(), lora.sdxl_diffusers(transformer_layers_per_block=1)):
         with pytest.raises(RequestError, match=r"for SDXL and changes a layer .* of width") as raised:

@@ -115,7 +115,14 @@ def test_rows_follow_the_hosts_layout(host: FakeWebUI, script: Any, control: Pus
     p = Processing(host, prompts=[["a", "b"], ["c", "d"]], split=split, steps=2)
     host.process_images(script, p, {"units": [{"model": "m", "image": PICTURE}]})
     rows = [row for call in control.calls for row in zip(*vars(call.position.rows).values(), strict=True)]
-    step = [(True, 0, 0), (True, 0, 0), (True, 1, 0), (True, 1, 0), (False, 0, 0), (False, 1, 0)]
+    step = [
+        (True, 0, 0, 0),
+        (True, 0, 0, 1),
+        (True, 1, 0, 0),
+        (True, 1, 0, 1),
+        (False, 0, 0, 0),
+        (False, 1, 0, 0),
+    ]
     assert rows == step * 2
 
 

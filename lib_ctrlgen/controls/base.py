@@ -17,9 +17,12 @@ from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.params import Param, Value
 from lib_ctrlgen.prediction import Diffusion
-from lib_ctrlgen.spec import ControlName, ControlUnit
+from lib_ctrlgen.spec import ControlName, ControlUnit, Storage
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import PreparedControl
+
+from .loading import working_dtype
+from .placement import Placement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Target:
 
     `unet` is the U-Net itself, for controls that build on its weights or its layers; `diffusion` is
     what the rest of the checkpoint does, for those that act on what the U-Net predicts; `canvas` is what
-    the host paints on.
+    the host paints on. `away` and `storage` say where and how the weights are between uses, see `Placement`.
     """
 
     store: ModelStore
@@ -38,6 +41,14 @@ class Target:
     unet: nn.Module | None = None
     diffusion: Diffusion | None = None
     canvas: Canvas = ONE_PICTURE
+    away: bool = False
+    storage: Storage = "auto"
+
+    @property
+    def placement(self) -> Placement:
+        """Where and how the networks of a control compute, and are between uses."""
+        dtype = working_dtype(self.dtype, self.device)
+        return Placement(device=self.device, dtype=dtype, away=self.away, storage=self.storage)
 
     @property
     def base(self) -> nn.Module:

@@ -7,7 +7,7 @@ parameter of the U-Net that is called, at every call: it is never copied, change
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 from weakref import WeakKeyDictionary
@@ -24,7 +24,7 @@ from .control_lora_file import LowRankConv2d, LowRankLinear, load_network
 from .control_network import Part, vector
 from .controlnet import ControlNet
 from .ldm_keys import ldm_names
-from .loading import working_dtype
+from .parking import placed
 
 Lender: TypeAlias = tuple[str, nn.Module, str, bool]
 VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
@@ -32,11 +32,15 @@ VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
 
 @dataclass(frozen=True, kw_only=True)
 class ControlLora(ControlNet):
-    """A loaded network without the weights that it borrows: `borrowed` has the U-Net's name of each."""
+    """A loaded network without the weights that it borrows.
+
+    `lacking` has the shape of each, `borrowed` the U-Net's name.
+    """
 
     name: ClassVar[str] = "control_lora"
     title: ClassVar[str] = "ControlLoRA"
 
+    lacking: Mapping[str, tuple[int, ...]]
     borrowed: Mapping[str, str]
     _lenders: WeakKeyDictionary[nn.Module, list[Lender]] = field(
         default_factory=WeakKeyDictionary, repr=False, compare=False
@@ -48,21 +52,25 @@ class ControlLora(ControlNet):
         kind = target.store.get(path, identify_file)
         require_family(kind.family, target.shape.family, path.stem)
 
-        def load_control_lora(path: Path) -> tuple[Any, nn.Module]:
-            network = load_network(path, target.shape, target.device, target.dtype)
+        def load_control_lora(path: Path) -> ControlLora:
+            network = load_network(path, target.shape, placement.home, placement.dtype)
             hint_encoder = network.controlnet_cond_embedding
             network.controlnet_cond_embedding = nn.Identity()
-            return network, hint_encoder
+            lacking = {key: tuple(value.shape) for key, value in network.named_parameters() if value.is_meta}
+            return cls(
+                network=network,
+                hint_encoder=hint_encoder,
+                origin=(*stamp(path), placement.storage),
+                lacking=lacking,
+                borrowed=borrowed_names(lacking, target.base, path.stem),
+                weights=placed([network], placement, path.stem),
+                hint_weights=placed([hint_encoder], placement, path.stem),
+            )
 
-        dtype = working_dtype(target.dtype, target.device)
-        network, hint_encoder = target.store.get(path, load_control_lora, target.device, dtype, target.shape)
-        lacking = {key: tuple(value.shape) for key, value in network.named_parameters() if value.is_meta}
-        return cls(
-            network=network,
-            hint_encoder=hint_encoder,
-            origin=stamp(path),
-            borrowed=borrowed_names(lacking, target.base, path.stem),
-        )
+        placement = target.placement
+        found = target.store.get(path, load_control_lora, placement, target.shape)
+        borrowed = borrowed_names(found.lacking, target.base, path.stem)
+        return found if borrowed == found.borrowed else replace(found, borrowed=borrowed)
 
     def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
         """The network's forward on the weights of the U-Net that is called. Raises HostError without one."""

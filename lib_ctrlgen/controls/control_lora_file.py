@@ -16,7 +16,7 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.weights import read_tensors
 
 from .controlnet_file import configuration, diffusers_tensors, require_channels
-from .loading import fill, working_dtype
+from .loading import fill
 
 MARKER = "lora_controlnet"
 
@@ -64,7 +64,7 @@ def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torc
     tensors = network_tensors(read_tensors(path))
     network = build_network(tensors, shape, path.stem)
     borrowed = _borrowed(name for name, _ in network.named_parameters() if name not in tensors)
-    fill(network, tensors, path.stem, device, working_dtype(dtype, device), borrowed)
+    fill(network, tensors, path.stem, device, dtype, borrowed)
     return network
 
 

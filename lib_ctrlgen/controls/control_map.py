@@ -59,7 +59,8 @@ class ControlMap:
         size = width * model.factor, height * model.factor
 
         def embedded() -> Tensor:
-            found: Tensor = model.hint_encoder(self.pixels(*size).to(like))
+            with model.hint_weights.present():
+                found: Tensor = model.hint_encoder(self.pixels(*size).to(like))
             return found
 
         key = ("hint", *model.origin, like.dtype, like.device, self.hole, *self.key(*size))

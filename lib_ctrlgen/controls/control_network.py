@@ -21,6 +21,8 @@ from lib_ctrlgen.calls import CallInputs, UNetCall
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.residuals import Residuals
 
+from .parking import Weights
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -42,7 +44,9 @@ class ControlNetwork:
     hint_encoder: nn.Module
     vector_embedding: nn.Module | None = None
     pooled: bool = False
-    origin: tuple[Hashable, ...]  # the file
+    origin: tuple[Hashable, ...]  # the file, and how it is stored
+    weights: Weights  # of the network and of the vector's embedding
+    hint_weights: Weights
 
     @property
     def layers(self) -> int:
@@ -58,9 +62,8 @@ class ControlNetwork:
 
     @property
     def like(self) -> Tensor:
-        """A tensor of the network's own, of its dtype and on its device."""
-        own: Tensor = self.network.controlnet_mid_block.weight
-        return own
+        """A tensor of the network's dtype and on its device."""
+        return self.weights.like
 
     def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
         """The network's own forward."""
@@ -69,8 +72,17 @@ class ControlNetwork:
 
     def together(self, parts: Sequence[Part]) -> list[Residuals]:
         """The raw residuals of each part, in one call with the rows of all. Raises HostError."""
+        with self.weights.present():
+            down, mid = self.answer(parts)
+        rows = [part.call.batch for part in parts]
+        layers = [pooled(layer) if self.pooled else layer for layer in (*down, mid)]
+        shares = zip(*(layer.split(rows) for layer in layers), strict=True)
+        return [Residuals(share[:-1], share[-1]) for share in shares]
+
+    def answer(self, parts: Sequence[Part]) -> Any:
+        """What the network says to the rows of all parts: encoder outputs, and the middle's."""
         like, inputs = self.like, [part.call.inputs for part in parts]
-        down, mid = self.run(
+        return self.run(
             parts[0].call,
             joined([each.x[:, : self.network.config.in_channels] for each in inputs]).to(like),
             joined([each.timestep for each in inputs]).to(like.device),
@@ -79,10 +91,6 @@ class ControlNetwork:
             class_labels=joined([self.time_addition(part) for part in parts]),
             return_dict=False,
         )
-        rows = [part.call.batch for part in parts]
-        layers = [pooled(layer) if self.pooled else layer for layer in (*down, mid)]
-        shares = zip(*(layer.split(rows) for layer in layers), strict=True)
-        return [Residuals(share[:-1], share[-1]) for share in shares]
 
     def time_addition(self, part: Part) -> Tensor:
         """What is added to the rows' time embedding [B, E]; zeros [B, 1] where that is nothing."""

@@ -14,14 +14,12 @@ from typing import ClassVar
 from lib_ctrlgen.calls import require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.params import Param
-from lib_ctrlgen.store import stamp
 
 from .base import Job, Target, identify_file
 from .control_map import ControlMap
 from .control_network import ControlNetwork
 from .controlnet_file import control_tensors, load_parts
 from .difference import base_mark
-from .loading import working_dtype
 from .prepared import PreparedControlNet
 
 HOLE = -1.0  # what an inpainting ControlNet sees where it is to paint
@@ -59,11 +57,10 @@ class ControlNet(ControlNetwork):
         def load_controlnet(path: Path) -> ControlNet:
             parts = load_parts(control_tensors(path, target, kind), path, target)
             inpainting = "inpaint" in path.stem.lower() or "inpaint" in path.parent.name.lower()
-            return cls(**parts, origin=stamp(path), inpainting=inpainting)
+            return cls(**parts, inpainting=inpainting)
 
-        dtype = working_dtype(target.dtype, target.device)
         base: Hashable = base_mark(target.unet) if kind.variant == "difference" else None
-        return target.store.get(path, load_controlnet, target.device, dtype, target.shape, base)
+        return target.store.get(path, load_controlnet, target.placement, target.shape, base)
 
     def prepare(self, job: Job, target: Target) -> PreparedControlNet:
         """Make one unit ready. Raises RequestError at the unit's fields."""

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import ModelKind, strip_prefix
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.store import stamp
 from lib_ctrlgen.weights import read_tensors
 
 from .base import Target
 from .difference import added_to_base
 from .ldm_keys import ldm_names
-from .loading import fill, working_dtype
+from .loading import fill
+from .parking import placed
 
 Tensors = Mapping[str, Tensor]
 
@@ -41,7 +43,7 @@ def control_tensors(path: Path, target: Target, kind: ModelKind) -> dict[str, Te
 
 
 def load_parts(tensors: Tensors, path: Path, target: Target) -> dict[str, Any]:
-    """The fields of a `ControlNetwork` but for its origin, in evaluation mode.
+    """The fields of a `ControlNetwork`, in evaluation mode.
 
     Heads come from the U-Net's shape, everything else from the tensors.
     Raises ModelError when the file is broken or does not fit the U-Net.
@@ -53,7 +55,8 @@ def load_parts(tensors: Tensors, path: Path, target: Target) -> dict[str, Any]:
     except (KeyError, IndexError, ValueError) as error:
         raise ModelError(f"'{path.stem}' is an incomplete ControlNet: {error}") from error
     named = {re.sub(r"^add_embedding\.", "class_embedding.", key): value for key, value in tensors.items()}
-    fill(network, named, path.stem, target.device, working_dtype(target.dtype, target.device))
+    placement = target.placement
+    fill(network, named, path.stem, placement.home, placement.dtype)
     hint_encoder, network.controlnet_cond_embedding = network.controlnet_cond_embedding, nn.Identity()
     vector_embedding, network.class_embedding = network.class_embedding, nn.Identity()
     return {
@@ -61,6 +64,9 @@ def load_parts(tensors: Tensors, path: Path, target: Target) -> dict[str, Any]:
         "hint_encoder": hint_encoder,
         "vector_embedding": vector_embedding,
         "pooled": pools(path),
+        "weights": placed([network, vector_embedding], placement, path.stem),
+        "hint_weights": placed([hint_encoder], placement, path.stem),
+        "origin": (*stamp(path), placement.storage),
     }
 
 

@@ -20,14 +20,13 @@ from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.residuals import Residuals
-from lib_ctrlgen.store import stamp
 from lib_ctrlgen.units import FusableControl
 
 from .base import Job, Target, identify_file
 from .control_map import ControlMap
 from .control_network import ControlNetwork, Part
 from .controlnet_file import control_tensors, load_parts
-from .loading import working_dtype
+from .parking import Weights, placed
 from .union_mixer import UnionMixer, load_mixer, union_tensors
 from .union_types import AUTO, CHOICES, guess, type_number
 
@@ -51,6 +50,7 @@ class ControlNetUnion(ControlNetwork):
     )
 
     mixer: UnionMixer
+    mixer_weights: Weights
 
     @classmethod
     def detect(cls, kind: ModelKind) -> bool:
@@ -67,10 +67,11 @@ class ControlNetUnion(ControlNetwork):
             own, plain = union_tensors(control_tensors(path, target, kind))
             parts = load_parts(plain, path, target)
             parts["network"].class_embedding = nn.Identity()
-            return cls(**parts, origin=stamp(path), mixer=load_mixer(own, parts["network"], path, target))
+            mixer = load_mixer(own, parts["network"], path, target)
+            weights = placed([mixer], target.placement, path.stem)
+            return cls(**parts, mixer=mixer, mixer_weights=weights)
 
-        dtype = working_dtype(target.dtype, target.device)
-        return target.store.get(path, load_controlnet_union, target.device, dtype, target.shape)
+        return target.store.get(path, load_controlnet_union, target.placement, target.shape)
 
     def prepare(self, job: Job, target: Target) -> PreparedUnion:
         """Make one unit ready. Raises RequestError at the unit's fields."""
@@ -111,8 +112,33 @@ class PreparedUnion:
 
     def part(self, call: UNetCall) -> Part:
         """The same as a part of a call for several units."""
-        hint, mixer = self.map.hint(self.model, *call.size), self.model.mixer
-        return Part(call=call, hint=hint + mixer.shift(hint, self.kind), kinds=mixer.kinds([self.kind]))
+        hint = self.map.hint(self.model, *call.size)
+        return Part(call=call, hint=hint + self.shift(hint, *call.size), kinds=self.kinds([self.kind]))
+
+    def shift(self, hint: Tensor, height: int, width: int, weight: float = 1.0) -> Tensor:
+        """What is added to the hint of a latent's size [1, C, 1, 1]; computed once for each weight."""
+        model = self.model
+
+        def shifted() -> Tensor:
+            with model.mixer_weights.present():
+                return model.mixer.shift(hint, self.kind, weight)
+
+        size = width * model.factor, height * model.factor
+        key = ("shift", *model.origin, model.like.dtype, model.like.device, self.map.hole, self.kind, weight)
+        found: Tensor = self.map.kept((*key, *self.map.key(*size)), shifted)
+        return found
+
+    def kinds(self, numbers: Sequence[int]) -> Tensor:
+        """What is added to the time when maps of these types are given [1, E]; computed once."""
+        model = self.model
+
+        def embedded() -> Tensor:
+            with model.mixer_weights.present():
+                return model.mixer.kinds(numbers)
+
+        key = ("kinds", *model.origin, model.like.dtype, model.like.device, *numbers)
+        found: Tensor = self.map.kept(key, embedded)
+        return found
 
     def fused(self, members: Sequence[tuple[FusableControl, float]]) -> FusedUnion:
         """One control for several units of this network."""
@@ -142,13 +168,13 @@ class FusedUnion:
     def part(self, call: UNetCall) -> Part:
         """The same as a part of a call for several units."""
         hints = torch.cat([self.weighted(*member, call) for member in self.members])
-        kinds = self.model.mixer.kinds([member.kind for member, _ in self.members])
+        kinds = self.members[0][0].kinds([member.kind for member, _ in self.members])
         return Part(call=call, hint=hints.sum(0, keepdim=True), kinds=kinds)
 
     def weighted(self, member: PreparedUnion, weight: float, call: UNetCall) -> Tensor:
         """What a map adds to the hint [1, C, h, w]: the network sees its weight twice, as in diffusers."""
         hint = member.map.hint(self.model, *call.size)
-        return weight * (hint + self.model.mixer.shift(hint, member.kind, weight))
+        return weight * (hint + member.shift(hint, *call.size, weight))
 
     def control_map(self, width: int, height: int) -> Image.Image:
         """The first one's."""

@@ -39,11 +39,14 @@ def encoder_weights(unet: nn.Module) -> dict[str, Tensor]:
 
 
 def base_mark(unet: nn.Module | None) -> str:
-    """What tells one U-Net's weights from another's: a digest of some numbers of each tensor."""
+    """What tells one U-Net's weights from another's: a digest of some numbers of each tensor.
+
+    They may lie on several devices, as the WebUI's --lowvram leaves them.
+    """
     if unet is None:
         return ""
-    some = [value.flatten()[:8].float() for value in encoder_weights(unet).values()]
-    return hashlib.sha256(torch.cat(some).cpu().numpy().tobytes()).hexdigest()
+    some = [value.flatten()[:8].float().cpu() for value in encoder_weights(unet).values()]
+    return hashlib.sha256(torch.cat(some).numpy().tobytes()).hexdigest()
 
 
 def _required(unet: nn.Module | None, name: str) -> nn.Module:

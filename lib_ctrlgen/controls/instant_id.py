@@ -23,7 +23,7 @@ from lib_ctrlgen.faces import WIDTH, find_face, read_embedding
 from lib_ctrlgen.images import decode_image, to_rgb
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.residuals import Residuals
-from lib_ctrlgen.store import ModelStore, stamp
+from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.weights import read_header, read_tensors
 
 from .base import Job, Target, identify_file, says_instant_id
@@ -31,7 +31,8 @@ from .control_map import ControlMap
 from .control_network import ControlNetwork, Part
 from .controlnet_file import control_tensors, load_parts
 from .ip_adapter_file import converted
-from .loading import working_dtype
+from .parking import Weights, placed
+from .placement import Placement
 
 IMAGE = "image_proj."
 
@@ -76,19 +77,28 @@ class InstantID(ControlNetwork):
 
         def load_instant_id(path: Path) -> InstantID:
             parts = load_parts(control_tensors(path, target, kind), path, target)
-            return cls(**parts, origin=(*stamp(path), cls.name))
+            return cls(**parts)
 
-        dtype = working_dtype(target.dtype, target.device)
-        return target.store.get(path, load_instant_id, target.device, dtype, target.shape)
+        return target.store.get(path, load_instant_id, target.placement, target.shape)
 
     def prepare(self, job: Job, target: Target) -> PreparedInstantID:
         """Make one unit ready. Raises RequestError at the unit's fields."""
         shown = ControlMap.of(job, target, 0.0, holes=False)
         resampler = face_resampler(job, target)
-        face = torch.tensor([[embedding_of(job)]]).to(self.like)
-        with torch.no_grad():
-            tokens = resampler(torch.cat((torch.zeros_like(face), face)).to(self.like))
+        like = resampler.weights.like
+        face = torch.tensor([[embedding_of(job)]], device=like.device, dtype=like.dtype)
+        with torch.no_grad(), resampler.weights.present():
+            tokens = resampler.network(torch.cat((torch.zeros_like(face), face)))
         return PreparedInstantID(model=self, map=shown, tokens=tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampler:
+    """A network that makes tokens [B, T, width] of face embeddings [B, 1, 512]."""
+
+    network: Any
+    width: int
+    weights: Weights
 
 
 def embedding_of(job: Job) -> tuple[float, ...]:
@@ -102,23 +112,20 @@ def embedding_of(job: Job) -> tuple[float, ...]:
         return find_face(picture).embedding
 
 
-def face_resampler(job: Job, target: Target) -> Any:
-    """What makes tokens [B, T, X] of embeddings [B, 1, 512], from the store's cache. Raises RequestError."""
+def face_resampler(job: Job, target: Target) -> Resampler:
+    """What makes tokens of embeddings, from the store's cache. Raises RequestError."""
     named = str(job.params["face_adapter"])
-    place = f"{job.path}.params.face_adapter"
-    with at_path(place):
+    with at_path(f"{job.path}.params.face_adapter"):
         path = target.store.resolve(named) if named else only_adapter(target.store)
-        dtype = working_dtype(target.dtype, target.device)
 
-        def load_face_resampler(path: Path) -> Any:
-            return read_resampler(path, target).to(target.device, dtype)
+        def load_face_resampler(path: Path) -> Resampler:
+            return read_resampler(path, target.placement)
 
-        resampler = target.store.get(path, load_face_resampler, target.device, dtype)
-        wanted = target.shape.family.context_dim
-        if resampler.norm_out.normalized_shape != (wanted,):
+        resampler = target.store.get(path, load_face_resampler, target.placement)
+        width, wanted = resampler.width, target.shape.family.context_dim
+        if width != wanted:
             raise ModelError(
-                f"'{path.stem}' makes tokens of width {resampler.norm_out.normalized_shape[0]}, the loaded "
-                f"checkpoint reads {wanted}"
+                f"'{path.stem}' makes tokens of width {width}, the loaded checkpoint reads {wanted}"
             )
     return resampler
 
@@ -141,17 +148,20 @@ def is_resampler(shapes: dict[str, tuple[int, ...]]) -> bool:
     return f"{IMAGE}latents" in shapes and shapes.get(f"{IMAGE}proj_in.weight", ())[1:] == (WIDTH,)
 
 
-def read_resampler(path: Path, target: Target) -> Any:
+def read_resampler(path: Path, placement: Placement) -> Resampler:
     """The image projection of InstantID's IP-Adapter. Raises ModelError."""
     tensors = read_tensors(path)
     if not is_resampler({key: tuple(value.shape) for key, value in tensors.items()}):
         raise ModelError(f"'{path.stem}' is not InstantID's IP-Adapter: it reads no face into tokens")
     image = {key.removeprefix(IMAGE): value for key, value in tensors.items() if key.startswith(IMAGE)}
     try:
-        return converted(image, target.device, torch.float32).eval().requires_grad_(requires_grad=False)
+        network = converted(image, placement.home, placement.dtype)
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"'{path.stem}' is incomplete: {reason}") from error
+    network.eval().requires_grad_(requires_grad=False).to(placement.home, placement.dtype)
+    width = int(network.norm_out.normalized_shape[0])
+    return Resampler(network=network, width=width, weights=placed([network], placement, path.stem))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -25,7 +25,6 @@ from lib_ctrlgen.params import Param
 
 from .base import Job, Target, identify_file, require_picture_unit
 from .ip_adapter_file import AdapterWeights, load_adapter
-from .loading import working_dtype
 from .vision import IMAGE_ENCODER, VisionTower, find_encoder, load_tower
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
@@ -54,10 +53,9 @@ class IPAdapter:
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_ip_adapter(path: Path) -> AdapterWeights:
-            return load_adapter(path, target.device, target.dtype)
+            return load_adapter(path, target.placement)
 
-        dtype = working_dtype(target.dtype, target.device)
-        weights = target.store.get(path, load_ip_adapter, target.device, dtype)
+        weights = target.store.get(path, load_ip_adapter, target.placement)
         _require_widths([keys.shape[0] for keys, _ in weights.layers], target.shape.attention_hidden)
         return cls(weights=weights)
 
@@ -72,10 +70,11 @@ class IPAdapter:
         encoder = str(job.params["image_encoder"])
         with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
             folder = find_encoder(target.store, self.weights.feature, self.weights.width, encoder)
-            tower = load_tower(target.store, folder, target.device, target.dtype)
-        key = folder.weights, target.device, tower.dtype, self.weights.feature
-        cond = self._tokens((image_hash(job.picture), *key), job.picture, tower, target)
-        uncond = self._tokens(("zeros", *key), None, tower, target)
+            tower = load_tower(target.store, folder, target.placement)
+        key = folder.weights, target.placement, self.weights.feature
+        with self.weights.weights.present():
+            cond = self._tokens((image_hash(job.picture), *key), job.picture, tower, target)
+            uncond = self._tokens(("zeros", *key), None, tower, target)
         return PreparedIPAdapter(
             weights=self.weights, cond=cond, uncond=uncond, seen=tower.square(job.picture)
         )
@@ -86,7 +85,7 @@ class IPAdapter:
         """Image tokens [1, T, X]; without a picture those of unconditional rows."""
         feature = target.store.cached(key, lambda: self._feature(picture, tower))
         with torch.no_grad():
-            tokens: Tensor = self.weights.projection(feature.to(self.weights.layers[0][0]))
+            tokens: Tensor = self.weights.projection(feature.to(self.weights.weights.like))
         return tokens
 
     def _feature(self, picture: Image.Image | None, tower: VisionTower) -> Tensor:
@@ -122,7 +121,7 @@ class PreparedIPAdapter:
         layers = self.weights.layers
         _require_widths([keys.shape[0] for keys, _ in layers], [site.hidden for site in sites])
         tokens = torch.cat((self.uncond, self.cond))
-        with torch.no_grad():
+        with torch.no_grad(), self.weights.weights.present():
             pairs = [
                 (functional.linear(tokens, keys), functional.linear(tokens, values))
                 for keys, values in layers

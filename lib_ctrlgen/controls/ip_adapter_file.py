@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,17 +12,35 @@ from typing import Any
 import torch
 from diffusers.loaders.unet import UNet2DConditionLoadersMixin
 from diffusers.models.embeddings import ImageProjection
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.weights import read_tensors
 
-from .loading import fill, working_dtype
+from .loading import fill
+from .parking import Weights, placed
+from .placement import Placement
 from .vision import Feature
 
 Tensors = Mapping[str, Tensor]
 
 LAYER = re.compile(r"ip_adapter\.(\d+)\.to_k_ip\.weight")
+
+
+class AdapterLayers(nn.Module):
+    """Keys and values [hidden, X] of each layer."""
+
+    def __init__(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.key_weights = nn.ParameterList([keys for keys, _ in pairs])
+        self.value_weights = nn.ParameterList([values for _, values in pairs])
+        self.requires_grad_(requires_grad=False)
+
+    def __len__(self) -> int:
+        return len(self.key_weights)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.key_weights, self.value_weights, strict=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +51,13 @@ class AdapterWeights:
     """
 
     projection: Any
-    layers: tuple[tuple[Tensor, Tensor], ...]
+    layers: AdapterLayers
+    weights: Weights
     feature: Feature
     width: int
 
 
-def load_adapter(path: Path, device: torch.device, dtype: torch.dtype) -> AdapterWeights:
+def load_adapter(path: Path, placement: Placement) -> AdapterWeights:
     """Read the file. Raises ModelError when a part is missing or has another shape."""
     tensors = read_tensors(path)
     image = {
@@ -46,7 +65,7 @@ def load_adapter(path: Path, device: torch.device, dtype: torch.dtype) -> Adapte
         for key, value in tensors.items()
         if key.startswith("image_proj.")
     }
-    dtype = working_dtype(dtype, device)
+    device, dtype = placement.home, placement.dtype
     try:
         projection = (
             _plain(image, path.stem, device, dtype)
@@ -54,14 +73,16 @@ def load_adapter(path: Path, device: torch.device, dtype: torch.dtype) -> Adapte
             else converted(image, device, dtype)
         )
         numbers = sorted(int(match[1]) for key in tensors if (match := LAYER.fullmatch(key)))
-        layers = tuple(_layer(tensors, number, device, dtype) for number in numbers)
+        layers = AdapterLayers([_layer(tensors, number, device, dtype) for number in numbers])
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise ModelError(f"'{path.stem}' is not a complete IP-Adapter: {_first_line(error)}") from error
     projection.requires_grad_(requires_grad=False)
     feature, width = _input(image)
+    projection = projection.eval().to(device=device, dtype=dtype)
     return AdapterWeights(
-        projection=projection.eval().to(device=device, dtype=dtype),
+        projection=projection,
         layers=layers,
+        weights=placed([projection, layers], placement, path.stem),
         feature=feature,
         width=width,
     )

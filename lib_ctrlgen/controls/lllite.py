@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,8 @@ from lib_ctrlgen.weights import read_tensors
 
 from .base import Job, Target
 from .control_map import ControlMap
-from .loading import fill, working_dtype
+from .loading import fill
+from .parking import Weights, placed
 
 STRIDES = (8, 16, 32)  # pixels of the map per place of a layer
 _KEY = re.compile(r"(?:lllite_unet_)?(\w+)\.(conditioning1|down|mid|up)\.(\d+)\.(weight|bias)")
@@ -89,7 +91,8 @@ class LLLite:
 
     network: Mapping[str, LLLiteLayer]
     blocks: Mapping[str, int]  # the transformers that are changed, with the numbers of their weights
-    origin: tuple[Hashable, ...]  # the file
+    origin: tuple[Hashable, ...]  # the file, and how it is stored
+    weights: Weights
 
     @classmethod
     def detect(cls, kind: ModelKind) -> bool:
@@ -100,11 +103,12 @@ class LLLite:
     def load(cls, path: Path, target: Target) -> LLLite:
         """Load an LLLite for a U-Net, or take it from the store. Raises ModelError."""
 
-        def load_lllite(path: Path) -> Mapping[str, LLLiteLayer]:
-            return load_network(path, target.device, target.dtype)
+        def load_lllite(path: Path) -> tuple[Mapping[str, LLLiteLayer], Weights]:
+            network = load_network(path, placement.home, placement.dtype)
+            return network, placed(list(network.values()), placement, path.stem)
 
-        dtype = working_dtype(target.dtype, target.device)
-        network = target.store.get(path, load_lllite, target.device, dtype)
+        placement = target.placement
+        network, weights = target.store.get(path, load_lllite, placement)
         sites = {flat(site.name): site for site in input_sites(target.base)}
         for name, layer in network.items():
             _require_site(name, layer, sites.get(name), target, path.stem)
@@ -112,7 +116,8 @@ class LLLite:
         return cls(
             network=network,
             blocks={block: number for number, block in enumerate(blocks)},
-            origin=stamp(path),
+            origin=(*stamp(path), placement.storage),
+            weights=weights,
         )
 
     @property
@@ -141,6 +146,10 @@ class PreparedLLLite:
         """One weight for each transformer."""
         return self.model.layers
 
+    def present(self) -> AbstractContextManager[None]:
+        """The layers have their weights inside."""
+        return self.model.weights.present()
+
     def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
         """The changes by the names of their sites, for a latent of this height and width."""
         seen, found = self.seen(*size), {}
@@ -154,11 +163,12 @@ class PreparedLLLite:
     def seen(self, height: int, width: int) -> Mapping[str, Tensor]:
         """What each layer sees of the map for a latent of this size."""
         network, size = self.model.network, (width * LATENT_FACTOR, height * LATENT_FACTOR)
-        like = next(layer.up[0].weight for layer in network.values())
+        like = self.model.weights.like
 
         def computed() -> dict[str, Tensor]:
             hint = (to_hint(self.map.shown(*size)) * 2 - 1).to(like)
-            return {name: layer.seen(hint) for name, layer in network.items()}
+            with self.model.weights.present():
+                return {name: layer.seen(hint) for name, layer in network.items()}
 
         key = ("lllite", *self.model.origin, like.dtype, like.device, *self.map.key(*size))
         found: Mapping[str, Tensor] = self.map.kept(key, computed)
@@ -180,7 +190,7 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> dict[s
             network = nn.ModuleDict(layers)
     except (KeyError, IndexError, ValueError) as error:
         raise ModelError(f"'{path.stem}' is an incomplete ControlNet-LLLite: {error}") from error
-    fill(network, tensors, path.stem, device, working_dtype(dtype, device))
+    fill(network, tensors, path.stem, device, dtype)
     return layers
 
 

@@ -22,7 +22,7 @@ from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.units import ActiveUnit, AttentionControl
+from lib_ctrlgen.units import ActiveUnit, AttentionControl, InputControl, PreparedControl, ResidualControl
 
 from .base import Control, Job, Target, as_asked, identify_file
 from .later import later_control
@@ -39,15 +39,21 @@ def load_units(
     unet: nn.Module | None = None,
     diffusion: Diffusion | None = None,
     canvas: Canvas = ONE_PICTURE,
+    low_vram: bool = False,
 ) -> tuple[ActiveUnit, ...]:
     """Load the enabled units for a U-Net of this shape, on its device and in its dtype.
 
     Half precision on a CPU becomes float32. `unet` is the U-Net itself, `diffusion` the rest of the
-    checkpoint: some controls build on them. `canvas` is what the host paints on. A unit with a picture for
-    each picture of the batch comes as several, each with its pictures. Raises RequestError at
-    `$.units[i].field` and nothing else for a wrong request or model.
+    checkpoint: some controls build on them. `canvas` is what the host paints on. `low_vram` holds for units
+    that do not say it themselves. A unit with a picture for each picture of the batch comes as several, each
+    with its pictures. Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
     """
-    placed: dict[str, Any] = {"shape": shape, "device": torch.device(device), "dtype": dtype}
+    placed: dict[str, Any] = {
+        "shape": shape,
+        "device": torch.device(device),
+        "dtype": dtype,
+        "away": low_vram,
+    }
     target = Target(store=store, unet=unet, diffusion=diffusion, canvas=canvas, **placed)
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
     parts = [_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled]
@@ -63,6 +69,7 @@ def load_concepts(
     dtype: torch.dtype = torch.float32,
     unet: nn.Module | None = None,
     diffusion: Diffusion | None = None,
+    low_vram: bool = False,
 ) -> tuple[ActiveUnit, ...]:
     """The reference pictures of a blend's concepts, each as a unit that acts on its concept's rows.
 
@@ -70,8 +77,13 @@ def load_concepts(
     """
     if blend is None or not blend.model:
         return ()
-    where = torch.device(device)
-    target = Target(store=store, shape=shape, device=where, dtype=dtype, unet=unet, diffusion=diffusion)
+    placed: dict[str, Any] = {
+        "shape": shape,
+        "device": torch.device(device),
+        "dtype": dtype,
+        "away": low_vram,
+    }
+    target = Target(store=store, unet=unet, diffusion=diffusion, **placed)
     pictured = [(index, concept.image) for index, concept in enumerate(blend.concepts) if concept.image]
     return tuple(_load_concept(index, image, blend.model, target) for index, image in pictured)
 
@@ -97,6 +109,8 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     if unit.image_from == "init" and not target.canvas.img2img:
         message = "there is no img2img picture here: send a picture, or use the WebUI's img2img"
         raise RequestError(f"{path}.image_from", message)
+    away = target.away if unit.low_vram is None else unit.low_vram
+    target = replace(target, away=away, storage=unit.storage)
     parts = shown(unit, target.canvas.pictures, path)
     pictures = [_picture(unit, part, path) for part in parts]
     masks = [_decode(part.mask, _place(unit.masks, "mask", part, path)) for part in parts]
@@ -119,6 +133,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
         later = later_control(job, target)
         with at_path(f"{path}.model"):
             control = model.prepare(job, target)
+        _check_reuse(unit, path, control, model.title)
         one = ActiveUnit(index=index, spec=unit, control=control, mask=mask, later=later, crop=crop)
         found.append(replace(one, pictures=part.pictures))
     return tuple(found)
@@ -161,6 +176,16 @@ def _load_model(unit: ControlUnit, path: str, target: Target) -> Control:
         )
     with at_path(f"{path}.model"):
         return control.load(file, target)
+
+
+def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family: str) -> None:
+    if unit.reuse > 1 and not isinstance(control, ResidualControl):
+        what = (
+            "changes what the U-Net's own layers read"
+            if isinstance(control, InputControl)
+            else "computes nothing during the steps"
+        )
+        raise RequestError(f"{path}.reuse", f"must be 1: {family} {what}; only residuals can be used again")
 
 
 def _check_layers(unit: ControlUnit, path: str, layers: int) -> None:

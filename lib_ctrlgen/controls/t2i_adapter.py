@@ -25,7 +25,7 @@ from lib_ctrlgen.store import stamp
 
 from .base import Job, Target, identify_file
 from .control_map import ControlMap
-from .loading import working_dtype
+from .parking import Weights, placed
 from .t2i_adapter_file import feature_places, load_network
 
 
@@ -38,7 +38,8 @@ class T2IAdapter:
     params: ClassVar[tuple[Param, ...]] = ()
 
     network: Any
-    origin: tuple[Hashable, ...]  # the file
+    origin: tuple[Hashable, ...]  # the file, and how it is stored
+    weights: Weights
 
     @classmethod
     def detect(cls, kind: ModelKind) -> bool:
@@ -53,10 +54,12 @@ class T2IAdapter:
             require_family(kind.family, target.shape.family, path.stem)
 
         def load_t2i_adapter(path: Path) -> T2IAdapter:
-            return cls(network=load_network(path, target.device, target.dtype), origin=stamp(path))
+            network = load_network(path, placement.home, placement.dtype)
+            weights = placed([network], placement, path.stem)
+            return cls(network=network, origin=(*stamp(path), placement.storage), weights=weights)
 
-        dtype = working_dtype(target.dtype, target.device)
-        model = target.store.get(path, load_t2i_adapter, target.device, dtype)
+        placement = target.placement
+        model = target.store.get(path, load_t2i_adapter, placement)
         _require_places(feature_places(model.network), target.shape.feature_places)
         return model
 
@@ -79,11 +82,12 @@ class PreparedT2IAdapter:
 
     def features(self, height: int, width: int) -> tuple[Tensor, ...]:
         """The unweighted features for a latent of this size, 4 x [1, C, h, w]."""
-        like = next(self.model.network.parameters())
+        like = self.model.weights.like
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
 
         def computed() -> tuple[Tensor, ...]:
-            return tuple(self.model.network(self.hint(*size).to(like)))
+            with self.model.weights.present():
+                return tuple(self.model.network(self.hint(*size).to(like)))
 
         key = ("features", *self.model.origin, like.dtype, like.device, *self.map.key(*size))
         found: tuple[Tensor, ...] = self.map.kept(key, computed)

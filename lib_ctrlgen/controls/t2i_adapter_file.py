@@ -19,7 +19,7 @@ from lib_ctrlgen.checkpoints import strip_prefix, t2i_channels
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.weights import read_tensors
 
-from .loading import fill, working_dtype
+from .loading import fill
 
 Tensors = Mapping[str, Tensor]
 
@@ -41,7 +41,7 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
         network = T2INetwork(**config)
     named = {f"adapter.{key}": value for key, value in tensors.items()}
-    fill(network, named, path.stem, device, working_dtype(dtype, device))
+    fill(network, named, path.stem, device, dtype)
     return network
 
 

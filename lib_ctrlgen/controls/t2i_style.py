@@ -24,7 +24,8 @@ from lib_ctrlgen.store import stamp
 from lib_ctrlgen.weights import read_tensors
 
 from .base import Job, Target, identify_file, require_picture_unit
-from .loading import fill, working_dtype
+from .loading import fill
+from .parking import Weights, placed
 from .vision import IMAGE_ENCODER, find_encoder, load_tower
 
 HEADS = 8  # no shape tells it
@@ -80,6 +81,7 @@ class T2IStyle:
     network: Any
     path: Path
     layers: int
+    weights: Weights
 
     @classmethod
     def detect(cls, kind: ModelKind) -> bool:
@@ -92,27 +94,30 @@ class T2IStyle:
         kind = target.store.get(path, identify_file)
         require_family(kind.family, target.shape.family, path.stem)
 
-        def load_t2i_style(path: Path) -> StyleNetwork:
-            return load_network(path, target.device, target.dtype)
+        def load_t2i_style(path: Path) -> tuple[StyleNetwork, Weights]:
+            network = load_network(path, placement.home, placement.dtype)
+            return network, placed([network], placement, path.stem)
 
-        dtype = working_dtype(target.dtype, target.device)
-        network = target.store.get(path, load_t2i_style, target.device, dtype)
-        return cls(network=network, path=path, layers=len(target.shape.attention_hidden))
+        placement = target.placement
+        network, weights = target.store.get(path, load_t2i_style, placement)
+        layers = len(target.shape.attention_hidden)
+        return cls(network=network, path=path, layers=layers, weights=weights)
 
     def prepare(self, job: Job, target: Target) -> PreparedT2IStyle:
         """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
         require_picture_unit(job, "a style adapter", "control maps", ADVICE)
-        like, encoder = self.network.proj, str(job.params["image_encoder"])
+        like, encoder = self.weights.like, str(job.params["image_encoder"])
         with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
-            folder = find_encoder(target.store, "last", int(like.shape[0]), encoder)
-            tower = load_tower(target.store, folder, target.device, target.dtype)
+            folder = find_encoder(target.store, "last", int(self.network.proj.shape[0]), encoder)
+            tower = load_tower(target.store, folder, target.placement)
 
         def computed() -> Tensor:
             seen = tower.feature(tower.pixels(job.picture), "last")
-            found: Tensor = self.network(seen.to(like))
+            with self.weights.present():
+                found: Tensor = self.network(seen.to(like))
             return found
 
-        key = ("style", *stamp(self.path), folder.weights, like.device, like.dtype, image_hash(job.picture))
+        key = ("style", *stamp(self.path), folder.weights, target.placement, image_hash(job.picture))
         tokens = target.store.cached(key, computed)
         return PreparedT2IStyle(tokens=tokens, seen=tower.square(job.picture))
 
@@ -147,7 +152,7 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> StyleN
     layers = len({key.split(".")[1] for key in tensors if key.startswith("layers.")})
     with torch.device("meta"):
         network = StyleNetwork(width, context, tokens, layers, inner)
-    fill(network, tensors, path.stem, device, working_dtype(dtype, device))
+    fill(network, tensors, path.stem, device, dtype)
     return network
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lib_ctrlgen.errors import ModelError
 
 from .base import Target
-from .loading import fill, working_dtype
+from .loading import fill
 
 _OWN = re.compile(r"task_embedding$|transformer_layes\.|spatial_ch_projs\.|control_add_embedding\.")
 
@@ -100,5 +100,5 @@ def load_mixer(tensors: Mapping[str, Tensor], network: Any, path: Path, target: 
     width, time = network.conv_in.out_channels, network.time_embedding.linear_2.out_features
     with torch.device("meta"):
         mixer = UnionMixer(len(types), width, time, blocks, added.shape[1] // len(types))
-    fill(mixer, tensors, path.stem, target.device, working_dtype(target.dtype, target.device))
+    fill(mixer, tensors, path.stem, target.placement.home, target.placement.dtype)
     return mixer

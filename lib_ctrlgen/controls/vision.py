@@ -23,7 +23,9 @@ from lib_ctrlgen.params import Param
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.weights import read_tensors
 
-from .loading import fill, working_dtype
+from .loading import fill
+from .parking import Weights, placed
+from .placement import Placement
 
 Feature: TypeAlias = Literal["pooled", "penultimate", "last"]
 
@@ -138,6 +140,7 @@ class VisionTower:
     """A loaded tower with the preprocessing it was trained with."""
 
     network: Any
+    weights: Weights
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -145,8 +148,7 @@ class VisionTower:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype it computes in."""
-        dtype: torch.dtype = self.network.visual_projection.weight.dtype
-        return dtype
+        return self.weights.like.dtype
 
     def square(self, image: Image.Image) -> Image.Image:
         """The part of a picture that the tower sees, at its size."""
@@ -160,8 +162,9 @@ class VisionTower:
 
     def feature(self, pixels: Tensor, feature: Feature) -> Tensor:
         """`image_embeds` [1, P], the last but one hidden state, or the last one [1, N, H]."""
-        like = self.network.visual_projection.weight
-        output = self.network(pixel_values=pixels.to(like), output_hidden_states=feature == "penultimate")
+        pixels, hidden = pixels.to(self.weights.like), feature == "penultimate"
+        with self.weights.present():
+            output = self.network(pixel_values=pixels, output_hidden_states=hidden)
         found = {"pooled": output.image_embeds, "last": output.last_hidden_state}
         chosen: Tensor = output.hidden_states[-2] if feature == "penultimate" else found[feature]
         return chosen
@@ -184,9 +187,7 @@ def centre_square(image: Image.Image, size: int) -> Image.Image:
     return resized.crop((left, top, left + size, top + size))
 
 
-def load_tower(
-    store: ModelStore, folder: EncoderFolder, device: torch.device, dtype: torch.dtype
-) -> VisionTower:
+def load_tower(store: ModelStore, folder: EncoderFolder, placement: Placement) -> VisionTower:
     """The tower of a folder, from the store. Raises ModelError."""
 
     def load_vision_tower(path: Path) -> VisionTower:
@@ -194,11 +195,12 @@ def load_tower(
         with torch.device("meta"):
             network: Any = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
         tensors = _tower_tensors(read_tensors(path), network)
-        fill(network, tensors, folder.name, device, working_dtype(dtype, device))
-        _restore_positions(network, device)
-        return VisionTower(network=network, size=int(config["image_size"]), **_normalisation(path.parent))
+        fill(network, tensors, folder.name, placement.home, placement.dtype)
+        _restore_positions(network, placement.home)
+        weights, seen = placed([network], placement, folder.name), int(config["image_size"])
+        return VisionTower(network=network, weights=weights, size=seen, **_normalisation(path.parent))
 
-    return store.get(folder.weights, load_vision_tower, device, working_dtype(dtype, device))
+    return store.get(folder.weights, load_vision_tower, placement)
 
 
 def _tower_tensors(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -27,10 +27,20 @@ Size: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class ActingUnit:
-    """A unit that acts in a call, and what each row of it gets; some row gets something."""
+    """A unit that acts in a call, and what each row of it gets; some row gets something.
+
+    `joined` are, for several units that act as one, the keys of them and the weights that went into
+    what their network sees.
+    """
 
     unit: ActiveUnit
     doses: Doses
+    joined: tuple[tuple[Hashable, float], ...] = ()
+
+    @property
+    def name(self) -> tuple[Hashable, ...]:
+        """The unit, or the units that act as one."""
+        return tuple(key for key, _ in self.joined) or (self.unit.key,)
 
 
 @dataclass

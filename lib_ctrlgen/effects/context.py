@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,15 @@ from lib_ctrlgen.units import ActiveUnit, ContextControl
 from .base import ActingUnit, Masks, Size
 
 PARTS = ("to_q", "to_k", "to_v")
+Pair: TypeAlias = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Addition:
-    """A unit's part in a call: its rows, keys and values [1, T, hidden] and factors by layer, mask."""
+    """A unit's part in a call: its rows, its factors by layer, its mask."""
 
+    unit: ActiveUnit
     rows: tuple[int, ...]
-    pairs: tuple[tuple[Tensor, Tensor], ...]
     factors: tuple[Factor, ...]
     mask: Tensor | None
 
@@ -41,14 +42,15 @@ class Addition:
         by = self.factors[place]
         return isinstance(by, Tensor) or by != 0.0
 
-    def change(self, place: int, seen: Sequence[Tensor], heads: int, size: Size) -> Tensor:
+    def change(self, place: int, pair: Pair, seen: Sequence[Tensor], heads: int, size: Size) -> Tensor:
         """What is added to a layer's attention output of these rows, [R, N, hidden].
 
-        seen: the layer's query, keys and values of the whole batch.
+        pair: the keys and values [1, T, hidden] of the unit's tokens in the layer; seen: the layer's own
+        query, keys and values of the whole batch.
         """
         index, by = row_index(self.rows), self.factors[place]
         query, keys, values = (part[index] for part in seen)
-        more = [times(e.expand(len(self.rows), -1, -1), by).to(query) for e in self.pairs[place]]
+        more = [times(e.expand(len(self.rows), -1, -1), by).to(query) for e in pair]
         joint = attend(query, torch.cat((keys, more[0]), 1), torch.cat((values, more[1]), 1), heads)
         change = joint - attend(query, keys, values, heads)
         if isinstance(by, Tensor):  # a token times zero would still take its share
@@ -66,7 +68,7 @@ class ContextEffect:
     def __init__(self, masks: Masks) -> None:
         self.masks = masks
         self.sites: tuple[AttentionSite, ...] = ()
-        self.pairs: dict[Hashable, tuple[tuple[Tensor, Tensor], ...]] = {}
+        self.pairs: dict[tuple[Hashable, int], Pair] = {}
         self.acting: tuple[Addition, ...] = ()
         self.size: Size = (0, 0)
         self.seen: dict[tuple[int, str], Tensor] = {}
@@ -110,16 +112,19 @@ class ContextEffect:
         doses = [each.doses[row] for row in rows]
         factors = layer_factors(doses, len(self.sites)) if rows else ()
         mask = self.masks.of(each.unit, doses, call) if rows else None
-        return Addition(rows, self.pairs_of(each.unit) if rows else (), factors, mask)
+        return Addition(each.unit, rows, factors, mask)
 
-    def pairs_of(self, unit: ActiveUnit) -> tuple[tuple[Tensor, Tensor], ...]:
-        """The keys and values of the unit's tokens by layer, computed at its first active call."""
-        if unit.key not in self.pairs and isinstance(unit.control, ContextControl):
-            tokens = unit.control.extra_tokens()
+    def pair_of(self, unit: ActiveUnit, place: int) -> Pair:
+        """The keys and values of the unit's tokens in a layer, computed when it first acts there.
+
+        While the layer runs, since a host may keep a U-Net's blocks elsewhere until then.
+        """
+        key = unit.key, place
+        if key not in self.pairs and isinstance(unit.control, ContextControl):
+            tokens, site = unit.control.extra_tokens(), self.sites[place]
             with torch.no_grad():
-                pairs = [(projected(tokens, site.to_k), projected(tokens, site.to_v)) for site in self.sites]
-            self.pairs[unit.key] = tuple(pairs)
-        return self.pairs[unit.key]
+                self.pairs[key] = projected(tokens, site.to_k), projected(tokens, site.to_v)
+        return self.pairs[key]
 
     def corrected(self, place: int, heads: int, hidden: Tensor) -> Tensor:
         """A layer's attention output [B, N, hidden] with all units' tokens taken into account."""
@@ -133,7 +138,7 @@ class ContextEffect:
         corrected = hidden.clone()
         for each in self.acting:
             if each.acts(place):
-                change = each.change(place, known, heads, self.size)
+                change = each.change(place, self.pair_of(each.unit, place), known, heads, self.size)
                 corrected[row_index(each.rows)] += change.to(hidden)
         return corrected
 
@@ -149,6 +154,6 @@ class ContextEffect:
 
 
 def projected(tokens: Tensor, module: nn.Module) -> Tensor:
-    """Tokens through a linear layer, on its device and in its dtype."""
-    found: Tensor = module(tokens.to(next(module.parameters())))
+    """Tokens through a linear layer, on its device and in its dtype; past its hooks, which watch the text."""
+    found: Tensor = module.forward(tokens.to(next(module.parameters())))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -49,7 +49,16 @@ def joined(group: Sequence[ActingUnit]) -> list[ActingUnit]:
     for row in rows:
         for meeting, dose in meetings([each.doses[row] for each in group]):
             found.setdefault(meeting, [None] * len(rows))[row] = dose
-    return [ActingUnit(unit=_unit(group, meeting), doses=doses) for meeting, doses in found.items()]
+    return [
+        ActingUnit(unit=_unit(group, meeting), doses=doses, joined=_joined(group, meeting))
+        for meeting, doses in found.items()
+    ]
+
+
+def _joined(group: Sequence[ActingUnit], meeting: Meeting) -> tuple[tuple[Hashable, float], ...]:
+    """The keys and weights of the units that meet; nothing for one that is alone."""
+    units = [group[place].unit.key for place in meeting.places]
+    return tuple(zip(units, meeting.weights, strict=True)) if meeting.weights else ()
 
 
 def meetings(doses: Doses) -> list[tuple[Meeting, Dose]]:
@@ -66,7 +75,15 @@ def _meeting(look: Look, members: Sequence[tuple[int, Dose]]) -> tuple[Meeting, 
     dose = members[0][1]
     if len(members) == 1:
         return Meeting(places), dose
-    return Meeting(places, tuple(each.weight for _, each in members), look), replace(dose, weight=1.0)
+    weights = tuple(each.weight for _, each in members)
+    return Meeting(places, weights, look), replace(dose, weight=1.0, since=_since([d for _, d in members]))
+
+
+def _since(doses: Sequence[Dose]) -> int | None:
+    """Units that meet are computed together, whenever one of them is to be."""
+    steps = [dose.since for dose in doses]
+    known = [step for step in steps if step is not None]
+    return max(known) if len(known) == len(steps) else None
 
 
 def _unit(group: Sequence[ActingUnit], meeting: Meeting) -> ActiveUnit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +47,7 @@ class InputEffect:
         self.masks = masks
         self.sites: tuple[InputSite, ...] = ()
         self.shares: dict[str, list[Share]] = {}
+        self.held = ExitStack()
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
         """Hook every layer that reads the picture."""
@@ -64,7 +66,7 @@ class InputEffect:
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
         """Set up every layer's changes."""
-        self.shares = {}
+        self.end()
         for each in acting:
             self.share(each.unit, each.doses, call)
 
@@ -72,6 +74,7 @@ class InputEffect:
         """Set up one unit's changes, for the rows on which it acts."""
         if not isinstance(unit.control, InputControl):
             raise TypeError(f"{type(unit.control).__name__} changes no inputs")
+        self.held.enter_context(unit.control.present())
         rows = [row for row, dose in enumerate(doses) if dose is not None]
         weights = layer_factors([doses[row] for row in rows], unit.control.layers)
         mask = self.masks.of(unit, [doses[row] for row in rows], call)
@@ -84,10 +87,12 @@ class InputEffect:
     def end(self) -> None:
         """Forget the call."""
         self.shares = {}
+        self.held.close()
 
     def close(self) -> None:
         """Forget the U-Net."""
-        self.shares, self.sites = {}, ()
+        self.end()
+        self.sites = ()
 
 
 def changed(x: Tensor, shares: Sequence[Share]) -> Tensor:

@@ -15,6 +15,7 @@ from lib_ctrlgen.units import BatchedControl, ResidualControl
 
 from .base import ActingUnit, Masks
 from .fusing import fused
+from .kept import KeptResiduals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +39,39 @@ class ResidualEffect:
 
     def __init__(self, masks: Masks) -> None:
         self.masks = masks
+        self.kept = KeptResiduals()
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
-        """The port adds residuals by itself."""
+        """The port adds residuals by itself. What another U-Net's inputs gave is forgotten."""
+        del hooks, port
+        self.kept.clear()
 
     def begin(
         self, call: UNetCall, acting: Sequence[ActingUnit], classes: Sequence[int] | None
     ) -> Residuals | None:
         """The sum of all units' residuals for the whole batch."""
         joined = fused(acting)
-        found = answers([asked(each, call, classes) for each in joined])
+        found = self.raw(joined, call, classes)
         parts = [self.weighted(each, raw, call) for each, raw in zip(joined, found, strict=True)]
         return total(parts) if parts else None
+
+    def raw(
+        self, acting: Sequence[ActingUnit], call: UNetCall, classes: Sequence[int] | None
+    ) -> list[Residuals]:
+        """Each unit's unweighted residuals of its rows: those that are due from the networks, others kept."""
+        self.kept.move(call)
+        rows = [acting_rows(each) for each in acting]
+        due = [self.kept.due(each, own, call) for each, own in zip(acting, rows, strict=True)]
+        questions = {
+            place: asked(each, own, call, classes)
+            for place, (each, own) in enumerate(zip(acting, due, strict=True))
+            if own
+        }
+        found = dict(zip(questions, answers(list(questions.values())), strict=True))
+        return [
+            self.kept.taken(each, rows[place], due[place], found.get(place), call)
+            for place, each in enumerate(acting)
+        ]
 
     def weighted(self, each: ActingUnit, raw: Residuals, call: UNetCall) -> Residuals:
         """One unit's residuals for the whole batch; `raw` are those of the rows on which it acts."""
@@ -63,10 +85,11 @@ class ResidualEffect:
         return residuals if len(rows) == call.batch else residuals.scatter(rows, call.batch)
 
     def end(self) -> None:
-        """Nothing is kept."""
+        """What is kept is for later calls."""
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Forget what is kept."""
+        self.kept.clear()
 
 
 def acting_rows(each: ActingUnit) -> list[int]:
@@ -74,9 +97,9 @@ def acting_rows(each: ActingUnit) -> list[int]:
     return [row for row, dose in enumerate(each.doses) if dose is not None]
 
 
-def asked(each: ActingUnit, call: UNetCall, classes: Sequence[int] | None) -> Asked:
-    """What a unit asks: its rows, those of one class once."""
-    control, rows = each.unit.control, acting_rows(each)
+def asked(each: ActingUnit, rows: Sequence[int], call: UNetCall, classes: Sequence[int] | None) -> Asked:
+    """What a unit asks for these rows: those of one class once."""
+    control = each.unit.control
     if not isinstance(control, ResidualControl):
         raise TypeError(f"{type(control).__name__} gives no residuals")
     if classes is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lib_ctrlgen.controls import control_for
 from lib_ctrlgen.controls.base import identify_file
+from lib_ctrlgen.controls.placement import Placement
 from lib_ctrlgen.controls.vision import EncoderFolder, encoders, load_tower
 from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.images import decode_image
@@ -63,7 +64,7 @@ def reference(picture: Image.Image, unit: ControlUnit, index: int, store: ModelS
 
 def embedding(picture: Image.Image, folder: EncoderFolder, store: ModelStore) -> NDArray[np.float32]:
     """A picture's embedding [P]."""
-    tower = load_tower(store, folder, torch.device("cpu"), torch.float32)
+    tower = load_tower(store, folder, Placement(device=torch.device("cpu"), dtype=torch.float32))
     with torch.no_grad():
         found = tower.feature(tower.pixels(picture), "pooled")
     return np.asarray(found[0].float().numpy())

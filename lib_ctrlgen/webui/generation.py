@@ -170,8 +170,13 @@ def controlled_units(
     port = current_port()
     shape = port.shape
     with torch.no_grad():
-        placed = {"device": devices.device, "dtype": devices.dtype_unet, "unet": port.module}
-        placed["diffusion"] = loaded_diffusion()
+        placed = {
+            "device": devices.device,
+            "dtype": devices.dtype_unet,
+            "unet": port.module,
+            "diffusion": loaded_diffusion(),
+            "low_vram": bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
+        }
         canvas = canvas_of(p, stacked.each if stacked else None)
         kinds = [each.units for each in loaded_alike(requests)]
         loaded = [load_units(units, model_store(), shape, canvas=canvas, **placed) for units in kinds]

@@ -13,12 +13,20 @@ from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
-from lib_ctrlgen.spec import ControlMode, ResizeMode
+from lib_ctrlgen.spec import ControlMode, ResizeMode, Storage
 
 from .blend_panel import build_blend
 from .infotext import PastedField, PastedSetting
 from .panel_parts import Panel, model_choices
-from .payload import PICTURE_FIELDS, SLIDER_MAX, WHOLE_FIELDS, detects, param_fields, unit_fields
+from .payload import (
+    LOW_VRAM,
+    PICTURE_FIELDS,
+    SLIDER_MAX,
+    WHOLE_FIELDS,
+    detects,
+    param_fields,
+    unit_fields,
+)
 from .preview import control_map, plan_html
 from .settings import model_store, unit_count
 
@@ -199,7 +207,7 @@ def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[st
 
 
 def _build_advanced(unit: UnitPanel) -> None:
-    with gr.Accordion("Mask, layer weights, parameters", open=False, elem_id=unit.elem_id("advanced")):
+    with gr.Accordion("Mask, layer weights, parameters, cost", open=False, elem_id=unit.elem_id("advanced")):
         _picture(unit, "mask", "Mask (white is controlled; empty: everything)")
         _pictures(unit, "masks", "Instead: one mask for each picture of the batch, by name")
         hint = "1 when empty; number or schedule from 0 (no mask) to 1"
@@ -225,6 +233,17 @@ def _build_advanced(unit: UnitPanel) -> None:
             placeholder='for example {"image_encoder": "clip_vision folder"}',
             max_lines=1,
         )
+        _build_cost(unit)
+
+
+def _build_cost(unit: UnitPanel) -> None:
+    """What makes a unit cheaper: fewer calls of its network, less memory."""
+    with FormRow():
+        label = "Compute the network every so many steps (1: every step)"
+        unit.show("reuse", gr.Slider, label=label, minimum=1, maximum=20, step=1)
+        places = list(LOW_VRAM)
+        unit.show("low_vram", gr.Dropdown, label="Weights in CPU memory between uses", choices=places)
+        unit.show("storage", gr.Dropdown, label="Weights stored as", choices=list(get_args(Storage)))
 
 
 def _connect_map_preview(unit: UnitPanel) -> None:

@@ -48,7 +48,11 @@ BASE_FIELDS: Payload = {
     "mask_feather": 0.0,
     "layer_weights": "",
     "params": "",
+    "reuse": 1,
+    "low_vram": "auto",
+    "storage": "auto",
 }
+LOW_VRAM = {"auto": None, "on": True, "off": False}
 
 # Of these, what an infotext does not bring back.
 PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"})
@@ -70,6 +74,8 @@ SAME_FIELDS = (
     "resize_mode",
     "inpaint_crop",
     "mask_feather",
+    "reuse",
+    "storage",
 )
 
 
@@ -181,6 +187,7 @@ def unit_settings(values: Values, path: str) -> Payload:
     unit: Payload = {name: values[name] for name in SAME_FIELDS}
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
     unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
+    unit["low_vram"] = LOW_VRAM.get(values["low_vram"], values["low_vram"])
     unit["params"] = _unit_params(values, path)
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
     return unit | ({"layer_weights": layers} if layers else {})
@@ -216,6 +223,7 @@ def panel_values(unit: Values) -> Payload:
     )
     values |= {name: str(unit.get(name, "")) for name in ("hires", "mask_strength")}
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
+    values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")
     params = dict(unit.get("params", {}))
     values["resolution"] = params.pop(RESOLUTION.name, RESOLUTION.default)
     for name, (owner, param) in param_fields().items():
