@@ -46,7 +46,8 @@ def load_units(
     Half precision on a CPU becomes float32. `unet` is the U-Net itself, `diffusion` the rest of the
     checkpoint: some controls build on them. `canvas` is what the host paints on. `low_vram` holds for units
     that do not say it themselves. A unit with a picture for each picture of the batch comes as several, each
-    with its pictures. Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
+    with its pictures.
+    Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
     """
     placed: dict[str, Any] = {
         "shape": shape,
