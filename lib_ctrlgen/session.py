@@ -153,7 +153,7 @@ class ControlSession:
                     plans[image].weights[self._lines[place]][position.step],
                     position,
                     row,
-                    plans[image].computed[place][position.step],
+                    plans[image].computed[self._lines[place]][position.step],
                 )
                 for row, image in enumerate(images)
             )

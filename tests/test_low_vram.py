@@ -284,7 +284,7 @@ def test_the_host_says_it_and_a_unit_overrules(tmp_path: Path) -> None:
     ):
         unit = {"model": "net", "image": files.data_url(), "low_vram": said}
         units = parse_request({"units": [unit]}).units
-        (loaded,) = load_units(units, store, shape, low_vram=host)
+        (loaded,) = load_units(units, store, shape, away=host)
         control: Any = loaded.control
         assert isinstance(control.model.weights, Parked) == parked
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from .base import Control, Job, Target
+from .base import Control, HostParts, Job, Target
 from .prepare import load_concepts, load_units
 from .registry import CONTROLS, control_for, params_for
 
 __all__ = [
     "CONTROLS",
     "Control",
+    "HostParts",
     "Job",
     "Target",
     "control_for",

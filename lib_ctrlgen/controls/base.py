@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypedDict
 
 import torch
 from PIL import Image
@@ -22,7 +22,18 @@ from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import PreparedControl
 
 from .loading import working_dtype
-from .placement import Placement
+from .placement import CPU, Placement
+
+
+class HostParts(TypedDict, total=False):
+    """The fields of `Target` that a host knows, all of which have defaults."""
+
+    device: torch.device
+    dtype: torch.dtype
+    unet: nn.Module | None
+    diffusion: Diffusion | None
+    canvas: Canvas
+    away: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +47,8 @@ class Target:
 
     store: ModelStore
     shape: UNetShape
-    device: torch.device
-    dtype: torch.dtype
+    device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
     unet: nn.Module | None = None
     diffusion: Diffusion | None = None
     canvas: Canvas = ONE_PICTURE

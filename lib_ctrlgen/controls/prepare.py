@@ -5,72 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
 from PIL import Image
-from torch import nn
 
 from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.calls import UNetShape
-from lib_ctrlgen.canvas import ONE_PICTURE, Canvas
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images import decode_image, to_rgb, transparent
 from lib_ctrlgen.params import check_params
 from lib_ctrlgen.pictured import Shown, shown
-from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit, AttentionControl, InputControl, PreparedControl, ResidualControl
 
-from .base import Control, Job, Target, as_asked, identify_file
+from .base import Control, HostParts, Job, Target, as_asked, identify_file
 from .later import later_control
 from .registry import control_for
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 def load_units(
-    units: Sequence[ControlUnit],
-    store: ModelStore,
-    shape: UNetShape,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    unet: nn.Module | None = None,
-    diffusion: Diffusion | None = None,
-    canvas: Canvas = ONE_PICTURE,
-    low_vram: bool = False,
+    units: Sequence[ControlUnit], store: ModelStore, shape: UNetShape, **host: Unpack[HostParts]
 ) -> tuple[ActiveUnit, ...]:
-    """Load the enabled units for a U-Net of this shape, on its device and in its dtype.
+    """Load the enabled units for a U-Net of this shape. `host` are fields of `Target`.
 
-    Half precision on a CPU becomes float32. `unet` is the U-Net itself, `diffusion` the rest of the
-    checkpoint: some controls build on them. `canvas` is what the host paints on. `low_vram` holds for units
-    that do not say it themselves. A unit with a picture for each picture of the batch comes as several, each
-    with its pictures.
+    Half precision on a CPU becomes float32. A unit with a picture for each picture of the batch comes as
+    several, each with its pictures. Where a unit does not say `low_vram`, `away` holds.
     Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
     """
-    placed: dict[str, Any] = {
-        "shape": shape,
-        "device": torch.device(device),
-        "dtype": dtype,
-        "away": low_vram,
-    }
-    target = Target(store=store, unet=unet, diffusion=diffusion, canvas=canvas, **placed)
+    target = Target(store=store, shape=shape, **host)
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
     parts = [_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled]
     return tuple(chain.from_iterable(parts))
 
 
 def load_concepts(
-    blend: Blend | None,
-    store: ModelStore,
-    shape: UNetShape,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    unet: nn.Module | None = None,
-    diffusion: Diffusion | None = None,
-    low_vram: bool = False,
+    blend: Blend | None, store: ModelStore, shape: UNetShape, **host: Unpack[HostParts]
 ) -> tuple[ActiveUnit, ...]:
     """The reference pictures of a blend's concepts, each as a unit that acts on its concept's rows.
 
@@ -78,13 +52,7 @@ def load_concepts(
     """
     if blend is None or not blend.model:
         return ()
-    placed: dict[str, Any] = {
-        "shape": shape,
-        "device": torch.device(device),
-        "dtype": dtype,
-        "away": low_vram,
-    }
-    target = Target(store=store, unet=unet, diffusion=diffusion, **placed)
+    target = Target(store=store, shape=shape, **host)
     pictured = [(index, concept.image) for index, concept in enumerate(blend.concepts) if concept.image]
     return tuple(_load_concept(index, image, blend.model, target) for index, image in pictured)
 
@@ -119,7 +87,6 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     model = _load_model(unit, path, target)
     params = check_params(unit.params, (*params_of(chosen), *model.params), f"{path}.params")
     _check_layers(unit, path, model.layers)
-    crop = target.canvas.crop if unit.inpaint_crop else None
     found = []
     for part, picture, mask in zip(parts, pictures, masks, strict=True):
         job = Job(
@@ -129,15 +96,19 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
             params=params,
             transparent=_holes(unit, picture, target),
             colours=picture.convert("RGB"),
-            crop=crop,
+            crop=target.canvas.crop if unit.inpaint_crop else None,
         )
-        later = later_control(job, target)
-        with at_path(f"{path}.model"):
-            control = model.prepare(job, target)
-        _check_reuse(unit, path, control, model.title)
-        one = ActiveUnit(index=index, spec=unit, control=control, mask=mask, later=later, crop=crop)
-        found.append(replace(one, pictures=part.pictures))
+        one = _prepared(index, job, model, target)
+        found.append(replace(one, mask=mask, pictures=part.pictures))
     return tuple(found)
+
+
+def _prepared(index: int | str, job: Job, model: Control, target: Target) -> ActiveUnit:
+    later = later_control(job, target)
+    with at_path(f"{job.path}.model"):
+        control = model.prepare(job, target)
+    _check_reuse(job.unit, job.path, control, model.title)
+    return ActiveUnit(index=index, spec=job.unit, control=control, later=later, crop=job.crop)
 
 
 def _picture(unit: ControlUnit, part: Shown, path: str) -> Image.Image:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from lib_ctrlgen.canvas import Canvas
-from lib_ctrlgen.controls import load_concepts, load_units
+from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.plan import StepPlan
@@ -143,15 +143,15 @@ class Engine:
         """The first request's units and concepts, loaded; the others' are checked. Raises RequestError."""
         shape = DiffusersUNet(networks.unet).shape
         many = requests[0].batch_size
-        placed = {
+        placed: HostParts = {
+            "canvas": Canvas(pictures=many),
             "device": self.place.device,
             "dtype": networks.unet.dtype,
             "unet": networks.unet,
             "diffusion": diffusion_of(networks, stamp(find_model(self.store, requests[0].model))),
         }
-        canvas = Canvas(pictures=many)
         kinds = [each.units for each in loaded_alike(requests)]
-        loaded = [load_units(units, self.store, shape, canvas=canvas, **placed) for units in kinds]
+        loaded = [load_units(units, self.store, shape, **placed) for units in kinds]
         units = repeated(loaded[0], many, len(requests))
         return (*units, *load_concepts(requests[0].blend, self.store, shape, **placed))
 

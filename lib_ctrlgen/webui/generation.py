@@ -18,7 +18,7 @@ from torch import Tensor
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.clocks import Row, RowQueue
-from lib_ctrlgen.controls import load_concepts, load_units
+from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
@@ -170,16 +170,17 @@ def controlled_units(
     port = current_port()
     shape = port.shape
     with torch.no_grad():
-        placed = {
+        canvas = canvas_of(p, stacked.each if stacked else None)
+        placed: HostParts = {
+            "canvas": canvas,
             "device": devices.device,
             "dtype": devices.dtype_unet,
             "unet": port.module,
             "diffusion": loaded_diffusion(),
-            "low_vram": bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
+            "away": bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
         }
-        canvas = canvas_of(p, stacked.each if stacked else None)
         kinds = [each.units for each in loaded_alike(requests)]
-        loaded = [load_units(units, model_store(), shape, canvas=canvas, **placed) for units in kinds]
+        loaded = [load_units(units, model_store(), shape, **placed) for units in kinds]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
     cells = len(requests) // canvas.pictures if stacked else 1
     units = (*repeated(loaded[0], canvas.pictures, cells), *concepts)
