@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from diffusers import ControlNetModel
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls.union_mixer import UnionMixer
-from lib_ctrlgen.headless.convert import unet_of
+from lib_ctrlgen.headless.load import load_networks
 from lib_ctrlgen.inputs import input_sites
+from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
-from lib_ctrlgen.weights import read_tensors
 from tests import control_files as files
 from tests import lora_files as lora
 from tests.test_controls_t2i_style import shapes
@@ -33,11 +32,7 @@ class Base:
 
     @staticmethod
     def read(checkpoint: Path) -> "Base":
-        raw = yaml.safe_load(checkpoint.with_suffix(".yaml").read_text("utf-8"))
-        unet = unet_of(read_tensors(checkpoint), raw, torch.device("cpu"), torch.float32)
-        if unet.class_embedding is not None:
-            unet.add_embedding, unet.class_embedding = unet.class_embedding, None
-        return Base(unet)
+        return Base(load_networks(checkpoint, ModelStore([checkpoint.parent], 8 << 30)).unet)
 
     @property
     def layers(self) -> int:
@@ -49,17 +44,12 @@ class Base:
 
     def controlnet(self, seed: int) -> dict[str, Tensor]:
         """A ControlNet with weights near the U-Net's, as a trained one has, and strong outputs."""
-        network = ControlNetModel.from_unet(self.unet, load_weights_from_unet=False)
+        network = ControlNetModel.from_unet(self.unet)
         random = torch.Generator().manual_seed(seed)
-        own = {key.replace("add_", "class_"): value for key, value in self.unet.state_dict().items()}
-        network.load_state_dict({k: v for k, v in own.items() if k in network.state_dict()}, strict=False)
         for name, parameter in network.named_parameters():
             if name.startswith("controlnet_"):
                 parameter.data = torch.randn(parameter.shape, generator=random) * 0.1
-        return {
-            key.replace("class_embedding.", "add_embedding."): value.detach().contiguous()
-            for key, value in network.state_dict().items()
-        }
+        return {key: value.detach().contiguous() for key, value in network.state_dict().items()}
 
 
 def ldm_controlnet(base: Base, seed: int) -> dict[str, Tensor]:
