@@ -55,11 +55,7 @@ class ControlSession:
         self._shape = port.shape
         self._hooks = Hooks()
         self._masks = Masks()
-        self._effects = [
-            kind(self._masks)
-            for kind in EFFECTS
-            if any(isinstance(part.control, kind.control) for _, part in self._parts)
-        ]
+        self._effects = [kind(self._masks) for kind in ways_of([part for _, part in self._parts])]
         self._finishing: dict[int, list[tuple[ActiveUnit, Dose]]] = {}
 
     def __enter__(self) -> ControlSession:
@@ -194,3 +190,12 @@ class ControlSession:
 
     def _specs(self, variant: int | None) -> Sequence[ControlUnit]:
         return [unit.spec for unit in self.units] if variant is None else self.variants[variant]
+
+
+def ways_of(parts: Sequence[ActiveUnit]) -> list[type[UnitEffect]]:
+    """The ways in which units act on a U-Net's calls. Raises TypeError for one that would do nothing."""
+    kinds = (*(kind.control for kind in EFFECTS), FinishingControl)
+    for part in parts:
+        if not isinstance(part.control, kinds):
+            raise TypeError(f"{type(part.control).__name__} acts in no way that is known here")
+    return [kind for kind in EFFECTS if any(isinstance(part.control, kind.control) for part in parts)]

@@ -10,7 +10,7 @@ them first.
 >>> parse_request({"units": [{"model": "edges", "wieght": 1}]})
 Traceback (most recent call last):
     ...
-lib_ctrlgen.errors.RequestError: $.units[0].wieght: unknown field (nearest: weight, layer_weights, image)
+lib_ctrlgen.errors.RequestError: $.units[0].wieght: unknown field (nearest: weight, layer_weights, image, images)
 """
 
 from __future__ import annotations

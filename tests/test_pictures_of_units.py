@@ -1,6 +1,7 @@
 """What a unit's pictures are and where they act: one for each picture of a batch, regions, soft masks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ class InputNoise:
 
     seed: int
     layers: int = 1
+
+    def present(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
         return {site.name: InputChange(0, self.change(place)) for place, site in enumerate(sites)}

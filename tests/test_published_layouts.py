@@ -100,11 +100,11 @@ def test_a_published_layout_is_recognised_and_fits_its_checkpoint(name: str, lay
     device, store = torch.device("meta"), ModelStore([], 1)
     target = Target(store=store, shape=unet_shape(family), device=device, dtype=torch.float16)
     own, plain = union_tensors(diffusers_tensors(whole))
-    parts = load_parts(plain, Path("net"), target)
+    parts = load_parts(plain, Path(__file__), target)
     assert len(parts["network"].controlnet_down_blocks) == (9 if family == "SDXL" else 12)
     assert (parts["vector_embedding"] is not None) == (family == "SDXL")
     if types:
-        mixer = load_mixer(own, parts["network"], Path("net"), target)
+        mixer = load_mixer(own, parts["network"], Path(__file__), target)
         assert (mixer.count, mixer.waves, len(mixer.transformer_layes)) == (types, 256, 1)
 
 
@@ -116,7 +116,7 @@ def test_heads_are_the_checkpoints_whatever_the_depth() -> None:
         dtype=torch.float16,
     )
     for name in ("SDXL", "SDXL mid"):
-        network = load_parts(published(name), Path("net"), target)["network"]
+        network = load_parts(published(name), Path(__file__), target)["network"]
         heads = [block.attentions[0].transformer_blocks[0].attn2.heads for block in network.down_blocks[1:]]
         assert heads == [10, 20]
         assert network.mid_block.attentions[0].transformer_blocks[0].attn2.heads == 20

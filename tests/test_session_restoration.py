@@ -277,3 +277,8 @@ def test_a_unet_of_another_shape_is_refused() -> None:
     ):
         session.retarget(second.port(second.unet))
     assert (structure(first.unet), structure(second.unet)) == before
+
+
+def test_a_control_that_would_do_nothing_is_no_unit(host: Host) -> None:
+    with pytest.raises(TypeError, match="object acts in no way"):
+        host.session(*stack(host), active(object()))  # type: ignore[arg-type]
