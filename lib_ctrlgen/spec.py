@@ -7,10 +7,10 @@ them first.
 >>> request = parse_request({"units": [{"model": "edges", "weight": "1>0.2"}]})
 >>> request.units[0].schedule(0.5)
 0.6
->>> parse_request({"units": [{"model": "edges", "wieght": 1}]})
+>>> parse_request({"units": [{"model": "edges", "wieght": 1}]})  # doctest: +ELLIPSIS
 Traceback (most recent call last):
     ...
-lib_ctrlgen.errors.RequestError: $.units[0].wieght: unknown field (nearest: weight, layer_weights, image, images)
+lib_ctrlgen.errors.RequestError: $.units[0].wieght: unknown field (nearest: weight, layer_weights, ...)
 """
 
 from __future__ import annotations

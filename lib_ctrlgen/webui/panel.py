@@ -129,7 +129,7 @@ def _build_pictures(unit: UnitPanel) -> None:
         _picture(unit, "image", "Picture")
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
-        _pictures(unit, "images", "Instead: one picture for each picture of the batch, by name")
+        _pictures(unit, "images", "Or one picture per image (by name)")
     with gr.Column(min_width=220):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 240, "show_label": True}
         unit.parts["map"] = gr.Image(label="Control map", **options)
@@ -143,7 +143,7 @@ def _picture(unit: UnitPanel, name: str, label: str) -> None:
 
 
 def _pictures(unit: UnitPanel, name: str, label: str) -> None:
-    options = {"file_count": "multiple", "file_types": ["image"], "height": 100}
+    options = {"file_count": "multiple", "file_types": ["image"], "height": 120}
     unit.show(name, gr.File, label=label, **options)
 
 
@@ -209,16 +209,13 @@ def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[st
 def _build_advanced(unit: UnitPanel) -> None:
     with gr.Accordion("Mask, layer weights, parameters, cost", open=False, elem_id=unit.elem_id("advanced")):
         _picture(unit, "mask", "Mask (white is controlled; empty: everything)")
-        _pictures(unit, "masks", "Instead: one mask for each picture of the batch, by name")
+        _pictures(unit, "masks", "Or one mask per image of the batch (by name)")
         hint = "1 when empty; number or schedule from 0 (no mask) to 1"
         unit.show("mask_strength", gr.Textbox, label="Mask strength", placeholder=hint, max_lines=1)
         limits = {"minimum": 0.0, "maximum": 256.0, "step": 1.0}
         unit.show("mask_feather", gr.Slider, label="Mask feather (pixels of the generation)", **limits)
-        label, seen = (
-            'Cut picture and mask to the part that "Only masked" paints',
-            unit.panel.tab == "img2img",
-        )
-        unit.show("inpaint_crop", gr.Checkbox, label=label, visible=seen)
+        label = 'Cut picture and mask to the part that "Only masked" paints'
+        unit.show("inpaint_crop", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
         unit.show(
             "layer_weights",
             gr.Textbox,
@@ -239,7 +236,7 @@ def _build_advanced(unit: UnitPanel) -> None:
 def _build_cost(unit: UnitPanel) -> None:
     """What makes a unit cheaper: fewer calls of its network, less memory."""
     with FormRow():
-        label = "Compute the network every so many steps (1: every step)"
+        label = "Compute every n-th step"
         unit.show("reuse", gr.Slider, label=label, minimum=1, maximum=20, step=1)
         places = list(LOW_VRAM)
         unit.show("low_vram", gr.Dropdown, label="Weights in CPU memory between uses", choices=places)
