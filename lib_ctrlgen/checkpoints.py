@@ -89,8 +89,8 @@ def _sparse_control(shapes: Shapes) -> ModelKind | None:
         return None
     kind = "RGB" if "input_hint_block.0.weight" in shapes else "scribble"
     raise ModelError(
-        f"recognised as SparseCtrl ({kind}): it steers the frames of an animation, which takes an animation "
-        "host such as AnimateDiff; there is none here"
+        f"recognised as SparseCtrl ({kind}): it steers the frames of an animation together with an animation "
+        "host such as AnimateDiff, with which CtrlGen does not work yet"
     )
 
 
