@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from .calls import Family, require_family
 from .errors import ModelError
+from .spec import ControlFamily
 from .weights import hash8, read_header, read_tensors
 
 __all__ = [
@@ -37,16 +38,7 @@ class ModelKind:
     (`promax`), or `difference` for a ControlNet that is stored as the difference to its checkpoint.
     """
 
-    control: Literal[
-        "controlnet",
-        "controlnet_union",
-        "instant_id",
-        "control_lora",
-        "lllite",
-        "ip_adapter",
-        "t2i_adapter",
-        "t2i_style",
-    ]
+    control: ControlFamily
     layout: Literal["ldm", "diffusers"]
     family: Family
     variant: str = ""

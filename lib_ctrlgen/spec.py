@@ -31,8 +31,7 @@ from .strict import Spec, check_plain, check_share
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
-ControlName: TypeAlias = Literal[
-    "auto",
+ControlFamily: TypeAlias = Literal[
     "controlnet",
     "controlnet_union",
     "instant_id",
@@ -42,6 +41,7 @@ ControlName: TypeAlias = Literal[
     "t2i_adapter",
     "t2i_style",
 ]
+ControlName: TypeAlias = Literal["auto", ControlFamily]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
 ImageSource: TypeAlias = Literal["request", "init"]
