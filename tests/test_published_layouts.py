@@ -133,7 +133,7 @@ def small() -> dict[str, dict[str, Tensor]]:
 def damaged(tensors: dict[str, Tensor], chance: random.Random) -> dict[str, Tensor]:
     """Some tensors left out, named otherwise, or of other shapes."""
     found = dict(tensors)
-    for key in chance.sample(sorted(tensors), chance.choice([1, 3, 40])):
+    for key in chance.sample(sorted(tensors), min(len(tensors), chance.choice([1, 3, 40]))):
         value = found.pop(key)
         what = chance.randrange(5)
         if what == 0:
@@ -141,7 +141,7 @@ def damaged(tensors: dict[str, Tensor], chance: random.Random) -> dict[str, Tens
         elif what == 1:
             found[key] = torch.zeros([chance.randrange(3) for _ in range(chance.randrange(5))])
         elif what == 2:
-            found[key.replace("0", "999999999", 1)] = value
+            found[key.replace("0", "999999999", 1) if "0" in key else f"{key}_"] = value
         elif what == 3:
             found["difference"] = value
     return found
