@@ -47,7 +47,7 @@ SIBLINGS = {
 
 PURE = {"msgspec"}
 ARRAYS = PURE | {"torch", "numpy", "PIL", "cv2"}
-MODELS = ARRAYS | {"safetensors", "diffusers", "transformers"}
+MODELS = ARRAYS | {"safetensors", "diffusers", "transformers", "typing_extensions"}
 OUTSIDE = {
     0: PURE,
     1: ARRAYS,
