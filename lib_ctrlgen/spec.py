@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -26,27 +26,43 @@ from msgspec import Meta, Struct, field
 from .blend import Blend
 from .errors import RequestError, nearest
 from .schedule import Schedule, constant, parse_schedule
-from .strict import Spec, check_plain, check_share
+from .strict import Spec, check_plain
+from .unit_spec import (
+    ControlFamily,
+    ControlMode,
+    ControlName,
+    ControlUnit,
+    Feather,
+    ImageSource,
+    Param,
+    ResizeMode,
+    Storage,
+    Unit01,
+)
 
-Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
-Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
-Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
-ControlFamily: TypeAlias = Literal[
-    "controlnet",
-    "controlnet_union",
-    "instant_id",
-    "control_lora",
-    "lllite",
-    "ip_adapter",
-    "t2i_adapter",
-    "t2i_style",
+__all__ = [
+    "CFG_SCALE",
+    "MAX_UNITS",
+    "AnyRequest",
+    "ControlFamily",
+    "ControlMode",
+    "ControlName",
+    "ControlRequest",
+    "ControlUnit",
+    "Feather",
+    "GenerationRequest",
+    "ImageSource",
+    "Param",
+    "ResizeMode",
+    "Storage",
+    "Unit01",
+    "json_schema",
+    "parse_json",
+    "parse_request",
+    "to_payload",
 ]
-ControlName: TypeAlias = Literal["auto", ControlFamily]
-ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
-ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
-ImageSource: TypeAlias = Literal["request", "init"]
-Feather: TypeAlias = Annotated[float, Meta(ge=0, le=256)]
-Storage: TypeAlias = Literal["auto", "fp16", "bf16", "fp8", "int8"]
+
+Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 
 MAX_UNITS = 64
 CFG_SCALE = (1.0, 30.0)
@@ -63,102 +79,8 @@ def _check_guidance(name: str, scale: Schedule | None) -> None:
         raise RequestError(name, f"must stay within {CFG_SCALE[0]:g}..{CFG_SCALE[1]:g}, is {scale}")
 
 
-def _full() -> Schedule:
-    return constant(1.0)
-
-
 def _seven() -> Schedule:
     return constant(7.0)
-
-
-def _check_pictures(one: str, picture: str, many: str, pictures: tuple[str, ...]) -> None:
-    """Raise RequestError for a picture for all beside one for each, and for an empty one among them."""
-    if picture and pictures:
-        raise RequestError(many, f"is there beside {one!r}: give one of them")
-    for number, each in enumerate(pictures):
-        check_plain(f"{many}[{number}]", each)
-        if not each:
-            raise RequestError(f"{many}[{number}]", "is empty: send a picture as base64 or a data URL")
-
-
-class ControlUnit(Spec, frozen=True, kw_only=True):
-    """One control: a ControlNet, an IP-Adapter, ... Units stack; their effects add up.
-
-    model            name of the control's file, as the model list shows it
-    image            the picture: base64 or a data URL (PNG, JPEG, WebP)
-    images           instead of it, a picture for each picture of the batch, in their order
-    image_from       `init`: the host's img2img picture, each picture's own, instead of a given one
-    control          the family; `auto` finds it from the file's keys
-    preprocessor     turns the picture into the map that the network wants
-    params           parameters of the preprocessor and of the control, by name
-    weight           number or schedule text, see `lib_ctrlgen.schedule`
-    hires            the weight in the hires pass of the WebUI; the same when absent
-    guidance_start   first progress (0..1) at which the unit acts
-    guidance_end     progress at which it stops acting (exclusive; 1 = to the end)
-    control_mode     `balanced`; `prompt`: softer on coarse layers; `control`: the same
-                     and on the conditional rows only
-    resize_mode      how the picture is fitted to the generation's size
-    inpaint_crop     where the host paints a part alone ("Only masked"): the picture and the mask show
-                     the whole, and are cut to that part; else they show the part
-    layer_weights    one number or schedule per layer, from the first encoder output to
-                     the mid block (13 on SD1.5; a T2I-Adapter has 4, LLLite one per transformer
-                     that it changes), instead of the mode's softness
-    mask             picture whose white areas are controlled
-    masks            instead of it, a mask for each picture of the batch
-    mask_feather     sigma of the Gaussian that softens the mask, in pixels of the generation
-    mask_strength    how much the mask holds back, 0 (nothing) to 1; number or schedule
-    reuse            compute the network at every so many steps of those at which the unit acts, and use
-                     its last residuals between: faster, and less alike. For networks that give residuals
-    low_vram         keep the weights in the CPU's memory between uses; when absent, as the host keeps
-                     its own (the WebUI's --medvram and --lowvram)
-    storage          how the weights are stored between uses; `auto`: as they are computed with
-    """
-
-    model: str
-    image: str = ""
-    images: tuple[str, ...] = ()
-    image_from: ImageSource = "request"
-    control: ControlName = "auto"
-    enabled: bool = True
-    preprocessor: str = "none"
-    params: dict[str, Param] = field(default_factory=dict)
-    weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
-    hires: Schedule | None = None
-    guidance_start: Unit01 = 0.0
-    guidance_end: Unit01 = 1.0
-    control_mode: ControlMode = "balanced"
-    resize_mode: ResizeMode = "crop_and_resize"
-    inpaint_crop: bool = True
-    layer_weights: tuple[Schedule, ...] | None = None
-    mask: str = ""
-    masks: tuple[str, ...] = ()
-    mask_strength: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
-    mask_feather: Feather = 0.0
-    reuse: Annotated[int, Meta(ge=1, le=20)] = 1
-    low_vram: bool | None = None
-    storage: Storage = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_share("mask_strength", self.mask_strength)
-        for one, many in (("image", "images"), ("mask", "masks")):
-            _check_pictures(one, getattr(self, one), many, getattr(self, many))
-        if self.guidance_start > self.guidance_end:
-            raise RequestError("guidance_start", "must not be after guidance_end")
-        for name, value in self.params.items():
-            check_plain("params", name)
-            check_plain(f"params.{name}", value)
-
-    @property
-    def schedule(self) -> Schedule:
-        """The weight inside `[guidance_start, guidance_end)`."""
-        return self.weight.within(self.guidance_start, self.guidance_end)
-
-    def in_pass(self, *, hires: bool) -> Schedule:
-        """The same in the hires pass or in another one; each pass runs the window from its own start."""
-        if not hires or self.hires is None:
-            return self.schedule
-        return self.hires.within(self.guidance_start, self.guidance_end)
 
 
 class ControlRequest(Spec, frozen=True, kw_only=True):
