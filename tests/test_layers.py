@@ -31,9 +31,9 @@ LAYERS = {
     "weights": 2, "checkpoints": 2, "store": 2, "controls": 2, "preprocessors": 2,
     # 3: the engine
     "tuner.scores": 2, "tuner.compare": 2, "tuner.sheet": 1, "tuner.report": 3, "tuner.run": 3,
-    "tuner.work": 3,
+    "tuner.work": 3, "unet_arguments": 3,
     "tuner.likeness": 3, "tuner.attempts": 3, "tuner.auto": 3, "tuner.findings": 3, "tuner.search": 3,
-    "clocks": 3, "levels": 3, "unet": 3, "unet_arguments": 3, "effects": 3, "session": 3, "runner": 3, "tuner": 3,
+    "clocks": 3, "levels": 3, "unet": 3, "effects": 3, "session": 3, "runner": 3, "tuner": 3,
     # 4: the edges; siblings never import each other, but for SIBLINGS
     "webui": EDGE, "headless": EDGE, "train": EDGE, "tiny": EDGE, "cluster": EDGE,
     "cli": EDGE, "cli_tune": EDGE, "cli_parts": EDGE,
