@@ -51,7 +51,7 @@ def test_damaged_files(tmp_path: Path, bases: dict[bool, families.Base], kind: s
     whole = {key: value.contiguous() for key, value in whole.items()}
     files.save_vision(tmp_path / "vision", hidden=128)
     path, chance = tmp_path / "net.safetensors", random.Random(kind)
-    for _ in range(10):
+    for _ in range(6):
         torn = damaged(whole, chance)
         save_file(torn, path)
         found = failure(tmp_path, base)
