@@ -6,7 +6,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
@@ -151,6 +151,21 @@ class ModelStore:
             if config.name == "config.json"
         ]
         return dict(reversed(found))
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Computed values from a store, held as long as this lives, whatever the store drops."""
+
+    store: ModelStore
+    held: dict[Hashable, Any] = field(default_factory=dict)
+
+    def __call__(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """The value under a key."""
+        if key not in self.held:
+            self.held[key] = self.store.cached(key, compute)
+        found: T = self.held[key]
+        return found
 
 
 def _equal(wanted: str, name: str) -> bool:

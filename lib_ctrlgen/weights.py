@@ -1,8 +1,9 @@
-"""Reading model files: safetensors memory-mapped, pickles with `weights_only=True` or not at all."""
+"""Reading model files: safetensors memory-mapped, pickles with `weights_only=True` or not at all; JSON."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,6 +57,17 @@ def read_metadata(path: Path) -> dict[str, str]:
             return dict(file.metadata() or {})
     except Exception as error:
         raise _broken(path, error) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises ModelError."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} is not a JSON object")
+    return content
 
 
 def hash8(path: Path) -> str:

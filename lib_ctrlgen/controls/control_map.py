@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,8 +12,7 @@ from torch import Tensor
 
 from lib_ctrlgen.images import image_hash, to_hint
 from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
-from lib_ctrlgen.resampling import smooth
-from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.store import Kept
 
 from .base import Job, Target
 from .control_network import ControlNetwork
@@ -30,11 +29,10 @@ class ControlMap:
     job: Job
     preprocessor: Preprocessor
     values: Mapping[str, Any]
-    store: ModelStore
+    kept: Kept
     hole: float
     holes: bool
     picture: str  # the hash of the picture and its holes
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(job: Job, target: Target, hole: float, *, holes: bool) -> ControlMap:
@@ -47,7 +45,7 @@ class ControlMap:
             job=job,
             preprocessor=chosen,
             values=own_values(chosen, job.params),
-            store=target.store,
+            kept=Kept(target.store),
             hole=hole,
             holes=holes,
             picture="+".join(marks),
@@ -86,16 +84,6 @@ class ControlMap:
 
         found: Image.Image = self.kept(self.key(width, height), computed)
         return found
-
-    def fitted(self, picture: Image.Image, width: int, height: int) -> Image.Image:
-        """A picture of the unit at a size, fitted as the unit says."""
-        return self.job.frame.fitted(picture, width, height, smooth)
-
-    def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """A value from the store, held as long as this lives."""
-        if key not in self._kept:
-            self._kept[key] = self.store.cached(key, compute)
-        return self._kept[key]
 
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
         """What the map of a size is made of."""

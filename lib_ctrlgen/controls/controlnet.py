@@ -60,7 +60,7 @@ class ControlNet(ControlNetwork):
             return cls(**parts, inpainting=inpainting)
 
         base: Hashable = base_mark(target.unet) if kind.variant == "difference" else None
-        return target.store.get(path, load_controlnet, target.placement, target.shape, base)
+        return target.store.get(path, load_controlnet, target.placement, target.shape, base, cls.name)
 
     def prepare(self, job: Job, target: Target) -> PreparedControlNet:
         """Make one unit ready. Raises RequestError at the unit's fields."""

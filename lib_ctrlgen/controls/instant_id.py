@@ -13,32 +13,30 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.calls import UNetCall, require_family
-from lib_ctrlgen.checkpoints import ModelKind
+from lib_ctrlgen.calls import UNetCall
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.faces import WIDTH, find_face, read_embedding
 from lib_ctrlgen.images import decode_image, to_rgb
 from lib_ctrlgen.params import Param
-from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.weights import read_header, read_tensors
 
-from .base import Job, Target, identify_file, says_instant_id
+from .base import Job, Target, says_instant_id
 from .control_map import ControlMap
-from .control_network import ControlNetwork, Part
-from .controlnet_file import control_tensors, load_parts
+from .control_network import Part
+from .controlnet import ControlNet
 from .ip_adapter_file import converted
 from .parking import Weights, placed
 from .placement import Placement
+from .prepared import PreparedControlNet
 
 IMAGE = "image_proj."
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstantID(ControlNetwork):
+class InstantID(ControlNet):
     """A loaded network. What it reads of a face comes from another file, see `prepare`."""
 
     name: ClassVar[str] = "instant_id"
@@ -63,23 +61,6 @@ class InstantID(ControlNetwork):
             default="",
         ),
     )
-
-    @classmethod
-    def detect(cls, kind: ModelKind) -> bool:
-        """Whether the file holds InstantID's ControlNet."""
-        return kind.control == cls.name
-
-    @classmethod
-    def load(cls, path: Path, target: Target) -> InstantID:
-        """Load the network for a U-Net, or take it from the store. Raises ModelError."""
-        kind = target.store.get(path, identify_file)
-        require_family(kind.family, target.shape.family, path.stem)
-
-        def load_instant_id(path: Path) -> InstantID:
-            parts = load_parts(control_tensors(path, target, kind), path, target)
-            return cls(**parts)
-
-        return target.store.get(path, load_instant_id, target.placement, target.shape)
 
     def prepare(self, job: Job, target: Target) -> PreparedInstantID:
         """Make one unit ready. Raises RequestError at the unit's fields."""
@@ -165,24 +146,13 @@ def read_resampler(path: Path, placement: Placement) -> Resampler:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedInstantID:
+class PreparedInstantID(PreparedControlNet):
     """One unit: its map, and a face's tokens [2, T, X], the first row for unconditional rows."""
 
-    model: InstantID
-    map: ControlMap
     tokens: Tensor
-
-    def residuals(self, call: UNetCall) -> Residuals:
-        """Raw residuals for exactly the rows of `call`: nine and the middle's, on SDXL."""
-        (found,) = self.model.together([self.part(call)])
-        return found
 
     def part(self, call: UNetCall) -> Part:
         """The same as a part of a call for several units: the face in the text's place."""
         kinds = torch.tensor([int(cond) for cond in call.position.rows.cond], device=self.tokens.device)
         inputs = replace(call.inputs, context=self.tokens[kinds])
         return Part(call=replace(call, inputs=inputs), hint=self.map.hint(self.model, *call.size))
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
-        return self.map.shown(width, height)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import filled, image_hash
 from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.resampling import smooth
-from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.store import Kept
 
 from .base import Job, Target
 
@@ -72,10 +73,9 @@ class Source:
     """What a control that acts after the U-Net knows of its unit. Latents are kept in the store."""
 
     job: Job
-    store: ModelStore
+    kept: Kept
     diffusion: Diffusion
     filler: Filler | None = None
-    _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(job: Job, target: Target, filler: Filler | None = None) -> Source:
@@ -85,7 +85,7 @@ class Source:
                 f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded: choose another"
             )
             raise RequestError(f"{job.path}.preprocessor", message)
-        return Source(job=job, store=target.store, diffusion=target.diffusion, filler=filler)
+        return Source(job=job, kept=Kept(target.store), diffusion=target.diffusion, filler=filler)
 
     def colours(self, width: int, height: int) -> Image.Image:
         """The picture at a size, in its own colours also in the holes."""
@@ -113,17 +113,14 @@ class Source:
         found: Tensor = self.kept(("latent", *self.diffusion.origin(), *self.key(*size)), encoded)
         return found
 
-    def kept(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """A value from the store, held as long as this lives."""
-        if key not in self._kept:
-            self._kept[key] = self.store.cached(key, compute)
-        return self._kept[key]
+    @cached_property
+    def marks(self) -> tuple[str, ...]:
+        """The hashes of the picture and its holes."""
+        given = (self.job.colours or self.job.picture, self.job.transparent)
+        return tuple(image_hash(each) for each in given if each is not None)
 
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
         """What the picture of a size is made of."""
-        if "picture" not in self._kept:
-            given = (self.job.colours or self.job.picture, self.job.transparent)
-            self._kept["picture"] = tuple(image_hash(each) for each in given if each is not None)
         filler = self.filler.origin if self.filler else ()
         border = has_border(self.job)
-        return (*self._kept["picture"], self.job.frame, border, *filler, width, height)
+        return (*self.marks, self.job.frame, border, *filler, width, height)

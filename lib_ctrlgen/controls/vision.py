@@ -5,7 +5,6 @@ Radford et al. 2021, Learning Transferable Visual Models From Natural Language S
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from lib_ctrlgen.errors import ModelError, nearest
 from lib_ctrlgen.images import to_rgb
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.weights import read_tensors
+from lib_ctrlgen.weights import read_json, read_tensors
 
 from .loading import fill
 from .parking import Weights, placed
@@ -90,7 +89,7 @@ def _folder(name: str, path: Path) -> EncoderFolder | None:
 
 def vision_config(folder: Path) -> dict[str, Any]:
     """The architecture of a vision tower, from a vision or a whole CLIP config. Raises ModelError."""
-    content = _read_json(folder / "config.json")
+    content = read_json(folder / "config.json")
     if content.get("model_type") not in {"clip", "clip_vision_model"}:
         raise ModelError(f"{folder.name} is no CLIP vision encoder")
     inner = content.get("vision_config") or {}
@@ -226,15 +225,5 @@ def _restore_positions(network: nn.Module, device: torch.device) -> None:
 def _normalisation(folder: Path) -> dict[str, Any]:
     """Mean and standard deviation from preprocessor_config.json, CLIP's own without one."""
     path = folder / "preprocessor_config.json"
-    content = _read_json(path) if path.is_file() else {}
+    content = read_json(path) if path.is_file() else {}
     return {"mean": tuple(content.get("image_mean", MEAN)), "std": tuple(content.get("image_std", STD))}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path.parent.name}/{path.name} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path.parent.name}/{path.name} is not a JSON object")
-    return content

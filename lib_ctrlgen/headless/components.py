@@ -1,8 +1,7 @@
-"""What diffusers' and transformers' folders hold: JSON files, and weights under some usual names."""
+"""What diffusers' folders hold: weights under some usual names."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,6 @@ import torch
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.weights import SUFFIXES
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises ModelError."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} is not a JSON object")
-    return content
 
 
 def weights_in(folder: Path, *stems: str) -> Path:

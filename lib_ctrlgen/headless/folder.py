@@ -11,9 +11,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.weights import read_tensors
+from lib_ctrlgen.weights import read_json, read_tensors
 
-from .components import read_json, read_network, weights_in
+from .components import read_network, weights_in
 from .convert import text_of
 from .kinds import SUPPORTED, require_channels
 from .networks import Networks, Place

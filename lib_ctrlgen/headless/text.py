@@ -14,8 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTokenizer
 
 from lib_ctrlgen.errors import ModelError
-
-from .components import read_json
+from lib_ctrlgen.weights import read_json
 
 CLIP = "openai/clip-vit-large-patch14"
 VIT_H, BIG_G = "ViT-H-14", "ViT-bigG-14"
