@@ -208,7 +208,7 @@ def placement(picture: Image, layout: Image) -> float:
     if centres[0] is None or centres[1] is None:
         return 0.0
     distance = float(np.linalg.norm(centres[0] - centres[1]))
-    return max(0.0, 1 - 8 * distance / min(layout.shape[:2]))
+    return max(0.0, 1 - 8 * distance / int(min(layout.shape[:2])))
 
 
 def _centre(picture: Image) -> NDArray[np.float64] | None:

@@ -196,8 +196,8 @@ def control_rows(sources: Sources) -> tuple[Variant, ...]:
         row(
             "scheduled",
             "The same, scheduled",
-            "The layout is let go by 60 % and the reference comes in as a ramp: the cross keeps its place, and "
-            "its outline may move, so edges is lower on purpose. Where that is wanted is shown below.",
+            "The layout is let go by 60 % and the reference comes in as a ramp: the cross keeps its place, "
+            "and its outline may move, so edges is lower on purpose. Where that is wanted is shown below.",
             edge_unit(sources.layout, "1@0, 1@0.3 ease-in-out, 0@0.6"),
             depth_unit(sources, weight=0.6, guidance_end=0.5),
             look_unit(sources, weight="0.3>1"),
