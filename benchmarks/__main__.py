@@ -1,4 +1,4 @@
-"""Run every program in this folder: `python benchmarks [--quick] [NAME ...]`.
+"""Run every program in this folder: `python benchmarks [--quick | --smoke] [NAME ...]`.
 
 Ends with a summary; exits with 1 when a program failed or missed a limit.
 """
@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -24,9 +25,9 @@ def programs(names: list[str]) -> list[Path]:
     return [found[name] for name in names or found]
 
 
-def run(program: Path, *, quick: bool) -> tuple[int, str]:
+def run(program: Path, flags: Sequence[str]) -> tuple[int, str]:
     """Run one program and pass on what it prints; returns its exit code and its last line."""
-    command = [sys.executable, str(program), "--json", *(["--quick"] if quick else [])]
+    command = [sys.executable, str(program), "--json", *flags]
     last = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
@@ -35,11 +36,14 @@ def run(program: Path, *, quick: bool) -> tuple[int, str]:
     return process.returncode, last
 
 
-def missed(last_line: str) -> str:
-    """What the summary says of a program that did not exit with 0."""
+def verdict(code: int, last_line: str) -> str:
+    """What the summary says of a program: `ok`, `missed a limit`, or `failed` without a whole result."""
     try:
         result = json.loads(last_line)
-        return "failed" if result["ok"] else "missed a limit"
+        whole = isinstance(result["figures"], dict) and isinstance(result["limits"], dict)
+        if not whole or (code and result["ok"]):
+            return "failed"
+        return "missed a limit" if code else "ok"
     except (ValueError, TypeError, KeyError):
         return "failed"
 
@@ -48,16 +52,18 @@ def main() -> int:
     """Run what was asked for and print the summary."""
     parser = argparse.ArgumentParser(description="Run the benchmarks.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these programs")
-    parser.add_argument("--quick", action="store_true", help="under a minute each")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="under a minute each")
+    size.add_argument("--smoke", action="store_true", help="a few seconds each: whether it starts and ends")
     chosen = parser.parse_args()
+    flags = [f"--{name}" for name in ("quick", "smoke") if getattr(chosen, name)]
     summary, failures = [], 0
     for program in programs(chosen.names):
         print(f"== {program.stem}", flush=True)
         start = time.perf_counter()
-        code, last = run(program, quick=chosen.quick)
-        spent = time.perf_counter() - start
-        failures += bool(code)
-        summary.append(f"  {program.stem:<24} {spent:7.1f} s  {missed(last) if code else 'ok'}")
+        said = verdict(*run(program, flags))
+        failures += said != "ok"
+        summary.append(f"  {program.stem:<24} {time.perf_counter() - start:7.1f} s  {said}")
     print("\n".join(["== summary", *summary]))
     return 1 if failures else 0
 

@@ -1,11 +1,11 @@
 """What every program in this folder shares: flags, paired timing, a table, limits, JSON.
 
-from _harness import Result, at_most, finish, paired, parser
+from _harness import Result, at_most, effort, finish, paired, parser
 
 options = parser("what it measures").parse_args()
-timing = paired(with_session, without_session, pairs=5 if options.quick else 25)
-figures = {"ratio": timing.ratio, "ratio_spread": timing.spread}
-sys.exit(finish(Result("overhead", figures, {"ratio": at_most(1.03)}), options))
+timing = paired(with_session, without_session, pairs=effort(options, smoke=1, quick=5, full=25))
+result = Result("overhead", {"ratio": timing.ratio}, {"ratio": at_most(1.03)}, {"ratio": timing.error})
+sys.exit(finish(result, options))
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# How far beyond its limit a figure must be, in standard errors, before the limit counts as missed.
+CLEARLY = 2.0
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,11 @@ class Limit:
     kind: str
     bound: float
 
-    def holds(self, figure: float) -> bool:
-        """Whether the figure keeps the limit; a NaN never does."""
-        return figure <= self.bound if self.kind == "at_most" else figure >= self.bound
+    def holds(self, figure: float, error: float = 0.0) -> bool:
+        """Whether the figure keeps the limit to within its uncertainty `error`; a NaN never does."""
+        if self.kind == "at_most":
+            return figure - error <= self.bound
+        return figure + error >= self.bound
 
     def __str__(self) -> str:
         return f"{'<=' if self.kind == 'at_most' else '>='} {self.bound:g}"
@@ -46,16 +54,27 @@ def at_least(bound: float) -> Limit:
 
 @dataclass(frozen=True)
 class Result:
-    """What a program measured. A limit names one of the figures (KeyError otherwise)."""
+    """What a program measured.
+
+    A limit names one of the figures (KeyError otherwise). `errors` holds the standard errors of
+    figures that have one: such a figure misses its limit only where it is beyond it by more than
+    two of them.
+    """
 
     name: str
     figures: Mapping[str, float]
     limits: Mapping[str, Limit]
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether every limit holds."""
-        return all(limit.holds(self.figures[name]) for name, limit in self.limits.items())
+        held = {name: self._holds(name) for name in self.limits}
+        return all(held.values())
+
+    def _holds(self, name: str) -> bool:
+        error = self.errors.get(name, 0.0)
+        return self.limits[name].holds(self.figures[name], CLEARLY * error if math.isfinite(error) else 0.0)
 
     def table(self) -> str:
         """One line a figure: its name, its value, its limit and whether that holds."""
@@ -64,36 +83,53 @@ class Result:
         return "\n".join([self.name, *lines])
 
     def _line(self, name: str, width: int) -> str:
-        line = f"  {name:<{width}}  {self.figures[name]:>10.4g}"
+        error = f"+- {self.errors[name]:.2g}" if name in self.errors else ""
+        line = f"  {name:<{width}}  {self.figures[name]:>10.4g} {error:<10}"
         limit = self.limits.get(name)
         if limit is None:
-            return line
-        return f"{line}  {limit!s:<10}  {'ok' if limit.holds(self.figures[name]) else 'MISSED'}"
+            return line.rstrip()
+        return f"{line}  {limit!s:<10}  {'ok' if self._holds(name) else 'MISSED'}"
 
     def json(self) -> str:
         """The object that `--json` prints, on one line; NaN and infinities become null."""
-        finite = {k: v if math.isfinite(v) else None for k, v in self.figures.items()}
         limits = {name: {limit.kind: limit.bound} for name, limit in self.limits.items()}
-        return json.dumps(
-            {"name": self.name, "figures": finite, "limits": limits, "ok": self.ok},
-            allow_nan=False,
-        )
+        found = {"figures": finite(self.figures), "errors": finite(self.errors), "limits": limits}
+        return json.dumps({"name": self.name, **found, "ok": self.ok}, allow_nan=False)
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """The values with None, JSON's null, in the place of NaN and infinities."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     """A parser with the flags that every program takes."""
     found = argparse.ArgumentParser(description=description)
-    found.add_argument("--quick", action="store_true", help="under a minute on two cores")
+    size = found.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="under a minute on two cores")
+    size.add_argument(
+        "--smoke", action="store_true", help="a few seconds: whether it starts and ends; no limit is judged"
+    )
     found.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     return found
 
 
+def effort(options: argparse.Namespace, *, smoke: T, quick: T, full: T) -> T:
+    """One of three values, as the flags ask for."""
+    if options.smoke:
+        return smoke
+    return quick if options.quick else full
+
+
 def finish(result: Result, options: argparse.Namespace) -> int:
-    """Print the table, and the JSON if asked for; returns the exit code, 1 for a missed limit."""
+    """Print the table, and the JSON if asked for.
+
+    Returns the exit code: 1 for a missed limit, but 0 with `--smoke`, which measures nothing.
+    """
     print(result.table())
     if options.json:
         print(result.json())
-    return 0 if result.ok else 1
+    return 0 if result.ok or options.smoke else 1
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from _harness import Result, at_least, finish, parser
+from _harness import Result, at_least, effort, finish, parser
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -35,19 +36,27 @@ MODES = ("prediction", "embedding", "saliency")
 SEVERAL = 8  # seeds; one batch each
 
 
-def pictures(engine: Engine, blend: Mapping[str, Any], seeds: int) -> list[Image.Image]:
-    """The pictures of seeds 0, 1, ... under a blend."""
-    payload = {
-        "model": NAME,
-        "width": SIZE,
-        "height": SIZE,
-        "steps": STEPS,
-        "cfg_scale": GUIDANCE,
-        "seed": 0,
-        "batch_size": seeds,
-        "blend": blend,
-    }
-    return list(engine.generate(parse_request(payload, GenerationRequest)).images)
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """Makes the pictures of seeds 0, 1, ... as one batch, in so many steps."""
+
+    engine: Engine
+    seeds: int
+    steps: int
+
+    def pictures(self, blend: Mapping[str, Any]) -> list[Image.Image]:
+        """The pictures under a blend, seed by seed."""
+        payload = {
+            "model": NAME,
+            "width": SIZE,
+            "height": SIZE,
+            "steps": self.steps,
+            "cfg_scale": GUIDANCE,
+            "seed": 0,
+            "batch_size": self.seeds,
+            "blend": blend,
+        }
+        return list(self.engine.generate(parse_request(payload, GenerationRequest)).images)
 
 
 def marked(image: Image.Image, colour: int) -> NDArray[np.bool_]:
@@ -95,12 +104,12 @@ def half(*, left: bool) -> str:
     return encode_image(Image.fromarray(np.tile(row.astype(np.uint8), (SIZE, 1))))
 
 
-def walk(engine: Engine, mode: str, seeds: int) -> tuple[dict[str, float], list[Image.Image]]:
+def walk(maker: Maker, mode: str) -> tuple[dict[str, float], list[Image.Image]]:
     """Scores of one mode over the weights, and the first seed's pictures."""
     rows = []
     for weight in WEIGHTS:
         concepts = [{"prompt": FIRST, "weight": 1 - weight}, {"prompt": LAST, "weight": weight}]
-        rows.append(pictures(engine, {"mode": mode, "concepts": concepts}, seeds))
+        rows.append(maker.pictures({"mode": mode, "concepts": concepts}))
     ends = list(zip(rows[0], rows[-1], strict=True))
     figures: dict[str, float] = {}
     for weight, row in zip(WEIGHTS, rows, strict=True):
@@ -117,12 +126,12 @@ def rises(figures: Mapping[str, float], name: str) -> float:
     return float(min(np.diff(values)))
 
 
-def placed(engine: Engine, seeds: int) -> tuple[dict[str, float], list[Image.Image]]:
+def placed(maker: Maker) -> tuple[dict[str, float], list[Image.Image]]:
     """Both concepts at once, each on its half."""
     words = [("a red circle", True), ("a blue square", False)]
     concepts = [{"prompt": f"{what} on a white background", "mask": half(left=left)} for what, left in words]
-    made = pictures(engine, {"normalise": True, "concepts": concepts}, seeds)
-    free = pictures(engine, {"normalise": True, "concepts": [{"prompt": FIRST}, {"prompt": LAST}]}, seeds)
+    made = maker.pictures({"normalise": True, "concepts": concepts})
+    free = maker.pictures({"normalise": True, "concepts": [{"prompt": FIRST}, {"prompt": LAST}]})
     figures = {}
     for name, images in (("masked", made), ("unmasked", free)):
         red, blue = (np.nanmean(values) for values in zip(*map(sides, images), strict=True))
@@ -134,17 +143,18 @@ def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     folder = options.model or tiny_folder()
     engine = Engine([folder], 1 << 30, Place.best(folder / "text"))
-    seeds = 2 if options.quick else options.seeds
+    seeds = effort(options, smoke=1, quick=2, full=options.seeds)
+    maker = Maker(engine=engine, seeds=seeds, steps=effort(options, smoke=2, quick=STEPS, full=STEPS))
     figures: dict[str, float] = {}
     rows: list[Sequence[Image.Image]] = []
     for mode in MODES:
-        found, shown = walk(engine, mode, seeds)
+        found, shown = walk(maker, mode)
         figures |= found
         rows.append(shown)
     for mode in ("prediction", "embedding"):
         for name in ("colour", "shape"):
             figures[f"{mode}_{name}_rise"] = rises(figures, f"{mode}_{name}")
-    found, shown = placed(engine, seeds)
+    found, shown = placed(maker)
     figures |= found
     if options.sheet:
         whole = [image for row in (*rows, (*shown, *shown)[: len(WEIGHTS)]) for image in row]

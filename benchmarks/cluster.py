@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from _harness import Result, finish, parser, seconds
+from _harness import Result, effort, finish, parser, seconds
 
 from lib_ctrlgen.cluster.connect import connected
 from lib_ctrlgen.cluster.options import LOCAL
@@ -39,7 +39,7 @@ def grid(cells: int, steps: int, seed: int) -> Grid:
 
 def pace(host: EngineHost, workers: Workers | None, options: argparse.Namespace, repeats: int) -> float:
     """Cells per second: the median over grids of other seeds, the first one for warming up."""
-    cells, steps = (8, 4) if options.quick else (24, 12)
+    cells, steps = effort(options, smoke=(2, 1), quick=(8, 4), full=(24, 12))
     times = []
     for number in range(repeats + 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def measured(host: EngineHost, options: argparse.Namespace) -> Mapping[str, floa
     from lib_ctrlgen.cluster.models import Shared
     from lib_ctrlgen.cluster.workers import RayWorkers
 
-    repeats = 1 if options.quick else 3
+    repeats = effort(options, smoke=1, quick=1, full=3)
     figures: dict[str, Any] = {"cores": float(os.cpu_count() or 1)}
     recipe = EngineRecipe(models=Shared(folders=()))
     figures["alone_cells_per_second"] = pace(host, None, options, repeats)

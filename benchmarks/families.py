@@ -13,7 +13,7 @@ to compute in any program, by hand; both sides alternate.
     lora_dense      ControlLoRA's network / the same with its weights written out
     reads_again     model files opened in the second to tenth of ten generations with three units
 
-`..._error` is the standard error of a ratio's median.
+`+-` is the standard error of a ratio's median.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from _harness import Result, at_most, finish, paired, parser
+from _harness import Result, at_most, effort, finish, paired, parser
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -71,6 +71,7 @@ class Effort:
     budget: float
 
 
+SMOKE = Effort(width=32, side=16, error=100.0, budget=0.0)
 QUICK = Effort(width=96, side=24, error=0.3, budget=3.0)
 THOROUGH = Effort(width=160, side=32, error=0.15, budget=30.0)
 
@@ -181,11 +182,12 @@ class Measurements:
     def __init__(self, effort: Effort) -> None:
         self.effort = effort
         self.figures: dict[str, float] = {}
+        self.errors: dict[str, float] = {}
 
     def ratio(self, name: str, one: Step, other: Step) -> None:
         """Note time(one) / time(other) and its error."""
         timing = paired(one, other, 7, error=self.effort.error * ROOM, budget=self.effort.budget)
-        self.figures |= {name: timing.ratio, f"{name}_error": timing.error}
+        self.figures[name], self.errors[name] = timing.ratio, timing.error
         print(f"{name}: {timing}, {timing.seconds_a:.3f} s against {timing.seconds_b:.3f} s", flush=True)
 
     def family(self, bench: Bench, kind: str) -> str:
@@ -259,8 +261,8 @@ def sdxl(width: int) -> Any:
 def main() -> int:
     """Measure, print, and say whether every limit holds."""
     options = parser("What each family costs at a step beyond its own compute.").parse_args()
-    effort = QUICK if options.quick else THOROUGH
-    found = Measurements(effort)
+    size = effort(options, smoke=SMOKE, quick=QUICK, full=THOROUGH)
+    found = Measurements(size)
     kinds: list[str] = []
     skipped = {
         "shuffle",
@@ -271,16 +273,16 @@ def main() -> int:
         "diffusers",
     }  # the same networks
     with torch.inference_mode():
-        for unet, makes in ((sd15(effort.width), families.SD15), (sdxl(effort.width), families.SDXL)):
+        for unet, makes in ((sd15(size.width), families.SD15), (sdxl(size.width), families.SDXL)):
             chosen = {kind: make for kind, make in makes.items() if kind not in skipped}
             with tempfile.TemporaryDirectory() as folder:
-                bench = Bench(unet, effort, Path(folder), chosen)
+                bench = Bench(unet, size, Path(folder), chosen)
                 kinds += [found.family(bench, kind) for kind in chosen]
                 if "lora" in chosen:
                     found.dense(bench, "lora", "ldm")
-        found.reads()
+        found.reads(effort(options, smoke=2, quick=10, full=10))
     limits = {kind: at_most(LIMIT) for kind in kinds} | {"reads_again": at_most(0)}
-    return finish(Result("families", found.figures, limits), options)
+    return finish(Result("families", found.figures, limits, found.errors), options)
 
 
 if __name__ == "__main__":

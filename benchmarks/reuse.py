@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _harness import Result, at_least, at_most, finish, parser, seconds
+from _harness import Result, at_least, at_most, effort, finish, parser, seconds
 from PIL import Image
-from tiny_model import Case, Maker, cases
+from tiny_model import STEPS, Case, Maker, cases
 
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
@@ -88,8 +88,9 @@ def figures_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     folder = tiny_folder()
-    maker = Maker(engine=Engine([folder], 1 << 30, Place.best(folder / "text")))
-    scenes = list(cases(3 if options.quick else 8))
+    engine = Engine([folder], 1 << 30, Place.best(folder / "text"))
+    maker = Maker(engine=engine, steps=effort(options, smoke=5, quick=STEPS, full=STEPS))
+    scenes = list(cases(effort(options, smoke=1, quick=3, full=8)))
     made(scenes[0], maker, [scenes[0].unit("edges", 1.0)])  # load
     return finish(Result("reuse", figures_of([measure(case, maker) for case in scenes]), LIMITS), options)
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 import optuna
-from _harness import Result, at_least, finish, parser
+from _harness import Result, at_least, effort, finish, parser
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler
 
@@ -30,6 +30,7 @@ RANGES = {
 START = {"first": 1.0, "second": 1.0, "guidance": 12.0}
 WORST = 2.5  # over-control beyond which nothing counts
 TOGETHER = 4
+SEEDS = 12
 
 
 def scores(point: Mapping[str, float]) -> Scores:
@@ -93,9 +94,10 @@ def main() -> int:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     makers: dict[str, Maker] = {"random": random, "nsga2": nsga2, "tpe": ours}
     figures: dict[str, float] = {}
-    for candidates in (41,) if options.quick else (25, 41, 81):
+    seeds = effort(options, smoke=1, quick=SEEDS, full=SEEDS)
+    for candidates in effort(options, smoke=(41,), quick=(41,), full=(25, 41, 81)):
         for name, maker in makers.items():
-            runs = [search(maker(seed), candidates) for seed in range(12)]
+            runs = [search(maker(seed), candidates) for seed in range(seeds)]
             figures[f"{name}_{candidates}_best"] = float(np.mean([max(a for a, _ in run) for run in runs]))
             figures[f"{name}_{candidates}_area"] = float(np.mean([area(run) for run in runs]))
     figures["gain_41"] = figures["tpe_41_best"] - figures["random_41_best"]

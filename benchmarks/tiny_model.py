@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _harness import Result, at_least, finish, parser
+from _harness import Limit, Result, at_least, effort, finish, parser
 from PIL import Image
 
 from lib_ctrlgen.headless.engine import Engine
@@ -42,7 +42,8 @@ LIMITS = {
     "words": at_least(0.8),
     "edges_1": at_least(0.7),
     "edges_gain": at_least(0.3),
-    "look_rise": at_least(0.0),
+    "look_rise_first": at_least(0.0),
+    "look_rise_second": at_least(0.0),
     "stacked_edges": at_least(0.6),
     "stacked_look_gain": at_least(0.1),
 }
@@ -50,9 +51,10 @@ LIMITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
-    """Makes one picture at a time with the bundled model."""
+    """Makes one picture at a time with the bundled model, in `steps` steps."""
 
     engine: Engine
+    steps: int = STEPS
 
     def picture(self, prompt: str, seed: int, units: Sequence[Mapping[str, Any]] = ()) -> np.ndarray:
         """A picture uint8 [128, 128, 3] for a prompt under units."""
@@ -61,7 +63,7 @@ class Maker:
             "prompt": prompt,
             "width": SIZE,
             "height": SIZE,
-            "steps": STEPS,
+            "steps": self.steps,
             "sampler": "DPM++ 2M",
             "cfg_scale": GUIDANCE,
             "seed": seed,
@@ -140,26 +142,34 @@ def named_apart(picture: np.ndarray, wanted: Sequence[tuple[str, str]]) -> tuple
     return float(parts[0]), float(parts[1])
 
 
-def figures_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means, spreads (standard deviations over seeds, `_sd`) and the gains that limits ask for."""
-    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    spreads = {f"{name}_sd": float(np.std([row[name] for row in rows])) for name in rows[0]}
-    gains = {
-        "edges_gain": means["edges_1"] - means["edges_0"],
-        "depth_gain": means["depth_1"] - means["edges_0"],
-        "look_rise": min(means["look_0.5"] - means["look_0"], means["look_1"] - means["look_0.5"]),
-        "stacked_look_gain": means["stacked_look"] - means["look_0"],
+def with_gains(row: Mapping[str, float]) -> dict[str, float]:
+    """The scores of a scene, and how much each control adds to them."""
+    return {
+        **row,
+        "edges_gain": row["edges_1"] - row["edges_0"],
+        "depth_gain": row["depth_1"] - row["edges_0"],
+        "look_rise_first": row["look_0.5"] - row["look_0"],
+        "look_rise_second": row["look_1"] - row["look_0.5"],
+        "stacked_look_gain": row["stacked_look"] - row["look_0"],
     }
-    return dict(sorted({**means, **spreads, **gains}.items()))
+
+
+def summary(rows: Sequence[Mapping[str, float]], limits: Mapping[str, Limit]) -> Result:
+    """The means over the scenes, with their standard errors."""
+    columns = {name: np.array([row[name] for row in rows]) for name in sorted(rows[0])}
+    errors = {name: float(values.std(ddof=1)) / len(rows) ** 0.5 for name, values in columns.items()}
+    means = {name: float(values.mean()) for name, values in columns.items()}
+    return Result("tiny_model", means, limits, errors)
 
 
 def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     folder = options.model or tiny_folder()
-    maker = Maker(engine=Engine([folder], 1 << 30, Place.best(folder / "text")))
-    count = 6 if options.quick else options.seeds
-    rows = [measure(case, maker) for case in cases(count)]
-    return finish(Result("tiny_model", figures_of(rows), LIMITS), options)
+    engine = Engine([folder], 1 << 30, Place.best(folder / "text"))
+    maker = Maker(engine=engine, steps=effort(options, smoke=2, quick=STEPS, full=STEPS))
+    count = effort(options, smoke=2, quick=6, full=options.seeds)
+    rows = [with_gains(measure(case, maker)) for case in cases(count)]
+    return finish(summary(rows, LIMITS), options)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ anyway (networks, text states, control maps). 20 steps, DPM++ 2M, 128 pixels:
     weights     4 x 4 weights of a ControlNet and an IP-Adapter
 
 on SD1.5 at full size with random weights (`full_...`, 6 GB of memory and about half an hour on two cores)
-and on the bundled tiny model (`tiny_...`; with `--quick` alone). `..._rows` is the part of the U-Net's rows
+and on the bundled tiny model (`tiny_...`; `--quick` measures this one alone). `--smoke` runs both sides once,
+with small networks in the place of the full-size ones. `..._rows` is the part of the U-Net's rows
 that was computed, `..._off` the largest difference of a picture's values, of 255, to the cell run alone, with
 DPM++ 2M, Euler a and DPM++ SDE. `new_column` counts the cells that a repeated grid made after it got a
 fifth column: four. The full size's networks are not trained: that a picture means nothing costs nothing.
@@ -17,16 +18,16 @@ fifth column: four. The full size's networks are not trained: that a picture mea
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _harness import Result, at_most, finish, parser, seconds
+from _harness import Paired, Result, at_most, effort, finish, paired, parser
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
@@ -38,7 +39,8 @@ from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.controls.parking import Resident
 from lib_ctrlgen.headless.engine import Engine, Generation
-from lib_ctrlgen.headless.load import CLIP_TEXT, Networks, Place, read_tokenizer
+from lib_ctrlgen.headless.load import Networks, Place
+from lib_ctrlgen.headless.text import CLIP, PUBLISHED, Tower, read_tokenizer
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.spec import GenerationRequest, parse_request
@@ -70,25 +72,34 @@ def picture(seed: int) -> Image.Image:
     return Image.fromarray(cells.repeat(16, 0).repeat(16, 1)).convert("RGB")
 
 
-class FullSize(Engine):
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """The channels of SD1.5's networks, level by level, and the layers of its text encoder."""
+
+    unet: tuple[int, ...]
+    vae: tuple[int, ...]
+    text_layers: int
+
+
+FULL = Widths(unet=(320, 640, 1280, 1280), vae=(128, 256, 512, 512), text_layers=12)
+SMALL = Widths(unet=(32, 64, 64, 64), vae=(32, 32, 32, 32), text_layers=1)
+
+
+class RandomWeights(Engine):
     """SD1.5 with random weights, a ControlNet and an IP-Adapter for it: nothing is read from a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: Widths) -> None:
         super().__init__([], 1 << 30, CPU)
         torch.manual_seed(0)
-        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        unet = UNet2DConditionModel(
+            block_out_channels=widths.unet, cross_attention_dim=768, attention_head_dim=8
+        )
         blocks = {
             "down_block_types": ("DownEncoderBlock2D",) * 4,
             "up_block_types": ("UpDecoderBlock2D",) * 4,
         }
-        vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, **blocks)
-        self.networks = Networks(
-            unet=frozen(unet),
-            vae=frozen(vae),
-            text_encoder=frozen(CLIPTextModel(CLIPTextConfig(**CLIP_TEXT))),
-            tokenizer=read_tokenizer(tiny_folder() / "text"),
-            noise={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"},
-        )
+        vae = AutoencoderKL(block_out_channels=widths.vae, layers_per_block=2, **blocks)
+        self.networks = random_networks(frozen(unet), frozen(vae), widths.text_layers)
         network: Any = frozen(ControlNetModel.from_unet(unet))
         for layer in (*network.controlnet_down_blocks, network.controlnet_mid_block):
             nn.init.normal_(layer.weight, std=0.02)
@@ -123,6 +134,15 @@ class FullSize(Engine):
             ActiveUnit(index=0, spec=first, control=self.control.prepare(job, target)),
             *(ActiveUnit(index=1, spec=unit, control=self.look) for unit in others),
         )
+
+
+def random_networks(unet: Any, vae: Any, text_layers: int) -> Networks:
+    """The networks of a pipeline, with a random text encoder that has so many layers."""
+    tokenizer = read_tokenizer(tiny_folder() / "text")
+    config = CLIPTextConfig(**{**PUBLISHED[CLIP], "num_hidden_layers": text_layers})
+    tower = Tower(tokenizer=tokenizer, encoder=frozen(CLIPTextModel(config)), pad=tokenizer.pad_token_id)
+    noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    return Networks(unet=unet, vae=vae, towers=(tower,), noise=noise)
 
 
 def frozen(network: Any) -> Any:
@@ -160,8 +180,8 @@ def difference(one: Sequence[Generation], other: Sequence[Generation]) -> int:
     return max(int(np.abs(a - b).max()) for a, b in pairs)
 
 
-def measured(engine: Engine, name: str, pairs: int, steps: int) -> dict[str, float]:
-    """A grid's cost and exactness with DPM++ 2M."""
+def measured(engine: Engine, name: str, pairs: int, steps: int) -> tuple[Paired, dict[str, float]]:
+    """A grid's cost with DPM++ 2M, the rows that it computed and its exactness."""
     requests = cells(GRIDS[name], SAMPLERS[0], steps)
     made: dict[str, list[Generation]] = {}
 
@@ -171,21 +191,14 @@ def measured(engine: Engine, name: str, pairs: int, steps: int) -> dict[str, flo
     def alone() -> None:
         made["alone"] = [engine.generate(request) for request in requests]
 
-    ratios = []
-    for number in range(pairs):
-        first, second = (together, alone) if number % 2 else (alone, together)
-        times = {first: seconds(first), second: seconds(second)}
-        ratios.append(times[together] / times[alone])
+    timing = paired(together, alone, pairs)
     done = made["together"][0]
-    print(
-        f"  {name}: {done.rows_computed} of {done.rows_asked} rows, ratio {statistics.median(ratios):.3f}",
-        flush=True,
-    )
-    return {
-        name: statistics.median(ratios),
+    print(f"  {name}: {done.rows_computed} of {done.rows_asked} rows, {timing}", flush=True)
+    figures = {
         f"{name}_rows": done.rows_computed / done.rows_asked,
         f"{name}_off": float(difference(made["together"], made["alone"])),
     }
+    return timing, figures
 
 
 def exactness(engine: Engine, steps: int) -> float:
@@ -199,7 +212,7 @@ def exactness(engine: Engine, steps: int) -> float:
 
 def new_column(engine: Engine) -> float:
     """How many cells a 4 x 4 grid makes after its x axis got a fifth value."""
-    job = payload(SAMPLERS[0], 2)
+    job = payload(SAMPLERS[0], 1)
     wider = {"path": "Unit 0 weight", "values": "0.25-1 [4], 1.25"}
     with tempfile.TemporaryDirectory() as folder:
         counts = []
@@ -211,31 +224,44 @@ def new_column(engine: Engine) -> float:
 
 def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
-    steps, figures, threads = options.steps, {}, torch.get_num_threads()
-    sides: dict[str, tuple[Engine, int, int]] = {}
-    if options.only != "full":
-        sides["tiny"] = (Engine([tiny_folder()], 1 << 30, CPU), 3, steps)
-    if not options.quick and options.only != "tiny":
-        sides["full"] = (FullSize(), 1, steps)
-    for side, (engine, pairs, count) in sides.items():
+    figures: dict[str, float] = {}
+    errors: dict[str, float] = {}
+    threads = torch.get_num_threads()
+    sides = sides_of(options)
+    for side, (engine, pairs) in sides.items():
         print(side, flush=True)
         torch.set_num_threads(1 if side == "tiny" else threads)  # its tensors are too small to share
-        engine.generate(cells(GRIDS["weights"], SAMPLERS[0], 1)[0])
         for name in options.grids:
-            found = measured(engine, name, pairs, count)
+            timing, found = measured(engine, name, pairs, options.steps)
+            figures |= {f"{side}_{name}": timing.ratio}
             figures |= {f"{side}_{key}": value for key, value in found.items()}
-        figures[f"{side}_noisy_off"] = exactness(engine, count if side == "tiny" else 4)
+            errors[f"{side}_{name}"] = timing.error
+        steps = effort(options, smoke=1, quick=4, full=options.steps if side == "tiny" else 4)
+        figures[f"{side}_noisy_off"] = exactness(engine, steps)
     limits = {f"{side}_{name}": at_most(LIMITS[name]) for side in sides for name in options.grids}
     limits |= {name: at_most(1) for name in figures if name.endswith("_off")}
     if "tiny" in sides:
         figures["new_column"] = new_column(sides["tiny"][0])
         limits["new_column"] = at_most(4)
-    return finish(Result("tuner", figures, limits), options)
+    return finish(Result("tuner", figures, limits, errors), options)
+
+
+def sides_of(options: argparse.Namespace) -> dict[str, tuple[Engine, int]]:
+    """The engines to measure on, by name, each with its number of pairs."""
+    sides: dict[str, tuple[Engine, int]] = {}
+    if options.only != "full":
+        sides["tiny"] = (Engine([tiny_folder()], 1 << 30, CPU), effort(options, smoke=1, quick=3, full=7))
+    if not options.quick and options.only != "tiny":
+        sides["full"] = (RandomWeights(effort(options, smoke=SMALL, quick=FULL, full=FULL)), 1)
+    return sides
 
 
 if __name__ == "__main__":
     flags = parser(__doc__.splitlines()[0])
-    flags.add_argument("--steps", type=int, default=20)
+    flags.add_argument("--steps", type=int, help="of a full run; 20, and fewer with --quick and --smoke")
     flags.add_argument("--only", choices=("tiny", "full"), help="one of both sides")
-    flags.add_argument("--grids", nargs="+", choices=tuple(GRIDS), default=tuple(GRIDS))
-    sys.exit(main(flags.parse_args()))
+    flags.add_argument("--grids", nargs="+", choices=tuple(GRIDS), help="all three, and one with --smoke")
+    chosen = flags.parse_args()
+    chosen.steps = chosen.steps or effort(chosen, smoke=2, quick=20, full=20)
+    chosen.grids = chosen.grids or effort(chosen, smoke=("windows",), quick=tuple(GRIDS), full=tuple(GRIDS))
+    sys.exit(main(chosen))

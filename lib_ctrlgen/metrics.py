@@ -198,6 +198,28 @@ def prompt_accuracy(picture: Image, wanted: Sequence[tuple[str, str]], backgroun
     return float(np.mean(hits))
 
 
+def placement(picture: Image, layout: Image) -> float:
+    """How near the centre of what a picture shows is to that of a layout, 0..1.
+
+    It is 1 at the same centre, and 0 where the centres are an eighth of the short side apart or more, or
+    where a picture shows nothing but its ground.
+    """
+    centres = [_centre(each) for each in (picture, layout)]
+    if centres[0] is None or centres[1] is None:
+        return 0.0
+    distance = float(np.linalg.norm(centres[0] - centres[1]))
+    return max(0.0, 1 - 8 * distance / int(min(layout.shape[:2])))
+
+
+def _centre(picture: Image) -> NDArray[np.float64] | None:
+    """The centre (row, column) of what is not of the border's colour; None where that is hardly anything."""
+    labels = colour_names(np.asarray(cv2.medianBlur(picture, 5), np.uint8))
+    standing = labels != _border_colour(labels)
+    if standing.mean() < 0.01:
+        return None
+    return np.array([places.mean() for places in np.nonzero(standing)])
+
+
 def palette_of(picture: Image) -> Field:
     """How much of a picture each colour of PALETTE covers, [8], sums to 1."""
     labels = colour_names(np.asarray(cv2.medianBlur(picture, 5), np.uint8))

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import HostError, RequestError
@@ -29,6 +29,7 @@ from lib_ctrlgen.tuner.sure import at_least, how_sure
 from tests import control_files as files
 from tests import headless_models as models
 from tests.analytic_host import PAYLOAD, AnalyticHost, adherence, overdone
+from tests.properties import examples
 
 RANGES = [
     {"path": "Unit 0 weight", "values": "0-2"},
@@ -269,7 +270,7 @@ def test_a_memory_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         run(AnalyticHost(), tmp_path)
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(
     st.integers(4, 14), st.integers(1, 3), st.integers(1, 5), st.sampled_from([None, 0.3, 0.7]), st.booleans()
 )

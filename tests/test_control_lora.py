@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import ControlNetModel
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,6 +29,7 @@ from tests import lora_files as lora
 from tests import networks
 from tests.lora_files import port_of
 from tests.networks import Call, Script, TokenControl, active, random_call
+from tests.properties import examples
 from tests.test_session_ldm import mask_image
 
 pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
@@ -362,7 +363,7 @@ def small() -> tuple[Any, dict[str, Tensor]]:
     return base, tensors_for(base)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_tensors_are_refused_or_load(
     small: tuple[Any, dict[str, Tensor]], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import T2IAdapter
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,6 +26,7 @@ from lib_ctrlgen.spec import ControlUnit, parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from tests import control_files as files
+from tests.properties import examples
 
 XL_UNET: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
@@ -258,7 +259,7 @@ def test_older_blocks_that_nothing_runs_are_refused(tmp_path: Path) -> None:
     assert "unknown adapter.body.2.down_opt.op.weight" in refused(save(tensors, tmp_path), unit())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), kind=st.sampled_from(sorted(files.T2I)), original=st.booleans())
 def test_damaged_adapters_are_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, kind: str, original: bool

@@ -1,5 +1,6 @@
 """The benchmarks' harness: limits, the JSON line, paired timing, the runner's verdict."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -12,13 +13,15 @@ from _harness import Paired, Result, at_least, at_most, finish, paired
 
 RUNNER = Path(__file__).resolve().parent.parent / "benchmarks" / "__main__.py"
 LIMITS = {"ratio": at_most(1.03), "f1": at_least(0.7)}
+WHOLE = '"figures": {}, "limits": {}'
+PLAIN, SMOKE = Namespace(json=False, smoke=False), Namespace(json=False, smoke=True)
 
 
 def test_a_missed_limit_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     good = Result("x", {"ratio": 1.03, "f1": 0.7}, LIMITS)
-    assert finish(good, Namespace(json=False)) == 0
-    assert finish(Result("x", {"ratio": 1.04, "f1": 0.7}, LIMITS), Namespace(json=False)) == 1
-    assert finish(Result("x", {"ratio": 1, "f1": 0.69}, LIMITS), Namespace(json=False)) == 1
+    assert finish(good, PLAIN) == 0
+    assert finish(Result("x", {"ratio": 1.04, "f1": 0.7}, LIMITS), PLAIN) == 1
+    assert finish(Result("x", {"ratio": 1, "f1": 0.69}, LIMITS), PLAIN) == 1
     assert "MISSED" in capsys.readouterr().out
 
 
@@ -29,14 +32,37 @@ def test_nan_keeps_no_limit_and_is_null_in_json() -> None:
 
 
 def test_the_json_is_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
-    finish(Result("x", {"ratio": 1.0, "f1": 0.9}, LIMITS), Namespace(json=True))
+    finish(Result("x", {"ratio": 1.0, "f1": 0.9}, LIMITS), Namespace(json=True, smoke=False))
     last = capsys.readouterr().out.splitlines()[-1]
     assert json.loads(last) == {
         "name": "x",
         "figures": {"ratio": 1.0, "f1": 0.9},
+        "errors": {},
         "limits": {"ratio": {"at_most": 1.03}, "f1": {"at_least": 0.7}},
         "ok": True,
     }
+
+
+def test_a_limit_is_missed_only_beyond_two_standard_errors() -> None:
+    for kind, close, far in ((at_most, 1.05, 1.07), (at_least, 0.95, 0.93)):
+        limits, errors = {"x": kind(1.0)}, {"x": 0.03}
+        assert Result("x", {"x": close}, limits, errors).ok
+        assert not Result("x", {"x": far}, limits, errors).ok
+        assert not Result("x", {"x": far}, limits, {"x": float("nan")}).ok
+        assert not Result("x", {"x": float("nan")}, limits, errors).ok
+
+
+def test_a_smoke_run_judges_no_limit_but_names_every_figure() -> None:
+    assert finish(Result("x", {"ratio": 9, "f1": 0}, LIMITS), SMOKE) == 0
+    with pytest.raises(KeyError):
+        finish(Result("x", {"ratio": 9}, LIMITS), SMOKE)
+
+
+@pytest.mark.parametrize("program", sorted(path.stem for path in RUNNER.parent.glob("[!_]*.py")))
+def test_every_program_imports(program: str) -> None:
+    if program == "cluster":
+        pytest.importorskip("ray")
+    assert callable(importlib.import_module(program).main)
 
 
 def test_a_limit_on_a_missing_figure_is_an_error() -> None:
@@ -77,9 +103,11 @@ def test_the_spread_is_between_the_quartiles() -> None:
 @pytest.mark.parametrize(
     ("program", "code", "verdict"),
     [
-        ("print('{\"ok\": true}')", 0, "ok"),
-        ("print('{\"ok\": false}'); raise SystemExit(1)", 1, "missed a limit"),
+        (f"print('{{{WHOLE}, \"ok\": true}}')", 0, "ok"),
+        (f"print('{{{WHOLE}, \"ok\": false}}'); raise SystemExit(1)", 1, "missed a limit"),
         ("raise RuntimeError", 1, "failed"),
+        ("print('done')", 1, "failed"),
+        ("print('{\"ok\": true}')", 1, "failed"),
     ],
 )
 def test_the_runner_tells_what_failed(tmp_path: Path, program: str, code: int, verdict: str) -> None:

@@ -82,6 +82,11 @@ def same(one: Generation, other: Generation, tolerance: int = 0) -> bool:
     return all(np.abs(pixels(a) - pixels(b)).max() <= tolerance for a, b in pairs)
 
 
+def differ(one: Generation, other: Generation) -> bool:
+    """Whether pictures differ by more than processors do, of which the last bit is another on each."""
+    return not same(one, other, tolerance=2)
+
+
 def hooks_of(network: nn.Module) -> int:
     return sum(
         len(found)
@@ -296,7 +301,7 @@ def test_a_sampler_calls_the_unet_as_often_as_the_plan_has_steps(engine: Engine,
     assert told == [(i + 1, calls) for i in range(calls)]
     assert made.plan.weights[0] == tuple(1 - i / calls for i in range(calls))
     assert made.images[0].size == (64, 64)
-    assert not same(made, engine.generate(request(sampler=name, steps=steps)))
+    assert differ(made, engine.generate(request(sampler=name, steps=steps)))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
@@ -402,10 +407,10 @@ def test_a_session_without_units_is_diffusers_own_pipeline(engine: Engine) -> No
     assert np.array_equal(pixels(theirs[0]), pixels(engine.generate(wanted).images[0]))
 
 
-@pytest.mark.parametrize("unit", [EDGES, LOOK])
+@pytest.mark.parametrize("unit", [EDGES, {**LOOK, "weight": 6}])
 def test_a_control_acts_inside_its_window_only(engine: Engine, unit: dict[str, Any]) -> None:
     plain = engine.generate(request(steps=4))
-    assert not same(engine.generate(request({**unit, "guidance_end": 0.5}, steps=4)), plain)
+    assert differ(engine.generate(request({**unit, "guidance_end": 0.5}, steps=4)), plain)
     assert same(engine.generate(request({**unit, "weight": 0}, steps=4)), plain)
     assert same(engine.generate(request({**unit, "enabled": False}, steps=4)), plain)
 
@@ -479,8 +484,8 @@ def test_a_long_prompt_takes_more_chunks(engine: Engine, letters: int, chunks: i
 
 def test_the_end_of_a_long_prompt_counts(engine: Engine) -> None:
     words = "a " * 100
-    made = [engine.generate(request(EDGES, LOOK, prompt=words + end)) for end in ("b", "c")]
-    assert not same(*made)
+    first, second = (contexts_of(engine, request(prompt=words + end))[0] for end in ("b", "c"))
+    assert not torch.allclose(first, second, atol=1e-3)
 
 
 def test_weights_multiply_features_and_restore_their_mean(engine: Engine) -> None:
@@ -521,8 +526,9 @@ def test_a_scheduled_weight_is_the_ordinary_prompt_at_every_step(engine: Engine)
 
 def test_another_schedule_gives_another_picture_and_back_again_the_first(engine: Engine) -> None:
     first = engine.generate(request(LOOK, prompt=SCHEDULED))
-    other = engine.generate(request(LOOK, prompt="a (red:2>0) star"))
-    assert not same(first, other)
+    wanted = request(LOOK, prompt="a (red:2>0) star")
+    scheduled, other = (contexts_of(engine, each) for each in (request(prompt=SCHEDULED), wanted))
+    assert not torch.allclose(torch.stack(scheduled), torch.stack(other), atol=1e-3)
     assert same(first, engine.generate(request(LOOK, prompt=SCHEDULED)))
 
 
@@ -537,7 +543,7 @@ def test_a_named_weight_takes_the_requests_value(engine: Engine) -> None:
 def test_a_constant_guidance_schedule_is_the_number(engine: Engine) -> None:
     number = engine.generate(request(cfg_scale=5, steps=3))
     assert same(number, engine.generate(request(cfg_scale="5@0, 5@1", steps=3)))
-    assert not same(number, engine.generate(request(cfg_scale="5>1", steps=3)))
+    assert differ(number, engine.generate(request(cfg_scale="30>1", steps=3)))
 
 
 @pytest.mark.parametrize("sampler", ["Euler", "Heun", "DPM++ 2M"])

@@ -47,6 +47,11 @@ def arrays(generation: Generation) -> list[np.ndarray]:
     return [np.asarray(image).astype(int) for image in generation.images]
 
 
+def changed_share(one: np.ndarray, other: np.ndarray) -> float:
+    """The part of the values that differ: processors disagree in the last bit of a few only."""
+    return float(np.mean(one != other))
+
+
 def gap(first: Generation, other: Generation) -> int:
     """The largest difference of their pictures, 0..255."""
     pairs = zip(arrays(first), arrays(other), strict=True)
@@ -164,7 +169,7 @@ def test_the_ends_of_a_trajectory_are_plain_runs(engine: Engine, sampler: str) -
         assert np.abs(arrays(strip)[index] - arrays(alone)[0]).max() <= 1
     free = made(engine, blend=blend | {"crossfeed": 0}, batch_size=5, sampler=sampler)
     assert np.array_equal(arrays(free)[0], arrays(strip)[0])
-    assert not np.array_equal(arrays(free)[2], arrays(strip)[2])
+    assert changed_share(arrays(free)[2], arrays(strip)[2]) > 0.05
 
 
 def test_even_spacing_moves_what_lies_between(engine: Engine) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -19,6 +19,7 @@ from lib_ctrlgen.resampling import resample, smooth
 from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.tuner.scores import adherence
 from tests.control_files import picture
+from tests.properties import examples
 from tests.test_preprocessors import ALONE
 
 MODES: tuple[ResizeMode, ...] = ("just_resize", "crop_and_resize", "resize_and_fill")
@@ -42,7 +43,7 @@ def segmentations(draw: st.DrawFn) -> Image.Image:
 
 
 @given(segmentations(), sizes, sizes, st.sampled_from(MODES))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_a_segmentation_invents_no_colour(
     image: Image.Image, width: int, height: int, mode: ResizeMode
 ) -> None:
@@ -70,7 +71,7 @@ def closed_lines(draw: st.DrawFn) -> Image.Image:
 
 
 @given(closed_lines(), st.floats(0.5, 3), st.floats(0.8, 1.25))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_a_line_stays_binary_thin_and_whole(image: Image.Image, scale: float, stretch: float) -> None:
     size = round(image.width * scale), round(image.height * scale * stretch)
     fitted = np.asarray(detected(NONE, image, Frame("just_resize"), size, {}))
@@ -85,7 +86,7 @@ def test_a_line_stays_binary_thin_and_whole(image: Image.Image, scale: float, st
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(MODES))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_a_black_and_white_map_stays_one(width: int, height: int, mode: ResizeMode) -> None:
     image = Image.new("RGB", (40, 30))
     ImageDraw.Draw(image).ellipse((5, 4, 34, 25), fill="white")

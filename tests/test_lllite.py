@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from tests import lora_files as lora
 from tests import networks
 from tests.lora_files import port_of, run
 from tests.networks import Call, NoiseControl, Script, TokenControl, active, random_call
+from tests.properties import examples
 from tests.test_session_ldm import mask_image
 from tests.test_session_restoration import structure
 
@@ -272,7 +273,7 @@ def noise(unet: Any, seed: int) -> NoiseControl:
     return NoiseControl(port_of(unet).shape.residual_channels, sizes, seed)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @given(data=st.data())
 def test_the_unet_is_as_it_was_in_any_order(folder: Path, unet: Any, data: st.DataObject) -> None:
@@ -429,7 +430,7 @@ def test_layers_that_do_not_read_the_picture(tmp_path: Path, key: str, message: 
         lora.loaded(tmp_path, networks.sgm_unet(), {"model": "net"})
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_are_refused_or_load(
     tmp_path_factory: pytest.TempPathFactory, small: Any, data: st.DataObject

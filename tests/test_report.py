@@ -13,7 +13,7 @@ from lib_ctrlgen import __version__
 from lib_ctrlgen.headless import demo
 from lib_ctrlgen.headless.engine import ControlMap, Engine, Generation
 from lib_ctrlgen.headless.noise import seeds_of
-from lib_ctrlgen.headless.report import Cell, Figure, Grid, Report, Row, report_html, report_json
+from lib_ctrlgen.headless.report import Cell, Figure, Grid, Report, Row, Section, report_html, report_json
 from lib_ctrlgen.headless.sampling import Progress
 from lib_ctrlgen.plan import compile_plan
 from lib_ctrlgen.spec import GenerationRequest
@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_summary_has_exactly_its_fields(folder: Path) -> None:
     summary = json.loads((folder / "report.json").read_text())
-    assert list(summary) == ["version", "seconds", "images", "grid"]
+    assert list(summary) == ["version", "seconds", "images", "rows", "grid"]
     assert summary["version"] == __version__
     assert list(summary["grid"]) == ["axes", "cells"]
     assert [list(cell) for cell in summary["grid"]["cells"]] == [["coords", "image", "scores"]] * 16
@@ -92,18 +92,19 @@ def test_the_grid_is_four_by_four_over_both_weights(folder: Path) -> None:
 def test_every_named_file_is_there(folder: Path) -> None:
     summary = json.loads((folder / "report.json").read_text())
     named = [*summary["images"], *(cell["image"] for cell in summary["grid"]["cells"])]
-    assert len(set(summary["images"])) == len(summary["images"]) == 6 * 4 + 16
+    assert len(set(summary["images"])) == len(summary["images"]) == 12 * 4 + 16
     for name in named:
         with Image.open(folder / name) as image:
             assert image.size == (128, 128)
             assert json.loads(image.info["ctrlgen"])["model"] == "ctrlgen-tiny"
-    assert len(list((folder / "maps").iterdir())) == 1 + 1 + 1 + 3 + 3
-    assert len(list((folder / "plans").iterdir())) == 5
+    assert len(list((folder / "maps").iterdir())) == 1 + 1 + 1 + 3 + 3 + 4
+    assert len(list((folder / "plans").iterdir())) == 9
     assert {path.name for path in (folder / "inputs").iterdir()} == {
         "layout.png",
         "edges.png",
         "depth.png",
         "look.png",
+        "sketch.png",
     }
 
 
@@ -114,7 +115,7 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
     assert "script" not in page.seen
     assert "link" not in page.seen
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
-    assert len(page.addresses) == 4 + 6 * 4 + 9 + 16
+    assert len(page.addresses) == 5 + 12 * 4 + 13 + 16
     assert "url(" not in text
     assert set(re.findall(r"https?://[^\s\"']+", text)) <= {"http://www.w3.org/2000/svg"}
     assert "prefers-color-scheme: dark" in text
@@ -122,7 +123,7 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
 
 def test_the_page_shows_the_schedules(folder: Path) -> None:
     text = (folder / "report.html").read_text("utf-8")
-    assert text.count('class="ctrlgen-plan"') == 2
+    assert text.count('class="ctrlgen-plan"') == 3
     assert "1@0, 1@0.3 ease-in-out, 0@0.6" in text
 
 
@@ -140,7 +141,10 @@ def test_texts_are_escaped() -> None:
     )
     cells = (Cell(coords=(0.0, 0.0), image=figure, scores={"edges": 0.0}),)
     grid = Grid(axes=(("a", "<A>", (0.0,)), ("b", "B", (0.0,))), cells=cells)
-    report = Report(seconds=1.0, prompt="<script>", settings="<s>", sources=(figure,), rows=(row,), grid=grid)
+    sections = (Section(title="<a>", text="<b>", rows=(row,)),)
+    report = Report(
+        seconds=1.0, prompt="<script>", settings="<s>", sources=(figure,), sections=sections, grid=grid
+    )
     page = Page(report_html(report))
     assert page.open == []
     assert not {"script", "i", "u", "s"} & set(page.seen) - {"i"}
@@ -153,6 +157,8 @@ def test_a_picture_follows_itself() -> None:
     assert sources.scores(sources.layout)["edges"] == 1.0
     assert sources.scores(sources.look)["colours"] == 1.0
     assert sources.scores(sources.look)["edges"] < 0.7
+    assert sources.scores(sources.layout)["colours"] < 0.1
+    assert sources.scores(sources.sketch, "sketch") == {"place": 1.0, "words": 0.0}
 
 
 def test_the_demo_runs_on_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +167,6 @@ def test_the_demo_runs_on_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(demo, name, value)
     told: list[tuple[int, int]] = []
     made = demo.run_demo(tmp_path / "out", tmp_path / "tiny", lambda *now: told.append(now))
-    assert told == [(i + 1, 20) for i in range(20)]
-    assert made.pictures == 10
+    assert told == [(i + 1, 38) for i in range(38)]
+    assert made.pictures == 19
     assert (tmp_path / "out" / "report.html").is_file()

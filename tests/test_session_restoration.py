@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks
 from tests.networks import ContextNoise, FeatureNoise, NoiseControl, TokenControl, active
+from tests.properties import examples
 
 HOOK_DICTS = sorted(name for name in vars(nn.Module()) if "hook" in name)
 SIZES = [(8, 8)] * 3 + [(4, 4)] * 3 + [(2, 2)] * 3 + [(1, 1)] * 4
@@ -217,7 +218,7 @@ kinds = st.lists(st.sampled_from(["noise", "tokens", "features", "context"]), mi
 
 
 @pytest.mark.parametrize("name", HOSTS)
-@settings(max_examples=8)
+@examples(8)
 @given(data=st.data())
 def test_sessions_close_in_any_order(name: str, data: st.DataObject, built: dict[str, Host]) -> None:
     host = built[name]

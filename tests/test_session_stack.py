@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from tests.networks import (
     active,
     random_call,
 )
+from tests.properties import examples
 from tests.test_session_ldm import mask_image
 
 STEPS = 4
@@ -116,7 +117,7 @@ def batch_of(images: int, distinct: Sequence[int]) -> Call:
     )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @given(data=st.data())
 def test_every_image_is_what_it_is_alone(unet: Any, units: list[Any], data: st.DataObject) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
@@ -21,6 +21,7 @@ from lib_ctrlgen.spec import (
     parse_request,
     to_payload,
 )
+from tests.properties import examples
 
 KINDS = (ControlRequest, GenerationRequest)
 TRAPS = [
@@ -101,7 +102,7 @@ generations = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(generations)
 def test_a_valid_request_round_trips(payload: dict[str, Any]) -> None:
     request = parse_request(payload, GenerationRequest)
@@ -110,7 +111,7 @@ def test_a_valid_request_round_trips(payload: dict[str, Any]) -> None:
     assert parse_json(json.dumps(again), GenerationRequest) == request
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(generations)
 def test_the_schema_describes_what_is_accepted(payload: dict[str, Any]) -> None:
     validator = pytest.importorskip("jsonschema").Draft202012Validator(json_schema(GenerationRequest))
@@ -123,7 +124,7 @@ def test_any_json_is_a_request_or_an_error_with_a_path(payload: object, kind: ty
     check(payload, kind)
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.data(), generations)
 def test_any_damage_to_a_request_is_found_or_harmless(data: st.DataObject, payload: dict[str, Any]) -> None:
     place: Any = payload

@@ -1,72 +1,47 @@
 """`ctrlgen demo`: what stacked, scheduled controls do, on the bundled tiny model.
 
-One scene gives the layout (its edges, its depth), another one the look. Both are drawn
-by the tiny model's own generator from seeds that it was not trained on.
+`demo_rows` says what is shown. This file makes the pictures and writes them with the report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.files import new_folder, save_picture, save_text
-from lib_ctrlgen.images import encode_image
-from lib_ctrlgen.metrics import colour_likeness, edge_f1, edges
 from lib_ctrlgen.spec import GenerationRequest, parse_request
-from lib_ctrlgen.train.data import held_out_scene
-from lib_ctrlgen.train.scenes import draw
 
+from .demo_rows import (
+    MODEL,
+    PROMPT,
+    SIZE,
+    Sources,
+    Variant,
+    draw_sources,
+    edge_unit,
+    look_unit,
+    sections,
+    short,
+)
 from .engine import Engine, Generation
 from .load import Place
 from .outputs import png_info
-from .report import Cell, Figure, Grid, Report, Row, report_html, report_json
+from .report import Cell, Figure, Grid, Report, Row, Section, report_html, report_json
 from .sampling import Progress
 
-LAYOUT_SCENE, LOOK_SCENE = 17, 9
-PROMPT = "a cross on a background"
-SIZE = 128
 STEPS = 20
 PICTURES = 4
 GUIDANCE = 4.0
 WEIGHTS = (0.0, 0.4, 0.7, 1.0)
 GRID_SEED = 0
-MODEL = "ctrlgen-tiny"
+LATE_SEED = 0
 BUDGET = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One row of the report: a request, and what there is to see in it."""
-
-    name: str
-    title: str
-    text: str
-    units: tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """The pictures that steer. Layout and look are RGB, edges and depth grey."""
-
-    layout: Image.Image
-    edges: Image.Image
-    depth: Image.Image
-    look: Image.Image
-
-    def scores(self, image: Image.Image) -> dict[str, float]:
-        """How far a picture follows the layout's edges and the look's colours, 0..1."""
-        picture = np.asarray(image)
-        return {
-            "edges": round(edge_f1(picture, np.asarray(self.edges)), 3),
-            "colours": round(colour_likeness(picture, np.asarray(self.look)), 3),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,90 +54,34 @@ class Demo:
     seconds: float
 
 
-def draw_sources() -> Sources:
-    """Draw the held-out scenes."""
-    picture, depth = draw(held_out_scene(LAYOUT_SCENE), SIZE)
-    return Sources(
-        layout=Image.fromarray(picture),
-        edges=Image.fromarray(edges(picture)),
-        depth=Image.fromarray(depth),
-        look=Image.fromarray(draw(held_out_scene(LOOK_SCENE), SIZE)[0]),
-    )
-
-
-def variants(sources: Sources) -> tuple[Variant, ...]:
-    """What the report shows, row by row."""
-    layout, depth, look = (encode_image(image) for image in (sources.layout, sources.depth, sources.look))
-    edge = {"model": f"{MODEL}-edges", "image": layout, "preprocessor": "canny"}
-    near = {"model": f"{MODEL}-depth", "image": depth}
-    style = {"model": f"{MODEL}-ip", "image": look}
-    return (
-        Variant(
-            name="uncontrolled",
-            title="No control",
-            text="The prompt alone: every seed chooses its own layout and colours.",
-            units=(),
-        ),
-        Variant(
-            name="edges",
-            title="Edges",
-            text="A ControlNet on the canny edges fixes the outlines; every seed has its own colours.",
-            units=(edge,),
-        ),
-        Variant(
-            name="depth",
-            title="Depth",
-            text="A ControlNet on the depth map says what is near and what is far; the rest is free.",
-            units=(near,),
-        ),
-        Variant(
-            name="reference",
-            title="IP-Adapter",
-            text="The colours come from a reference picture; the layout stays free.",
-            units=(style,),
-        ),
-        Variant(
-            name="stacked",
-            title="All three, stacked",
-            text="Two ControlNets and the IP-Adapter in one list: the layout of one picture, "
-            "the look of another.",
-            units=({**edge, "weight": 0.8}, {**near, "weight": 0.6}, style),
-        ),
-        Variant(
-            name="scheduled",
-            title="The same, scheduled",
-            text="The layout is held at first and let go by 60 %; the reference comes in as a ramp.",
-            units=(
-                {**edge, "weight": "1@0, 1@0.3 ease-in-out, 0@0.6"},
-                {**near, "weight": 0.6, "guidance_end": 0.5},
-                {**style, "weight": "0.3>1"},
-            ),
-        ),
-    )
-
-
-def request_of(units: Sequence[Mapping[str, Any]], **more: Any) -> GenerationRequest:
-    """The demo's request with these units."""
+def request_of(fields: Mapping[str, Any], **more: Any) -> GenerationRequest:
+    """The demo's request with these fields."""
     payload = {
         "model": MODEL,
-        "prompt": PROMPT,
         "width": SIZE,
         "height": SIZE,
         "steps": STEPS,
         "sampler": "DPM++ 2M",
         "cfg_scale": GUIDANCE,
         "batch_size": PICTURES,
-        "units": list(units),
+        **fields,
         **more,
     }
     return parse_request(payload, GenerationRequest)
 
 
+def row_requests(variant: Variant) -> tuple[GenerationRequest, ...]:
+    """One request with several seeds, or one for each picture of the row."""
+    if not variant.each:
+        return (request_of(variant.fields),)
+    own = ({**variant.fields, **fields} for _, fields in variant.each)
+    return tuple(request_of(fields, batch_size=1, seed=LATE_SEED) for fields in own)
+
+
 def grid_request(sources: Sources, edge_weight: float, look_weight: float) -> GenerationRequest:
     """One cell of the grid: the edge ControlNet and the IP-Adapter at these weights."""
-    _, edge, _, look, *_ = variants(sources)
-    units = ({**edge.units[0], "weight": edge_weight}, {**look.units[0], "weight": look_weight})
-    return request_of(units, batch_size=1, seed=GRID_SEED)
+    units = [edge_unit(sources.layout, edge_weight), look_unit(sources, weight=look_weight)]
+    return request_of({"prompt": PROMPT, "units": units}, batch_size=1, seed=GRID_SEED)
 
 
 def run_demo(out: Path, models: Path, progress: Progress) -> Demo:
@@ -173,21 +92,29 @@ def run_demo(out: Path, models: Path, progress: Progress) -> Demo:
     start = perf_counter()
     new_folder(out)
     sources = draw_sources()
-    rows = variants(sources)
+    shown = sections(sources)
     coords = [(edge, look) for edge in WEIGHTS for look in WEIGHTS]
-    requests = [request_of(row.units) for row in rows]
-    requests += [grid_request(sources, *weights) for weights in coords]
+    groups = [row_requests(variant) for section in shown for variant in section.variants]
+    groups += [(grid_request(sources, *weights),) for weights in coords]
     engine = Engine([models], BUDGET, Place.best(models / "text"))
-    made = list(zip(requests, generate_all(engine, requests, progress), strict=True))
-    shelf = Shelf(out=out, sources=sources)
+    made = iter(generate_all(engine, [request for group in groups for request in group], progress))
+    finished = iter([tuple((request, next(made)) for request in group) for group in groups])
+    writer = Writer(out=out, sources=sources)
     report = Report(
         prompt=PROMPT,
         settings=f"{SIZE} x {SIZE} px, {STEPS} steps of DPM++ 2M, guidance {GUIDANCE:g}",
-        sources=shelf.inputs(),
-        rows=tuple(shelf.row(row, *item) for row, item in zip(rows, made[: len(rows)], strict=True)),
+        sources=writer.inputs(),
+        sections=tuple(
+            Section(
+                title=section.title,
+                text=section.text,
+                rows=tuple(writer.row(variant, next(finished)) for variant in section.variants),
+            )
+            for section in shown
+        ),
         grid=Grid(
             axes=(("units.0.weight", "Edges", WEIGHTS), ("units.1.weight", "IP-Adapter", WEIGHTS)),
-            cells=tuple(shelf.cell(at, *item) for at, item in zip(coords, made[len(rows) :], strict=True)),
+            cells=tuple(writer.cell(at, *next(finished)[0]) for at in coords),
         ),
         seconds=round(perf_counter() - start, 1),
     )
@@ -216,7 +143,7 @@ def generate_all(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shelf:
+class Writer:
     """Puts pictures into the folder of a report, and says what the report shows of them."""
 
     out: Path
@@ -235,43 +162,48 @@ class Shelf:
             self.keep(sources.edges, "inputs/edges.png", "its edges"),
             self.keep(sources.depth, "inputs/depth.png", "its depth"),
             self.keep(sources.look, "inputs/look.png", "look"),
+            self.keep(sources.sketch, "inputs/sketch.png", "sketch"),
         )
 
-    def row(self, variant: Variant, request: GenerationRequest, made: Generation) -> Row:
+    def row(self, variant: Variant, made: Sequence[tuple[GenerationRequest, Generation]]) -> Row:
         """A variant's pictures, control maps, plan and mean scores."""
-        images = tuple(
-            self.keep(
-                image, f"images/{variant.name}-seed-{seed}.png", f"seed {seed}", png_info(request, seed)
-            )
-            for image, seed in zip(made.images, made.seeds, strict=True)
-        )
+        request, generation = made[0]
+        pictures = [*self.pictures(variant, made)]
+        scores = [self.sources.scores(figure.image, variant.scored) for figure in pictures]
         maps = tuple(
             self.keep(item.image, f"maps/{variant.name}-{item.index}-{item.model}.png", short(item.model))
-            for item in made.control_maps
+            for item in generation.control_maps
         )
         if request.units:
-            save_text(made.plan.svg(), self.out / f"plans/{variant.name}.svg")
+            save_text(generation.plan.svg(), self.out / f"plans/{variant.name}.svg")
         return Row(
             name=variant.name,
             title=variant.title,
             text=variant.text,
-            units=tuple(f"{short(unit.model)}: {unit.schedule}" for unit in request.units),
-            images=images,
+            units=variant.unit_texts,
+            images=tuple(pictures),
             maps=maps,
-            scores=mean_scores([self.sources.scores(image) for image in made.images]),
-            plan=made.plan.svg(600, 130) if request.units else "",
+            scores=mean_scores(scores),
+            plan=generation.plan.svg(600, 130) if request.units else "",
         )
+
+    def pictures(
+        self, variant: Variant, made: Sequence[tuple[GenerationRequest, Generation]]
+    ) -> Iterator[Figure]:
+        """The pictures of a row, saved under names that hold their seed or caption."""
+        captions = [caption for caption, _ in variant.each]
+        for number, (request, generation) in enumerate(made):
+            for image, seed in zip(generation.images, generation.seeds, strict=True):
+                caption = captions[number] if captions else f"seed {seed}"
+                mark = f"{number}-seed-{seed}" if captions else f"seed-{seed}"
+                file = f"images/{variant.name}-{mark}.png"
+                yield self.keep(image, file, caption, png_info(request, seed))
 
     def cell(self, coords: tuple[float, ...], request: GenerationRequest, made: Generation) -> Cell:
         """A tile of the grid."""
         file = "grid/" + "-".join(f"{value:g}" for value in coords) + ".png"
         image = self.keep(made.images[0], file, info=png_info(request, request.seed))
         return Cell(coords=coords, image=image, scores=self.sources.scores(made.images[0]))
-
-
-def short(model: str) -> str:
-    """A control's name without the model's."""
-    return model.removeprefix(f"{MODEL}-")
 
 
 def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

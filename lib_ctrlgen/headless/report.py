@@ -51,6 +51,15 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Section:
+    """Rows under one heading, with a text that explains their scores."""
+
+    title: str
+    text: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """A tile of the grid at `coords`, one value per axis."""
 
@@ -81,8 +90,13 @@ class Report:
     prompt: str
     settings: str
     sources: tuple[Figure, ...]
-    rows: tuple[Row, ...]
+    sections: tuple[Section, ...]
     grid: Grid
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of all sections."""
+        return tuple(row for section in self.sections for row in section.rows)
 
     @property
     def figures(self) -> Sequence[Figure]:
@@ -104,6 +118,7 @@ def report_json(report: Report) -> str:
         "version": __version__,
         "seconds": report.seconds,
         "images": [figure.file for figure in report.figures],
+        "rows": {row.name: row.scores for row in report.rows},
         "grid": {
             "axes": [
                 {"path": path, "label": label, "values": list(values)}
