@@ -9,8 +9,11 @@ not closed lasts to the end. `BREAK` starts another chunk of 75 tokens.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, replace
+
+from .errors import RequestError
 
 PLAIN = {"(": 1.1, "[": 1 / 1.1}
 TOKEN = re.compile(r"\\(?P<letter>[()\[\]\\]?)|(?P<sign>[()\[\]])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)")
@@ -26,7 +29,11 @@ class Weighed:
 
 
 def weigh(prompt: str) -> list[Weighed]:
-    """The pieces of a prompt, at least one; neighbours of one weight are joined."""
+    """The pieces of a prompt, at least one; neighbours of one weight are joined.
+
+    Raises RequestError for what stands where a weight is read and is no number, as in `(wait:...)`: the
+    WebUI fails there, too.
+    """
     reader = _Reader()
     done = 0
     for match in TOKEN.finditer(prompt):
@@ -63,7 +70,7 @@ class _Reader:
         if match["letter"] is not None:
             self.pieces.append(Weighed(match["letter"]))
         elif match["weight"]:
-            self.scale(self.opened["("].pop(), float(match["weight"]))
+            self.scale(self.opened["("].pop(), _number(match["weight"]))
         elif match["sign"] in self.opened:
             self.opened[match["sign"]].append(len(self.pieces))
         else:
@@ -80,6 +87,21 @@ class _Reader:
         for opener, starts in self.opened.items():
             for start in starts:
                 self.scale(start, PLAIN[opener])
+
+
+def _number(text: str) -> float:
+    """A weight of dots and digits. Raises RequestError where that is no number."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.inf
+    if math.isfinite(found):
+        return found
+    raise RequestError(
+        "",
+        f"the weight '{text}' behind a colon at a bracket's end is no number: write a number such as 1.2, or "
+        r"\) for a bracket that is text",
+    )
 
 
 def _joined(pieces: list[Weighed]) -> list[Weighed]:

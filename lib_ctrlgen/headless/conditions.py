@@ -118,7 +118,7 @@ def prompts_of(request: GenerationRequest, steps: Trajectory | None = None) -> P
     Raises RequestError at the place of what is wrong.
     """
     with at_path("$.negative_prompt"):
-        negative = parse_prompt(request.negative_prompt)
+        negative = parse_prompt(request.negative_prompt, negative=True)
     if len(split_and(negative.at(0.0))) > 1:
         raise RequestError("$.negative_prompt", "AND belongs into the prompt: a negative prompt is one text")
     require_plain(negative.at(0.0), "$.negative_prompt")

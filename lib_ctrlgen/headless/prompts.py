@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from lib_ctrlgen.concepts import split_and
 from lib_ctrlgen.emphasis import weigh
-from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.errors import RequestError, at_path
 
 from .features import Features
 from .text import Tower
@@ -18,7 +19,9 @@ from .text import Tower
 CHUNK = 75
 REMEMBERED = 256  # chunks
 BACKTRACK = 20  # tokens: a comma this near to a chunk's end takes what follows it to the next
-HOST_ONLY = re.compile(r"\[[^\[\]]*:\s*\d*\.?\d+\s*\]|\[[^\[\]]*\|[^\[\]]*\]|<\w+:[^<>]*>")
+EXTRA_NETWORK = re.compile(r"<\w+:[^>]+>")
+EDIT_PIECE = re.compile(r"\\.|[()\[\]|:]", re.DOTALL)
+EDIT_STEP = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,36 @@ class PromptEncoder:
 
 
 def require_plain(text: str, path: str) -> None:
-    """Raise RequestError at `path` for what only the WebUI does with a prompt."""
-    found = HOST_ONLY.search(text)
+    """Raise RequestError at `path` for what only the WebUI does with a prompt, and for what nobody reads."""
+    network = EXTRA_NETWORK.search(text)
+    found = network[0] if network else prompt_edit(text)
     if found:
-        raise RequestError(path, f"{found[0]!r} works in the WebUI only yet: leave it out here")
+        raise RequestError(path, f"{found!r} works in the WebUI only yet: leave it out here")
+    with at_path(path):
+        for part in split_and(text):
+            weigh(part.text)
+
+
+def prompt_edit(text: str) -> str | None:
+    r"""The first prompt edit `[a:b:when]` or alternation `[a|b]` of a prompt, None without one.
+
+    >>> prompt_edit("a [b] (c) [[d]:(e:1.2):0.4]"), prompt_edit(r"[see: 3 cats] \[a|b\] {a|b}")
+    ('[[d]:(e:1.2):0.4]', None)
+    """
+    stack: list[tuple[int, list[int]]] = []  # each open bracket, and where its own colons and bars are
+    for piece in EDIT_PIECE.finditer(text):
+        sign, place = piece[0], piece.start()
+        if sign in "([":
+            stack.append((place, []))
+        elif sign in ":|" and stack:
+            stack[-1][1].append(place)
+        elif sign in ")]" and stack:
+            start, signs = stack.pop()
+            edited = any(text[each] == "|" for each in signs)
+            edited = edited or bool(signs and EDIT_STEP.fullmatch(text, signs[-1] + 1, place))
+            if edited and text[start] == "[" and sign == "]":
+                return text[start : place + 1]
+    return None
 
 
 def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
