@@ -44,15 +44,12 @@ class PromptEncoder:
     _states: dict[tuple[int, tuple[int, ...]], Features] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str]) -> list[Features]:
-        """Each text as one row of 77 n tokens; n, the same for all, is what the longest text needs.
+        """Each text as one row of 77 n tokens; n is what this text needs.
 
-        A text of at most 75 tokens alone, without weights, gives exactly what diffusers' pipeline
-        makes of it. Two towers stand side by side, channel by channel.
+        A text of at most 75 tokens, without weights, gives exactly what diffusers' pipeline makes of it.
+        Two towers stand side by side, channel by channel.
         """
-        chunked = [[chunks_of(text, tower.tokenizer, tower.pad) for text in texts] for tower in self.towers]
-        count = max(len(chunks) for rows in chunked for chunks in rows)
-        found = [self._rows(number, rows, count) for number, rows in enumerate(chunked)]
-        return [Features.beside(row) for row in zip(*found, strict=True)]
+        return [self._row(text) for text in texts]
 
     def encode_guided(self, negative: str, texts: Sequence[str]) -> list[Features]:
         """The negative prompt, then each text. SDXL's empty negative prompt is zeros, as in the WebUI."""
@@ -60,12 +57,16 @@ class PromptEncoder:
         nothing = negative == "" and uncond.pooled is not None
         return [uncond.zeros() if nothing else uncond, *rows]
 
-    def _rows(self, number: int, rows: Sequence[list[Chunk]], count: int) -> list[Features]:
-        """One tower's features of each text, filled up to `count` chunks."""
-        tower = self.towers[number]
-        empty = framed([], tower.tokenizer, tower.pad)
-        filled = [[*chunks, *[empty] * (count - len(chunks))] for chunks in rows]
-        return [Features.behind([self._weighed(number, chunk) for chunk in chunks]) for chunks in filled]
+    def _row(self, text: str) -> Features:
+        """One text's features; towers whose tokenizers need different numbers of chunks get empty ones."""
+        chunked = [chunks_of(text, tower.tokenizer, tower.pad) for tower in self.towers]
+        count = max(map(len, chunked))
+        towers = []
+        for number, (tower, chunks) in enumerate(zip(self.towers, chunked, strict=True)):
+            empty = framed([], tower.tokenizer, tower.pad)
+            filled = [*chunks, *[empty] * (count - len(chunks))]
+            towers.append(Features.chained([self._weighed(number, chunk) for chunk in filled]))
+        return Features.beside(towers)
 
     def _weighed(self, number: int, chunk: Chunk) -> Features:
         """A chunk's features [1, 77, X] times the weights, with their mean restored.
