@@ -1,7 +1,8 @@
 r"""The WebUI's attention grammar: which part of a prompt is weighed how much.
 
 `(x)` is 1.1, `[x]` is 1 / 1.1, `(x:1.3)` is 1.3; brackets multiply, `\(` is a letter, and what is
-not closed lasts to the end. `BREAK` starts another chunk of 75 tokens.
+not closed lasts to the end. `BREAK` starts another chunk of 75 tokens, but in a bracket that weighs it is
+a word of a negative weight, because the WebUI knows it by its weight.
 
 >>> weigh("a (big:1.5) cat")
 [Weighed(text='a ', weight=1.0), Weighed(text='big', weight=1.5), Weighed(text=' cat', weight=1.0)]
@@ -18,6 +19,7 @@ from .errors import RequestError
 PLAIN = {"(": 1.1, "[": 1 / 1.1}
 TOKEN = re.compile(r"\\(?P<letter>[()\[\]\\]?)|(?P<sign>[()\[\]])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)")
 BREAK = re.compile(r"\s*\bBREAK\b\s*")
+BREAK_WORD, BREAK_WEIGHT = "BREAK", -1.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class _Reader:
         return opener is not None and not self.opened[opener]
 
     def text(self, text: str) -> None:
-        for number, part in enumerate(BREAK.split(text)):
-            self.pieces += [Weighed(None)] * (number > 0)
+        for number, part in enumerate(BREAK.split(text) if text else ()):
+            self.pieces += [Weighed(BREAK_WORD, BREAK_WEIGHT)] * (number > 0)
             self.pieces.append(Weighed(part))
 
     def token(self, match: re.Match[str]) -> None:
@@ -78,10 +80,7 @@ class _Reader:
             self.scale(self.opened[opener].pop(), PLAIN[opener])
 
     def scale(self, start: int, factor: float) -> None:
-        self.pieces[start:] = [
-            piece if piece.text is None else replace(piece, weight=piece.weight * factor)
-            for piece in self.pieces[start:]
-        ]
+        self.pieces[start:] = [replace(piece, weight=piece.weight * factor) for piece in self.pieces[start:]]
 
     def end(self) -> None:
         for opener, starts in self.opened.items():
@@ -107,9 +106,10 @@ def _number(text: str) -> float:
 def _joined(pieces: list[Weighed]) -> list[Weighed]:
     joined: list[Weighed] = []
     for piece in pieces:
-        last = joined[-1] if joined else Weighed(None)
-        if piece.text and last.text and last.weight == piece.weight:
-            joined[-1] = Weighed(last.text + piece.text, piece.weight)
-        elif piece.text != "":
+        if joined and joined[-1].weight == piece.weight:
+            joined[-1] = Weighed(f"{joined[-1].text}{piece.text}", piece.weight)
+        else:
             joined.append(piece)
-    return joined or [Weighed("")]
+    broken = Weighed(BREAK_WORD, BREAK_WEIGHT)
+    found = [Weighed(None) if piece == broken else piece for piece in joined if piece.text != ""]
+    return found or [Weighed("")]

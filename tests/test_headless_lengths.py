@@ -1,4 +1,4 @@
-"""Texts of different lengths headless: each row is told what the WebUI tells it, by loops written out by hand."""
+"""Texts of different lengths headless: each row is told what the WebUI tells it, against plain loops."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +93,9 @@ def test_each_row_keeps_its_length(engine: Engine, prompt: str, negative: str, p
 
 def test_schedules_and_concepts_keep_their_lengths(engine: Engine) -> None:
     """Weights do not change lengths, so that a batch keeps its shape over the steps."""
-    wanted = engine.generate(request(prompt="(a:1>0) BREAK b AND c :0>1", negative_prompt="d BREAK e BREAK f"))
+    wanted = engine.generate(
+        request(prompt="(a:1>0) BREAK b AND c :0>1", negative_prompt="d BREAK e BREAK f")
+    )
     blend = {"mode": "embedding", "concepts": [{"prompt": "a BREAK b", "weight": "1>0"}, {"prompt": "c"}]}
     mixed = engine.generate(request(blend=blend, negative_prompt="d BREAK e BREAK f"))
     assert wanted.images[0].size == mixed.images[0].size == (64, 64)

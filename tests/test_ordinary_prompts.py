@@ -17,16 +17,16 @@ from tests.ordinary_prompts import ALONE, ANYWHERE, WRAPS, ordinary_prompts, saf
 
 PUBLISHED_LIKE = 4000
 
-NUMBERS = st.one_of(
-    st.integers(0, 4000).map(str), st.floats(0, 50).map(lambda x: f"{x:.3g}"), st.just(".5")
-)
+NUMBERS = st.one_of(st.integers(0, 4000).map(str), st.floats(0, 50).map(lambda x: f"{x:.3g}"), st.just(".5"))
 PHOTOGRAPHY = st.one_of(
     st.builds("{}mm f:{} @ ISO {}".format, NUMBERS, NUMBERS, NUMBERS),
     st.builds("f:{} @ 1/{}s".format, NUMBERS, NUMBERS),
     st.builds("{}:{}".format, NUMBERS, NUMBERS),
     st.builds("{} {}:{}".format, st.sampled_from(["ratio", "scale", "at", "John"]), NUMBERS, NUMBERS),
 )
-ADDRESSES = st.builds("http://{}.example:{}/{}".format, NUMBERS, NUMBERS, st.sampled_from(["", "a@2x", "?a=1"]))
+ADDRESSES = st.builds(
+    "http://{}.example:{}/{}".format, NUMBERS, NUMBERS, st.sampled_from(["", "a@2x", "?a=1"])
+)
 NETWORKS = st.builds(
     "<{}:{}:{}>".format, st.sampled_from(["lora", "hypernet"]), st.text("ab_1 @=", min_size=1), NUMBERS
 )

@@ -13,6 +13,7 @@ from lib_ctrlgen.concepts import split_and
 from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.errors import RequestError, at_path
 
+from .clean_text import clean_text
 from .features import Features
 from .text import Tower
 
@@ -142,7 +143,8 @@ def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
         if piece.text is None:
             close(len(open_ids))
             continue
-        for token in tokenizer(piece.text, add_special_tokens=False, verbose=False)["input_ids"]:
+        words = clean_text(piece.text)
+        for token in tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]:
             if len(open_ids) == CHUNK:
                 close(CHUNK if token == comma else _break_place(open_ids, comma))
             open_ids.append(token)

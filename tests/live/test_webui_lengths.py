@@ -1,4 +1,4 @@
-"""Texts of different lengths: the headless engine makes the pictures of the real WebUI, with its defaults and padded."""
+"""The headless engine reads prompts as the real WebUI does: lengths, breaks, letters. Ordinary ones stay."""
 
 from functools import cache
 from typing import Any
@@ -19,11 +19,27 @@ CASES: dict[str, dict[str, str]] = {
     "break": {"prompt": "a red circle BREAK a blue background", "negative_prompt": "grey"},
     "long negative": {"prompt": "a red circle", "negative_prompt": LONG},
     "long prompt": {"prompt": LONG, "negative_prompt": "blue"},
-    "two and three": {"prompt": "a red circle BREAK on blue", "negative_prompt": "grey BREAK dark BREAK star"},
+    "two and three": {
+        "prompt": "a red circle BREAK on blue",
+        "negative_prompt": "grey BREAK dark BREAK star",
+    },
     "parts": {"prompt": "a red circle AND a blue square BREAK on green :0.7", "negative_prompt": "grey"},
     "first part long": {"prompt": f"{LONG} AND a star :0.5", "negative_prompt": "grey"},
     "weights": {"prompt": "a (red:1.4) circle BREAK (on blue:0.6)", "negative_prompt": ""},
-    "ordinary": {"prompt": "(nikon, 50mm f:1.8 in fog), ratio 16:9, :3, lesson: 3 > 2", "negative_prompt": "a AND b"},
+    "other letters": {
+        "prompt": (
+            "\u201ca red circle\u201d, its caf\u00e9 \u2019\uff11\uff16:9, \u732b\uff1a3, \ufb01sh &amp; \u00c9"
+        ),
+        "negative_prompt": "\u0433\u043e\u0440\u043e\u0434, na\u00efve, \u30ab\uff76",
+    },
+    "a break in a bracket": {
+        "prompt": "a (red circle BREAK on blue:1.3) BREAK star",
+        "negative_prompt": "(BREAK)",
+    },
+    "ordinary": {
+        "prompt": "(nikon, 50mm f:1.8 in fog), ratio 16:9, :3, lesson: 3 > 2",
+        "negative_prompt": "a AND b",
+    },
 }
 
 
@@ -52,7 +68,7 @@ def test_headless_makes_the_same_picture(webui: WebUI, case: str, pad: bool) -> 
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_ordinary_prompt_is_what_the_webui_sees(webui: WebUI, case: str) -> None:
-    """With a unit at weight 0 every part of ours is installed, and the picture and the text are the host's."""
+    """With a unit at weight 0 every part of ours is installed; picture and text are the host's."""
     fields = CASES[case]
     answer = webui.generate(**fields)
     assert answer.status == 200, answer.json
