@@ -26,8 +26,8 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufff9-\ufffc]")
 def clean_text(text: str) -> str:
     r"""A text with plain quotes, plain widths and no control characters, in normal form C.
 
-    >>> clean_text("\u201cratio\u201d \uff11\uff16\uff1a\uff19, it\u2019s caf\u00e9 &amp; bar")
-    '"ratio" 16:9, it\'s café & bar'
+    >>> clean_text("\u201cratio\u201d \uff11\uff16\uff1a\uff19, it\u2019s na\u00efve &amp; blue")
+    '"ratio" 16:9, it\'s naïve & blue'
     """
     if "&" in text and "<" not in text:
         text = html.unescape(text)
