@@ -27,7 +27,7 @@ CASES: dict[str, dict[str, str]] = {
     "first part long": {"prompt": f"{LONG} AND a star :0.5", "negative_prompt": "grey"},
     "weights": {"prompt": "a (red:1.4) circle BREAK (on blue:0.6)", "negative_prompt": ""},
     "other letters": {
-        "prompt": "\u201ca red circle\u201d, an \u00e9tude \u2019\uff11\uff16:9, \u732b\uff1a3, \ufb01sh &amp;",
+        "prompt": "\u201ca red circle\u201d, \u00e9tude \u2019\uff11\uff16:9, \u732b\uff1a3 \ufb01sh &amp;",
         "negative_prompt": "\u0433\u043e\u0440\u043e\u0434, na\u00efve, \u30ab\uff76",
     },
     "a break in a bracket": {
