@@ -159,13 +159,15 @@ class Rows:
 class Position:
     """Where a call stands: step `step` of `steps`, with these rows. Progress is `step / steps`.
 
-    `hires` says that this is the WebUI's second pass, whose steps count from 0 again.
+    `hires` says that this is the WebUI's second pass, whose steps count from 0 again. `copies` says how often
+    the context of a conditional row holds each token of its text.
     """
 
     step: int
     steps: int
     rows: Rows
     hires: bool = False
+    copies: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,11 +21,14 @@ class CountingClock:
     """One call per step with the same rows each time, as diffusers' pipelines do.
 
     With guidance the batch is the unconditional rows, then the conditional ones, of each image one for
-    each of `owners`: the concepts that they belong to.
+    each of `owners`: the concepts that they belong to. `copies` is that of `Position`.
     """
 
-    def __init__(self, steps: int, images: int, *, guided: bool, owners: tuple[int, ...] = (0,)) -> None:
+    def __init__(
+        self, steps: int, images: int, *, guided: bool, owners: tuple[int, ...] = (0,), copies: int = 1
+    ) -> None:
         self.steps = steps
+        self.copies = copies
         self.step = 0
         unconds = tuple(range(images)) if guided else ()
         conds = tuple(image for image in range(images) for _ in owners)
@@ -38,7 +41,7 @@ class CountingClock:
             raise HostError(f"the U-Net was called with {batch} rows, expected {len(self.rows)}")
         if self.step >= self.steps:
             raise HostError(f"the U-Net was called more often than the {self.steps} steps of the plan")
-        position = Position(self.step, self.steps, self.rows)
+        position = Position(self.step, self.steps, self.rows, copies=self.copies)
         self.step += 1
         return position
 

@@ -1,7 +1,8 @@
 r"""The WebUI's attention grammar: which part of a prompt is weighed how much.
 
 `(x)` is 1.1, `[x]` is 1 / 1.1, `(x:1.3)` is 1.3; brackets multiply, `\(` is a letter, and what is
-not closed lasts to the end. `BREAK` starts another chunk of 75 tokens.
+not closed lasts to the end. `BREAK` starts another chunk of 75 tokens, but in a bracket that weighs it is
+a word of a negative weight, because the WebUI knows it by its weight.
 
 >>> weigh("a (big:1.5) cat")
 [Weighed(text='a ', weight=1.0), Weighed(text='big', weight=1.5), Weighed(text=' cat', weight=1.0)]
@@ -9,12 +10,16 @@ not closed lasts to the end. `BREAK` starts another chunk of 75 tokens.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, replace
+
+from .errors import RequestError
 
 PLAIN = {"(": 1.1, "[": 1 / 1.1}
 TOKEN = re.compile(r"\\(?P<letter>[()\[\]\\]?)|(?P<sign>[()\[\]])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)")
 BREAK = re.compile(r"\s*\bBREAK\b\s*")
+BREAK_WORD, BREAK_WEIGHT = "BREAK", -1.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,11 @@ class Weighed:
 
 
 def weigh(prompt: str) -> list[Weighed]:
-    """The pieces of a prompt, at least one; neighbours of one weight are joined."""
+    """The pieces of a prompt, at least one; neighbours of one weight are joined.
+
+    Raises RequestError for what stands where a weight is read and is no number, as in `(wait:...)`: the
+    WebUI fails there, too.
+    """
     reader = _Reader()
     done = 0
     for match in TOKEN.finditer(prompt):
@@ -55,15 +64,15 @@ class _Reader:
         return opener is not None and not self.opened[opener]
 
     def text(self, text: str) -> None:
-        for number, part in enumerate(BREAK.split(text)):
-            self.pieces += [Weighed(None)] * (number > 0)
+        for number, part in enumerate(BREAK.split(text) if text else ()):
+            self.pieces += [Weighed(BREAK_WORD, BREAK_WEIGHT)] * (number > 0)
             self.pieces.append(Weighed(part))
 
     def token(self, match: re.Match[str]) -> None:
         if match["letter"] is not None:
             self.pieces.append(Weighed(match["letter"]))
         elif match["weight"]:
-            self.scale(self.opened["("].pop(), float(match["weight"]))
+            self.scale(self.opened["("].pop(), _number(match["weight"]))
         elif match["sign"] in self.opened:
             self.opened[match["sign"]].append(len(self.pieces))
         else:
@@ -71,10 +80,7 @@ class _Reader:
             self.scale(self.opened[opener].pop(), PLAIN[opener])
 
     def scale(self, start: int, factor: float) -> None:
-        self.pieces[start:] = [
-            piece if piece.text is None else replace(piece, weight=piece.weight * factor)
-            for piece in self.pieces[start:]
-        ]
+        self.pieces[start:] = [replace(piece, weight=piece.weight * factor) for piece in self.pieces[start:]]
 
     def end(self) -> None:
         for opener, starts in self.opened.items():
@@ -82,12 +88,28 @@ class _Reader:
                 self.scale(start, PLAIN[opener])
 
 
+def _number(text: str) -> float:
+    """A weight of dots and digits. Raises RequestError where that is no number."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.inf
+    if math.isfinite(found):
+        return found
+    raise RequestError(
+        "",
+        f"the weight '{text}' behind a colon at a bracket's end is no number: write a number such as 1.2, or "
+        r"\) for a bracket that is text",
+    )
+
+
 def _joined(pieces: list[Weighed]) -> list[Weighed]:
     joined: list[Weighed] = []
     for piece in pieces:
-        last = joined[-1] if joined else Weighed(None)
-        if piece.text and last.text and last.weight == piece.weight:
-            joined[-1] = Weighed(last.text + piece.text, piece.weight)
-        elif piece.text != "":
+        if joined and joined[-1].weight == piece.weight:
+            joined[-1] = Weighed(f"{joined[-1].text}{piece.text}", piece.weight)
+        else:
             joined.append(piece)
-    return joined or [Weighed("")]
+    broken = Weighed(BREAK_WORD, BREAK_WEIGHT)
+    found = [Weighed(None) if piece == broken else piece for piece in joined if piece.text != ""]
+    return found or [Weighed("")]

@@ -23,6 +23,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
 PROMPT = "$.prompt"  # the place of the prompt that concepts stand for
+NEGATIVE = "$.negative_prompt"
 LABEL = 24  # letters of a concept's prompt in a label
 LETTER = 5.6  # mean width of a letter at the plot's font size
 BARS = " ▁▂▃▄▅▆▇█"
@@ -153,7 +154,9 @@ def _prompt_weights(request: ControlRequest, prompts: Mapping[str, str]) -> Iter
 
 
 def _source(blend: Blend | None, text: str, path: str = PROMPT) -> PromptSource:
-    return parse_prompt(text) if blend is None or path != PROMPT else blended_prompt(blend, text)
+    if blend is not None and path == PROMPT:
+        return blended_prompt(blend, text)
+    return parse_prompt(text, negative=path == NEGATIVE)
 
 
 def cost_note(blend: Blend | None, prompt: str) -> str:

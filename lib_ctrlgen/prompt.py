@@ -1,21 +1,25 @@
 r"""Scheduled weights inside prompts, on top of the WebUI's attention grammar.
 
-Wherever the grammar takes a weight, a schedule or a named weight may stand::
+A text is a schedule only where the WebUI itself would read a weight: at the end of an attention bracket
+`(...)`, and at the end of an `AND` part where the prompt has several. It must be wholly of the schedule
+grammar and hold a keyframe `value@progress`, a ramp `a>b`, a window `in a..b` or a name `word=number`::
 
     (neon sign:1.4@0, 1@0.5, 0.6@1)    a weight over the steps, see `schedule`
     (fog:0.2>1.3)                      a ramp
     (neon sign:glow=1.2)               a weight with a name, for tuning
     a cat AND oil painting :0.2@0, 1@0.6
 
-Everything else is left as it is: ordinary `(x:1.2)`, `[x]`, `[a:b:0.4]`, `[a|b]`, `BREAK`,
-textual inversion, `<lora:name:0.8>`. At each progress the prompt is an ordinary one, so the host
-reads it with its own code.
+A near miss inside a bracket, which holds a keyframe or a ramp of numbers, is an error. Everything else is
+left to the host byte for byte: `(x:1.2)`, `ratio 16:9`, `:3`, `[a:b:0.4]`, `<lora:name:0.8>`, `3 > 2`. At
+each progress the prompt is an ordinary one, so the host reads it with its own code.
 
 >>> prompt = parse_prompt("a (neon sign:1.4>1) at (night:1.1)")
 >>> prompt.at(0.5)
 'a (neon sign:1.2) at (night:1.1)'
 >>> parse_prompt("a (sign:glow=1.2)").at(0, {"glow": constant(0.5)})
 'a (sign:0.5)'
+>>> parse_prompt("math lesson: 3 > 2").weights
+()
 """
 
 from __future__ import annotations
@@ -28,16 +32,16 @@ from typing import TypeAlias
 
 from .errors import RequestError, nearest
 from .schedule import Schedule, constant, parse_schedule
+from .schedule_form import Form
 
 NOTHING: Mapping[str, Schedule] = MappingProxyType({})
 
-# What an ordinary weight of the WebUI looks like, in brackets and behind an AND part.
-PLAIN_WEIGHT = re.compile(r"\s*[+-]?[.\d]+\s*")
-# What is meant as a schedule: it begins with a number or `name=`, and says more than a number.
-NAME = r"(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?"
-MEANT = re.compile(rf"\s*{NAME}(?P<text>[+-]?(?:\d|\.\d)[\w.,@>*+\s-]*?)\s*")
-MORE = re.compile(r"[@>*=]|\bin\b")
-PIECE = re.compile(r"\\.|<\w+:[^<>]*>|\bAND\b|[()\[\]:]", re.DOTALL)
+# Nothing without a colon and, behind it, a sign before a number can be a schedule.
+HINT = re.compile(r"(?:[@>=]|\.\.)\s*[+-]?\.?\d")
+# An escaped letter, an extra network, a sad face (`:(` opens a bracket that nobody closes), and the signs.
+PIECE = re.compile(r"\\.|<\w+:[^>]+>|(?<![^\s,(\[{|])>?[:;=][-'^]?\(|\bAND\b|[():]", re.DOTALL)
+NAME = re.compile(r"[A-Za-z_]\w*")
+HIDDEN = "\0"  # stands for a nested bracket, an escaped letter or an extra network: part of no schedule
 
 Named: TypeAlias = Mapping[str, Schedule]
 
@@ -82,15 +86,18 @@ def plain_number(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-def parse_prompt(text: str) -> Prompt:
-    """Find the scheduled and the named weights of a prompt.
+def parse_prompt(text: str, *, negative: bool = False) -> Prompt:
+    """Find the scheduled and the named weights of a prompt; in a `negative` one `AND` is a word.
 
-    Raises RequestError that shows the place for a schedule that is malformed or not closed.
+    Raises RequestError that shows the place of a near miss in a bracket, or of a schedule whose values are
+    out of range or whose bracket is not closed.
     """
-    spans = [*_spans(text)] if MORE.search(text) else []
+    colon = text.find(":")
+    if colon < 0 or not HINT.search(text, colon):
+        return Prompt(parts=(text,) if text else ())
     parts: list[str | PromptWeight] = []
     done = 0
-    for span in sorted(spans, key=lambda span: span.start):
+    for span in sorted(_Reader(text, negative=negative).spans(), key=lambda span: span.start):
         parts += [text[done : span.start], span.weight]
         done = span.end
     parts.append(text[done:])
@@ -105,68 +112,88 @@ class _Span:
 
 
 @dataclass
-class _Open:
-    """A bracket that is open, or the whole AND part: where it and its last colon stand."""
+class _Level:
+    """A bracket that is open, or the AND part itself; `inside` is where its text begins.
 
-    sign: str
-    start: int
+    `behind` is the text behind its last colon, without what is nested in it.
+    """
+
+    inside: int
+    bracket: bool = True
+    face: bool = False
     colon: int | None = None
+    behind: list[str] = field(default_factory=list)
+
+    def holds_schedule(self, *, near: bool) -> bool:
+        """Whether a schedule or a named weight is behind the colon; with `near` also what nearly is one."""
+        name, text = _named("".join(self.behind))
+        form = Form.of(text)
+        return form.scheduled or (name is not None and form.whole) or (near and form.missed)
 
 
-@dataclass
 class _Reader:
-    """Walks over a prompt's brackets and colons."""
+    """Walks over a prompt's round brackets, colons and ANDs, which are all that decide where a weight is."""
 
-    text: str
-    stack: list[_Open] = field(default_factory=lambda: [_Open("", 0)])
+    def __init__(self, text: str, *, negative: bool) -> None:
+        self.text = text
+        self.pieces = list(PIECE.finditer(text))
+        self.split = not negative and any(piece[0] == "AND" for piece in self.pieces)
+        self.stack = [_Level(0, bracket=False)]
 
-    def close(self, end: int) -> Iterator[_Span]:
-        """A `)`: the weight behind the last colon inside, if it is one of ours."""
-        if not any(level.sign == "(" for level in self.stack):
-            return
-        while (level := self.stack.pop()).sign != "(":
-            pass
-        yield from self.weight(level, end)
+    def spans(self) -> Iterator[_Span]:
+        """Every weight that is a schedule or has a name."""
+        done = 0
+        for piece in self.pieces:
+            self.stack[-1].behind.append(self.text[done : piece.start()])
+            yield from self.piece(piece[0], piece.end())
+            done = piece.end()
+        self.stack[-1].behind.append(self.text[done:])
+        yield from self.part_end(len(self.text))
 
-    def part(self, end: int) -> Iterator[_Span]:
-        """The end of an AND part: its weight stands outside all brackets. Brackets end with it."""
+    def piece(self, sign: str, end: int) -> Iterator[_Span]:
+        """One sign, which ends at `end`."""
+        level = self.stack[-1]
+        if sign == ":":
+            level.colon, level.behind = end - 1, []
+        elif sign == ")" and level.bracket:
+            self.stack.pop()
+            yield from self.weight(level, level, end - 1)
+        elif sign == "AND" and self.split:
+            yield from self.part_end(end - 3)
+            self.stack = [_Level(end, bracket=False)]
+        elif sign.endswith("(") and sign[0] != "\\":
+            level.behind.append(HIDDEN)
+            self.stack.append(_Level(end, face=len(sign) > 1))
+        else:
+            level.behind.append(sign if sign in (")", "AND") else HIDDEN)
+
+    def part_end(self, end: int) -> Iterator[_Span]:
+        """The end of an AND part, or of the prompt. Brackets that are open end with it."""
         for level in self.stack[1:]:
-            if level.sign == "(" and any(self.weight(level, end)):
-                raise _error(self.text, level.start, "a scheduled weight whose bracket is not closed")
-        yield from self.weight(self.stack[0], end)
-        self.stack = [_Open("", end + 3)]
+            if not level.face and any(self.weight(level, level, end)):
+                raise _error(self.text, level.inside - 1, "a scheduled weight whose bracket is not closed")
+        if self.split:
+            yield from self.weight(self.stack[-1], self.stack[0], end)
 
-    def weight(self, level: _Open, end: int) -> Iterator[_Span]:
-        """The weight between a level's last colon and `end`."""
-        if level.colon is None:
+    def weight(self, level: _Level, whole: _Level, end: int) -> Iterator[_Span]:
+        """The weight of `whole` between a level's last colon and `end`, if it is one of ours."""
+        if level.colon is None or not level.holds_schedule(near=whole.bracket):
             return
         start = level.colon + 1
-        found = MEANT.fullmatch(self.text, start, end)
-        if found is None or PLAIN_WEIGHT.fullmatch(self.text, start, end):
-            return
-        if not found["name"] and not MORE.search(found["text"]):
-            return
-        schedule = _schedule(self.text, found.start("text"), found["text"])
-        label = self.text[level.start + bool(level.sign) : level.colon].strip()
-        weight = PromptWeight(schedule=schedule, label=label, name=found["name"])
-        yield _Span(start=start, end=found.end("text"), weight=weight)
+        written = self.text[start:end].rstrip()
+        name, source = _named(written)
+        schedule = _schedule(self.text, start + written.rindex(source), source)
+        label = self.text[whole.inside : level.colon].strip()
+        weight = PromptWeight(schedule=schedule, label=label, name=name)
+        yield _Span(start=start, end=start + len(written), weight=weight)
 
 
-def _spans(text: str) -> Iterator[_Span]:
-    reader = _Reader(text)
-    for match in PIECE.finditer(text):
-        sign, place = match[0], match.start()
-        if sign in "([":
-            reader.stack.append(_Open(sign, place))
-        elif sign == ":":
-            reader.stack[-1].colon = place
-        elif sign == ")":
-            yield from reader.close(place)
-        elif sign == "]" and reader.stack[-1].sign == "[":
-            reader.stack.pop()
-        elif sign == "AND":
-            yield from reader.part(place)
-    yield from reader.part(len(text))
+def _named(text: str) -> tuple[str | None, str]:
+    """The name, if there is one, and the text of a weight that is written as `name=text`."""
+    name, equals, rest = text.partition("=")
+    if equals and NAME.fullmatch(name.strip()):
+        return name.strip(), rest.strip()
+    return None, text.strip()
 
 
 def _schedule(text: str, start: int, source: str) -> Schedule:
@@ -178,7 +205,11 @@ def _schedule(text: str, start: int, source: str) -> Schedule:
 
 def _error(text: str, place: int, message: str) -> RequestError:
     before, after = text[max(0, place - 24) : place], text[place : place + 24]
-    return RequestError("", f"{message} (in the prompt at character {place + 1}: ...{before}>>>{after}...)")
+    return RequestError(
+        "",
+        f"{message} (in the prompt at character {place + 1}: ...{before}>>>{after}...); if no schedule is "
+        r"meant, write the colon as \:",
+    )
 
 
 def require_names(named: Named, weights: Iterable[PromptWeight]) -> None:

@@ -122,7 +122,8 @@ class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
     """A whole picture for the headless host: the controls, and what the WebUI would be told.
 
     `model` is a checkpoint by name or path: a single SD1.5, SD2 or SDXL file, or a diffusers folder.
-    Sizes are in pixels. Picture `i` of a batch uses `seed + i`.
+    Sizes are in pixels. Picture `i` of a batch uses `seed + i`. `pad_cond_uncond` is the WebUI's setting "Pad
+    prompt/negative prompt": the shorter of the two gets the empty prompt behind it.
     """
 
     model: str = "ctrlgen-tiny"
@@ -135,6 +136,7 @@ class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
     sampler: str = "DPM++ 2M"
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     batch_size: Annotated[int, Meta(ge=1, le=64)] = 1
+    pad_cond_uncond: bool = False
 
 
 AnyRequest = TypeVar("AnyRequest", bound=Spec)

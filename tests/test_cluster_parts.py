@@ -158,6 +158,8 @@ def test_a_schedule_and_a_path_are_told_in_the_webuis_words() -> None:
     request = job.body["request"]
     assert request["alwayson_scripts"]["CtrlGen"]["args"][0]["cfg_scale"].startswith("7@0")
     assert request["override_settings"] == {"sd_model_checkpoint": "big one"}
+    (padded,) = jobs_of(cells({"pad_cond_uncond": True}))
+    assert padded.body["request"]["override_settings"]["pad_cond_uncond"] is True
 
 
 def made(jobs: Jobs, found: list[tuple[str, Any]], **options: Any) -> dict[str, Outcome]:

@@ -17,7 +17,8 @@ EDGE = 4
 
 LAYERS = {
     # 0: pure; no torch, no numpy
-    "errors": 0, "curve": 0, "schedule": 0, "params": 0, "spec": 0, "prompt": 0, "emphasis": 0, "plan": 0,
+    "errors": 0, "curve": 0, "schedule": 0, "schedule_form": 0, "params": 0, "spec": 0, "prompt": 0,
+    "emphasis": 0, "plan": 0,
     "strict": 0, "unit_spec": 0, "pictured": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
     "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
     "tuner.sure": 0, "tuner.scatter": 0,

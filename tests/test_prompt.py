@@ -66,13 +66,13 @@ def test_named_weights_are_replaced_and_others_are_not() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a (b:1@)", "expected a progress"),
+        ("a (b:1@0,)", "expected a value"),
         ("a (b:1@0, 2@0)", "progress must rise"),
         ("a (b:1@0 quick, 2@1)", "unknown easing"),
-        ("a (b:glow=1..)", "unexpected"),
+        ("a (b:glow=1>0 2)", "unexpected"),
         ("a (b:1>2", "not closed"),
         ("a (b:1>2 AND c", "not closed"),
-        ("a AND b :1>", "expected a value"),
+        ("a AND b :1>2 in 0.5..2", "progress must lie"),
     ],
 )
 def test_a_malformed_schedule_is_an_error_that_shows_the_place(text: str, said: str) -> None:

@@ -213,7 +213,7 @@ def test_named_weights_take_the_requests_values(host: FakeWebUI, script: Any) ->
 @pytest.mark.parametrize(
     ("prompt", "negative", "request_", "path"),
     [
-        ("a (red:1@) star", "", "", "$.prompt"),
+        ("a (red:1@0,) star", "", "", "$.prompt"),
         ("a", "(b:1>2", "", "$.negative_prompt"),
         ("a (red:glow=1)", "", {"prompt_weights": {"glwo": 1}}, "$.prompt_weights.glwo"),
         ("a", "", {"cfg_scale": "8>0"}, "$.cfg_scale"),

@@ -70,11 +70,14 @@ def request_of(said: Payload) -> Payload:
     controls = {name: said[name] for name in ControlRequest.__struct_fields__ if said[name]}
     if not isinstance(scale, str):
         controls.pop("cfg_scale", None)  # the WebUI's own number says it
+    settings = {"sd_model_checkpoint": said["model"]}
+    if said["pad_cond_uncond"]:
+        settings["pad_cond_uncond"] = True
     return {
         **{name: said[name] for name in OWN},
         "sampler_name": said["sampler"],
         "cfg_scale": 7.0 if isinstance(scale, str) else float(scale),
-        "override_settings": {"sd_model_checkpoint": said["model"]},
+        "override_settings": settings,
         "alwayson_scripts": {"CtrlGen": {"args": [controls]}},
     }
 

@@ -30,12 +30,16 @@ Pair: TypeAlias = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Addition:
-    """A unit's part in a call: its rows, its factors by layer, its mask."""
+    """A unit's part in a call: its rows, its factors by layer, its mask.
+
+    `copies` says how often each token of the text is there, and so each token of the unit has to be.
+    """
 
     unit: ActiveUnit
     rows: tuple[int, ...]
     factors: tuple[Factor, ...]
     mask: Tensor | None
+    copies: int = 1
 
     def acts(self, place: int) -> bool:
         """Whether there is anything to add in a layer."""
@@ -50,7 +54,8 @@ class Addition:
         """
         index, by = row_index(self.rows), self.factors[place]
         query, keys, values = (part[index] for part in seen)
-        more = [times(e.expand(len(self.rows), -1, -1), by).to(query) for e in pair]
+        own = [each.repeat(1, self.copies, 1) for each in pair]
+        more = [times(each.expand(len(self.rows), -1, -1), by).to(query) for each in own]
         joint = attend(query, torch.cat((keys, more[0]), 1), torch.cat((values, more[1]), 1), heads)
         change = joint - attend(query, keys, values, heads)
         if isinstance(by, Tensor):  # a token times zero would still take its share
@@ -112,7 +117,7 @@ class ContextEffect:
         doses = [each.doses[row] for row in rows]
         factors = layer_factors(doses, len(self.sites)) if rows else ()
         mask = self.masks.of(each.unit, doses, call) if rows else None
-        return Addition(each.unit, rows, factors, mask)
+        return Addition(each.unit, rows, factors, mask, call.position.copies)
 
     def pair_of(self, unit: ActiveUnit, place: int) -> Pair:
         """The keys and values of the unit's tokens in a layer, computed when it first acts there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,12 +31,14 @@ from .prompts import PromptEncoder, require_plain
 class Conditions:
     """One step's text. Rows are laid out picture by picture, each picture's parts in order.
 
-    `uncond` has B rows, `rows` B * P, and `shares` says what the rows of each picture are.
+    `uncond` has B rows, `rows` B * P, and `shares` says what the rows of each picture are. All rows have the
+    same number of tokens; `copies` says how often the conditional ones hold each of theirs.
     """
 
     uncond: Features
     rows: Features
     shares: tuple[Shares, ...]
+    copies: int = 1
 
     @property
     def plain(self) -> bool:
@@ -56,17 +59,23 @@ def joined(parts: Sequence[Conditions]) -> Conditions:
         uncond=Features.rows([part.uncond for part in parts]),
         rows=Features.rows([part.rows for part in parts]),
         shares=tuple(each for part in parts for each in part.shares),
+        copies=parts[0].copies,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """A negative prompt, a positive one per picture, and the named weights that stand in for theirs."""
+    """A negative prompt, a positive one per picture, and the named weights that stand in for theirs.
+
+    Texts may need different numbers of chunks. `AND` parts are stretched to the longest of them. With `pad`
+    the shorter side, positive or negative, gets the empty prompt behind it, else both keep their lengths.
+    """
 
     negative: Prompt
     positive: tuple[PromptSource, ...]
     named: Mapping[str, Schedule]
     turn: bool = False
+    pad: bool = False
 
     def key(self, progress: float) -> object:
         """What the conditions depend on: equal keys, equal conditions."""
@@ -92,24 +101,38 @@ class Prompts:
     def _rows(
         self, negative: str, texts: Sequence[str], encoder: PromptEncoder, shares: Shares
     ) -> Conditions:
-        count = len(self.positive)
         uncond, *rows = encoder.encode_guided(negative, texts)
+        longest = max(row.length for row in rows)
+        parts = Features.rows([row.stretched(longest) for row in rows])
+        return self._together(uncond, parts.repeat(len(self.positive)), encoder, shares)
+
+    def _together(
+        self, uncond: Features, rows: Features, encoder: PromptEncoder, shares: Shares
+    ) -> Conditions:
+        """Both sides at one number of tokens, which a U-Net's batch needs."""
+        if self.pad:
+            [empty] = encoder.encode([""])
+            longest = max(uncond.length, rows.length)
+            uncond, rows = uncond.padded(longest, empty), rows.padded(longest, empty)
+        count, length = len(self.positive), math.lcm(uncond.length, rows.length)
         return Conditions(
-            uncond=uncond.repeat(count),
-            rows=Features.rows(rows).repeat(count),
+            uncond=uncond.tiled(length).repeat(count),
+            rows=rows.tiled(length),
             shares=(shares,) * count,
+            copies=length // rows.length,
         )
 
     def _mixed(
         self, progress: float, negative: str, texts: Sequence[str], encoder: PromptEncoder
     ) -> Conditions:
-        """One row per picture with the concepts' features mixed by the picture's weights."""
-        count = len(self.positive)
+        """One row per picture with the concepts' features, at one length, mixed by the picture's weights."""
         uncond, empty, *features = encoder.encode_guided(negative, ["", *texts])
+        longest = max(each.length for each in features)
+        padded = [each.padded(longest, empty) for each in (empty, *features)]
         sources = [source for source in self.positive if isinstance(source, MixedPrompt)]
         weights = torch.tensor([source.weights_at(progress) for source in sources])
-        mixed = mixed_texts(features, empty, weights, turn=self.turn)
-        return Conditions(uncond=uncond.repeat(count), rows=mixed, shares=(ONE_ROW,) * count)
+        mixed = mixed_texts(padded[1:], padded[0], weights, turn=self.turn)
+        return self._together(uncond, mixed, encoder, ONE_ROW)
 
 
 def prompts_of(request: GenerationRequest, steps: Trajectory | None = None) -> Prompts:
@@ -118,7 +141,7 @@ def prompts_of(request: GenerationRequest, steps: Trajectory | None = None) -> P
     Raises RequestError at the place of what is wrong.
     """
     with at_path("$.negative_prompt"):
-        negative = parse_prompt(request.negative_prompt)
+        negative = parse_prompt(request.negative_prompt, negative=True)
     if len(split_and(negative.at(0.0))) > 1:
         raise RequestError("$.negative_prompt", "AND belongs into the prompt: a negative prompt is one text")
     require_plain(negative.at(0.0), "$.negative_prompt")
@@ -127,7 +150,13 @@ def prompts_of(request: GenerationRequest, steps: Trajectory | None = None) -> P
     weights = (weight for prompt in (negative, *positive) for weight in prompt.weights)
     require_names(request.prompt_weights, weights)
     turn = request.blend is not None and request.blend.interpolation == "slerp"
-    return Prompts(negative=negative, positive=positive, named=request.prompt_weights, turn=turn)
+    return Prompts(
+        negative=negative,
+        positive=positive,
+        named=request.prompt_weights,
+        turn=turn,
+        pad=request.pad_cond_uncond,
+    )
 
 
 def positive_prompts(request: GenerationRequest, steps: Trajectory | None) -> tuple[PromptSource, ...]:

@@ -29,6 +29,30 @@ class Features:
         """All rows `count` times, one after the other."""
         return self.map(lambda each: each.repeat(count, *(1,) * (each.ndim - 1)))
 
+    @property
+    def length(self) -> int:
+        """The number of tokens T."""
+        return int(self.states.shape[1])
+
+    def behind(self, more: Tensor) -> Features:
+        """The same rows with more states [1, n, X] behind those of each row; the summary stays."""
+        return Features(torch.cat([self.states, more.expand(len(self), -1, -1)], 1), self.pooled)
+
+    def stretched(self, length: int) -> Features:
+        """One row whose last state is repeated up to `length` tokens."""
+        return self.behind(self.states[:, -1:].repeat(1, length - self.length, 1))
+
+    def padded(self, length: int, empty: Features) -> Features:
+        """The states of the empty prompt behind each row, up to `length` tokens."""
+        return self.behind(empty.states.repeat(1, (length - self.length) // empty.length, 1))
+
+    def tiled(self, length: int) -> Features:
+        """All states repeated as a whole up to `length` tokens, a multiple of what they are.
+
+        Attention over keys that all occur equally often is attention over them once.
+        """
+        return Features(self.states.repeat(1, length // self.length, 1), self.pooled)
+
     def zeros(self) -> Features:
         """Nothing, in the same shapes."""
         return self.map(torch.zeros_like)
@@ -40,7 +64,7 @@ class Features:
         return Features(torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None)
 
     @staticmethod
-    def behind(chunks: Sequence[Features]) -> Features:
+    def chained(chunks: Sequence[Features]) -> Features:
         """One text from its chunks: their tokens behind each other, and the first one's summary."""
         return Features(torch.cat([chunk.states for chunk in chunks], 1), chunks[0].pooled)
 

@@ -41,6 +41,7 @@ def infotext(request: GenerationRequest, seed: int) -> str:
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
         "Model": Path(request.model).stem,
+        **({"Pad conds": True} if request.pad_cond_uncond else {}),
         "Version": f"CtrlGen {__version__}",
     }
     return f"{request.prompt}{negative}\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())

@@ -9,16 +9,20 @@ from typing import Any
 
 import torch
 
+from lib_ctrlgen.concepts import split_and
 from lib_ctrlgen.emphasis import weigh
-from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.errors import RequestError, at_path
 
+from .clean_text import clean_text
 from .features import Features
 from .text import Tower
 
 CHUNK = 75
 REMEMBERED = 256  # chunks
 BACKTRACK = 20  # tokens: a comma this near to a chunk's end takes what follows it to the next
-HOST_ONLY = re.compile(r"\[[^\[\]]*:\s*\d*\.?\d+\s*\]|\[[^\[\]]*\|[^\[\]]*\]|<\w+:[^<>]*>")
+EXTRA_NETWORK = re.compile(r"<\w+:[^>]+>")
+EDIT_PIECE = re.compile(r"\\.|[()\[\]|:]", re.DOTALL)
+EDIT_STEP = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,12 @@ class PromptEncoder:
     _states: dict[tuple[int, tuple[int, ...]], Features] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str]) -> list[Features]:
-        """Each text as one row of 77 n tokens; n, the same for all, is what the longest text needs.
+        """Each text as one row of 77 n tokens; n is what this text needs.
 
-        A text of at most 75 tokens alone, without weights, gives exactly what diffusers' pipeline
-        makes of it. Two towers stand side by side, channel by channel.
+        A text of at most 75 tokens, without weights, gives exactly what diffusers' pipeline makes of it.
+        Two towers stand side by side, channel by channel.
         """
-        chunked = [[chunks_of(text, tower.tokenizer, tower.pad) for text in texts] for tower in self.towers]
-        count = max(len(chunks) for rows in chunked for chunks in rows)
-        found = [self._rows(number, rows, count) for number, rows in enumerate(chunked)]
-        return [Features.beside(row) for row in zip(*found, strict=True)]
+        return [self._row(text) for text in texts]
 
     def encode_guided(self, negative: str, texts: Sequence[str]) -> list[Features]:
         """The negative prompt, then each text. SDXL's empty negative prompt is zeros, as in the WebUI."""
@@ -57,12 +58,16 @@ class PromptEncoder:
         nothing = negative == "" and uncond.pooled is not None
         return [uncond.zeros() if nothing else uncond, *rows]
 
-    def _rows(self, number: int, rows: Sequence[list[Chunk]], count: int) -> list[Features]:
-        """One tower's features of each text, filled up to `count` chunks."""
-        tower = self.towers[number]
-        empty = framed([], tower.tokenizer, tower.pad)
-        filled = [[*chunks, *[empty] * (count - len(chunks))] for chunks in rows]
-        return [Features.behind([self._weighed(number, chunk) for chunk in chunks]) for chunks in filled]
+    def _row(self, text: str) -> Features:
+        """One text's features; towers whose tokenizers need different numbers of chunks get empty ones."""
+        chunked = [chunks_of(text, tower.tokenizer, tower.pad) for tower in self.towers]
+        count = max(map(len, chunked))
+        towers = []
+        for number, (tower, chunks) in enumerate(zip(self.towers, chunked, strict=True)):
+            empty = framed([], tower.tokenizer, tower.pad)
+            filled = [*chunks, *[empty] * (count - len(chunks))]
+            towers.append(Features.chained([self._weighed(number, chunk) for chunk in filled]))
+        return Features.beside(towers)
 
     def _weighed(self, number: int, chunk: Chunk) -> Features:
         """A chunk's features [1, 77, X] times the weights, with their mean restored.
@@ -89,10 +94,36 @@ class PromptEncoder:
 
 
 def require_plain(text: str, path: str) -> None:
-    """Raise RequestError at `path` for what only the WebUI does with a prompt."""
-    found = HOST_ONLY.search(text)
+    """Raise RequestError at `path` for what only the WebUI does with a prompt, and for what nobody reads."""
+    network = EXTRA_NETWORK.search(text)
+    found = network[0] if network else prompt_edit(text)
     if found:
-        raise RequestError(path, f"{found[0]!r} works in the WebUI only yet: leave it out here")
+        raise RequestError(path, f"{found!r} works in the WebUI only yet: leave it out here")
+    with at_path(path):
+        for part in split_and(text):
+            weigh(part.text)
+
+
+def prompt_edit(text: str) -> str | None:
+    r"""The first prompt edit `[a:b:when]` or alternation `[a|b]` of a prompt, None without one.
+
+    >>> prompt_edit("a [b] (c) [[d]:(e:1.2):0.4]"), prompt_edit(r"[see: 3 cats] \[a|b\] {a|b}")
+    ('[[d]:(e:1.2):0.4]', None)
+    """
+    stack: list[tuple[int, list[int]]] = []  # each open bracket, and where its own colons and bars are
+    for piece in EDIT_PIECE.finditer(text):
+        sign, place = piece[0], piece.start()
+        if sign in "([":
+            stack.append((place, []))
+        elif sign in ":|" and stack:
+            stack[-1][1].append(place)
+        elif sign in ")]" and stack:
+            start, signs = stack.pop()
+            edited = any(text[each] == "|" for each in signs)
+            edited = edited or bool(signs and EDIT_STEP.fullmatch(text, signs[-1] + 1, place))
+            if edited and text[start] == "[" and sign == "]":
+                return text[start : place + 1]
+    return None
 
 
 def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
@@ -112,7 +143,8 @@ def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
         if piece.text is None:
             close(len(open_ids))
             continue
-        for token in tokenizer(piece.text, add_special_tokens=False, verbose=False)["input_ids"]:
+        words = clean_text(piece.text)
+        for token in tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]:
             if len(open_ids) == CHUNK:
                 close(CHUNK if token == comma else _break_place(open_ids, comma))
             open_ids.append(token)

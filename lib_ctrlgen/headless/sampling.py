@@ -156,7 +156,7 @@ def sample(
     rows = PartRows(images=len(seeds), combination=combination, now=now)
     done = StepsDone(batch, encoder, rows, steps, calls, guided, progress)
     generators = generators_of(seeds)
-    clock = CountingClock(calls, len(seeds), guided=guided, owners=now.owners)
+    clock = CountingClock(calls, len(seeds), guided=guided, owners=now.owners, copies=now.copies)
     variants = batch.variants(units)
     noise = started(noises(batch, generators, steps), units, variants).to(now.rows.states.device)
     with ExitStack() as stack:

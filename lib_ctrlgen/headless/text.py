@@ -16,6 +16,8 @@ from transformers import CLIPTextConfig, CLIPTokenizer
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.weights import read_json
 
+from .clean_text import clean_text
+
 CLIP = "openai/clip-vit-large-patch14"
 VIT_H, BIG_G = "ViT-H-14", "ViT-bigG-14"
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
@@ -95,7 +97,7 @@ def read_tokenizer(folder: Path | None) -> Any:
     if folder is not None:
         return _tokenizer_of(folder)
     with suppress(OSError, ValueError):
-        return CLIPTokenizer.from_pretrained(CLIP, local_files_only=True)
+        return _opened(CLIP)
     raise ModelError(
         f"the tokenizer of {CLIP} is not on this machine: "
         "give a folder with its vocab.json and merges.txt (--tokenizer FOLDER)"
@@ -108,7 +110,7 @@ def _tokenizer_of(folder: Path) -> Any:
     if missing and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"the text folder {folder} lacks {' and '.join(missing)}")
     try:
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return _opened(str(folder))
     # transformers raises many kinds of exceptions on broken folders
     except Exception as error:
         wanted = " and ".join(missing or TOKENIZER_FILES)
@@ -125,5 +127,12 @@ def read_padded(folder: Path) -> tuple[Any, int]:
     pad = int(declared.pad_token_id)
     if pad == declared.eos_token_id:
         return declared, pad
-    plain = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, pad_token=declared.eos_token)
-    return plain, pad
+    return _opened(str(folder), pad_token=declared.eos_token), pad
+
+
+def _opened(source: str, **options: Any) -> Any:
+    """A tokenizer; transformers 4 without ftfy would take the accents off, which the WebUI does not."""
+    tokenizer = CLIPTokenizer.from_pretrained(source, local_files_only=True, **options)
+    if hasattr(tokenizer, "fix_text"):
+        tokenizer.fix_text = clean_text
+    return tokenizer

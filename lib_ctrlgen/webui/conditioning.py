@@ -81,7 +81,7 @@ class ScheduledPrompts:
         if len(blends) == 1 and self.cells:
             blends = [self.cells[getattr(p, "iteration", 0) % len(self.cells)]]
         positive = read_prompts(blends, texts[lists[0]], hires=lists is HIRES)
-        negative = tuple(map(parse_prompt, texts[lists[1]]))
+        negative = tuple(parse_prompt(text, negative=True) for text in texts[lists[1]])
         self.encoded = EncoderMemo()
         self.reading.append((positive, negative))
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_ctrlgen.concepts import blended_prompt
+from lib_ctrlgen.blend import Blend
+from lib_ctrlgen.concepts import PromptSource, blended_prompt
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.prompt import PromptWeight, parse_prompt, require_names
 from lib_ctrlgen.spec import ControlRequest
@@ -32,9 +33,12 @@ def holds_ours(p: Any, request: ControlRequest) -> bool:
     for attribute, path in LISTS.items():
         for text in dict.fromkeys(getattr(p, attribute, None) or ()):
             with at_path(path):
-                source = (
-                    blended_prompt(blend, text) if blend and attribute in POSITIVE else parse_prompt(text)
-                )
-            found += source.weights
+                found += _source(blend, attribute, text).weights
     require_names(request.prompt_weights, found)
     return bool(found or blend)
+
+
+def _source(blend: Blend | None, attribute: str, text: str) -> PromptSource:
+    if attribute not in POSITIVE:
+        return parse_prompt(text, negative=True)
+    return blended_prompt(blend, text) if blend else parse_prompt(text)

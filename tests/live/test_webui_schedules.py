@@ -123,7 +123,7 @@ def test_schedules_and_units_together(webui: WebUI) -> None:
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"prompt": "a (red:1@) circle"}, "$.prompt"),
+        ({"prompt": "a (red:1@0,) circle"}, "$.prompt"),
         ({"negative_prompt": "a (red:1>2"}, "$.negative_prompt"),
         ({"args": [{"cfg_scale": "9>0"}]}, "$.cfg_scale"),
         ({"args": [{"prompt_weights": {"glow": 1}}]}, "$.prompt_weights.glow"),
