@@ -1,0 +1,154 @@
+"""Reading and writing pictures: bytes of a file, base64 and data URLs. No torch here.
+
+Requests carry pictures as base64 or data URLs only. Paths and URLs are refused:
+a server must not read files or addresses that a client names.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import warnings
+
+import PIL
+from PIL import Image, ImageOps
+
+from .errors import RequestError, at_path
+from .greys import grey_of, is_deep, kind_of
+
+MAX_PIXELS = 64_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+SEND = "send the picture itself, as base64 or a data URL (data:image/png;base64,...)"
+CONVERT = "convert it to PNG, JPEG or WebP"
+AVIF_BRANDS = (b"ftypavif", b"ftypavis")
+# What files that are no readable pictures begin with, and what they are.
+OTHER_KINDS = (
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with 'git lfs pull'"),
+    (b"<!doctype html", "a web page: download the picture itself"),
+    (b"<html", "a web page: download the picture itself"),
+    (b"<svg", f"a drawing (SVG): {CONVERT}"),
+    (b"<?xml", f"an XML file, perhaps a drawing (SVG): {CONVERT}"),
+    (b"%pdf", f"a PDF: {CONVERT}"),
+    (b"8bps", f"a Photoshop file: {CONVERT}"),
+    (b"v/1\x01", "an OpenEXR file: convert it to a TIFF of floats, or to a 16-bit PNG"),
+    (b"\x93numpy", "a NumPy array: save it as a TIFF of floats, or as a 16-bit PNG"),
+    (b"\xff\x0a", f"a JPEG XL picture: {CONVERT}"),
+    (b"\x00\x00\x00\x0cjxl ", f"a JPEG XL picture: {CONVERT}"),
+    (b"pk\x03\x04", "a ZIP archive: unpack it"),
+)
+
+
+def decode_image(text: str, path: str) -> Image.Image:
+    """Decode base64 or a data URL into an image, upright by its EXIF: RGB, RGBA, or F.
+
+    F is grey of more than eight bits, as brightness in 0..1 (`lib_ctrlgen.greys`). Raises RequestError
+    at `path` for a server path, a URL, a broken or unknown file, or more than 64 megapixels.
+    """
+    return decode_bytes(_decode_base64(text, path), path, f"; paths on the server are not read: {SEND}")
+
+
+def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
+    """The same from the bytes of a file. `advice` ends the error for bytes that are no picture."""
+    formats = (*FORMATS, "AVIF") if _reads_avif(data) else FORMATS
+    try:
+        with warnings.catch_warnings(), at_path(path):
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=formats)
+            _require_size(image)
+            return _upright(image)
+    except RequestError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise RequestError(path, f"the picture is larger than {_LIMIT}") from error
+    # Pillow's decoders raise many kinds of exceptions on broken data.
+    except Exception as error:
+        raise RequestError(path, f"no readable picture: {_reason(data, error)}{advice}") from error
+
+
+_LIMIT = f"{MAX_PIXELS // 1_000_000} megapixels; send a smaller one"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture in one of the three modes, turned as its EXIF says."""
+    image.load()  # this turns a TIFF; older versions of Pillow leave its tag, and would turn it twice
+    upright = image if image.format == "TIFF" else ImageOps.exif_transpose(image)
+    return grey_of(upright, kind_of(image)) if is_deep(image) else normal_mode(upright)
+
+
+def _reads_avif(data: bytes) -> bool:
+    """Whether these bytes are AVIF, and Pillow reads it here: from 11.3 on, or with a plugin."""
+    if data[4:12] not in AVIF_BRANDS:
+        return False
+    Image.init()
+    return "AVIF" in Image.OPEN
+
+
+def _reason(data: bytes, error: Exception) -> str:
+    """Why bytes are no picture, in words."""
+    start = data[:64].lstrip().lower()
+    known = next((kind for begin, kind in OTHER_KINDS if start.startswith(begin)), None)
+    if known is not None:
+        return f"it is {known}"
+    if data[4:12] in AVIF_BRANDS:
+        return f"it is AVIF, which Pillow {PIL.__version__} here does not read (11.3 does): {CONVERT}"
+    if data[4:8] == b"ftyp":
+        return f"it is HEIF or a video: {CONVERT}"
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return f"it is none of the kinds {', '.join(FORMATS)}"
+    return f"it is damaged ({' '.join(str(error).split()) or type(error).__name__})"
+
+
+def _decode_base64(text: str, path: str) -> bytes:
+    head = text[:64].lstrip().lower()
+    if head.startswith(("http:", "https:", "file:", "ftp:")):
+        raise RequestError(path, f"URLs are not read; {SEND}")
+    if head.startswith("data:"):
+        header, comma, text = text.partition(",")
+        if not comma or not header.rstrip().lower().endswith(";base64"):
+            raise RequestError(path, f"a data URL must be base64; {SEND}")
+    compact = "".join(text.split())
+    try:
+        data = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(path, f"not base64, and paths on the server are not read; {SEND}") from error
+    if not data:
+        raise RequestError(path, f"the picture is empty; {SEND}")
+    return data
+
+
+def _require_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise RequestError("", f"{image.width} x {image.height} is larger than {_LIMIT}")
+
+
+def normal_mode(image: Image.Image) -> Image.Image:
+    """The picture as RGB; as RGBA where it may be transparent; as F where it is grey of more than 8 bits."""
+    if is_deep(image):
+        return grey_of(image, kind_of(image))
+    transparent = (
+        image.has_transparency_data
+        if hasattr(image, "has_transparency_data")
+        else (image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info)
+    )
+    return image.convert("RGBA" if transparent else "RGB")
+
+
+def encode_image(image: Image.Image) -> str:
+    """The picture as a data URL: PNG, or TIFF for one of floats."""
+    kind = "TIFF" if image.mode == "F" else "PNG"
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def image_hash(image: Image.Image | str) -> str:
+    """The first 12 hex digits of the SHA-256 of the decoded pixels, their mode and size.
+
+    Independent of the file format. Raises RequestError for a text that is no picture.
+    """
+    picture = decode_image(image, "") if isinstance(image, str) else image
+    normal = picture if picture.mode in {"RGB", "RGBA"} else normal_mode(picture)
+    head = f"{normal.mode} {normal.width} {normal.height} ".encode()
+    return hashlib.sha256(head + normal.tobytes()).hexdigest()[:12]
