@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 from .errors import RequestError
 from .notices import Notice
-from .plan import compile_plan
 from .spec import ControlUnit
 
 Units: TypeAlias = Sequence[tuple[int | str, ControlUnit]]
@@ -27,12 +26,22 @@ Acted: TypeAlias = AbstractSet[tuple[int | str, bool]]
 
 
 def planned(units: Units, passes: Passes) -> Acted:
-    """The units that have a weight in some step of a pass, by the plan."""
-    found: set[tuple[int | str, bool]] = set()
-    for hires, steps in passes.items():
-        plan = compile_plan(units, steps, hires=hires)
-        found |= {(place, hires) for (place, _), row in zip(units, plan.weights, strict=True) if any(row)}
-    return found
+    """The units that have a weight in some step of a pass, by their schedules."""
+    return {
+        (place, hires)
+        for hires, steps in passes.items()
+        for place, unit in units
+        if any(unit.in_pass(hires=hires).sample(steps))
+    }
+
+
+def idle_note(units: Units, steps: int) -> str:
+    """What is to be said, before a run of so many steps in each pass, of units that would not act."""
+    passes = {hires: steps for hires in (False, True) if not hires or any(unit.hires for _, unit in units)}
+    try:
+        return "\n".join(map(str, require_acting(units, passes, planned(units, passes))))
+    except RequestError as error:
+        return str(error)
 
 
 def require_acting(units: Units, passes: Passes, acted: Acted) -> list[Notice]:
