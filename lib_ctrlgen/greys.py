@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,45 +15,19 @@ from PIL import Image
 
 from .errors import RequestError
 
-WHITE_16 = 65535
 ROUNDING = 1e-3  # floats may leave 0..1 by this much, and are then cut off
-UNSIGNED = 1
-SAMPLE_FORMAT = 339  # the TIFF tag that tells signed from unsigned integers
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether a picture is grey with more than eight bits per pixel."""
-    return image.mode == "F" or image.mode.startswith("I")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How the numbers of a deep picture are to be read. `white` is None where they decide it themselves.
-
-    `unsigned`: Pillow shows unsigned 32-bit integers as signed ones.
-    """
-
-    white: int | None = None
-    unsigned: bool = False
-
-
-def kind_of(image: Image.Image) -> Kind:
-    """That of a picture as it was opened: later its format and tags are gone."""
-    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
-    tags = getattr(image, "tag_v2", None)
-    unsigned = tags is not None and tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED
-    return Kind(white=WHITE_16 if sixteen else None, unsigned=unsigned)
-
-
-def grey_of(image: Image.Image, kind: Kind) -> Image.Image:
+def grey_of(image: Image.Image, white: int | None, *, unsigned: bool) -> Image.Image:
     """A deep picture as one of Pillow's mode F, brightness in 0..1; as RGB where 8 bits hold it exactly.
 
-    Raises RequestError for values that are not finite.
+    `white` is the value that is white, None where the values decide it; `unsigned` says that Pillow shows
+    unsigned 32-bit integers as signed ones. Raises RequestError for values that are not finite.
     """
     values = np.asarray(image)
-    if kind.unsigned and values.dtype == np.int32:
+    if unsigned and values.dtype == np.int32:
         values = values.view(np.uint32)
-    return grey_picture(brightness(values, kind.white))
+    return grey_picture(brightness(values, white))
 
 
 def brightness(values: NDArray[Any], white: int | None) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Reading and writing pictures: bytes of a file, base64 and data URLs. No torch here.
+"""Reading and writing pictures: bytes of a file, base64 and data URLs. No torch here, and no numpy.
 
 Requests carry pictures as base64 or data URLs only. Paths and URLs are refused:
 a server must not read files or addresses that a client names.
@@ -16,13 +16,14 @@ import PIL
 from PIL import Image, ImageOps
 
 from .errors import RequestError, at_path
-from .greys import grey_of, is_deep, kind_of
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SEND = "send the picture itself, as base64 or a data URL (data:image/png;base64,...)"
 CONVERT = "convert it to PNG, JPEG or WebP"
-AVIF_BRANDS = (b"ftypavif", b"ftypavis")
+WHITE_16 = 65535
+UNSIGNED = 1
+SAMPLE_FORMAT = 339  # the TIFF tag that tells signed from unsigned integers
 # What files that are no readable pictures begin with, and what they are.
 OTHER_KINDS = (
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with 'git lfs pull'"),
@@ -51,7 +52,7 @@ def decode_image(text: str, path: str) -> Image.Image:
 
 def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
     """The same from the bytes of a file. `advice` ends the error for bytes that are no picture."""
-    formats = (*FORMATS, "AVIF") if _reads_avif(data) else FORMATS
+    formats = (*FORMATS, "AVIF") if _is_avif(data) and _reads_avif() else FORMATS
     try:
         with warnings.catch_warnings(), at_path(path):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -74,13 +75,40 @@ def _upright(image: Image.Image) -> Image.Image:
     """The picture in one of the three modes, turned as its EXIF says."""
     image.load()  # this turns a TIFF; older versions of Pillow leave its tag, and would turn it twice
     upright = image if image.format == "TIFF" else ImageOps.exif_transpose(image)
-    return grey_of(upright, kind_of(image)) if is_deep(image) else normal_mode(upright)
+    return _grey(upright, image) if is_deep(image) else normal_mode(upright)
 
 
-def _reads_avif(data: bytes) -> bool:
-    """Whether these bytes are AVIF, and Pillow reads it here: from 11.3 on, or with a plugin."""
-    if data[4:12] not in AVIF_BRANDS:
+def is_deep(image: Image.Image) -> bool:
+    """Whether a picture is grey with more than eight bits per pixel."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _grey(upright: Image.Image, opened: Image.Image) -> Image.Image:
+    """A deep picture in mode F or RGB, read as its file was when it was opened. Raises RequestError."""
+    from .greys import grey_of  # numpy, which quick commands do without
+
+    sixteen = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PNG")
+    tags = getattr(opened, "tag_v2", None)
+    unsigned = tags is not None and tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED
+    return grey_of(upright, WHITE_16 if sixteen else None, unsigned=unsigned)
+
+
+def is_deep_text(text: str) -> bool:
+    """Whether a data URL holds a picture that is grey with more than eight bits; only its head is read."""
+    try:
+        with Image.open(io.BytesIO(_decode_base64(text, "")), formats=FORMATS) as image:
+            return is_deep(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
+
+
+def _is_avif(data: bytes) -> bool:
+    """Whether a file says among its brands that it is AVIF."""
+    return data[4:8] == b"ftyp" and any(brand in data[8:48] for brand in (b"avif", b"avis"))
+
+
+def _reads_avif() -> bool:
+    """Whether Pillow reads AVIF here: from 11.3 on, or with a plugin."""
     Image.init()
     return "AVIF" in Image.OPEN
 
@@ -91,9 +119,9 @@ def _reason(data: bytes, error: Exception) -> str:
     known = next((kind for begin, kind in OTHER_KINDS if start.startswith(begin)), None)
     if known is not None:
         return f"it is {known}"
-    if data[4:12] in AVIF_BRANDS:
+    if _is_avif(data) and not _reads_avif():
         return f"it is AVIF, which Pillow {PIL.__version__} here does not read (11.3 does): {CONVERT}"
-    if data[4:8] == b"ftyp":
+    if data[4:8] == b"ftyp" and not _is_avif(data):
         return f"it is HEIF or a video: {CONVERT}"
     if isinstance(error, PIL.UnidentifiedImageError):
         return f"it is none of the kinds {', '.join(FORMATS)}"
@@ -126,7 +154,7 @@ def _require_size(image: Image.Image) -> None:
 def normal_mode(image: Image.Image) -> Image.Image:
     """The picture as RGB; as RGBA where it may be transparent; as F where it is grey of more than 8 bits."""
     if is_deep(image):
-        return grey_of(image, kind_of(image))
+        return _grey(image, image)
     transparent = (
         image.has_transparency_data
         if hasattr(image, "has_transparency_data")
