@@ -277,12 +277,31 @@ def test_a_warning_is_in_the_infotext_and_below_the_pictures(host: FakeWebUI, sc
     text = "$.units[0].weight: the weight is 0: the unit does nothing"
     assert p.extra_generation_params["CtrlGen warnings"] == text
     assert list(p.comments) == [f"CtrlGen: {text}"]
+    again = Processing(host, extra_generation_params=p.extra_generation_params)  # as X/Y/Z's copies
+    host.process_images(script, again, "")
+    assert "CtrlGen warnings" not in again.extra_generation_params
 
 
 def test_an_ordinary_generation_has_none(host: FakeWebUI, script: Any) -> None:
     p = generate(host, script, {"weight": "1>0"})
     assert "CtrlGen warnings" not in p.extra_generation_params
     assert p.comments == {}
+
+
+def test_the_page_hands_on_a_deep_picture_as_it_was_sent(host: FakeWebUI) -> None:
+    parts = fresh("panel_parts")
+    deep = encode_image(Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)))
+
+    class Gradio:
+        def preprocess(self, _x: Any) -> str:
+            return "eight bits"
+
+    class Input(parts.PictureInput, Gradio):  # type: ignore[name-defined, misc]
+        """With what gradio does behind it."""
+
+    assert Input().preprocess(deep) == deep
+    assert Input().preprocess(PICTURE) == "eight bits"
+    assert Input().preprocess(None) == "eight bits"
 
 
 def test_a_blank_map_is_told_from_the_size_of_the_pass(
