@@ -128,7 +128,7 @@ class Engine:
         units = self.units(requests, networks, notices)
         encoder = self.encoder(networks)
         with self._lock:
-            sampled = walked(requests, networks, units, encoder, notices, progress)
+            sampled = walked(requests, networks, units, encoder, progress, notices)
         seconds = (perf_counter() - start) / len(requests)
         maps = control_maps(units, first.width, first.height)
         firsts = accumulate((request.batch_size for request in requests), initial=0)
@@ -149,9 +149,12 @@ class Engine:
         ]
 
     def units(
-        self, requests: Sequence[GenerationRequest], networks: Networks, notices: Notices
+        self, requests: Sequence[GenerationRequest], networks: Networks, notices: Notices | None = None
     ) -> tuple[ActiveUnit, ...]:
-        """The first request's units and concepts, loaded; the others' are checked. Raises RequestError."""
+        """The first request's units and concepts, loaded; the others' are checked. Raises RequestError.
+
+        `notices` takes the warnings.
+        """
         shape = DiffusersUNet(networks.unet).shape
         many = requests[0].batch_size
         placed: HostParts = {
@@ -159,7 +162,7 @@ class Engine:
             "device": self.place.device,
             "dtype": networks.unet.dtype,
             "unet": networks.unet,
-            "notices": notices,
+            "notices": notices or Notices(),
             "diffusion": diffusion_of(networks, stamp(find_model(self.store, requests[0].model))),
         }
         kinds = [each.units for each in loaded_alike(requests)]

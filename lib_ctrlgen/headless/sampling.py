@@ -57,8 +57,8 @@ def walked(
     networks: Networks,
     units: Sequence[ActiveUnit],
     encoder: PromptEncoder,
-    notices: Notices,
     progress: Progress | None = None,
+    notices: Notices | None = None,
 ) -> Sampled:
     """The pictures of requests; a trajectory as often as it takes to place its pictures.
 
@@ -68,7 +68,7 @@ def walked(
     runs = 1 + (blend.rounds if blend else 0)
     for number in range(runs):
         told = told_of(progress, number, runs)
-        sampled = sample(requests, networks, units, encoder, notices, steps, told)
+        sampled = sample(requests, networks, units, encoder, steps, told, notices)
         if steps is not None and number + 1 < runs:
             steps = steps.respaced(sampled.latents)
     return sampled
@@ -146,14 +146,15 @@ def sample(
     networks: Networks,
     units: Sequence[ActiveUnit],
     encoder: PromptEncoder,
-    notices: Notices,
     steps: Trajectory | None = None,
     progress: Progress | None = None,
+    notices: Notices | None = None,
 ) -> Sampled:
     """Run diffusers' pipeline under the units' control. The U-Net is left as it was.
 
     Requests are alike (`lib_ctrlgen.stack`). `units` are those of the first one.
     """
+    notices = notices or Notices()
     first, seeds = requests[0], [seed for request in requests for seed in seeds_of(request)]
     batch = Batch(requests=tuple(requests), prompts=tuple(prompts_of(each, steps) for each in requests))
     scheduler = make_scheduler(first.sampler, first.steps, networks.noise, seeds)
