@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .images import ResizeMode, fit_pixels, to_grey, to_rgb
+from .images import ResizeMode, fit_pixels, to_rgb
+from .masks import mask_values
 from .resampling import Resize, soft
 
 
@@ -57,9 +58,12 @@ class Frame:
     def mask(
         self, picture: Image.Image, width: int, height: int, feather: float = 0.0
     ) -> NDArray[np.float32]:
-        """A mask's brightness [height, width] in 0..1, softened by a Gaussian of sigma `feather` pixels."""
-        grey = self.pixels(to_grey(picture), width, height, soft)
-        return feathered(grey, feather) if feather > 0 else grey
+        """What a mask means (`masks.mask_values`) at a size [height, width], in 0..1.
+
+        Softened by a Gaussian of sigma `feather` pixels.
+        """
+        values = self.pixels(mask_values(picture), width, height, soft)
+        return feathered(values, feather) if feather > 0 else values
 
     def pixels(self, pixels: NDArray[Any], width: int, height: int, resize: Resize) -> NDArray[Any]:
         """An array [H, W, ...] as [height, width, ...]."""

@@ -151,6 +151,8 @@ def run_command(options: argparse.Namespace) -> None:
     with bar(options.job.stem) as tell:
         generation = engine.generate(job.request, tell)
     written = write_generation(job.request, generation, out)
+    for text in generation.warnings:
+        print("ctrlgen: warning:", text, file=sys.stderr)
     for path in (*written.images, *written.sheets, *written.control_maps, written.plan, written.result):
         print(path)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from types import MappingProxyType
 
+from .acting import idle_note
 from .blend import Blend
 from .concepts import PromptSource, blended_prompt, rows_of
 from .errors import RequestError, at_path
@@ -34,7 +35,7 @@ class StepPlan:
     """`weights[unit][step]`, the weight of each unit at each step; `labels` name the units.
 
     `computed[unit][step]` is the step whose network call is used, None where the unit does not act; rows
-    of other things than units have none. `note` says what else there is to know before a run, in a line.
+    of other things than units have none. `note` says what else there is to know before a run, in lines.
     """
 
     weights: tuple[tuple[float, ...], ...]
@@ -126,9 +127,11 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
     for weight in _prompt_weights(request, prompts):
         schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
         rows[f"({weight.label}:{weight.name or ''})"] = schedule
+    cost = cost_note(request.blend, prompts.get(PROMPT, ""))
+    notes = (cost, idle_note(request.enabled_units, steps))
     return replace(
         plan,
-        note=cost_note(request.blend, prompts.get(PROMPT, "")),
+        note="\n".join(filter(None, notes)),
         weights=plan.weights + tuple(schedule.sample(steps) for schedule in rows.values()),
         labels=plan.labels + tuple(rows),
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .blend import ROW_MODES, Blend
 from .calls import LATENT_FACTOR
+from .canvas import Frame
 from .combine import Combination, mixed_latents, mixed_noises
-from .images import decode_image, fit, to_mask
+from .images import decode_image, require_visible
+from .masks import by_area, require_something
 
 
 def combination_of(blend: Blend | None, width: int, height: int) -> Combination:
@@ -28,10 +31,18 @@ def concept_masks(blend: Blend, width: int, height: int) -> Tensor | None:
     found = [torch.ones(1, 1, height // LATENT_FACTOR, width // LATENT_FACTOR) for _ in blend.concepts]
     for index, concept in enumerate(blend.concepts):
         if concept.mask:
-            picture = decode_image(concept.mask, f"$.blend.concepts[{index}].mask")
-            fitted = fit(picture, width, height, "just_resize")
-            found[index] = to_mask(fitted, height // LATENT_FACTOR, width // LATENT_FACTOR)
+            values = Frame("just_resize").mask(concept_mask(blend, index), width, height)
+            found[index] = by_area(values, (height // LATENT_FACTOR, width // LATENT_FACTOR))
     return torch.cat(found)
+
+
+def concept_mask(blend: Blend, index: int) -> Image.Image:
+    """A concept's mask. Raises RequestError, also for one that leaves nothing of the concept."""
+    concept, path = blend.concepts[index], f"$.blend.concepts[{index}].mask"
+    mask = decode_image(concept.mask, path)
+    if concept.mask_strength.bounds[0] >= 1:
+        require_something(mask, path)
+    return mask
 
 
 def blended_noise(blend: Blend, noises: Sequence[Tensor]) -> Tensor:
@@ -55,6 +66,8 @@ def _shares(blend: Blend, like: Tensor) -> Tensor:
 def check_pictures(blend: Blend) -> None:
     """Raise RequestError at the first mask or picture of a concept that cannot be read."""
     for index, concept in enumerate(blend.concepts):
-        for name in ("mask", "image"):
-            if getattr(concept, name):
-                decode_image(getattr(concept, name), f"$.blend.concepts[{index}].{name}")
+        if concept.mask:
+            concept_mask(blend, index)
+        if concept.image:
+            path = f"$.blend.concepts[{index}].image"
+            require_visible(decode_image(concept.image, path), path)

@@ -33,8 +33,16 @@ def resample(pixels: Pixels, width: int, height: int) -> Pixels:
     return resized
 
 
-def smooth(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Resize a picture [H, W, 3] that is no map: by area where it shrinks, else by cubic interpolation."""
+def resample_grey(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """Resize a grey map [H, W] of more than 8 bits, brightness in 0..1, by the same rules."""
+    few = len(np.unique(values[:: max(1, values.shape[0] // 64)])) < 200
+    if few and 2 < len(np.unique(values)) < 200:
+        return np.asarray(_resize(values, width, height, cv2.INTER_NEAREST))
+    return np.asarray(smooth(values, width, height)).clip(0, 1)
+
+
+def smooth(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    """Resize a picture [H, W, ...] that is no map: by area where it shrinks, else by cubic interpolation."""
     return _resize(pixels, width, height, _finer(pixels, width, height, cv2.INTER_CUBIC))
 
 

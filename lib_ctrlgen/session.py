@@ -7,17 +7,20 @@ afterwards, also after an exception, the U-Net is exactly as it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import TracebackType
 
 from PIL import Image
 
+from .acting import Passes, planned, require_acting
 from .calls import CallInputs, Position, UNetCall
 from .clocks import Clock
 from .doses import Dose, row_dose
 from .effects import EFFECTS, UnitEffect
 from .effects.base import ActingUnit, Doses, Masks, within_mask
 from .errors import HostError
+from .notices import Notice
 from .plan import StepPlan, compile_plan
 from .repeats import Repeats, row_classes
 from .residuals import Residuals, total
@@ -57,6 +60,8 @@ class ControlSession:
         self._masks = Masks()
         self._effects = [kind(self._masks) for kind in ways_of([part for _, part in self._parts])]
         self._finishing: dict[int, list[tuple[ActiveUnit, Dose]]] = {}
+        self._acted: dict[int | None, set[tuple[int | str, bool]]] = {}
+        self._passes: dict[bool, Position] = {}  # the last call of each
 
     def __enter__(self) -> ControlSession:
         self._install()
@@ -108,6 +113,7 @@ class ControlSession:
         call = UNetCall(inputs=inputs, position=position, unet=self.port.module)
         doses = self._doses(call.position)
         self._note(call.position, doses)
+        self._note_acted(call.position, doses)
         classes, repeats = None, None
         if self.variants:
             classes = row_classes(inputs)
@@ -167,6 +173,43 @@ class ControlSession:
             found = [(part, each[row]) for part, each in able]
             self._finishing[image] = [(part, dose) for part, dose in found if dose and dose.weight > 0]
 
+    def _note_acted(self, position: Position, doses: Sequence[Doses]) -> None:
+        """Remember which units acted in this pass."""
+        self._passes[position.hires] = position
+        for (_, part), each in zip(self._parts, doses, strict=True):
+            for row, dose in enumerate(each):
+                if dose is not None:
+                    variant = self._variant(position.rows.image[row])
+                    self._acted.setdefault(variant, set()).add((part.index, position.hires))
+
+    def expected(self, passes: Passes) -> list[Notice]:
+        """What is to be said of units that will not act in passes of so many steps.
+
+        Raises RequestError for one that would do nothing though its request does not say so.
+        """
+        return [
+            notice
+            for variant, units in self._requested()
+            for notice in _of(variant, require_acting(units, passes, planned(units, passes)))
+        ]
+
+    def observed(self) -> list[Notice]:
+        """The same of units that did not act in the calls that were made; nothing after an interruption."""
+        if not self._passes or any(last.step + 2 < last.steps for last in self._passes.values()):
+            return []  # the last step may have one call where others have two
+        passes = {hires: last.steps for hires, last in self._passes.items()}
+        return [
+            notice
+            for variant, units in self._requested()
+            for notice in _of(variant, require_acting(units, passes, self._acted.get(variant, set())))
+        ]
+
+    def _requested(self) -> list[tuple[int | None, list[tuple[int | str, ControlUnit]]]]:
+        """The units' specs by their places, of each variant."""
+        variants = range(len(self.variants)) if self.variants else (None,)
+        places = [unit.index for unit in self.units]
+        return [(each, list(dict(zip(places, self._specs(each), strict=True)).items())) for each in variants]
+
     @property
     def finishes(self) -> bool:
         """Whether some image's last call so far had units that change the finished picture."""
@@ -190,6 +233,11 @@ class ControlSession:
 
     def _specs(self, variant: int | None) -> Sequence[ControlUnit]:
         return [unit.spec for unit in self.units] if variant is None else self.variants[variant]
+
+
+def _of(variant: int | None, notices: Sequence[Notice]) -> list[Notice]:
+    """Notices of the picture that is this variant's."""
+    return [replace(notice, picture=variant) for notice in notices]
 
 
 def ways_of(parts: Sequence[ActiveUnit]) -> list[type[UnitEffect]]:

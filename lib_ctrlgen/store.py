@@ -232,7 +232,8 @@ def stamp(path: Path) -> tuple[Hashable, ...]:
 def tensor_sizes(value: object) -> dict[int, int]:
     """Bytes of every tensor and picture in a module, a dataclass or a container, by where they are."""
     if isinstance(value, Image.Image):
-        return {id(value): value.width * value.height * len(value.getbands())}
+        deep = 4 if value.mode in {"F", "I"} else 1
+        return {id(value): value.width * value.height * len(value.getbands()) * deep}
     if isinstance(value, Tensor):
         return {} if value.is_meta else {value.data_ptr(): value.numel() * value.element_size()}
     sizes: dict[int, int] = {}

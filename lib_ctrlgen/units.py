@@ -179,7 +179,8 @@ class ActiveUnit:
     index: its place in `request.units`, or a name; mask: white = controlled, fitted like the picture;
     concept: the concept of a blend whose rows alone it acts on, None for all rows; pictures: the numbers
     of the pictures of the batch that it alone acts on, None for all; crop: the part that the host paints;
-    later: what it does beside `control`, after the U-Net or on the finished picture.
+    later: what it does beside `control`, after the U-Net or on the finished picture; image_at, mask_at: the
+    JSON paths of its picture and its mask.
     """
 
     index: int | str
@@ -190,6 +191,8 @@ class ActiveUnit:
     pictures: tuple[int, ...] | None = None
     crop: Crop | None = None
     later: PredictionControl | FinishingControl | None = None
+    image_at: str = ""
+    mask_at: str = ""
 
     @property
     def key(self) -> Hashable:

@@ -201,8 +201,12 @@ class Processing:
         self.split = False
         self.passes = [(64, 64)]
         self.extra_generation_params: dict[str, Any] = {}
+        self.comments: dict[str, int] = {}
         self.on_step: Callable[[int], None] = lambda _step: None
         vars(self).update(options)
+
+    def comment(self, text: str) -> None:
+        self.comments[text] = 1
 
     def sample(self, **_kwargs: Any) -> Tensor:
         result = torch.zeros(0)

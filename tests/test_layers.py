@@ -20,9 +20,11 @@ LAYERS = {
     "errors": 0, "curve": 0, "schedule": 0, "schedule_form": 0, "params": 0, "spec": 0, "prompt": 0,
     "emphasis": 0, "plan": 0,
     "strict": 0, "unit_spec": 0, "pictured": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
+    "notices": 0, "acting": 0,
     "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
     "tuner.sure": 0, "tuner.scatter": 0,
     # 1: arrays and pictures
+    "picture_files": 1, "greys": 1, "masks": 1,
     "images": 1, "resampling": 1, "canvas": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
     "factors": 1, "doses": 1, "repeats": 1, "inputs": 1, "faces": 1,
     "calls": 1, "units": 1, "combine": 1, "regions": 1, "trajectory": 1, "film": 1, "files": 1, "describe": 1,
@@ -34,7 +36,7 @@ LAYERS = {
     "tuner.scores": 2, "tuner.compare": 2, "tuner.sheet": 1, "tuner.report": 3, "tuner.run": 3,
     "tuner.work": 3, "unet_arguments": 3,
     "tuner.likeness": 3, "tuner.attempts": 3, "tuner.auto": 3, "tuner.findings": 3, "tuner.search": 3,
-    "clocks": 3, "levels": 3, "unet": 3, "effects": 3, "session": 3, "runner": 3, "tuner": 3,
+    "clocks": 3, "levels": 3, "blank": 3, "unet": 3, "effects": 3, "session": 3, "runner": 3, "tuner": 3,
     # 4: the edges; siblings never import each other, but for SIBLINGS
     "webui": EDGE, "headless": EDGE, "train": EDGE, "tiny": EDGE, "cluster": EDGE,
     "cli": EDGE, "cli_tune": EDGE, "cli_parts": EDGE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol, TypedDict
 
@@ -15,6 +15,7 @@ from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.canvas import ONE_PICTURE, Canvas, Crop, Frame
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
 from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.params import Param, Value
 from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.spec import ControlName, ControlUnit, Storage
@@ -34,6 +35,7 @@ class HostParts(TypedDict, total=False):
     diffusion: Diffusion | None
     canvas: Canvas
     away: bool
+    notices: Notices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,8 @@ class Target:
 
     `unet` is the U-Net itself, for controls that build on its weights or its layers; `diffusion` is
     what the rest of the checkpoint does, for those that act on what the U-Net predicts; `canvas` is what
-    the host paints on. `away` and `storage` say where and how the weights are between uses, see `Placement`.
+    the host paints on; `notices` takes the warnings. `away` and `storage` say where and how the weights
+    are between uses, see `Placement`.
     """
 
     store: ModelStore
@@ -54,6 +57,7 @@ class Target:
     canvas: Canvas = ONE_PICTURE
     away: bool = False
     storage: Storage = "auto"
+    notices: Notices = field(default_factory=Notices)
 
     @property
     def placement(self) -> Placement:
@@ -73,6 +77,7 @@ class Target:
 class Job:
     """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value.
 
+    `deep` is the picture as brightness in 0..1 (Pillow's mode F) where it has more than 8 bits.
     `transparent` is white where the picture is to be painted anew: where it was transparent, or, of the
     host's own picture, under the host's mask; None where it is nowhere. `colours` is the picture with the
     colours that it has there, if it has any. `crop` is the part that is painted.
@@ -82,6 +87,7 @@ class Job:
     path: str
     picture: Image.Image
     params: Mapping[str, Value]
+    deep: Image.Image | None = None
     transparent: Image.Image | None = None
     colours: Image.Image | None = None
     crop: Crop | None = None

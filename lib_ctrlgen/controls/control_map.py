@@ -6,16 +6,19 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
 from lib_ctrlgen.images import image_hash, to_hint
 from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
+from lib_ctrlgen.resampling import resample_grey
 from lib_ctrlgen.store import Kept
 
 from .base import Job, Target
 from .control_network import ControlNetwork
+from .loading import RGB
 from .source import has_border, holes_at
 
 
@@ -40,7 +43,8 @@ class ControlMap:
         chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
         holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
-        marks = [image_hash(picture) for picture in (job.picture, transparent) if picture is not None]
+        given = (job.deep or job.picture, transparent)
+        marks = [image_hash(picture) for picture in given if picture is not None]
         return ControlMap(
             job=job,
             preprocessor=chosen,
@@ -58,19 +62,35 @@ class ControlMap:
 
         def embedded() -> Tensor:
             with model.hint_weights.present():
-                found: Tensor = model.hint_encoder(self.pixels(*size).to(like))
+                found: Tensor = model.hint_encoder(self.pixels(*size, model.map_channels).to(like))
             return found
 
         key = ("hint", *model.origin, like.dtype, like.device, self.hole, *self.key(*size))
         hint: Tensor = self.kept(key, embedded)
         return hint
 
-    def pixels(self, width: int, height: int) -> Tensor:
-        """The map as the network's input [1, 3, H, W] in 0..1, and `hole` in holes."""
-        pixels = to_hint(self.shown(width, height))
+    def pixels(self, width: int, height: int, channels: int = RGB) -> Tensor:
+        """The map as the network's input [1, C, H, W] in 0..1, and `hole` in holes: RGB, or brightness.
+
+        A grey picture of more than eight bits keeps its precision where no preprocessor runs.
+        """
+        deep = self.deep(width, height)
+        if deep is not None:
+            pixels = deep.expand(-1, channels, -1, -1)
+        else:
+            shown = self.shown(width, height)
+            pixels = to_hint(shown if channels == RGB else shown.convert("L"))[:, :channels]
         if not self.holes:
             return pixels
-        return torch.where(to_hint(holes_at(self.job, width, height)) > 0.5, self.hole, pixels)
+        holes = to_hint(holes_at(self.job, width, height))[:, :channels]
+        return torch.where(holes > 0.5, self.hole, pixels)
+
+    def deep(self, width: int, height: int) -> Tensor | None:
+        """A map of more than eight bits [1, 1, H, W] at a size; None where there are no more."""
+        if self.job.deep is None or self.preprocessor.name != "none":
+            return None
+        values = self.job.frame.pixels(np.asarray(self.job.deep), width, height, resample_grey)
+        return torch.from_numpy(np.array(values))[None, None]
 
     def shown(self, width: int, height: int) -> Image.Image:
         """The picture fitted to the size, then preprocessed. RGB; holes are black."""

@@ -61,6 +61,12 @@ class ControlNetwork:
         )
 
     @property
+    def map_channels(self) -> int:
+        """Channels of the control map that the hint encoder reads: 3 (RGB) or 1 (brightness)."""
+        convolutions = (layer for layer in self.hint_encoder.modules() if isinstance(layer, nn.Conv2d))
+        return next(convolutions).in_channels
+
+    @property
     def like(self) -> Tensor:
         """A tensor of the network's dtype and on its device."""
         return self.weights.like

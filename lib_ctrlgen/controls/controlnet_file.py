@@ -24,7 +24,7 @@ from lib_ctrlgen.weights import read_tensors
 from .base import Target
 from .difference import added_to_base
 from .ldm_keys import ldm_names
-from .loading import fill
+from .loading import fill, map_channels
 from .parking import placed
 
 Tensors = Mapping[str, Tensor]
@@ -81,7 +81,7 @@ def diffusers_tensors(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def configuration(tensors: Tensors, shape: UNetShape) -> dict[str, Any]:
-    """The arguments of `ControlNetModel`, read off the tensors. Raises KeyError, IndexError."""
+    """The arguments of `ControlNetModel`, read off the tensors. Raises KeyError, IndexError, ModelError."""
     blocks = range(_count(tensors, r"down_blocks\.(\d+)\."))
     depths = [
         _count(tensors, rf"down_blocks\.{i}\.attentions\.0\.transformer_blocks\.(\d+)\.") for i in blocks
@@ -92,7 +92,9 @@ def configuration(tensors: Tensors, shape: UNetShape) -> dict[str, Any]:
     vector = tensors.get("add_embedding.linear_1.weight")
     return {
         "in_channels": tensors["conv_in.weight"].shape[1],
-        "conditioning_channels": tensors["controlnet_cond_embedding.conv_in.weight"].shape[1],
+        "conditioning_channels": map_channels(
+            tensors["controlnet_cond_embedding.conv_in.weight"], "ControlNet"
+        ),
         "conditioning_embedding_out_channels": _hint_channels(tensors),
         "block_out_channels": widths,
         "down_block_types": tuple("CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths),

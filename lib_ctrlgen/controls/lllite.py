@@ -24,7 +24,6 @@ from torch.nn import functional
 from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import HostError, ModelError
-from lib_ctrlgen.images import to_hint
 from lib_ctrlgen.inputs import InputSite, input_sites
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.store import stamp
@@ -33,7 +32,7 @@ from lib_ctrlgen.weights import read_tensors
 
 from .base import Job, Target
 from .control_map import ControlMap
-from .loading import fill
+from .loading import fill, map_channels
 from .parking import Weights, placed
 
 STRIDES = (8, 16, 32)  # pixels of the map per place of a layer
@@ -61,8 +60,13 @@ class LLLiteLayer(nn.Module):
         """Pixels of the map per place of the layer."""
         return math.prod(layer.stride[0] for layer in self.conditioning1 if isinstance(layer, nn.Conv2d))
 
+    @property
+    def map_channels(self) -> int:
+        """Channels of the control map that it reads: 3 (RGB) or 1 (brightness)."""
+        return int(self.conditioning1[0].in_channels)
+
     def seen(self, hint: Tensor) -> Tensor:
-        """The map's part of the middle, [1, N, M]; `hint` [1, 3, H, W] in -1..1, its edge repeated."""
+        """The map's part of the middle, [1, N, M]; `hint` [1, C, H, W] in -1..1, its edge repeated."""
         over = (0, -hint.shape[-1] % self.stride, 0, -hint.shape[-2] % self.stride)
         embedding = self.conditioning1(functional.pad(hint, over, mode="replicate")).flatten(2).mT
         weight, bias = self.mid[0].weight, self.mid[0].bias
@@ -166,7 +170,8 @@ class PreparedLLLite:
         like = self.model.weights.like
 
         def computed() -> dict[str, Tensor]:
-            hint = (to_hint(self.map.shown(*size)) * 2 - 1).to(like)
+            channels = next(iter(network.values())).map_channels
+            hint = (self.map.pixels(*size, channels) * 2 - 1).to(like)
             with self.model.weights.present():
                 return {name: layer.seen(hint) for name, layer in network.items()}
 
@@ -217,6 +222,7 @@ def _layer(name: str, tensors: Mapping[str, Tensor]) -> LLLiteLayer:
         nn.Conv2d(kernel.shape[1], kernel.shape[0], kernel.shape[2], stride=kernel.shape[2])
         for kernel in kernels
     ]
+    map_channels(kernels[0], "ControlNet-LLLite")
     if math.prod(kernel.shape[2] for kernel in kernels) not in STRIDES:
         raise ValueError(f"{name} does not read the picture at the size of a level of the U-Net")
     middle, width = tensors[f"{name}.down.0.weight"].shape[:2]

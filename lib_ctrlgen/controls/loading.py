@@ -10,6 +10,22 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
 
+RGB, BRIGHTNESS = 3, 1
+
+
+def map_channels(first: Tensor, what: str) -> int:
+    """How many channels of a control map the first convolution [out, in, k, k] of a network reads.
+
+    Raises ModelError unless it is RGB or brightness: what other channels mean, no file says.
+    """
+    channels = int(first.shape[1])
+    if channels not in (RGB, BRIGHTNESS):
+        raise ModelError(
+            f"the {what} reads control maps of {channels} channels; a picture has {RGB} (RGB) or "
+            f"{BRIGHTNESS} (brightness), and no file says what others mean: choose a {what} for such maps"
+        )
+    return channels
+
 
 def working_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """`dtype`, but never half precision on a CPU, where it is slow."""

@@ -12,9 +12,9 @@ from PIL import Image
 from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.errors import RequestError, at_path
-from lib_ctrlgen.images import decode_image, to_rgb, transparent
+from lib_ctrlgen.images import to_rgb, transparent
 from lib_ctrlgen.params import check_params
-from lib_ctrlgen.pictured import Shown, shown
+from lib_ctrlgen.pictured import shown
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
@@ -23,6 +23,7 @@ from lib_ctrlgen.units import ActiveUnit, AttentionControl, InputControl, Prepar
 from .base import Control, HostParts, Job, Target, as_asked, identify_file
 from .later import later_control
 from .registry import control_for
+from .unit_pictures import unit_pictures
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -81,25 +82,34 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     away = target.away if unit.low_vram is None else unit.low_vram
     target = replace(target, away=away, storage=unit.storage)
     parts = shown(unit, target.canvas.pictures, path)
-    pictures = [_picture(unit, part, path) for part in parts]
-    masks = [_decode(part.mask, _place(unit.masks, "mask", part, path)) for part in parts]
+    pictures = unit_pictures(unit, parts, path, target.notices)
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
     model = _load_model(unit, path, target)
     params = check_params(unit.params, (*params_of(chosen), *model.params), f"{path}.params")
     _check_layers(unit, path, model.layers)
     found = []
-    for part, picture, mask in zip(parts, pictures, masks, strict=True):
+    for part, given in zip(parts, pictures, strict=True):
+        picture, rgb = given.picture, to_rgb(given.picture)
         job = Job(
             unit=unit,
             path=path,
-            picture=to_rgb(picture),
+            picture=rgb,
             params=params,
+            deep=picture if picture.mode == "F" else None,
             transparent=_holes(unit, picture, target),
-            colours=picture.convert("RGB"),
+            colours=picture.convert("RGB") if picture.mode == "RGBA" else rgb,
             crop=target.canvas.crop if unit.inpaint_crop else None,
         )
         one = _prepared(index, job, model, target)
-        found.append(replace(one, mask=mask, pictures=part.pictures))
+        found.append(
+            replace(
+                one,
+                mask=given.mask,
+                pictures=part.pictures,
+                image_at=given.image_at,
+                mask_at=given.mask_at,
+            )
+        )
     return tuple(found)
 
 
@@ -111,19 +121,6 @@ def _prepared(index: int | str, job: Job, model: Control, target: Target) -> Act
     return ActiveUnit(index=index, spec=job.unit, control=control, later=later, crop=job.crop)
 
 
-def _picture(unit: ControlUnit, part: Shown, path: str) -> Image.Image:
-    place = _place(unit.images, "image", part, path)
-    picture = _decode(part.image, place)
-    if picture is None:
-        raise RequestError(place, "a unit needs a picture: send it as base64 or a data URL")
-    return picture
-
-
-def _place(many: Sequence[str], name: str, part: Shown, path: str) -> str:
-    """The JSON path of a part's picture."""
-    return f"{path}.{name}s[{part.place}]" if many else f"{path}.{name}"
-
-
 def _holes(unit: ControlUnit, picture: Image.Image, target: Target) -> Image.Image | None:
     """Where a picture is to be painted anew: its own transparency, else the host's mask on the host's own."""
     own = transparent(picture)
@@ -131,10 +128,6 @@ def _holes(unit: ControlUnit, picture: Image.Image, target: Target) -> Image.Ima
     if own is not None or mask is None or unit.image_from != "init":
         return own
     return mask.convert("L").point(lambda value: 255 * (value > 127)).convert("RGB")
-
-
-def _decode(text: str, path: str) -> Image.Image | None:
-    return decode_image(text, path) if text else None
 
 
 def _load_model(unit: ControlUnit, path: str, target: Target) -> Control:

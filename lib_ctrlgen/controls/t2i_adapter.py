@@ -19,7 +19,6 @@ from torch.nn import functional
 from lib_ctrlgen.calls import LATENT_FACTOR, FeaturePlace, require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.images import to_hint
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.store import stamp
 
@@ -99,8 +98,7 @@ class PreparedT2IAdapter:
         Its border is repeated to the right and below up to a whole cell of the network's.
         """
         config = self.model.network.config
-        shown = self.control_map(width, height)
-        hint = to_hint(shown.convert("L"))[:, :1] if config.in_channels == 1 else to_hint(shown)
+        hint = self.map.pixels(width, height, config.in_channels)
         right, below = (-side % config.downscale_factor for side in (width, height))
         return functional.pad(hint, (0, right, 0, below), mode="replicate")
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from lib_ctrlgen.calls import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.doses import Dose, strengths
 from lib_ctrlgen.finish import mixed, pixels_of
+from lib_ctrlgen.masks import by_area
 from lib_ctrlgen.residuals import Residuals, softened
 from lib_ctrlgen.unet import Hooks, UNetPort
 from lib_ctrlgen.units import ActiveUnit
@@ -74,8 +74,7 @@ def within_mask(unit: ActiveUnit, dose: Dose, picture: Image.Image, changed: Ima
 def at_latent(unit: ActiveUnit, mask: Image.Image, size: Size) -> Tensor:
     """A unit's mask [1, 1, h, w] in 0..1 for a latent of this height and width."""
     height, width = (side * LATENT_FACTOR for side in size)
-    pixels = torch.from_numpy(at_pixels(unit, mask, width, height))
-    return functional.interpolate(pixels[None, None], size, mode="area")
+    return by_area(at_pixels(unit, mask, width, height), size)
 
 
 def at_pixels(unit: ActiveUnit, mask: Image.Image, width: int, height: int) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -21,6 +22,7 @@ from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.explore import map_cells
+from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.stack import loaded_alike
@@ -63,7 +65,8 @@ class Generation:
     """The outcome of a request. `images[i]` was made with `seeds[i]`.
 
     `plan` has one step per U-Net call: second-order samplers call more often than `steps`.
-    Of its whole batch, `rows_computed` of `rows_asked` went through the U-Net.
+    Of its whole batch, `rows_computed` of `rows_asked` went through the U-Net. `warnings` are texts
+    of `lib_ctrlgen.notices`.
     """
 
     images: tuple[Image.Image, ...]
@@ -73,6 +76,7 @@ class Generation:
     seconds: float
     rows_computed: int = 0
     rows_asked: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 class Engine:
@@ -106,6 +110,7 @@ class Engine:
             images=tuple(image for part in parts for image in part.images),
             seeds=tuple(seed for part in parts for seed in part.seeds),
             seconds=sum(part.seconds for part in parts),
+            warnings=tuple(dict.fromkeys(text for part in parts for text in part.warnings)),
         )
 
     def together(
@@ -119,13 +124,14 @@ class Engine:
         find_sampler(first.sampler)
         for request in requests:
             prompts_of(request)
-        networks = self.load(first.model)
-        units = self.units(requests, networks)
+        networks, notices = self.load(first.model), Notices()
+        units = self.units(requests, networks, notices)
         encoder = self.encoder(networks)
         with self._lock:
-            sampled = walked(requests, networks, units, encoder, progress)
+            sampled = walked(requests, networks, units, encoder, progress, notices)
         seconds = (perf_counter() - start) / len(requests)
         maps = control_maps(units, first.width, first.height)
+        firsts = accumulate((request.batch_size for request in requests), initial=0)
         return [
             Generation(
                 images=images,
@@ -135,12 +141,20 @@ class Engine:
                 seconds=seconds,
                 rows_computed=sampled.rows_computed,
                 rows_asked=sampled.rows_asked,
+                warnings=notices.of(picture),
             )
-            for request, images, plan in zip(requests, sampled.images, sampled.plans, strict=True)
+            for request, images, plan, picture in zip(
+                requests, sampled.images, sampled.plans, firsts, strict=False
+            )
         ]
 
-    def units(self, requests: Sequence[GenerationRequest], networks: Networks) -> tuple[ActiveUnit, ...]:
-        """The first request's units and concepts, loaded; the others' are checked. Raises RequestError."""
+    def units(
+        self, requests: Sequence[GenerationRequest], networks: Networks, notices: Notices | None = None
+    ) -> tuple[ActiveUnit, ...]:
+        """The first request's units and concepts, loaded; the others' are checked. Raises RequestError.
+
+        `notices` takes the warnings.
+        """
         shape = DiffusersUNet(networks.unet).shape
         many = requests[0].batch_size
         placed: HostParts = {
@@ -148,6 +162,7 @@ class Engine:
             "device": self.place.device,
             "dtype": networks.unet.dtype,
             "unet": networks.unet,
+            "notices": notices or Notices(),
             "diffusion": diffusion_of(networks, stamp(find_model(self.store, requests[0].model))),
         }
         kinds = [each.units for each in loaded_alike(requests)]

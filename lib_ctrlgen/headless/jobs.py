@@ -13,14 +13,16 @@ from typing import Any
 import yaml
 
 from lib_ctrlgen.errors import RequestError, below
+from lib_ctrlgen.picture_files import decode_bytes
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import replaced
 from lib_ctrlgen.tuner.cells import TuneSpec
 
 PICTURES = ("image", "mask")
 LISTS = ("images", "masks")
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 LONGEST_PATH = 1024
+SHORTEST_PICTURE = 64  # letters of base64; shorter texts are file names
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -140,7 +142,7 @@ def _inline_unit(unit: Mapping[str, Any], path: str, folder: Path) -> dict[str, 
     found = {
         name: read_picture(unit[name], f"{path}.{name}", folder)
         for name in PICTURES
-        if isinstance(unit.get(name), str) and _is_file_name(unit[name])
+        if isinstance(unit.get(name), str) and _is_file_name(unit[name], folder)
     }
     lists = {name: read_pictures(unit[name], f"{path}.{name}", folder) for name in LISTS if unit.get(name)}
     return {**unit, **found, **lists}
@@ -157,7 +159,7 @@ def read_pictures(named: Any, path: str, folder: Path) -> Any:
         return named
     return [
         read_picture(item, f"{path}[{number}]", folder)
-        if isinstance(item, str) and _is_file_name(item)
+        if isinstance(item, str) and _is_file_name(item, folder)
         else item
         for number, item in enumerate(named)
     ]
@@ -179,17 +181,30 @@ def matching(named: str, path: str, folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _is_file_name(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_PATH and not text.startswith("data:") and "." in text
+def _is_file_name(text: str, folder: Path) -> bool:
+    """Whether a text names a file rather than being a picture in base64, which has no dots."""
+    if not 0 < len(text) <= LONGEST_PATH or text.startswith("data:"):
+        return False
+    with suppress(OSError, ValueError):
+        if (folder / text).exists():
+            return True
+    return "." in text or len(text) < SHORTEST_PICTURE
 
 
 def read_picture(name: str, path: str, folder: Path) -> str:
-    """A picture file as a data URL; `name` is relative to `folder`. Raises RequestError at `path`."""
+    """A picture file as a data URL; `name` is relative to `folder`.
+
+    Raises RequestError at `path` that names the file, also for one that cannot be decoded.
+    """
     file = folder / name
     try:
         data = file.read_bytes()
     except (OSError, ValueError) as error:
         raise RequestError(path, f"{file}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        decode_bytes(data, path)
+    except RequestError as error:
+        raise RequestError(path, f"{file}: {error.message}") from error
     kind = guess_type(file.name)[0] or "image/png"
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 

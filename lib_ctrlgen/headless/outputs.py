@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lib_ctrlgen.describe import described
 from lib_ctrlgen.explore import map_size
 from lib_ctrlgen.files import save_picture, save_text
 from lib_ctrlgen.film import save_animation, sheet
+from lib_ctrlgen.notices import JOINT, KEY
 from lib_ctrlgen.pictured import single
 from lib_ctrlgen.spec import GenerationRequest
 
@@ -31,7 +33,7 @@ class Written:
     sheets: tuple[Path, ...] = ()
 
 
-def infotext(request: GenerationRequest, seed: int) -> str:
+def infotext(request: GenerationRequest, seed: int, warnings: Sequence[str] = ()) -> str:
     """The generation's parameters in the WebUI's words, as its PNG Info tab reads them."""
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     fields = {
@@ -44,16 +46,18 @@ def infotext(request: GenerationRequest, seed: int) -> str:
         **({"Pad conds": True} if request.pad_cond_uncond else {}),
         "Version": f"CtrlGen {__version__}",
     }
+    if warnings:
+        fields[KEY] = json.dumps(JOINT.join(warnings), ensure_ascii=False)
     return f"{request.prompt}{negative}\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
-def png_info(request: GenerationRequest, seed: int, number: int = 0) -> PngInfo:
+def png_info(request: GenerationRequest, seed: int, number: int = 0, warnings: Sequence[str] = ()) -> PngInfo:
     """PNG text: `parameters` for the WebUI, `ctrlgen` with the whole request of this one picture.
 
     `number` is its place in the batch.
     """
     info = PngInfo()
-    info.add_itxt("parameters", infotext(request, seed))
+    info.add_itxt("parameters", infotext(request, seed, warnings))
     own = described(single(request, number), "sha256", whole=True) | {"seed": seed}
     own.pop("batch_size", None)
     info.add_itxt("ctrlgen", json.dumps(own, ensure_ascii=False))
@@ -66,7 +70,7 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
         save_picture(
             image,
             folder / f"{number:02}-seed-{seed}.png",
-            png_info(request, seed, number % request.batch_size),
+            png_info(request, seed, number % request.batch_size, generation.warnings),
         )
         for number, (image, seed) in enumerate(zip(generation.images, generation.seeds, strict=True))
     )
@@ -85,6 +89,7 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
         "sheets": [path.name for path in sheets],
         "plan": plan.name,
         "request": described(request, "sha256", whole=True),
+        "warnings": list(generation.warnings),
     }
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     result = save_text(text, folder / "result.json")

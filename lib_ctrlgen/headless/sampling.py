@@ -12,7 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_ctrlgen.blank import note_blanks
+from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.clocks import CountingClock
+from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.regions import combination_of
 from lib_ctrlgen.session import ControlSession
@@ -55,13 +58,17 @@ def walked(
     units: Sequence[ActiveUnit],
     encoder: PromptEncoder,
     progress: Progress | None = None,
+    notices: Notices | None = None,
 ) -> Sampled:
-    """The pictures of requests; a trajectory as often as it takes to place its pictures."""
+    """The pictures of requests; a trajectory as often as it takes to place its pictures.
+
+    `notices` takes the warnings.
+    """
     steps, blend = trajectory_of(requests[0]), requests[0].blend
     runs = 1 + (blend.rounds if blend else 0)
     for number in range(runs):
         told = told_of(progress, number, runs)
-        sampled = sample(requests, networks, units, encoder, steps, told)
+        sampled = sample(requests, networks, units, encoder, steps, told, notices)
         if steps is not None and number + 1 < runs:
             steps = steps.respaced(sampled.latents)
     return sampled
@@ -141,11 +148,13 @@ def sample(
     encoder: PromptEncoder,
     steps: Trajectory | None = None,
     progress: Progress | None = None,
+    notices: Notices | None = None,
 ) -> Sampled:
     """Run diffusers' pipeline under the units' control. The U-Net is left as it was.
 
     Requests are alike (`lib_ctrlgen.stack`). `units` are those of the first one.
     """
+    notices = notices or Notices()
     first, seeds = requests[0], [seed for request in requests for seed in seeds_of(request)]
     batch = Batch(requests=tuple(requests), prompts=tuple(prompts_of(each, steps) for each in requests))
     scheduler = make_scheduler(first.sampler, first.steps, networks.noise, seeds)
@@ -164,6 +173,8 @@ def sample(
         if not now.plain:
             stack.enter_context(rows.installed(networks.unet))
         controls = ControlSession(DiffusersUNet(networks.unet), units, clock, variants)
+        notices.extend(controls.expected({False: calls}))
+        note_blanks(units, latent_size(first), LATENT_FACTOR, notices)
         session = stack.enter_context(controls)
         pipeline = guided_pipeline(networks, scheduler, guided=guided)
         pipeline(
@@ -177,8 +188,14 @@ def sample(
             output_type="latent",
             callback_on_step_end=done,
         )
+    notices.extend(session.observed())
     images = [session.finished(*each) for each in enumerate(pictures(pipeline, done.last))]
     return sampled_of(batch, session, images, done)
+
+
+def latent_size(request: GenerationRequest) -> tuple[int, int]:
+    """Height and width of a picture in latent pixels."""
+    return request.height // LATENT_FACTOR, request.width // LATENT_FACTOR
 
 
 def noises(batch: Batch, generators: Sequence[Any], steps: Trajectory | None) -> Tensor:

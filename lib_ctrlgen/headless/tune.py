@@ -60,5 +60,6 @@ class EngineHost:
 
 def made_of(request: GenerationRequest, generation: Generation) -> Made:
     """A generation's pictures, each with what is written into its file."""
-    infos = tuple(png_info(request, seed, number) for number, seed in enumerate(generation.seeds))
+    said = generation.warnings
+    infos = tuple(png_info(request, seed, number, said) for number, seed in enumerate(generation.seeds))
     return Made(images=generation.images, seeds=generation.seeds, infos=infos)

@@ -12,7 +12,7 @@ from lib_ctrlgen.blend import MAX_CONCEPTS, MAX_MAP, BlendMode, Interpolation
 
 from .concept_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
 from .infotext import PastedBlend
-from .panel_parts import Panel, model_choices
+from .panel_parts import Panel, PictureInput, model_choices
 from .settings import model_store
 
 MODES = {
@@ -91,8 +91,9 @@ def build_concept(panel: Panel, index: int) -> list[Any]:
         with gr.Accordion("Mask and picture", open=False), gr.Row():
             for part, (label, source, tool) in DRAWINGS.items():
                 options = {"type": "pil", "source": source, "tool": tool, "height": 220, "label": label}
-                options |= {"brush_radius": 40, "brush_color": "#000000"} if source == "canvas" else {}
-                parts[part] = gr.Image(elem_id=panel.elem_id(f"{name}_{part}"), **options)
+                drawn = {"brush_radius": 40, "brush_color": "#000000"}
+                options |= drawn if source == "canvas" else {"image_mode": "RGBA"}  # a mask may be its alpha
+                parts[part] = PictureInput(elem_id=panel.elem_id(f"{name}_{part}"), **options)
     return [parts[part] for part in CONCEPT_FIELDS]
 
 

@@ -15,11 +15,13 @@ from modules import devices, sd_unet, shared
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.calls import UNetShape
+from lib_ctrlgen.blank import note_blanks
+from lib_ctrlgen.calls import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.clocks import Row, RowQueue
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.stack import loaded_alike
@@ -65,6 +67,7 @@ class ControlledUnits:
         canvas: Canvas,
         prompts: ScheduledPrompts | None = None,
         variants: Sequence[Sequence[ControlUnit]] = (),
+        notices: Notices | None = None,
     ) -> None:
         self.units = units
         self.variants = variants
@@ -73,6 +76,8 @@ class ControlledUnits:
         self.p, self.canvas = p, canvas
         self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
+        self.notices = notices or Notices()
+        self.passes: dict[bool, int] = {}  # how many steps each has
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
@@ -85,6 +90,8 @@ class ControlledUnits:
         with ControlSession(port, units, rows, self.variants) as session:
             self.session = session
             yield lambda params: self.follow(params, session, rows)
+            if not interrupted():
+                self.notices.extend(session.observed())
         report_rows(session)
 
     def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:
@@ -92,6 +99,8 @@ class ControlledUnits:
         if self.session is None:
             return
         self.prepare(self.session, x)
+        height, width = x.shape[-2:]
+        note_blanks(self.session.units, (int(height), int(width)), LATENT_FACTOR, self.notices)
         if x is noise and not getattr(p, "is_hr_pass", False):
             noise.copy_(started(noise, self.session.units, self.variants))
 
@@ -120,7 +129,20 @@ class ControlledUnits:
         denoiser = params.denoiser
         steps = int(denoiser.step), int(denoiser.total_steps)
         owners = self.prompts.owners(params) if self.prompts else None
-        rows.begin(*steps, step_rows(params, owners), hires=is_hires(denoiser))
+        hires = is_hires(denoiser)
+        self.announce(session, steps[1], hires)
+        rows.begin(*steps, step_rows(params, owners), hires=hires)
+
+    def announce(self, session: ControlSession, steps: int, hires: bool) -> None:
+        """At a pass's first step: say what units do not act, once the steps of all passes are known.
+
+        Raises RequestError for one that would do nothing.
+        """
+        if self.passes.get(hires) == steps:
+            return
+        self.passes[hires] = steps
+        if hires or not getattr(self.p, "enable_hr", False):
+            self.notices.extend(session.expected(self.passes))
 
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""
@@ -168,7 +190,7 @@ def controlled_units(
 ) -> ControlledUnits:
     """Load the first request's units for the loaded checkpoint, check the others'. Raises CtrlGenError."""
     port = current_port()
-    shape = port.shape
+    shape, notices = port.shape, Notices()
     with torch.no_grad():
         canvas = canvas_of(p, stacked.each if stacked else None)
         placed: HostParts = {
@@ -177,6 +199,7 @@ def controlled_units(
             "dtype": devices.dtype_unet,
             "unet": port.module,
             "diffusion": loaded_diffusion(),
+            "notices": notices,
             "away": bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
         }
         kinds = [each.units for each in loaded_alike(requests)]
@@ -185,7 +208,12 @@ def controlled_units(
     cells = len(requests) // canvas.pictures if stacked else 1
     units = (*repeated(loaded[0], canvas.pictures, cells), *concepts)
     variants = unit_variants(requests, units) if len(requests) > 1 else ()
-    return ControlledUnits(units, shape, p, canvas, prompts, variants)
+    return ControlledUnits(units, shape, p, canvas, prompts, variants, notices)
+
+
+def interrupted() -> bool:
+    """Whether the user stopped the generation, or skipped what was left of it."""
+    return bool(shared.state.interrupted or getattr(shared.state, "skipped", False))
 
 
 def report_rows(session: ControlSession) -> None:

@@ -17,7 +17,7 @@ from lib_ctrlgen.spec import ControlMode, ResizeMode, Storage
 
 from .blend_panel import build_blend
 from .infotext import PastedField, PastedSetting
-from .panel_parts import Panel, model_choices
+from .panel_parts import Panel, PictureInput, model_choices
 from .payload import (
     LOW_VRAM,
     PICTURE_FIELDS,
@@ -139,7 +139,7 @@ def _build_pictures(unit: UnitPanel) -> None:
 
 def _picture(unit: UnitPanel, name: str, label: str) -> None:
     options = {"type": "pil", "image_mode": "RGBA", "source": "upload", "tool": "editor", "height": 240}
-    unit.show(name, gr.Image, label=label, **options)
+    unit.show(name, PictureInput, label=label, **options)
 
 
 def _pictures(unit: UnitPanel, name: str, label: str) -> None:

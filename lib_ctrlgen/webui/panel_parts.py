@@ -6,8 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import gradio as gr
+
+from lib_ctrlgen.picture_files import is_deep_text
+
 from .payload import NO_MODEL
 from .settings import model_store
+
+
+class PictureInput(gr.Image):  # type: ignore[misc]
+    """A picture of the page. One that is grey with more than eight bits stays the text that was sent.
+
+    gradio would bring it to eight bits, and not by its range.
+    """
+
+    is_template = True  # in the page it is what its base class is
+
+    def preprocess(self, x: Any) -> Any:
+        """What the page sends, as an argument of the script."""
+        return x if isinstance(x, str) and is_deep_text(x) else super().preprocess(x)
 
 
 @dataclass

@@ -46,9 +46,10 @@ def control_map(values: Values, width: int, height: int, index: int) -> Image.Im
     """A unit's picture, fitted and preprocessed as for a generation of this size. Raises RequestError."""
     path = f"$.units[{index}]"
     many = uploaded(values["images"], f"{path}.images")
-    picture = decode_image(many[0], f"{path}.images[0]") if many else values["image"]
-    if picture is None:
+    given, place = (many[0], "images[0]") if many else (values["image"], "image")
+    if not given:
         raise RequestError(f"{path}.image", "choose a picture first")
+    picture = decode_image(given, f"{path}.{place}") if isinstance(given, str) else given
     if not 8 <= width <= LARGEST_SIDE or not 8 <= height <= LARGEST_SIDE:
         raise RequestError("$", f"the size {width} x {height} is outside 8..{LARGEST_SIDE}")
     settings = unit_settings({**values, "model": "any"}, path)

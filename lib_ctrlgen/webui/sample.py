@@ -12,6 +12,8 @@ from typing import Any
 
 from PIL import Image
 
+from lib_ctrlgen.notices import KEY
+
 ABSENT = object()
 
 
@@ -69,7 +71,11 @@ class Refusal(HeldSample):
 
 
 def release(p: Any) -> None:
-    """Undo every earlier `install`: a script may process one `p`, or copies of it, several times."""
+    """Undo every earlier `install`: a script may process one `p`, or copies of it, several times.
+
+    The warnings of an earlier generation go, too: copies share the dict that they are in.
+    """
+    p.extra_generation_params.pop(KEY, None)
     for name, held in list(vars(p).items()):
         if isinstance(held, Held):
             delattr(p, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -11,9 +12,12 @@ from modules import script_callbacks
 from PIL import Image
 
 from lib_ctrlgen.blend import Blend
+from lib_ctrlgen.notices import JOINT, KEY, Notices
 
 from .sample import HeldSample
 from .sheets import sheets
+
+logger = logging.getLogger("ctrlgen")
 
 # Called with the WebUI's CFGDenoiserParams.
 Follow: TypeAlias = Callable[[Any], None]
@@ -69,6 +73,13 @@ class Finishing(Protocol):
         """What a batch made, latents [B, ...] or decoded pictures, after that; called within `batch`."""
 
 
+@runtime_checkable
+class Noticing(Protocol):
+    """A part that may have warnings."""
+
+    notices: Notices
+
+
 class FollowedSample(HeldSample):
     """`p.sample` with parts that act. Called once per batch; spans both passes of hires-fix."""
 
@@ -101,9 +112,21 @@ class FollowedSample(HeldSample):
                 made = self.sampled(args, kwargs)
                 for part in self.parts:
                     made = part.finished(self.p, made) if isinstance(part, Finishing) else made
-                return made
+            self.warn()
+            return made
         except Stop as stop:
             raise stop.error from stop
+
+    def warn(self) -> None:
+        """Put the parts' warnings into the infotexts and, as comments, below the pictures of the page."""
+        parts = [part.notices for part in self.parts if isinstance(part, Noticing)]
+        count = len(self.p.all_seeds)
+        texts = [JOINT.join(text for found in parts for text in found.of(k)) or None for k in range(count)]
+        if any(texts):
+            self.p.extra_generation_params[KEY] = texts[0] if len(set(texts)) == 1 else texts
+        for text in dict.fromkeys(text for found in parts for text in found.of()):
+            logger.warning("%s", text)
+            self.p.comment(f"CtrlGen: {text}")
 
     def sampled(self, args: Any, kwargs: Any) -> Any:
         """Sample as often as the parts want it, each time from the same noise."""

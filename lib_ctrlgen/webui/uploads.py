@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.picture_files import decode_bytes, encode_image
 
 
 def uploaded(value: Any, path: str) -> list[str]:
@@ -42,6 +42,11 @@ def _encoded(item: Any, path: str) -> str:
     if not _is_file(item):
         raise RequestError(path, f"expected pictures as base64 or data URLs, got {type(item).__name__}")
     try:
-        return base64.b64encode(Path(item.name).read_bytes()).decode("ascii")
+        data = Path(item.name).read_bytes()
     except OSError as error:
         raise RequestError(path, f"{_name(item)} cannot be read any more: upload it again") from error
+    try:
+        decode_bytes(data, path)
+    except RequestError as error:
+        raise RequestError(path, f"{_name(item)}: {error.message}") from error
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,53 @@
+"""Control maps and masks that are blank at the size of a pass, so that a unit can do little or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image
+
+from .effects.base import at_latent
+from .masks import BLACK
+from .notices import Notices
+from .units import ActiveUnit, AttentionControl, ContextControl, MappedControl
+
+FLAT = 1  # of 255: pictures whose channels differ by no more are of one colour
+NAMES: Mapping[tuple[int, ...], str] = MappingProxyType({(0, 0, 0): "black", (255, 255, 255): "white"})
+
+
+def note_blanks(units: Sequence[ActiveUnit], latent: tuple[int, int], factor: int, notices: Notices) -> None:
+    """Add a warning for each unit whose map has one colour, or whose mask leaves nothing, in this pass.
+
+    `latent` are its height and width in latent pixels, of `factor` pixels each.
+    """
+    height, width = latent
+    for unit in units:
+        if isinstance(unit.control, MappedControl):
+            colour = only_colour(unit.control.control_map(width * factor, height * factor))
+            if colour is not None:
+                notices.add(unit.image_at, _blank_map(unit, colour))
+        if unit.mask is not None and at_latent(unit, unit.mask, latent).max() < BLACK:
+            message = "is black everywhere on what is generated, so the unit does nothing there"
+            if unit.spec.mask_strength.bounds[0] >= 1:
+                notices.add(unit.mask_at, message)
+
+
+def only_colour(picture: Image.Image) -> tuple[int, ...] | None:
+    """The colour of a picture that has no other one."""
+    pixels = np.asarray(picture.convert("RGB"))
+    low, high = pixels.min((0, 1)), pixels.max((0, 1))
+    return None if (high - low).max() > FLAT else tuple(map(int, low))
+
+
+def _blank_map(unit: ActiveUnit, colour: tuple[int, ...]) -> str:
+    shown = NAMES.get(colour, f"of the colour {colour}")
+    if isinstance(unit.control, (AttentionControl, ContextControl)):
+        return f"the reference picture is {shown} everywhere"
+    if unit.spec.preprocessor == "none":
+        return f"the control map is {shown} everywhere: it says nothing about shapes"
+    return (
+        f"the control map is {shown} everywhere: {unit.spec.preprocessor!r} finds nothing in the picture "
+        "(look at its parameters, and at what the resize mode leaves of the picture)"
+    )

@@ -1,0 +1,80 @@
+"""A unit's pictures and masks as they were sent: decoded, and those refused that can only be a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images import decode_image, require_visible
+from lib_ctrlgen.masks import ALL_BLACK, is_black
+from lib_ctrlgen.notices import Notices
+from lib_ctrlgen.pictured import Shown
+from lib_ctrlgen.preprocessors.detection import NOT_DETECTING
+from lib_ctrlgen.spec import ControlUnit
+
+SHALLOW = 0.1  # of the range; a deep picture that uses less was perhaps not scaled
+NO_PICTURE = "a unit needs a picture: send it as base64 or a data URL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitPictures:
+    """What a unit shows to some pictures of the batch, and the JSON paths of both."""
+
+    picture: Image.Image
+    mask: Image.Image | None
+    image_at: str
+    mask_at: str
+
+
+def unit_pictures(
+    unit: ControlUnit, parts: Sequence[Shown], path: str, notices: Notices
+) -> list[UnitPictures]:
+    """The pictures of a unit's parts. Raises RequestError at the one that is wrong."""
+    found = [_decoded(unit, part, path, notices) for part in parts]
+    _check_masks(unit, found, path, notices)
+    return found
+
+
+def _decoded(unit: ControlUnit, part: Shown, path: str, notices: Notices) -> UnitPictures:
+    image_at, mask_at = _place(unit.images, "image", part, path), _place(unit.masks, "mask", part, path)
+    if not part.image:
+        raise RequestError(image_at, NO_PICTURE)
+    picture = decode_image(part.image, image_at)
+    require_visible(picture, image_at)
+    if min(picture.size) == 1 and unit.preprocessor not in NOT_DETECTING:
+        size = f"{picture.width} x {picture.height}"
+        raise RequestError(image_at, f"{size} pixels: {unit.preprocessor!r} can find nothing in it")
+    _note_range(picture, image_at, notices)
+    mask = decode_image(part.mask, mask_at) if part.mask else None
+    return UnitPictures(picture=picture, mask=mask, image_at=image_at, mask_at=mask_at)
+
+
+def _check_masks(unit: ControlUnit, found: Sequence[UnitPictures], path: str, notices: Notices) -> None:
+    """A mask that leaves nothing is an error; one of several, for some pictures, is a warning."""
+    if unit.mask_strength.bounds[0] < 1:
+        return
+    black = [each.mask_at for each in found if each.mask is not None and is_black(each.mask)]
+    if black and len(black) == len(found):
+        raise RequestError(f"{path}.masks" if unit.masks else f"{path}.mask", ALL_BLACK)
+    for place in black:
+        notices.add(place, "is black everywhere: the unit does nothing in the pictures with this mask")
+
+
+def _note_range(picture: Image.Image, place: str, notices: Notices) -> None:
+    """A warning for a deep picture that is almost of one brightness."""
+    if picture.mode != "F":
+        return
+    values = np.asarray(picture)
+    low, high = float(values.min()), float(values.max())
+    if high - low < SHALLOW:
+        used = f"uses only {low:.2g}..{high:.2g} of the range 0..1 (of 16 bits, 65535 is white)"
+        notices.add(place, f"{used}: scale its values if the network is to see it")
+
+
+def _place(many: Sequence[str], name: str, part: Shown, path: str) -> str:
+    """The JSON path of a part's picture."""
+    return f"{path}.{name}s[{part.place}]" if many else f"{path}.{name}"
