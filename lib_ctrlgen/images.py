@@ -53,6 +53,19 @@ def decode_image(text: str, path: str) -> Image.Image:
         ) from error
 
 
+def picture_file(text: str, path: str) -> tuple[bytes, str]:
+    """The file inside base64 or a data URL as it was sent, and the ending of its format, such as `png`.
+
+    Raises RequestError at `path`.
+    """
+    data = _decode_base64(text, path)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return data, str(image.format or "png").lower()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise RequestError(path, f"no readable picture; {SEND}") from error
+
+
 _LIMIT = f"{MAX_PIXELS // 1_000_000} megapixels; send a smaller one"
 
 

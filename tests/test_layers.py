@@ -20,7 +20,7 @@ LAYERS = {
     "errors": 0, "curve": 0, "schedule": 0, "params": 0, "spec": 0, "prompt": 0, "emphasis": 0, "plan": 0,
     "strict": 0, "unit_spec": 0, "pictured": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
     "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
-    "tuner.sure": 0, "tuner.scatter": 0,
+    "tuner.sure": 0, "tuner.scatter": 0, "tuner.values": 0, "tuner.done": 0,
     # 1: arrays and pictures
     "images": 1, "resampling": 1, "canvas": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
     "factors": 1, "doses": 1, "repeats": 1, "inputs": 1, "faces": 1,
@@ -52,7 +52,7 @@ OUTSIDE = {
     0: PURE,
     1: ARRAYS,
     2: MODELS,
-    3: MODELS | {"jinja2", "markupsafe", "optuna"},
+    3: MODELS | {"jinja2", "markupsafe", "optuna", "filelock"},
 }  # an edge may import anything else
 HOST = {"modules", "gradio", "fastapi", "starlette", "launch"}  # webui alone
 

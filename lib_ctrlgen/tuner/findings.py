@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .cells import AutoSpec
 from .choice import front, recommend
 from .early import objectives
-from .report import Done, Section
+from .done import Done
+from .report import Section
 from .scatter import Dot, Mark, scatter
 from .space import Space
 from .sure import Sure, error_of, how_sure
