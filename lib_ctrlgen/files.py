@@ -31,7 +31,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A stream whose content becomes the file when the block ends, and not before.
 
     It is written under a temporary name in the same folder (made first), flushed to the disk and renamed.
-    Where the block fails, the file that was there stays as it was. Raises HostError for a failure of the disk.
+    Where the block fails, the file that was there stays as it was. Raises HostError where the disk fails.
     """
     part = path.with_name(f".{uuid4().hex}{PART}")
     try:

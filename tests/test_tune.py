@@ -22,7 +22,7 @@ from tests import control_files as files
 from tests import headless_models as models
 
 UNITS = [
-    {"model": f"{models.NAME}-edges", "image": files.data_url(), "preprocessor": "canny"},
+    {"model": f"{models.NAME}-edges", "image": files.drawn_url(), "preprocessor": "canny"},
     {"model": f"{models.NAME}-ip", "image": files.data_url(seed=2)},
 ]
 PAYLOAD: dict[str, Any] = {

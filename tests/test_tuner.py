@@ -17,7 +17,7 @@ from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of, key_of
 from lib_ctrlgen.tuner.choice import front, recommend
 from lib_ctrlgen.tuner.compare import COMPARISONS
 from lib_ctrlgen.tuner.scores import Scores, adherence, over_control, summary
-from lib_ctrlgen.tuner.sheet import heat_map, labelled
+from lib_ctrlgen.tuner.sheet import HeatTitle, heat_map, labelled
 
 BASE: dict[str, Any] = {"prompt": "a red star on a red ground", "units": [{"model": "a"}, {"model": "b"}]}
 
@@ -234,4 +234,4 @@ def test_a_sheet_shows_pictures_failures_and_gaps() -> None:
     whole = labelled({(0, 0): red, (1, 0): "it failed: out of memory"}, ("0", "1"), ("a", "b"), ("x", "y"))
     colours = {whole.getpixel((whole.width - 84 + k * 44, 50)) for k in (0, 1)}
     assert (255, 0, 0) in colours
-    assert "0.5" in heat_map("score", {(0, 0): 0.5}, ("0", "1"), ("a",))
+    assert "0.5" in heat_map(HeatTitle("score", "more is better"), {(0, 0): 0.5}, ("0", "1"), ("a",))

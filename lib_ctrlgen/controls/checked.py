@@ -1,4 +1,4 @@
-"""What can be said of a unit before anything is loaded: its preprocessor, its model's family, its parameters."""
+"""What can be said of a unit before its model is loaded: preprocessor, family, parameters."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class EngineHost:
         return replace(request, batch_size=seeds) if seeds > 1 else request
 
     def check(self, request: GenerationRequest) -> None:
-        """Raise RequestError for models, samplers, preprocessors, parameters and prompts that do not exist."""
+        """Raise RequestError for models, samplers, prompts, preprocessors and parameters that are wrong."""
         find_sampler(request.sampler)
         with at_path("$.model"):
             find_model(self.engine.store, request.model)

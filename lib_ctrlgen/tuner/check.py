@@ -1,4 +1,4 @@
-"""What is found before the first picture is made: cells whose models, preprocessors or parameters do not exist."""
+"""Found before the first picture is made: cells whose models, preprocessors or parameters do not exist."""
 
 from __future__ import annotations
 

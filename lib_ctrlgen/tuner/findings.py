@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .cells import AutoSpec
 from .choice import front, recommend
-from .early import objectives
 from .done import Done
+from .early import objectives
 from .report import Section
 from .scatter import Dot, Mark, scatter
 from .space import Space

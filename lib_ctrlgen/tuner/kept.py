@@ -21,7 +21,7 @@ CELLS = "cells"
 
 @dataclass(frozen=True, kw_only=True)
 class KeptCell:
-    """A cell's files and scores; `version` is that of the scores. The pictures are there where it was read."""
+    """A cell's files and scores; `version` is that of the scores. `pictures` are there where it was read."""
 
     version: int
     files: tuple[str, ...]

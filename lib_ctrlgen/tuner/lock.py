@@ -8,6 +8,7 @@ import shlex
 import socket
 import sys
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 
@@ -22,12 +23,14 @@ LOCK, HOLDER = ".ctrlgen.lock", ".ctrlgen.holder.json"
 class FolderInUseError(HostError):
     """Another run of the tuner writes into the folder."""
 
+    status = HTTPStatus.CONFLICT
+
 
 class FolderLock:
     """Holds a folder in a `with` block; the block may be entered again inside itself, in the same thread.
 
-    What an earlier writer left unfinished is removed at the start. Raises FolderInUseError, which says who holds
-    the folder; HostError where nothing can be written.
+    What an earlier writer left unfinished is removed at the start. Raises FolderInUseError, which says who
+    holds the folder; HostError where nothing can be written.
     """
 
     def __init__(self, folder: Path) -> None:

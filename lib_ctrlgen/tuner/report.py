@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequenc
         "stopped": done.stopped,
         "recipe": report.recipes[number],
         "front": front,
-        "leads": [f"best {score_label(name)}" for name in leads],
+        "leads": [f"{'least' if name in LESS_IS_BETTER else 'most'} {score_label(name)}" for name in leads],
     }
 
 

@@ -19,7 +19,6 @@ class Tuned:
     done: tuple[Done, ...]
     choice: Choice | None
     made: int
-    total: int
     recommended: str = ""  # the recommended cell's values, each with its axis' name
     warnings: tuple[str, ...] = ()
     sure: str = ""  # how sure a search's recommendation is, in a sentence
@@ -35,7 +34,9 @@ class Tuned:
         """Why there is nothing, where every cell that was tried failed; else empty."""
         if not self.done or not all(each.error for each in self.done):
             return ""
-        reasons = "; ".join(f"{error} ({count} of {len(self.done)})" for error, count in self.failures.items())
+        reasons = "; ".join(
+            f"{error} ({count} of {len(self.done)})" for error, count in self.failures.items()
+        )
         return f"every cell failed: {reasons}"
 
 

@@ -1,8 +1,8 @@
 """A grid of requests, run cell by cell into a folder, scored, and reported.
 
 Each picture lies in a file that is named by what it is made of, and is written whole or not at all. So an
-interrupted or killed run goes on where it stopped, and an axis that gets more values costs the new cells only.
-One run at a time holds the folder.
+interrupted or killed run goes on where it stopped, and an axis that gets more values costs the new cells
+only. One run at a time holds the folder.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lib_ctrlgen.files import new_folder, save_picture, save_text
 from .cells import Cell, Grid
 from .check import check_grid
 from .choice import LESS_IS_BETTER, front, recommend, score_label, way
+from .done import Done, failed
 from .kept import KeptCell, KeptCells
 from .lock import FolderLock
-from .done import Done, failed
 from .report import Report, Section, report_html
 from .results import Progress, Tell, Tuned
 from .scores import VERSION
@@ -188,7 +188,6 @@ class Tuner:
             done=tuple(done),
             choice=choice,
             made=self.made,
-            total=len(self.grid.cells),
             recommended=names[choice.cell] if choice else "",
             warnings=warnings,
         )

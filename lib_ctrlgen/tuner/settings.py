@@ -75,7 +75,9 @@ def _unit(index: int, unit: ControlUnit, said: Mapping[str, Any], varied: Mappin
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
         if name not in ("image", "images", "mask", "masks", "enabled"):
-            rows += _row(UNIT_LABELS.get(name, name.replace("_", " ")), f"units.{index}.{name}", value, varied)
+            rows += _row(
+                UNIT_LABELS.get(name, name.replace("_", " ")), f"units.{index}.{name}", value, varied
+            )
     known = {f"units.{index}.{name}" for name in values}
     rest = {path: axis for path, axis in varied.items() if path.startswith(f"units.{index}.")}
     rows += [(path.split(".", 2)[2], _varies(axis)) for path, axis in rest.items() if path not in known]

@@ -81,7 +81,7 @@ class HeatTitle:
 def heat_map(
     title: HeatTitle, values: Mapping[Coords, float], columns: Sequence[str], rows: Sequence[str]
 ) -> str:
-    """A score over two axes as a self-contained SVG, the best cells dark; a place without a value stays empty."""
+    """A score over two axes as an SVG, the best cells dark; a place without a value stays empty."""
     low, high = (min(values.values()), max(values.values())) if values else (0.0, 0.0)
     best, worst = (low, high) if title.less else (high, low)
     cells = "".join(
@@ -92,7 +92,9 @@ def heat_map(
     heads = "".join(
         _text(130 + 70 * k, 66, _short(text, 11), "middle", title=text) for k, text in enumerate(columns)
     )
-    sides = "".join(_text(88, 92 + 30 * k, _short(text, 14), "end", title=text) for k, text in enumerate(rows))
+    sides = "".join(
+        _text(88, 92 + 30 * k, _short(text, 14), "end", title=text) for k, text in enumerate(rows)
+    )
     names = _text(96, 50, f"{title.x} \N{RIGHTWARDS ARROW}", bold=True)
     if title.y:
         names += _text(4, 66, _short(f"\N{DOWNWARDS ARROW} {title.y}", 16), bold=True, title=title.y)

@@ -1,8 +1,8 @@
-"""The values of an axis, as a text: a list with ranges, on one line or one value a line.
+r"""The values of an axis, as a text: a list with ranges, on one line or one value a line.
 
 >>> read_values('0.2, 0.6-1 [3], "1@0, 0@1" , 1>0')
 [0.2, 0.6, 0.8, 1, '1@0, 0@1', '1>0']
->>> read_values("1@0, 0@1 \\n 1>0")
+>>> read_values("1@0, 0@1 \n 1>0")
 ['1@0, 0@1', '1>0']
 >>> read_values("true, false")
 [True, False]
@@ -49,8 +49,9 @@ def require_whole_schedules(items: Sequence[object]) -> None:
         joined = ", ".join(lone)
         raise RequestError(
             "values",
-            f"{' and '.join(map(repr, lone[:2]))} are two values, each of them constant. If they are keyframes of "
-            f'one schedule, quote it: "{joined}" (in a YAML list, too); for constants write the numbers alone',
+            f"{' and '.join(map(repr, lone[:2]))} are two values, each of them constant. If they are "
+            f'the keyframes of one schedule, quote it: "{joined}" (in a YAML list, too); for constants, write '
+            "the numbers alone",
         )
 
 

@@ -15,8 +15,9 @@ UNIT_PLACE = re.compile(r"units\.(?P<unit>\d+)\.(?P<field>.+)")
 MAP_FIELDS = ("preprocessor", "image", "resize_mode", "image_from")
 PARAM = "params."
 OWN_MAP = (
-    "{name} changes unit {unit}'s control map itself. Every cell's adherence is measured against its own map, so "
-    "cells with different values cannot be compared by it: an emptier map is easier to follow. Look at the pictures."
+    "{name} changes unit {unit}'s control map itself. Every cell's adherence is measured against its own "
+    "map, so cells with different values cannot be compared by it: an emptier map is easier to follow. Look "
+    "at the pictures."
 )
 
 

@@ -66,15 +66,16 @@ Stack: TypeAlias = Sequence[Task]
 class Host(Protocol):
     """What makes and judges the pictures of a tuner: the headless engine, or the WebUI.
 
-    Requests are ControlRequests of the host's own kind. `recommended` is the name of the file with the recipe
-    of the recommended cell; `use` says in a sentence what to do with a recipe.
+    Requests are ControlRequests of the host's own kind.
     """
 
     @property
-    def recommended(self) -> str: ...
+    def recommended(self) -> str:
+        """The name of the recommended cell's file."""
 
     @property
-    def use(self) -> str: ...
+    def use(self) -> str:
+        """What to do with a recipe."""
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> Any:
         """The request for a cell's pictures, one per seed. Raises RequestError.
