@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -15,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from .errors import HostError
 
 PART = ".part"  # how the names of unfinished files end
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def new_folder(path: Path) -> Path:
@@ -74,12 +76,13 @@ def save_bytes(data: bytes, path: Path) -> Path:
 
 
 def read_picture(path: Path) -> Image.Image | None:
-    """A picture that was written before, decoded; None where it is missing, cut off or damaged."""
+    """A PNG that was written before, decoded; None where it is missing, cut off or damaged."""
     try:
-        with Image.open(path) as image:
+        data = path.read_bytes()
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
             image.verify()  # the checksums, which decoding does not always look at
-        with Image.open(path) as image:
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
             image.load()
-            return image
+            return image if data.endswith(PNG_END) else None
     except Exception:  # noqa: BLE001 - Pillow raises many kinds of exceptions on broken files
         return None

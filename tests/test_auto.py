@@ -21,7 +21,7 @@ from lib_ctrlgen.tuner import auto as module
 from lib_ctrlgen.tuner.auto import AutoTuner, auto_tuner
 from lib_ctrlgen.tuner.cells import TuneSpec
 from lib_ctrlgen.tuner.early import clearly_beaten
-from lib_ctrlgen.tuner.run import Tuned
+from lib_ctrlgen.tuner.results import Tuned
 from lib_ctrlgen.tuner.scatter import Dot, scatter
 from lib_ctrlgen.tuner.search import Search
 from lib_ctrlgen.tuner.space import parse_range, space_of

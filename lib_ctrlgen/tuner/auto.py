@@ -82,7 +82,6 @@ class AutoTuner:
         if auto.budget < self.dearest:
             needed = f"one candidate takes up to {self.dearest:g} pictures"
             raise RequestError("$.tune.auto.budget", f"{auto.budget} is not enough: {needed}")
-        host.batch(space.cell(space.start).payload, seeds)
         check_space(space, lambda payload: host.batch(payload, seeds))
         self.out = new_folder(out)
         self.lock = FolderLock(out)

@@ -14,7 +14,8 @@ from lib_ctrlgen.store import ModelStore
 
 from .axes import REPLACE
 from .cells import NAMES, Cell, Grid
-from .space import Space
+from .space import Point, Space
+from .values import shown_value
 
 PROMPTS = ("$.prompt", "$.negative_prompt", "$.blend.concepts")
 
@@ -75,10 +76,15 @@ def check_space(space: Space, request_of: RequestOf) -> None:
             try:
                 request_of(space.cell(point).payload)
             except RequestError as error:
-                if not _is_at(error.path, each.path):
-                    raise
-                place = f"$.tune.auto.ranges[{index}].values"
-                raise _placed(error, place, space.axis([point]).values[0][index]) from error
+                raise _on_range(error, space, point) from error
+
+
+def _on_range(error: RequestError, space: Space, point: Point) -> RequestError:
+    """The error at the range that brought the wrong value; as it is, where no range did."""
+    for index, (each, value) in enumerate(zip(space.ranges, space.row(point), strict=True)):
+        if _is_at(error.path, each.path):
+            return _placed(error, f"$.tune.auto.ranges[{index}].values", shown_value(value))
+    return error
 
 
 def _on_axis(error: RequestError, grid: Grid, cell: Cell) -> RequestError:

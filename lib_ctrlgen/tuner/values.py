@@ -50,8 +50,8 @@ def require_whole_schedules(items: Sequence[object]) -> None:
         raise RequestError(
             "values",
             f"{' and '.join(map(repr, lone[:2]))} are two values, each of them constant. If they are "
-            f'the keyframes of one schedule, quote it: "{joined}" (in a YAML list, too); for constants, write '
-            "the numbers alone",
+            f'the keyframes of one schedule, quote it: "{joined}" (in a YAML list, too); for constants, '
+            "write the numbers alone",
         )
 
 
