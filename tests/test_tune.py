@@ -259,7 +259,7 @@ def test_a_blank_map_is_never_recommended(engine: Counting, tmp_path: Path) -> N
         ({"path": "Unit 0 model", "values": f"{models.NAME}-edges, nothing-like-it"}, "$.tune.x.values[1]"),
         ({"path": "Unit 0 preprocessor", "values": "cany, canny"}, "$.tune.x.values[0]"),
         ({"path": "units.0.params.low_threshold", "values": "50, 300"}, "$.tune.x.values[1]"),
-        ({"path": "units.0.params.thresold", "values": "50"}, "$.tune.x.values[0]"),
+        ({"path": "units.0.params.treshold", "values": "50"}, "$.tune.x.values[0]"),
         ({"path": "Sampler", "values": "Euler, Oiler"}, "$.tune.x.values[1]"),
         ({"path": "Checkpoint", "values": "no-such-model"}, "$.tune.x.values[0]"),
         ({"path": "prompt.replace", "values": "red, (red:1@)"}, "$.tune.x.values[1]"),
