@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
@@ -14,7 +16,8 @@ from .cli_parts import Parser, add_job, add_models, bar, engine_of, model_roots,
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
     from lib_ctrlgen.tuner.auto import AutoTuner
-    from lib_ctrlgen.tuner.run import Tuned, Tuner
+    from lib_ctrlgen.tuner.results import Tuned
+    from lib_ctrlgen.tuner.run import Tuner
 
 
 def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -36,15 +39,37 @@ def tune_command(options: argparse.Namespace) -> None:
     from lib_ctrlgen.headless.jobs import read_tune_job
 
     job = read_tune_job(options.job, options.set)
-    tuned = _search(options, job) if job.tune.auto else _grid(options, job)
-    failed = [each for each in tuned.done if each.error]
-    print(f"{tuned.made} pictures made, {len(failed)} cells failed")
+    try:
+        tuned = _search(options, job) if job.tune.auto else _grid(options, job)
+    except KeyboardInterrupt:
+        print(f"ctrlgen: what is done stays in {out_of(options)}; go on with: {_again()}", file=sys.stderr)
+        raise
+    _say(tuned)
+    if tuned.failure:
+        raise HostError(tuned.failure)
+
+
+def _say(tuned: Tuned) -> None:
+    """What a run made; warnings and reasons of failed cells go to stderr."""
+    print(f"{tuned.made} pictures made, {sum(tuned.failures.values())} cells failed")
+    for error, count in tuned.failures.items():
+        print(f"ctrlgen: {count} of {len(tuned.done)} cells failed: {error}", file=sys.stderr)
+    for warning in tuned.warnings:
+        print(f"ctrlgen: mind: {warning}", file=sys.stderr)
     if tuned.choice is not None:
-        print(f"recommended: {', '.join(tuned.done[tuned.choice.cell].cell.shown)}. {tuned.choice.reason}")
+        print(f"recommended: {tuned.recommended}. {tuned.choice.reason}")
     if tuned.sure:
         print(tuned.sure)
     for path in (tuned.report, *tuned.sheets):
         print(path)
+
+
+def _again() -> str:
+    """The command that runs now, to be typed again."""
+    program, *arguments = sys.argv
+    name = Path(program).name
+    start = [sys.executable, "-m", "lib_ctrlgen"] if name == "__main__.py" else [name]
+    return shlex.join([*start, *arguments])
 
 
 def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .images import image_hash
@@ -16,11 +17,16 @@ def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dic
 
     Defaults are left out; with `whole`, those of parts only.
     """
+    return with_pictures(request, lambda picture: f"{mark}:{image_hash(picture)}", whole=whole)
+
+
+def with_pictures(
+    request: ControlRequest, named: Callable[[str], str], *, whole: bool = False
+) -> dict[str, Any]:
+    """The request as JSON types, each picture's base64 replaced by what `named` makes of it."""
     payload = to_payload(request, whole=whole)
     blend = payload.get("blend") or {}
     for part in (*payload.get("units", ()), *blend.get("concepts", ())):
-        part |= {name: f"{mark}:{image_hash(part[name])}" for name in PICTURES if part.get(name)}
-        part |= {
-            name: [f"{mark}:{image_hash(each)}" for each in part[name]] for name in LISTS if part.get(name)
-        }
+        part |= {name: named(part[name]) for name in PICTURES if part.get(name)}
+        part |= {name: [named(each) for each in part[name]] for name in LISTS if part.get(name)}
     return payload

@@ -1,13 +1,22 @@
-"""Writing pictures and texts, with errors that name the file."""
+"""Writing pictures and texts whole or not at all, with errors that name the file; reading pictures back."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .errors import HostError
+
+PART = ".part"  # how the names of unfinished files end
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def new_folder(path: Path) -> Path:
@@ -19,21 +28,61 @@ def new_folder(path: Path) -> Path:
     return path
 
 
-def save_picture(image: Image.Image, path: Path, info: PngInfo | None = None) -> Path:
-    """Write a PNG, its folder made first. Raises HostError when it cannot be written."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content becomes the file when the block ends, and not before.
+
+    It is written under a temporary name in the same folder (made first), flushed to the disk and renamed.
+    Where the block fails, the file that was there stays as it was. Raises HostError where the disk fails.
+    """
+    part = path.with_name(f".{uuid4().hex}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, format="PNG", pnginfo=info)
+        try:
+            with part.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise HostError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed left unfinished below a folder. Nobody may be writing there."""
+    for part in list(folder.rglob(f".*{PART}")):
+        part.unlink(missing_ok=True)
+
+
+def save_picture(image: Image.Image, path: Path, info: PngInfo | None = None) -> Path:
+    """Write a PNG, its folder made first. Raises HostError when it cannot be written."""
+    with whole_file(path) as stream:
+        image.save(stream, format="PNG", pnginfo=info)
     return path
 
 
 def save_text(text: str, path: Path) -> Path:
     """Write a UTF-8 file, its folder made first. Raises HostError when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise HostError(f"cannot write {path}: {error.strerror or error}") from error
+    return save_bytes(text.encode("utf-8"), path)
+
+
+def save_bytes(data: bytes, path: Path) -> Path:
+    """Write a file, its folder made first. Raises HostError when it cannot be written."""
+    with whole_file(path) as stream:
+        stream.write(data)
     return path
+
+
+def read_picture(path: Path) -> Image.Image | None:
+    """A PNG that was written before, decoded; None where it is missing, cut off or damaged."""
+    try:
+        data = path.read_bytes()
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
+            image.verify()  # the checksums, which decoding does not always look at
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
+            image.load()
+            return image if data.endswith(PNG_END) else None
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds of exceptions on broken files
+        return None

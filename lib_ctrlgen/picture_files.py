@@ -68,6 +68,20 @@ def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
         raise RequestError(path, f"no readable picture: {_reason(data, error)}{advice}") from error
 
 
+def picture_file(text: str, path: str) -> tuple[bytes, str]:
+    """The file inside base64 or a data URL as it was sent, and the ending of its format, such as `png`.
+
+    Raises RequestError at `path`.
+    """
+    data = _decode_base64(text, path)
+    formats = (*FORMATS, "AVIF") if _is_avif(data) and _reads_avif() else FORMATS
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            return data, str(image.format or "png").lower()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise RequestError(path, f"no readable picture: {_reason(data, error)}") from error
+
+
 _LIMIT = f"{MAX_PIXELS // 1_000_000} megapixels; send a smaller one"
 
 

@@ -41,6 +41,11 @@ class AnalyticHost:
     def batch(self, payload: Mapping[str, Any], seeds: int) -> GenerationRequest:
         return replace(parse_request(dict(payload), GenerationRequest), batch_size=seeds)
 
+    recommended, use = "recommended.txt", "Run it."
+
+    def recipe(self, request: GenerationRequest, folder: Any, files: Sequence[str]) -> str:
+        return key_of({"r": repr(request)})
+
     def alike(self, request: GenerationRequest) -> str:
         return str(request.steps)
 

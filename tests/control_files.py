@@ -97,6 +97,13 @@ def picture(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
 
+def drawn_url(size: int = 64) -> str:
+    """A picture with outlines: a light square on a dark ground."""
+    drawn = Image.new("RGB", (size, size), (20, 20, 60))
+    drawn.paste((230, 210, 90), (size // 4, size // 4, 3 * size // 4, 3 * size // 4))
+    return encode_image(drawn)
+
+
 def data_url(width: int = 64, height: int = 64, seed: int = 0) -> str:
     return encode_image(picture(width, height, seed))
 

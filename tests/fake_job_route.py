@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis
 from lib_ctrlgen.tuner.cells import TuneSpec, key_of
+from lib_ctrlgen.tuner.scores import VERSION
 
 ROUTE = "/ctrlgen/v1/tune"
 
@@ -57,7 +58,8 @@ class Jobs:
         tune = parse_request(body["tune"], TuneSpec)
         axis = parse_axis(tune.x.path, tune.x.values)
         cells = [self.cell(name, applied(base, axis, at), at, tune.seeds) for at in range(len(axis))]
-        return {"state": "running" if self.pauses else "done", "error": "", "cells": cells}
+        state = "running" if self.pauses else "done"
+        return {"state": state, "error": "", "cells": cells, "scores_version": VERSION}
 
     def cell(self, name: str, payload: Any, at: int, seeds: int) -> Any:
         files = [f"cells/{at}-{number}.png" for number in range(seeds)]

@@ -18,6 +18,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+SAMPLERS = dict.fromkeys(("Euler", "DDIM", "DPM adaptive", "DPM++ 2M"))
+SCHEDULERS = {name: SimpleNamespace(label=name, name=name.lower()) for name in ("Automatic", "Karras")}
+CHECKPOINTS = {name: SimpleNamespace(name=name) for name in ("other", "ctrlgen-tiny")}
+
 
 class Component:
     """Any gradio component or layout: keeps its options, counts as a context, records its events."""
@@ -347,6 +351,9 @@ class FakeWebUI:
             "sd_vae": {"loaded_vae_file": None},
             "masking": {"get_crop_region_v2": get_crop_region, "expand_crop_region": expand_crop_region},
             "sd_samplers_common": {"images_tensor_to_samples": None, "approximation_indexes": {}},
+            "sd_samplers": {"all_samplers_map": SAMPLERS, "samplers_map": {"euler": "Euler"}},
+            "sd_schedulers": {"schedulers_map": SCHEDULERS, "schedulers": list(SCHEDULERS.values())},
+            "sd_models": {"get_closet_checkpoint_match": CHECKPOINTS.get, "checkpoints_list": CHECKPOINTS},
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},
             "paths_internal": paths,

@@ -21,7 +21,7 @@ from lib_ctrlgen.tuner import auto as module
 from lib_ctrlgen.tuner.auto import AutoTuner, auto_tuner
 from lib_ctrlgen.tuner.cells import TuneSpec
 from lib_ctrlgen.tuner.early import clearly_beaten
-from lib_ctrlgen.tuner.run import Tuned
+from lib_ctrlgen.tuner.results import Tuned
 from lib_ctrlgen.tuner.scatter import Dot, scatter
 from lib_ctrlgen.tuner.search import Search
 from lib_ctrlgen.tuner.space import parse_range, space_of
@@ -363,7 +363,7 @@ def test_a_first_candidate_that_fails_or_scores_nothing_ends_it(tmp_path: Path) 
 def test_a_search_with_the_engine(tmp_path: Path) -> None:
     models.write_model(tmp_path / "tiny")
     units = [
-        {"model": f"{models.NAME}-edges", "image": files.data_url(), "preprocessor": "canny"},
+        {"model": f"{models.NAME}-edges", "image": files.drawn_url(), "preprocessor": "canny"},
         {"model": f"{models.NAME}-ip", "image": files.data_url(seed=2)},
     ]
     size = {"width": 64, "height": 64, "steps": 4, "sampler": "DDIM"}

@@ -134,7 +134,13 @@ def _version(text: str | None) -> Version | None:
     return None if text is None else Version(text)
 
 
-COMPLETE = {"diffusers": "0.31.0", "huggingface-hub": "0.36.2", "msgspec": "0.22.0", "cv2": "x"}
+COMPLETE = {
+    "diffusers": "0.31.0",
+    "filelock": "3.20.0",
+    "huggingface-hub": "0.36.2",
+    "msgspec": "0.22.0",
+    "cv2": "x",
+}
 
 
 def test_a_complete_environment_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

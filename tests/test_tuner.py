@@ -1,6 +1,7 @@
 """The tuner's grammar, grid and choice: pure parts."""
 
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis, path_of
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of, key_of
-from lib_ctrlgen.tuner.choice import front, recommend
+from lib_ctrlgen.tuner.choice import front, leaders, recommend
 from lib_ctrlgen.tuner.compare import COMPARISONS
 from lib_ctrlgen.tuner.scores import Scores, adherence, over_control, summary
-from lib_ctrlgen.tuner.sheet import heat_map, labelled
+from lib_ctrlgen.tuner.sheet import HeatTitle, heat_map, labelled
 
 BASE: dict[str, Any] = {"prompt": "a red star on a red ground", "units": [{"model": "a"}, {"model": "b"}]}
 
@@ -38,6 +39,17 @@ def values(text: str, place: str = "units.0.weight") -> list[Any]:
         ('"1@0, 0@1", 1>0', ["1@0, 0@1", "1>0"]),
         ("3 [1]", ["3 [1]"]),
         ("20", [20]),
+        ('"1@0, 0@1" ,0.5', ["1@0, 0@1", 0.5]),
+        ('0.5 , "1@0, 0@1"', [0.5, "1@0, 0@1"]),
+        ('"a ""b"", c", d', ['a "b", c', "d"]),
+        ("0.2\n0.4\n\n 0.5-1 [2] \n", [0.2, 0.4, 0.5, 1]),
+        ("1@0, 0@1\n1>0\n'\"", ["1@0, 0@1", "1>0", "'\""]),
+        ('"1@0, 0@1"\r\n0.5', ["1@0, 0@1", 0.5]),
+        ("0.2, 0.4,\n0.6", [0.2, 0.4, 0.6]),
+        ("true, false", [True, False]),
+        ("False\nTrue", [False, True]),
+        ("1, true", [1, True]),
+        ("0.2, 0.4, 1@0 hold", [0.2, 0.4, "1@0 hold"]),
     ],
 )
 def test_values_as_users_write_them(text: str, wanted: list[Any]) -> None:
@@ -49,13 +61,50 @@ def test_values_as_users_write_them(text: str, wanted: list[Any]) -> None:
     [
         ("", "at least one"), ("1,,2", "empty"), ("1, 1", "twice"), ("0-1 [0]", "must be"),
         ("0-1 (-0.1)", "never"), ("0-1 (+0)", "never"), ("0-1 (+0.0001)", "more than"),
-        ('"1, 2', "quote"),
+        ('"1, 2', "quote is not closed"), ('"1" 2, 3', 'after the quoted value "1" a comma must follow'),
+        ("1@0, 0@1", 'quote it: "1@0, 0@1"'), ("1@0 ease-in, 0.5@0.4, 0@1 in 0..0.5", "two values"),
+        ("1@0\n0@1", "two values"), ("0.1, 0.2\n0.3", "line 1 holds several"), ("true, true", "twice"),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_read(text: str, said: str) -> None:
     with pytest.raises(RequestError, match=said) as caught:
         values(text)
     assert caught.value.path == "values"
+
+
+@pytest.mark.parametrize("listed", [["1@0", "0@1"], ["1@0", 0.5, "0@1 smooth"]])
+def test_keyframes_in_a_list_are_not_taken_for_values(listed: list[Any]) -> None:
+    with pytest.raises(RequestError, match="keyframes of one schedule"):
+        parse_axis("units.0.weight", listed)
+    assert len(parse_axis("units.0.weight", ["1@0, 0@1", "1>0"])) == 2
+    assert len(parse_axis("prompt.replace", "1@0, 0@1")) == 2  # words of a prompt are words
+
+
+SCHEDULES = st.lists(st.floats(0, 1).map(lambda x: round(x, 3)), min_size=2, max_size=4, unique=True).map(
+    lambda places: ", ".join(f"{k}@{place:g}" for k, place in enumerate(sorted(places)))
+)
+
+
+@given(st.lists(SCHEDULES, min_size=1, max_size=4, unique=True))
+def test_schedules_are_read_quoted_or_one_a_line_and_never_taken_apart(schedules: list[str]) -> None:
+    assert values(", ".join(f'"{each}"' for each in schedules)) == schedules
+    assert values("\n".join(f'"{each}"' for each in schedules)) == schedules
+    if len(schedules) > 1:
+        assert values("\n".join(schedules)) == schedules
+    with pytest.raises(RequestError):
+        values(", ".join(schedules))
+
+
+def test_prompts_are_replaced_by_texts_as_they_are_written() -> None:
+    axis = parse_axis("prompt.replace", "1.50, true, 2-3 [2]")
+    assert axis.shown == ("1.50", "true", "2", "3")
+
+
+def test_values_are_named_with_their_axes() -> None:
+    found = grid(
+        x={"path": "Unit 0 model+Unit 0 preprocessor", "values": "a+canny"}, y={"path": "CFG", "values": "4"}
+    )
+    assert found.named(found.cells[0]) == "Unit 0 model = a, Unit 0 preprocessor = canny, CFG = 4"
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.integers(2, 40))
@@ -167,6 +216,43 @@ def test_the_front_and_the_choice() -> None:
     assert recommend([{}, {}]) is None
 
 
+def test_the_choice_looks_at_the_reference_too() -> None:
+    cells = [
+        {"adherence.0": 0.98, "reference.1": 0.3, "over_control": 0.0},
+        {"adherence.0": 0.97, "reference.1": 0.9, "over_control": 0.2},
+        {"adherence.0": 0.96, "reference.1": 0.88, "over_control": 0.1},
+        {"adherence.0": 0.2, "reference.1": 0.99, "over_control": 0.0},
+    ]
+    choice = recommend(cells)
+    assert choice is not None
+    assert (choice.cell, choice.tied) == (2, ())
+    assert all(word in choice.reason for word in ("0.96", "0.98", "0.88", "0.90", "reference", "0.10"))
+
+
+def test_ties_are_told() -> None:
+    cell = {"adherence.0": 0.9, "over_control": 0.1}
+    names = [f"w = {k}" for k in range(7)]
+    choice = recommend([{"adherence.0": 0.1}, *[cell] * 6], names)
+    assert choice is not None
+    assert (choice.cell, choice.tied) == (1, (2, 3, 4, 5, 6))
+    assert (
+        "5 other cells are exactly as good by these scores (w = 2; w = 3; w = 4; w = 5 and 1 more)"
+        in choice.reason
+    )
+    assert "Another cell is" in recommend([{"prompt": 0.4}, {"prompt": 0.4}]).reason  # type: ignore[union-attr]
+
+
+def test_a_cell_that_lacks_a_score_can_be_beaten() -> None:
+    whole = {"adherence.0": 0.9, "over_control": 0.1}
+    assert front([whole, {"over_control": 0.1}]) == (0,)
+    assert front([whole, {"over_control": 0.05}]) == (0, 1)
+
+
+def test_leaders_are_named_only_where_cells_differ() -> None:
+    cells = [{"adherence.0": 0.5, "prompt": 0.2}, {"adherence.0": 0.9, "prompt": 0.2}]
+    assert leaders(cells) == {1: ["adherence.0"]}
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
 def test_nothing_on_the_front_is_beaten(pairs: list[tuple[float, float]]) -> None:
     cells = [{"adherence.0": a, "over_control": b} for a, b in pairs]
@@ -213,6 +299,17 @@ def test_every_preprocessor_is_compared_with_itself_or_says_why_not() -> None:
             assert adherence(Image.new("RGB", picture.size), unit, 3).values["adherence.3"] < 0.9
 
 
+@pytest.mark.parametrize(
+    ("name", "params"), [("canny", {"low_threshold": 255, "high_threshold": 255}), ("invert", {})]
+)
+def test_a_blank_map_is_not_followed(name: str, params: dict[str, Any]) -> None:
+    flat = Image.new("RGB", (56, 40), (90, 90, 90))
+    unit = ControlUnit(model="a", image=encode_image(flat), preprocessor=name, params=params)
+    for picture in (flat, noise(4)):
+        found = adherence(picture, unit, 3)
+        assert (found.values, "blank" in found.reasons["adherence.3"]) == ({}, True)
+
+
 def test_over_control_is_what_grew() -> None:
     calm = Image.new("RGB", (32, 32), (120, 120, 120))
     assert over_control(calm, calm).values == {"over_control": 0.0}
@@ -234,4 +331,9 @@ def test_a_sheet_shows_pictures_failures_and_gaps() -> None:
     whole = labelled({(0, 0): red, (1, 0): "it failed: out of memory"}, ("0", "1"), ("a", "b"), ("x", "y"))
     colours = {whole.getpixel((whole.width - 84 + k * 44, 50)) for k in (0, 1)}
     assert (255, 0, 0) in colours
-    assert "0.5" in heat_map("score", {(0, 0): 0.5}, ("0", "1"), ("a",))
+    title = HeatTitle("over-control", "less is better", "Unit <0> weight", "CFG", less=True)
+    svg = heat_map(title, {(0, 0): 0.5, (1, 0): 0.9}, ("0", "1"), ("a",))
+    words = "".join(ET.fromstring(svg).itertext())
+    assert all(text in words for text in ("over-control", "less is better", "Unit <0> weight", "CFG", "0.5"))
+    dark = "#1d4ed8"
+    assert svg.index(dark) < svg.index(">0.5<") < svg.index(">0.9<")

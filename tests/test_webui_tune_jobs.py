@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.tuner.lock import FolderLock
 from tests.fake_webui import FakeWebUI, HTTPException, fresh, served
 
 TUNE = {"x": {"path": "Steps", "values": "1, 2, 3"}, "name": "chair"}
@@ -245,3 +246,24 @@ def test_a_note_that_is_broken_is_none(jobs: Any, tmp_path: Path) -> None:
     assert jobs.listed() == []
     (folder / "progress.json").write_text(json.dumps({"state": "running"}))
     assert jobs.get("old")["state"] == "stopped"
+
+
+def test_a_folder_that_another_program_writes_into_is_left_alone(jobs: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "g/ctrlgen-tuner/chair"
+    with FolderLock(folder), pytest.raises(HTTPException, match="in use by process") as caught:
+        jobs.post(JOB)
+    assert caught.value.status_code == 409
+    assert not (folder / "progress.json").exists()
+    jobs.post(JOB)
+    assert ended(jobs)["state"] == "done"
+
+
+def test_a_job_whose_every_cell_fails_has_failed(jobs: Any, rest: Rest, webui: FakeWebUI) -> None:
+    def fails(_p: Any) -> Any:
+        raise RuntimeError("the model is sick")
+
+    webui.loaded["modules.processing"].process_images = fails
+    jobs.post(JOB)
+    said = ended(jobs)
+    assert (said["state"], len(said["cells"])) == ("failed", 3)
+    assert "every cell failed: the model is sick (3 of 3)" in said["error"]

@@ -7,12 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.spec import parse_request
+from tests import control_files as files
 from tests.fake_webui import FakeWebUI, fresh, served
 
-UNIT = {"model": "a", "image": "x"}
+UNIT = {"model": "a", "image": files.drawn_url(), "preprocessor": "canny"}
 AUTO = {"budget": 8, "ranges": [{"path": "Unit 0 weight", "values": "0-2"}]}
 
 
@@ -23,12 +25,19 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
 
 
 @pytest.fixture
-def script(host: FakeWebUI) -> Any:
+def script(host: FakeWebUI, model: None) -> Any:
     return fresh("tuner_script")
 
 
 @pytest.fixture
-def tuner(host: FakeWebUI) -> Any:
+def model(tmp_path: Path) -> None:
+    folder = tmp_path / "models/ControlNet"
+    folder.mkdir(parents=True)
+    save_file(files.controlnet().state_dict(), folder / "a.safetensors")
+
+
+@pytest.fixture
+def tuner(host: FakeWebUI, model: None) -> Any:
     return fresh("tuner")
 
 
@@ -84,6 +93,38 @@ def test_a_search_comes_as_json_too(
     with pytest.raises(RequestError, match="WebUI's own environment") as caught:
         script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
+
+
+@pytest.mark.parametrize(
+    ("axis", "place", "said"),
+    [
+        ({"path": "Unit 0 model", "values": "a, nothing-like-it"}, 1, "no model named 'nothing-like-it'"),
+        ({"path": "Unit 0 preprocessor", "values": "cany, canny"}, 0, "unknown preprocessor 'cany'"),
+        ({"path": "units.0.params.low_threshold", "values": "50, 300"}, 1, "out of range"),
+        ({"path": "Sampler", "values": "Euler, Oiler"}, 1, "unknown sampler 'Oiler'; nearest: Euler"),
+        ({"path": "Scheduler", "values": "Karras, karass"}, 1, "unknown schedule type"),
+        ({"path": "Checkpoint", "values": "other, another"}, 1, "no checkpoint named 'another'"),
+    ],
+)
+@pytest.mark.parametrize("search", [False, True])
+def test_wrong_names_are_found_before_anything_runs(
+    script: Any, tmp_path: Path, axis: dict[str, str], place: int, said: str, search: bool
+) -> None:
+    sent = {"auto": AUTO | {"ranges": [axis]}} if search else {"x": axis}
+    p = generation(outpath_grids=str(tmp_path / "grids"))
+    tune, name = script.read_tune([sent])
+    with pytest.raises(RequestError, match=said) as caught:
+        script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
+    wanted = "$.tune.auto.ranges[0].values" if search else f"$.tune.x.values[{place}]"
+    assert caught.value.path == wanted
+    assert not (tmp_path / "grids").exists()
+
+
+def test_a_sampler_is_called_as_the_webui_calls_it(tuner: Any) -> None:
+    names = fresh("tune_check").sampler_names
+    assert names("DPM++ 2M", "Karras") == ("DPM++ 2M", "Karras")
+    assert names("DPM++ 2M Karras", "Automatic") == ("DPM++ 2M", "Karras")
+    assert names("euler", "") == ("Euler", "")
 
 
 def test_a_generation_becomes_a_payload_and_a_cell_a_generation(tuner: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.tuner.check import Checker
 
 from .connect import connected, room
 from .options import Spread
@@ -22,7 +24,19 @@ MISSING = "the package {name} is missing: pip install 'ctrlgen[cluster]'"
 
 
 class SpreadHost(EngineHost):
-    """Stacks cells for WebUIs: those of one checkpoint, so that it is loaded seldom."""
+    """Stacks cells for WebUIs: those of one checkpoint, so that it is loaded seldom.
+
+    Models, samplers and prompts are the WebUIs' own, which check them when they are asked.
+    """
+
+    @cached_property
+    def checker(self) -> Checker:
+        """Checks controls without their models."""
+        return Checker(None)
+
+    def check(self, request: GenerationRequest) -> None:
+        """Raise RequestError for preprocessors and parameters that do not exist."""
+        self.checker.check(request)
 
     def alike(self, request: GenerationRequest) -> str:
         """The checkpoint."""

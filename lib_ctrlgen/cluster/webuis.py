@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
-from lib_ctrlgen.tuner.scores import Scores
+from lib_ctrlgen.tuner.scores import VERSION, Scores
 from lib_ctrlgen.tuner.work import Judged, Made, Outcome
 
 from .seat import LostError, Maker, Returned, Sent
@@ -137,7 +137,9 @@ class WebUIMaker:
         name = quote(str(answer.json()["id"]))
         while True:
             said = self.patient(f"{ROUTE}/{name}").json()
-            if said["state"] == "done":
+            every = said["cells"] and len(said["cells"]) == answer.json()["cells"]
+            if said["state"] == "done" or (said["state"] == "failed" and every):
+                self.require_version(said)
                 return name, dict(said)
             if said["state"] == "failed":
                 raise HostError(str(said["error"]))
@@ -146,6 +148,15 @@ class WebUIMaker:
             if self.stopped.wait(PAUSE):
                 self.client.call("DELETE", f"{ROUTE}/{name}")
                 raise LostError("stopped")
+
+    def require_version(self, said: Mapping[str, Any]) -> None:
+        """Raise HostError for a WebUI whose CtrlGen measures scores in another way."""
+        theirs = said.get("scores_version", 1)
+        if theirs != VERSION:
+            raise HostError(
+                f"{self.client.name} measures scores of version {theirs}, here it is {VERSION}: install the "
+                "same version of CtrlGen there"
+            )
 
     def patient(self, path: str) -> requests.Response:
         """An answer of a WebUI that may be silent for a while. Raises LostError after that."""

@@ -20,9 +20,9 @@ from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit, AttentionControl, InputControl, PreparedControl, ResidualControl
 
-from .base import Control, HostParts, Job, Target, as_asked, identify_file
+from .base import Control, HostParts, Job, Target
+from .checked import family_of
 from .later import later_control
-from .registry import control_for
 from .unit_pictures import unit_pictures
 
 if TYPE_CHECKING:
@@ -131,16 +131,9 @@ def _holes(unit: ControlUnit, picture: Image.Image, target: Target) -> Image.Ima
 
 
 def _load_model(unit: ControlUnit, path: str, target: Target) -> Control:
+    file, family = family_of(unit, path, target.store)
     with at_path(f"{path}.model"):
-        file = target.store.resolve(unit.model)
-        control = control_for(as_asked(target.store.get(file, identify_file), unit.control))
-    if unit.control not in {"auto", control.name}:
-        raise RequestError(
-            f"{path}.control",
-            f"'{unit.model}' is of the family {control.title}: say 'auto' or {control.name!r}",
-        )
-    with at_path(f"{path}.model"):
-        return control.load(file, target)
+        return family.load(file, target)
 
 
 def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family: str) -> None:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
 
+import yaml
 from msgspec.structs import replace
 from PIL import Image
 
-from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.stack import alike
 from lib_ctrlgen.tuner.cells import key_of
+from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score
+from lib_ctrlgen.tuner.recipe import PICTURES, linked
 from lib_ctrlgen.tuner.scores import Scores
 from lib_ctrlgen.tuner.work import Made
 
-from .engine import Engine, Generation
+from .conditions import prompts_of
+from .engine import Engine, Generation, find_model
 from .outputs import png_info
+from .samplers import find_sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,13 @@ class EngineHost:
     """Makes and judges pictures with an engine."""
 
     engine: Engine
+    recommended: ClassVar[str] = "recommended.yaml"
+    use: ClassVar[str] = "It is a job: save it beside this report as job.yaml, then: ctrlgen run job.yaml"
+
+    @cached_property
+    def checker(self) -> Checker:
+        """Checks controls against the engine's models."""
+        return Checker(self.engine.store)
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> GenerationRequest:
         """A cell's request with as many pictures as there are seeds. Raises RequestError."""
@@ -33,7 +47,22 @@ class EngineHost:
         if seeds > 1 and request.batch_size > 1:
             message = "the request makes several pictures by itself: leave batch_size out"
             raise RequestError("$.tune.seeds", message)
+        self.check(request)
         return replace(request, batch_size=seeds) if seeds > 1 else request
+
+    def check(self, request: GenerationRequest) -> None:
+        """Raise RequestError for models, samplers, prompts, preprocessors and parameters that are wrong."""
+        find_sampler(request.sampler)
+        with at_path("$.model"):
+            find_model(self.engine.store, request.model)
+        prompts_of(request)
+        self.checker.check(request)
+
+    def recipe(self, request: GenerationRequest, folder: Path, files: Sequence[str]) -> str:
+        """A job file in the tuner's folder, with all pictures of the cell."""
+        del files
+        job = yaml.safe_dump(linked(request, folder), sort_keys=False, allow_unicode=True, width=100)
+        return f"# A cell of a tuner's run. It belongs into the tuner's folder, beside {PICTURES}/.\n{job}"
 
     def alike(self, request: GenerationRequest) -> str:
         """What requests must have in common to be made together."""

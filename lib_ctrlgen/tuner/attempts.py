@@ -13,7 +13,7 @@ from lib_ctrlgen.files import save_picture
 
 from .cells import Cell, Grid
 from .choice import contest, front
-from .report import Done
+from .done import Done, failed
 from .run import Tuner
 from .sheet import labelled
 from .space import Point, Space
@@ -65,6 +65,7 @@ class Attempts:
         """The cells of a point."""
         try:
             cell = self.space.cell(point)
+            self.host.batch(cell.payload, self.seeds)
             share = self.space.shortened(point, self.early) if self.early else 1.0
             if share == 1:
                 return Attempt(point=point, cell=cell)
@@ -100,8 +101,7 @@ class Attempts:
 
     def fail(self, cell: Cell, error: str) -> None:
         """Hold a failure in the place of what was made."""
-        request = self.host.batch(cell.payload, self.seeds)
-        self.full[cell.key] = Done(cell=cell, request=request, means={}, spreads={}, reasons={}, error=error)
+        self.full[cell.key] = failed(cell, self.host.batch(cell.payload, self.seeds), error)
 
     def short_of(self, attempt: Attempt) -> Done | None:
         """What was made at fewer steps."""

@@ -19,10 +19,14 @@ from lib_ctrlgen.spec import ControlRequest
 
 from .attempts import Attempt, Attempts, Tried
 from .cells import AutoSpec, Grid, TuneSpec, key_of
+from .check import check_space
 from .choice import LESS_IS_BETTER
 from .early import clearly_beaten, objectives
 from .findings import Findings, Shown
-from .run import FREE, Progress, Tell, Tuned
+from .lock import FolderLock
+from .results import Progress, Tell, Tuned
+from .run import FREE
+from .scores import VERSION
 from .space import Space, space_of
 from .work import Host, Worker, Workers
 
@@ -78,8 +82,9 @@ class AutoTuner:
         if auto.budget < self.dearest:
             needed = f"one candidate takes up to {self.dearest:g} pictures"
             raise RequestError("$.tune.auto.budget", f"{auto.budget} is not enough: {needed}")
-        host.batch(space.cell(space.start).payload, seeds)
+        check_space(space, lambda payload: host.batch(payload, seeds))
         self.out = new_folder(out)
+        self.lock = FolderLock(out)
         self.workers = workers or Worker(host, out / FREE)
         self.attempts = Attempts(host, space, auto.early, seeds, out, self.workers)
         self.ended: dict[str, Ending] = {}  # by the keys of cells
@@ -87,7 +92,15 @@ class AutoTuner:
         self.tuned: Tuned  # what the last run wrote
 
     def run(self, tell: Tell) -> Tuned:
-        """Spend what is left of the budget; the report is written also when a run is interrupted."""
+        """Spend what is left of the budget; the report is written also when a run is interrupted.
+
+        Raises FolderInUseError while another run holds the folder.
+        """
+        with self.lock:
+            return self.locked_run(tell)
+
+    def locked_run(self, tell: Tell) -> Tuned:
+        """The run in a folder that is held."""
         self.tell, self.pending, self.before, self.started = tell, 0.0, 0.0, monotonic()
         try:
             search = self.begin()
@@ -115,29 +128,47 @@ class AutoTuner:
             raise RequestError("$.tune.auto", f"nothing to search for: no score says what is good. {why}")
         self.kinds = tuple(wanted)
         less = [kind in LESS_IS_BETTER for kind in wanted]
-        search = Search(self.out / MEMORY, self.name, self.space.ranges, self.auto.seed, less)
+        search = Search(self.out / MEMORY, self.name(VERSION), self.space.ranges, self.auto.seed, less)
+        if not search.proposals():
+            self.adopt(search, less)
         if not search.proposals():
             search.begin(self.space.start, list(wanted.values()), self.seeds + first.share)
         self.search, self.pending = search, 0.0
         self.recall()
         return search
 
-    @property
-    def name(self) -> str:
-        """What a study can be gone on with: the same job, ranges and seeds; any budget."""
+    def adopt(self, search: Search, less: Sequence[bool]) -> None:
+        """Go on with the same search of scores of an earlier version: its pictures are measured again."""
+        from .search import Search, holds
+
+        file = self.out / MEMORY
+        name = next((name for v in range(VERSION - 1, 0, -1) if holds(file, name := self.name(v))), None)
+        if name is None:
+            return
+        told = Search(file, name, self.space.ranges, self.auto.seed, less).told()
+        self.remake(told)
+        search.adopt(told, lambda each: self.values(self.attempts.at(each.point)))
+
+    def name(self, version: int) -> str:
+        """What a study can be gone on with: the same job, ranges, seeds and version of scores; any budget."""
         ranges = [[each.path, each.low, each.high, list(each.values)] for each in self.space.ranges]
         auto = {"seed": self.auto.seed, "early": self.auto.early, "seeds": self.seeds}
+        auto |= {"scores": version} if version > 1 else {}
         return key_of({"payload": self.space.payload, "ranges": ranges, "kinds": self.kinds, **auto})
 
     def recall(self) -> None:
         """Take up what earlier runs told; pictures that were lost are made again."""
         told = [each for each in self.proposals if each.ending]
+        self.remake(told)
+        for each in told:
+            self.remember(each)
+
+    def remake(self, told: Sequence[Proposal]) -> None:
+        """Read the cells of proposals; what is lost of them is made again."""
         tried = [self.attempts.at(each.point) for each in told if each.ending != "failed"]
         self.attempts.make_short(tried, lambda _cost: None)
         finished = [self.attempts.at(each.point) for each in told if each.ending == "finished"]
         self.attempts.make_full(finished, lambda _cost: None)
-        for each in told:
-            self.remember(each)
 
     def remember(self, proposal: Proposal) -> None:
         """Hold how a proposal's cell ended."""
@@ -222,7 +253,8 @@ class AutoTuner:
 
     def values(self, attempt: Attempt) -> list[float] | None:
         """A finished attempt's objectives, None where one is missing."""
-        found = objectives(self.attempts.full[attempt.key].means)
+        done = self.attempts.full.get(attempt.key)
+        found = objectives(done.means) if done else {}
         return [found[kind] for kind in self.kinds] if found.keys() >= set(self.kinds) else None
 
     def report(self, cost: float) -> None:

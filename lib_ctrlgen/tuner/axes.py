@@ -1,6 +1,7 @@
 """Axes of the tuner: which place of a request, and which values.
 
-    units.0.weight: 0.2, 0.4, 1@0 hold      a list; quote a value that holds a comma
+    units.0.weight: 0.2, 0.4, 1@0 hold      a list; quote a value that holds a comma, or write one a line
+    units.0.enabled: true, false            switches
     units.0.guidance_end: 0.25-1 [4]        four values, evenly spaced
     units.1.weight: 0.5-1.5 (+0.25)         in steps
     units.0.model+units.0.preprocessor: edges+canny, lines+none   places that move together
@@ -18,24 +19,17 @@ A friendly label may stand for a place: "Unit 0 weight", "CFG", "Steps", "Sample
 
 from __future__ import annotations
 
-import csv
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lib_ctrlgen.errors import RequestError, nearest
-from lib_ctrlgen.prompt import plain_number
+
+from .values import MAX_VALUES, Value, read_values, require_whole_schedules, shown_value, single_value
 
 Payload: TypeAlias = dict[str, Any]
-Value: TypeAlias = bool | int | float | str
 
-MAX_VALUES = 256
-NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
-SPACED = re.compile(rf"\s*({NUMBER})\s*-\s*({NUMBER})\s*\[\s*(\d+)\s*\]\s*")
-STEPPED = re.compile(rf"\s*({NUMBER})\s*-\s*({NUMBER})\s*\(\s*({NUMBER})\s*\)\s*")
-PLAIN = re.compile(rf"\s*{NUMBER}\s*")
 FRIENDLY = re.compile(r"unit\s+(\d+)\s+([\w ]+)", re.IGNORECASE)
 CONCEPT = re.compile(r"concept\s+(\d+)\s+([\w ]+)", re.IGNORECASE)
 
@@ -63,7 +57,19 @@ class Axis:
     @property
     def shown(self) -> tuple[str, ...]:
         """The values as a sheet shows them."""
-        return tuple(" + ".join(map(_shown, row)) for row in self.values)
+        return tuple(" + ".join(map(shown_value, row)) for row in self.values)
+
+    def named(self, index: int) -> str:
+        """A value with the axis' name; places that move together, each with its own.
+
+        >>> parse_axis("Unit 0 model+CFG", "edges+4").named(0)
+        'Unit 0 model = edges, CFG = 4'
+        """
+        labels = [part.strip() for part in self.label.split("+")]
+        if len(labels) != len(self.paths):
+            return f"{self.label} = {self.shown[index]}"
+        pairs = zip(labels, self.values[index], strict=True)
+        return ", ".join(f"{label} = {shown_value(value)}" for label, value in pairs)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -77,15 +83,19 @@ def parse_axis(place: str, values: str | Sequence[Value | Sequence[Value]]) -> A
     paths = tuple(path_of(part.strip()) for part in place.split("+"))
     if not all(paths):
         raise RequestError("path", f"no place in a request: {place!r}")
-    items = list(_items(values)) if isinstance(values, str) else list(values)
+    texts = paths == (REPLACE,)
+    items = read_values(values, texts=texts) if isinstance(values, str) else list(values)
+    if not texts:
+        require_whole_schedules(items)
     rows = tuple(_row(item, len(paths)) for item in items)
     if not rows:
         raise RequestError("values", "give at least one value, such as 0.2, 0.4 or 0-1 [5]")
     if len(rows) > MAX_VALUES:
         raise RequestError("values", f"{len(rows)} values are more than {MAX_VALUES}")
-    if len(set(rows)) < len(rows):
-        twice = next(row for row in rows if rows.count(row) > 1)
-        raise RequestError("values", f"{' + '.join(map(_shown, twice))} stands there twice")
+    kinds = [tuple((isinstance(value, bool), value) for value in row) for row in rows]
+    if len(set(kinds)) < len(rows):
+        twice = next(row for row, kind in zip(rows, kinds, strict=True) if kinds.count(kind) > 1)
+        raise RequestError("values", f"{' + '.join(map(shown_value, twice))} stands there twice")
     return Axis(label=place.strip(), paths=paths, values=rows)
 
 
@@ -107,71 +117,15 @@ def _field(name: str) -> str:
     return LABELS.get(plain, plain.replace(" ", "_"))
 
 
-def _items(text: str) -> Iterator[Value]:
-    """The values of a text: ranges written out, the rest as numbers where they are."""
-    try:
-        (pieces,) = csv.reader([text], skipinitialspace=True, strict=True)
-    except (csv.Error, ValueError) as error:
-        raise RequestError("values", f"a quote is not closed in {text!r}") from error
-    for piece in pieces:
-        if not piece.strip():
-            raise RequestError("values", f"an empty value in {text!r}")
-        spaced, stepped = SPACED.fullmatch(piece), STEPPED.fullmatch(piece)
-        if spaced:
-            yield from _spaced(float(spaced[1]), float(spaced[2]), int(spaced[3]))
-        elif stepped:
-            yield from _stepped(float(stepped[1]), float(stepped[2]), float(stepped[3]))
-        else:
-            yield _number(piece) if PLAIN.fullmatch(piece) else piece.strip()
-
-
-def _spaced(first: float, last: float, count: int) -> Iterator[Value]:
-    """`0-1 [5]`: both ends and what lies evenly between."""
-    if not 1 <= count <= MAX_VALUES:
-        raise RequestError("values", f"[{count}] must be 1..{MAX_VALUES}")
-    if count == 1:
-        yield rounded(first)
-    else:
-        yield from (rounded(first + (last - first) * i / (count - 1)) for i in range(count))
-
-
-def _stepped(first: float, last: float, step: float) -> Iterator[Value]:
-    """`0.5-1.5 (+0.25)`: as far as the steps go without passing the end."""
-    if step == 0 or (last - first) * step < 0:
-        raise RequestError("values", f"steps of {step:g} never go from {first:g} to {last:g}")
-    count = math.floor((last - first) / step + 1e-9) + 1
-    if count > MAX_VALUES:
-        raise RequestError("values", f"{count} values are more than {MAX_VALUES}")
-    yield from (rounded(first + step * i) for i in range(count))
-
-
-def rounded(value: float) -> Value:
-    """A number without the noise of arithmetic; a whole one as an int, as a list would hold it."""
-    return _number(plain_number(value))
-
-
-def _number(text: str) -> Value:
-    value = float(text)
-    return int(value) if value.is_integer() and "." not in text else value
-
-
 def _row(item: Value | Sequence[Value], count: int) -> tuple[Value, ...]:
     """One value for each of `count` places."""
     if count == 1 and isinstance(item, (bool, int, float, str)):
         return (item,)
-    parts = [_value(part) for part in item.split("+")] if isinstance(item, str) else item
+    parts = [single_value(part) for part in item.split("+")] if isinstance(item, str) else item
     if not isinstance(parts, (list, tuple)) or len(parts) != count:
         one = "one value" if count == 1 else f"{count} values joined by +, one per place"
         raise RequestError("values", f"{item!r} must hold {one}")
     return tuple(parts)
-
-
-def _value(part: str) -> Value:
-    return _number(part) if PLAIN.fullmatch(part) else part.strip()
-
-
-def _shown(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def applied(payload: Mapping[str, Any], axis: Axis, index: int) -> Payload:

@@ -101,6 +101,10 @@ class Grid:
         """How many pictures the whole grid holds."""
         return len(self.cells) * self.seeds
 
+    def named(self, cell: Cell) -> str:
+        """A cell's values, each with the name of its axis."""
+        return ", ".join(axis.named(k) for axis, k in zip(self.axes, cell.coords, strict=True))
+
 
 def grid_of(payload: Mapping[str, Any], tune: TuneSpec, kind: type[Request]) -> Grid:
     """All cells of a job, each checked as a request of this kind.

@@ -24,6 +24,16 @@ def edges(found: Image.Image, wanted: Image.Image) -> float:
     return map_f1(np.asarray(found.convert("L")), np.asarray(wanted.convert("L")))
 
 
+def is_blank(found: Image.Image) -> bool:
+    """Whether a map is of one grey level all over: any picture follows it, so following it says nothing.
+
+    >>> is_blank(Image.new("RGB", (8, 8), "white"))
+    True
+    """
+    low, high = found.convert("L").getextrema()
+    return bool(low == high)
+
+
 def structure(found: Image.Image, wanted: Image.Image) -> float:
     """SSIM of two maps in grey, where it is positive.
 

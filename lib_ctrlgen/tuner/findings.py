@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .cells import AutoSpec
-from .choice import front, recommend
+from .choice import front, recommend, way
+from .done import Done
 from .early import objectives
-from .report import Done, Section
+from .report import Section
 from .scatter import Dot, Mark, scatter
 from .space import Space
 from .sure import Sure, error_of, how_sure
+from .values import shown_value
 
 if TYPE_CHECKING:
     from .search import Proposal
@@ -57,7 +59,7 @@ class Findings:
     @property
     def sure(self) -> Sure | None:
         """How sure the recommendation is."""
-        names = [", ".join(each.done.cell.shown) for each in self.shown]
+        names = [self.name(each) for each in self.shown]
         return how_sure(self.compared, [each.done.spreads for each in self.shown], self.seeds, names)
 
     @property
@@ -77,6 +79,11 @@ class Findings:
         stopped = sum(each.ending == "stopped" for each in paid)
         whole = self.seeds * (len(paid) - stopped)
         return round(sum(each.cost for each in paid) - whole, 4), float(self.seeds * stopped)
+
+    def name(self, each: Shown) -> str:
+        """A cell's values, each with the name of its place."""
+        pairs = zip(self.space.ranges, self.space.row(each.proposal.point), strict=True)
+        return ", ".join(f"{place.label} = {shown_value(value)}" for place, value in pairs)
 
     def section(self) -> Section:
         """What the report says and shows of the search."""
@@ -138,10 +145,10 @@ class Findings:
         score = sure.score if sure else kinds[0]
         found = []
         if len(kinds) > 1:
-            found.append(scatter(self.dots(kinds[-1], kinds[0]), named(kinds[-1]), named(kinds[0])))
+            found.append(scatter(self.dots(kinds[-1], kinds[0]), titled(kinds[-1]), titled(kinds[0])))
         for index, each in enumerate(self.space.ranges):
             if each.ordered or not each.values:
-                found.append(scatter(self.over(index, score), each.label, named(score)))
+                found.append(scatter(self.over(index, score), each.label, titled(score)))
         return found
 
     def dots(self, x: str, y: str) -> list[Dot]:
@@ -207,6 +214,11 @@ class Findings:
             "candidates": [self.candidate(each) for each in self.shown],
         }
         return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def titled(kind: str) -> str:
+    """The same for an axis of a plot, with the way in which it is good."""
+    return f"{named(kind)} ({way(kind)})"
 
 
 def named(kind: str) -> str:

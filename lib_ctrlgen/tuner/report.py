@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,35 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lib_ctrlgen import __version__
-from lib_ctrlgen.describe import described
-from lib_ctrlgen.spec import ControlRequest
 
-from .cells import Cell, Grid
-from .choice import LESS_IS_BETTER, Choice
+from .cells import Grid
+from .choice import LESS_IS_BETTER, Choice, leaders, score_label, way
+from .done import Done
+from .settings import settings_of
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """A finished cell: its pictures' files, one per seed, their scores, or the error that it ended in.
-
-    A `stopped` one has pictures and scores of fewer steps, and is not compared with the others.
-    """
-
-    cell: Cell
-    request: ControlRequest
-    files: tuple[str, ...] = ()
-    means: Mapping[str, float]
-    spreads: Mapping[str, float]
-    reasons: Mapping[str, str]
-    error: str = ""
-    stopped: bool = False
-
-    @property
-    def compared(self) -> Mapping[str, float]:
-        """The scores that count for the front and the recommendation."""
-        return {} if self.stopped else self.means
+FEW = 0.5  # the share of the cells that may be unbeaten before it says little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,49 +31,117 @@ class Section:
     plots: Sequence[str]
 
 
-def report_html(
-    grid: Grid,
-    done: Sequence[Done],
-    choice: Choice | None,
-    best: Sequence[int],
-    heats: Sequence[str],
-    folder: Path,
-    search: Section | None = None,
-) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the page shows.
+
+    names    each cell's values with the names of their axes
+    recipes  what is copied to make a cell again, one per cell; `use` says what to do with it
+    best     the numbers of the cells that no other beats
+    heats    heat maps as SVG
+    """
+
+    grid: Grid
+    done: Sequence[Done]
+    names: Sequence[str]
+    recipes: Sequence[str]
+    use: str
+    choice: Choice | None
+    best: Sequence[int]
+    heats: Sequence[str]
+    warnings: Sequence[str] = ()
+    search: Section | None = None
+
+    @property
+    def scores(self) -> list[str]:
+        """The names of all scores."""
+        return list(dict.fromkeys(name for each in self.done for name in each.means))
+
+    @property
+    def leads(self) -> dict[int, list[str]]:
+        """The scores in which each cell is the best."""
+        return leaders([each.compared for each in self.done])
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many cells are unbeaten that it says little of each."""
+        return len(self.best) > FEW * sum(bool(each.compared) for each in self.done)
+
+    @property
+    def framed(self) -> set[int]:
+        """The cells with a frame: the unbeaten ones, of too many only those that lead in a score."""
+        return set(self.best) & set(self.leads) if self.crowded else set(self.best)
+
+    @property
+    def frames(self) -> str:
+        """What a frame means, in a sentence."""
+        if not self.best:
+            return ""
+        count = len(self.best)
+        if not self.crowded:
+            return f"A grey frame marks the {count} cells that no other cell beats in every score."
+        total = sum(bool(each.compared) for each in self.done)
+        return (
+            f"{count} of {total} cells are beaten by no other in every score, because the scores pull in "
+            "different directions; that alone says little here, so a grey frame marks only those of them "
+            "that are the best in a score."
+        )
+
+
+def report_html(report: Report, folder: Path) -> str:
     """The page: pictures as data URLs, script and styles inline."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    names = list(dict.fromkeys(name for each in done for name in each.means))
+    leads, framed, search = report.leads, report.framed, report.search
+    cells = [_cell(n, report, folder, n in framed, leads.get(n, [])) for n in range(len(report.done))]
     return environment.get_template("tune.html.j2").render(
-        axes=grid.axes,
-        total=len(grid.cells),
-        cells=[_cell(number, each, folder, number in best) for number, each in enumerate(done)],
-        names=names,
-        less=[name for name in names if name in LESS_IS_BETTER],
-        choice=choice,
-        heats=[Markup(svg) for svg in heats],
+        report=report,
+        axes=report.grid.axes,
+        total=len(report.grid.cells),
+        seeds=seed_names(report.done),
+        settings=settings_of(report.grid, report.done),
+        cells=cells,
+        names=report.scores,
+        labels={name: score_label(name) for name in report.scores},
+        ways={name: way(name) for name in report.scores},
+        less=[name for name in report.scores if name in LESS_IS_BETTER],
+        choice=report.choice,
+        heats=[Markup(svg) for svg in report.heats],
         search=search,
         plots=[Markup(svg) for svg in search.plots] if search else [],
-        reasons=_reasons(done),
-        layers=_layers(grid, done),
+        reasons=_reasons(report.done),
+        layers=_layers(report.grid, report.done),
         version=__version__,
     )
 
 
-def _cell(number: int, done: Done, folder: Path, front: bool) -> dict[str, Any]:
+def seed_names(done: Sequence[Done]) -> list[str]:
+    """What the pictures of a cell are called: by their seeds, where these are the same in all cells."""
+    count = max((len(each.files) for each in done), default=0)
+    found = []
+    for k in range(count):
+        seeds = {each.seeds[k] for each in done if k < len(each.files)}
+        found.append(f"seed {seeds.pop()}" if len(seeds) == 1 else f"picture {k + 1}")
+    return found
+
+
+def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequence[str]) -> dict[str, Any]:
     """A cell as the page shows it."""
-    settings = json.dumps(described(done.request, "sha256", whole=True), indent=1, ensure_ascii=False)
+    done = report.done[number]
     return {
         "number": number,
+        "name": report.names[number],
         "values": done.cell.shown,
         "images": [_url(folder / name) for name in done.files],
+        "seeds": done.seeds,
         "means": done.means,
         "spreads": done.spreads,
         "error": done.error,
         "stopped": done.stopped,
-        "settings": settings,
+        "recipe": report.recipes[number],
         "front": front,
+        "leads": [f"{'least' if name in LESS_IS_BETTER else 'most'} {score_label(name)}" for name in leads],
     }
 
 
@@ -104,10 +150,17 @@ def _url(path: Path) -> str:
 
 
 def _reasons(done: Sequence[Done]) -> dict[str, str]:
-    """Why scores are missing, by name; the same for all cells as a rule."""
+    """Why scores are missing, by name, with the number of cells where it is not all of them."""
+    finished = [each for each in done if each.files]
+    counts: dict[tuple[str, str], int] = {}
+    for each in finished:
+        for pair in each.reasons.items():
+            counts[pair] = counts.get(pair, 0) + 1
     found: dict[str, str] = {}
-    for each in done:
-        found |= each.reasons
+    for (name, reason), count in counts.items():
+        where = "" if count == len(finished) else f" ({count} of {len(finished)} cells)"
+        known = f"{found[name]}; " if name in found else ""
+        found[name] = f"{known}{reason}{where}"
     return found
 
 

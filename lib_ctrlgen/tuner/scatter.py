@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 WIDTH, HEIGHT = 380, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 44
 TICKS = 4
-LETTER = 5.6  # pixels of a legend's letter, about
+LETTER = 6.2  # pixels of a legend's letter, about
 MARGIN = 0.06  # of the values' range, free on each side
 
 Mark: TypeAlias = Literal["plain", "front", "best", "stopped"]

@@ -18,10 +18,15 @@ from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.preprocessors import detected, own_values, preprocessor
 from lib_ctrlgen.spec import ControlUnit
 
-from .compare import COMPARISONS
+from .compare import COMPARISONS, is_blank
 
 Pixels = NDArray[np.uint8]
 
+BLANK = "the unit's own control map is blank (one grey level all over), so there is nothing to follow"
+
+# Of how scores are measured: one more whenever a score of the same picture changes. Kept cells with another
+# version are measured again. 2: a blank control map has no adherence.
+VERSION = 2
 CLIPPED = (2, 253)  # grey levels at or beyond which a channel shows nothing
 
 
@@ -39,6 +44,7 @@ class Scores:
 def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
     """How well a picture follows a unit's map, 0..1: the unit's own preprocessor on both, compared.
 
+    A unit whose own map is blank has none: every picture without features would follow it perfectly.
     Named `adherence.INDEX`.
     """
     name = f"adherence.{index}"
@@ -49,6 +55,8 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
     source = decode_image(unit.image, f"$.units[{index}].image")
     frame, values = Frame(unit.resize_mode), own_values(chosen, unit.params)
     found, wanted = (detected(chosen, image, frame, picture.size, values) for image in (picture, source))
+    if is_blank(wanted):
+        return Scores({}, {name: BLANK})
     return Scores({name: COMPARISONS[chosen.compared](found, wanted)})
 
 

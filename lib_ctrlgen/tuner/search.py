@@ -8,9 +8,10 @@ proposed anyway.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -29,6 +30,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.files import save_bytes
 
 from .space import Point, Range
 
@@ -40,6 +42,7 @@ ENDINGS: dict[Ending, TrialState] = {
     "failed": TrialState.FAIL,
 }
 COST, ERROR = "cost", "error"
+LOST = "measured again, it lacks a score that the first candidate has"
 RANDOM = 10  # proposals before the first that learns
 
 
@@ -68,19 +71,10 @@ class Search:
         self.open: dict[int, Trial] = {}  # proposals that have not ended
         self.distributions = {each.path: distribution(each) for each in ranges}
         directions = [StudyDirection.MINIMIZE if each else StudyDirection.MAXIMIZE for each in less]
-        try:
-            without_torn_end(file)
-            with quiet():
-                backend = JournalFileBackend(str(file), JournalFileOpenLock(str(file)))
-                self.study = optuna.create_study(
-                    storage=JournalStorage(backend),
-                    study_name=name,
-                    directions=directions,
-                    load_if_exists=True,
-                )
-        except (OSError, ValueError, KeyError) as error:
-            message = f"cannot read the search's memory {file}: {error}; move the file away to search anew"
-            raise HostError(message) from error
+        with opened(file) as storage:
+            self.study = optuna.create_study(
+                storage=storage, study_name=name, directions=directions, load_if_exists=True
+            )
 
     def begin(self, point: Point, values: Sequence[float], cost: float) -> None:
         """Hold a first point that was judged before there was a study."""
@@ -92,6 +86,23 @@ class Search:
         )
         self.study.add_trial(first)
 
+    def adopt(self, told: Sequence[Proposal], values: Callable[[Proposal], list[float] | None]) -> None:
+        """Hold what a search with scores of another version was told, with objectives that are measured anew.
+
+        A finished proposal without objectives counts as failed.
+        """
+        for each in told:
+            measured = values(each) if each.ending == "finished" else None
+            lost = each.ending == "finished" and measured is None
+            trial = optuna.trial.create_trial(
+                state=TrialState.FAIL if lost else ENDINGS[each.ending or "failed"],
+                params=dict(zip(self.distributions, self.internal(each.point), strict=True)),
+                distributions=self.distributions,
+                values=measured,
+                user_attrs={COST: each.cost, ERROR: LOST if lost else each.error},
+            )
+            self.study.add_trial(trial)
+
     def internal(self, point: Point) -> list[float | int]:
         """A point as the study holds it: places in lists as integers."""
         floats = (isinstance(each, FloatDistribution) for each in self.distributions.values())
@@ -100,6 +111,10 @@ class Search:
     def proposals(self) -> list[Proposal]:
         """All that was proposed, in order."""
         return [self.proposal(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def told(self) -> list[Proposal]:
+        """The proposals that have ended, up to the first one that has not."""
+        return list(takewhile(lambda each: each.ending is not None, self.proposals()))
 
     def proposal(self, trial: FrozenTrial) -> Proposal:
         """What the study holds of a proposal."""
@@ -149,6 +164,28 @@ class Search:
             self.study.tell(trial, values=values, state=ENDINGS[proposal.ending])
 
 
+@contextmanager
+def opened(file: Path) -> Iterator[JournalStorage]:
+    """The journal of a folder that nobody else uses now. Raises HostError where it cannot be read."""
+    try:
+        without_torn_end(file)
+        for left in file.parent.glob(f"{file.name}.lock*"):  # of a process that was killed
+            left.unlink(missing_ok=True)
+        with quiet():
+            yield JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file))))
+    except (OSError, ValueError, KeyError) as error:
+        message = f"cannot read the search's memory {file}: {error}; move the file away to search anew"
+        raise HostError(message) from error
+
+
+def holds(file: Path, name: str) -> bool:
+    """Whether a journal has a study of this name. Raises HostError."""
+    if not file.is_file():
+        return False
+    with opened(file) as storage:
+        return name in optuna.get_all_study_names(storage)
+
+
 def distribution(each: Range) -> BaseDistribution:
     """A range as Optuna knows it: numbers that grow are near each other, other values are not."""
     if not each.values:
@@ -181,7 +218,7 @@ def without_torn_end(file: Path) -> None:
     content = file.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
-        file.write_bytes(content[:whole])
+        save_bytes(content[:whole], file)
 
 
 @contextmanager

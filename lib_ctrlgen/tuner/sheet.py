@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from PIL import Image, ImageDraw, ImageFont
@@ -66,36 +67,65 @@ def _tile(
     draw.multiline_text((at[0] + GAP, at[1] + GAP), text, "#7f1d1d")
 
 
-def heat_map(name: str, values: Mapping[Coords, float], columns: Sequence[str], rows: Sequence[str]) -> str:
-    """A score over two axes as a self-contained SVG; a place without a value stays empty."""
+@dataclass(frozen=True)
+class HeatTitle:
+    """What a heat map says of itself: the score, which way it is good, and the axes' names."""
+
+    score: str
+    way: str
+    x: str = ""
+    y: str = ""
+    less: bool = False  # whether less of the score is better
+
+
+def heat_map(
+    title: HeatTitle, values: Mapping[Coords, float], columns: Sequence[str], rows: Sequence[str]
+) -> str:
+    """A score over two axes as an SVG, the best cells dark; a place without a value stays empty."""
     low, high = (min(values.values()), max(values.values())) if values else (0.0, 0.0)
+    best, worst = (low, high) if title.less else (high, low)
     cells = "".join(
-        _heat_cell(column, row, values.get((column, row)), low, high)
+        _heat_cell(column, row, values.get((column, row)), worst, best)
         for row in range(len(rows))
         for column in range(len(columns))
     )
     heads = "".join(
-        f'<text x="{130 + 70 * k}" y="34" text-anchor="middle">{escape(text[:11])}</text>'
-        for k, text in enumerate(columns)
+        _text(130 + 70 * k, 66, _short(text, 11), "middle", title=text) for k, text in enumerate(columns)
     )
     sides = "".join(
-        f'<text x="88" y="{60 + 30 * k}" text-anchor="end">{escape(text[:14])}</text>'
-        for k, text in enumerate(rows)
+        _text(88, 92 + 30 * k, _short(text, 14), "end", title=text) for k, text in enumerate(rows)
     )
-    width, height = 100 + 70 * len(columns), 46 + 30 * len(rows)
+    names = _text(96, 50, f"{title.x} \N{RIGHTWARDS ARROW}", bold=True)
+    if title.y:
+        names += _text(4, 66, _short(f"\N{DOWNWARDS ARROW} {title.y}", 16), bold=True, title=title.y)
+    longest = max(len(title.score), len(f"{title.way}; dark is good"), len(title.x) + 18)
+    width, height = max(100 + 70 * len(columns), 7 * longest), 78 + 30 * len(rows)
+    label = escape(f"{title.score}, {title.way}", quote=True)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" font-family="sans-serif" font-size="11" role="img" aria-label="{escape(name)}">'
-        f'<text x="4" y="14" font-weight="bold">{escape(name)}</text>{heads}{sides}{cells}</svg>'
+        f'height="{height}" font-family="sans-serif" font-size="11" role="img" aria-label="{label}">'
+        f"{_text(4, 14, title.score, bold=True)}{_text(4, 30, f'{title.way}; dark is good')}"
+        f"{names}{heads}{sides}{cells}</svg>"
     )
 
 
-def _heat_cell(column: int, row: int, value: float | None, low: float, high: float) -> str:
-    box = f'x="{96 + 70 * column}" y="{42 + 30 * row}" width="68" height="28" rx="3"'
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _text(x: int, y: int, text: str, anchor: str = "start", *, bold: bool = False, title: str = "") -> str:
+    """A text; `title` is shown when the pointer rests on it."""
+    weight = ' font-weight="bold"' if bold else ""
+    whole = f"<title>{escape(title)}</title>" if title else ""
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight}>{whole}{escape(text)}</text>'
+
+
+def _heat_cell(column: int, row: int, value: float | None, worst: float, best: float) -> str:
+    box = f'x="{96 + 70 * column}" y="{74 + 30 * row}" width="68" height="28" rx="3"'
     if value is None:
         return f'<rect {box} fill="none" stroke="#8884"/>'
-    share = (value - low) / (high - low) if high > low else 1.0
+    share = (value - worst) / (best - worst) if best != worst else 0.0
     colour = "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(LEAST, MOST, strict=True))
     ink = "#fff" if share > 0.55 else "#111"
-    text = f'x="{130 + 70 * column}" y="{60 + 30 * row}" text-anchor="middle" fill="{ink}"'
+    text = f'x="{130 + 70 * column}" y="{92 + 30 * row}" text-anchor="middle" fill="{ink}"'
     return f'<rect {box} fill="#{colour}"/><text {text}>{value:.3g}</text>'

@@ -25,8 +25,9 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.schedule import Schedule
 from lib_ctrlgen.spec import ControlRequest, parse_request
 
-from .axes import NUMBER, REPLACE, Axis, Value, applied, parse_axis, path_of, rounded
+from .axes import REPLACE, Axis, applied, parse_axis, path_of
 from .cells import AutoSpec, Cell, Text, key_of
+from .values import NUMBER, Value, rounded
 
 Point: TypeAlias = tuple[float, ...]
 

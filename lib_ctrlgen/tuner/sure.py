@@ -53,7 +53,7 @@ def how_sure(
     if found is None:
         return None
     best, *others = found.order
-    score = _decides(means, found.score, best, others[:1])
+    score = found.score
     if seeds < 2 or not others:
         nothing = "there is nothing to compare it with" if not others else ONE_SEED
         second = others[0] if others else None
@@ -77,14 +77,6 @@ def how_sure(
 
 
 ONE_SEED = "one seed says nothing about spread: take two or more (tune.seeds) to see how sure this is"
-
-
-def _decides(means: Sequence[Numbers], score: str, best: int, second: Sequence[int]) -> str:
-    """What decides: of equal over-control, adherence does."""
-    equal = second and score == "over_control"
-    if equal and abs(means[best].get(score, 0.0) - means[second[0]].get(score, 0.0)) <= TIE:
-        return "adherence"
-    return score
 
 
 def _named(score: str) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.files import save_picture
+from lib_ctrlgen.files import read_picture, save_picture
 from lib_ctrlgen.pictured import single
 from lib_ctrlgen.spec import to_payload
 
@@ -25,6 +25,7 @@ from .cells import key_of
 from .scores import Scores
 
 MOST = 16  # pictures of one batch
+FAILURES = (CtrlGenError, RuntimeError, ValueError, MemoryError)  # what a cell may fail with
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -68,8 +69,25 @@ class Host(Protocol):
     Requests are ControlRequests of the host's own kind.
     """
 
+    @property
+    def recommended(self) -> str:
+        """The name of the recommended cell's file."""
+
+    @property
+    def use(self) -> str:
+        """What to do with a recipe."""
+
     def batch(self, payload: Mapping[str, Any], seeds: int) -> Any:
-        """The request for a cell's pictures, one per seed. Raises RequestError."""
+        """The request for a cell's pictures, one per seed. Raises RequestError.
+
+        Models, samplers, preprocessors and parameters that do not exist are found here, before anything runs.
+        """
+
+    def recipe(self, request: Any, folder: Path, files: Sequence[str]) -> str:
+        """A text that makes a cell again. `files` are its pictures in the tuner's folder.
+
+        What the text needs besides is written into that folder.
+        """
 
     def alike(self, request: Any) -> str:
         """What requests must have in common to be made together: equal texts, one batch."""
@@ -138,7 +156,7 @@ class Worker:
             batch = [waiting.popleft() for _ in range(count)]
             try:
                 yield from self.batch(batch)
-            except (CtrlGenError, RuntimeError, ValueError, MemoryError) as error:
+            except FAILURES as error:
                 if out_of_memory(error):
                     self.capacity.failed(sum(map(pixels, batch)))
                     release_memory()
@@ -176,13 +194,13 @@ class Worker:
         plain = replace(request, units=())
         key = key_of(to_payload(plain, whole=True))
         paths = [self.folder / f"{key}-{number:02}.png" for number in range(count)]
-        others = 0
-        if not all(path.is_file() for path in paths):
-            (made,) = self.host.generate([plain])
-            others = len(made.images)
-            for path, image, info in zip(paths, made.images, made.infos, strict=True):
-                save_picture(image, path, info)
-        return [Image.open(path).convert("RGB") for path in paths], others
+        known = [picture.convert("RGB") for path in paths if (picture := read_picture(path)) is not None]
+        if len(known) == count:
+            return known, 0
+        (made,) = self.host.generate([plain])
+        for path, image, info in zip(paths, made.images, made.infos, strict=True):
+            save_picture(image, path, info)
+        return [image.convert("RGB") for image in made.images], len(made.images)
 
 
 def pixels(task: Task) -> int:

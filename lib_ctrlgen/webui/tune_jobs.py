@@ -26,6 +26,7 @@ from lib_ctrlgen.files import save_text
 from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.spec import ControlRequest
 from lib_ctrlgen.tuner.cells import key_of
+from lib_ctrlgen.tuner.lock import in_use, is_held
 
 from .payload import read_request
 from .tune_note import LIVE, Note, State
@@ -34,7 +35,7 @@ from .tune_plan import Plan, plan_of, read_tune
 TABS = ("txt2img", "img2img")
 CONTROLS, TUNER = "CtrlGen", "CtrlGen X/Y tuner"
 JOB = "job.json"
-PUBLIC = ("state", "done", "total", "seconds_left", "cells", "recommended", "error")
+PUBLIC = ("state", "done", "total", "seconds_left", "cells", "recommended", "error", "scores_version")
 NO_API = "the WebUI serves no /sdapi/v1/{tab}: start it with --api"
 
 
@@ -108,6 +109,8 @@ class TuneJobs:
         thread = self.threads.get(job.id)
         if (said and said["state"] in LIVE) or (thread and thread.is_alive()):
             raise HTTPException(409, f"the job {job.id} is running: wait for it, or DELETE it first")
+        if is_held(job.note.folder):
+            raise HTTPException(409, in_use(job.note.folder))
 
     def checked(self, payload: Mapping[str, Any]) -> Posted:
         """A job whose every cell is a valid request. Raises RequestError."""

@@ -6,8 +6,6 @@ The file names the server that wrote it: a run that died with its WebUI is not t
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,8 @@ from typing import Any, TypeAlias
 
 from modules import shared
 
-from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.files import save_text
+from lib_ctrlgen.tuner.scores import VERSION
 
 State: TypeAlias = dict[str, Any]
 
@@ -30,6 +29,7 @@ EMPTY: State = {
     "cells": [],
     "recommended": None,
     "error": "",
+    "scores_version": 1,
 }
 
 
@@ -50,15 +50,8 @@ class Note:
 
     def write(self, state: str, /, **said: Any) -> None:
         """Put it in the place of what stood there, whole at any moment. Raises HostError."""
-        text = json.dumps(EMPTY | {"server": server()} | said | {"state": state}, ensure_ascii=False)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(dir=self.folder, suffix=".part")
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            Path(part).replace(self.folder / NAME)
-        except OSError as error:
-            raise HostError(f"cannot write into {self.folder}: {error.strerror or error}") from error
+        own = {"server": server(), "scores_version": VERSION}
+        save_text(json.dumps(EMPTY | own | said | {"state": state}, ensure_ascii=False), self.folder / NAME)
 
     def change(self, state: str, /, **said: Any) -> None:
         """Say something else of the same run."""

@@ -40,17 +40,20 @@ class Plan:
 def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
     """The grid or search over what `p` and the always-on script's request say. Raises RequestError."""
     from lib_ctrlgen.tuner.auto import require_optuna
+    from lib_ctrlgen.tuner.check import check_grid, check_space
 
-    from .tuner import TunedRequest, folder_of, payload_of
+    from .tuner import TunedRequest, WebUIHost, folder_of, payload_of
 
     payload = payload_of(p, request)
     folder = folder_of(p, name, key_of(payload))
+    host = WebUIHost(p=p, place=0)
     if tune.auto is not None:
-        space_of(payload, tune.auto, TunedRequest)
+        check_space(space_of(payload, tune.auto, TunedRequest), lambda cell: host.batch(cell, tune.seeds))
         require_optuna()
         count, pictures = max(1, tune.auto.budget // tune.seeds), tune.auto.budget
         return Plan(tune=tune, payload=payload, folder=folder, grid=None, cells=count, pictures=pictures)
     grid = grid_of(payload, tune, TunedRequest)
+    check_grid(grid, lambda cell: host.batch(cell, tune.seeds))
     return Plan(
         tune=tune,
         payload=payload,

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from modules import processing, shared
 from msgspec import Meta, field
@@ -17,11 +18,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.files import read_picture
 from lib_ctrlgen.images import image_hash
 from lib_ctrlgen.schedule import Schedule, constant
 from lib_ctrlgen.spec import ControlRequest, parse_request, to_payload
 from lib_ctrlgen.stack import alike
 from lib_ctrlgen.tuner.cells import key_of
+from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score
 from lib_ctrlgen.tuner.scores import Scores
 from lib_ctrlgen.tuner.work import Made
@@ -29,6 +32,7 @@ from lib_ctrlgen.tuner.work import Made
 from .decoding import decoded_once
 from .settings import model_store
 from .stacked import Stacked
+from .tune_check import check_names, sampler_names
 
 ADAPTIVE = ("dpm adaptive",)  # samplers that look at a whole batch to choose their next step
 
@@ -119,10 +123,28 @@ class WebUIHost:
     p: Any
     place: int
     subseed: int = 0
+    recommended: ClassVar[str] = "recommended.txt"
+    use: ClassVar[str] = (
+        "Paste it into the prompt and press the arrow below Generate: it sets prompt, settings and units. "
+        "The units' pictures stay as they are in the panel."
+    )
+
+    @cached_property
+    def checker(self) -> Checker:
+        """Checks controls against the WebUI's models."""
+        return Checker(model_store())
+
+    def recipe(self, request: TunedRequest, folder: Path, files: Sequence[str]) -> str:
+        """The infotext of the cell's first picture."""
+        del request
+        picture = read_picture(folder / files[0]) if files else None
+        return "" if picture is None else str(picture.info.get("parameters", ""))
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> TunedRequest:
         """A cell's request with as many pictures as there are seeds. Raises RequestError."""
         request: TunedRequest = parse_request(dict(payload), TunedRequest)
+        check_names(request)
+        self.checker.check(request)
         return replace(request, batch_size=seeds) if seeds > 1 else request
 
     def alike(self, request: TunedRequest) -> str:
@@ -158,6 +180,9 @@ class WebUIHost:
             value = getattr(request, name)
             if value not in (None, ""):
                 setattr(made, attribute, value)
+        if request.sampler:
+            made.sampler_name, scheduler = sampler_names(request.sampler, request.scheduler)
+            made.scheduler = scheduler or getattr(self.p, "scheduler", None)
         if request.model:
             made.override_settings["sd_model_checkpoint"] = request.model
         made.n_iter, made.batch_size = 1, sum(each.batch_size for each in requests)

@@ -21,6 +21,10 @@ from .tune_note import Note
 from .tune_plan import Plan, plan_of, read_tune
 
 TITLE = "CtrlGen X/Y tuner"
+GO_ON = (
+    "Interrupted: {done} cells are done and kept. To go on, generate again with the same settings, the same "
+    "seed and the folder name {folder}."
+)
 PLACES = [
     "Unit 0 weight", "Unit 1 weight", "Unit 0 start", "Unit 0 end", "Unit 0 control mode", "Unit 0 model",
     "CFG", "Steps", "Sampler", "Seed", "Denoising strength", "Checkpoint", "prompt.replace",
@@ -46,9 +50,9 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
             with FormRow():
                 options = {"label": f"{name.upper()}: place or path", "choices": ["", *PLACES], "value": ""}
                 place = gr.Dropdown(elem_id=self.elem_id(f"{name}_path"), allow_custom_value=True, **options)
-                hint = "0.2, 0.4 or 0-1 [5] or 0.5-1.5 (+0.25)"
+                hint = '0.2, 0.4 or 0-1 [5] or 0.5-1.5 (+0.25) or "1@0, 0@1", 1>0; also one value a line'
                 values = gr.Textbox(
-                    label="Values", placeholder=hint, max_lines=1, elem_id=self.elem_id(f"{name}_values")
+                    label="Values", placeholder=hint, max_lines=8, elem_id=self.elem_id(f"{name}_values")
                 )
             parts += [place, values]
         with FormRow():
@@ -73,17 +77,19 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         request = read_request(p.script_args[place : int(controls(p).args_to)], init_pictures(p))
         plan = plan_of(p, request, tune, name)
         note = Note(plan.folder)
-        require_wanted(args, note)
-        note.write("running", total=plan.cells)
-        with note.failures():
-            host = WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed)))
-            tuned = watched(plan, host, note)
+        tuner = plan.tuner(WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed))))
+        with tuner.lock:
+            require_wanted(args, note)
+            note.write("running", total=plan.cells)
+            with note.failures():
+                tuned = watched(plan, tuner, note)
+                if tuned.failure and not stopped():
+                    raise HostError(f"{tuned.failure}. Report: {tuned.report}")
         return answer(p, tuned, plan.folder)
 
 
-def watched(plan: Plan, host: Any, note: Note) -> Any:
+def watched(plan: Plan, tuner: Any, note: Note) -> Any:
     """What a tuner makes, shown in the page and noted in its folder while it runs."""
-    tuner = plan.tuner(host)
     view = view_of(tuner, plan.folder)
     shared.state.job_count = plan.cells
 
@@ -98,6 +104,11 @@ def watched(plan: Plan, host: Any, note: Note) -> Any:
         tuned, state = tuner.tuned, "interrupted"
     note.end(state, tuned)
     return tuned
+
+
+def stopped() -> bool:
+    """Whether the user interrupted what runs."""
+    return bool(shared.state.interrupted or shared.state.stopping_generation)
 
 
 def require_wanted(args: Sequence[Any], note: Note) -> None:
@@ -134,9 +145,12 @@ def answer(p: Any, tuned: Any, folder: Any) -> Any:
     files = [folder / name for each in tuned.done for name in each.files]
     pictures = [Image.open(path) for path in files]
     texts = [str(picture.info.get("parameters", "")) for picture in pictures]
-    head = "" if tuned.choice is None else tuned.done[tuned.choice.cell].cell.shown
     if tuned.choice is not None:
-        p.comment(f"Recommended: {', '.join(head)}. {tuned.choice.reason} {tuned.sure}".rstrip())
+        p.comment(f"Recommended: {tuned.recommended}. {tuned.choice.reason} {tuned.sure}".rstrip())
+    for warning in tuned.warnings:
+        p.comment(f"Mind: {warning}")
+    if stopped():
+        p.comment(GO_ON.format(done=len(tuned.done), folder=folder.name))
     for each in tuned.done:
         if each.error:
             p.comment(f"{', '.join(each.cell.shown)}: {each.error}")

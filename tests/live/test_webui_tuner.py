@@ -152,15 +152,36 @@ def test_img2img_sampler_checkpoint_and_prompt(webui: WebUI, plain: Answer) -> N
     assert webui.generate().same(plain)
 
 
-def test_a_failing_cell_is_marked(webui: WebUI) -> None:
-    answer = tuned(webui, EDGES, x={"path": "Unit 0 model", "values": f"{EDGES['model']}, nothing-like-it"})
-    assert answer.status == 200
-    assert len(cells(answer)) == 1
-    assert (
-        "nothing-like-it" in json.loads(answer.json["info"])["comments"]
-        if "comments" in answer.json
-        else True
-    )
+WRONG = [
+    ({"path": "Unit 0 model", "values": f"{EDGES['model']}, nothing-like-it"}, 1),
+    ({"path": "Unit 0 preprocessor", "values": "canny, cany"}, 1),
+    ({"path": "units.0.params.low_threshold", "values": "300, 50"}, 0),
+    ({"path": "Sampler", "values": "Euler, Oiler"}, 1),
+    ({"path": "Checkpoint", "values": "no-such-checkpoint"}, 0),
+    ({"path": "Unit 0 weight", "values": '"1@0, 0@1", 7@'}, 1),
+]
+
+
+@pytest.mark.parametrize(("axis", "place"), WRONG)
+def test_wrong_names_are_found_before_the_first_step(webui: WebUI, axis: dict[str, str], place: int) -> None:
+    answer = tuned(webui, EDGES, x=axis)
+    assert answer.status == 422, answer.json
+    assert answer.detail["path"] == f"$.tune.x.values[{place}]"
+
+
+def test_keyframes_without_quotes_are_refused_and_with_quotes_one_cell(webui: WebUI) -> None:
+    answer = tuned(webui, EDGES, x={"path": "Unit 0 weight", "values": "1@0, 0@1"})
+    assert (answer.status, answer.detail["path"]) == (422, "$.tune.x.values")
+    answer = tuned(webui, EDGES, x={"path": "Unit 0 weight", "values": '"1@0, 0@1" ,1>0\n'})
+    assert answer.status == 200, answer.json
+    assert len(cells(answer)) == 2
+
+
+def test_a_sampler_with_its_schedule_is_the_generation_alone(webui: WebUI) -> None:
+    answer = tuned(webui, EDGES, x={"path": "Sampler", "values": "DPM++ 2M Karras, Euler"})
+    assert answer.status == 200, answer.json
+    alone = webui.generate(EDGES, sampler_name="DPM++ 2M", scheduler="Karras")
+    assert close(cells(answer)[0], alone.images[0])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""A cell that is finished, or failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lib_ctrlgen.spec import ControlRequest
+
+from .cells import Cell
+
+SEED = re.compile(r"-seed-(\d+)\.png$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A finished cell: its pictures' files, one per seed, their scores, or the error that it ended in.
+
+    A `stopped` one has pictures and scores of fewer steps, and is not compared with the others.
+    """
+
+    cell: Cell
+    request: ControlRequest
+    files: tuple[str, ...] = ()
+    means: Mapping[str, float]
+    spreads: Mapping[str, float]
+    reasons: Mapping[str, str]
+    error: str = ""
+    stopped: bool = False
+
+    @property
+    def compared(self) -> Mapping[str, float]:
+        """The scores that count for the front and the recommendation."""
+        return {} if self.stopped else self.means
+
+    @property
+    def seeds(self) -> list[str]:
+        """Each picture's seed, as its file says."""
+        return [found[1] if (found := SEED.search(name)) else "" for name in self.files]
+
+
+def failed(cell: Cell, request: ControlRequest, error: str) -> Done:
+    """A cell that ended in an error."""
+    return Done(cell=cell, request=request, means={}, spreads={}, reasons={}, error=error)

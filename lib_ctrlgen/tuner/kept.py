@@ -1,0 +1,87 @@
+"""The finished cells in a folder: the pictures of each, and a note with its scores, written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lib_ctrlgen.files import read_picture, save_picture, save_text
+
+from .cells import Cell
+from .scores import VERSION, summary
+from .work import Judged
+
+CELLS = "cells"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptCell:
+    """A cell's files and scores; `version` is that of the scores. `pictures` are there where it was read."""
+
+    version: int
+    files: tuple[str, ...]
+    means: Mapping[str, float]
+    spreads: Mapping[str, float]
+    reasons: Mapping[str, str]
+    pictures: tuple[Image.Image, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeptCells:
+    """Reads and writes the cells of a folder, each with so many seeds."""
+
+    folder: Path
+    seeds: int
+
+    def file(self, cell: Cell) -> Path:
+        """The note that says that a cell is finished."""
+        return self.folder / CELLS / f"{cell.key}-{self.seeds}.json"
+
+    def read(self, cell: Cell) -> KeptCell | None:
+        """A cell that is finished; None where its note or one of its pictures is missing or damaged."""
+        try:
+            said = json.loads(self.file(cell).read_text("utf-8"))
+            found = KeptCell(
+                version=int(said.get("scores_version", 1)),
+                files=tuple(map(str, said["files"])),
+                means={str(name): float(value) for name, value in said["means"].items()},
+                spreads={str(name): float(value) for name, value in said["sd"].items()},
+                reasons={str(name): str(value) for name, value in said["reasons"].items()},
+                pictures=self.pictures(said["files"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return found if found.files else None
+
+    def pictures(self, files: Sequence[str]) -> tuple[Image.Image, ...]:
+        """Pictures of the folder. Raises ValueError for one that cannot be read."""
+        found = [read_picture(self.folder / name) for name in files]
+        whole = tuple(picture for picture in found if picture is not None)
+        if len(whole) < len(found):
+            raise ValueError("a picture is missing or damaged")
+        return whole
+
+    def keep(self, cell: Cell, judged: Judged) -> KeptCell:
+        """Write a cell: its pictures, then its note. Raises HostError."""
+        files = []
+        made = judged.made
+        for number, (image, seed) in enumerate(zip(made.images, made.seeds, strict=True)):
+            name = f"{CELLS}/{cell.key}-{number:02}-seed-{seed}.png"
+            save_picture(image, self.folder / name, made.infos[number])
+            files.append(name)
+        return self.note(cell, tuple(files), judged)
+
+    def note(self, cell: Cell, files: tuple[str, ...], judged: Judged) -> KeptCell:
+        """Write a cell's note. Raises HostError."""
+        means, spreads = summary(judged.scores)
+        spreads = spreads if judged.spreads is None else dict(judged.spreads)
+        reasons = dict(judged.scores[0].reasons)
+        said: dict[str, Any] = {"scores_version": VERSION, "files": files}
+        said |= {"means": means, "sd": spreads, "reasons": reasons}
+        save_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", self.file(cell))
+        return KeptCell(version=VERSION, files=files, means=means, spreads=spreads, reasons=reasons)

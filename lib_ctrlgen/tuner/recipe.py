@@ -1,0 +1,37 @@
+"""A request as a job that runs: its pictures are files in the tuner's folder, named by their pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lib_ctrlgen.describe import with_pictures
+from lib_ctrlgen.files import save_bytes
+from lib_ctrlgen.picture_files import image_hash, picture_file
+from lib_ctrlgen.spec import ControlRequest
+
+PICTURES = "pictures"
+
+
+def linked(request: ControlRequest, folder: Path) -> dict[str, Any]:
+    """The request as JSON types, its pictures as paths relative to `folder`, where they are written to.
+
+    Fields that say nothing are left out. Raises HostError.
+    """
+    known: dict[str, str] = {}
+
+    def named(picture: str) -> str:
+        if picture not in known:
+            known[picture] = _saved(picture, folder)
+        return known[picture]
+
+    payload = with_pictures(request, named, whole=True)
+    return {name: value for name, value in payload.items() if value not in (None, [], {})}
+
+
+def _saved(picture: str, folder: Path) -> str:
+    data, ending = picture_file(picture, "")
+    name = f"{PICTURES}/{image_hash(picture)}.{ending}"
+    if not (folder / name).is_file():
+        save_bytes(data, folder / name)
+    return name

@@ -1,0 +1,53 @@
+"""What a run of the tuner says while it goes on, and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .choice import Choice
+from .done import Done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What a run wrote, and its recommendation."""
+
+    report: Path
+    sheets: tuple[Path, ...]
+    done: tuple[Done, ...]
+    choice: Choice | None
+    made: int
+    recommended: str = ""  # the recommended cell's values, each with its axis' name
+    warnings: tuple[str, ...] = ()
+    sure: str = ""  # how sure a search's recommendation is, in a sentence
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """The reasons for which cells failed, each with their number."""
+        errors = [each.error for each in self.done if each.error]
+        return {error: errors.count(error) for error in dict.fromkeys(errors)}
+
+    @property
+    def failure(self) -> str:
+        """Why there is nothing, where every cell that was tried failed; else empty."""
+        if not self.done or not all(each.error for each in self.done):
+            return ""
+        reasons = "; ".join(
+            f"{error} ({count} of {len(self.done)})" for error, count in self.failures.items()
+        )
+        return f"every cell failed: {reasons}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is: cells, those of earlier runs among them; None until a first one was made."""
+
+    done: int
+    total: int
+    seconds_left: float | None
+    cells: Sequence[Done]
+
+
+Tell = Callable[[Progress], None]

@@ -1,0 +1,68 @@
+"""The cells of a run as tables: CSV, and JSON with the request of each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from lib_ctrlgen import __version__
+from lib_ctrlgen.describe import described
+
+from .cells import Grid
+from .choice import Choice
+from .done import Done
+from .scores import VERSION
+
+
+def row_of(grid: Grid, done: Done) -> dict[str, Any]:
+    """A cell as a flat row: its values, its scores with spreads, its error, its files."""
+    values = {axis.label: text for axis, text in zip(grid.axes, done.cell.shown, strict=True)}
+    spreads = {f"{name}_sd": value for name, value in done.spreads.items()}
+    stopped = {"stopped": "early"} if done.stopped else {}
+    return {**values, **done.means, **spreads, **stopped, "error": done.error, "files": " ".join(done.files)}
+
+
+def table_csv(grid: Grid, done: Sequence[Done]) -> str:
+    """All cells as CSV."""
+    rows = [row_of(grid, each) for each in done]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def table_json(
+    grid: Grid, done: Sequence[Done], choice: Choice | None, best: Sequence[int], warnings: Sequence[str]
+) -> str:
+    """All cells as JSON, with the request of each, the Pareto front, the recommendation and warnings."""
+    cells = [
+        {
+            "coords": list(each.cell.coords),
+            "values": list(each.cell.shown),
+            "scores": dict(each.means),
+            "sd": dict(each.spreads),
+            "reasons": dict(each.reasons),
+            "error": each.error,
+            **({"stopped": "early"} if each.stopped else {}),
+            "files": list(each.files),
+            "request": described(each.request, "sha256", whole=True),
+        }
+        for each in done
+    ]
+    axes = [{"label": a.label, "paths": list(a.paths), "values": list(a.shown)} for a in grid.axes]
+    chosen = choice and {"cell": choice.cell, "reason": choice.reason, "tied": list(choice.tied)}
+    summary = {
+        "version": __version__,
+        "scores_version": VERSION,
+        "axes": axes,
+        "warnings": list(warnings),
+        "recommended": chosen,
+        "front": list(best),
+        "cells": cells,
+    }
+    return json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
