@@ -17,7 +17,8 @@ def preload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ctrlgen-cache-gb",
         type=float,
-        default=4.0,
+        default=None,
         metavar="GB",
-        help="how much memory the control models that stay loaded may fill (default: 4)",
+        help="how much memory the control models that stay loaded may fill, in the GPU's and in the "
+        "CPU's memory each; overrides the setting (default: what the machine has to spare, at least 4)",
     )

@@ -13,7 +13,8 @@ from typing import Literal, TypeAlias
 from .calls import Family, require_family
 from .errors import ModelError
 from .spec import ControlFamily
-from .weights import hash8, read_header, read_tensors
+from .weight_files import hash8
+from .weights import read_header, read_tensors
 
 __all__ = [
     "Family",
@@ -64,8 +65,11 @@ def strip_prefix(keys: Mapping[str, object]) -> str:
     return next((prefix for prefix in prefixes if any(key.startswith(prefix) for key in keys)), "")
 
 
-def _unsupported(name: str) -> ModelError:
-    return ModelError(f"recognised as {name}, not supported yet")
+def _unsupported(name: str, instead: str = "") -> ModelError:
+    return ModelError(f"recognised as {name}, not supported yet{instead}")
+
+
+_FACE = "; for a face, InstantID's ControlNet and the IP-Adapters plus-face and full-face work"
 
 
 def _control_lora(shapes: Shapes) -> ModelKind | None:
@@ -196,11 +200,29 @@ def _no_control(shapes: Shapes) -> ModelKind | None:
 
 
 _OTHERS = {
+    "exp_avg": "an optimizer's state: take the pytorch_model.bin or model.safetensors beside it",
+    "controlnet_x_embedder.": "a ControlNet for Flux, which does not fit the U-Nets of SD1.5, SD2 and SDXL",
+    "controlnet_blocks.": "a ControlNet for a transformer such as SD3, which does not fit a U-Net",
     "model.diffusion_model.": "a checkpoint, which is no control",
     "lora_unet_": "a LoRA, which is no control",
     "vision_model.": "a CLIP encoder, which is no control",
     "down_blocks.": "a diffusers network, which is no control",
 }
+
+
+def _pulid(shapes: Shapes) -> ModelKind | None:
+    """PuLID, as published and as converted to an IP-Adapter's names."""
+    if any(key.startswith(_PULID) or key.endswith(".id_to_k.weight") for key in shapes):
+        raise _unsupported("PuLID, which needs a face recogniser", _FACE)
+    return None
+
+
+_PULID = (
+    "id_adapter.",
+    "id_adapter_attn_layers.",
+    "image_proj.mapping_0.",
+    "image_proj.id_embedding_mapping.",
+)
 
 
 def _ip_adapter(shapes: Shapes) -> ModelKind | None:
@@ -230,7 +252,7 @@ _IMAGE = "image_proj."
 def _refuse_face(image: Shapes, shapes: Shapes) -> None:
     """Raise for the face variants: they need a face recogniser's embedding."""
     if any(key.startswith("perceiver_resampler.") for key in image):
-        raise _unsupported("an IP-Adapter FaceID-plus")
+        raise _unsupported("an IP-Adapter FaceID-plus", _FACE)
     width = image.get("proj_in.weight", ())
     if "latents" in image and len(width) == 2 and width[1] == 512:
         raise ModelError(
@@ -240,9 +262,9 @@ def _refuse_face(image: Shapes, shapes: Shapes) -> None:
     face = {"proj.0.weight", "proj.2.weight"} <= image.keys() and "proj.3.weight" not in image
     if face:
         tokens = _rows(image, "proj.2.weight") // max(1, _rows(image, "norm.weight"))
-        raise _unsupported("an IP-Adapter FaceID" if tokens <= 4 else "an IP-Adapter Portrait")
+        raise _unsupported("an IP-Adapter FaceID" if tokens <= 4 else "an IP-Adapter Portrait", _FACE)
     if any("_lora." in key for key in shapes):
-        raise _unsupported("an IP-Adapter with LoRA layers")
+        raise _unsupported("an IP-Adapter with LoRA layers", _FACE)
 
 
 def _rows(shapes: Shapes, key: str) -> int:
@@ -272,6 +294,7 @@ _RECOGNISERS: tuple[Callable[[Shapes], ModelKind | None], ...] = (
     _sparse_control,
     _diffusers_controlnet,
     _t2i_diffusers,
+    _pulid,
     _ip_adapter,
     _ldm_controlnet,
     _t2i_ldm,

@@ -1,15 +1,22 @@
-"""A request without its pictures: their hashes stand in their places, so that it fits into a text."""
+"""A request as it is recorded: hashes in the places of its pictures, and the models that were loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from .images import image_hash
+from .names import split_hash
 from .spec import ControlRequest, to_payload
+from .units import ActiveUnit
 
 PICTURES = ("image", "mask")
 LISTS = ("images", "masks")
+
+Request = TypeVar("Request", bound=ControlRequest)
 
 
 def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dict[str, Any]:
@@ -30,3 +37,67 @@ def with_pictures(
         part |= {name: named(part[name]) for name in PICTURES if part.get(name)}
         part |= {name: [named(each) for each in part[name]] for name in LISTS if part.get(name)}
     return payload
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Names and hashes, `name [hash]`, of the model files that a generation used.
+
+    units: by a unit's place in the request, its files by `model` or the parameter that names one;
+    blend: the model of the concepts' pictures; checkpoint: where we know it.
+    """
+
+    units: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    blend: str = ""
+    checkpoint: str = ""
+
+    @staticmethod
+    def of(units: Iterable[ActiveUnit], checkpoint: str = "") -> Loaded:
+        """What loaded units say."""
+        places: dict[int, Mapping[str, str]] = {}
+        blend = ""
+        for unit in units:
+            if isinstance(unit.index, int):
+                places[unit.index] = unit.loaded
+            else:
+                blend = unit.loaded.get("model", blend)
+        return Loaded(units=places, blend=blend, checkpoint=checkpoint)
+
+    def recorded(self, request: Request) -> Request:
+        """The request with every model called what was loaded; a path stays one and gets its hash."""
+        changes: dict[str, Any] = {}
+        if self.checkpoint and hasattr(request, "model"):
+            changes["model"] = called(request.model, self.checkpoint)
+        if self.blend and request.blend is not None:
+            changes["blend"] = replace(request.blend, model=called(request.blend.model, self.blend))
+        units = list(request.units)
+        for place, files in self.units.items():
+            unit = units[place]
+            params = {name: label for name, label in files.items() if name != "model"}
+            model = called(unit.model, files.get("model", ""))
+            units[place] = replace(unit, model=model, params={**unit.params, **params})
+        return replace(request, units=tuple(units), **changes)
+
+    def listed(self) -> dict[str, str]:
+        """All files by their places in the request."""
+        found = {"model": self.checkpoint, "blend.model": self.blend}
+        for place, files in self.units.items():
+            found |= {
+                f"units[{place}].{name if name == 'model' else f'params.{name}'}": label
+                for name, label in files.items()
+            }
+        return {place: label for place, label in found.items() if label}
+
+
+def called(given: str, label: str) -> str:
+    """What is recorded in the place of a given name.
+
+    >>> called("canny", "control_v11p_sd15_canny [d14c016b]"), called("/models/a.pth", "a [0123abcd]")
+    ('control_v11p_sd15_canny [d14c016b]', '/models/a.pth [0123abcd]')
+    """
+    name, _ = split_hash(given)
+    _, digest = split_hash(label)
+    if not digest:
+        return given
+    is_path = name.startswith("/") or name[1:3] in {":/", ":\\"}
+    return f"{name} [{digest}]" if is_path else label

@@ -1,52 +1,76 @@
-"""One cache for everything that is loaded, and the only place that turns names into files."""
+"""One cache for everything that is loaded, over the folders that models are found in."""
 
 from __future__ import annotations
 
-import os
-import re
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Any, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .errors import ModelError, nearest
-from .weights import SUFFIXES
+from .memory import GB, Budget, Fixed, memory_type
+from .model_files import ModelFiles, walk
+from .weight_files import stamp
+
+__all__ = ["Kept", "ModelStore", "WorkingSet", "stamp", "tensor_sizes", "walk"]
 
 T = TypeVar("T")
 
-WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "pytorch_model", "text_projection")
-HASHED = re.compile(r"(?P<name>.*\S)\s*\[[0-9a-fA-F]{8,10}\]")
+logger = logging.getLogger("ctrlgen")
+COMPUTED = "computed"  # begins the key of what is not read from a file
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cached value, and the bytes of its tensors in each memory."""
+
+    value: Any
+    sizes: Mapping[str, int]
 
 
 class ModelStore:
     """Model folders, and a cache of what was loaded from them.
 
-    The cache drops what was used longest ago when its tensors exceed `budget_bytes`.
-    What a running generation holds stays alive until it lets go. Safe for threads: a
-    second thread that asks for a model waits for the first one's load.
+    The cache drops what was used longest ago when its tensors exceed the budget of a memory, a number
+    of bytes or a `Budget`. What a `WorkingSet` uses is not dropped while the set is entered. What a
+    running generation holds stays alive until it lets go. Safe for threads: a second thread that asks
+    for a model waits for the first one's load.
 
     `reads` counts loads from disk.
     """
 
-    def __init__(self, roots: Sequence[Path], budget_bytes: int) -> None:
-        self.roots = tuple(Path(root) for root in roots)
-        self.budget_bytes = budget_bytes
+    def __init__(self, roots: Sequence[Path], budget: int | Budget) -> None:
+        self.files = ModelFiles(roots)
+        self.budget = Fixed(least=budget) if isinstance(budget, int) else budget
         self.reads = 0
         self._lock = RLock()
-        self._cache: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._names: dict[str, Path] | None = None
+        self._cache: OrderedDict[Hashable, Entry] = OrderedDict()
+        self._entered: list[tuple[int, WorkingSet]] = []  # with the thread that entered it
+        self._last: dict[Hashable, None] = {}  # what the last working set used
+        self._said: set[str] = set()
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The model folders."""
+        return self.files.roots
 
     @property
     def used_bytes(self) -> int:
         """Bytes of all tensors in the cache."""
         with self._lock:
-            return sum(size for _, size in self._cache.values())
+            return sum(sum(entry.sizes.values()) for entry in self._cache.values())
+
+    def used(self, memory: str, keys: Sequence[Hashable] | None = None) -> int:
+        """Bytes of the cached tensors in one memory, of all values or of some."""
+        with self._lock:
+            chosen = self._cache if keys is None else [key for key in keys if key in self._cache]
+            return sum(self._cache[key].sizes.get(memory, 0) for key in chosen)
 
     def get(self, path: Path, loader: Callable[[Path], T], *variant: Hashable) -> T:
         """What `loader` makes of a file, from the cache if the file has not changed.
@@ -59,7 +83,11 @@ class ModelStore:
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
         """A computed value (an image's features, ...) under a key of its own."""
-        return self._recall(("computed", key), compute)
+        return self._recall((COMPUTED, key), compute)
+
+    def working_set(self) -> WorkingSet:
+        """A new set for one generation: enter it to load models, and again while they are used."""
+        return WorkingSet(store=self)
 
     def _read(self, path: Path, loader: Callable[[Path], T]) -> T:
         self.reads += 1
@@ -67,20 +95,69 @@ class ModelStore:
 
     def _recall(self, key: Hashable, make: Callable[[], T]) -> T:
         with self._lock:
-            if key not in self._cache:
+            known = key in self._cache
+            if not known:
                 with torch.inference_mode(mode=False), torch.no_grad():
                     value = make()
-                self._cache[key] = value, sum(tensor_sizes(value).values())
+                self._cache[key] = Entry(value, sizes_by_memory(value))
             self._cache.move_to_end(key)
-            value = self._cache[key][0]
-            self._shrink()
-            return value
+            for thread, entered in self._entered:
+                if thread == get_ident():
+                    entered.note(key, self._last)
+            found: T = self._cache[key].value
+            if not known:
+                self._shrink()
+            return found
 
-    def _shrink(self) -> None:
-        excess = self.used_bytes - self.budget_bytes
-        while excess > 0 and self._cache:
-            _, (_, size) = self._cache.popitem(last=False)
-            excess -= size
+    def enter(self, entered: WorkingSet) -> None:
+        """Drop nothing that a set uses, until it leaves."""
+        with self._lock:
+            self._entered.append((get_ident(), entered))
+
+    def leave(self, entered: WorkingSet) -> str:
+        """Drop what is beyond the budget now. Gives a message where the set itself is beyond it."""
+        with self._lock:
+            last = max(i for i, (_, each) in enumerate(self._entered) if each is entered)
+            del self._entered[last]
+            self._last = dict(entered.keys)
+            shortage = self._shortage(list(entered.keys))
+            self._shrink(last=list(entered.keys))
+            return shortage
+
+    def _shortage(self, keys: Sequence[Hashable]) -> str:
+        """That a set does not fit, which is also logged once."""
+        for memory in self._memories():
+            needed, limit = self.used(memory, keys), self.budget.limit(memory, self.used(memory))
+            if needed > limit:
+                text = (
+                    f"the models of this generation fill {needed / GB:.2f} GB ({memory}), of which "
+                    f"{limit / GB:.2f} GB may stay loaded: some are read again for each generation. "
+                    + self.budget.advice.format(needed=needed / GB + 0.05)
+                )
+                said = f"{memory} {needed / GB:.1f}"  # the limit changes all the time
+                if said not in self._said:
+                    self._said.add(said)
+                    logger.warning("%s", text)
+                return text
+        return ""
+
+    def _memories(self) -> set[str]:
+        return {memory for entry in self._cache.values() for memory in entry.sizes}
+
+    def _shrink(self, last: Sequence[Hashable] = ()) -> None:
+        """Drop values until every memory's budget holds: what was used longest ago first, `last` last."""
+        pinned = {key for _, entered in self._entered for key in entered.keys}
+        if any(entered.repeats for _, entered in self._entered):
+            pinned |= self._last.keys()
+        for memory in self._memories():
+            used = self.used(memory)
+            excess = used - self.budget.least
+            if excess > 0:
+                excess = used - self.budget.limit(memory, used)
+            sizes = {key: size for key, each in self._cache.items() if (size := each.sizes.get(memory, 0))}
+            free = {key: size for key, size in sizes.items() if key not in pinned}
+            for key in _dropped(free, excess, set(last)):
+                del self._cache[key]
 
     def clear(self) -> None:
         """Drop everything that was loaded."""
@@ -89,68 +166,67 @@ class ModelStore:
 
     def refresh(self) -> None:
         """Look at the folders again."""
-        with self._lock:
-            self._names = None
+        self.files.refresh()
 
     def names(self) -> list[str]:
         """The names of all model files, relative to their root and without suffix, sorted."""
-        return sorted(self._files())
-
-    def _files(self) -> Mapping[str, Path]:
-        with self._lock:
-            if self._names is None:
-                found = [item for root in self.roots for item in _scan(root)]
-                self._names = dict(reversed(found))
-            return self._names
+        return self.files.names()
 
     def resolve(self, name: str) -> Path:
-        """The file of a model name.
-
-        Tried in this order: the exact name, then without a suffix, a `[hash]` or case,
-        by its last part; then the shortest name that contains the text. A path is
-        accepted only inside a root. Raises ModelError that lists the nearest names.
-        """
-        found = self._find(name)
-        if found is None:
-            self.refresh()
-            found = self._find(name)
-        if found is None:
-            raise ModelError(f"no model named {name!r}; {nearest(name, self.names())}")
-        return found
-
-    def _find(self, name: str) -> Path | None:
-        if Path(name).is_absolute():
-            return self._inside(Path(name))
-        files = self._files()
-        if name in files:
-            return files[name]
-        wanted = _plain(name)
-        if not wanted:
-            return None
-        ordered = sorted(files, key=lambda item: (len(item), item))
-        for match in (_equal, _equal_stem, _contains):
-            found = next((item for item in ordered if match(wanted, item.lower())), None)
-            if found is not None:
-                return files[found]
-        return None
-
-    def _inside(self, path: Path) -> Path:
-        real = path.resolve()
-        if not any(real.is_relative_to(root.resolve()) for root in self.roots):
-            raise ModelError(f"{path} is outside the model folders: give a name from the model list")
-        if not real.is_file():
-            raise ModelError(f"{path}: no such file")
-        return real
+        """The file of a model name, see `ModelFiles.find`. Raises ModelError."""
+        return self.files.find(name)
 
     def folders(self) -> dict[str, Path]:
         """Folders with a config.json (diffusers and transformers models), by relative name."""
-        found = [
-            (_relative(config.parent, root), config.parent)
-            for root in self.roots
-            for config in walk(root)
-            if config.name == "config.json"
-        ]
-        return dict(reversed(found))
+        return self.files.folders()
+
+
+def _dropped(sizes: Mapping[Hashable, int], excess: int, last: set[Hashable]) -> Iterator[Hashable]:
+    """What to drop of values by size, the ones used longest ago first, so that `excess` bytes are gained.
+
+    Of those in `last` the smallest one that is enough, or the largest: to read one file again costs less
+    than to read several.
+    """
+    for key, size in sizes.items():
+        if excess > 0 and key not in last:
+            excess -= size
+            yield key
+    rest = sorted((size, place, key) for place, (key, size) in enumerate(sizes.items()) if key in last)
+    while excess > 0 and rest:
+        chosen = next((each for each in rest if each[0] >= excess), rest[-1])
+        rest.remove(chosen)
+        excess -= chosen[0]
+        yield chosen[2]
+
+
+@dataclass(eq=False)
+class WorkingSet:
+    """What one generation uses of a store. While it is entered, nothing of it is dropped.
+
+    As long as it `repeats` the last one, so uses no other files, nothing of that one is dropped either:
+    else the first model that has to be read again would push out the next one that is used.
+    `shortage` says after it was left that all of it does not fit into the budget; else it is empty.
+    """
+
+    store: ModelStore
+    keys: dict[Hashable, None] = field(default_factory=dict)
+    repeats: bool = True
+    shortage: str = ""
+
+    def note(self, key: Hashable, last: Mapping[Hashable, None]) -> None:
+        """Something is used, where `last` was used by the last set."""
+        self.keys[key] = None
+        computed = isinstance(key, tuple) and key[:1] == (COMPUTED,)
+        self.repeats = self.repeats and (computed or key in last)
+
+    def __enter__(self) -> WorkingSet:
+        """Begin, or go on, to use models in this thread."""
+        self.store.enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the store drop what is beyond its budget."""
+        self.shortage = self.store.leave(self) or self.shortage
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,77 +244,30 @@ class Kept:
         return found
 
 
-def _equal(wanted: str, name: str) -> bool:
-    return wanted == name
-
-
-def _equal_stem(wanted: str, name: str) -> bool:
-    return wanted == name.rpartition("/")[2]
-
-
-def _contains(wanted: str, name: str) -> bool:
-    return wanted in name
-
-
-def _plain(name: str) -> str:
-    """A user's name without `[hash]`, file suffix and case."""
-    hashed = HASHED.fullmatch(name.strip())
-    plain = (hashed["name"] if hashed else name).strip().replace("\\", "/").lower()
-    suffix = next((suffix for suffix in SUFFIXES if plain.endswith(suffix)), "")
-    return plain.removesuffix(suffix)
-
-
-def _scan(root: Path) -> Iterator[tuple[str, Path]]:
-    """Model files under a root by name, sorted; text and vision encoders are left out."""
-    for path in walk(root):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        folder_model = path.stem.lower().removesuffix(".fp16") in WEIGHT_NAMES
-        if folder_model and path.stem.startswith("diffusion_"):
-            yield _relative(path.parent, root), path
-        elif not (folder_model and (path.parent / "config.json").is_file()):
-            yield _relative(path.with_suffix(""), root), path
-
-
-def walk(root: Path) -> list[Path]:
-    """All files under a root, sorted; linked folders are entered, each real folder once."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    for folder, inner, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            inner.clear()
-        else:
-            seen.add(real)
-            found += [Path(folder, name) for name in names]
-    return sorted(found)
-
-
-def _relative(path: Path, root: Path) -> str:
-    relative = path.relative_to(root).as_posix()
-    return path.name if relative == "." else relative
-
-
-def stamp(path: Path) -> tuple[Hashable, ...]:
-    """Names a file, and changes when it does. Raises ModelError when it is gone."""
-    try:
-        real = path.resolve(strict=True)
-        status = real.stat()
-    except OSError as error:
-        raise ModelError(f"{path.name}: no such file") from error
-    return str(real), status.st_mtime_ns, status.st_size
+def sizes_by_memory(value: object) -> dict[str, int]:
+    """Bytes of a value's tensors in each memory, see `memory_type`; pictures are in the CPU's."""
+    found: dict[str, int] = {}
+    for memory, size in _measured(value).values():
+        found[memory] = found.get(memory, 0) + size
+    return found
 
 
 def tensor_sizes(value: object) -> dict[int, int]:
     """Bytes of every tensor and picture in a module, a dataclass or a container, by where they are."""
+    return {place: size for place, (_, size) in _measured(value).items()}
+
+
+def _measured(value: object) -> dict[int, tuple[str, int]]:
+    """The memory and the bytes of every tensor and picture, by where they are."""
     if isinstance(value, Image.Image):
         deep = 4 if value.mode in {"F", "I"} else 1
-        return {id(value): value.width * value.height * len(value.getbands()) * deep}
+        return {id(value): ("cpu", value.width * value.height * len(value.getbands()) * deep)}
     if isinstance(value, Tensor):
-        return {} if value.is_meta else {value.data_ptr(): value.numel() * value.element_size()}
-    sizes: dict[int, int] = {}
+        size = value.numel() * value.element_size()
+        return {} if value.is_meta else {value.data_ptr(): (memory_type(value.device), size)}
+    sizes: dict[int, tuple[str, int]] = {}
     for part in _parts(value):
-        sizes |= tensor_sizes(part)
+        sizes |= _measured(part)
     return sizes
 
 

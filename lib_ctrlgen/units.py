@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -161,6 +161,15 @@ class StartControl(Protocol):
         """The noise [B, 4, h, w] with the picture in it."""
 
 
+@runtime_checkable
+class FurtherFiles(Protocol):
+    """A prepared control that uses more model files than the unit's."""
+
+    @property
+    def loaded(self) -> Mapping[str, str]:
+        """Their names and hashes by the parameters that name them."""
+
+
 PreparedControl: TypeAlias = (
     ResidualControl
     | AttentionControl
@@ -180,7 +189,8 @@ class ActiveUnit:
     concept: the concept of a blend whose rows alone it acts on, None for all rows; pictures: the numbers
     of the pictures of the batch that it alone acts on, None for all; crop: the part that the host paints;
     later: what it does beside `control`, after the U-Net or on the finished picture; image_at, mask_at: the
-    JSON paths of its picture and its mask.
+    JSON paths of its picture and its mask; loaded: the names and hashes of its model files, by `model` or
+    the parameter that names one.
     """
 
     index: int | str
@@ -193,6 +203,7 @@ class ActiveUnit:
     later: PredictionControl | FinishingControl | None = None
     image_at: str = ""
     mask_at: str = ""
+    loaded: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> Hashable:

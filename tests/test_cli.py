@@ -140,12 +140,16 @@ def test_run_writes_pictures_that_say_how_they_were_made(
     assert made["seed"] == 6
     assert "batch_size" not in made
     assert made["units"][0]["image"].startswith("sha256:")
+    assert all(" [" in part["model"] for part in (made, *made["units"]))
     assert shown.startswith(
         "a red star\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 6, Size: 64x64, Model: "
     )
     result = json.loads((out / "result.json").read_text())
     assert result["images"] == printed[:2]
     assert result["request"]["units"][0]["weight"] == "1@0, 0@1"
+    places = {"model", "units[0].model", "units[1].model", "units[1].params.image_encoder"}
+    assert result["models"].keys() == places
+    assert result["models"]["model"] == made["model"]
 
 
 def test_a_picture_can_be_made_again_from_its_own_text(bundled: Path, job: Path, tmp_path: Path) -> None:

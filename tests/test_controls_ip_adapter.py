@@ -149,7 +149,7 @@ def test_the_tower_runs_once_per_picture(store: ModelStore, tmp_path: Path, kind
     write(tmp_path, kind)
     prepared(store, unit())
     runs: list[int] = []
-    towers = [value for value, _ in store._cache.values() if hasattr(value, "network")]
+    towers = [each.value for each in store._cache.values() if hasattr(each.value, "network")]
     towers[0].network.register_forward_hook(lambda *_: runs.append(1))
     reads = store.reads
     prepared(store, unit())
@@ -167,12 +167,27 @@ def test_encoder_is_chosen_by_width(store: ModelStore, tmp_path: Path) -> None:
     assert torch.equal(cond, named)
 
 
-def test_named_encoder_wins(store: ModelStore, tmp_path: Path) -> None:
-    files.save_vision(tmp_path / "clip_vision" / "a-twin", seed=9)
+def test_of_several_encoders_one_must_be_named(store: ModelStore, tmp_path: Path) -> None:
     write(tmp_path, "plain")
-    automatic, _ = prepared(store, unit()).tokens()
-    named, _ = prepared(store, unit(params={"image_encoder": "clip_vision/tower"})).tokens()
-    assert not torch.equal(automatic, named)
+    alone = prepared(store, unit())
+    files.save_vision(tmp_path / "clip_vision" / "a-twin", seed=9)
+    error = refused(unit(), store)
+    assert "clip_vision/a-twin, clip_vision/tower" in error.message
+    other = prepared(store, unit(params={"image_encoder": "a-twin"}))
+    assert not torch.equal(alone.tokens()[0], other.tokens()[0])
+    recorded = alone.loaded["image_encoder"]
+    assert recorded.startswith("clip_vision/tower [")
+    again = prepared(store, unit(params={"image_encoder": recorded}))
+    assert torch.equal(alone.tokens()[0], again.tokens()[0])
+    wrong = refused(unit(params={"image_encoder": "clip_vision/tower [01234567]"}), store)
+    assert wrong.path == "$.units[0].params.image_encoder"
+    assert recorded in wrong.message
+
+
+def test_equal_encoders_under_two_names_are_one(store: ModelStore, tmp_path: Path) -> None:
+    files.save_vision(tmp_path / "copy")
+    write(tmp_path, "plain")
+    assert prepared(store, unit()).loaded["image_encoder"].startswith("clip_vision/tower [")
 
 
 @pytest.mark.parametrize(("name", "message"), [("towr", "tower"), ("small", "adapter needs projection 40")])

@@ -19,6 +19,7 @@ LAYERS = {
     # 0: pure; no torch, no numpy
     "errors": 0, "curve": 0, "schedule": 0, "schedule_form": 0, "params": 0, "spec": 0, "prompt": 0,
     "emphasis": 0, "plan": 0,
+    "names": 0, "weight_keys": 0,
     "strict": 0, "unit_spec": 0, "pictured": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
     "notices": 0, "acting": 0,
     "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
@@ -31,7 +32,8 @@ LAYERS = {
     "prediction": 1, "finish": 1,
     "train.scenes": 1, "train.data": 1,  # the generator of pictures, which the demo draws with
     # 2: models
-    "weights": 2, "checkpoints": 2, "store": 2, "controls": 2, "preprocessors": 2,
+    "weights": 2, "weight_files": 2, "model_files": 2, "memory": 2,
+    "checkpoints": 2, "store": 2, "controls": 2, "preprocessors": 2,
     # 3: the engine
     "tuner.scores": 2, "tuner.compare": 2, "tuner.sheet": 1, "tuner.report": 3, "tuner.run": 3,
     "tuner.work": 3, "unet_arguments": 3,
@@ -50,7 +52,7 @@ SIBLINGS = {
 
 PURE = {"msgspec"}
 ARRAYS = PURE | {"torch", "numpy", "PIL", "cv2"}
-MODELS = ARRAYS | {"safetensors", "diffusers", "transformers", "typing_extensions"}
+MODELS = ARRAYS | {"safetensors", "diffusers", "transformers", "typing_extensions", "psutil"}
 OUTSIDE = {
     0: PURE,
     1: ARRAYS,

@@ -137,10 +137,9 @@ NAMES = {"control_v11p_sd15_canny": 1, "control_v11p_sd15_canny_small": 1, "sub/
     ("name", "found"),
     [
         ("control_v11p_sd15_canny", "control_v11p_sd15_canny"),
-        ("control_v11p_sd15_canny [d14c016b]", "control_v11p_sd15_canny"),
         ("control_v11p_sd15_canny.safetensors", "control_v11p_sd15_canny"),
         ("CONTROL_V11P_SD15_CANNY", "control_v11p_sd15_canny"),
-        ("canny", "control_v11p_sd15_canny"),
+        ("v11p_sd15_canny_", "control_v11p_sd15_canny_small"),
         ("small", "control_v11p_sd15_canny_small"),
         ("depth", "sub/Depth"),
         ("sub/depth", "sub/Depth"),

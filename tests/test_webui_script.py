@@ -282,7 +282,7 @@ def test_registering_adds_what_the_host_calls(host: FakeWebUI, script: Any) -> N
     sys.modules["lib_ctrlgen.webui.script"].register()
     host.callbacks.fire("ui_settings")
     assert {option.section for option in host.opts.data_labels.values()} == {("ctrlgen", "CtrlGen")}
-    assert host.opts.data["ctrlgen_cache_gb"] == 1.0
+    assert host.opts.data["ctrlgen_models_gb"] == 0
     assert host.opts.data_labels["ctrlgen_model_folders"].options["restrict_api"]
 
 

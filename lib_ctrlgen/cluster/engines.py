@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,8 +16,7 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
-from lib_ctrlgen.headless.outputs import png_info
-from lib_ctrlgen.headless.tune import EngineHost
+from lib_ctrlgen.headless.tune import EngineHost, made_of
 from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.tuner.scores import Scores
@@ -67,11 +66,8 @@ class MovedHost(EngineHost):
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
         """Make pictures with the models of this node; what is written into them is the request as it came."""
-        made = super().generate([self.moved(request) for request in requests])
-        return [
-            replace(each, infos=tuple(png_info(request, seed) for seed in each.seeds))
-            for request, each in zip(requests, made, strict=True)
-        ]
+        made = self.generations([self.moved(request) for request in requests])
+        return [made_of(request, each) for request, each in zip(requests, made, strict=True)]
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         """Every score of a picture."""

@@ -16,9 +16,10 @@ import numpy as np
 
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.headless.engine import find_model
+from lib_ctrlgen.names import SUFFIXES
 from lib_ctrlgen.spec import ControlRequest
 from lib_ctrlgen.store import ModelStore, walk
-from lib_ctrlgen.weights import SUFFIXES
+from lib_ctrlgen.weight_files import parts_of
 
 from .options import Way
 
@@ -124,8 +125,10 @@ def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int,
     wanted: set[Path] = set()
     for name in names:
         with suppress(ModelError):  # it may lie in the bundled folder, which every installation has
-            wanted.add(find_model(store, name).resolve())
-    others = {store.resolve(name).resolve() for name in store.names()} - wanted
+            wanted |= files_of(find_model(store, name))
+        with suppress(ModelError):  # a control may also be a part of a pipeline
+            wanted |= files_of(store.resolve(name))
+    others = {file for name in store.names() for file in files_of(store.resolve(name))} - wanted
     for number, folder in enumerate(folders):
         files = [path for path in walk(folder) if path.suffix.lower() in (*SUFFIXES, *BESIDE)]
         closed = {path.parent.resolve() for path in files if path.name == "model_index.json"} - wanted
@@ -133,6 +136,13 @@ def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int,
             above = set(path.resolve().parents)
             if above & wanted or (path.resolve() not in others and not above & closed):
                 yield number, path
+
+
+def files_of(model: Path) -> set[Path]:
+    """A model's file or folder, and its shards as far as they are there."""
+    with suppress(ModelError):
+        return {model.resolve(), *(part.resolve() for part in parts_of(model))}
+    return {model.resolve()}
 
 
 def sent(folder: int, path: Path, root: Path) -> SentFile:

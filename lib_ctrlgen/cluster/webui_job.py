@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from lib_ctrlgen.names import split_hash
 from lib_ctrlgen.spec import ControlRequest, GenerationRequest, parse_request, to_payload
 
 from .seat import Sent
@@ -92,7 +93,8 @@ def whole(part: Struct) -> Payload:
         elif isinstance(value, tuple) and value and all(isinstance(item, Struct) for item in value):
             said[name] = [whole(item) for item in value]
     if isinstance(said.get("model"), str) and PurePath(said["model"]).is_absolute():
-        said["model"] = PurePath(said["model"]).stem
+        path, digest = split_hash(said["model"])
+        said["model"] = PurePath(path).stem + (f" [{digest}]" if digest else "")
     return said
 
 

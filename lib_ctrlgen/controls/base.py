@@ -21,6 +21,7 @@ from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.spec import ControlName, ControlUnit, Storage
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import PreparedControl
+from lib_ctrlgen.weight_files import stem_of
 
 from .loading import working_dtype
 from .placement import CPU, Placement
@@ -140,6 +141,12 @@ def as_asked(kind: ModelKind, wanted: ControlName) -> ModelKind:
     if wanted != "auto" and {kind.control, wanted} <= SAME_KEYS:
         return replace(kind, control=wanted)
     return kind
+
+
+def own_name(path: Path) -> str:
+    """A model's own name in lower case: its file's, or, of a diffusers folder's weights, the folder's."""
+    stem = stem_of(path) or path.stem
+    return (path.parent.name if stem.startswith("diffusion_pytorch_model") else stem).lower()
 
 
 def says_instant_id(path: Path) -> bool:

@@ -15,7 +15,7 @@ from lib_ctrlgen.calls import require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.params import Param
 
-from .base import Job, Target, identify_file
+from .base import Job, Target, identify_file, own_name
 from .control_map import ControlMap
 from .control_network import ControlNetwork
 from .controlnet_file import control_tensors, load_parts
@@ -56,8 +56,7 @@ class ControlNet(ControlNetwork):
 
         def load_controlnet(path: Path) -> ControlNet:
             parts = load_parts(control_tensors(path, target, kind), path, target)
-            inpainting = "inpaint" in path.stem.lower() or "inpaint" in path.parent.name.lower()
-            return cls(**parts, inpainting=inpainting)
+            return cls(**parts, inpainting="inpaint" in own_name(path))
 
         base: Hashable = base_mark(target.unet) if kind.variant == "difference" else None
         return target.store.get(path, load_controlnet, target.placement, target.shape, base, cls.name)

@@ -21,7 +21,7 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.store import stamp
 from lib_ctrlgen.weights import read_tensors
 
-from .base import Target
+from .base import Target, own_name
 from .difference import added_to_base
 from .ldm_keys import ldm_names
 from .loading import fill, map_channels
@@ -146,7 +146,7 @@ def _listed(channels: tuple[int, ...]) -> str:
 
 def pools(path: Path) -> bool:
     """Whether a file is a Shuffle, whose residuals are pooled: only its config.json or its name tells."""
-    return bool(_config_beside(path).get("global_pool_conditions", "shuffle" in path.stem.lower()))
+    return bool(_config_beside(path).get("global_pool_conditions", "shuffle" in own_name(path)))
 
 
 def _config_beside(path: Path) -> Mapping[str, Any]:

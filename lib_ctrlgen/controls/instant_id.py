@@ -8,7 +8,8 @@ file. No tensor tells the ControlNet from an ordinary one: its name does, or `co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,12 +66,12 @@ class InstantID(ControlNet):
     def prepare(self, job: Job, target: Target) -> PreparedInstantID:
         """Make one unit ready. Raises RequestError at the unit's fields."""
         shown = ControlMap.of(job, target, 0.0, holes=False)
-        resampler = face_resampler(job, target)
+        resampler, label = face_resampler(job, target)
         like = resampler.weights.like
         face = torch.tensor([[embedding_of(job)]], device=like.device, dtype=like.dtype)
         with torch.no_grad(), resampler.weights.present():
             tokens = resampler.network(torch.cat((torch.zeros_like(face), face)))
-        return PreparedInstantID(model=self, map=shown, tokens=tokens)
+        return PreparedInstantID(model=self, map=shown, tokens=tokens, loaded={"face_adapter": label})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,8 @@ def embedding_of(job: Job) -> tuple[float, ...]:
         return find_face(picture).embedding
 
 
-def face_resampler(job: Job, target: Target) -> Resampler:
-    """What makes tokens of embeddings, from the store's cache. Raises RequestError."""
+def face_resampler(job: Job, target: Target) -> tuple[Resampler, str]:
+    """What makes tokens of embeddings, from the store's cache, and its file's label. Raises RequestError."""
     named = str(job.params["face_adapter"])
     with at_path(f"{job.path}.params.face_adapter"):
         path = target.store.resolve(named) if named else only_adapter(target.store)
@@ -108,7 +109,7 @@ def face_resampler(job: Job, target: Target) -> Resampler:
             raise ModelError(
                 f"'{path.stem}' makes tokens of width {width}, the loaded checkpoint reads {wanted}"
             )
-    return resampler
+        return resampler, target.store.files.label(path)
 
 
 def only_adapter(store: ModelStore) -> Path:
@@ -150,6 +151,7 @@ class PreparedInstantID(PreparedControlNet):
     """One unit: its map, and a face's tokens [2, T, X], the first row for unconditional rows."""
 
     tokens: Tensor
+    loaded: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, call: UNetCall) -> Part:
         """The same as a part of a call for several units: the face in the text's place."""

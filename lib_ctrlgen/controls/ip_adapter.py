@@ -6,8 +6,8 @@ variants; the weights, masks and schedules are the session's.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
@@ -76,7 +76,11 @@ class IPAdapter:
             cond = self._tokens((image_hash(job.picture), *key), job.picture, tower, target)
             uncond = self._tokens(("zeros", *key), None, tower, target)
         return PreparedIPAdapter(
-            weights=self.weights, cond=cond, uncond=uncond, seen=tower.square(job.picture)
+            weights=self.weights,
+            cond=cond,
+            uncond=uncond,
+            seen=tower.square(job.picture),
+            loaded={IMAGE_ENCODER.name: folder.label(target.store)},
         )
 
     def _tokens(
@@ -99,12 +103,13 @@ class IPAdapter:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedIPAdapter:
-    """One unit of a generation: its image tokens. `seen` is the square that the tower saw."""
+    """One unit of a generation: its image tokens. `seen` is what the tower saw, `loaded` names the tower."""
 
     weights: AdapterWeights
     cond: Tensor
     uncond: Tensor
     seen: Image.Image
+    loaded: Mapping[str, str] = field(default_factory=dict)
 
     def tokens(self) -> Tokens:
         """Image tokens of conditional and of unconditional rows, each [1, T, X]."""

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from lib_ctrlgen.errors import ModelError, RequestError, at_path
 from lib_ctrlgen.finish import pixels_of
+from lib_ctrlgen.names import last_part, listed
 from lib_ctrlgen.store import ModelStore, stamp
 from lib_ctrlgen.weights import read_tensors
 
@@ -237,7 +238,8 @@ def _small(pixels: NDArray[np.uint8], holes: NDArray[np.bool_]) -> tuple[NDArray
 
 def find_lama(target: Target, path: str) -> Lama:
     """The LaMa in the model folders. Raises RequestError at `path` that says what to put where."""
-    file = _file(target.store)
+    with at_path(path):
+        file = _file(target.store)
     if file is None:
         roots = target.store.roots
         where = roots[0] if roots else "a model folder"
@@ -252,10 +254,17 @@ def find_lama(target: Target, path: str) -> Lama:
 
 
 def _file(store: ModelStore) -> Path | None:
-    """Looks into the folders anew before it says no."""
+    """The file with the first of `NAMES` that there is. Looks into the folders anew before it says no.
+
+    Raises ModelError where files of different content have it.
+    """
     for _ in range(2):
-        for name in store.names():
-            if name.rpartition("/")[2].lower() in NAMES:
-                return store.resolve(name)
+        for wanted in NAMES:
+            named = [name for name in store.names() if last_part(name).lower() == wanted]
+            found = {store.files.hash(path): path for path in map(store.resolve, named)}
+            if len(found) > 1:
+                raise ModelError(f"several files may be LaMa's: {listed(named)}; keep one of them")
+            if found:
+                return next(iter(found.values()))
         store.refresh()
     return None

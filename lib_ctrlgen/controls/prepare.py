@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -18,7 +18,14 @@ from lib_ctrlgen.pictured import shown
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.units import ActiveUnit, AttentionControl, InputControl, PreparedControl, ResidualControl
+from lib_ctrlgen.units import (
+    ActiveUnit,
+    AttentionControl,
+    FurtherFiles,
+    InputControl,
+    PreparedControl,
+    ResidualControl,
+)
 
 from .base import Control, HostParts, Job, Target
 from .checked import family_of
@@ -84,7 +91,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     parts = shown(unit, target.canvas.pictures, path)
     pictures = unit_pictures(unit, parts, path, target.notices)
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
-    model = _load_model(unit, path, target)
+    model, label = _load_model(unit, path, target)
     params = check_params(unit.params, (*params_of(chosen), *model.params), f"{path}.params")
     _check_layers(unit, path, model.layers)
     found = []
@@ -108,6 +115,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
                 pictures=part.pictures,
                 image_at=given.image_at,
                 mask_at=given.mask_at,
+                loaded={"model": label, **_further(one)},
             )
         )
     return tuple(found)
@@ -130,10 +138,15 @@ def _holes(unit: ControlUnit, picture: Image.Image, target: Target) -> Image.Ima
     return mask.convert("L").point(lambda value: 255 * (value > 127)).convert("RGB")
 
 
-def _load_model(unit: ControlUnit, path: str, target: Target) -> Control:
+def _further(unit: ActiveUnit) -> Mapping[str, str]:
+    return unit.control.loaded if isinstance(unit.control, FurtherFiles) else {}
+
+
+def _load_model(unit: ControlUnit, path: str, target: Target) -> tuple[Control, str]:
+    """The unit's model, and the name and hash of its file."""
     file, family = family_of(unit, path, target.store)
     with at_path(f"{path}.model"):
-        return family.load(file, target)
+        return family.load(file, target), target.store.files.label(file)
 
 
 def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family: str) -> None:

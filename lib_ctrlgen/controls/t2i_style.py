@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -119,15 +119,17 @@ class T2IStyle:
 
         key = ("style", *stamp(self.path), folder.weights, target.placement, image_hash(job.picture))
         tokens = target.store.cached(key, computed)
-        return PreparedT2IStyle(tokens=tokens, seen=tower.square(job.picture))
+        loaded = {IMAGE_ENCODER.name: folder.label(target.store)}
+        return PreparedT2IStyle(tokens=tokens, seen=tower.square(job.picture), loaded=loaded)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedT2IStyle:
-    """One unit of a generation: its tokens [1, T, X]. `seen` is the square that the tower saw."""
+    """One unit of a generation: its tokens [1, T, X]. `seen` is what the tower saw, `loaded` names it."""
 
     tokens: Tensor
     seen: Image.Image
+    loaded: Mapping[str, str] = field(default_factory=dict)
 
     def extra_tokens(self) -> Tensor:
         """Tokens [1, T, X] that stand behind the text's."""

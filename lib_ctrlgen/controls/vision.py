@@ -16,10 +16,13 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from lib_ctrlgen.errors import ModelError, nearest
+from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images import to_rgb
+from lib_ctrlgen.model_files import ModelFile
+from lib_ctrlgen.names import listed
 from lib_ctrlgen.params import Param
 from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.weight_files import weights_in
 from lib_ctrlgen.weights import read_json, read_tensors
 
 from .loading import fill
@@ -36,7 +39,6 @@ IMAGE_ENCODER = Param(
 )
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-FILES = ("model.safetensors", "model.fp16.safetensors", "pytorch_model.bin")
 FIELDS = (
     "hidden_size",
     "intermediate_size",
@@ -68,6 +70,10 @@ class EncoderFolder:
     def __str__(self) -> str:
         return f"{self.name} (hidden {self.hidden}, projection {self.projection})"
 
+    def label(self, store: ModelStore) -> str:
+        """What is recorded for it: its name and hash."""
+        return f"{self.name} [{store.files.hash(self.weights)}]"
+
 
 def encoders(store: ModelStore) -> tuple[EncoderFolder, ...]:
     """All CLIP vision towers under the store's roots, by name."""
@@ -76,12 +82,9 @@ def encoders(store: ModelStore) -> tuple[EncoderFolder, ...]:
 
 
 def _folder(name: str, path: Path) -> EncoderFolder | None:
-    weights = next((path / file for file in FILES if (path / file).is_file()), None)
     try:
-        config = vision_config(path)
+        config, weights = vision_config(path), weights_in(path, "model", "pytorch_model")
     except ModelError:
-        return None
-    if weights is None:
         return None
     hidden, projection = int(config["hidden_size"]), int(config["projection_dim"])
     return EncoderFolder(name=name, path=path, weights=weights, hidden=hidden, projection=projection)
@@ -100,14 +103,14 @@ def vision_config(folder: Path) -> dict[str, Any]:
 
 
 def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = "") -> EncoderFolder:
-    """The tower whose feature has this width; with a name, the one so named.
+    """The tower whose feature has this width; with a name (and perhaps a `[hash]`), the one so named.
 
-    Raises ModelError that lists the towers there are.
+    Raises ModelError that lists the towers there are: also where several fit that are not the same.
     """
     known = encoders(store)
     fitting = [encoder for encoder in known if encoder.width(feature) == width]
     if name:
-        return _named(name, known, fitting, f"{_WORDS[feature]} {width}")
+        return _named(name, known, fitting, f"{_WORDS[feature]} {width}", store)
     if not fitting:
         have = ", ".join(map(str, known)) or "none"
         raise ModelError(
@@ -115,6 +118,9 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
             f"(found: {have}); put its transformers folder (config.json, model.safetensors) "
             "into a model folder, for example models/clip_vision"
         )
+    if len({store.files.hash(encoder.weights) for encoder in fitting}) > 1:
+        names = listed([encoder.name for encoder in fitting])
+        raise ModelError(f"several image encoders fit: {names}; name one in params.image_encoder")
     return fitting[0]
 
 
@@ -122,16 +128,14 @@ _WORDS = {"pooled": "projection", "penultimate": "hidden size", "last": "hidden 
 
 
 def _named(
-    name: str, known: tuple[EncoderFolder, ...], fitting: list[EncoderFolder], wanted: str
+    name: str, known: tuple[EncoderFolder, ...], fitting: list[EncoderFolder], wanted: str, store: ModelStore
 ) -> EncoderFolder:
-    matches = [
-        encoder for encoder in known if name.lower() in {encoder.name.lower(), encoder.path.name.lower()}
-    ]
-    if not matches:
-        raise ModelError(f"no image encoder named {name!r}; {nearest(name, [item.name for item in known])}")
-    if matches[0] not in fitting:
-        raise ModelError(f"the image encoder {matches[0]} does not fit: the adapter needs {wanted}")
-    return matches[0]
+    files = [ModelFile(encoder.name, encoder.weights) for encoder in known]
+    file = store.files.choose(name, files, "image encoder")
+    found = next((encoder for encoder in known if encoder.weights == file), None)
+    if found not in fitting:
+        raise ModelError(f"the image encoder {found or name} does not fit: the adapter needs {wanted}")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What diffusers' folders hold: weights under some usual names."""
+"""The networks in diffusers' folders."""
 
 from __future__ import annotations
 
@@ -8,21 +8,16 @@ from typing import Any
 import torch
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.weights import SUFFIXES
-
-
-def weights_in(folder: Path, *stems: str) -> Path:
-    """The weights of a diffusers component; the full precision's first. Raises ModelError."""
-    names = [f"{stem}{part}{end}" for part in ("", ".fp16") for stem in stems for end in SUFFIXES]
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
-        raise ModelError(f"'{folder.parent.name}/{folder.name}' holds no weights such as {names[0]}")
-    return found
+from lib_ctrlgen.weight_files import parts_of, weights_in
+from lib_ctrlgen.weights import format_of
 
 
 def read_network(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """A diffusers network from its folder, frozen. Raises ModelError."""
-    half = ".fp16" in weights_in(folder, "diffusion_pytorch_model").name
+    file = weights_in(folder, "diffusion_pytorch_model")
+    for part in parts_of(file):
+        format_of(part)  # says what is wrong with a file that is no model at all
+    half = ".fp16" in file.name
     try:
         network = kind.from_pretrained(
             str(folder), local_files_only=True, low_cpu_mem_usage=False, variant="fp16" if half else None

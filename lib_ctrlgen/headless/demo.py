@@ -197,12 +197,12 @@ class Writer:
                 caption = captions[number] if captions else f"seed {seed}"
                 mark = f"{number}-seed-{seed}" if captions else f"seed-{seed}"
                 file = f"images/{variant.name}-{mark}.png"
-                yield self.keep(image, file, caption, png_info(request, seed))
+                yield self.keep(image, file, caption, png_info(generation.loaded.recorded(request), seed))
 
     def cell(self, coords: tuple[float, ...], request: GenerationRequest, made: Generation) -> Cell:
         """A tile of the grid."""
         file = "grid/" + "-".join(f"{value:g}" for value in coords) + ".png"
-        image = self.keep(made.images[0], file, info=png_info(request, request.seed))
+        image = self.keep(made.images[0], file, info=png_info(made.loaded.recorded(request), request.seed))
         return Cell(coords=coords, image=image, scores=self.sources.scores(made.images[0]))
 
 

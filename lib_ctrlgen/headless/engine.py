@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
@@ -20,8 +19,10 @@ from PIL import Image
 
 from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
+from lib_ctrlgen.describe import Loaded
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.explore import map_cells
+from lib_ctrlgen.memory import Automatic
 from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.spec import GenerationRequest
@@ -38,8 +39,10 @@ from .prompts import PromptEncoder
 from .samplers import find_sampler
 from .sampling import Progress, told_of, walked
 
-LEAST_BUDGET = 8 << 30  # SD1.5 with some controls
-SHARE = 0.6  # of a device's memory: SDXL with a ControlNet is 10 GB in half precision
+# at least for SD1.5 with some controls; SDXL with a ControlNet is 10 GB in half precision
+BUDGET = Automatic(
+    least=8 << 30, advice="Free memory, or store the units' weights in a smaller form ('storage')."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class Generation:
 
     `plan` has one step per U-Net call: second-order samplers call more often than `steps`.
     Of its whole batch, `rows_computed` of `rows_asked` went through the U-Net. `warnings` are texts
-    of `lib_ctrlgen.notices`.
+    of `lib_ctrlgen.notices`; `loaded` names the files of its models.
     """
 
     images: tuple[Image.Image, ...]
@@ -77,21 +80,21 @@ class Generation:
     rows_computed: int = 0
     rows_asked: int = 0
     warnings: tuple[str, ...] = ()
+    loaded: Loaded = field(default_factory=Loaded)
 
 
 class Engine:
     """Generates on diffusers with every model from one store. One generation at a time.
 
     `roots` are the model folders; whatever is loaded stays in memory up to `budget_bytes`, by
-    default the larger part of the device's.
+    default as far as the machine has memory to spare, and while a generation uses it.
     """
 
     def __init__(
         self, roots: Sequence[Path], budget_bytes: int | None = None, place: Place | None = None
     ) -> None:
         self.place = place or Place.best()
-        default = max(LEAST_BUDGET, int(SHARE * self.place.memory))
-        self.store = ModelStore(roots, default if budget_bytes is None else budget_bytes)
+        self.store = ModelStore(roots, BUDGET if budget_bytes is None else budget_bytes)
         self._lock = Lock()
         self._encoder: PromptEncoder | None = None
 
@@ -124,11 +127,14 @@ class Engine:
         find_sampler(first.sampler)
         for request in requests:
             prompts_of(request)
-        networks, notices = self.load(first.model), Notices()
-        units = self.units(requests, networks, notices)
-        encoder = self.encoder(networks)
-        with self._lock:
-            sampled = walked(requests, networks, units, encoder, progress, notices)
+        notices = Notices()
+        with self.store.working_set():
+            networks = self.load(first.model)
+            units = self.units(requests, networks, notices)
+            encoder = self.encoder(networks)
+            with self._lock:
+                sampled = walked(requests, networks, units, encoder, progress, notices)
+        loaded = Loaded.of(units, self.store.files.label(find_model(self.store, first.model)))
         seconds = (perf_counter() - start) / len(requests)
         maps = control_maps(units, first.width, first.height)
         firsts = accumulate((request.batch_size for request in requests), initial=0)
@@ -142,6 +148,7 @@ class Engine:
                 rows_computed=sampled.rows_computed,
                 rows_asked=sampled.rows_asked,
                 warnings=notices.of(picture),
+                loaded=loaded,
             )
             for request, images, plan, picture in zip(
                 requests, sampled.images, sampled.plans, firsts, strict=False
@@ -194,16 +201,7 @@ def find_model(store: ModelStore, name: str) -> Path:
 
     A path is accepted only inside a model folder.
     """
-    folders = (root / name for root in store.roots if _is_folder_in(root, name))
-    return next(folders, None) or store.resolve(name)
-
-
-def _is_folder_in(root: Path, name: str) -> bool:
-    """Whether a diffusers folder of this name lies under a root. No name raises."""
-    with suppress(OSError, ValueError):
-        folder = root / name
-        return folder.resolve().is_relative_to(root.resolve()) and (folder / "model_index.json").is_file()
-    return False
+    return store.files.find_checkpoint(name)
 
 
 def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[ControlMap, ...]:

@@ -11,9 +11,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.weight_files import weights_in
 from lib_ctrlgen.weights import read_json, read_tensors
 
-from .components import read_network, weights_in
+from .components import read_network
 from .convert import text_of
 from .kinds import SUPPORTED, require_channels
 from .networks import Networks, Place

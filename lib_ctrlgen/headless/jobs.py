@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from lib_ctrlgen.errors import RequestError, below
+from lib_ctrlgen.names import SUFFIXES, split_hash
 from lib_ctrlgen.picture_files import decode_bytes
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import replaced
@@ -23,7 +24,6 @@ LISTS = ("images", "masks")
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 LONGEST_PATH = 1024
 SHORTEST_PICTURE = 64  # letters of base64; shorter texts are file names
-MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +220,7 @@ def _inline_models(content: Mapping[str, Any], folder: Path) -> tuple[dict[str, 
     if isinstance(named.get("blend"), dict):
         named["blend"] = _absolute_model(named["blend"], folder)
         parts.append(named["blend"])
-    models = [part["model"] for part in parts if isinstance(part.get("model"), str)]
+    models = [split_hash(part["model"])[0] for part in parts if isinstance(part.get("model"), str)]
     roots = dict.fromkeys(Path(model).parent for model in models if Path(model).is_absolute())
     return named, tuple(roots)
 
@@ -230,13 +230,14 @@ def _absolute_model(part: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     model = part.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= LONGEST_PATH:
         return dict(part)
-    path = folder / model
-    return {**part, "model": str(path.resolve())} if _is_model(path) else dict(part)
+    name, digest = split_hash(model)
+    path, behind = folder / name, f" [{digest}]" if digest else ""
+    return {**part, "model": f"{path.resolve()}{behind}"} if _is_model(path) else dict(part)
 
 
 def _is_model(path: Path) -> bool:
     """Whether a model file or a diffusers folder is there. No path raises."""
     with suppress(OSError, ValueError):
-        single = path.suffix.lower() in MODEL_SUFFIXES and path.is_file()
+        single = path.suffix.lower() in SUFFIXES and path.is_file()
         return single or (path / "model_index.json").is_file()
     return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,16 +67,6 @@ class Place:
     device: torch.device
     dtype: torch.dtype
     tokenizer: Path | None = None
-
-    @property
-    def memory(self) -> int:
-        """Bytes of the device's memory; 0 where that cannot be told."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.get_device_properties(self.device).total_memory)
-        known: set[str] = set(getattr(os, "sysconf_names", ()))
-        if self.device.type != "cpu" or not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= known:
-            return 0
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     @staticmethod
     def best(tokenizer: Path | None = None) -> Place:

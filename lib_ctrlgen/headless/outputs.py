@@ -14,6 +14,7 @@ from lib_ctrlgen.describe import described
 from lib_ctrlgen.explore import map_size
 from lib_ctrlgen.files import save_picture, save_text
 from lib_ctrlgen.film import save_animation, sheet
+from lib_ctrlgen.names import split_hash, without_suffix
 from lib_ctrlgen.notices import JOINT, KEY
 from lib_ctrlgen.pictured import single
 from lib_ctrlgen.spec import GenerationRequest
@@ -34,7 +35,11 @@ class Written:
 
 
 def infotext(request: GenerationRequest, seed: int, warnings: Sequence[str] = ()) -> str:
-    """The generation's parameters in the WebUI's words, as its PNG Info tab reads them."""
+    """The generation's parameters in the WebUI's words, as its PNG Info tab reads them.
+
+    A hash behind the model's name stands in a field of its own, as the WebUI writes it.
+    """
+    model, digest = split_hash(request.model)
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     fields = {
         "Steps": request.steps,
@@ -42,13 +47,19 @@ def infotext(request: GenerationRequest, seed: int, warnings: Sequence[str] = ()
         "CFG scale": f"{request.cfg_scale(0.0):g}",
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
-        "Model": Path(request.model).stem,
+        "Model": stem(model),
+        **({"Model hash": digest} if digest else {}),
         **({"Pad conds": True} if request.pad_cond_uncond else {}),
         "Version": f"CtrlGen {__version__}",
     }
     if warnings:
         fields[KEY] = json.dumps(JOINT.join(warnings), ensure_ascii=False)
     return f"{request.prompt}{negative}\n" + ", ".join(f"{name}: {value}" for name, value in fields.items())
+
+
+def stem(model: str) -> str:
+    """A model's name without folders, suffix and hash."""
+    return without_suffix(Path(split_hash(model)[0]).name)
 
 
 def png_info(request: GenerationRequest, seed: int, number: int = 0, warnings: Sequence[str] = ()) -> PngInfo:
@@ -66,16 +77,17 @@ def png_info(request: GenerationRequest, seed: int, number: int = 0, warnings: S
 
 def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:
     """Write everything of a generation into a folder. Raises HostError."""
+    recorded = generation.loaded.recorded(request)
     images = tuple(
         save_picture(
             image,
             folder / f"{number:02}-seed-{seed}.png",
-            png_info(request, seed, number % request.batch_size, generation.warnings),
+            png_info(recorded, seed, number % request.batch_size, generation.warnings),
         )
         for number, (image, seed) in enumerate(zip(generation.images, generation.seeds, strict=True))
     )
     maps = tuple(
-        save_picture(item.image, folder / f"map-{item.place}-{Path(item.model).stem}.png")
+        save_picture(item.image, folder / f"map-{item.place}-{stem(item.model)}.png")
         for item in generation.control_maps
     )
     sheets = write_sheets(request, generation, folder)
@@ -88,6 +100,7 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
         "control_maps": [path.name for path in maps],
         "sheets": [path.name for path in sheets],
         "plan": plan.name,
+        "models": generation.loaded.listed(),
         "request": described(request, "sha256", whole=True),
         "warnings": list(generation.warnings),
     }

@@ -70,11 +70,14 @@ class EngineHost:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
         """Make the pictures of requests that are alike."""
+        made = self.generations(requests)
+        return [made_of(request, each) for request, each in zip(requests, made, strict=True)]
+
+    def generations(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """The generations of requests that are alike."""
         if alike(requests[0]) is None:
-            generations = [self.engine.generate(request) for request in requests]
-        else:
-            generations = self.engine.together(requests)
-        return [made_of(request, each) for request, each in zip(requests, generations, strict=True)]
+            return [self.engine.generate(request) for request in requests]
+        return self.engine.together(requests)
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         """Every score of a picture."""
@@ -89,6 +92,6 @@ class EngineHost:
 
 def made_of(request: GenerationRequest, generation: Generation) -> Made:
     """A generation's pictures, each with what is written into its file."""
-    said = generation.warnings
+    request, said = generation.loaded.recorded(request), generation.warnings
     infos = tuple(png_info(request, seed, number, said) for number, seed in enumerate(generation.seeds))
     return Made(images=generation.images, seeds=generation.seeds, infos=infos)

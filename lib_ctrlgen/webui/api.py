@@ -50,12 +50,16 @@ def require_login(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> N
         raise HTTPException(401, "Incorrect username or password", {"WWW-Authenticate": "Basic"})
 
 
-def models(refresh: bool = False) -> dict[str, Any]:
-    """The names of the control models; `?refresh=true` looks at the folders again."""
+def models(refresh: bool = False, hashes: bool = False) -> dict[str, Any]:
+    """The names of the control models; `?refresh=true` looks at the folders again.
+
+    `?hashes=true` adds each model's `name [hash]`, which a request may name and an infotext records.
+    """
     store = model_store()
     if refresh:
         store.refresh()
-    return {"version": __version__, "models": store.names()}
+    found: dict[str, Any] = {"version": __version__, "models": store.names()}
+    return found | ({"hashed": store.files.labels()} if hashes else {})
 
 
 def preprocessors() -> dict[str, Any]:

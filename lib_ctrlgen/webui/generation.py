@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,11 +20,13 @@ from lib_ctrlgen.calls import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.clocks import Row, RowQueue
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
+from lib_ctrlgen.describe import Loaded
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.stack import loaded_alike
+from lib_ctrlgen.store import WorkingSet
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import (
     ActiveUnit,
@@ -68,8 +70,10 @@ class ControlledUnits:
         prompts: ScheduledPrompts | None = None,
         variants: Sequence[Sequence[ControlUnit]] = (),
         notices: Notices | None = None,
+        used: WorkingSet | None = None,
     ) -> None:
         self.units = units
+        self.used = used
         self.variants = variants
         self.prompts = prompts
         self.shape = shape
@@ -87,7 +91,7 @@ class ControlledUnits:
         require_shape(self.shape, port)
         require_place(self.p, self.canvas)
         units = of_batch(self.units, int(self.p.iteration), int(self.p.batch_size))
-        with ControlSession(port, units, rows, self.variants) as session:
+        with self.used or nullcontext(), ControlSession(port, units, rows, self.variants) as session:
             self.session = session
             yield lambda params: self.follow(params, session, rows)
             if not interrupted():
@@ -144,6 +148,10 @@ class ControlledUnits:
         if hires or not getattr(self.p, "enable_hr", False):
             self.notices.extend(session.expected(self.passes))
 
+    def recorded(self, request: ControlRequest) -> ControlRequest:
+        """A request with the names and hashes of the models that were loaded for it."""
+        return Loaded.of(self.units).recorded(request)
+
     def control_maps(self) -> list[Image.Image]:
         """What the control networks saw at the last size, unit by unit."""
         controls = (unit.control for unit in self.units if unit.concept is None)
@@ -188,10 +196,13 @@ def controlled_units(
     prompts: ScheduledPrompts | None,
     stacked: Stacked | None = None,
 ) -> ControlledUnits:
-    """Load the first request's units for the loaded checkpoint, check the others'. Raises CtrlGenError."""
+    """Load the first request's units for the loaded checkpoint, check the others'. Raises CtrlGenError.
+
+    Says so under the picture when the models of the generation do not fit into the store.
+    """
     port = current_port()
-    shape, notices = port.shape, Notices()
-    with torch.no_grad():
+    shape, notices, used = port.shape, Notices(), model_store().working_set()
+    with torch.no_grad(), used:
         canvas = canvas_of(p, stacked.each if stacked else None)
         placed: HostParts = {
             "canvas": canvas,
@@ -205,10 +216,12 @@ def controlled_units(
         kinds = [each.units for each in loaded_alike(requests)]
         loaded = [load_units(units, model_store(), shape, **placed) for units in kinds]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
+    if used.shortage:
+        p.comment(used.shortage)
     cells = len(requests) // canvas.pictures if stacked else 1
     units = (*repeated(loaded[0], canvas.pictures, cells), *concepts)
     variants = unit_variants(requests, units) if len(requests) > 1 else ()
-    return ControlledUnits(units, shape, p, canvas, prompts, variants, notices)
+    return ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
 
 
 def interrupted() -> bool:

@@ -11,16 +11,23 @@ import gradio as gr
 from msgspec.structs import replace
 
 from lib_ctrlgen.describe import described
+from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.spec import ControlRequest
 
-from .concept_fields import MODE, blend_values
-from .payload import Payload, panel_values, whole_values
+from .concept_fields import BLEND_FIELDS, MODE, blend_values
+from .payload import NO_MODEL, Payload, panel_values, whole_values
+from .settings import model_store
 
 KEY = "CtrlGen"
+MODEL = "model"
+BLEND_MODEL = list(BLEND_FIELDS).index(MODEL)
 
 
 def describe(request: ControlRequest) -> str:
-    """The request as compact JSON: enabled units, hashes in the places of their pictures."""
+    """The request as compact JSON: enabled units, hashes in the places of their pictures.
+
+    What `Loaded.recorded` gives holds the models' hashes, too.
+    """
     enabled = tuple(unit for _, unit in request.enabled_units)
     payload = described(replace(request, units=enabled), "sha")
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
@@ -41,6 +48,19 @@ def read_units(params: Mapping[str, Any]) -> list[Payload]:
     return [unit for unit in units if isinstance(unit, dict)] if isinstance(units, list) else []
 
 
+def listed_name(recorded: Any) -> Any:
+    """The name in the panel's model list of a model as it was recorded, `name [hash]`.
+
+    What is not there stays as it was recorded: the request then says what is missing, or that the
+    hash is another one, and no other model stands in for it.
+    """
+    store = model_store()
+    try:
+        return store.files.name(store.resolve(recorded)) if recorded != NO_MODEL else recorded
+    except (ModelError, TypeError, AttributeError):
+        return recorded
+
+
 @dataclass(frozen=True)
 class PastedField:
     """Called by the WebUI with an infotext's parameters; gives one component's new value.
@@ -58,6 +78,7 @@ class PastedField:
         if self.unit >= len(units):
             return gr.update(value=False) if self.field == "enabled" else None
         value = panel_values(units[self.unit]).get(self.field)
+        value = listed_name(value) if self.field == MODEL else value
         return None if value is None else gr.update(value=value)
 
 
@@ -72,7 +93,8 @@ class PastedBlend:
         blend = read_entry(params).get("blend")
         if not isinstance(blend, dict) and self.index != MODE:
             return None
-        update: dict[str, Any] = gr.update(value=blend_values(blend)[self.index])
+        value = blend_values(blend)[self.index]
+        update: dict[str, Any] = gr.update(value=listed_name(value) if self.index == BLEND_MODEL else value)
         return update
 
 

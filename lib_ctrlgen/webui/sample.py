@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from lib_ctrlgen.notices import KEY
+from lib_ctrlgen.spec import ControlRequest
 
 ABSENT = object()
 
@@ -47,6 +48,10 @@ class HeldSample(Held):
 
     def begin(self, x: Any, noise: Any) -> None:
         """A pass is about to begin with these latents and this noise."""
+
+    def recorded(self, request: ControlRequest) -> ControlRequest:
+        """A request with the names and hashes of the models that were loaded for it."""
+        return request
 
     def sheets(self, _images: Sequence[Image.Image]) -> list[Image.Image]:
         """What is shown of several pictures together."""

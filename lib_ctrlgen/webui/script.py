@@ -99,7 +99,7 @@ def controlled(
     else:
         count = picture_count(p) if is_per_picture(requests[0]) else 1
         own = [single(requests[0], number) for number in range(count)]
-    texts = [describe(request) if request.acts else None for request in own]
+    texts = [describe(held.recorded(request)) if request.acts else None for request in own]
     if stacked or any(texts):
         p.extra_generation_params[KEY] = texts if stacked or len(texts) > 1 else texts[0]
     return held

@@ -9,12 +9,18 @@ from typing import Any
 import gradio as gr
 from modules import paths_internal, shared
 
+from lib_ctrlgen.memory import GB, Automatic, Fixed
 from lib_ctrlgen.store import ModelStore
 
 SECTION = ("ctrlgen", "CtrlGen")
 UNITS = 3
 MAX_UNITS = 10
-CACHE_GB = 4.0
+CACHE = "ctrlgen_models_gb"
+OLD_CACHE, OLD_CACHE_GB = (
+    "ctrlgen_cache_gb",
+    4.0,
+)  # before 0 meant automatic; its default is in every config.json
+ADVICE = "Start the WebUI with --ctrlgen-cache-gb {needed:.1f}, or set the units' 'Weights stored as' to fp8."
 
 
 def register_settings() -> None:
@@ -36,8 +42,16 @@ def appends_maps() -> bool:
 
 def model_store() -> ModelStore:
     """The process's model store: a new one only when its folders or its size were changed."""
-    gigabytes = float(_setting("ctrlgen_cache_gb", _flag("ctrlgen_cache_gb", CACHE_GB)))
-    return _store(tuple(model_folders()), int(gigabytes * 2**30))
+    return _store(tuple(model_folders()), cache_gigabytes())
+
+
+def cache_gigabytes() -> float | None:
+    """What loaded models may fill: the command line's number, else the setting's; None for automatic."""
+    given = _flag("ctrlgen_cache_gb", None)
+    if given is not None:
+        return float(given)
+    chosen, old = float(_setting(CACHE, 0) or 0), float(_setting(OLD_CACHE, OLD_CACHE_GB))
+    return chosen or (old if old != OLD_CACHE_GB else None)
 
 
 def model_folders() -> list[Path]:
@@ -51,8 +65,10 @@ def model_folders() -> list[Path]:
 
 
 @lru_cache(maxsize=1)
-def _store(roots: tuple[Path, ...], budget_bytes: int) -> ModelStore:
-    return ModelStore(roots, budget_bytes)
+def _store(roots: tuple[Path, ...], gigabytes: float | None) -> ModelStore:
+    fixed = gigabytes is not None
+    budget = Fixed(least=int((gigabytes or 0) * GB), advice=ADVICE) if fixed else Automatic(advice=ADVICE)
+    return ModelStore(roots, budget)
 
 
 def _setting(name: str, default: Any) -> Any:
@@ -72,15 +88,14 @@ def _options() -> dict[str, Any]:
         "after them, on the page and in the API; the pictures stay first"
     )
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
-    cache = info(
-        float(_flag("ctrlgen_cache_gb", CACHE_GB)),
-        "Memory that loaded control models may fill, GB",
-        gr.Slider,
-        {"minimum": 0, "maximum": 64, "step": 0.5},
-    )
+    limits = {"minimum": 0, "maximum": 64, "step": 0.5}
+    cache = info(0, "Memory that loaded control models may fill, GB (0: automatic)", gr.Slider, limits)
     return {
         "ctrlgen_units": units.needs_reload_ui(),
         "ctrlgen_append_maps": maps,
         "ctrlgen_model_folders": folders.info("one per line"),
-        "ctrlgen_cache_gb": cache.info("what was used longest ago is dropped first"),
+        CACHE: cache.info(
+            "in the GPU's and in the CPU's memory each; automatic: what can be spared, at least 4; "
+            "--ctrlgen-cache-gb overrides it"
+        ),
     }

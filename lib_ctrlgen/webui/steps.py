@@ -13,6 +13,7 @@ from PIL import Image
 
 from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.notices import JOINT, KEY, Notices
+from lib_ctrlgen.spec import ControlRequest
 
 from .sample import HeldSample
 from .sheets import sheets
@@ -47,6 +48,14 @@ class Showing(Protocol):
 
     def control_maps(self) -> list[Image.Image]:
         """What they saw."""
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A part that loaded models."""
+
+    def recorded(self, request: ControlRequest) -> ControlRequest:
+        """A request with their names and hashes."""
 
 
 @runtime_checkable
@@ -97,6 +106,12 @@ class FollowedSample(HeldSample):
                     part.begin(self.p, x, noise)
         except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
             self.failure = error
+
+    def recorded(self, request: ControlRequest) -> ControlRequest:
+        """A request with the names and hashes of the models that were loaded for it."""
+        for part in self.parts:
+            request = part.recorded(request) if isinstance(part, Recording) else request
+        return request
 
     def begun(self, _params: Any) -> None:
         """Before a step: raise what made the beginning fail."""

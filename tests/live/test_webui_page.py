@@ -125,6 +125,8 @@ def test_a_filled_panel_makes_a_controlled_picture_and_comes_back(page: Any, tmp
     schedule = page.locator(f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input").first
     assert schedule.input_value() == "1@0, 0.6@0.4, 0@1"
     assert page.locator(f"{unit('preprocessor')} input").first.input_value() == "canny"
+    assert page.locator(f"{unit('model')} input").first.input_value() == "ctrlgen-tiny-edges"
+    assert "ctrlgen-tiny-edges [" in info
 
 
 def concept(name: str, index: int) -> str:

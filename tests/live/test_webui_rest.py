@@ -1,6 +1,7 @@
 """The REST API of the real WebUI: control acts, stops exactly, and bad requests make no picture."""
 
 import json
+import re
 import threading
 import time
 from typing import Any
@@ -191,7 +192,7 @@ def test_the_infotext_names_the_units_and_comes_back(webui: WebUI) -> None:
     text = webui.infotext(answer)
     info = webui.post("/sdapi/v1/png-info", {"image": answer.json["images"][0]}).json()
     (unit,) = json.loads(info["parameters"]["CtrlGen"])["units"]
-    assert unit["model"] == EDGES["model"]
+    assert unit["model"].startswith(f"{EDGES['model']} [")
     assert unit["weight"] == "1@0, 0.6@0.4, 0@1"
     assert unit["image"].startswith("sha:")
     assert EDGES["image"] not in text
@@ -231,3 +232,22 @@ def test_pictures_of_another_shape_are_fitted(webui: WebUI) -> None:
     assert all(found.shape == (SIZE, SIZE, 3) for found in maps)
     assert (maps[0] != maps[1]).any()
     assert (maps[1] != maps[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [("ctrlgen-tiny", "ctrlgen-tiny-depth"), ("ctrlgen-tiny-edges [abcd1234]", "ctrlgen-tiny-edges [")],
+)
+def test_a_name_that_may_be_several_or_a_wrong_hash_is_refused(webui: WebUI, name: str, listed: str) -> None:
+    answer = webui.generate(EDGES | {"model": name})
+    assert answer.status == 422
+    assert listed in answer.detail["message"]
+
+
+def test_the_infotext_has_name_and_hash_and_makes_the_picture_again(webui: WebUI) -> None:
+    first = webui.generate(EDGES | {"model": "tiny-edges"})
+    label = re.search(r"ctrlgen-tiny-edges \[[0-9a-f]{8}\]", webui.infotext(first))
+    assert label
+    again = webui.generate(EDGES | {"model": label[0]})
+    assert again.same(first)
+    assert webui.infotext(again) == webui.infotext(first)

@@ -1,0 +1,133 @@
+"""How much memory loaded models may fill: a fixed amount, or what the machine has to spare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import torch
+
+GB = 1 << 30
+LEAST = 4 * GB  # what the cache may fill however little is free
+RESERVE = 2 * GB  # stays free at least, for activations and for other programs
+RESERVED_SHARE = 0.25  # or this share of the memory, whichever is more
+LARGEST_SHARE = 0.6  # of the memory; what is memory-mapped does not show as used
+CGROUP = Path("/sys/fs/cgroup")
+# of a container: its limit, what it uses, its statistics, and what of these can be taken back
+_CONTAINERS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a memory, and how many of them can be had now."""
+
+    total: int
+    available: int
+
+
+class Budget(Protocol):
+    """How many bytes of a memory (`cpu`, or a device type such as `cuda`) cached models may fill.
+
+    `least` is what they may fill in any case. `advice` ends the message when that is not enough; it may
+    hold `{needed}`, in GB.
+    """
+
+    @property
+    def least(self) -> int:
+        """Bytes."""
+
+    @property
+    def advice(self) -> str:
+        """What to do when more is needed."""
+
+    def limit(self, memory: str, used: int) -> int:
+        """Bytes, where the cache fills `used` now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """The same number of bytes at all times, in the CPU's memory and on the device each."""
+
+    least: int
+    advice: str = ""
+
+    def limit(self, _memory: str, _used: int) -> int:
+        """Bytes."""
+        return self.least
+
+
+def memory_of(memory: str) -> Memory | None:
+    """A memory's size and what is free of it; None where that cannot be told."""
+    if memory == "cuda":
+        return cuda_memory()
+    return host_memory() if memory == "cpu" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Automatic:
+    """What is free and what the cache fills already, less a reserve; at least `least`.
+
+    `measure` tells a memory's state.
+    """
+
+    least: int = LEAST
+    advice: str = ""
+    measure: Callable[[str], Memory | None] = memory_of
+
+    def limit(self, memory: str, used: int) -> int:
+        """Bytes, where the cache fills `used` now."""
+        found = self.measure(memory)
+        if found is None:
+            return self.least
+        reserve = max(RESERVE, RESERVED_SHARE * found.total)
+        room = min(LARGEST_SHARE * found.total, found.available + used - reserve)
+        return max(self.least, int(room))
+
+
+def memory_type(device: torch.device) -> str:
+    """The memory that a device's tensors fill: Apple's GPUs share the CPU's."""
+    return "cpu" if device.type == "mps" else device.type
+
+
+def cuda_memory() -> Memory | None:
+    """The current GPU's; what torch keeps for itself and does not use counts as free."""
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    idle = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return Memory(total=int(total), available=int(free + idle))
+
+
+def host_memory() -> Memory:
+    """The machine's, or the container's where that has less."""
+    found = psutil.virtual_memory()
+    machine = Memory(total=int(found.total), available=int(found.available))
+    container = container_memory(CGROUP)
+    if container is None:
+        return machine
+    return Memory(
+        total=min(machine.total, container.total), available=min(machine.available, container.available)
+    )
+
+
+def container_memory(root: Path) -> Memory | None:
+    """What a Linux control group may use; None without a limit."""
+    for limit, usage, statistics, reclaimable in _CONTAINERS:
+        with suppress(OSError, ValueError, KeyError):
+            total, used = int((root / limit).read_text()), int((root / usage).read_text())
+            lines = (root / statistics).read_text().splitlines()
+            back = int(dict(line.split(maxsplit=1) for line in lines if " " in line)[reclaimable])
+            return Memory(total=total, available=max(0, total - used + back))
+    return None
