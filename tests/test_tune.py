@@ -262,7 +262,7 @@ def test_a_blank_map_is_never_recommended(engine: Counting, tmp_path: Path) -> N
         ({"path": "units.0.params.treshold", "values": "50"}, "$.tune.x.values[0]"),
         ({"path": "Sampler", "values": "Euler, Oiler"}, "$.tune.x.values[1]"),
         ({"path": "Checkpoint", "values": "no-such-model"}, "$.tune.x.values[0]"),
-        ({"path": "prompt.replace", "values": "red, (red:1@)"}, "$.tune.x.values[1]"),
+        ({"path": "prompt.replace", "values": "red, (red:1@0,)"}, "$.tune.x.values[1]"),
     ],
 )
 @pytest.mark.parametrize("search", [False, True])
