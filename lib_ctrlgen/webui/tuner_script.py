@@ -50,7 +50,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
             with FormRow():
                 options = {"label": f"{name.upper()}: place or path", "choices": ["", *PLACES], "value": ""}
                 place = gr.Dropdown(elem_id=self.elem_id(f"{name}_path"), allow_custom_value=True, **options)
-                hint = '0.2, 0.4 or 0-1 [5] or 0.5-1.5 (+0.25) or "1@0, 0@1", 1>0; also one value a line'
+                hint = "0.2, 0.4 or 0-1 [5] or 0.5-1.5 (+0.25)"
                 values = gr.Textbox(
                     label="Values", placeholder=hint, max_lines=8, elem_id=self.elem_id(f"{name}_values")
                 )
