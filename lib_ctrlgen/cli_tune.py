@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
 from lib_ctrlgen.errors import HostError
 
-from .cli_parts import Parser, add_job, add_models, bar, engine_of, model_roots, out_of
+from .cli_parts import (
+    Parser,
+    add_job,
+    add_models,
+    bar,
+    engine_of,
+    folders_of,
+    model_roots,
+    out_of,
+    require_known,
+)
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
@@ -74,10 +84,12 @@ def _again() -> str:
 
 def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     """Run a job's axes, every mistake found before an engine is made."""
-    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.spec import GenerationRequest, parse_request
     from lib_ctrlgen.tuner.cells import grid_of
 
     grid = grid_of(job.payload, job.tune, GenerationRequest)
+    cells = [parse_request(dict(cell.payload), GenerationRequest) for cell in grid.cells]
+    require_known(cells, folders_of(options, job.roots))
     print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.run import Tuner

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 MEMORY = "auto.journal"
 STALE = 32  # proposals in a row that bring nothing new: the space has been searched
 MISSING = (
-    "a search needs Optuna, which is not installed: pip install optuna (or pip install 'ctrlgen[auto]'), "
-    "in the WebUI's own environment for the WebUI"
+    "a search needs Optuna, which is not installed: run `python -m pip install optuna` with the Python that "
+    "runs this (in the WebUI, that of its own venv folder)"
 )
 
 
