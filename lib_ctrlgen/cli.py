@@ -18,6 +18,7 @@ from lib_ctrlgen.paths import expanded
 from .cli_lists import add_lists
 from .cli_output import discard, fail, flush, shows, soften
 from .cli_parts import (
+    Known,
     Parser,
     add_job,
     add_models,
@@ -26,7 +27,6 @@ from .cli_parts import (
     folders_of,
     next_commands,
     out_of,
-    require_known,
 )
 from .cli_tune import add_tune
 
@@ -196,7 +196,7 @@ def explore_command(options: argparse.Namespace) -> None:
 
 def make_pictures(options: argparse.Namespace, job: Job) -> None:
     """Make and write a job's pictures; what can be found wrong without torch is found first."""
-    require_known([job.request], folders_of(options, job.roots))
+    Known(folders_of(options, job.roots)).require(job.request)
     from lib_ctrlgen.files import new_folder
 
     out = new_folder(out_of(options))

@@ -75,17 +75,25 @@ def folders_of(options: argparse.Namespace, roots: Sequence[Path] = ()) -> tuple
     return (*roots, *model_roots(options.models), *bundled())
 
 
-def require_known(requests: Sequence[GenerationRequest], folders: Sequence[Path]) -> None:
-    """Raise RequestError for a sampler or a model that is not there, without loading torch."""
-    from lib_ctrlgen.headless.samplers import find_sampler
-    from lib_ctrlgen.model_files import ModelFiles
+class Known:
+    """Checks the names in requests against the model folders, without loading torch."""
 
-    files = ModelFiles(folders)
-    for sampler in dict.fromkeys(request.sampler for request in requests):
-        find_sampler(sampler)
-    for path, name in dict.fromkeys(named for request in requests for named in _models(request)):
-        with at_path(path):
-            files.find_checkpoint(name) if path == "$.model" else files.find(name)
+    def __init__(self, folders: Sequence[Path]) -> None:
+        from lib_ctrlgen.model_files import ModelFiles
+
+        self.files = ModelFiles(folders)
+        self.found: set[tuple[str, str]] = set()
+
+    def require(self, request: GenerationRequest) -> None:
+        """Raise RequestError for a sampler or a model that is not there."""
+        from lib_ctrlgen.headless.samplers import find_sampler
+
+        find_sampler(request.sampler)
+        for path, name in _models(request):
+            if (path, name) not in self.found:
+                with at_path(path):
+                    self.files.find_checkpoint(name) if path == "$.model" else self.files.find(name)
+                self.found.add((path, name))
 
 
 def _models(request: GenerationRequest) -> Iterator[tuple[str, str]]:

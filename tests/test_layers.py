@@ -24,7 +24,7 @@ LAYERS = {
     "strict": 0, "unit_spec": 0, "pictured": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
     "notices": 0, "acting": 0,
     "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
-    "tuner.sure": 0, "tuner.scatter": 0, "tuner.values": 0, "tuner.done": 0,
+    "tuner.sure": 0, "tuner.places": 0, "tuner.scatter": 0, "tuner.values": 0, "tuner.done": 0,
     # 1: arrays and pictures
     "picture_files": 1, "greys": 1, "masks": 1,
     "images": 1, "resampling": 1, "canvas": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,

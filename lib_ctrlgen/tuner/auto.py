@@ -19,11 +19,11 @@ from lib_ctrlgen.spec import ControlRequest
 
 from .attempts import Attempt, Attempts, Tried
 from .cells import AutoSpec, Grid, TuneSpec, key_of
-from .check import check_space
 from .choice import LESS_IS_BETTER
 from .early import clearly_beaten, objectives
 from .findings import Findings, Shown
 from .lock import FolderLock
+from .places import check_space
 from .results import Progress, Tell, Tuned
 from .run import FREE
 from .scores import VERSION
