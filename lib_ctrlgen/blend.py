@@ -103,8 +103,11 @@ class Concept(Spec, frozen=True, kw_only=True):
 
 
 class Blend(Spec, frozen=True, kw_only=True):
-    """How concepts are blended; see the module's head for the modes.
+    """How concepts are blended; docs/blend.md has the formulas.
 
+    mode           `prediction`, `perpendicular`, `saliency`: each concept is predicted, and the predictions
+                   are joined; `embedding`: one prediction for mixed prompts; `trajectory`: a row of
+                   pictures between two concepts; `seeds`: mixed initial noises or pictures
     concepts       two to eight
     normalise      divide by the sum of the weights (times masks) wherever it is not zero
     interpolation  of features, noises or latents; `auto`: lerp for features, slerp for the others

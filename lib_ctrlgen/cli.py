@@ -8,12 +8,30 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_ctrlgen import __version__
-from lib_ctrlgen.errors import CtrlGenError, HostError
+from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.extras import install_command
+from lib_ctrlgen.paths import expanded
 
-from .cli_parts import FAILURE, Parser, add_job, add_models, bar, engine_of, out_of
+from .cli_lists import add_lists
+from .cli_output import discard, fail, flush, shows, soften
+from .cli_parts import (
+    Known,
+    Parser,
+    add_job,
+    add_models,
+    bar,
+    engine_of,
+    folders_of,
+    next_commands,
+    out_of,
+)
 from .cli_tune import add_tune
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.headless.jobs import Job
 
 INTERRUPTED = 130
 QUIET = {
@@ -37,6 +55,26 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    soften()
+    try:
+        try:
+            code = run_arguments(arguments)
+        finally:
+            flush()
+    except BrokenPipeError:
+        discard()
+        return 0
+    except KeyboardInterrupt:
+        discard()
+        return INTERRUPTED
+    except OSError as error:
+        discard()
+        return fail(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
+    return code
+
+
+def run_arguments(arguments: Sequence[str] | None) -> int:
+    """Read the arguments and run the command that they name; returns the exit code."""
     parser = new_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command is not train_command:
@@ -50,19 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ctrlgen: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except CtrlGenError as error:
         return fail(str(error))
     except ModuleNotFoundError as error:
-        return fail(f"the package {error.name} is missing: pip install 'ctrlgen[headless]'")
+        return fail(f"the package {error.name} is missing; install it with: {install_command('headless')}")
     return 0
-
-
-def fail(message: str) -> int:
-    """Print one line to stderr; returns the exit code."""
-    print("ctrlgen: error:", " ".join(message.split()), file=sys.stderr)
-    return FAILURE
 
 
 def new_parser() -> argparse.ArgumentParser:
@@ -80,8 +110,9 @@ def new_parser() -> argparse.ArgumentParser:
     _add_explore(commands)
     add_tune(commands)
     _add_plan(commands)
-    schema = commands.add_parser("schema", help="print the JSON Schema of a job")
+    schema = commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
     schema.set_defaults(command=schema_command)
+    add_lists(commands)
     _add_tiny(commands)
     train = commands.add_parser("train", help="train the bundled tiny model anew", add_help=False)
     train.set_defaults(command=train_command)
@@ -90,8 +121,10 @@ def new_parser() -> argparse.ArgumentParser:
 
 def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     demo = commands.add_parser("demo", help="show every control on the bundled tiny model, with a report")
-    demo.add_argument("--out", type=Path, default=Path("ctrlgen-demo"), help="folder to write (%(default)s)")
-    demo.add_argument("--model-folder", type=Path, help="another export of the tiny model")
+    demo.add_argument(
+        "--out", type=expanded, default=Path("ctrlgen-demo"), help="folder to write (%(default)s)"
+    )
+    demo.add_argument("--model-folder", type=expanded, help="another export of the tiny model")
     demo.set_defaults(command=demo_command)
 
 
@@ -113,13 +146,15 @@ def _add_explore(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_plan(commands: argparse._SubParsersAction[Parser]) -> None:
     plan = commands.add_parser("plan", help="print each unit's weight at each step, without running")
     add_job(plan)
-    plan.add_argument("--svg", type=Path, metavar="FILE", help="write the plot there, too")
+    plan.add_argument("--svg", type=expanded, metavar="FILE", help="write the plot there, too")
     plan.set_defaults(command=plan_command)
 
 
 def _add_tiny(commands: argparse._SubParsersAction[Parser]) -> None:
     tiny = commands.add_parser("tiny", help="say where the bundled model lies, or install it in a WebUI")
-    tiny.add_argument("--install", type=Path, metavar="WEBUI_FOLDER", help="copy it into this WebUI's models")
+    tiny.add_argument(
+        "--install", type=expanded, metavar="WEBUI_FOLDER", help="copy it into this WebUI's models"
+    )
     tiny.add_argument("--replace", action="store_true", help="also over different files of the same names")
     tiny.set_defaults(command=tiny_command)
 
@@ -136,20 +171,40 @@ def demo_command(options: argparse.Namespace) -> None:
     print(f"{demo.pictures} pictures in {demo.seconds:.0f} s")
     for path in (demo.report, demo.summary):
         print(path)
+    for line in next_commands():
+        print(line)
 
 
 def run_command(options: argparse.Namespace) -> None:
     """`ctrlgen run`."""
     from lib_ctrlgen.headless.jobs import read_job
 
-    job = read_job(options.job, options.set)
-    from lib_ctrlgen.files import new_folder
-    from lib_ctrlgen.headless.outputs import write_generation
+    make_pictures(options, read_job(options.job, options.set))
 
-    engine = engine_of(options, job.roots)
+
+def explore_command(options: argparse.Namespace) -> None:
+    """`ctrlgen explore`."""
+    from lib_ctrlgen.blend import MAX_MAP
+    from lib_ctrlgen.headless.jobs import read_job
+
+    if not 2 <= options.size <= MAX_MAP:
+        raise RequestError("", f"--size must be 2..{MAX_MAP} pictures a side, is {options.size}")
+    if read_job(options.job, options.set).request.blend is None:
+        raise RequestError("$.blend", "a map needs a blend of two to four concepts (see examples/blend.yaml)")
+    make_pictures(options, read_job(options.job, [*options.set, f"blend.explore={options.size}"]))
+
+
+def make_pictures(options: argparse.Namespace, job: Job) -> None:
+    """Make and write a job's pictures; what can be found wrong without torch is found first."""
+    Known(folders_of(options, job.roots)).require(job.request)
+    from lib_ctrlgen.files import new_folder
+
     out = new_folder(out_of(options))
+    engine = engine_of(options, job.roots)
     with bar(options.job.stem) as tell:
         generation = engine.generate(job.request, tell)
+    from lib_ctrlgen.headless.outputs import write_generation
+
     written = write_generation(job.request, generation, out)
     for text in generation.warnings:
         print("ctrlgen: warning:", text, file=sys.stderr)
@@ -157,35 +212,28 @@ def run_command(options: argparse.Namespace) -> None:
         print(path)
 
 
-def explore_command(options: argparse.Namespace) -> None:
-    """`ctrlgen explore`."""
-    options.set = [*options.set, f"blend.explore={options.size}"]
-    run_command(options)
-
-
 def plan_command(options: argparse.Namespace) -> None:
     """`ctrlgen plan`."""
     from lib_ctrlgen.headless.jobs import read_job
     from lib_ctrlgen.headless.samplers import find_sampler
-    from lib_ctrlgen.plan import shown_plan
+    from lib_ctrlgen.plan import ASCII_BARS, BARS, shown_plan
 
     request = read_job(options.job, options.set).request
     find_sampler(request.sampler)
     prompts = {"$.prompt": request.prompt, "$.negative_prompt": request.negative_prompt}
     plan = shown_plan(request, request.steps, prompts)
-    print(plan.table())
+    print(plan.table(BARS if shows(BARS) else ASCII_BARS))
     if options.svg is not None:
-        try:
-            options.svg.write_text(plan.svg(), "utf-8")
-        except OSError as error:
-            raise HostError(f"cannot write {options.svg}: {error.strerror or error}") from error
+        from lib_ctrlgen.files import save_text
+
+        save_text(plan.svg(), options.svg)
 
 
 def schema_command(_options: argparse.Namespace) -> None:
     """`ctrlgen schema`."""
-    from lib_ctrlgen.spec import json_schema
+    from lib_ctrlgen.headless.job_schema import job_schema
 
-    print(json.dumps(json_schema(), indent=2))
+    print(json.dumps(job_schema(), indent=2))
 
 
 def tiny_command(options: argparse.Namespace) -> None:

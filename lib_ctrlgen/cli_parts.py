@@ -8,14 +8,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, NoReturn
 
-from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.errors import HostError, at_path
+from lib_ctrlgen.extras import quoted
+from lib_ctrlgen.paths import expanded
+
+from .cli_output import FAILURE, Unbroken
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
-
-FAILURE = 2
+    from lib_ctrlgen.spec import GenerationRequest
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_job(parser: Parser) -> None:
     """The job file, and changes to it."""
-    parser.add_argument("job", type=Path, help="job file, YAML or JSON (see ctrlgen schema)")
+    parser.add_argument("job", type=expanded, help="job file, YAML or JSON (see ctrlgen schema)")
     parser.add_argument(
         "--set",
         action="append",
@@ -40,16 +44,21 @@ def add_job(parser: Parser) -> None:
 
 def add_models(parser: Parser) -> None:
     """Where pictures go, and where models lie."""
-    parser.add_argument("--out", type=Path, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
+    parser.add_argument("--out", type=expanded, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
+    add_model_folders(parser)
+    parser.add_argument("--tokenizer", type=expanded, metavar="FOLDER", help="another CLIP tokenizer")
+
+
+def add_model_folders(parser: Parser) -> None:
+    """Where models are looked for."""
     parser.add_argument(
         "--models",
-        type=Path,
+        type=expanded,
         action="append",
         default=[],
         metavar="FOLDER",
         help="folder with checkpoints, ControlNets, ... (repeatable; also CTRLGEN_MODELS)",
     )
-    parser.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="another CLIP tokenizer")
 
 
 def bundled() -> tuple[Path, ...]:
@@ -61,10 +70,46 @@ def bundled() -> tuple[Path, ...]:
     return ()
 
 
+def folders_of(options: argparse.Namespace, roots: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The model folders: a job's own, those of the options, and the bundled model's. Raises HostError."""
+    return (*roots, *model_roots(options.models), *bundled())
+
+
+class Known:
+    """Checks the names in requests against the model folders, without loading torch."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        from lib_ctrlgen.model_files import ModelFiles
+
+        self.files = ModelFiles(folders)
+        self.found: set[tuple[str, str]] = set()
+
+    def require(self, request: GenerationRequest) -> None:
+        """Raise RequestError for a sampler or a model that is not there."""
+        from lib_ctrlgen.headless.samplers import find_sampler
+
+        find_sampler(request.sampler)
+        for path, name in _models(request):
+            if (path, name) not in self.found:
+                with at_path(path):
+                    self.files.find_checkpoint(name) if path == "$.model" else self.files.find(name)
+                self.found.add((path, name))
+
+
+def _models(request: GenerationRequest) -> Iterator[tuple[str, str]]:
+    """The JSON path and the name of each model that a request uses."""
+    yield "$.model", request.model
+    for index, unit in request.enabled_units:
+        yield f"$.units[{index}].model", unit.model
+    if request.blend is not None and request.blend.model:
+        yield "$.blend.model", request.blend.model
+
+
 def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
-    """The engine over a job's own folders, those of the options, and the bundled model's."""
-    tiny = bundled()
-    folders = (*roots, *model_roots(options.models), *tiny)
+    """The engine over the model folders."""
+    folders, tiny = folders_of(options, roots), bundled()
+    if options.tokenizer is not None:
+        require_folder(options.tokenizer, "the tokenizer folder")
     from lib_ctrlgen.headless.engine import Engine
     from lib_ctrlgen.headless.load import Place
 
@@ -80,11 +125,46 @@ def out_of(options: argparse.Namespace) -> Path:
 def model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
     """The folders of `--models`, then those of CTRLGEN_MODELS. Raises HostError for one that is not there."""
     listed = [Path(name) for name in os.environ.get("CTRLGEN_MODELS", "").split(os.pathsep) if name]
-    roots = tuple(path.expanduser() for path in (*given, *listed))
-    missing = next((path for path in roots if not path.is_dir()), None)
-    if missing is not None:
-        raise HostError(f"the model folder {missing} is not there")
+    roots = tuple(expanded(path) for path in (*given, *listed))
+    for path in roots:
+        require_folder(path, "the model folder")
     return roots
+
+
+def require_folder(path: Path, what: str) -> None:
+    """Raise HostError where a folder that somebody named is not there."""
+    if not path.is_dir():
+        raise HostError(f"{what} {path} is {'no folder' if path.exists() else 'not there'}")
+
+
+def program() -> str:
+    """This program as it can be typed again in the same folder: `ctrlgen`, or where it was found."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{quoted(nearby(Path(sys.executable)))} -m lib_ctrlgen"
+    if called.stem != "ctrlgen" or which("ctrlgen") == which(str(called)):
+        return "ctrlgen"
+    return quoted(nearby(called))
+
+
+def nearby(path: Path) -> str:
+    """A path from the current folder on, if it is below that."""
+    whole = path.absolute()
+    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+
+
+def next_commands() -> list[str]:
+    """What to try after the demo: lines that work as they stand, where the examples are there."""
+    examples = Path(__file__).resolve().parent.parent / "examples"
+    if not (examples / "stacked.yaml").is_file():
+        return []
+    tries = (
+        ("plan", "scheduled.yaml", ""),
+        ("run", "stacked.yaml", " --out pictures"),
+        ("tune", "tune.yaml", ""),
+    )
+    lines = [f"    {program()} {name} {quoted(nearby(examples / job))}{more}" for name, job, more in tries]
+    return ["Next:", *lines]
 
 
 @contextmanager
@@ -92,8 +172,11 @@ def bar(title: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr; yields `tell(done, total)`."""
     from tqdm import tqdm
 
-    interval = 0.1 if sys.stderr.isatty() else 5.0
-    with tqdm(desc=title, unit=unit, dynamic_ncols=True, mininterval=interval, delay=0.1) as shown:
+    screen = Unbroken(sys.stderr)
+    interval = 0.1 if screen.isatty() else 5.0
+    with tqdm(
+        desc=title, unit=unit, file=screen, dynamic_ncols=True, mininterval=interval, delay=0.1
+    ) as shown:
 
         def tell(done: int, total: int) -> None:
             shown.total = total

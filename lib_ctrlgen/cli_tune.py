@@ -5,16 +5,28 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
 from lib_ctrlgen.errors import HostError
 
-from .cli_parts import Parser, add_job, add_models, bar, engine_of, model_roots, out_of
+from .cli_parts import (
+    Known,
+    Parser,
+    add_job,
+    add_models,
+    bar,
+    engine_of,
+    folders_of,
+    model_roots,
+    out_of,
+    program,
+)
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
+    from lib_ctrlgen.spec import GenerationRequest
     from lib_ctrlgen.tuner.auto import AutoTuner
     from lib_ctrlgen.tuner.results import Tuned
     from lib_ctrlgen.tuner.run import Tuner
@@ -66,18 +78,18 @@ def _say(tuned: Tuned) -> None:
 
 def _again() -> str:
     """The command that runs now, to be typed again."""
-    program, *arguments = sys.argv
-    name = Path(program).name
-    start = [sys.executable, "-m", "lib_ctrlgen"] if name == "__main__.py" else [name]
-    return shlex.join([*start, *arguments])
+    return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
 def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     """Run a job's axes, every mistake found before an engine is made."""
     from lib_ctrlgen.spec import GenerationRequest
     from lib_ctrlgen.tuner.cells import grid_of
+    from lib_ctrlgen.tuner.places import check_grid
 
     grid = grid_of(job.payload, job.tune, GenerationRequest)
+    if not options.webui:  # which have models of their own
+        check_grid(grid, _known(options, job))
     print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.run import Tuner
@@ -98,13 +110,32 @@ def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
     """Run a job's `auto`."""
     if options.ray or options.webui:
         raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
-    from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.tuner.places import check_space
+    from lib_ctrlgen.tuner.space import space_of
+
+    if job.tune.auto is not None:
+        check_space(space_of(job.payload, job.tune.auto, GenerationRequest), _known(options, job))
+    from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.auto import auto_tuner
 
     host = EngineHost(engine=engine_of(options, job.roots))
     tuner = auto_tuner(host, job.payload, job.tune, GenerationRequest, out_of(options))
     return _told(options, tuner, "picture")
+
+
+def _known(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str, Any]], GenerationRequest]:
+    """Reads a cell's request, and raises RequestError for a sampler or a model that is not there."""
+    from lib_ctrlgen.spec import GenerationRequest, parse_request
+
+    known = Known(folders_of(options, job.roots))
+
+    def request_of(payload: Mapping[str, Any]) -> GenerationRequest:
+        request = parse_request(dict(payload), GenerationRequest)
+        known.require(request)
+        return request
+
+    return request_of
 
 
 def _told(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> Tuned:

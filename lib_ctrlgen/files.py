@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -15,44 +15,71 @@ from PIL.PngImagePlugin import PngInfo
 
 from .errors import HostError
 
-PART = ".part"  # how the names of unfinished files end
+PART = ".part"  # stands in the names of unfinished files
+PROBE = bytes(4096)
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def new_folder(path: Path) -> Path:
-    """Make a folder to write into. Raises HostError, so that nobody samples for nothing."""
+    """Make a folder, and try to write into it. Raises HostError, so that nobody samples for nothing."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        probe = _unfinished(path / "probe")
+        try:
+            probe.write_bytes(PROBE)
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise HostError(f"cannot write into {path}: {error.strerror or error}") from error
     return path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content becomes the file when the block ends, and not before.
+def whole_path(path: Path) -> Iterator[Path]:
+    """The path of a temporary file in the same folder that becomes the file when the block ends.
 
-    It is written under a temporary name in the same folder (made first), flushed to the disk and renamed.
-    Where the block fails, the file that was there stays as it was. Raises HostError where the disk fails.
+    For writers that want a name. Folders are made, and links followed; what is no ordinary file
+    (`/dev/stdout`) is written directly. Where the block fails, the file that was there stays as it was.
+    Raises HostError for a failure of the disk.
     """
-    part = path.with_name(f".{uuid4().hex}{PART}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target = path.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            yield target
+            return
+        part = _unfinished(target)
         try:
-            with part.open("xb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
+            yield part
+            part.replace(target)
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise HostError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def _unfinished(path: Path) -> Path:
+    """A new hidden name in the same folder, with the same ending, which tells writers the format."""
+    return path.with_name(f".{uuid4().hex}{PART}{path.suffix}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content becomes the file when the block ends, and not before; see `whole_path`.
+
+    It is flushed to the disk before it gets its name.
+    """
+    with whole_path(path) as part, part.open("wb") as stream:
+        yield stream
+        stream.flush()
+        if part.is_file():  # a device has nothing to synchronise
+            os.fsync(stream.fileno())
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what writers that were killed left unfinished below a folder. Nobody may be writing there."""
-    for part in list(folder.rglob(f".*{PART}")):
+    for part in list(folder.rglob(f".*{PART}*")):
         part.unlink(missing_ok=True)
 
 

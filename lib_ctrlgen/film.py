@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import HostError
+from .files import whole_path
 
 SECONDS = 0.2  # that a picture stays
 FRAMES = 25  # per second, of an MP4
@@ -30,25 +31,22 @@ def sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 
 def save_animation(images: Sequence[Image.Image], path: Path) -> Path:
     """Write an animation, WebP or MP4 by the file's ending. Raises HostError when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_path(path) as part:
         if path.suffix == ".mp4":
-            _save_mp4(images, path)
+            _save_mp4(images, part)
         else:
             frames = [image.convert("RGB") for image in images]
             milliseconds = round(1000 * SECONDS)
             frames[0].save(
-                path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=90
+                part, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=90
             )
-    except OSError as error:
-        raise HostError(f"cannot write {path}: {error.strerror or error}") from error
     return path
 
 
 def _save_mp4(images: Sequence[Image.Image], path: Path) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES, images[0].size)
     if not writer.isOpened():
-        raise HostError(f"cannot write {path}: this OpenCV has no MP4 encoder; ask for webp")
+        raise HostError("this OpenCV cannot write an MP4: ask for webp")
     try:
         for image in images:
             frame = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)

@@ -28,6 +28,7 @@ NEGATIVE = "$.negative_prompt"
 LABEL = 24  # letters of a concept's prompt in a label
 LETTER = 5.6  # mean width of a letter at the plot's font size
 BARS = " ▁▂▃▄▅▆▇█"
+ASCII_BARS = " .:-=+*#@"  # for an output that cannot show the others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +49,20 @@ class StepPlan:
         """The indices of the units that act in this step: those whose weight is not zero."""
         return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
 
-    def table(self) -> str:
-        """A text table: a row per unit with a bar per step, then the numbers where they change."""
+    def table(self, bars: str = BARS) -> str:
+        """A text table: a row per unit with a bar per step, then the numbers where they change.
+
+        `bars` are the letters of the nine heights of a bar.
+        """
         width = max((len(label) for label in self.labels), default=4)
         head = f"{'unit':<{width}}  {'steps 0-' + str(self.steps - 1):<{self.steps}}  calls  weights"
-        rows = [self._row(place, width) for place in range(len(self.weights))]
+        rows = [self._row(place, width, bars) for place in range(len(self.weights))]
         return "\n".join([head, *rows, *([self.note] if self.note else [])])
 
-    def _row(self, place: int, width: int) -> str:
+    def _row(self, place: int, width: int, letters: str) -> str:
         label, row = self.labels[place], self.weights[place]
         peak = max((abs(value) for value in row), default=0.0) or 1.0
-        bars = "".join(BARS[_level(value, peak)] for value in row)
+        bars = "".join(letters[_level(value, peak)] for value in row)
         used = self.computed[place] if place < len(self.computed) else ()
         calls = len(set(used) - {None}) if used else sum(value != 0.0 for value in row)
         return f"{label:<{width}}  {bars}  {calls:>5}  {_changes(row)}"

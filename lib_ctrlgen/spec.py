@@ -18,13 +18,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from .blend import Blend
 from .errors import RequestError, nearest
+from .field_docs import described
+from .field_types import is_struct, type_at
 from .schedule import Schedule, constant, parse_schedule
 from .strict import Spec, check_plain
 from .unit_spec import (
@@ -35,6 +37,7 @@ from .unit_spec import (
     Feather,
     ImageSource,
     Param,
+    PreprocessorName,
     ResizeMode,
     Storage,
     Unit01,
@@ -53,6 +56,7 @@ __all__ = [
     "GenerationRequest",
     "ImageSource",
     "Param",
+    "PreprocessorName",
     "ResizeMode",
     "Storage",
     "Unit01",
@@ -65,6 +69,7 @@ __all__ = [
 Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 
 MAX_UNITS = 64
+MOST_CHOICES = 8  # that an error lists in full
 CFG_SCALE = (1.0, 30.0)
 PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
 UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
@@ -121,9 +126,18 @@ class ControlRequest(Spec, frozen=True, kw_only=True):
 class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
     """A whole picture for the headless host: the controls, and what the WebUI would be told.
 
-    `model` is a checkpoint by name or path: a single SD1.5, SD2 or SDXL file, or a diffusers folder.
-    Sizes are in pixels. Picture `i` of a batch uses `seed + i`. `pad_cond_uncond` is the WebUI's setting "Pad
-    prompt/negative prompt": the shorter of the two gets the empty prompt behind it.
+    model            a checkpoint by name or path: a single SD1.5, SD2 or SDXL file, or a diffusers folder
+    prompt           what to draw
+    negative_prompt  what to draw away from
+    width            in pixels, a multiple of 8
+    height           in pixels, a multiple of 8
+    steps            of the sampler
+    cfg_scale        the guidance scale, number or schedule
+    sampler          by the WebUI's name; a noise schedule may follow, such as `DPM++ 2M Karras`
+    seed             of the first picture; picture `i` of a batch uses `seed + i`
+    batch_size       pictures that are made at once
+    pad_cond_uncond  the WebUI's setting "Pad prompt/negative prompt": the shorter of the two gets the empty
+                     prompt behind it
     """
 
     model: str = "ctrlgen-tiny"
@@ -178,8 +192,8 @@ def to_payload(request: Struct, *, whole: bool = False) -> dict[str, Any]:
 
 
 def json_schema(kind: type[Struct] = GenerationRequest) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a request."""
-    return msgspec.json.schema(kind, schema_hook=_schema)
+    """The JSON Schema (2020-12) of a request; the descriptions are those of the docstrings' tables."""
+    return described(msgspec.json.schema(kind, schema_hook=_schema), kind)
 
 
 def _payload_value(value: Any) -> Any:
@@ -231,7 +245,7 @@ def _located(error: msgspec.ValidationError, kind: type[Struct]) -> RequestError
         return RequestError(f"{path}.{cause.path}" if cause.path else path, cause.message)
     if placed["key"]:
         return RequestError(path, "field names must be text")
-    return _explained(path, placed["message"], _type_at(path, kind))
+    return _explained(path, placed["message"], type_at(kind, re.findall(r"\w+", path)))
 
 
 def _explained(path: str, message: str, expected: Any) -> RequestError:
@@ -243,22 +257,19 @@ def _explained(path: str, message: str, expected: Any) -> RequestError:
         return RequestError(f"{path}.{missing['name']}", "is required")
     if choice := CHOICE.fullmatch(message):
         return RequestError(
-            path, f"unknown value {choice['value']!r} (choices: {', '.join(get_args(expected))})"
+            path, f"unknown value {choice['value']!r} ({_choices(choice['value'], expected)})"
         )
     return RequestError(path, message[:1].lower() + message[1:])
 
 
-def _type_at(path: str, kind: type[Struct]) -> Any:
-    """The annotation at a JSON path such as `$.units[0].control_mode`, None where there is none."""
-    current: Any = kind
-    for name in re.findall(r"\.(\w+)", path):
-        struct = _struct_in(current)
-        current = get_type_hints(struct).get(name) if struct else None
-    return current
+def _choices(given: str, expected: Any) -> str:
+    """The values that would be right: all of them, or of many the nearest."""
+    known = get_args(expected)
+    return f"choices: {', '.join(known)}" if len(known) <= MOST_CHOICES else nearest(given, known)
 
 
 def _struct_in(annotation: Any) -> Any:
     """The first Struct type inside an annotation such as `tuple[Unit, ...] | None`."""
-    if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, Struct):
+    if is_struct(annotation):
         return annotation
     return next((found for part in get_args(annotation) if (found := _struct_in(part))), None)

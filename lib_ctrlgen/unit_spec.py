@@ -23,6 +23,22 @@ ControlFamily: TypeAlias = Literal[
     "t2i_style",
 ]
 ControlName: TypeAlias = Literal["auto", ControlFamily]
+# The names of `lib_ctrlgen.preprocessors.PREPROCESSORS`, here so that they are checked without loading it.
+PreprocessorName: TypeAlias = Literal[
+    "none",
+    "canny",
+    "invert",
+    "color",
+    "instant_id_face_keypoints",
+    "inpaint",
+    "inpaint_only",
+    "inpaint_only+lama",
+    "tile_resample",
+    "tile_colorfix",
+    "tile_colorfix+sharp",
+    "recolor_luminance",
+    "recolor_intensity",
+]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
 ImageSource: TypeAlias = Literal["request", "init"]
@@ -52,6 +68,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     images           instead of it, a picture for each picture of the batch, in their order
     image_from       `init`: the host's img2img picture, each picture's own, instead of a given one
     control          the family; `auto` finds it from the file's keys
+    enabled          whether the unit acts at all
     preprocessor     turns the picture into the map that the network wants
     params           parameters of the preprocessor and of the control, by name
     weight           number or schedule text, see `lib_ctrlgen.schedule`
@@ -83,7 +100,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     image_from: ImageSource = "request"
     control: ControlName = "auto"
     enabled: bool = True
-    preprocessor: str = "none"
+    preprocessor: PreprocessorName = "none"
     params: dict[str, Param] = field(default_factory=dict)
     weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
     hires: Schedule | None = None

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lib_ctrlgen import __version__, cli
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless import jobs
 from lib_ctrlgen.headless.engine import Engine
+from lib_ctrlgen.headless.outputs import numbered
 from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from tests import control_files as files
@@ -60,6 +62,11 @@ def job(tmp_path: Path) -> Path:
     return path
 
 
+def visible(folder: Path) -> list[str]:
+    """The names of a folder's files, sorted, without hidden ones."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def fails(arguments: list[str], captured: Captured) -> str:
     """The one line that a failing command prints; its exit code is 2."""
     try:
@@ -79,7 +86,8 @@ def test_help_names_every_command(capsys: Captured) -> None:
         cli.main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(f"    {name} " in text for name in ("demo", "run", "plan", "schema", "tiny"))
+    commands = ("demo", "run", "plan", "schema", "tiny", "models", "preprocessors")
+    assert all(f"\n    {name}" in text for name in commands)
     assert max(map(len, text.splitlines())) <= 100
 
 
@@ -92,9 +100,7 @@ def test_version(capsys: Captured) -> None:
 def test_schema_is_that_of_a_job(capsys: Captured) -> None:
     assert cli.main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert {"units", "prompt", "model", "sampler"} <= schema["$defs"]["GenerationRequest"][
-        "properties"
-    ].keys()
+    assert {"units", "prompt", "model", "sampler", "tune"} <= schema["$defs"]["JobFile"]["properties"].keys()
 
 
 def test_plan_prints_the_table(job: Path, tmp_path: Path, capsys: Captured) -> None:
@@ -107,7 +113,26 @@ def test_plan_prints_the_table(job: Path, tmp_path: Path, capsys: Captured) -> N
     assert plot.read_text().startswith("<svg")
 
 
-@pytest.mark.parametrize("arguments", [["plan", "JOB"], ["schema"], ["tiny"], ["run", "nowhere.yaml"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan", "JOB"],
+        ["schema"],
+        ["tiny"],
+        ["run", "nowhere.yaml"],
+        ["run", "JOB", "--set", "sampler=Oiler"],
+        ["run", "JOB", "--set", "model=nothing"],
+        ["run", "JOB", "--set", "units.0.model=nothing"],
+        ["run", "JOB", "--set", "units.0.preprocessor=nothing"],
+        [
+            "tune",
+            "examples/tune.yaml",
+            "--set",
+            "tune.y={path: Unit 0 model, values: 'ctrlgen-tiny-edges, nothing'}",
+        ],
+        ["run", "JOB", "--out", "JOB"],
+    ],
+)
 def test_quick_commands_do_not_import_torch(job: Path, arguments: list[str]) -> None:
     arguments = [str(job) if item == "JOB" else item for item in arguments]
     program = (
@@ -127,15 +152,15 @@ def test_run_writes_pictures_that_say_how_they_were_made(
     assert cli.main(["run", str(job), "--out", str(out), "--set", "batch_size=2", "--set", "seed=5"]) == 0
     printed = [Path(line).name for line in capsys.readouterr().out.splitlines()]
     assert printed == [
-        "00-seed-5.png",
-        "01-seed-6.png",
-        "map-0-ctrlgen-tiny-edges.png",
-        "map-1-ctrlgen-tiny-ip.png",
-        "plan.svg",
-        "result.json",
+        "00000-5.png",
+        "00001-6.png",
+        "00000-map-0-ctrlgen-tiny-edges.png",
+        "00000-map-1-ctrlgen-tiny-ip.png",
+        "00000-plan.svg",
+        "00000-result.json",
     ]
-    assert sorted(path.name for path in out.iterdir()) == sorted(printed)
-    with Image.open(out / "01-seed-6.png") as picture:
+    assert visible(out) == sorted(printed)
+    with Image.open(out / "00001-6.png") as picture:
         made, shown = json.loads(picture.info["ctrlgen"]), picture.info["parameters"]
     assert made["seed"] == 6
     assert "batch_size" not in made
@@ -144,25 +169,40 @@ def test_run_writes_pictures_that_say_how_they_were_made(
     assert shown.startswith(
         "a red star\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 6, Size: 64x64, Model: "
     )
-    result = json.loads((out / "result.json").read_text())
+    result = json.loads((out / "00000-result.json").read_text())
     assert result["images"] == printed[:2]
     assert result["request"]["units"][0]["weight"] == "1@0, 0@1"
     places = {"model", "units[0].model", "units[1].model", "units[1].params.image_encoder"}
     assert result["models"].keys() == places
     assert result["models"]["model"] == made["model"]
+    before = {name: (out / name).read_bytes() for name in printed}
+    assert cli.main(["run", str(job), "--out", str(out), "--set", "seed=5", "--set", "units=[]"]) == 0
+    assert visible(out) == sorted([*printed, "00002-5.png", "00002-plan.svg", "00002-result.json"])
+    assert before == {name: (out / name).read_bytes() for name in printed}
 
 
 def test_a_picture_can_be_made_again_from_its_own_text(bundled: Path, job: Path, tmp_path: Path) -> None:
     cli.main(["run", str(job), "--out", str(tmp_path / "one"), "--set", "batch_size=2"])
-    with Image.open(tmp_path / "one" / "01-seed-1.png") as first:
+    with Image.open(tmp_path / "one" / "00001-1.png") as first:
         made = json.loads(first.info["ctrlgen"])
         for unit in made["units"]:
             unit["image"] = "star.png"
         (tmp_path / "again.json").write_text(json.dumps(made))
         cli.main(["run", str(tmp_path / "again.json"), "--out", str(tmp_path / "two")])
-        with Image.open(tmp_path / "two" / "00-seed-1.png") as second:
+        with Image.open(tmp_path / "two" / "00000-1.png") as second:
             pairs = zip(first.tobytes(), second.tobytes(), strict=True)
             assert max(abs(a - b) for a, b in pairs) <= 1
+
+
+def test_runs_at_the_same_time_have_numbers_of_their_own(tmp_path: Path) -> None:
+    def write(_turn: int) -> int:
+        with numbered(tmp_path) as number:
+            (tmp_path / f"{number:05}-1.png").write_text("")
+            (tmp_path / f"{number + 1:05}-2.png").write_text("")
+            return number
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(write, range(16))) == list(range(0, 32, 2))
 
 
 def test_models_may_be_paths_beside_the_job(bundled: Path, job: Path, tmp_path: Path) -> None:
@@ -171,7 +211,7 @@ def test_models_may_be_paths_beside_the_job(bundled: Path, job: Path, tmp_path: 
     models.write_text(tmp_path / "text")
     out = tmp_path / "out"
     assert cli.main(["run", str(job), "--set", "model=mine.safetensors", "--out", str(out)]) == 0
-    result = json.loads((out / "result.json").read_text())
+    result = json.loads((out / "00000-result.json").read_text())
     assert result["request"]["model"] == str((tmp_path / "mine.safetensors").resolve())
 
 
@@ -192,7 +232,12 @@ def test_models_may_be_paths_beside_the_job(bundled: Path, job: Path, tmp_path: 
         ("steps", "--set takes PATH=VALUE"),
         ("steps=[", "--set steps=[:1:2: not YAML"),
         ("steps=0", "$.steps: "),
-        ("prompt=3", "$.prompt: "),
+        ("prompt_weights=3", "$.prompt_weights: "),
+        ("units.0.preprocessor=cany", "$.units[0].preprocessor: unknown value 'cany' (nearest: canny)"),
+        ("tune={x: {path: steps, values: '1, 2'}}", "$.tune: this job is a grid or a search: run it with"),
+        (f"steps={5000 * '['}", "not YAML: lists or mappings are nested too deeply"),
+        (f"steps={5000 * '9'}", "not YAML: "),
+        (f"{'a.' * 5000}a=1", "--set: no job has a place of 5001 names"),
     ],
 )
 def test_a_wrong_job_is_one_line(
@@ -213,6 +258,16 @@ def test_a_wrong_job_is_one_line(
         (b"units: 3", "$.units: "),
         (b"units: [3]", "$.units[0]: "),
         (b"1: 2", "$: "),
+        (b"prompt: a\nsteps: 2\nprompt: b", "job.yaml:3:1: not YAML: the key 'prompt' is there twice"),
+        (b'{"seed": 1, "seed": 2}', "job.yaml: the key 'seed' is there twice"),
+        (b"prompt: [a:b:0.5]", "$.prompt: expected `str`, got `array`: put a text with brackets"),
+        (b"seed: !!bool x", "not YAML: "),
+        (b"prompt: photo: a cat", "quote a text that holds ': '"),
+        (b"prompt: a\nblend:\n\tmode: x", "indent with spaces, not tabs"),
+        (b"prompt: " + 5000 * b"[", "nested too deeply"),
+        (b'{"units": ' + 100000 * b"[", "nested too deeply"),
+        (b"seed: " + 5000 * b"9", "not YAML: "),
+        (b"\x00\x01\x02", "job.yaml: not YAML: "),
     ],
 )
 def test_a_file_that_is_no_job_is_one_line(
@@ -232,12 +287,16 @@ def test_a_file_that_is_no_job_is_one_line(
         (["plan", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
         (["plan", "."], ".: Is a directory"),
         (["tiny", "--install", "nowhere"], "nowhere is no WebUI folder"),
+        (["explore", "JOB", "--size", "0"], "--size must be 2..9 pictures a side, is 0"),
+        (["explore", "JOB", "--size", "10"], "--size must be 2..9"),
+        (["explore", "JOB"], "$.blend: a map needs a blend"),
+        (["models", "--models", "nowhere"], "the model folder nowhere is not there"),
     ],
 )
 def test_a_wrong_command_is_one_line(
-    bundled: Path, capsys: Captured, arguments: list[str], message: str
+    bundled: Path, job: Path, capsys: Captured, arguments: list[str], message: str
 ) -> None:
-    assert message in fails(arguments, capsys)
+    assert message in fails([str(job) if word == "JOB" else word for word in arguments], capsys)
 
 
 def test_a_missing_model_folder_is_one_line(bundled: Path, job: Path, capsys: Captured) -> None:
@@ -253,8 +312,12 @@ def test_a_missing_package_says_what_to_install(
     job: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    monkeypatch.delitem(sys.modules, "lib_ctrlgen.headless.jobs")
-    assert "the package yaml is missing: pip install 'ctrlgen[headless]'" in fails(["plan", str(job)], capsys)
+    for name in ("jobs", "job_text"):
+        monkeypatch.delitem(sys.modules, f"lib_ctrlgen.headless.{name}")
+    message = fails(["plan", str(job)], capsys)
+    assert (
+        f'the package yaml is missing; install it with: {sys.executable} -m pip install -e "{ROOT}' in message
+    )
 
 
 def test_interrupts_end_with_130(
@@ -289,7 +352,7 @@ def test_inline_pictures_are_left_as_they_are(job: Path) -> None:
 
 
 def test_changes_may_add_what_is_not_there() -> None:
-    changed = jobs.apply_changes({"units": [{}]}, ["units.0.params.low_threshold=50", 'prompt="1"'])
+    changed = jobs.apply_changes({"units": [{}]}, ["units.0.params.low_threshold=50", "prompt=1"])
     assert changed == {"units": [{"params": {"low_threshold": 50}}], "prompt": "1"}
 
 

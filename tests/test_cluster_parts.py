@@ -27,6 +27,8 @@ from lib_ctrlgen.tuner.work import Judged, Task
 from tests import headless_models
 from tests.fake_job_route import Jobs, colour, serving
 
+ROOT = Path(__file__).resolve().parent.parent
+
 UNIT = {"model": "edges", "image": "data:image/png;base64,AAAA"}
 BASE = {"prompt": "a", "width": 64, "height": 64, "steps": 4, "seed": 3, "units": [UNIT], "cfg_scale": 5}
 
@@ -248,7 +250,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     job.write_text("{prompt: a, tune: {x: {path: steps, values: '1, 2'}}}")
     monkeypatch.setattr(spread, "find_spec", lambda _name: None)
     assert main(["tune", str(job), "--ray", "local", "--out", str(tmp_path / "out")]) == 2
-    assert "pip install 'ctrlgen[cluster]'" in capsys.readouterr().err
+    assert f'-m pip install -e "{ROOT}[cluster]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])

@@ -248,7 +248,6 @@ def test_disabled_units_keep_the_place_of_the_others(store: ModelStore) -> None:
             "control",
             "'net' is of the family ControlNet: say 'auto' or 'controlnet'",
         ),
-        ({"preprocessor": "cany"}, "preprocessor", "canny"),
         ({"params": {"low_treshold": 1}}, "params.low_treshold", "unknown parameter"),
         ({"preprocessor": "canny", "params": {"low_treshold": 1}}, "params.low_treshold", "low_threshold"),
         ({"preprocessor": "canny", "params": {"low_threshold": 0}}, "params.low_threshold", "1..255"),

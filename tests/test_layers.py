@@ -19,11 +19,12 @@ LAYERS = {
     # 0: pure; no torch, no numpy
     "errors": 0, "curve": 0, "schedule": 0, "schedule_form": 0, "params": 0, "spec": 0, "prompt": 0,
     "emphasis": 0, "plan": 0,
+    "field_docs": 0, "field_types": 0, "paths": 0, "extras": 0,
     "names": 0, "weight_keys": 0,
     "strict": 0, "unit_spec": 0, "pictured": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
     "notices": 0, "acting": 0,
     "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
-    "tuner.sure": 0, "tuner.scatter": 0, "tuner.values": 0, "tuner.done": 0,
+    "tuner.sure": 0, "tuner.places": 0, "tuner.scatter": 0, "tuner.values": 0, "tuner.done": 0,
     # 1: arrays and pictures
     "picture_files": 1, "greys": 1, "masks": 1,
     "images": 1, "resampling": 1, "canvas": 1, "residuals": 1, "attention": 1, "latents": 1, "metrics": 1,
@@ -41,12 +42,14 @@ LAYERS = {
     "clocks": 3, "levels": 3, "blank": 3, "unet": 3, "effects": 3, "session": 3, "runner": 3, "tuner": 3,
     # 4: the edges; siblings never import each other, but for SIBLINGS
     "webui": EDGE, "headless": EDGE, "train": EDGE, "tiny": EDGE, "cluster": EDGE,
-    "cli": EDGE, "cli_tune": EDGE, "cli_parts": EDGE,
+    "cli": EDGE, "cli_tune": EDGE, "cli_parts": EDGE, "cli_lists": EDGE, "cli_output": EDGE, "__main__": EDGE,
 }  # fmt: skip
 SIBLINGS = {
-    "cli": {"headless", "train", "tiny", "cli_parts", "cli_tune"},
+    "__main__": {"cli"},
+    "cli": {"headless", "train", "tiny", "cli_parts", "cli_tune", "cli_lists", "cli_output"},
+    "cli_lists": {"headless", "cli_parts"},
     "cli_tune": {"headless", "cluster", "cli_parts"},
-    "cli_parts": {"headless", "tiny"},
+    "cli_parts": {"headless", "tiny", "cli_output"},
     "cluster": {"headless", "tiny"},
 }
 

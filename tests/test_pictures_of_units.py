@@ -407,8 +407,8 @@ def test_a_batch_with_pictures_of_its_own_is_the_single_generations(engine: Engi
     assert difference(made[0].images[:1], made[0].images[1:]) > CLOSE
     written = write_generation(cells[0], made[0], tmp_path)
     assert [path.name for path in written.control_maps] == [
-        f"map-0-00-{models.NAME}-edges.png", f"map-0-01-{models.NAME}-edges.png",
-        f"map-1-00-{models.NAME}-ip.png", f"map-1-01-{models.NAME}-ip.png",
+        f"00000-map-0-00-{models.NAME}-edges.png", f"00000-map-0-01-{models.NAME}-edges.png",
+        f"00000-map-1-00-{models.NAME}-ip.png", f"00000-map-1-01-{models.NAME}-ip.png",
     ]  # fmt: skip
     texts = []
     for path in written.images:

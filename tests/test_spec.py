@@ -16,6 +16,7 @@ from lib_ctrlgen.spec import (
     ControlRequest,
     ControlUnit,
     GenerationRequest,
+    PreprocessorName,
     json_schema,
     parse_json,
     parse_request,
@@ -63,7 +64,7 @@ def units(draw: st.DrawFn) -> dict[str, Any]:
         "image": text,
         "control": st.sampled_from(get_args(ControlName)),
         "enabled": st.booleans(),
-        "preprocessor": text,
+        "preprocessor": st.sampled_from(get_args(PreprocessorName)),
         "params": st.dictionaries(
             text,
             st.booleans()

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 Way: TypeAlias = Literal["path", "ship"]
 
 LOCAL = "local"
-TITLE = "beyond one machine (pip install 'ctrlgen[cluster]')"
+TITLE = "beyond one machine (needs Ray; without it, the command says how to install it)"
 EXAMPLES = """\
 examples:
   ctrlgen tune job.yaml --ray local --ray-cores 2       an engine per two cores of this machine

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.extras import install_command
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.tuner.check import Checker
@@ -20,7 +21,7 @@ from .options import Spread
 if TYPE_CHECKING:
     from .workers import RayWorkers
 
-MISSING = "the package {name} is missing: pip install 'ctrlgen[cluster]'"
+MISSING = "the package {name} is missing; install it with: {command}"
 
 
 class SpreadHost(EngineHost):
@@ -59,7 +60,7 @@ def require_packages() -> None:
     """Raise HostError where the extra is not installed. Imports nothing."""
     missing = next((name for name in ("ray", "requests") if find_spec(name) is None), None)
     if missing is not None:
-        raise HostError(MISSING.format(name=missing))
+        raise HostError(MISSING.format(name=missing, command=install_command("cluster")))
 
 
 def engine_workers(

@@ -21,8 +21,8 @@ from .seat import LostError, Recipe, Seat
 PATIENCE = 600.0  # seconds for the first of the workers to be there
 PARTING = 10.0  # seconds for workers to put away what they have
 NOT_STARTED = (
-    "no worker of the cluster could be started ({error}): every node needs this version of ctrlgen, "
-    "pip install 'ctrlgen[cluster,headless]', and memory for an engine"
+    "no worker of the cluster could be started ({error}): every node needs memory for an engine and a "
+    'copy of this folder, installed there with: python -m pip install -e ".[cluster,headless]"'
 )
 
 

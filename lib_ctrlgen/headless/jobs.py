@@ -10,20 +10,33 @@ from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lib_ctrlgen.errors import RequestError, below
+from lib_ctrlgen.field_types import type_at
 from lib_ctrlgen.names import SUFFIXES, split_hash
+from lib_ctrlgen.paths import expanded
 from lib_ctrlgen.picture_files import decode_bytes
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import replaced
 from lib_ctrlgen.tuner.cells import TuneSpec
 
+from .job_text import parse_value, read_mapping
+
 PICTURES = ("image", "mask")
 LISTS = ("images", "masks")
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 LONGEST_PATH = 1024
+DEEPEST = 16
 SHORTEST_PICTURE = 64  # letters of base64; shorter texts are file names
+QUOTES = "put a text with brackets, or one that looks like a number, in quotes"
+
+
+class JobFile(GenerationRequest, frozen=True, kw_only=True):
+    """A job file: a request, with pictures and models as files, and what `ctrlgen tune` tries.
+
+    tune  a grid or a search over values of this job, for `ctrlgen tune`
+    """
+
+    tune: TuneSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +52,23 @@ def read_job(path: Path, changes: Sequence[str] = ()) -> Job:
 
     Pictures and models may be paths relative to the file. Raises RequestError.
     """
-    content = apply_changes(read_yaml(path), changes)
+    content = apply_changes(read_mapping(path), changes)
+    if content.get("tune") is not None:
+        raise RequestError("$.tune", f"this job is a grid or a search: run it with `ctrlgen tune {path}`")
+    content.pop("tune", None)
     folder = path.parent
     inlined, roots = _inline_models(_inline_pictures(content, folder), folder)
-    return Job(request=parse_request(inlined, GenerationRequest), roots=roots)
+    return Job(request=parse_job(inlined), roots=roots)
+
+
+def parse_job(content: Mapping[str, Any]) -> GenerationRequest:
+    """A job's request. Raises RequestError, which says so where a text needs quotes in YAML."""
+    try:
+        return parse_request(content, GenerationRequest)
+    except RequestError as error:
+        if not error.message.startswith("expected `str`, got"):
+            raise
+        raise RequestError(error.path, f"{error.message}: {QUOTES}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,52 +82,28 @@ class TuneJob:
 
 def read_tune_job(path: Path, changes: Sequence[str] = ()) -> TuneJob:
     """Read a job file for the tuner. Raises RequestError."""
-    content = apply_changes(read_yaml(path), changes)
+    content = apply_changes(read_mapping(path), changes)
     axes = content.pop("tune", None)
     if not isinstance(axes, dict):
         example = "tune: {x: {path: units.0.weight, values: 0-1 [5]}}"
-        raise RequestError(
-            "$.tune", f"the job names no axes, for example {example} (or `auto`, see docs/tuner.md)"
+        advice = (
+            f"for example {example} (or `auto`, see docs/tuner.md); `ctrlgen run` makes the job's pictures"
         )
+        raise RequestError("$.tune", f"the job names no axes, {advice}")
     with below("$.tune"):
         tune = parse_request(axes, TuneSpec)
     inlined, roots = _inline_models(_inline_pictures(content, path.parent), path.parent)
-    parse_request(inlined, GenerationRequest)
+    parse_job(inlined)
     return TuneJob(payload=inlined, tune=tune, roots=roots)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file. Raises RequestError that names the file, line and column."""
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise RequestError("", f"{path}: {error.strerror or error}") from error
-    except UnicodeError as error:
-        raise RequestError("", f"{path}: not a text file (UTF-8)") from error
-    except yaml.YAMLError as error:
-        raise RequestError("", f"{path}{_place(error)}") from error
-    if not isinstance(content, dict):
-        raise RequestError(
-            "", f"{path}: a job is a mapping such as 'prompt: a red star', not {_kind(content)}"
-        )
-    return content
-
-
-def _place(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or " ".join(str(error).split())
-    return f":{mark.line + 1}:{mark.column + 1}: not YAML: {problem}" if mark else f": not YAML: {problem}"
-
-
-def _kind(content: object) -> str:
-    return "an empty file" if content is None else f"a {type(content).__name__}"
 
 
 def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
     """A copy with `path=value` replaced; a path is names and numbers joined by dots.
 
-    >>> apply_changes({"units": [{"model": "edges"}]}, ["steps=8", "units.0.weight=1>0.2"])
-    {'units': [{'model': 'edges', 'weight': '1>0.2'}], 'steps': 8}
+    A field that takes text takes the value to the letter.
+
+    >>> apply_changes({"units": [{"model": "edges"}]}, ["steps=8", "units.0.weight=1>0.2", "prompt=no. #1"])
+    {'units': [{'model': 'edges', 'weight': '1>0.2'}], 'steps': 8, 'prompt': 'no. #1'}
 
     Raises RequestError for a place that is not there.
     """
@@ -110,12 +112,17 @@ def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[st
         path, equals, text = change.partition("=")
         if not equals or not path:
             raise RequestError("", f"--set takes PATH=VALUE, for example units.0.weight=0.5, not {change!r}")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RequestError("", f"--set {change}{_place(error)}") from error
-        result = replaced(result, path.split("."), value, f"--set {path}")
+        parts = path.split(".")
+        if len(parts) > DEEPEST:
+            raise RequestError("", f"--set: no job has a place of {len(parts)} names")
+        value = parse_value(text, _type_of(parts), f"--set {change}")
+        result = replaced(result, parts, value, f"--set {path}")
     return dict(result)
+
+
+def _type_of(parts: Sequence[str]) -> Any:
+    """The type of a place of a job file, where a list of pictures may also be a folder or a pattern."""
+    return list | str if parts[-1] in LISTS else type_at(JobFile, parts)
 
 
 def _inline_pictures(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -167,7 +174,7 @@ def read_pictures(named: Any, path: str, folder: Path) -> Any:
 
 def matching(named: str, path: str, folder: Path) -> list[Path]:
     """The picture files of a folder, or those that a pattern such as `frames/*.png` fits, by name."""
-    start = (folder / named).absolute()
+    start = (folder / expanded(named)).absolute()
     try:
         if start.is_dir():
             found = [file for file in start.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
@@ -186,7 +193,7 @@ def _is_file_name(text: str, folder: Path) -> bool:
     if not 0 < len(text) <= LONGEST_PATH or text.startswith("data:"):
         return False
     with suppress(OSError, ValueError):
-        if (folder / text).exists():
+        if (folder / expanded(text)).exists():
             return True
     return "." in text or len(text) < SHORTEST_PICTURE
 
@@ -196,7 +203,7 @@ def read_picture(name: str, path: str, folder: Path) -> str:
 
     Raises RequestError at `path` that names the file, also for one that cannot be decoded.
     """
-    file = folder / name
+    file = folder / expanded(name)
     try:
         data = file.read_bytes()
     except (OSError, ValueError) as error:
@@ -231,7 +238,7 @@ def _absolute_model(part: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if not isinstance(model, str) or not 0 < len(model) <= LONGEST_PATH:
         return dict(part)
     name, digest = split_hash(model)
-    path, behind = folder / name, f" [{digest}]" if digest else ""
+    path, behind = folder / expanded(name), f" [{digest}]" if digest else ""
     return {**part, "model": f"{path.resolve()}{behind}"} if _is_model(path) else dict(part)
 
 

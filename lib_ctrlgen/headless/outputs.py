@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.describe import described
 from lib_ctrlgen.explore import map_size
-from lib_ctrlgen.files import save_picture, save_text
+from lib_ctrlgen.files import new_folder, save_picture, save_text
 from lib_ctrlgen.film import save_animation, sheet
 from lib_ctrlgen.names import split_hash, without_suffix
 from lib_ctrlgen.notices import JOINT, KEY
@@ -20,6 +23,10 @@ from lib_ctrlgen.pictured import single
 from lib_ctrlgen.spec import GenerationRequest
 
 from .engine import Generation
+
+NUMBERED = re.compile(r"(\d{5,})-")
+LOCK = ".numbers.lock"
+PATIENCE = 60  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +83,42 @@ def png_info(request: GenerationRequest, seed: int, number: int = 0, warnings: S
 
 
 def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:
-    """Write everything of a generation into a folder. Raises HostError."""
+    """Write everything of a generation into a folder, beside what is there. Raises HostError.
+
+    Pictures are numbered as the WebUI numbers them, `00000-SEED.png`; the names of the other files
+    begin with the number of the first picture.
+    """
+    with numbered(new_folder(folder)) as first:
+        return _write(request, generation, folder, first)
+
+
+@contextmanager
+def numbered(folder: Path) -> Iterator[int]:
+    """The number of the next picture in a folder; another process that asks waits until the block ends."""
+    with ExitStack() as stack:
+        with suppress(OSError, NotImplementedError, Timeout):  # some network folders cannot be locked
+            stack.enter_context(FileLock(str(folder / LOCK)).acquire(timeout=PATIENCE))
+        found = [match for path in folder.iterdir() if (match := NUMBERED.match(path.name))]
+        yield max((int(match[1]) + 1 for match in found), default=0)
+
+
+def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> Written:
     recorded = generation.loaded.recorded(request)
     images = tuple(
         save_picture(
             image,
-            folder / f"{number:02}-seed-{seed}.png",
+            folder / f"{first + number:05}-{seed}.png",
             png_info(recorded, seed, number % request.batch_size, generation.warnings),
         )
         for number, (image, seed) in enumerate(zip(generation.images, generation.seeds, strict=True))
     )
+    start = folder / f"{first:05}"
     maps = tuple(
-        save_picture(item.image, folder / f"map-{item.place}-{stem(item.model)}.png")
+        save_picture(item.image, Path(f"{start}-map-{item.place}-{stem(item.model)}.png"))
         for item in generation.control_maps
     )
-    sheets = write_sheets(request, generation, folder)
-    plan = save_text(generation.plan.svg(), folder / "plan.svg")
+    sheets = write_sheets(request, generation, start)
+    plan = save_text(generation.plan.svg(), Path(f"{start}-plan.svg"))
     summary = {
         "version": __version__,
         "seconds": round(generation.seconds, 3),
@@ -105,18 +132,21 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
         "warnings": list(generation.warnings),
     }
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    result = save_text(text, folder / "result.json")
+    result = save_text(text, Path(f"{start}-result.json"))
     return Written(folder=folder, images=images, control_maps=maps, plan=plan, result=result, sheets=sheets)
 
 
-def write_sheets(request: GenerationRequest, generation: Generation, folder: Path) -> tuple[Path, ...]:
-    """What a blend makes of several pictures: a strip and an animation, or a map. Raises HostError."""
+def write_sheets(request: GenerationRequest, generation: Generation, start: Path) -> tuple[Path, ...]:
+    """What a blend makes of several pictures: a strip and an animation, or a map. Raises HostError.
+
+    `start` is what the files' paths begin with.
+    """
     blend, images = request.blend, generation.images
     if blend is not None and blend.explore:
-        return (save_picture(sheet(images, map_size(blend)[1]), folder / "map.png"),)
+        return (save_picture(sheet(images, map_size(blend)[1]), Path(f"{start}-map.png")),)
     if blend is None or blend.mode != "trajectory":
         return ()
-    strip = save_picture(sheet(images, len(images)), folder / "strip.png")
+    strip = save_picture(sheet(images, len(images)), Path(f"{start}-strip.png"))
     if blend.animation == "none":
         return (strip,)
-    return strip, save_animation(images, folder / f"strip.{blend.animation}")
+    return strip, save_animation(images, Path(f"{start}-strip.{blend.animation}"))

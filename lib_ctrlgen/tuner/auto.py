@@ -19,11 +19,11 @@ from lib_ctrlgen.spec import ControlRequest
 
 from .attempts import Attempt, Attempts, Tried
 from .cells import AutoSpec, Grid, TuneSpec, key_of
-from .check import check_space
 from .choice import LESS_IS_BETTER
 from .early import clearly_beaten, objectives
 from .findings import Findings, Shown
 from .lock import FolderLock
+from .places import check_space
 from .results import Progress, Tell, Tuned
 from .run import FREE
 from .scores import VERSION
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 MEMORY = "auto.journal"
 STALE = 32  # proposals in a row that bring nothing new: the space has been searched
 MISSING = (
-    "a search needs Optuna, which is not installed: pip install optuna (or pip install 'ctrlgen[auto]'), "
-    "in the WebUI's own environment for the WebUI"
+    "a search needs Optuna, which is not installed: run `python -m pip install optuna` with the Python that "
+    "runs this (in the WebUI, that of its own venv folder)"
 )
 
 

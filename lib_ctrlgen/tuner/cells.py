@@ -24,9 +24,11 @@ Text: TypeAlias = str | list[bool | int | float | str | list[bool | int | float 
 
 
 class AxisSpec(Spec, frozen=True, kw_only=True):
-    """One axis: a path or label (`units.0.weight`, "Unit 0 weight"), and values as text or list.
+    """One axis: a place of the request, and the values that it takes.
 
-    For places that move together a value may be a list, too: one for each place.
+    path    a path or a label, such as `units.0.weight` or "Unit 0 weight"; several are joined by `+`
+    values  a text such as `0.2, 0.5-1 [3]`, or a list; for places that move together a value may be a
+            list, too: one for each place
     """
 
     path: str

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from lib_ctrlgen.controls.checked import check_unit
-from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.store import ModelStore
-
-from .axes import REPLACE
-from .cells import NAMES, Cell, Grid
-from .space import Point, Space
-from .values import shown_value
-
-PROMPTS = ("$.prompt", "$.negative_prompt", "$.blend.concepts")
-
-RequestOf = Callable[[Mapping[str, Any]], Any]  # a payload's request, checked. Raises RequestError
 
 
 @dataclass
@@ -54,61 +43,3 @@ class Checker:
             if text and text not in self.pictures:
                 decode_image(text, f"{path}.{name}")
                 self.pictures.add(text)
-
-
-def check_grid(grid: Grid, request_of: RequestOf) -> dict[str, Any]:
-    """The requests of a grid's cells by key. Raises RequestError at the axis whose value is wrong."""
-    found: dict[str, Any] = {}
-    for cell in grid.cells:
-        if cell.key not in found:
-            try:
-                found[cell.key] = request_of(cell.payload)
-            except RequestError as error:
-                raise _on_axis(error, grid, cell) from error
-    return found
-
-
-def check_space(space: Space, request_of: RequestOf) -> None:
-    """Check the ends and the listed values of every range. Raises RequestError at the range."""
-    for index, each in enumerate(space.ranges):
-        for number in each.probes:
-            point = (*space.start[:index], number, *space.start[index + 1 :])
-            try:
-                request_of(space.cell(point).payload)
-            except RequestError as error:
-                raise _on_range(error, space, point) from error
-
-
-def _on_range(error: RequestError, space: Space, point: Point) -> RequestError:
-    """The error at the range that brought the wrong value; as it is, where no range did."""
-    for index, (each, value) in enumerate(zip(space.ranges, space.row(point), strict=True)):
-        if _is_at(error.path, each.path):
-            return _placed(error, f"$.tune.auto.ranges[{index}].values", shown_value(value))
-    return error
-
-
-def _on_axis(error: RequestError, grid: Grid, cell: Cell) -> RequestError:
-    """The error at the axis that brought the wrong value; as it is, where no axis did."""
-    for name, axis, index in zip(NAMES, grid.axes, cell.coords, strict=False):
-        if any(_is_at(error.path, path) for path in axis.paths):
-            return _placed(error, f"$.tune.{name}.values[{index}]", axis.shown[index])
-    return error
-
-
-def _placed(error: RequestError, place: str, shown: object) -> RequestError:
-    return RequestError(place, f"{shown}: {error.message} (at {error.path})")
-
-
-def _is_at(place: str, path: str) -> bool:
-    """Whether an error's JSON path is the place of an axis, lies below it or above it.
-
-    >>> _is_at("$.units[0].params.low", "units.0.params.low"), _is_at("$.units[1].model", "units.0.model")
-    (True, False)
-    """
-    if path == REPLACE:
-        return place.startswith(PROMPTS)
-    if path.startswith("prompt."):
-        return place.startswith(("$.prompt_weights", "$.prompt"))
-    found, wanted = place.removeprefix("$.").replace("[", ".").replace("]", "").split("."), path.split(".")
-    length = min(len(found), len(wanted))
-    return found == wanted or (length > 1 and found[:length] == wanted[:length])

@@ -17,11 +17,11 @@ from PIL import Image
 from lib_ctrlgen.files import new_folder, save_picture, save_text
 
 from .cells import Cell, Grid
-from .check import check_grid
 from .choice import LESS_IS_BETTER, front, recommend, score_label, way
 from .done import Done, failed
 from .kept import KeptCell, KeptCells
 from .lock import FolderLock
+from .places import check_grid
 from .report import Report, Section, report_html
 from .results import Progress, Tell, Tuned
 from .scores import VERSION

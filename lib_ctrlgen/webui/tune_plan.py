@@ -40,7 +40,7 @@ class Plan:
 def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
     """The grid or search over what `p` and the always-on script's request say. Raises RequestError."""
     from lib_ctrlgen.tuner.auto import require_optuna
-    from lib_ctrlgen.tuner.check import check_grid, check_space
+    from lib_ctrlgen.tuner.places import check_grid, check_space
 
     from .tuner import TunedRequest, WebUIHost, folder_of, payload_of
 

@@ -1,0 +1,86 @@
+"""What the docstrings of a request's parts say about their fields, for the JSON Schema.
+
+A docstring holds a table: a field's name, two spaces or more, a text; longer texts go on in indented lines.
+
+>>> class Point:
+...     '''A place.
+...
+...     x, y   in pixels,
+...            from the top left
+...     '''
+>>> field_docs(Point)
+{'x': 'in pixels, from the top left', 'y': 'in pixels, from the top left'}
+>>> summary(Point)
+'A place.'
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from inspect import cleandoc
+from typing import Any, get_args, get_type_hints
+
+from msgspec import Struct
+
+ENTRY = re.compile(r"(?P<names>\w+(?:, \w+)*) {2,}(?P<text>\S.*)")
+
+
+def summary(kind: type) -> str:
+    """The first paragraph of a class' own docstring, in one line."""
+    return " ".join(cleandoc(kind.__doc__ or "").partition("\n\n")[0].split())
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """The text of each field that the docstrings of a class and of its bases describe."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        found |= _table(cleandoc(base.__doc__ or ""))
+    return found
+
+
+def _table(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in text.splitlines():
+        if entry := ENTRY.fullmatch(line):
+            names = entry["names"].split(", ")
+            found |= dict.fromkeys(names, entry["text"])
+        elif names and line.startswith("  "):
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+        else:
+            names = []
+    return found
+
+
+def described(schema: dict[str, Any], kind: type[Struct]) -> dict[str, Any]:
+    """A JSON Schema of msgspec's, each part with its summary and each field with its text."""
+    definitions = schema["$defs"]
+    for part in parts_of(kind):
+        definition = definitions[part.__name__]
+        texts, fields = field_docs(part), definition["properties"]
+        told = {
+            name: {**field, "description": texts[name]} for name, field in fields.items() if name in texts
+        }
+        definitions[part.__name__] = {
+            **definition,
+            "description": summary(part),
+            "properties": {**fields, **told},
+        }
+    return schema
+
+
+def parts_of(kind: type[Struct]) -> list[type[Struct]]:
+    """A request's type and those of all its parts."""
+    found = [kind]
+    for part in found:  # grows while it is walked
+        hints = get_type_hints(part).values()
+        found += [each for each in dict.fromkeys(s for h in hints for s in _structs(h)) if each not in found]
+    return found
+
+
+def _structs(annotation: Any) -> Iterator[type[Struct]]:
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _structs(part)

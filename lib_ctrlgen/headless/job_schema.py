@@ -1,0 +1,35 @@
+"""The JSON Schema of a job file, for editors. No torch here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_ctrlgen.spec import json_schema
+
+from .jobs import LISTS, PICTURES, JobFile
+from .samplers import sampler_names
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+FILE = "In a job file also the path of a picture, relative to the file."
+FILES = "In a job file also a list of paths, a folder, or a pattern such as `frames/*.png`."
+
+
+def job_schema() -> dict[str, Any]:
+    """What a job file may hold: a request, its pictures as files, and `tune`."""
+    schema = json_schema(JobFile)
+    definitions = schema["$defs"]
+    job = definitions["JobFile"]["properties"]
+    job["sampler"] |= {"enum": list(sampler_names())}
+    for part in (definitions["ControlUnit"]["properties"], definitions["Concept"]["properties"]):
+        for name in set(PICTURES) & part.keys():
+            part[name] |= {"description": f"{part[name]['description']}. {FILE}"}
+        for name in set(LISTS) & part.keys():
+            part[name] = _or_text(part[name])
+    return {"$schema": DIALECT, "title": "A job of CtrlGen", **schema}
+
+
+def _or_text(field: dict[str, Any]) -> dict[str, Any]:
+    """A list of pictures, or a text that names a folder or a pattern."""
+    own: dict[str, Any] = {name: field[name] for name in ("default", "description") if name in field}
+    items = {name: value for name, value in field.items() if name not in own}
+    return {"anyOf": [items, {"type": "string"}], **own, "description": f"{own['description']}. {FILES}"}

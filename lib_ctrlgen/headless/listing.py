@@ -1,0 +1,24 @@
+"""What a model file is, in a few words, told by its keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lib_ctrlgen.checkpoints import read_header
+from lib_ctrlgen.controls.base import identify_file
+
+from .kinds import UNET, kind_of
+
+
+def kind_of_model(path: Path) -> str:
+    """A checkpoint's or a control's kind and family. Raises ModelError for what is neither."""
+    if path.is_dir():
+        return "checkpoint, a diffusers folder"
+    shapes = read_header(path)
+    if any(key.startswith(UNET) for key in shapes):
+        empty = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+        return f"checkpoint {kind_of(empty).name}"
+    kind = identify_file(path)
+    return " ".join(filter(None, (kind.control, kind.variant, f"for {kind.family}")))
