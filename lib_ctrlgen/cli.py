@@ -22,6 +22,7 @@ from .cli_parts import (
     Parser,
     add_job,
     add_models,
+    add_threads,
     bar,
     engine_of,
     folders_of,
@@ -125,6 +126,7 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
         "--out", type=expanded, default=Path("ctrlgen-demo"), help="folder to write (%(default)s)"
     )
     demo.add_argument("--model-folder", type=expanded, help="another export of the tiny model")
+    add_threads(demo)
     demo.set_defaults(command=demo_command)
 
 
@@ -162,12 +164,10 @@ def _add_tiny(commands: argparse._SubParsersAction[Parser]) -> None:
 def demo_command(options: argparse.Namespace) -> None:
     """`ctrlgen demo`."""
     folder = _tiny_folder(options.model_folder)
-    # Its tensors are too small to share: on a busy machine a second thread only waits for the first.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from lib_ctrlgen.headless.demo import run_demo
 
     with bar("demo") as tell:
-        demo = run_demo(options.out, folder, tell)
+        demo = run_demo(options.out, folder, tell, options.threads)
     print(f"{demo.pictures} pictures in {demo.seconds:.0f} s")
     for path in (demo.report, demo.summary):
         print(path)
@@ -215,13 +215,13 @@ def make_pictures(options: argparse.Namespace, job: Job) -> None:
 def plan_command(options: argparse.Namespace) -> None:
     """`ctrlgen plan`."""
     from lib_ctrlgen.headless.jobs import read_job
-    from lib_ctrlgen.headless.samplers import find_sampler
     from lib_ctrlgen.plan import ASCII_BARS, BARS, shown_plan
+    from lib_ctrlgen.sampler_names import SAMPLERS
 
     request = read_job(options.job, options.set).request
-    find_sampler(request.sampler)
     prompts = {"$.prompt": request.prompt, "$.negative_prompt": request.negative_prompt}
-    plan = shown_plan(request, request.steps, prompts)
+    steps = SAMPLERS[request.sampling.sampler].total_steps(request.steps)
+    plan = shown_plan(request, steps, prompts)
     print(plan.table(BARS if shows(BARS) else ASCII_BARS))
     if options.svg is not None:
         from lib_ctrlgen.files import save_text

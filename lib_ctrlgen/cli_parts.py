@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
     from lib_ctrlgen.spec import GenerationRequest
 
+MOST_THREADS = 1024
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
@@ -47,6 +49,7 @@ def add_models(parser: Parser) -> None:
     parser.add_argument("--out", type=expanded, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
     add_model_folders(parser)
     parser.add_argument("--tokenizer", type=expanded, metavar="FOLDER", help="another CLIP tokenizer")
+    add_threads(parser)
 
 
 def add_model_folders(parser: Parser) -> None:
@@ -59,6 +62,26 @@ def add_model_folders(parser: Parser) -> None:
         metavar="FOLDER",
         help="folder with checkpoints, ControlNets, ... (repeatable; also CTRLGEN_MODELS)",
     )
+
+
+def add_threads(parser: Parser) -> None:
+    """How many threads a CPU generates with."""
+    parser.add_argument(
+        "--threads",
+        type=threads_of,
+        default=0,
+        metavar="N",
+        help="threads of the CPU; auto, the default: measured, or what OMP_NUM_THREADS says",
+    )
+
+
+def threads_of(text: str) -> int:
+    """A number of threads, 0 for `auto`. Raises ArgumentTypeError."""
+    if text.lower() == "auto":
+        return 0
+    if not (text.isascii() and text.isdigit()) or int(text) > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"a number of threads up to {MOST_THREADS}, or auto, not {text!r}")
+    return int(text)
 
 
 def bundled() -> tuple[Path, ...]:
@@ -85,10 +108,7 @@ class Known:
         self.found: set[tuple[str, str]] = set()
 
     def require(self, request: GenerationRequest) -> None:
-        """Raise RequestError for a sampler or a model that is not there."""
-        from lib_ctrlgen.headless.samplers import find_sampler
-
-        find_sampler(request.sampler)
+        """Raise RequestError for a model that is not there."""
         for path, name in _models(request):
             if (path, name) not in self.found:
                 with at_path(path):
@@ -114,7 +134,7 @@ def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
     from lib_ctrlgen.headless.load import Place
 
     tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
-    return Engine(folders, place=Place.best(tokenizer))
+    return Engine(folders, place=Place.best(tokenizer), threads=options.threads)
 
 
 def out_of(options: argparse.Namespace) -> Path:

@@ -85,9 +85,11 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     """Run a job's axes, every mistake found before an engine is made."""
     from lib_ctrlgen.spec import GenerationRequest
     from lib_ctrlgen.tuner.cells import grid_of
+    from lib_ctrlgen.tuner.open_seed import with_kept_seed
     from lib_ctrlgen.tuner.places import check_grid
 
-    grid = grid_of(job.payload, job.tune, GenerationRequest)
+    payload = with_kept_seed(job.payload, out_of(options))
+    grid = grid_of(payload, job.tune, GenerationRequest)
     if not options.webui:  # which have models of their own
         check_grid(grid, _known(options, job))
     print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
@@ -118,9 +120,11 @@ def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
         check_space(space_of(job.payload, job.tune.auto, GenerationRequest), _known(options, job))
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.auto import auto_tuner
+    from lib_ctrlgen.tuner.open_seed import with_kept_seed
 
     host = EngineHost(engine=engine_of(options, job.roots))
-    tuner = auto_tuner(host, job.payload, job.tune, GenerationRequest, out_of(options))
+    payload = with_kept_seed(job.payload, out_of(options))
+    tuner = auto_tuner(host, payload, job.tune, GenerationRequest, out_of(options))
     return _told(options, tuner, "picture")
 
 

@@ -66,10 +66,14 @@ class RowQueue:
         self.step = 0
         self.steps = 1
         self.hires = False
+        self.copies = 1
         self.waiting: deque[tuple[Row, int]] = deque()
 
-    def begin(self, step: int, steps: int, rows: Iterable[Row], *, hires: bool = False) -> None:
-        """Announce a step: its rows in the order in which they will be called."""
+    def begin(
+        self, step: int, steps: int, rows: Iterable[Row], *, hires: bool = False, copies: int = 1
+    ) -> None:
+        """Announce a step: its rows in the order in which they will be called. `copies`: see `Position`."""
+        self.copies = copies
         self.step, self.steps, self.hires = min(step, steps - 1), steps, hires
         announced = list(rows)
         self.waiting = deque(zip(announced, repetitions(announced), strict=True))
@@ -88,4 +92,4 @@ class RowQueue:
             tuple(row.concept for row, _ in taken),
             tuple(nth for _, nth in taken),
         )
-        return Position(self.step, self.steps, rows, self.hires)
+        return Position(self.step, self.steps, rows, self.hires, self.copies)

@@ -27,6 +27,7 @@ from .blend import Blend
 from .errors import RequestError, nearest
 from .field_docs import described
 from .field_types import is_struct, type_at
+from .sampler_names import AUTOMATIC, SCHEDULERS, Choice, check_steps, choose, sampler_names
 from .schedule import Schedule, constant, parse_schedule
 from .strict import Spec, check_plain
 from .unit_spec import (
@@ -71,6 +72,7 @@ Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 MAX_UNITS = 64
 MOST_CHOICES = 8  # that an error lists in full
 CFG_SCALE = (1.0, 30.0)
+RANDOM_SEED = -1  # draw one
 PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
 UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
@@ -133,8 +135,9 @@ class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
     height           in pixels, a multiple of 8
     steps            of the sampler
     cfg_scale        the guidance scale, number or schedule
-    sampler          by the WebUI's name; a noise schedule may follow, such as `DPM++ 2M Karras`
-    seed             of the first picture; picture `i` of a batch uses `seed + i`
+    sampler          by the WebUI's name or alias; a scheduler may follow, such as `DPM++ 2M Karras`
+    scheduler        by the WebUI's name: the noise levels that the sampler steps over
+    seed             of the first picture, -1 to draw one; picture `i` of a batch uses `seed + i`
     batch_size       pictures that are made at once
     pad_cond_uncond  the WebUI's setting "Pad prompt/negative prompt": the shorter of the two gets the empty
                      prompt behind it
@@ -147,10 +150,20 @@ class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
     height: Size = 512
     steps: Annotated[int, Meta(ge=1, le=1000)] = 20
     cfg_scale: Annotated[Schedule, Meta(extra_json_schema={"default": 7})] = field(default_factory=_seven)
-    sampler: str = "DPM++ 2M"
-    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    sampler: Annotated[str, Meta(extra_json_schema={"enum": list(sampler_names())})] = "DPM++ 2M"
+    scheduler: Annotated[str, Meta(extra_json_schema={"enum": list(SCHEDULERS)})] = AUTOMATIC
+    seed: Annotated[int, Meta(ge=RANDOM_SEED, le=2**32 - 1)] = 0
     batch_size: Annotated[int, Meta(ge=1, le=64)] = 1
     pad_cond_uncond: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_steps(self.sampling.sampler, self.steps)
+
+    @property
+    def sampling(self) -> Choice:
+        """The sampler and the scheduler that the names mean."""
+        return choose(self.sampler, self.scheduler)
 
 
 AnyRequest = TypeVar("AnyRequest", bound=Spec)

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from .blend import Blend
+from .sampler_names import SAMPLERS
 from .schedule import constant
-from .spec import ControlRequest, ControlUnit
+from .spec import ControlRequest, ControlUnit, GenerationRequest
 
 ONE = constant(1.0)
 
@@ -31,6 +32,8 @@ def alike(request: Request) -> Request | None:
     """
     blend = request.blend
     if blend is not None and (blend.mode == "trajectory" or blend.explore):
+        return None
+    if isinstance(request, GenerationRequest) and SAMPLERS[request.sampling.sampler].adaptive:
         return None
     return _skeleton(request)
 

@@ -167,7 +167,8 @@ def test_run_writes_pictures_that_say_how_they_were_made(
     assert made["units"][0]["image"].startswith("sha256:")
     assert all(" [" in part["model"] for part in (made, *made["units"]))
     assert shown.startswith(
-        "a red star\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 6, Size: 64x64, Model: "
+        "a red star\nSteps: 2, Sampler: Euler, Schedule type: Uniform, CFG scale: 7, Seed: 6, Size: 64x64, "
+        "Model: "
     )
     result = json.loads((out / "00000-result.json").read_text())
     assert result["images"] == printed[:2]

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from lib_ctrlgen.combine import slerp
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.headless.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.load import Networks
+from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
 from lib_ctrlgen.headless.prompts import PromptEncoder
-from lib_ctrlgen.headless.samplers import make_scheduler
+from lib_ctrlgen.headless.solvers.ddim import levels_down, moved
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from tests import control_files as files
@@ -73,14 +75,16 @@ def by_hand(engine: Engine, combine: Combine, texts: tuple[str, ...] = WORDS, se
     networks: Networks = engine.load(models.NAME)
     encoder = PromptEncoder(towers=networks.towers)
     features = [each.states for each in encoder.encode(["", *texts])]
-    scheduler = make_scheduler("DDIM", STEPS, networks.noise, [seed])
+    schedule: Any = TimestepDenoiser(
+        unet=None, alphas_cumprod=alphas_cumprod_of(networks.noise), velocity=False
+    )  # type: ignore[arg-type]
     x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        for step, t in enumerate(scheduler.timesteps):
+        for step, (t, _, start, end) in enumerate(levels_down(schedule, STEPS)):
             u, *found = (networks.unet(x, t, encoder_hidden_states=each).sample for each in features)
             deltas = torch.cat([c - u for c in found])
             guided = u + SCALE * combine(u, deltas, step / STEPS)
-            x = scheduler.step(guided, t, x).prev_sample
+            x = moved(x, guided, start, end)
         picture = networks.vae.decode(x / networks.vae.config.scaling_factor).sample
     return ((picture[0].permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round().numpy().astype(int)
 

@@ -13,10 +13,12 @@ from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.conditions import Conditions, Prompts, prompts_of
+from lib_ctrlgen.headless.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.engine import Engine
+from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
 from lib_ctrlgen.headless.outputs import infotext
 from lib_ctrlgen.headless.prompts import PromptEncoder, prompt_edit
-from lib_ctrlgen.headless.samplers import make_scheduler
+from lib_ctrlgen.headless.solvers.ddim import levels_down, moved
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.unet import DiffusersUNet
@@ -27,7 +29,7 @@ from tests.family_engine import request as family_request
 
 pytest_plugins = ["tests.family_engine"]
 
-STEPS, SCALE, SEED = 2, 20.0, 5
+STEPS, SCALE, SEED = 3, 20.0, 5
 LONG = "a red star " * 60
 LENGTHS = [
     ("a red circle BREAK a blue background", "grey"),
@@ -67,13 +69,14 @@ def by_hand(engine: Engine, texts: Sequence[str], weights: Sequence[float], *, p
         [empty] = encoder.encode([""])
         longest = max(row.shape[1] for row in rows)
         rows = [torch.cat([row, *[empty.states] * ((longest - row.shape[1]) // 77)], 1) for row in rows]
-    scheduler = make_scheduler("DDIM", STEPS, networks.noise, [SEED])
+    nothing: Any = None
+    schedule = TimestepDenoiser(nothing, alphas_cumprod_of(networks.noise), velocity=False)
     x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(SEED))
     with torch.no_grad():
-        for t in scheduler.timesteps:
+        for t, _, start, end in levels_down(schedule, STEPS):
             u, *found = (networks.unet(x, t, encoder_hidden_states=row).sample for row in rows)
             delta = sum(weight * (c - u) for weight, c in zip(weights, found, strict=True))
-            x = scheduler.step(u + SCALE * delta, t, x).prev_sample
+            x = moved(x, u + SCALE * delta, start, end)
         picture = networks.vae.decode(x / networks.vae.config.scaling_factor).sample
     return ((picture[0].permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round().numpy().astype(int)
 

@@ -12,8 +12,8 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.load import Place
-from lib_ctrlgen.headless.samplers import SAMPLERS
 from lib_ctrlgen.headless.tune import EngineHost
+from lib_ctrlgen.sampler_names import SAMPLERS
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.stack import alike
 from lib_ctrlgen.tuner.work import Capacity, Judged, Task, Worker, out_of_memory
@@ -60,11 +60,19 @@ def each_is_as_alone(engine: Engine, cells: Sequence[GenerationRequest]) -> list
     return together
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [name for name, each in SAMPLERS.items() if not each.adaptive])
 def test_windows_are_as_alone_and_share_their_steps(engine: Engine, sampler: str) -> None:
     ends = [request(EDGES | {"guidance_end": end}, LOOK, sampler=sampler) for end in (0.25, 0.5, 0.75, 1)]
     made = each_is_as_alone(engine, ends)[0]
     assert made.rows_computed < made.rows_asked
+
+
+def test_cells_of_a_sampler_that_chooses_its_steps_are_made_one_by_one(engine: Engine) -> None:
+    cells = [request(EDGES | {"weight": weight}, sampler="dpm adaptive") for weight in (0, 1)]
+    assert alike(cells[0]) is None
+    made = EngineHost(engine=engine).generate(cells)
+    for cell, each in zip(cells, made, strict=True):
+        assert difference(each.images, engine.generate(cell).images) == 0
 
 
 def test_the_rows_of_four_window_ends(engine: Engine) -> None:

@@ -14,8 +14,8 @@ from lib_ctrlgen.field_docs import parts_of
 from lib_ctrlgen.headless.job_schema import job_schema
 from lib_ctrlgen.headless.job_text import parse_yaml, read_mapping
 from lib_ctrlgen.headless.jobs import JobFile, apply_changes, read_job, read_tune_job
-from lib_ctrlgen.headless.samplers import sampler_names
 from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.sampler_names import sampler_names
 from lib_ctrlgen.spec import ControlRequest, PreprocessorName, json_schema
 from tests import control_files as files
 

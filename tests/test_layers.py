@@ -23,6 +23,7 @@ LAYERS = {
     "names": 0, "weight_keys": 0,
     "strict": 0, "unit_spec": 0, "pictured": 0, "blend": 0, "concepts": 0, "explore": 0, "stack": 0,
     "notices": 0, "acting": 0,
+    "sampler_names": 0, "seeds": 0,
     "tuner.axes": 0, "tuner.cells": 0, "tuner.choice": 0, "tuner.space": 0, "tuner.early": 0,
     "tuner.sure": 0, "tuner.places": 0, "tuner.scatter": 0, "tuner.values": 0, "tuner.done": 0,
     # 1: arrays and pictures

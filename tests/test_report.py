@@ -46,6 +46,7 @@ def quick(engine: Engine, requests: Sequence[GenerationRequest], progress: Progr
     progress(len(requests), len(requests))
     return [
         Generation(
+            request=request,
             images=tuple(files.picture(128, 128, seed) for seed in seeds_of(request)),
             seeds=seeds_of(request),
             control_maps=tuple(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.sampler_names import sampler_names
 from lib_ctrlgen.schedule import parse_schedule
 from lib_ctrlgen.spec import (
     ControlName,
@@ -94,10 +95,10 @@ generations = st.fixed_dictionaries(
         "negative_prompt": text,
         "width": sizes,
         "height": sizes,
-        "steps": st.integers(1, 1000),
+        "steps": st.integers(3, 1000),  # all samplers take three
         "cfg_scale": st.floats(1, 30),
-        "sampler": text,
-        "seed": st.integers(0, 2**32 - 1),
+        "sampler": st.sampled_from(sampler_names()),
+        "seed": st.integers(-1, 2**32 - 1),
         "batch_size": st.integers(1, 64),
     },
 )

@@ -141,7 +141,7 @@ def test_uncontrolled_pictures_that_a_crash_left_incomplete_are_made_again(
 
 def test_an_interrupted_run_goes_on_where_it_stopped(engine: Counting, tmp_path: Path) -> None:
     engine.stops_after = 6
-    steps = {"path": "Steps", "values": "1, 2"}
+    steps = {"path": "Steps", "values": "3, 2"}
     with pytest.raises(KeyboardInterrupt):
         run(engine, tmp_path / "a", y=steps)
     assert len(json.loads((tmp_path / "a/cells.json").read_text("utf-8"))["cells"]) == 2

@@ -35,8 +35,8 @@ def interpreter(environment: Path) -> Path:
 
 def fingerprint(pins: str) -> str:
     """Changes when anything that decides the environment's content does."""
-    inputs = [ROOT / "pyproject.toml", ROOT / "requirements/unets.txt", Path(__file__)]
-    inputs.append(ROOT / f"requirements/{pins}.txt")
+    lists = ("samplers", "unets", pins)
+    inputs = [ROOT / "pyproject.toml", Path(__file__), *(ROOT / f"requirements/{name}.txt" for name in lists)]
     digest = hashlib.sha256(f"{sys.version} {folder(pins)}".encode())
     for path in inputs:
         digest.update(path.read_bytes())
@@ -57,11 +57,12 @@ def install(environment: Path, pins: str, *, dev: bool) -> None:
     if dev:
         extras = "dev" if pins == "latest" else "headless,test"
     constraints = f"requirements/{pins}.txt"
-    # unets.txt is installed without what it declares, so pip would complain at every refresh
+    # what is installed without what it declares makes pip complain at every refresh
     quiet = ("-q", "--no-warn-conflicts")
     pip(environment, "install", *quiet, "-c", constraints, TORCH, "-e", f".[{extras}]")
-    if dev:
-        pip(environment, "install", *quiet, "--no-deps", "-r", "requirements/unets.txt")
+    apart = ("samplers", "unets") if dev else ("samplers",)
+    for name in apart:
+        pip(environment, "install", *quiet, "--no-deps", "-r", f"requirements/{name}.txt")
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from lib_ctrlgen.names import split_hash
+from lib_ctrlgen.sampler_names import AUTOMATIC
 from lib_ctrlgen.spec import ControlRequest, GenerationRequest, parse_request, to_payload
 
 from .seat import Sent
@@ -77,6 +78,7 @@ def request_of(said: Payload) -> Payload:
     return {
         **{name: said[name] for name in OWN},
         "sampler_name": said["sampler"],
+        "scheduler": said["scheduler"],
         "cfg_scale": 7.0 if isinstance(scale, str) else float(scale),
         "override_settings": settings,
         "alwayson_scripts": {"CtrlGen": {"args": [controls]}},
@@ -92,6 +94,9 @@ def whole(part: Struct) -> Payload:
             said[name] = whole(value)
         elif isinstance(value, tuple) and value and all(isinstance(item, Struct) for item in value):
             said[name] = [whole(item) for item in value]
+    if isinstance(part, GenerationRequest):  # the WebUI takes an unknown name for its first sampler
+        said["sampler"], scheduler = part.sampling
+        said["scheduler"] = scheduler or AUTOMATIC
     if isinstance(said.get("model"), str) and PurePath(said["model"]).is_absolute():
         path, digest = split_hash(said["model"])
         said["model"] = PurePath(path).stem + (f" [{digest}]" if digest else "")

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.repeats import Repeats
 
 
-def pictures(pipeline: Any, latents: Tensor) -> list[Image.Image]:
-    """The pictures of latents [B, 4, h, w]."""
+def pictures(vae: Any, latents: Tensor) -> list[Image.Image]:
+    """The pictures of latents [B, 4, h, w], decoded by diffusers' `vae`."""
     repeats = Repeats.of([row.float().cpu().numpy().tobytes() for row in latents])
-    found = [_picture(pipeline, latents[row : row + 1]) for row in repeats.firsts]
+    found = [_picture(vae, latents[row : row + 1]) for row in repeats.firsts]
     return [found[number].copy() for number in repeats.inverse]
 
 
-def _picture(pipeline: Any, latent: Tensor) -> Image.Image:
-    vae = pipeline.vae
+def _picture(vae: Any, latent: Tensor) -> Image.Image:
     with torch.no_grad():
         pixels = vae.decode((latent / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
-    (image,) = pipeline.image_processor.postprocess(pixels.detach(), output_type="pil")
+    (image,) = VaeImageProcessor().postprocess(pixels.detach(), output_type="pil")
     return image  # type: ignore[no-any-return]

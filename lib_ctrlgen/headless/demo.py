@@ -84,10 +84,11 @@ def grid_request(sources: Sources, edge_weight: float, look_weight: float) -> Ge
     return request_of({"prompt": PROMPT, "units": units}, batch_size=1, seed=GRID_SEED)
 
 
-def run_demo(out: Path, models: Path, progress: Progress) -> Demo:
+def run_demo(out: Path, models: Path, progress: Progress, threads: int = 0) -> Demo:
     """Make every picture, and write them with the report into `out`.
 
-    `models` is the tiny model's folder. Raises HostError when `out` cannot be written.
+    `models` is the tiny model's folder, `threads` those of the CPU (0: measured). Raises HostError when
+    `out` cannot be written.
     """
     start = perf_counter()
     new_folder(out)
@@ -96,7 +97,7 @@ def run_demo(out: Path, models: Path, progress: Progress) -> Demo:
     coords = [(edge, look) for edge in WEIGHTS for look in WEIGHTS]
     groups = [row_requests(variant) for section in shown for variant in section.variants]
     groups += [(grid_request(sources, *weights),) for weights in coords]
-    engine = Engine([models], BUDGET, Place.best(models / "text"))
+    engine = Engine([models], BUDGET, Place.best(models / "text"), threads)
     made = iter(generate_all(engine, [request for group in groups for request in group], progress))
     finished = iter([tuple((request, next(made)) for request in group) for group in groups])
     writer = Writer(out=out, sources=sources)

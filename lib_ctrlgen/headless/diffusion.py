@@ -12,7 +12,7 @@ from lib_ctrlgen.images import to_hint
 from lib_ctrlgen.prediction import Diffusion, NoiseSchedule
 
 from .load import Networks
-from .samplers import make_scheduler
+from .noise_schedule import alphas_cumprod_of
 
 
 def diffusion_of(networks: Networks, origin: tuple[Hashable, ...]) -> Diffusion:
@@ -25,7 +25,6 @@ def diffusion_of(networks: Networks, origin: tuple[Hashable, ...]) -> Diffusion:
             found: Tensor = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
         return found
 
-    scheduler = make_scheduler("DDIM", 1, networks.noise, ())
-    velocity = scheduler.config.prediction_type == "v_prediction"
-    schedule = NoiseSchedule(alphas_cumprod=scheduler.alphas_cumprod, velocity=velocity)
+    velocity = networks.noise["prediction_type"] == "v_prediction"
+    schedule = NoiseSchedule(alphas_cumprod=alphas_cumprod_of(networks.noise), velocity=velocity)
     return Diffusion(encode=encode, origin=lambda: origin, noise=lambda: schedule)

@@ -1,6 +1,7 @@
 """The headless engine: a request in, pictures out.
 
->>> from lib_ctrlgen.spec import GenerationRequest
+>>> from lib_ctrlgen.seeds import seeded
+from lib_ctrlgen.spec import GenerationRequest
 >>> request = GenerationRequest(prompt="a red star", width=128, height=128, steps=8)
 """
 
@@ -25,6 +26,7 @@ from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.memory import Automatic
 from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.plan import StepPlan
+from lib_ctrlgen.seeds import seeded
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.store import ModelStore, stamp
@@ -36,8 +38,8 @@ from .diffusion import diffusion_of
 from .load import Networks, Place, load_networks
 from .noise import seeds_of
 from .prompts import PromptEncoder
-from .samplers import find_sampler
 from .sampling import Progress, told_of, walked
+from .threads import Threads
 
 # at least for SD1.5 with some controls; SDXL with a ControlNet is 10 GB in half precision
 BUDGET = Automatic(
@@ -67,11 +69,13 @@ class ControlMap:
 class Generation:
     """The outcome of a request. `images[i]` was made with `seeds[i]`.
 
-    `plan` has one step per U-Net call: second-order samplers call more often than `steps`.
+    `request` is what was asked for, with the seed that was drawn where it was left open. `plan` counts as
+    the WebUI does: second-order samplers have two calls of the U-Net per step.
     Of its whole batch, `rows_computed` of `rows_asked` went through the U-Net. `warnings` are texts
     of `lib_ctrlgen.notices`; `loaded` names the files of its models.
     """
 
+    request: GenerationRequest
     images: tuple[Image.Image, ...]
     seeds: tuple[int, ...]
     control_maps: tuple[ControlMap, ...]
@@ -87,12 +91,18 @@ class Engine:
     """Generates on diffusers with every model from one store. One generation at a time.
 
     `roots` are the model folders; whatever is loaded stays in memory up to `budget_bytes`, by
-    default as far as the machine has memory to spare, and while a generation uses it.
+    default as far as the machine has memory to spare, and while a generation uses it. `threads` are
+    those of a CPU; 0 measures how many are best, unless OMP_NUM_THREADS says it.
     """
 
     def __init__(
-        self, roots: Sequence[Path], budget_bytes: int | None = None, place: Place | None = None
+        self,
+        roots: Sequence[Path],
+        budget_bytes: int | None = None,
+        place: Place | None = None,
+        threads: int = 0,
     ) -> None:
+        self.threads = Threads.of(threads)
         self.place = place or Place.best()
         self.store = ModelStore(roots, BUDGET if budget_bytes is None else budget_bytes)
         self._lock = Lock()
@@ -103,6 +113,7 @@ class Engine:
 
         Raises RequestError with the place of what is wrong, before anything is sampled.
         """
+        request = seeded(request)
         cells = map_requests(request)
         parts = [
             self.together([cell], told_of(progress, number, len(cells)))[0]
@@ -110,6 +121,7 @@ class Engine:
         ]
         return dataclasses.replace(
             parts[-1],
+            request=request,
             images=tuple(image for part in parts for image in part.images),
             seeds=tuple(seed for part in parts for seed in part.seeds),
             seconds=sum(part.seconds for part in parts),
@@ -123,23 +135,24 @@ class Engine:
 
         Steps in which they agree are computed once. Raises RequestError as `generate` does.
         """
-        start, first = perf_counter(), requests[0]
-        find_sampler(first.sampler)
+        start, requests = perf_counter(), [seeded(request) for request in requests]
+        first = requests[0]
         for request in requests:
             prompts_of(request)
-        notices = Notices()
+        notices, pictures = Notices(), sum(request.batch_size for request in requests)
         with self.store.working_set():
             networks = self.load(first.model)
-            units = self.units(requests, networks, notices)
-            encoder = self.encoder(networks)
-            with self._lock:
-                sampled = walked(requests, networks, units, encoder, progress, notices)
+            work = networks.unet, 2 * pictures, first.height // 8, first.width // 8
+            with self._lock, self.threads.chosen(*work):
+                units = self.units(requests, networks, notices)
+                sampled = walked(requests, networks, units, self.encoder(networks), progress, notices)
         loaded = Loaded.of(units, self.store.files.label(find_model(self.store, first.model)))
         seconds = (perf_counter() - start) / len(requests)
         maps = control_maps(units, first.width, first.height)
         firsts = accumulate((request.batch_size for request in requests), initial=0)
         return [
             Generation(
+                request=request,
                 images=images,
                 seeds=seeds_of(request),
                 control_maps=maps,
@@ -185,7 +198,7 @@ class Engine:
 
     def load(self, model: str) -> Networks:
         """The networks of a model by name or path. Raises RequestError at `$.model`."""
-        with at_path("$.model"):
+        with at_path("$.model"), self.threads.as_last():
             return load_networks(find_model(self.store, model), self.store, self.place)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from lib_ctrlgen.spec import json_schema
 
 from .jobs import LISTS, PICTURES, JobFile
-from .samplers import sampler_names
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILE = "In a job file also the path of a picture, relative to the file."
@@ -18,8 +17,6 @@ def job_schema() -> dict[str, Any]:
     """What a job file may hold: a request, its pictures as files, and `tune`."""
     schema = json_schema(JobFile)
     definitions = schema["$defs"]
-    job = definitions["JobFile"]["properties"]
-    job["sampler"] |= {"enum": list(sampler_names())}
     for part in (definitions["ControlUnit"]["properties"], definitions["Concept"]["properties"]):
         for name in set(PICTURES) & part.keys():
             part[name] |= {"description": f"{part[name]['description']}. {FILE}"}

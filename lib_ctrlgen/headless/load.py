@@ -7,14 +7,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from lib_ctrlgen.controls.loading import working_dtype
 from lib_ctrlgen.store import ModelStore
 
 from .folder import read_folder
 from .networks import Networks, Place
-from .samplers import make_scheduler
 from .single_file import read_checkpoint, yaml_time
 
 __all__ = ["Networks", "Place", "load_networks", "load_pipeline", "new_pipeline"]
@@ -44,23 +43,21 @@ def load_networks(path: Path, store: ModelStore, place: Place | None = None) -> 
 def load_pipeline(path: Path, store: ModelStore, place: Place | None = None) -> Any:
     """diffusers' own pipeline on cached networks, with a DDIM scheduler. Raises ModelError."""
     networks = load_networks(path, store, place)
-    return new_pipeline(networks, make_scheduler("DDIM", 50, networks.noise, ()))
+    own = {"timestep_spacing": "leading", "steps_offset": 1, "clip_sample": False, "set_alpha_to_one": False}
+    return new_pipeline(networks, DDIMScheduler(**own, **networks.noise))
 
 
-def new_pipeline(networks: Networks, scheduler: Any, kind: Any = None) -> Any:
-    """A silent pipeline without safety checker or watermark around networks that it does not own.
-
-    `kind` is diffusers' pipeline for the networks' family, or a subclass of it.
-    """
+def new_pipeline(networks: Networks, scheduler: Any) -> Any:
+    """A silent pipeline without safety checker or watermark around networks that it does not own."""
     parts: dict[str, Any] = {"vae": networks.vae, "unet": networks.unet, "scheduler": scheduler}
     for name, tower in zip(("", "_2"), networks.towers, strict=False):
         parts[f"text_encoder{name}"] = tower.encoder
         parts[f"tokenizer{name}"] = _padding(tower.tokenizer, tower.pad)
     if networks.sized:
-        pipeline = (kind or StableDiffusionXLPipeline)(**parts, add_watermarker=False)
+        pipeline = StableDiffusionXLPipeline(**parts, add_watermarker=False)
     else:
         nothing = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        pipeline = (kind or StableDiffusionPipeline)(**parts, **nothing)
+        pipeline = StableDiffusionPipeline(**parts, **nothing)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
 
 from lib_ctrlgen.errors import ModelError
 
@@ -58,3 +61,21 @@ class NoiseSchedule:
         products[-1] = LAST_ALPHA
         before = torch.cat([torch.ones(1, dtype=torch.float64), products[:-1]])
         return (1 - products / before).tolist()
+
+
+def alphas_cumprod_of(arguments: Mapping[str, Any]) -> Tensor:
+    """What is left of a picture's power at each timestep [T], from the arguments of diffusers schedulers.
+
+    In double precision until the end, as the WebUI computes it: diffusers adds up in single precision.
+    """
+    kind, steps = arguments["beta_schedule"], arguments["num_train_timesteps"]
+    if arguments.get("trained_betas") is not None:
+        betas = torch.tensor(arguments["trained_betas"], dtype=torch.float64)
+    elif kind in {"linear", "scaled_linear"}:
+        power = 2 if kind == "scaled_linear" else 1
+        start, end = (arguments[name] ** (1 / power) for name in ("beta_start", "beta_end"))
+        betas = torch.linspace(start, end, steps, dtype=torch.float64) ** power
+    else:
+        found: Tensor = DDIMScheduler(**arguments).alphas_cumprod
+        return found
+    return (1 - betas).cumprod(0).float()

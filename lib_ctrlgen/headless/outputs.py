@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from msgspec.structs import replace
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen import __version__
@@ -20,6 +21,7 @@ from lib_ctrlgen.film import save_animation, sheet
 from lib_ctrlgen.names import split_hash, without_suffix
 from lib_ctrlgen.notices import JOINT, KEY
 from lib_ctrlgen.pictured import single
+from lib_ctrlgen.sampler_names import AUTOMATIC
 from lib_ctrlgen.spec import GenerationRequest
 
 from .engine import Generation
@@ -50,7 +52,8 @@ def infotext(request: GenerationRequest, seed: int, warnings: Sequence[str] = ()
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     fields = {
         "Steps": request.steps,
-        "Sampler": request.sampler,
+        "Sampler": request.sampling.sampler,
+        "Schedule type": request.sampling.scheduler or AUTOMATIC,
         "CFG scale": f"{request.cfg_scale(0.0):g}",
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
@@ -103,6 +106,7 @@ def numbered(folder: Path) -> Iterator[int]:
 
 
 def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> Written:
+    request = replace(request, seed=generation.request.seed)
     recorded = generation.loaded.recorded(request)
     images = tuple(
         save_picture(

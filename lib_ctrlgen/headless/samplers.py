@@ -1,139 +1,183 @@
-"""The WebUI's sampler names as diffusers schedulers.
+"""The WebUI's samplers, run: k-diffusion's, and those that it does not have (`solvers`).
 
-A name may end in a noise schedule: `Euler Karras`, `DPM++ 2M Exponential`, `Heun Uniform`.
-Without one a sampler takes the schedule that the WebUI's "Automatic" takes for it.
+Every sampler gets the WebUI's settings: eta 1 for those of k-diffusion and 0 for DDIM's, no churn, noise
+of deviation 1, and for SDE solvers a Brownian tree of the picture's seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
-from lib_ctrlgen.errors import RequestError, nearest
+import torch
+from torch import Generator, Tensor
+
+from lib_ctrlgen.sampler_names import Choice
+
+from .denoisers import LcmDenoiser, SigmaDenoiser, TimestepDenoiser
+from .guidance import CFG_PLUS_PLUS, GuidedUNet
+from .kdiffusion import k_sampling
+from .noise_levels import LcmLevels, NoiseLevels
+from .schedulers import sigmas_of
+from .solvers.ddim import ddim, ddim_cfgpp, plms
+from .solvers.lcm import lcm
+from .solvers.restart import restart
+from .solvers.unipc import unipc
+
+Noise: TypeAlias = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampler:
-    """A diffusers scheduler and its options; `automatic` is its own noise schedule.
+class Run:
+    """What a sampler needs: the U-Net, what it was trained with, and where noise comes from.
 
-    `sigmas` is False for samplers that step through timesteps and take no noise schedule.
-    `needs` is a package that the scheduler wants beside diffusers. `of_v` is the module and the class
-    for U-Nets that predict v, where diffusers' own does not read them as epsilon.
+    `choice` is the sampler and its scheduler. `seeds` and `generators` are the pictures'; the generators
+    have drawn the first noise already.
     """
 
-    scheduler: str
-    automatic: str = "Uniform"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    sigmas: bool = True
-    needs: str = ""
-    of_v: tuple[str, str] | None = None
+    choice: Choice
+    steps: int
+    unet: GuidedUNet
+    alphas_cumprod: Tensor
+    velocity: bool
+    seeds: Sequence[int]
+    generators: Sequence[Generator]
+
+    def noise(self, *_sigmas: object) -> Tensor:
+        """New noise [B, 4, h, w], each picture's from its own generator on the CPU."""
+        height, width = (side // 8 for side in self.unet.size)
+        drawn = [torch.randn((4, height, width), generator=each) for each in self.generators]
+        return torch.stack(drawn).to(self.unet.networks.unet.device)
+
+    def sigmas(self, levels: NoiseLevels) -> Tensor:
+        """The noise levels of the scheduler."""
+        return sigmas_of(self.choice, self.steps, levels, sdxl=self.unet.networks.sized)
 
 
-_LEADING = {"timestep_spacing": "leading"}
-_DDIM = {**_LEADING, "clip_sample": False, "set_alpha_to_one": False}
-_PLMS = {**_LEADING, "skip_prk_steps": True, "set_alpha_to_one": False}
-_PLMS_OF_V = ("lib_ctrlgen.headless.plms", "PlmsOfV")
-_TWO = {"algorithm_type": "dpmsolver++", "solver_order": 2}
-_TWO_SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
-_THREE_SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
+class BrownianNoise:
+    """Noise of SDE solvers: increments of each picture's Brownian tree, drawn on the CPU.
 
-SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
+    The tree is made when it is first asked, because it cannot be over a single sigma.
+    """
+
+    def __init__(self, like: Tensor, sigmas: Tensor, seeds: Sequence[int]) -> None:
+        self.like, self.sigmas, self.seeds = like, sigmas, list(seeds)
+        self.tree: Any = None
+
+    def __call__(self, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        """Noise [B, 4, h, w] of deviation 1 between two sigmas."""
+        if self.tree is None:
+            kept = self.sigmas[self.sigmas > 0]
+            empty = torch.zeros(self.like.shape)
+            self.tree = k_sampling().BrownianTreeNoiseSampler(empty, kept.min(), kept.max(), self.seeds)
+        with warnings.catch_warnings():  # of ends that differ in the seventh digit
+            warnings.simplefilter("ignore", UserWarning)
+            found: Tensor = self.tree(torch.as_tensor(sigma).cpu(), torch.as_tensor(sigma_next).cpu())
+        return found.to(self.like.device)
+
+
+Sample: TypeAlias = Callable[[Run, Tensor], Tensor]
+
+
+def of_k(function: str, noise: str = "", **options: Any) -> Sample:
+    """One of k-diffusion's functions over the scheduler's sigmas; `noise` is where its own comes from."""
+
+    def sample(run: Run, start: Tensor) -> Tensor:
+        levels = NoiseLevels.of(run.alphas_cumprod)
+        sigmas = run.sigmas(levels)
+        model = SigmaDenoiser(run.unet, levels, run.velocity)
+        given = dict(options)
+        if noise:
+            given["noise_sampler"] = BrownianNoise(start, sigmas, run.seeds) if noise == "tree" else run.noise
+        call = getattr(k_sampling(), function)
+        made: Tensor = call(model, start * sigmas[0], sigmas, disable=True, **given)
+        return made
+
+    return sample
+
+
+def of_dpm(function: str, **options: Any) -> Sample:
+    """One of k-diffusion's DPM-Solvers, which choose their own sigmas between both ends."""
+
+    def sample(run: Run, start: Tensor) -> Tensor:
+        levels = NoiseLevels.of(run.alphas_cumprod)
+        model = SigmaDenoiser(run.unet, levels, run.velocity)
+        given = options | ({"n": run.steps} if function == "sample_dpm_fast" else {})
+        ends = {"sigma_min": levels.lowest, "sigma_max": levels.highest}
+        x = start * run.sigmas(levels)[0]
+        call = getattr(k_sampling(), function)
+        made: Tensor = call(model, x, **ends, disable=True, eta=1.0, noise_sampler=run.noise, **given)
+        return made
+
+    return sample
+
+
+def of_timesteps(function: Callable[[TimestepDenoiser, Tensor, int], Tensor]) -> Sample:
+    """A solver that steps through timesteps."""
+
+    def sample(run: Run, start: Tensor) -> Tensor:
+        return function(TimestepDenoiser(run.unet, run.alphas_cumprod, run.velocity), start, run.steps)
+
+    return sample
+
+
+def sample_restart(run: Run, start: Tensor) -> Tensor:
+    """Restart."""
+    levels = NoiseLevels.of(run.alphas_cumprod)
+    sigmas = run.sigmas(levels)
+    return restart(SigmaDenoiser(run.unet, levels, run.velocity), start * sigmas[0], sigmas, run.noise)
+
+
+def sample_lcm(run: Run, start: Tensor) -> Tensor:
+    """LCM."""
+    levels = LcmLevels.of(run.alphas_cumprod)
+    sigmas = run.sigmas(levels)
+    return lcm(LcmDenoiser(run.unet, levels, run.velocity), start * sigmas[0], sigmas, run.noise)
+
+
+SAMPLES: Mapping[str, Sample] = MappingProxyType(
     {
-        "Euler": Sampler(scheduler="EulerDiscreteScheduler"),
-        "Euler a": Sampler(scheduler="EulerAncestralDiscreteScheduler", sigmas=False),
-        "Heun": Sampler(scheduler="HeunDiscreteScheduler"),
-        "LMS": Sampler(scheduler="LMSDiscreteScheduler", needs="scipy"),
-        "DPM2": Sampler(scheduler="KDPM2DiscreteScheduler", automatic="Karras"),
-        "DPM2 a": Sampler(scheduler="KDPM2AncestralDiscreteScheduler", automatic="Karras"),
-        "DPM++ 2M": Sampler(scheduler="DPMSolverMultistepScheduler", automatic="Karras", options=_TWO),
-        "DPM++ 2M SDE": Sampler(
-            scheduler="DPMSolverMultistepScheduler", automatic="Exponential", options=_TWO_SDE
-        ),
-        "DPM++ 3M SDE": Sampler(
-            scheduler="DPMSolverMultistepScheduler", automatic="Exponential", options=_THREE_SDE
-        ),
-        "DPM++ SDE": Sampler(scheduler="DPMSolverSDEScheduler", automatic="Karras", needs="torchsde"),
-        "DDIM": Sampler(scheduler="DDIMScheduler", options=_DDIM, sigmas=False),
-        "PLMS": Sampler(scheduler="PNDMScheduler", options=_PLMS, sigmas=False, of_v=_PLMS_OF_V),
-        "UniPC": Sampler(scheduler="UniPCMultistepScheduler", options={"solver_order": 3}, sigmas=False),
+        "DPM++ 2M": of_k("sample_dpmpp_2m"),
+        "DPM++ SDE": of_k("sample_dpmpp_sde", "tree"),
+        "DPM++ 2M SDE": of_k("sample_dpmpp_2m_sde", "tree"),
+        "DPM++ 2M SDE Heun": of_k("sample_dpmpp_2m_sde", "tree", solver_type="heun"),
+        "DPM++ 2S a": of_k("sample_dpmpp_2s_ancestral", "generator"),
+        "DPM++ 3M SDE": of_k("sample_dpmpp_3m_sde", "tree"),
+        "Euler a": of_k("sample_euler_ancestral", "generator"),
+        "Euler": of_k("sample_euler"),
+        "LMS": of_k("sample_lms"),
+        "Heun": of_k("sample_heun"),
+        "DPM2": of_k("sample_dpm_2"),
+        "DPM2 a": of_k("sample_dpm_2_ancestral", "generator"),
+        "DPM fast": of_dpm("sample_dpm_fast"),
+        "DPM adaptive": of_dpm("sample_dpm_adaptive"),
+        "Restart": sample_restart,
+        "DDIM": of_timesteps(ddim),
+        "DDIM CFG++": of_timesteps(ddim_cfgpp),
+        "PLMS": of_timesteps(plms),
+        "UniPC": of_timesteps(unipc),
+        "LCM": sample_lcm,
     }
 )
 
-NOISE_SCHEDULES: Mapping[str, Mapping[str, bool]] = MappingProxyType(
-    {
-        "Uniform": {},
-        "Karras": {"use_karras_sigmas": True},
-        "Exponential": {"use_exponential_sigmas": True},
-    }
-)
 
+def sampled(run: Run, start: Tensor) -> Tensor:
+    """The clean latents [B, 4, h, w] that a sampler makes of noise of deviation 1.
 
-def sampler_names() -> tuple[str, ...]:
-    """Every name that `find_sampler` knows, with and without a noise schedule."""
-    scheduled = tuple(
-        f"{name} {noise}" for name, sampler in SAMPLERS.items() if sampler.sigmas for noise in NOISE_SCHEDULES
-    )
-    return (*SAMPLERS, *scheduled)
-
-
-def find_sampler(name: str) -> tuple[Sampler, str]:
-    """The sampler of a name in any case, and its noise schedule.
-
-    Raises RequestError at `$.sampler` that lists the nearest names, or says what to install.
+    Raises RequestError at `$.sampler` where k-diffusion is needed and not installed.
     """
-    known = {item.lower(): item for item in sampler_names()}
-    found = known.get(" ".join(name.lower().split()))
-    if found is None:
-        raise RequestError("$.sampler", f"unknown sampler {name!r}; {nearest(name, sampler_names())}")
-    base, noise = _split(found)
-    sampler = SAMPLERS[base]
-    if sampler.needs and find_spec(sampler.needs) is None:
-        message = f"{base} needs the package {sampler.needs}: pip install {sampler.needs}, or choose another"
-        raise RequestError("$.sampler", message)
-    return sampler, noise or sampler.automatic
+    with torch.no_grad():
+        return SAMPLES[run.choice.sampler](run, start)
 
 
-def _split(name: str) -> tuple[str, str]:
-    """A known name as the sampler's and the noise schedule's, `''` when it has none."""
-    base, _, last = name.rpartition(" ")
-    return (base, last) if last in NOISE_SCHEDULES else (name, "")
+def needs_guidance(sampler: str) -> bool:
+    """Whether a sampler, by its own name, reads the unconditional prediction whatever the guidance is."""
+    return sampler == "DDIM CFG++"
 
 
-def make_scheduler(name: str, steps: int, config: Mapping[str, Any], seeds: Sequence[int]) -> Any:
-    """A new diffusers scheduler, its timesteps set, for a model whose noise is `config`.
-
-    `len(scheduler.timesteps)` is the number of U-Net calls, which is more than `steps` for
-    second-order samplers. `seeds`, one per picture, are for schedulers that draw noise by
-    themselves. Raises RequestError at `$.sampler`.
-    """
-    sampler, noise = find_sampler(name)
-    spacing = "linspace" if steps > 1 else "trailing"  # a single step starts at the noisy end
-    options: dict[str, Any] = {"steps_offset": 1, "timestep_spacing": spacing, **config}
-    if sampler.sigmas:
-        options |= NOISE_SCHEDULES[noise]
-    options |= sampler.options
-    if sampler.scheduler == "DPMSolverSDEScheduler":
-        options["noise_sampler_seed"] = list(seeds)
-    module, name = "diffusers", sampler.scheduler
-    if sampler.of_v is not None and options.get("prediction_type") == "v_prediction":
-        (module, name), options["prediction_type"] = sampler.of_v, "epsilon"
-    scheduler = getattr(import_module(module), name)(**options)
-    if noise == "Exponential":
-        _prepare_exponential(scheduler, steps)
-    scheduler.set_timesteps(steps)
-    return scheduler
-
-
-def _prepare_exponential(scheduler: Any, steps: int) -> None:
-    """Say what diffusers 0.31 needs to know before it sets exponential sigmas.
-
-    Its multistep solver otherwise runs them backwards, and reads the number of steps too early.
-    """
-    products = scheduler.alphas_cumprod
-    sigmas = ((1 - products) / products) ** 0.5
-    scheduler.register_to_config(sigma_min=float(sigmas.min()), sigma_max=float(sigmas.max()))
-    scheduler.num_inference_steps = steps
+def scale_divisor(sampler: str) -> float:
+    """What a sampler, by its own name, divides the guidance scale by."""
+    return CFG_PLUS_PLUS if sampler == "DDIM CFG++" else 1.0

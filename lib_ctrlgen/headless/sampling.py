@@ -1,10 +1,9 @@
-"""One run of diffusers' pipeline under everything that a request says, or that many alike say."""
+"""One run of a sampler under everything that a request says, or that many alike say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from lib_ctrlgen.blank import note_blanks
 from lib_ctrlgen.calls import LATENT_FACTOR
-from lib_ctrlgen.clocks import CountingClock
+from lib_ctrlgen.clocks import RowQueue
 from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.regions import combination_of
+from lib_ctrlgen.sampler_names import SAMPLERS
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlUnit, GenerationRequest
 from lib_ctrlgen.trajectory import Trajectory
@@ -26,13 +26,12 @@ from lib_ctrlgen.units import ActiveUnit, started, unit_variants
 
 from .conditions import Conditions, Prompts, joined, prompts_of, trajectory_of
 from .decode import pictures
-from .guided import Scales, first_inputs, guided_pipeline, next_inputs
+from .guidance import GuidedUNet
 from .load import Networks
 from .noise import first_noise, generators_of, seeds_of
-from .precision import in_float32
+from .noise_schedule import alphas_cumprod_of
 from .prompts import PromptEncoder
-from .rows import PartRows
-from .samplers import make_scheduler
+from .samplers import Run, needs_guidance, sampled, scale_divisor
 
 Progress: TypeAlias = Callable[[int, int], None]
 Requests: TypeAlias = Sequence[GenerationRequest]
@@ -68,10 +67,10 @@ def walked(
     runs = 1 + (blend.rounds if blend else 0)
     for number in range(runs):
         told = told_of(progress, number, runs)
-        sampled = sample(requests, networks, units, encoder, steps, told, notices)
+        made = sample(requests, networks, units, encoder, steps, told, notices)
         if steps is not None and number + 1 < runs:
-            steps = steps.respaced(sampled.latents)
-    return sampled
+            steps = steps.respaced(made.latents)
+    return made
 
 
 def told_of(progress: Progress | None, number: int, count: int) -> Progress | None:
@@ -88,17 +87,14 @@ class Batch:
     requests: tuple[GenerationRequest, ...]
     prompts: tuple[Prompts, ...]
 
-    def scale(self, progress: float) -> Scales | float:
-        """The guidance of each picture."""
-        return Scales.of([r.cfg_scale(progress) for r in self.requests for _ in range(r.batch_size)])
+    def scales(self, progress: float) -> list[float]:
+        """The guidance scale of each picture."""
+        return [each.cfg_scale(progress) for each in self.requests for _ in range(each.batch_size)]
 
-    def key(self, progress: float) -> object:
-        """What the conditions depend on: equal keys, equal conditions."""
-        return [each.key(progress) for each in self.prompts]
-
-    def conditions(self, progress: float, encoder: PromptEncoder) -> Conditions:
-        """What the U-Net is told at `progress`."""
-        return joined([each.at(progress, encoder) for each in self.prompts])
+    @property
+    def guided(self) -> bool:
+        """Whether any picture's guidance ever leaves 1."""
+        return any(each.cfg_scale.bounds[1] > 1 for each in self.requests)
 
     def variants(self, units: Sequence[ActiveUnit]) -> list[tuple[ControlUnit, ...]]:
         """What each picture makes of `units`; empty where one request says it for all."""
@@ -113,32 +109,23 @@ class Batch:
 
 
 @dataclass
-class StepsDone:
-    """Called by the pipeline after each step: guidance, conditions and latents of the next one."""
+class EncodedBatch:
+    """What a batch says of each step; texts are encoded when they change."""
 
     batch: Batch
     encoder: PromptEncoder
-    rows: PartRows
-    steps: Trajectory | None
-    calls: int
-    guided: bool
-    progress: Progress | None
-    last: Tensor = field(default_factory=lambda: torch.zeros(0))
+    _held: tuple[object, Conditions] | None = None
 
-    def __call__(self, pipeline: Any, step: int, _timestep: object, values: dict[str, Any]) -> dict[str, Any]:
-        """Change the pipeline's values; `last` keeps the latents."""
-        if self.progress is not None:
-            self.progress(step + 1, self.calls)
-        self.last = values["latents"]
-        place = (step + 1) / self.calls
-        pipeline.guide(self.batch.scale(place))
-        if self.batch.key(place) != self.batch.key(step / self.calls):
-            self.rows.now = self.batch.conditions(place, self.encoder)
-            values |= next_inputs(self.rows.now, guided=self.guided)
-        blend = self.batch.requests[0].blend
-        if self.steps is not None and blend is not None and step + 1 < self.calls:
-            values["latents"] = self.steps.crossfed(values["latents"], blend.crossfeed(place))
-        return values
+    def scales(self, progress: float) -> list[float]:
+        """The guidance scale of each picture."""
+        return self.batch.scales(progress)
+
+    def conditions(self, progress: float) -> Conditions:
+        """What the U-Net is told at `progress`."""
+        key = [each.key(progress) for each in self.batch.prompts]
+        if self._held is None or self._held[0] != key:
+            self._held = key, joined([each.at(progress, self.encoder) for each in self.batch.prompts])
+        return self._held[1]
 
 
 def sample(
@@ -150,47 +137,74 @@ def sample(
     progress: Progress | None = None,
     notices: Notices | None = None,
 ) -> Sampled:
-    """Run diffusers' pipeline under the units' control. The U-Net is left as it was.
+    """Sample under the units' control. The U-Net is left as it was.
 
     Requests are alike (`lib_ctrlgen.stack`). `units` are those of the first one.
     """
     notices = notices or Notices()
-    first, seeds = requests[0], [seed for request in requests for seed in seeds_of(request)]
     batch = Batch(requests=tuple(requests), prompts=tuple(prompts_of(each, steps) for each in requests))
-    scheduler = make_scheduler(first.sampler, first.steps, networks.noise, seeds)
-    calls = len(scheduler.timesteps)
-    now = batch.conditions(0.0, encoder)
-    guided = any(each.cfg_scale.bounds[1] > 1 for each in requests) or not now.plain
-    combination = combination_of(first.blend, first.width, first.height)
-    rows = PartRows(images=len(seeds), combination=combination, now=now)
-    done = StepsDone(batch, encoder, rows, steps, calls, guided, progress)
-    generators = generators_of(seeds)
-    clock = CountingClock(calls, len(seeds), guided=guided, owners=now.owners, copies=now.copies)
+    guided = guided_unet(batch, networks, EncodedBatch(batch, encoder), steps, progress)
+    run = run_of(batch, guided)
     variants = batch.variants(units)
-    noise = started(noises(batch, generators, steps), units, variants).to(now.rows.states.device)
-    with ExitStack() as stack:
-        stack.enter_context(in_float32(networks.unet))
-        if not now.plain:
-            stack.enter_context(rows.installed(networks.unet))
-        controls = ControlSession(DiffusersUNet(networks.unet), units, clock, variants)
-        notices.extend(controls.expected({False: calls}))
-        note_blanks(units, latent_size(first), LATENT_FACTOR, notices)
-        session = stack.enter_context(controls)
-        pipeline = guided_pipeline(networks, scheduler, guided=guided)
-        pipeline(
-            **first_inputs(now),
-            height=first.height,
-            width=first.width,
-            num_inference_steps=first.steps,
-            guidance_scale=batch.scale(0.0),
-            generator=generators,
-            latents=noise,
-            output_type="latent",
-            callback_on_step_end=done,
-        )
+    noise = started(noises(batch, run.generators, steps), units, variants).to(networks.unet.device)
+    session = ControlSession(DiffusersUNet(networks.unet), units, guided.queue, variants)
+    notices.extend(session.expected({False: guided.total}))
+    note_blanks(units, latent_size(requests[0]), LATENT_FACTOR, notices)
+    with session:
+        latents = sampled(run, noise)
     notices.extend(session.observed())
-    images = [session.finished(*each) for each in enumerate(pictures(pipeline, done.last))]
-    return sampled_of(batch, session, images, done)
+    if progress is not None and guided.step < guided.total:
+        progress(guided.total, guided.total)
+    images = [session.finished(*each) for each in enumerate(pictures(networks.vae, latents))]
+    return sampled_of(batch, session, images, latents, guided.total)
+
+
+def guided_unet(
+    batch: Batch,
+    networks: Networks,
+    told: EncodedBatch,
+    steps: Trajectory | None,
+    progress: Progress | None,
+) -> GuidedUNet:
+    """The U-Net that a sampler calls for a batch."""
+    first = batch.requests[0]
+    blend, sampler = first.blend, first.sampling.sampler
+    total = SAMPLERS[sampler].total_steps(first.steps)
+
+    def crossfed(latents: Tensor, place: float) -> Tensor:
+        return steps.crossfed(latents, blend.crossfeed(place)) if steps and blend else latents
+
+    def done(step: int) -> None:
+        if progress is not None:
+            progress(min(step, total), total)
+
+    return GuidedUNet(
+        networks=networks,
+        told=told,
+        combination=combination_of(blend, first.width, first.height),
+        queue=RowQueue(),
+        total=total,
+        size=(first.height, first.width),
+        guided=batch.guided or not told.conditions(0.0).plain or needs_guidance(sampler),
+        scale_divisor=scale_divisor(sampler),
+        crossfed=None if steps is None else crossfed,
+        after=done,
+    )
+
+
+def run_of(batch: Batch, unet: GuidedUNet) -> Run:
+    """What the sampler of a batch needs."""
+    first, noise = batch.requests[0], unet.networks.noise
+    seeds = [seed for request in batch.requests for seed in seeds_of(request)]
+    return Run(
+        choice=first.sampling,
+        steps=first.steps,
+        unet=unet,
+        alphas_cumprod=alphas_cumprod_of(noise),
+        velocity=noise["prediction_type"] == "v_prediction",
+        seeds=seeds,
+        generators=generators_of(seeds),
+    )
 
 
 def latent_size(request: GenerationRequest) -> tuple[int, int]:
@@ -207,15 +221,15 @@ def noises(batch: Batch, generators: Sequence[Any], steps: Trajectory | None) ->
 
 
 def sampled_of(
-    batch: Batch, session: ControlSession, images: Sequence[Image.Image], done: StepsDone
+    batch: Batch, session: ControlSession, images: Sequence[Image.Image], latents: Tensor, total: int
 ) -> Sampled:
     """The outcome, request by request."""
     starts = batch.starts()
     many = bool(session.variants)
     return Sampled(
         images=tuple(tuple(images[a:b]) for a, b in pairwise(starts)),
-        plans=tuple(session.plan_for(done.calls, False, a if many else None) for a in starts[:-1]),
-        latents=done.last,
+        plans=tuple(session.plan_for(total, False, a if many else None) for a in starts[:-1]),
+        latents=latents,
         rows_computed=session.rows_computed,
         rows_asked=session.rows_asked,
     )

@@ -18,6 +18,7 @@ from lib_ctrlgen.stack import alike
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score
+from lib_ctrlgen.tuner.open_seed import require_seed
 from lib_ctrlgen.tuner.recipe import PICTURES, linked
 from lib_ctrlgen.tuner.scores import Scores
 from lib_ctrlgen.tuner.work import Made
@@ -25,7 +26,6 @@ from lib_ctrlgen.tuner.work import Made
 from .conditions import prompts_of
 from .engine import Engine, Generation, find_model
 from .outputs import png_info
-from .samplers import find_sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class EngineHost:
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> GenerationRequest:
         """A cell's request with as many pictures as there are seeds. Raises RequestError."""
-        request = parse_request(dict(payload), GenerationRequest)
+        request = require_seed(parse_request(dict(payload), GenerationRequest))
         if seeds > 1 and request.batch_size > 1:
             message = "the request makes several pictures by itself: leave batch_size out"
             raise RequestError("$.tune.seeds", message)
@@ -52,7 +52,6 @@ class EngineHost:
 
     def check(self, request: GenerationRequest) -> None:
         """Raise RequestError for models, samplers, prompts, preprocessors and parameters that are wrong."""
-        find_sampler(request.sampler)
         with at_path("$.model"):
             find_model(self.engine.store, request.model)
         prompts_of(request)
@@ -81,7 +80,8 @@ class EngineHost:
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         """Every score of a picture."""
-        return picture_scores(picture, free, request, self.engine.store) | self.prompt(picture, request)
+        with self.engine.threads.as_last():
+            return picture_scores(picture, free, request, self.engine.store) | self.prompt(picture, request)
 
     def prompt(self, picture: Image.Image, request: GenerationRequest) -> Scores:
         """Likeness to the prompt."""

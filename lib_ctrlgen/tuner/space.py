@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.sampler_names import SAMPLERS
 from lib_ctrlgen.schedule import Schedule
-from lib_ctrlgen.spec import ControlRequest, parse_request
+from lib_ctrlgen.spec import ControlRequest, GenerationRequest, parse_request
 
 from .axes import REPLACE, Axis, applied, parse_axis, path_of
 from .cells import AutoSpec, Cell, Text, key_of
@@ -125,18 +126,26 @@ class Space:
         made = applied(self.payload, axis, 1)
         request: Any = parse_request(made, self.kind)
         if share is not None:
-            made["steps"] = math.ceil(share * int(request.steps))
+            made["steps"] = steps_at(request, share)
         return Cell(coords=(0,), shown=axis.shown[1:], payload=made, key=key_of(made))
 
     def shortened(self, point: Point, share: float) -> float:
         """What a picture at so much of its steps costs, in pictures: 1 where that is all of them."""
         request: Any = parse_request(applied(self.payload, self.axis([self.start, point]), 1), self.kind)
-        return math.ceil(share * int(request.steps)) / int(request.steps)
+        return steps_at(request, share) / int(request.steps)
 
     def dearest(self, share: float) -> float:
         """The most that such a picture costs anywhere in the space."""
         varied = any(each.path == "steps" for each in self.ranges)
         return 1.0 if varied else self.shortened(self.start, share)
+
+
+def steps_at(request: Any, share: float) -> int:
+    """So much of a request's steps, and not fewer than its sampler makes a picture of."""
+    steps = math.ceil(share * int(request.steps))
+    if isinstance(request, GenerationRequest):
+        return max(steps, SAMPLERS[request.sampling.sampler].least)
+    return steps
 
 
 def space_of(payload: Mapping[str, Any], auto: AutoSpec, kind: type[ControlRequest]) -> Space:

@@ -1,0 +1,161 @@
+"""The samplers and schedulers of the WebUI 1.10.1 by name, with their aliases. Nothing heavy is imported.
+
+A sampler's name may end in a scheduler, as in infotexts of older WebUIs: `DPM++ 2M Karras`.
+
+>>> choose("dpm++ 2m", "Automatic")
+Choice(sampler='DPM++ 2M', scheduler='Karras')
+>>> choose("k_euler_a", "sgm_uniform")
+Choice(sampler='Euler a', scheduler='SGM Uniform')
+>>> choose("Euler b")  # doctest: +ELLIPSIS
+Traceback (most recent call last):
+    ...
+lib_ctrlgen.errors.RequestError: sampler: unknown sampler 'Euler b'; nearest: Euler a, Euler, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+from .errors import RequestError, nearest
+
+AUTOMATIC = "Automatic"
+UNIFORM, KARRAS, EXPONENTIAL = "Uniform", "Karras", "Exponential"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """A sampler of the WebUI.
+
+    scheduler   what "Automatic" means for it; None where it steps through timesteps and takes no scheduler
+    doubled     counts two U-Net calls per step (second order)
+    discards    leaves out the sigma before the last one
+    least       the fewest steps that make a picture
+    adaptive    chooses its steps by the whole batch, so that its pictures depend on each other
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    scheduler: str | None = UNIFORM
+    doubled: bool = False
+    discards: bool = False
+    least: int = 1
+    adaptive: bool = False
+
+    def total_steps(self, steps: int) -> int:
+        """The U-Net calls that schedules count over, as the WebUI counts; there may be a few less or more."""
+        return 2 * steps if self.doubled else steps
+
+
+ALL = (
+    Sampler(name="DPM++ 2M", aliases=("k_dpmpp_2m",), scheduler=KARRAS),
+    Sampler(name="DPM++ SDE", aliases=("k_dpmpp_sde",), scheduler=KARRAS, doubled=True),
+    Sampler(name="DPM++ 2M SDE", aliases=("k_dpmpp_2m_sde",), scheduler=EXPONENTIAL, least=2),
+    Sampler(name="DPM++ 2M SDE Heun", aliases=("k_dpmpp_2m_sde_heun",), scheduler=EXPONENTIAL, least=2),
+    Sampler(name="DPM++ 2S a", aliases=("k_dpmpp_2s_a",), scheduler=KARRAS, doubled=True),
+    Sampler(name="DPM++ 3M SDE", aliases=("k_dpmpp_3m_sde",), scheduler=EXPONENTIAL, least=2, discards=True),
+    Sampler(name="Euler a", aliases=("k_euler_a", "k_euler_ancestral")),
+    Sampler(name="Euler", aliases=("k_euler",)),
+    Sampler(name="LMS", aliases=("k_lms",)),
+    Sampler(name="Heun", aliases=("k_heun",), doubled=True),
+    Sampler(name="DPM2", aliases=("k_dpm_2",), scheduler=KARRAS, doubled=True, discards=True),
+    Sampler(name="DPM2 a", aliases=("k_dpm_2_a",), scheduler=KARRAS, doubled=True, discards=True),
+    Sampler(name="DPM fast", aliases=("k_dpm_fast",)),
+    Sampler(name="DPM adaptive", aliases=("k_dpm_ad",), adaptive=True),
+    Sampler(name="Restart", aliases=("restart",), scheduler=KARRAS, doubled=True),
+    Sampler(name="DDIM", aliases=("ddim",), scheduler=None, least=2),
+    Sampler(name="DDIM CFG++", aliases=("ddim_cfgpp",), scheduler=None, least=2),
+    Sampler(name="PLMS", aliases=("plms",), scheduler=None, least=2),
+    Sampler(name="UniPC", aliases=("unipc",), scheduler=None, least=3),
+    Sampler(name="LCM", aliases=("k_lcm",)),
+)
+SAMPLERS: Mapping[str, Sampler] = MappingProxyType({each.name: each for each in ALL})
+SCHEDULERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        AUTOMATIC: ("automatic",),
+        UNIFORM: ("uniform",),
+        KARRAS: ("karras",),
+        EXPONENTIAL: ("exponential",),
+        "Polyexponential": ("polyexponential",),
+        "SGM Uniform": ("sgm_uniform", "SGMUniform"),
+        "KL Optimal": ("kl_optimal",),
+        "Align Your Steps": ("align_your_steps",),
+        "Simple": ("simple",),
+        "Normal": ("normal",),
+        "DDIM": ("ddim",),
+        "Beta": ("beta",),
+    }
+)
+
+
+class Choice(NamedTuple):
+    """A sampler and a scheduler by their own names; the scheduler is '' for samplers that take none."""
+
+    sampler: str
+    scheduler: str
+
+
+@lru_cache(maxsize=1)
+def sampler_names() -> tuple[str, ...]:
+    """Every sampler by its own name, then with each scheduler behind it, then by its aliases."""
+    scheduled = (
+        f"{each.name} {label}" for each in ALL if each.scheduler for label in SCHEDULERS if label != AUTOMATIC
+    )
+    aliases = (alias for each in ALL for alias in each.aliases)
+    own = tuple(SAMPLERS)
+    folded = {name.lower() for name in own}
+    return (*own, *scheduled, *(alias for alias in aliases if alias not in folded))
+
+
+def choose(sampler: str, scheduler: str = AUTOMATIC) -> Choice:
+    """What a request's `sampler` and `scheduler` mean, in any case.
+
+    Raises RequestError at `sampler` or `scheduler` that lists the nearest names, or says why both cannot
+    be together.
+    """
+    found = _readings().get(_folded(sampler))
+    if found is None:
+        raise RequestError("sampler", f"unknown sampler {sampler!r}; {nearest(sampler, sampler_names())}")
+    label = _labels().get(_folded(scheduler))
+    if label is None:
+        raise RequestError("scheduler", f"unknown scheduler {scheduler!r}; {nearest(scheduler, SCHEDULERS)}")
+    name, ending = found
+    if AUTOMATIC not in (ending, label) and ending != label:
+        raise RequestError("scheduler", f"the sampler's name says {ending} already: leave one of them out")
+    own, said = SAMPLERS[name].scheduler, ending if label == AUTOMATIC else label
+    if own is not None:
+        return Choice(name, own if said == AUTOMATIC else said)
+    if said == AUTOMATIC:
+        return Choice(name, "")
+    place = "scheduler" if label != AUTOMATIC else "sampler"
+    raise RequestError(place, f"{name} steps through timesteps and takes no scheduler: leave {said} out")
+
+
+def check_steps(sampler: str, steps: int) -> None:
+    """Raise RequestError at `steps` for fewer than the sampler, by its own name, makes a picture of."""
+    least = SAMPLERS[sampler].least
+    if steps < least:
+        raise RequestError("steps", f"{sampler} needs at least {least} steps, got {steps}")
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.lower().split())
+
+
+@lru_cache(maxsize=1)
+def _labels() -> Mapping[str, str]:
+    """The label of every name of a scheduler, in small letters."""
+    return {name.lower(): label for label, others in SCHEDULERS.items() for name in (label, *others)}
+
+
+@lru_cache(maxsize=1)
+def _readings() -> Mapping[str, tuple[str, str]]:
+    """What every name of a sampler means, in small letters: its own name, and the scheduler behind it."""
+    names = {name.lower(): each.name for each in ALL for name in (each.name, *each.aliases)}
+    scheduled = {
+        f"{name} {ending}": (own, label) for name, own in names.items() for ending, label in _labels().items()
+    }
+    return {**scheduled, **{name: (own, AUTOMATIC) for name, own in names.items()}}
