@@ -150,12 +150,14 @@ def test_models_are_shipped(cluster: None, host: EngineHost, tmp_path: Path) -> 
     own = EngineHost(engine=Engine([far], 1 << 28))
     Tuner(own, cells, tmp_path / "one").run(quiet)
     shipped = models_for("ship", [far], [own.batch(cell.payload, 1) for cell in cells.cells])
-    far.rename(tmp_path / "away")
+    second = Tuner(own, cells, tmp_path / "two")
+    far.rename(tmp_path / "away")  # what the workers have now is what was shipped
     assert isinstance(shipped, Shipped)
     shutil.rmtree(shipped.base, ignore_errors=True)
     try:
         with RayWorkers([EngineRecipe(models=shipped)]) as workers:
-            Tuner(own, cells, tmp_path / "two", workers).run(quiet)
+            second.workers = workers
+            second.run(quiet)
         require_alike(tmp_path / "one", tmp_path / "two")
     finally:
         shutil.rmtree(shipped.base)
