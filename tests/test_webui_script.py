@@ -26,11 +26,13 @@ class Pushes:
 
     def __init__(self) -> None:
         self.calls: list[UNetCall] = []
+        self.value = 1.0
 
     def residuals(self, call: UNetCall) -> Residuals:
         self.calls.append(call)
         b, (h, w) = call.batch, call.size
-        return Residuals(tuple(torch.ones(b, 4, h, w) for _ in range(2)), torch.ones(b, 4, h, w))
+        pushed = torch.full((b, 4, h, w), self.value)
+        return Residuals((pushed, pushed), pushed)
 
     def control_map(self, width: int, height: int) -> Image.Image:
         return Image.new("RGB", (width, height))
@@ -100,6 +102,18 @@ def test_a_controlled_generation_and_nothing_left_of_it(
     assert len(processed.infotexts) == len(processed.images)
     assert '"sha:' in p.extra_generation_params["CtrlGen"]
     assert PICTURE not in p.extra_generation_params["CtrlGen"]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_control_that_is_not_finite_makes_no_picture(
+    host: FakeWebUI, script: Any, control: Pushes, split: bool
+) -> None:
+    control.value = float("nan")
+    with pytest.raises(RequestError, match="not finite") as raised:
+        host.process_images(script, Processing(host, split=split), REQUEST)
+    assert raised.value.path == "$.units[0]"
+    assert raised.value.status_code == 422
+    assert (hooks(host.unet), host.callbacks.count) == (0, 0)
 
 
 def test_control_maps_are_appended_only_when_the_setting_says_so(
