@@ -67,6 +67,7 @@ class OptionInfo:
 
     def __init__(self, default: Any, label: str = "", *_: Any, **options: Any) -> None:
         self.default, self.label, self.options = default, label, options
+        self.restrict_api = bool(options.get("restrict_api"))
         self.section: tuple[str, str] | None = None
 
     def info(self, _text: str) -> OptionInfo:
@@ -207,6 +208,10 @@ class Processing:
         self.extra_generation_params: dict[str, Any] = {}
         self.comments: dict[str, int] = {}
         self.on_step: Callable[[int], None] = lambda _step: None
+        self.is_api = True
+        self.script_args: tuple[Any, ...] = (0,)
+        self.comments: list[str] = []
+        self.comment = self.comments.append
         vars(self).update(options)
 
     def comment(self, text: str) -> None:
@@ -290,6 +295,7 @@ class FakeWebUI:
         self.state.shown = []
         self.state.assign_current_image = self.state.shown.append
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
+        self.log: list[str] = []
         self.loaded: dict[str, Any] = {}
         Component.made = []
 
@@ -305,8 +311,10 @@ class FakeWebUI:
         """One generation as the WebUI runs it: hooks swallow, `p.sample` does not."""
         self.swallowing(script.process, p, *args)
         p.script = script
-        sample = p.sample(conditioning=None)
-        processed = SimpleNamespace(images=["picture"], infotexts=["text"], index_of_first_image=0)
+        self.swallowing(script.before_process_batch, p, *args, batch_number=0, prompts=p.prompts)
+        sample = p.sample(conditioning=None) if p.prompts else torch.zeros(0)
+        images = ["picture"] if p.prompts else []
+        processed = SimpleNamespace(images=images, infotexts=["text"], index_of_first_image=0)
         self.swallowing(script.postprocess, p, processed, *args)
         return sample, processed
 
@@ -325,9 +333,12 @@ class FakeWebUI:
             "remove_callbacks_for_function": self.callbacks.remove,
         }
         paths = {"models_path": str(folder / "models"), "extensions_dir": str(folder / "extensions")}
-        script = {"Script": type("Script", (), {}), "AlwaysVisible": object()}
+        script: dict[str, Any] = {"Script": type("Script", (), {}), "AlwaysVisible": object()}
+        ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=5, args_to=15)
+        script["scripts_txt2img"] = SimpleNamespace(alwayson_scripts=[ours])
         found = {
             "shared": shared,
+            "errors": {"report": lambda message, **_: self.log.append(message)},
             "script_callbacks": callbacks,
             "devices": {
                 "device": torch.device("cpu"),
@@ -442,12 +453,18 @@ def edge_libraries() -> dict[str, ModuleType]:
         "Depends": lambda function: function,
         "FastAPI": object,
         "HTTPException": HTTPException,
+        "Request": object,
     }
+    utils = {"get_parameterless_sub_dependant": lambda depends, path: depends}
     return {
         "gradio": module("gradio", gradio),
         "fastapi": module("fastapi", fastapi),
         "fastapi.security": module("fastapi.security", security),
-        "fastapi.responses": module("fastapi.responses", {"FileResponse": lambda path: path}),
+        "fastapi.responses": module(
+            "fastapi.responses", {"FileResponse": lambda path: path, "JSONResponse": SimpleNamespace}
+        ),
+        "fastapi.dependencies": module("fastapi.dependencies", {}),
+        "fastapi.dependencies.utils": module("fastapi.dependencies.utils", utils),
     }
 
 

@@ -1,6 +1,7 @@
 """The script inside a fake host: off means off, no uncontrolled picture, exact clean-up."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -232,6 +233,39 @@ def test_a_bad_request_makes_no_picture(host: FakeWebUI, script: Any, request_: 
     assert caught.value.path == path
     assert vars(caught.value)["status_code"] == 422
     assert host.callbacks.count == 0
+
+
+def test_a_mistake_on_the_page_is_a_comment_and_one_line(host: FakeWebUI, script: Any) -> None:
+    p = Processing(host, is_api=False)
+    _, processed = host.process_images(script, p, {"units": [{"model": "m"}]})
+    assert processed.images == []
+    (line,) = host.log
+    (comment,) = p.comments
+    assert "$.units[0].image" in comment
+    assert line == comment
+    assert p.do_not_save_grid
+    with pytest.raises(RequestError):  # where the WebUI goes on all the same
+        p.sample()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"is_api": True}, {"script_args": (3,)}, {"txt2img_upscale": True}], ids=str
+)
+def test_others_than_the_plain_page_get_the_error_itself(
+    host: FakeWebUI, script: Any, fields: dict[str, Any]
+) -> None:
+    p = Processing(host, **{"is_api": False, **fields})
+    with pytest.raises(RequestError):
+        host.process_images(script, p, {"units": [{"model": "m"}]})
+    assert (p.comments, host.log) == ([], [])
+
+
+def test_a_failure_in_a_step_is_told_once(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    control.value = float("nan")
+    with pytest.raises(RequestError) as raised:
+        host.process_images(script, Processing(host), REQUEST)
+    text = "".join(traceback.format_exception(raised.value))
+    assert text.count("Traceback (most recent call last)") == 1
 
 
 def test_any_failure_while_preparing_makes_no_picture(
