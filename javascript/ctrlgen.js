@@ -61,6 +61,27 @@ const ctrlgen = {
         setTimeout(() => root.querySelector(`#${tab}_tools #paste, #${tab}_toprow #paste`).click(), 500);
     },
 
+    // Set the size, the steps and the guidance that the bundled tiny model is made for.
+    tiny(tab) {
+        const values = {width: 128, height: 128, steps: 20, cfg_scale: 4};
+        Object.entries(values).forEach(([name, value]) => {
+            ctrlgen.root().querySelectorAll(`#${tab}_${name} input`).forEach((input) => {
+                input.value = value;
+                updateInput(input);
+            });
+        });
+    },
+
+    // Say when the tiny model is loaded and the size is far from what it can do.
+    tinyNote(tab) {
+        const note = ctrlgen.root().querySelector(`#ctrlgen_${tab}_tiny_note`);
+        if (!note) return;
+        const checkpoint = ctrlgen.root().querySelector("#setting_sd_model_checkpoint input");
+        const sides = ["width", "height"].map((name) => ctrlgen.number(`${tab}_${name}`, 128));
+        const loaded = Boolean(checkpoint && checkpoint.value.startsWith("ctrlgen-tiny"));
+        note.classList.toggle("ctrlgen-hidden", !loaded || sides.every((side) => side >= 64 && side <= 256));
+    },
+
     size(tab, args) {
         args[0] = ctrlgen.number(`${tab}_width`, 512);
         args[1] = ctrlgen.number(`${tab}_height`, 512);
@@ -93,6 +114,7 @@ const ctrlgen = {
         ctrlgen.tabs.forEach((tab) => {
             ctrlgen.count(tab);
             ctrlgen.replaced(tab);
+            ctrlgen.tinyNote(tab);
         });
     },
 };

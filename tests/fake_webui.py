@@ -42,10 +42,11 @@ class Component:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def click(self, fn: Callable[..., Any], **options: Any) -> None:
+    def click(self, fn: Callable[..., Any], **options: Any) -> Component:
         self.events.append((fn, options))
+        return self
 
-    change = click
+    change = then = click
 
 
 class Choice(Component):
@@ -69,12 +70,22 @@ class OptionInfo:
         self.default, self.label, self.options = default, label, options
         self.restrict_api = bool(options.get("restrict_api"))
         self.section: tuple[str, str] | None = None
+        self.component: Any = None
+        self.do_not_save = False
 
     def info(self, _text: str) -> OptionInfo:
         return self
 
     def needs_reload_ui(self) -> OptionInfo:
         return self
+
+
+class OptionHTML(OptionInfo):
+    """An explanation among the settings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.do_not_save = True
 
 
 class Opts:
@@ -91,7 +102,8 @@ class Opts:
 
     def add_option(self, name: str, option: OptionInfo) -> None:
         self.data_labels[name] = option
-        self.data.setdefault(name, option.default)
+        if not option.do_not_save:
+            self.data.setdefault(name, option.default)
 
 
 class Callbacks:
@@ -325,6 +337,7 @@ class FakeWebUI:
     def modules(self, folder: Path) -> dict[str, Any]:
         """What stands in `sys.modules`, by name."""
         shared = {"opts": self.opts, "cmd_opts": self.flags, "sd_model": self.model, "OptionInfo": OptionInfo}
+        shared["OptionHTML"] = OptionHTML
         shared["state"] = self.state
         callbacks = {
             "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
@@ -366,6 +379,7 @@ class FakeWebUI:
             "sd_schedulers": {"schedulers_map": SCHEDULERS, "schedulers": list(SCHEDULERS.values())},
             "sd_models": {"get_closet_checkpoint_match": CHECKPOINTS.get, "checkpoints_list": CHECKPOINTS},
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
+            "sd_models": {"list_models": lambda: self.log.append("listed")},
             "sd_unet": {"current_unet": None},
             "paths_internal": paths,
             "scripts": script,

@@ -58,5 +58,5 @@ def arguments() -> int:
 
 def overridable() -> list[str]:
     """CtrlGen's settings that a request may change."""
-    labels = shared.opts.data_labels.items()
-    return [name for name, option in labels if name.startswith(SETTINGS) and not option.restrict_api]
+    own = {name: each for name, each in shared.opts.data_labels.items() if name.startswith(SETTINGS)}
+    return [name for name, each in own.items() if not (each.restrict_api or each.do_not_save)]

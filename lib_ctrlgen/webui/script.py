@@ -25,6 +25,7 @@ from .rest import guard_api
 from .sample import HeldSample, Refusal, held_sample, release
 from .settings import appends_maps, register_settings
 from .stacked import Stacked, stacked_of
+from .tiny_model import register_tiny_setting
 
 TITLE = "CtrlGen"
 
@@ -119,5 +120,6 @@ def controlled(
 def register() -> None:
     """Register the callbacks. Called from `scripts/`, again after every reload of the page."""
     script_callbacks.on_ui_settings(register_settings)
+    script_callbacks.on_ui_settings(register_tiny_setting)
     script_callbacks.on_app_started(add_routes)
     script_callbacks.on_app_started(guard_api)
