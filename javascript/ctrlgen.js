@@ -70,16 +70,18 @@ const ctrlgen = {
                 updateInput(input);
             });
         });
+        setTimeout(ctrlgen.update, 200);
     },
 
     // Say when the tiny model is loaded and the size is far from what it can do.
     tinyNote(tab) {
-        const note = ctrlgen.root().querySelector(`#ctrlgen_${tab}_tiny_note`);
-        if (!note) return;
         const checkpoint = ctrlgen.root().querySelector("#setting_sd_model_checkpoint input");
         const sides = ["width", "height"].map((name) => ctrlgen.number(`${tab}_${name}`, 128));
         const loaded = Boolean(checkpoint && checkpoint.value.startsWith("ctrlgen-tiny"));
-        note.classList.toggle("ctrlgen-hidden", !loaded || sides.every((side) => side >= 64 && side <= 256));
+        const hidden = !loaded || sides.every((side) => side >= 64 && side <= 256);
+        ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_tiny_note`).forEach((part) => {
+            if (part.classList.contains("ctrlgen-hidden") !== hidden) part.classList.toggle("ctrlgen-hidden");
+        });
     },
 
     size(tab, args) {
@@ -124,8 +126,9 @@ onUiLoaded(() => {
     ctrlgen.tabs.forEach((tab) => {
         const panel = ctrlgen.root().querySelector(`#ctrlgen_${tab}_panel`);
         if (!panel) return;
-        panel.addEventListener("input", ctrlgen.update);
-        panel.addEventListener("change", ctrlgen.update);
+        const column = ctrlgen.root().querySelector(`#${tab}_settings`) || panel; // with the size's sliders
+        column.addEventListener("input", ctrlgen.update);
+        column.addEventListener("change", ctrlgen.update);
     });
     ctrlgen.update();
 });

@@ -31,10 +31,9 @@ def build_tiny_model(panel: Panel) -> None:
     warning = f'<p class="ctrlgen-error">{escape(FAR)}</p>'
     gr.HTML(warning, elem_id=panel.elem_id("tiny_note"), elem_classes=hidden)
     with gr.Accordion("Try it with the bundled tiny model", open=False, elem_id=panel.elem_id("tiny")):
-        with gr.Row():
-            install_button(panel.elem_id("tiny_install"))
-            options = {"elem_id": panel.elem_id("tiny_use"), "size": "sm"}
-            use = gr.Button("Set its size, steps and guidance (128 x 128, 20, 4)", **options)
+        install_button(panel.elem_id("tiny_install"))
+        options = {"elem_id": panel.elem_id("tiny_use"), "size": "sm"}
+        use = gr.Button("Set its size, steps and guidance (128 x 128, 20, 4)", **options)
         use.click(fn=None, _js=f"() => ctrlgen.tiny('{panel.tab}')")
 
 
