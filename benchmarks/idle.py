@@ -23,7 +23,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from urllib.request import ProxyHandler, Request, build_opener
 
-from _harness import Result, at_most, finish, parser, seconds
+from _harness import Result, at_most, effort, finish, parser, seconds
 
 LIMIT_MS = 5.0
 BODY = {
@@ -56,7 +56,7 @@ def measured(options: Namespace) -> Result:
             "the two WebUIs make different pictures: take the same checkpoint, flags and settings"
         )
     pairs: list[tuple[float, float]] = []
-    for number in range(options.pairs or (20 if options.quick else 200)):
+    for number in range(options.pairs or effort(options, smoke=3, quick=20, full=200)):
         if number % 2:
             pairs.append((seconds(ours), seconds(plain)))
         else:
