@@ -68,7 +68,8 @@ def measured(options: Namespace) -> Result:
     for name, values in (("idle_ms", differences), ("ratio", ratios)):
         low, middle, high = statistics.quantiles(values, n=4)
         figures |= {name: middle, f"{name}_spread": high - low}
-    return Result("idle", figures, {"idle_ms": at_most(LIMIT_MS)})
+    error = 0.93 * figures["idle_ms_spread"] / len(pairs) ** 0.5  # of the median, as of normal values
+    return Result("idle", figures, {"idle_ms": at_most(LIMIT_MS)}, errors={"idle_ms": error})
 
 
 def main() -> int:

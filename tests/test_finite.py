@@ -137,6 +137,17 @@ def test_a_unit_that_does_not_act_is_never_blamed(host: Host) -> None:
         assert torch.isfinite(host.run()).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_one_number_is_found_wherever_it_stands(dtype: torch.dtype, value: float) -> None:
+    largest = torch.full((2, 4, 5, 7), torch.finfo(dtype).max, dtype=dtype)
+    assert finite.FiniteFlag(largest).value
+    for place in (0, 17, largest.numel() - 1):
+        spoiled = largest.clone()
+        spoiled.view(-1)[place] = value
+        assert not finite.FiniteFlag(spoiled).value
+
+
 class Late(finite.FiniteFlag):
     """As on a GPU: the answer is known once somebody waits for it."""
 
