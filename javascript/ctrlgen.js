@@ -61,6 +61,29 @@ const ctrlgen = {
         setTimeout(() => root.querySelector(`#${tab}_tools #paste, #${tab}_toprow #paste`).click(), 500);
     },
 
+    // Set the size, the steps and the guidance that the bundled tiny model is made for.
+    tiny(tab) {
+        const values = {width: 128, height: 128, steps: 20, cfg_scale: 4};
+        Object.entries(values).forEach(([name, value]) => {
+            ctrlgen.root().querySelectorAll(`#${tab}_${name} input`).forEach((input) => {
+                input.value = value;
+                updateInput(input);
+            });
+        });
+        setTimeout(ctrlgen.update, 200);
+    },
+
+    // Say when the tiny model is loaded and the size is far from what it can do.
+    tinyNote(tab) {
+        const checkpoint = ctrlgen.root().querySelector("#setting_sd_model_checkpoint input");
+        const sides = ["width", "height"].map((name) => ctrlgen.number(`${tab}_${name}`, 128));
+        const loaded = Boolean(checkpoint && checkpoint.value.startsWith("ctrlgen-tiny"));
+        const hidden = !loaded || sides.every((side) => side >= 64 && side <= 256);
+        ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_tiny_note`).forEach((part) => {
+            if (part.classList.contains("ctrlgen-hidden") !== hidden) part.classList.toggle("ctrlgen-hidden");
+        });
+    },
+
     size(tab, args) {
         args[0] = ctrlgen.number(`${tab}_width`, 512);
         args[1] = ctrlgen.number(`${tab}_height`, 512);
@@ -93,6 +116,7 @@ const ctrlgen = {
         ctrlgen.tabs.forEach((tab) => {
             ctrlgen.count(tab);
             ctrlgen.replaced(tab);
+            ctrlgen.tinyNote(tab);
         });
     },
 };
@@ -102,8 +126,9 @@ onUiLoaded(() => {
     ctrlgen.tabs.forEach((tab) => {
         const panel = ctrlgen.root().querySelector(`#ctrlgen_${tab}_panel`);
         if (!panel) return;
-        panel.addEventListener("input", ctrlgen.update);
-        panel.addEventListener("change", ctrlgen.update);
+        const column = ctrlgen.root().querySelector(`#${tab}_settings`) || panel; // with the size's sliders
+        column.addEventListener("input", ctrlgen.update);
+        column.addEventListener("change", ctrlgen.update);
     });
     ctrlgen.update();
 });

@@ -14,17 +14,19 @@ from types import TracebackType
 from PIL import Image
 
 from .acting import Passes, planned, require_acting
-from .calls import CallInputs, Position, UNetCall
+from .calls import CallInputs, Position, Rows, UNetCall
 from .clocks import Clock
 from .doses import Dose, row_dose
 from .effects import EFFECTS, UnitEffect
 from .effects.base import ActingUnit, Doses, Masks, within_mask
 from .errors import HostError
+from .finite import CheckedCall, FiniteWatch
 from .notices import Notice
 from .plan import StepPlan, compile_plan
 from .repeats import Repeats, row_classes
 from .residuals import Residuals, total
 from .spec import ControlUnit
+from .suspects import Suspects, not_finite
 from .unet import Effect, Hooks, UNetPort
 from .units import ActiveUnit, FinishingControl
 
@@ -36,7 +38,8 @@ class ControlSession:
     many cells, of which rows that are equal so far are computed once. `rows_computed` of `rows_asked`
     went through the U-Net.
 
-    Raises HostError when the host calls the U-Net in a way that cannot be controlled.
+    Raises HostError when the host calls the U-Net in a way that cannot be controlled, and what
+    `lib_ctrlgen.suspects` says when a prediction is not finite: at one of the next calls, or at the end.
     """
 
     def __init__(
@@ -62,6 +65,9 @@ class ControlSession:
         self._finishing: dict[int, list[tuple[ActiveUnit, Dose]]] = {}
         self._acted: dict[int | None, set[tuple[int | str, bool]]] = {}
         self._passes: dict[bool, Position] = {}  # the last call of each
+        self._position = Position(0, 1, Rows((), ()))
+        self._suspects: Suspects | None = None
+        self._watch = FiniteWatch(self._refuse)
 
     def __enter__(self) -> ControlSession:
         self._install()
@@ -70,7 +76,19 @@ class ControlSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            if kind is None or issubclass(kind, Exception):  # a host's own complaint names no unit
+                self.settle()
+        finally:
+            self._close()
+
+    def settle(self) -> None:
+        """Wait until it is known that every prediction so far is finite. Raises where one is not."""
+        self._watch.settle()
+
+    def _close(self) -> None:
         self._hooks.close()
+        self._watch.clear()
         for effect in self._effects:
             effect.close()
         self._masks.fitted.clear()
@@ -80,6 +98,7 @@ class ControlSession:
 
         Raises HostError when the new U-Net has another shape; the session is closed then.
         """
+        self.settle()
         self._hooks.close()
         if port.shape != self._shape:
             raise HostError(
@@ -105,15 +124,13 @@ class ControlSession:
             self.port.attach(partial, self._before, self._after)
             for effect in self._effects:
                 effect.install(partial, self.port)
+            self._watch.install(partial, self.port.module, lambda: self._position)
             self._hooks = partial.pop_all()
 
     def _before(self, inputs: CallInputs) -> Effect:
         """Start of a U-Net call: place it, set up the attention terms, compute the residuals."""
-        position = self.clock(int(inputs.x.shape[0]))
+        position, doses = self._placed(int(inputs.x.shape[0]))
         call = UNetCall(inputs=inputs, position=position, unet=self.port.module)
-        doses = self._doses(call.position)
-        self._note(call.position, doses)
-        self._note_acted(call.position, doses)
         classes, repeats = None, None
         if self.variants:
             classes = row_classes(inputs)
@@ -127,6 +144,30 @@ class ControlSession:
         parts = [self._begin(effect, call, doses, classes) for effect in self._effects]
         found = [part for part in parts if part is not None]
         return Effect(total(found) if found else None, repeats)
+
+    def _placed(self, batch: int) -> tuple[Position, list[Doses]]:
+        """Where a call of `batch` rows stands, and what each unit's part gives each row."""
+        if self._suspects is not None:
+            position = self._suspects.position
+            return position, self._suspects.alone(self._doses(position), [unit for _, unit in self._parts])
+        self._position = self.clock(batch)
+        doses = self._doses(self._position)
+        self._note(self._position, doses)
+        self._note_acted(self._position, doses)
+        return self._position, doses
+
+    def _refuse(self, call: CheckedCall) -> None:
+        """Raise what is wrong with a call whose prediction is not finite."""
+        acting = [
+            unit
+            for (_, unit), doses in zip(self._parts, self._doses(call.position), strict=True)
+            if any(doses)
+        ]
+        self._suspects = Suspects(call.position)
+        try:
+            raise not_finite(call, acting, self._suspects)
+        finally:
+            self._suspects = None
 
     def _begin(
         self, effect: UnitEffect, call: UNetCall, doses: Sequence[Doses], classes: Sequence[int] | None
@@ -143,7 +184,7 @@ class ControlSession:
         for effect in self._effects:
             effect.end()
 
-    def _doses(self, position: Position) -> list[tuple[Dose | None, ...]]:
+    def _doses(self, position: Position) -> list[Doses]:
         """Of each unit's parts, what every row of the call gets."""
         images = position.rows.image
         plans = {i: self.plan_for(position.steps, position.hires, self._variant(i)) for i in set(images)}

@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from lib_ctrlgen.errors import HostError
 
 NAME = "ctrlgen-tiny"
 TEXT_FOLDER = f"{NAME}-text"
+SIZES = range(64, 257)  # pixels a side that it has learnt; it is best at 128
 VERSION = re.compile(r"^(?P<head>[ \t]*version:[ \t]*)(?P<value>\S.*?)[ \t]*$", re.MULTILINE)
 
 
@@ -36,11 +37,18 @@ class Placed:
 def install(webui: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
     """Place the bundled model in a WebUI's model folders; doing it again changes nothing.
 
-    Raises HostError when the folder is no WebUI or cannot be written, or when a different
-    file is in the way and `replace` is off: then nothing is written.
+    Raises HostError when the folder is no WebUI, and what `install_into` raises.
+    """
+    return install_into(_models_folder(webui), source, replace=replace)
+
+
+def install_into(models: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
+    """The same with a WebUI's `models` folder itself, which may be anywhere.
+
+    Raises HostError when the folder cannot be written, or when a different file is in the way
+    and `replace` is off: then nothing is written.
     """
     source = source or tiny_folder()
-    models = _models_folder(webui)
     plan = [(path, target) for path, target in _plan(source, models) if not _is_yaml(path)]
     config = models / "Stable-diffusion" / f"{NAME}.yaml"
     text = (models / TEXT_FOLDER).resolve()
@@ -86,7 +94,23 @@ def _same(path: Path, target: Path) -> bool:
     return target.is_file() and filecmp.cmp(path, target, shallow=False)
 
 
-def rewritten(config: str, text: Path) -> str:
+def size_note(checkpoint: str, width: int, height: int) -> str:
+    """What to know before the tiny model makes a picture of this size; empty where there is nothing.
+
+    >>> size_note("ctrlgen-tiny", 512, 512)[:43]
+    'ctrlgen-tiny has learnt pictures of 64 to 2'
+    >>> size_note("ctrlgen-tiny", 128, 128) or size_note("another", 512, 512)
+    ''
+    """
+    if checkpoint != NAME or (width in SIZES and height in SIZES):
+        return ""
+    return (
+        f"{NAME} has learnt pictures of {SIZES[0]} to {SIZES[-1]} pixels a side; at {width} x {height} its "
+        "shapes fall apart, with or without controls: take 128 x 128"
+    )
+
+
+def rewritten(config: str, text: PurePath) -> str:
     r"""The checkpoint's yaml with the text folder as an absolute path.
 
     >>> rewritten("  params:\n    version: text\n", Path("/models/text"))

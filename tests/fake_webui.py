@@ -42,10 +42,11 @@ class Component:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def click(self, fn: Callable[..., Any], **options: Any) -> None:
+    def click(self, fn: Callable[..., Any], **options: Any) -> Component:
         self.events.append((fn, options))
+        return self
 
-    change = click
+    change = then = click
 
 
 class Choice(Component):
@@ -67,13 +68,24 @@ class OptionInfo:
 
     def __init__(self, default: Any, label: str = "", *_: Any, **options: Any) -> None:
         self.default, self.label, self.options = default, label, options
+        self.restrict_api = bool(options.get("restrict_api"))
         self.section: tuple[str, str] | None = None
+        self.component: Any = None
+        self.do_not_save = False
 
     def info(self, _text: str) -> OptionInfo:
         return self
 
     def needs_reload_ui(self) -> OptionInfo:
         return self
+
+
+class OptionHTML(OptionInfo):
+    """An explanation among the settings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.do_not_save = True
 
 
 class Opts:
@@ -90,7 +102,8 @@ class Opts:
 
     def add_option(self, name: str, option: OptionInfo) -> None:
         self.data_labels[name] = option
-        self.data.setdefault(name, option.default)
+        if not option.do_not_save:
+            self.data.setdefault(name, option.default)
 
 
 class Callbacks:
@@ -207,6 +220,10 @@ class Processing:
         self.extra_generation_params: dict[str, Any] = {}
         self.comments: dict[str, int] = {}
         self.on_step: Callable[[int], None] = lambda _step: None
+        self.is_api = True
+        self.script_args: tuple[Any, ...] = (0,)
+        self.comments: list[str] = []
+        self.comment = self.comments.append
         vars(self).update(options)
 
     def comment(self, text: str) -> None:
@@ -290,6 +307,7 @@ class FakeWebUI:
         self.state.shown = []
         self.state.assign_current_image = self.state.shown.append
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
+        self.log: list[str] = []
         self.loaded: dict[str, Any] = {}
         Component.made = []
 
@@ -305,8 +323,10 @@ class FakeWebUI:
         """One generation as the WebUI runs it: hooks swallow, `p.sample` does not."""
         self.swallowing(script.process, p, *args)
         p.script = script
-        sample = p.sample(conditioning=None)
-        processed = SimpleNamespace(images=["picture"], infotexts=["text"], index_of_first_image=0)
+        self.swallowing(script.before_process_batch, p, *args, batch_number=0, prompts=p.prompts)
+        sample = p.sample(conditioning=None) if p.prompts else torch.zeros(0)
+        images = ["picture"] if p.prompts else []
+        processed = SimpleNamespace(images=images, infotexts=["text"], index_of_first_image=0)
         self.swallowing(script.postprocess, p, processed, *args)
         return sample, processed
 
@@ -317,6 +337,7 @@ class FakeWebUI:
     def modules(self, folder: Path) -> dict[str, Any]:
         """What stands in `sys.modules`, by name."""
         shared = {"opts": self.opts, "cmd_opts": self.flags, "sd_model": self.model, "OptionInfo": OptionInfo}
+        shared["OptionHTML"] = OptionHTML
         shared["state"] = self.state
         callbacks = {
             "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
@@ -325,9 +346,12 @@ class FakeWebUI:
             "remove_callbacks_for_function": self.callbacks.remove,
         }
         paths = {"models_path": str(folder / "models"), "extensions_dir": str(folder / "extensions")}
-        script = {"Script": type("Script", (), {}), "AlwaysVisible": object()}
+        script: dict[str, Any] = {"Script": type("Script", (), {}), "AlwaysVisible": object()}
+        ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=5, args_to=15)
+        script["scripts_txt2img"] = SimpleNamespace(alwayson_scripts=[ours])
         found = {
             "shared": shared,
+            "errors": {"report": lambda message, **_: self.log.append(message)},
             "script_callbacks": callbacks,
             "devices": {
                 "device": torch.device("cpu"),
@@ -355,6 +379,7 @@ class FakeWebUI:
             "sd_schedulers": {"schedulers_map": SCHEDULERS, "schedulers": list(SCHEDULERS.values())},
             "sd_models": {"get_closet_checkpoint_match": CHECKPOINTS.get, "checkpoints_list": CHECKPOINTS},
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
+            "sd_models": {"list_models": lambda: self.log.append("listed")},
             "sd_unet": {"current_unet": None},
             "paths_internal": paths,
             "scripts": script,
@@ -442,12 +467,18 @@ def edge_libraries() -> dict[str, ModuleType]:
         "Depends": lambda function: function,
         "FastAPI": object,
         "HTTPException": HTTPException,
+        "Request": object,
     }
+    utils = {"get_parameterless_sub_dependant": lambda depends, path: depends}
     return {
         "gradio": module("gradio", gradio),
         "fastapi": module("fastapi", fastapi),
         "fastapi.security": module("fastapi.security", security),
-        "fastapi.responses": module("fastapi.responses", {"FileResponse": lambda path: path}),
+        "fastapi.responses": module(
+            "fastapi.responses", {"FileResponse": lambda path: path, "JSONResponse": SimpleNamespace}
+        ),
+        "fastapi.dependencies": module("fastapi.dependencies", {}),
+        "fastapi.dependencies.utils": module("fastapi.dependencies.utils", utils),
     }
 
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.errors import HostError, ModelError, RequestError
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.load import Networks, Place, load_networks, load_pipeline, new_pipeline
 from lib_ctrlgen.headless.prompts import PromptEncoder, chunks_of
@@ -413,6 +413,40 @@ def test_control_maps_are_what_the_networks_see(engine: Engine) -> None:
 def test_a_wrong_unit_says_where(engine: Engine) -> None:
     with pytest.raises(RequestError, match=r"^\$\.units\[1\]\.model: no model named 'eges'"):
         engine.generate(request(EDGES, {"model": "eges"}))
+
+
+@pytest.mark.parametrize(("model", "index"), [("ctrlgen-tiny-edges", 1), ("ctrlgen-tiny-ip", 0)])
+def test_a_damaged_control_makes_no_black_picture(root: Path, tmp_path: Path, model: str, index: int) -> None:
+    tensors = load_file(root / "ControlNet" / f"{model}.safetensors")
+    save_file(
+        {name: torch.full_like(each, torch.nan) for name, each in tensors.items()},
+        tmp_path / "nan.safetensors",
+    )
+    units = [EDGES, LOOK]
+    units[index] = {**units[index], "model": "nan"}
+    with pytest.raises(RequestError, match="'nan' the U-Net's prediction is not finite") as raised:
+        Engine([root, tmp_path], 1 << 30, CPU).generate(request(*units))
+    assert raised.value.path == f"$.units[{index}]"
+
+
+@pytest.mark.parametrize(
+    ("network", "units", "said"),
+    [
+        ("unet", [], "the latents are not finite"),
+        ("unet", [EDGES], "step 1 of 2, also without any unit"),
+        ("vae", [EDGES], "the VAE is damaged, or overflows in float32"),
+    ],
+    ids=["U-Net", "U-Net beside a unit", "VAE"],
+)
+def test_a_checkpoint_that_is_not_finite_is_blamed_itself(
+    root: Path, network: str, units: list[dict[str, Any]], said: str
+) -> None:
+    engine = Engine([root], 1 << 30, CPU)
+    networks = engine.load("ctrlgen-tiny")
+    part = {"unet": networks.unet, "vae": networks.vae.decoder}[network]
+    next(part.parameters()).data.fill_(torch.nan)
+    with pytest.raises(HostError, match=said):
+        engine.generate(request(*units))
 
 
 def test_nothing_warns(engine: Engine) -> None:

@@ -41,12 +41,13 @@ LAYERS = {
     "tuner.work": 3, "unet_arguments": 3,
     "tuner.likeness": 3, "tuner.attempts": 3, "tuner.auto": 3, "tuner.findings": 3, "tuner.search": 3,
     "clocks": 3, "levels": 3, "blank": 3, "unet": 3, "effects": 3, "session": 3, "runner": 3, "tuner": 3,
+    "finite": 3, "suspects": 3,
     # 4: the edges; siblings never import each other, but for SIBLINGS
     "webui": EDGE, "headless": EDGE, "train": EDGE, "tiny": EDGE, "cluster": EDGE,
     "cli": EDGE, "cli_tune": EDGE, "cli_parts": EDGE, "cli_lists": EDGE, "cli_output": EDGE, "__main__": EDGE,
 }  # fmt: skip
 SIBLINGS = {
-    "__main__": {"cli"},
+    "__main__": {"cli"}, "webui": {"tiny"},
     "cli": {"headless", "train", "tiny", "cli_parts", "cli_tune", "cli_lists", "cli_output"},
     "cli_lists": {"headless", "cli_parts"},
     "cli_tune": {"headless", "cluster", "cli_parts"},

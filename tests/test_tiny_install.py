@@ -1,12 +1,20 @@
 """Installing the bundled model in a WebUI: complete, repeatable, and never over someone's file."""
 
-from pathlib import Path
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import pytest
 import yaml
 
 from lib_ctrlgen import cli, tiny
 from lib_ctrlgen.errors import HostError
+from tests.fake_webui import Component, FakeWebUI, fresh, served
+
+ROOT = Path(__file__).resolve().parent.parent
 
 FILES = {
     "ctrlgen-tiny.safetensors": "checkpoint",
@@ -103,6 +111,79 @@ def test_replacing_must_be_said(source: Path, webui: Path) -> None:
         "ctrlgen-tiny-edges.safetensors"
     ]
     assert found(webui)["ControlNet/ctrlgen-tiny-edges.safetensors"] == "newer"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        PurePosixPath("/home/me/web ui/models/ctrlgen-tiny-text"),
+        PurePosixPath('/odd "quotes" and \\ ü/text'),
+        PureWindowsPath("C:\\Users\\new\\web ui\\models\\ctrlgen-tiny-text"),
+        PureWindowsPath("\\\\server\\share\\webui\\models\\text"),
+    ],
+    ids=str,
+)
+def test_the_text_folder_is_read_back_from_the_yaml(folder: PurePath) -> None:
+    written = yaml.safe_load(tiny.rewritten("params:\n  version: text\n", folder))
+    assert type(folder)(written["params"]["version"]) == folder
+
+
+COMMANDS = {"folder": ([str(ROOT)], None), "module": (["-m", "lib_ctrlgen"], ROOT)}
+
+
+@pytest.mark.parametrize("way", COMMANDS)
+def test_the_command_works_from_a_clone_that_is_not_installed(webui: Path, way: str) -> None:
+    """`python extensions/ctrlgen tiny --install .` from the WebUI's folder; `-m` from the extension's."""
+    command, folder = COMMANDS[way]
+    path = "." if folder is None else str(webui)
+    done = subprocess.run(
+        [sys.executable, *command, "tiny", "--install", path],
+        cwd=folder or webui, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (webui / "models/ControlNet/ctrlgen-tiny-edges.safetensors").is_file()
+
+
+@pytest.fixture
+def page(webui: Path) -> Iterator[Any]:
+    with served(FakeWebUI(), webui) as host:
+        yield host
+
+
+def test_the_button_of_the_panel_installs_it(page: Any, webui: Path) -> None:
+    model = fresh("tiny_model")
+    said = model.install_button("x")
+    (button,) = [each for each in Component.made if each.elem_id == "x"]
+    (click, options), (refresh, _) = button.events
+    assert options["outputs"] == [said]
+    assert refresh is None
+    assert "files written" in click()
+    assert "installed already" in click()
+    assert (webui / "models/ControlNet/ctrlgen-tiny-edges.safetensors").is_file()
+    assert page.log == ["listed"] * 2
+    (webui / "models/Stable-diffusion/ctrlgen-tiny.yaml").write_text("mine")
+    assert "a different file is there already" in click()
+
+
+def test_the_settings_have_the_button_and_save_nothing(page: Any) -> None:
+    fresh("tiny_model").register_tiny_setting()
+    (option,) = page.opts.data_labels.values()
+    assert option.section == ("ctrlgen", "CtrlGen")
+    assert option.component(label="", value="", elem_id="setting_x").elem_id == "setting_x_said"
+    assert "ctrlgen_tiny_model" not in page.opts.data
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "width", "height", "warned"),
+    [
+        ("ctrlgen-tiny", 512, 512, True), ("ctrlgen-tiny", 128, 264, True), ("ctrlgen-tiny", 56, 128, True),
+        ("ctrlgen-tiny", 64, 256, False), ("v1-5-pruned", 512, 512, False),
+    ],
+)  # fmt: skip
+def test_sizes_that_the_model_has_not_learnt(checkpoint: str, width: int, height: int, warned: bool) -> None:
+    note = tiny.size_note(checkpoint, width, height)
+    assert bool(note) == warned
+    assert not warned or f"{width} x {height}" in note
 
 
 @pytest.mark.parametrize("missing", ["webui.py", "models"])

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image, ImageChops
+from safetensors.torch import load_file, save_file
 
 from lib_ctrlgen.cli import main
 from lib_ctrlgen.errors import RequestError
@@ -159,6 +161,20 @@ def test_a_failing_cell_is_marked_and_the_rest_goes_on(engine: Counting, tmp_pat
     assert "out of memory" in tuned.report.read_text("utf-8")
     engine.fails = ()
     assert run(engine, tmp_path).made == 4
+
+
+def test_a_control_that_is_not_finite_is_a_failing_cell(root: Path, tmp_path: Path) -> None:
+    name = f"{models.NAME}-edges"
+    tensors = load_file(root / "ControlNet" / f"{name}.safetensors")
+    damaged = {key: torch.full_like(each, torch.inf) for key, each in tensors.items()}
+    save_file(damaged, tmp_path / "inf.safetensors")
+    axis = {"path": "units.0.model", "values": [name, "inf"]}
+    tuned = run(Counting([root, tmp_path], 1 << 28), tmp_path / "out", x=axis, y=None)
+    good, bad = tuned.done
+    assert not good.error
+    assert bad.error.startswith("$.units[0]: with 'inf' the U-Net's prediction is not finite")
+    assert bad.files == ()
+    assert bad.means == {}
 
 
 def test_three_axes_make_a_sheet_per_z(engine: Counting, tmp_path: Path) -> None:

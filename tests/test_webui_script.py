@@ -1,6 +1,7 @@
 """The script inside a fake host: off means off, no uncontrolled picture, exact clean-up."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,11 +27,13 @@ class Pushes:
 
     def __init__(self) -> None:
         self.calls: list[UNetCall] = []
+        self.value = 1.0
 
     def residuals(self, call: UNetCall) -> Residuals:
         self.calls.append(call)
         b, (h, w) = call.batch, call.size
-        return Residuals(tuple(torch.ones(b, 4, h, w) for _ in range(2)), torch.ones(b, 4, h, w))
+        pushed = torch.full((b, 4, h, w), self.value)
+        return Residuals((pushed, pushed), pushed)
 
     def control_map(self, width: int, height: int) -> Image.Image:
         return Image.new("RGB", (width, height))
@@ -100,6 +103,18 @@ def test_a_controlled_generation_and_nothing_left_of_it(
     assert len(processed.infotexts) == len(processed.images)
     assert '"sha:' in p.extra_generation_params["CtrlGen"]
     assert PICTURE not in p.extra_generation_params["CtrlGen"]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_control_that_is_not_finite_makes_no_picture(
+    host: FakeWebUI, script: Any, control: Pushes, split: bool
+) -> None:
+    control.value = float("nan")
+    with pytest.raises(RequestError, match="not finite") as raised:
+        host.process_images(script, Processing(host, split=split), REQUEST)
+    assert raised.value.path == "$.units[0]"
+    assert raised.value.status_code == 422
+    assert (hooks(host.unet), host.callbacks.count) == (0, 0)
 
 
 def test_control_maps_are_appended_only_when_the_setting_says_so(
@@ -218,6 +233,39 @@ def test_a_bad_request_makes_no_picture(host: FakeWebUI, script: Any, request_: 
     assert caught.value.path == path
     assert vars(caught.value)["status_code"] == 422
     assert host.callbacks.count == 0
+
+
+def test_a_mistake_on_the_page_is_a_comment_and_one_line(host: FakeWebUI, script: Any) -> None:
+    p = Processing(host, is_api=False)
+    _, processed = host.process_images(script, p, {"units": [{"model": "m"}]})
+    assert processed.images == []
+    (line,) = host.log
+    (comment,) = p.comments
+    assert "$.units[0].image" in comment
+    assert line == comment
+    assert p.do_not_save_grid
+    with pytest.raises(RequestError):  # where the WebUI goes on all the same
+        p.sample()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"is_api": True}, {"script_args": (3,)}, {"txt2img_upscale": True}], ids=str
+)
+def test_others_than_the_plain_page_get_the_error_itself(
+    host: FakeWebUI, script: Any, fields: dict[str, Any]
+) -> None:
+    p = Processing(host, **{"is_api": False, **fields})
+    with pytest.raises(RequestError):
+        host.process_images(script, p, {"units": [{"model": "m"}]})
+    assert (p.comments, host.log) == ([], [])
+
+
+def test_a_failure_in_a_step_is_told_once(host: FakeWebUI, script: Any, control: Pushes) -> None:
+    control.value = float("nan")
+    with pytest.raises(RequestError) as raised:
+        host.process_images(script, Processing(host), REQUEST)
+    text = "".join(traceback.format_exception(raised.value))
+    assert text.count("Traceback (most recent call last)") == 1
 
 
 def test_any_failure_while_preparing_makes_no_picture(

@@ -55,6 +55,7 @@ class Rest:
                 raise HTTPException(404, "Sampler not found")
             ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=0, args_to=1)
             p = SimpleNamespace(**vars(asked), extra_generation_params={}, comment=lambda _text: None)
+            p.is_api = True
             p.scripts = SimpleNamespace(alwayson_scripts=[ours])
             p.outpath_grids, p.script_args = str(self.grids), [{}]
             fresh_script().TunerScript().run(p, *asked.script_args)

@@ -119,7 +119,12 @@ class ControlledUnits:
                 part.control.prepare(int(height), int(width))
 
     def finished(self, p: Any, made: Any) -> Any:
-        """The pictures of a batch after the units that finish them; latents where there are none."""
+        """The pictures of a batch after the units that finish them; latents where there are none.
+
+        Raises what the session says where a prediction was not finite: now, while the U-Net is at hand.
+        """
+        if self.session:
+            self.session.settle()
         return finished(p, made, self.session) if self.session and self.session.finishes else made
 
     def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:

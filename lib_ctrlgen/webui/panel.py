@@ -29,6 +29,7 @@ from .payload import (
 )
 from .preview import control_map, plan_html
 from .settings import model_store, unit_count
+from .tiny_model import build_tiny_model
 
 CONTROL_MODES = {
     "balanced": "Balanced",
@@ -86,6 +87,7 @@ def build_panel(tab: str) -> Panel:
                 with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
                     build_unit(UnitPanel(panel, index))
         build_plan(panel)
+        build_tiny_model(panel)
     return panel
 
 

@@ -69,6 +69,14 @@ class Refusal(HeldSample):
         super().__init__(p)
         self.error = error
 
+    def end_batches(self) -> None:
+        """Let the WebUI end without a picture: it stops at a batch that has no prompts.
+
+        Where it should go on all the same, sampling raises.
+        """
+        self.p.prompts = []
+        self.p.do_not_save_grid = True  # a grid of no pictures
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raise it."""
         del args, kwargs

@@ -10,18 +10,22 @@ from typing import Any
 
 from modules import script_callbacks, scripts
 
+from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.pictured import is_per_picture, single
 from lib_ctrlgen.spec import ControlRequest
 
 from .api import add_routes
 from .infotext import KEY, describe
 from .init_pictures import init_pictures, picture_count
+from .page import is_plain_page, show_mistake
 from .panel import build_panel
 from .payload import read_request
 from .prompts import holds_ours
+from .rest import guard_api
 from .sample import HeldSample, Refusal, held_sample, release
 from .settings import appends_maps, register_settings
 from .stacked import Stacked, stacked_of
+from .tiny_model import register_tiny_setting
 
 TITLE = "CtrlGen"
 
@@ -51,6 +55,14 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         held = prepare(p, args)
         if held is not None:
             held.install()
+
+    def before_process_batch(self, p: Any, *args: Any, **given: Any) -> None:
+        """Before each batch: a mistake on the page ends here, as the WebUI would log a traceback of it."""
+        del args, given
+        held = held_sample(p)
+        if isinstance(held, Refusal) and isinstance(held.error, CtrlGenError) and is_plain_page(p):
+            show_mistake(p, held.error)
+            held.end_batches()
 
     def process_before_every_sampling(self, p: Any, *args: Any, **given: Any) -> None:
         """Once per pass, before its sampling: a blend may mix what it begins with."""
@@ -108,4 +120,6 @@ def controlled(
 def register() -> None:
     """Register the callbacks. Called from `scripts/`, again after every reload of the page."""
     script_callbacks.on_ui_settings(register_settings)
+    script_callbacks.on_ui_settings(register_tiny_setting)
     script_callbacks.on_app_started(add_routes)
+    script_callbacks.on_app_started(guard_api)

@@ -130,7 +130,8 @@ class FollowedSample(HeldSample):
             self.warn()
             return made
         except Stop as stop:
-            raise stop.error from stop
+            failure = stop.error
+        raise failure  # out here, so that a traceback does not tell it twice
 
     def warn(self) -> None:
         """Put the parts' warnings into the infotexts and, as comments, below the pictures of the page."""

@@ -28,7 +28,9 @@ from lib_ctrlgen.spec import ControlRequest
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.lock import in_use, is_held
 
+from .bodies import check_body
 from .payload import read_request
+from .rest import arguments, overridable
 from .tune_note import LIVE, Note, State
 from .tune_plan import Plan, plan_of, read_tune
 
@@ -161,6 +163,7 @@ def parts_of(payload: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str,
         if not isinstance(payload.get(name), Mapping):
             raise RequestError(f"$.{name}", f"expected an object, got {payload.get(name)!r}")
     request = dict(payload["request"])
+    check_body(request, arguments(), overridable(), "$.request")
     for name in ("script_name", "script_args"):
         if request.get(name):
             raise RequestError(f"$.request.{name}", "leave it out: the job is the tuner's script")

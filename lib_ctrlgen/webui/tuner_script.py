@@ -11,10 +11,11 @@ from modules import processing, scripts, shared
 from modules.ui_components import FormRow
 from PIL import Image
 
-from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.tuner.cells import NAMES
 
 from .init_pictures import init_pictures
+from .page import show_mistake
 from .payload import read_request
 from .script import TITLE as CONTROLS
 from .tune_note import Note
@@ -69,7 +70,20 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         return parts
 
     def run(self, p: Any, *args: Any) -> Any:
-        """Run the grid; the answer is its sheets, then its cells' pictures. Raises CtrlGenError."""
+        """Run the grid; the answer is its sheets, then its cells' pictures.
+
+        On the page a CtrlGenError is a comment, and no picture; in the API it is raised.
+        """
+        try:
+            return self.tuned(p, args)
+        except CtrlGenError as error:
+            if getattr(p, "is_api", False):
+                raise
+            show_mistake(p, error)
+            return processing.Processed(p, [])
+
+    def tuned(self, p: Any, args: Sequence[Any]) -> Any:
+        """The same. Raises CtrlGenError."""
         from .tuner import WebUIHost
 
         tune, name = read_tune(args)

@@ -284,3 +284,21 @@ def test_the_panel_works_after_a_reload_of_the_interface(page: Any, tmp_path: Pa
     generate(page)
     shot(page, "after-reload")
     assert thumbnails(page) == 2
+
+
+def test_the_tiny_model_is_installed_and_its_size_is_set(page: Any) -> None:
+    open_panel(page)
+    note = page.locator("#ctrlgen_txt2img_tiny_note p")
+    fill(page, "#txt2img_width input[type=number]", "512")
+    note.wait_for(state="visible")
+    shot(page, "tiny-note")
+    page.locator("#ctrlgen_txt2img_tiny > .label-wrap").click()
+    page.click("#ctrlgen_txt2img_tiny_install")
+    page.wait_for_selector("#ctrlgen_txt2img_tiny_install_said p")
+    shot(page, "tiny")
+    page.click("#ctrlgen_txt2img_tiny_use")
+    note.wait_for(state="hidden", timeout=60_000)
+    wanted = {"width": "128", "height": "128", "steps": "20", "cfg_scale": "4"}
+    found = {name: page.locator(f"#txt2img_{name} input[type=number]").input_value() for name in wanted}
+    assert found == wanted
+    ready(page)

@@ -1,0 +1,123 @@
+"""Finds predictions of a U-Net that are not finite (NaN or infinity), which would become a black picture."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .calls import Position
+from .unet import Hooks
+
+
+class FiniteFlag:
+    """Whether a tensor is finite. On CUDA the answer arrives later, and only `value` waits for it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        # NaN and infinities are in one of the two, and on a CPU this is five to ten times as fast
+        flag = torch.isfinite(torch.stack(torch.aminmax(tensor))).all()
+        self._event: Any = None
+        if flag.is_cuda:
+            pinned = torch.empty((), dtype=torch.bool, pin_memory=True)
+            flag = pinned.copy_(flag, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(tensor.device))
+        self._flag = flag
+
+    @property
+    def known(self) -> bool:
+        """Whether `value` would not wait."""
+        return self._event is None or bool(self._event.query())
+
+    @property
+    def value(self) -> bool:
+        """Whether all numbers are finite. Waits for the GPU where the answer is not there yet."""
+        if self._event is not None:
+            self._event.synchronize()
+        return bool(self._flag)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedCall:
+    """One call of a U-Net: its arguments as the host gave them, where it stands, and whether it is finite."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    position: Position
+    finite: FiniteFlag
+
+    def again(self) -> bool:
+        """Make the call once more; whether its prediction is finite now.
+
+        Raises RuntimeError where that is impossible: the host may have moved the U-Net away since.
+        """
+        with torch.no_grad():
+            return FiniteFlag(prediction_of(self.module(*self.args, **self.kwargs))).value
+
+
+class FiniteWatch:
+    """Checks every prediction of a U-Net while its hooks are on, and calls `refuse` for the first bad one.
+
+    A GPU is not waited for during sampling: its answers are looked at when they have come, at the latest
+    in `settle`. `refuse` gets the call and raises.
+    """
+
+    def __init__(self, refuse: Callable[[CheckedCall], None]) -> None:
+        self.refuse = refuse
+        self._pending: deque[CheckedCall] = deque()
+        self._given: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        self._paused = False
+
+    def install(self, hooks: Hooks, module: nn.Module, position: Callable[[], Position]) -> None:
+        """Hook a U-Net; `position` says where its latest call stands. The other hooks must be on already."""
+
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if not self._paused:
+                self._given = args, dict(kwargs)
+
+        def after(_module: nn.Module, _args: object, output: Any) -> None:
+            if self._paused:
+                return
+            args, kwargs = self._given
+            flag = FiniteFlag(prediction_of(output))
+            call = CheckedCall(module=module, args=args, kwargs=kwargs, position=position(), finite=flag)
+            self._pending.append(call)
+            while self._pending and self._pending[0].finite.known:
+                self._check()
+
+        hooks.add(module.register_forward_pre_hook(before, with_kwargs=True, prepend=True))
+        hooks.add(module.register_forward_hook(after))
+
+    def settle(self) -> None:
+        """Wait for the answers that are missing, and refuse the first call whose prediction is not finite."""
+        while self._pending:
+            self._check()
+
+    def clear(self) -> None:
+        """Forget the calls that were not looked at."""
+        self._pending.clear()
+        self._given = ((), {})
+
+    def _check(self) -> None:
+        call = self._pending.popleft()
+        if call.finite.value:
+            return
+        self._pending.clear()
+        self._paused = True
+        try:
+            self.refuse(call)
+        finally:
+            self._paused = False
+
+
+def prediction_of(output: Any) -> Tensor:
+    """The prediction in what a U-Net returns: a tensor, a tuple, or one of diffusers' dicts."""
+    if isinstance(output, dict):
+        output = output["sample"]
+    found: Tensor = output[0] if isinstance(output, tuple) else output
+    return found

@@ -1,0 +1,69 @@
+"""Says whose fault a prediction that is not finite is: the call is repeated with one unit at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .calls import Position
+from .effects.base import Doses
+from .errors import CtrlGenError, HostError, RequestError
+from .finite import CheckedCall
+from .units import ActiveUnit
+
+CURES = (
+    "The model file may be damaged, may not fit this checkpoint or may overflow in half precision: lower "
+    "the weight, take another file, or switch the unit off"
+)
+
+
+@dataclass
+class Suspects:
+    """The units that act while a call is repeated: those with these `indices`."""
+
+    position: Position
+    indices: frozenset[int | str] = frozenset()
+
+    def alone(self, doses: Sequence[Doses], parts: Sequence[ActiveUnit]) -> list[Doses]:
+        """What each part gives each row, nothing where it is of another unit."""
+        return [
+            each if part.index in self.indices else (None,) * len(each)
+            for each, part in zip(doses, parts, strict=True)
+        ]
+
+
+def not_finite(call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspects) -> CtrlGenError:
+    """The error for a call whose prediction is not finite, in which the units `acting` acted.
+
+    RequestError at a unit that makes a finite prediction not finite, at `$.units` where only several do
+    so together, HostError where the U-Net by itself is not finite or the call cannot be repeated.
+    """
+    position = call.position
+    where = f"step {position.step + 1} of {position.steps}" + (" of the hires pass" if position.hires else "")
+    said = f"the U-Net's prediction is not finite (NaN or infinity) at {where}"
+    try:
+        return _blamed(call, acting, suspects, said)
+    except RuntimeError as error:
+        return HostError(f"{said}, and the call cannot be repeated to find the cause: {error}")
+
+
+def _blamed(call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspects, said: str) -> CtrlGenError:
+    if not call.again():
+        return HostError(
+            f"{said}, also without any unit: the checkpoint is damaged or overflows in half precision; in "
+            "the WebUI try --upcast-sampling or --no-half"
+        )
+    units = {each.index: each for each in acting}
+    for index, unit in units.items():
+        suspects.indices = frozenset({index})
+        if not call.again():
+            return RequestError(path_of(unit), f"with '{unit.spec.model}' {said}. {CURES}")
+    suspects.indices = frozenset(units)
+    if call.again():
+        return HostError(f"{said}, but not when the call is repeated: is the device's memory damaged?")
+    return RequestError("$.units", f"with all units {said}, with each alone it is finite: lower the weights")
+
+
+def path_of(unit: ActiveUnit) -> str:
+    """The JSON path of a unit, or of the concept whose reference picture it is."""
+    return f"$.units[{unit.index}]" if unit.concept is None else f"$.blend.concepts[{unit.concept}]"

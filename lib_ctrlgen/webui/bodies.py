@@ -1,0 +1,132 @@
+"""What a REST body says to CtrlGen in a form that the WebUI would leave out. It imports nothing of it.
+
+The WebUI reads `alwayson_scripts.<title>.args`, a list, and nothing else of an always-on script; whatever
+stands elsewhere would give an uncontrolled picture with status 200.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from lib_ctrlgen.errors import RequestError
+
+TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
+TUNER = "ctrlgen x/y tuner"
+SETTINGS = "ctrlgen_"
+SCRIPTS = "alwayson_scripts"
+FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
+FOREIGN = frozenset({SCRIPTS, "script_args"})  # what other scripts say in these is theirs
+
+
+def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: str = "$") -> None:
+    """Raise RequestError where the WebUI would ignore, or fail at, what a body says to CtrlGen.
+
+    `arguments` is the number of the always-on script's arguments; `settings` are the names of CtrlGen's
+    settings that a request may override.
+    """
+    if not isinstance(body, Mapping):
+        return
+    _check_places({name: said for name, said in body.items() if name not in FOREIGN}, path)
+    _check_scripts(body.get(SCRIPTS), arguments, f"{path}.{SCRIPTS}")
+    _check_tuner(body, path)
+    changed = body.get("override_settings")
+    for name in changed if isinstance(changed, Mapping) else ():
+        if name.startswith(SETTINGS) and name not in settings:
+            known = ", ".join(sorted(settings)) or "none"
+            message = f"a request cannot change this setting (those of CtrlGen that it can: {known})"
+            raise RequestError(f"{path}.override_settings.{name}", message)
+
+
+def check_repeated(text: bytes) -> None:
+    """Raise RequestError where a JSON body about CtrlGen names a key twice: only the last one is read."""
+    if TITLE.encode() in text.lower():
+        json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        given = [name for name, _ in pairs]
+        name = next(each for each in given if given.count(each) > 1)
+        raise RequestError("$", f"an object has the key '{name}' twice, and only the last one would be read")
+    return names
+
+
+def _check_places(body: Mapping[str, Any], path: str) -> None:
+    """Refuse a key "CtrlGen" outside of the always-on scripts."""
+    waiting: list[tuple[str, Any]] = [(path, body)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, Mapping):
+            for name in value:
+                if _is_title(name):
+                    raise RequestError(f"{place}.{name}", f"the WebUI does not read this here; write {FORM}")
+            waiting += [(f"{place}.{name}", each) for name, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{place}[{number}]", each) for number, each in enumerate(value)]
+
+
+def _check_scripts(scripts: Any, arguments: int, path: str) -> None:
+    if not isinstance(scripts, Mapping):
+        if scripts and TITLE in json.dumps(scripts).casefold():
+            raise RequestError(path, f"expected an object with the scripts' titles; write {FORM}")
+        return
+    titles = [name for name in scripts if _is_title(name)]
+    if len(titles) > 1:
+        raise RequestError(f"{path}.{titles[1]}", f"'{titles[0]}' is there, too; write one of them")
+    for title in titles:
+        _check_entry(scripts[title], arguments, f"{path}.{title}")
+
+
+def _check_entry(entry: Any, arguments: int, path: str) -> None:
+    """What stands behind the title: {"args": [...]}, or nothing."""
+    if not isinstance(entry, Mapping):
+        raise RequestError(path, f"expected an object, got {_kind(entry)}; write {FORM}")
+    others = [name for name in entry if name != "args"]
+    if others:
+        message = f'the WebUI reads "args" alone, and would leave this out; write {FORM}'
+        raise RequestError(f"{path}.{others[0]}", message)
+    if entry:
+        _check_args(entry["args"], arguments, f"{path}.args")
+
+
+def _check_args(args: Any, arguments: int, path: str) -> None:
+    if not isinstance(args, list):
+        raise RequestError(path, f"expected a list with one object, got {_kind(args)}; write {FORM}")
+    if len(args) > arguments:
+        raise RequestError(f"{path}[{arguments}]", f"the panel has {arguments} values, got {len(args)}")
+    _check_alone(args, path, "several units go into its list: {'units': [{...}, {...}]}")
+
+
+def _check_alone(args: Sequence[Any], path: str, hint: str) -> None:
+    """Refuse values behind an object: of the panel's values and the object only the object would count."""
+    if not args or args[0] in (None, ""):
+        return
+    extra = next((n for n, each in enumerate(args) if n and each not in (None, "")), None)
+    if extra is not None:
+        raise RequestError(f"{path}[{extra}]", f"send one object and nothing behind it; {hint}")
+
+
+def _check_tuner(body: Mapping[str, Any], path: str) -> None:
+    name, args = body.get("script_name"), body.get("script_args")
+    if not isinstance(name, str) or name.casefold() != TUNER:
+        return
+    place = f"{path}.script_args"
+    if not isinstance(args, list) or not args:
+        got = "none" if args is None else _kind(args)
+        message = 'expected a list with one object, [{"x": {"path": "Steps", "values": "10, 20"}}], got '
+        raise RequestError(place, message + got)
+    _check_alone(args, place, "all axes go into it: {'x': {...}, 'y': {...}}")
+
+
+def _is_title(name: str) -> bool:
+    return name.casefold() == TITLE
+
+
+def _kind(value: Any) -> str:
+    """How JSON calls a value's type."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    found = names.get(type(value), "a number")
+    return "an empty list" if value == [] else found

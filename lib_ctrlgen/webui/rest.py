@@ -1,0 +1,62 @@
+"""The WebUI's own REST routes: bodies that it would misread are refused, errors are answered in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.utils import get_parameterless_sub_dependant
+from fastapi.responses import JSONResponse
+from modules import errors, scripts, shared
+
+from lib_ctrlgen.errors import CtrlGenError
+
+from .bodies import SETTINGS, TITLE, check_body, check_repeated
+
+PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
+
+
+def guard_api(demo: Any, app: FastAPI) -> None:
+    """Check the bodies of the two routes that make pictures, and answer every error of CtrlGen."""
+    del demo
+    for route in app.routes:
+        if getattr(route, "path", "") in PATHS:
+            # Behind the route's own dependencies, of which one may ask for the login.
+            check = get_parameterless_sub_dependant(depends=Depends(require_readable), path=route.path)
+            route.dependant.dependencies.append(check)
+    app.add_exception_handler(CtrlGenError, answered)
+    app.middleware_stack = None  # built anew at the next request, now with the handler
+
+
+async def require_readable(request: Request) -> None:
+    """Raise RequestError for a body of which the WebUI would ignore something that is for CtrlGen."""
+    try:
+        body = await request.json()  # FastAPI has parsed it already
+    except ValueError:
+        return  # FastAPI says what is wrong with it
+    check_body(body, arguments(), overridable())
+    check_repeated(await request.body())
+
+
+async def answered(_request: Request, error: CtrlGenError) -> JSONResponse:
+    """The answer that the WebUI would give, with one line in its log instead of a traceback."""
+    log(error)
+    content = {"error": type(error).__name__, "detail": error.detail, "body": "", "errors": str(error)}
+    return JSONResponse(status_code=error.status_code, content=content)
+
+
+def log(error: CtrlGenError) -> None:
+    """One line in the WebUI's log."""
+    errors.report(f"CtrlGen: {' '.join(str(error).split())}")
+
+
+def arguments() -> int:
+    """How many arguments the always-on script has."""
+    found = (script for script in scripts.scripts_txt2img.alwayson_scripts if script.title().lower() == TITLE)
+    return next((int(script.args_to) - int(script.args_from) for script in found), 1)
+
+
+def overridable() -> list[str]:
+    """CtrlGen's settings that a request may change."""
+    own = {name: each for name, each in shared.opts.data_labels.items() if name.startswith(SETTINGS)}
+    return [name for name, each in own.items() if not (each.restrict_api or each.do_not_save)]

@@ -1,0 +1,71 @@
+"""The bundled tiny model on the page: buttons that install it and that set what it is made for."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from modules import paths_internal, sd_models, shared
+
+from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.tiny import NAME, SIZES, install_into
+
+from .panel_parts import Panel
+from .preview import error_html
+from .settings import SECTION, model_store
+
+INSTALL = "Install the tiny model"
+# The WebUI lists checkpoints anew when this button of its own is pressed.
+REFRESH = "() => { const b = gradioApp().querySelector('#refresh_sd_model_checkpoint'); if (b) b.click(); }"
+FAR = (
+    f"The loaded checkpoint, {NAME}, has learnt pictures of {SIZES[0]} to {SIZES[-1]} pixels a side: at "
+    "other sizes its shapes fall apart. Press the button below."
+)
+
+
+def build_tiny_model(panel: Panel) -> None:
+    """A warning about its size, which the page shows when it is due, and the two buttons."""
+    hidden = ["ctrlgen-hidden"]
+    warning = f'<p class="ctrlgen-error">{escape(FAR)}</p>'
+    gr.HTML(warning, elem_id=panel.elem_id("tiny_note"), elem_classes=hidden)
+    with gr.Accordion("Try it with the bundled tiny model", open=False, elem_id=panel.elem_id("tiny")):
+        install_button(panel.elem_id("tiny_install"))
+        options = {"elem_id": panel.elem_id("tiny_use"), "size": "sm"}
+        use = gr.Button("Set its size, steps and guidance (128 x 128, 20, 4)", **options)
+        use.click(fn=None, _js=f"() => ctrlgen.tiny('{panel.tab}')")
+
+
+def register_tiny_setting() -> None:
+    """Add the button to the settings page, too. It is no setting: nothing is saved."""
+    option = shared.OptionHTML("")
+    option.component = lambda elem_id, **_: install_button(elem_id)
+    option.section = SECTION
+    shared.opts.add_option("ctrlgen_tiny_model", option)
+
+
+def install_button(elem_id: str) -> Any:
+    """The button that installs the model, and the HTML below it that says what came of it."""
+    with gr.Column():
+        button = gr.Button(INSTALL, elem_id=elem_id, size="sm")
+        said = gr.HTML(elem_id=f"{elem_id}_said")
+    button.click(installed, outputs=[said], show_progress=False).then(fn=None, _js=REFRESH)
+    return said
+
+
+def installed() -> str:
+    """Install the model into this WebUI's folders; what came of it, as HTML."""
+    try:
+        placed = install_into(Path(paths_internal.models_path))
+    except CtrlGenError as error:
+        return error_html(error)
+    sd_models.list_models()
+    model_store().refresh()
+    new = sum(each.action != "already there" for each in placed)
+    done = f"{new} files written" if new else "It was installed already"
+    text = (
+        f"{done}. Choose the checkpoint {NAME} at the top of the page, set its size, steps and guidance, and "
+        "press the refresh button beside a unit's model."
+    )
+    return f'<p class="ctrlgen-note">{escape(text)}</p>'
