@@ -47,7 +47,8 @@ LAYERS = {
     "cli": EDGE, "cli_tune": EDGE, "cli_parts": EDGE, "cli_lists": EDGE, "cli_output": EDGE, "__main__": EDGE,
 }  # fmt: skip
 SIBLINGS = {
-    "__main__": {"cli"}, "webui": {"tiny"},
+    "__main__": {"cli"},
+    "webui": {"tiny"},
     "cli": {"headless", "train", "tiny", "cli_parts", "cli_tune", "cli_lists", "cli_output"},
     "cli_lists": {"headless", "cli_parts"},
     "cli_tune": {"headless", "cluster", "cli_parts"},
