@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.notices import Notices
 
 NAME = "ctrlgen-tiny"
 TEXT_FOLDER = f"{NAME}-text"
@@ -108,6 +109,12 @@ def size_note(checkpoint: str, width: int, height: int) -> str:
         f"{NAME} has learnt pictures of {SIZES[0]} to {SIZES[-1]} pixels a side; at {width} x {height} its "
         "shapes fall apart, with or without controls: take 128 x 128"
     )
+
+
+def note_size(checkpoint: str, width: int, height: int, notices: Notices) -> None:
+    """Add what `size_note` says of a checkpoint, named or as a path, to a generation's warnings."""
+    if note := size_note(PurePath(checkpoint).stem, width, height):
+        notices.add("$.width" if width not in SIZES else "$.height", note)
 
 
 def rewritten(config: str, text: PurePath) -> str:

@@ -222,8 +222,6 @@ class Processing:
         self.on_step: Callable[[int], None] = lambda _step: None
         self.is_api = True
         self.script_args: tuple[Any, ...] = (0,)
-        self.comments: list[str] = []
-        self.comment = self.comments.append
         vars(self).update(options)
 
     def comment(self, text: str) -> None:

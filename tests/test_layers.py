@@ -49,6 +49,7 @@ LAYERS = {
 SIBLINGS = {
     "__main__": {"cli"},
     "webui": {"tiny"},
+    "headless": {"tiny"},
     "cli": {"headless", "train", "tiny", "cli_parts", "cli_tune", "cli_lists", "cli_output"},
     "cli_lists": {"headless", "cli_parts"},
     "cli_tune": {"headless", "cluster", "cli_parts"},

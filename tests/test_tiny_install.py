@@ -12,6 +12,7 @@ import yaml
 
 from lib_ctrlgen import cli, tiny
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.notices import Notices
 from tests.fake_webui import Component, FakeWebUI, fresh, served
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -184,6 +185,9 @@ def test_sizes_that_the_model_has_not_learnt(checkpoint: str, width: int, height
     note = tiny.size_note(checkpoint, width, height)
     assert bool(note) == warned
     assert not warned or f"{width} x {height}" in note
+    notices = Notices()
+    tiny.note_size(f"/models/{checkpoint}.safetensors", width, height, notices)
+    assert bool(notices.of()) == warned
 
 
 @pytest.mark.parametrize("missing", ["webui.py", "models"])

@@ -257,7 +257,7 @@ def test_others_than_the_plain_page_get_the_error_itself(
     p = Processing(host, **{"is_api": False, **fields})
     with pytest.raises(RequestError):
         host.process_images(script, p, {"units": [{"model": "m"}]})
-    assert (p.comments, host.log) == ([], [])
+    assert (p.comments, host.log) == ({}, [])
 
 
 def test_a_failure_in_a_step_is_told_once(host: FakeWebUI, script: Any, control: Pushes) -> None:
@@ -342,3 +342,14 @@ def test_the_store_is_one_until_its_folders_change(host: FakeWebUI, script: Any,
     (tmp_path / "more" / "a.safetensors").touch()
     host.opts.data["ctrlgen_model_folders"] = f"{tmp_path / 'more'}\n"
     assert settings.model_store().names() == ["a"]
+
+
+@pytest.mark.parametrize(("side", "warned"), [(512, True), (128, False)])
+def test_a_size_that_the_tiny_model_has_not_learnt_is_in_the_infotext(
+    host: FakeWebUI, script: Any, control: Pushes, side: int, warned: bool
+) -> None:
+    host.model.sd_checkpoint_info.filename = "/models/ctrlgen-tiny.safetensors"
+    p = Processing(host, width=side, height=side)
+    host.process_images(script, p, REQUEST)
+    assert (f"{side} x {side}" in str(p.extra_generation_params)) == warned
+    assert any("take 128 x 128" in comment for comment in p.comments) == warned

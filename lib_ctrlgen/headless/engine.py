@@ -30,6 +30,7 @@ from lib_ctrlgen.seeds import seeded
 from lib_ctrlgen.spec import GenerationRequest
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.store import ModelStore, stamp
+from lib_ctrlgen.tiny import note_size
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, MappedControl, repeated
 
@@ -140,6 +141,7 @@ class Engine:
         for request in requests:
             prompts_of(request)
         notices, pictures = Notices(), sum(request.batch_size for request in requests)
+        note_size(first.model, first.width, first.height, notices)
         with self.store.working_set():
             networks = self.load(first.model)
             work = networks.unet, 2 * pictures, first.height // 8, first.width // 8

@@ -27,6 +27,7 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.stack import loaded_alike
 from lib_ctrlgen.store import WorkingSet
+from lib_ctrlgen.tiny import note_size
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import (
     ActiveUnit,
@@ -221,6 +222,7 @@ def controlled_units(
         kinds = [each.units for each in loaded_alike(requests)]
         loaded = [load_units(units, model_store(), shape, **placed) for units in kinds]
         concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
+    note_size(shared.sd_model.sd_checkpoint_info.filename, int(p.width), int(p.height), notices)
     if used.shortage:
         p.comment(used.shortage)
     cells = len(requests) // canvas.pictures if stacked else 1
