@@ -161,7 +161,8 @@ def test_sigmas_fall_to_the_end(label: str, steps: int) -> None:
         assert (sigmas.diff() < 0).all()
         assert float(sigmas[-1]) == (pytest.approx(LEVELS.lowest) if label == "KL Optimal" else 0)
         if steps > 2:
-            assert 10 < float(sigmas[0]) < 14.62  # whole strides may leave out the last timesteps
+            lowest = 5 if label == "DDIM" else 13  # whole strides may leave out the last timesteps
+            assert lowest < float(sigmas[0]) < 14.62
 
 
 @pytest.mark.parametrize("count", [2, 10, 31])

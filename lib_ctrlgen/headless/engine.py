@@ -1,7 +1,6 @@
 """The headless engine: a request in, pictures out.
 
->>> from lib_ctrlgen.seeds import seeded
-from lib_ctrlgen.spec import GenerationRequest
+>>> from lib_ctrlgen.spec import GenerationRequest
 >>> request = GenerationRequest(prompt="a red star", width=128, height=128, steps=8)
 """
 
