@@ -146,7 +146,7 @@ def request(*units: dict[str, Any], **fields: Any) -> GenerationRequest:
 def test_a_unit_without_a_step_stops_before_anything_is_sampled(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "guided_pipeline", lambda *_args, **_more: pytest.fail("sampled"))
+    monkeypatch.setattr(sampling, "sampled", lambda *_args, **_more: pytest.fail("sampled"))
     with pytest.raises(RequestError, match="none of the 2 steps"):
         engine.generate(request({"guidance_start": 0.6}))
 

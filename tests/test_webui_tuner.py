@@ -90,7 +90,7 @@ def test_a_search_comes_as_json_too(
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search")
     monkeypatch.delattr("lib_ctrlgen.tuner.search", raising=False)
-    with pytest.raises(RequestError, match="WebUI's own environment") as caught:
+    with pytest.raises(RequestError, match="that of its own venv folder") as caught:
         script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
 
@@ -99,7 +99,7 @@ def test_a_search_comes_as_json_too(
     ("axis", "place", "said"),
     [
         ({"path": "Unit 0 model", "values": "a, nothing-like-it"}, 1, "no model named 'nothing-like-it'"),
-        ({"path": "Unit 0 preprocessor", "values": "cany, canny"}, 0, "unknown preprocessor 'cany'"),
+        ({"path": "Unit 0 preprocessor", "values": "cany, canny"}, 0, "unknown value 'cany'"),
         ({"path": "units.0.params.low_threshold", "values": "50, 300"}, 1, "out of range"),
         ({"path": "Sampler", "values": "Euler, Oiler"}, 1, "unknown sampler 'Oiler'; nearest: Euler"),
         ({"path": "Scheduler", "values": "Karras, karass"}, 1, "unknown schedule type"),
