@@ -7,7 +7,7 @@ Text form::
 
     0.8                          constant
     1>0.2                        straight ramp from the first step to the end
-    1@0, 0.6@0.4, 0@1            keyframes `value@progress`, joined by lines
+    1@0, 1@0.3, 0@0.6            keyframes `value@progress`, joined by lines
     1@0 hold, 0@0.5 smooth, 1@1  an easing for the segment that starts there
     1>0 in 0.2..0.8              zero outside the window [0.2, 0.8)
     1>0 * 0.5@0, 1@1             product

@@ -243,7 +243,7 @@ def _decode(kind: type, value: Any) -> Any:
 
 def _schema(kind: type) -> dict[str, Any]:
     if kind is Schedule:
-        example = "1@0, 0.6@0.4 ease-out, 0@1"
+        example = "1@0, 1@0.3 ease-in-out, 0@0.6"
         return {"anyOf": [{"type": "number"}, {"type": "string", "examples": [example, "1>0.2"]}]}
     raise NotImplementedError(f"no schema for {kind}")
 

@@ -42,7 +42,7 @@ RESIZE_MODES = {
     "resize_and_fill": "Resize and fill",
 }
 PROMPTS = {"prompt": "$.prompt", "negative": "$.negative_prompt"}  # as the plan names them
-SCHEDULE_EXAMPLE = "1@0, 0.6@0.4, 0@1"
+SCHEDULE_EXAMPLE = "1@0, 1@0.3, 0@0.6"
 SCHEDULE_HELP = (
     "weight@progress, progress from 0 to 1. Also 1>0.2, easings (0@0.5 smooth), windows (1 in 0..0.5)"
 )
