@@ -158,7 +158,7 @@ def test_two_pictures_start_img2img_together(webui: WebUI) -> None:
     [
         ({"concepts": [RED]}, "$.blend.concepts"),
         ({"concepts": [RED, BLUE | {"mask": "x"}]}, "$.blend.concepts[1].mask"),
-        ({"concepts": [RED, {"prompt": "a (b:1@"}]}, "$.blend.concepts[1].prompt"),
+        ({"concepts": [RED, {"prompt": "a (b:1@0, 0@1"}]}, "$.blend.concepts[1].prompt"),
         ({"concepts": [RED, BLUE | {"seed": 1}]}, "$.blend.concepts[1].seed"),
         ({"mode": "embedding", "concepts": [RED, {"prompt": "a AND b"}]}, "$.blend.concepts[1].prompt"),
         ({"mode": "saliency", "concepts": [RED, BLUE | {"weight": "1>-1"}]}, "$.blend.concepts[1].weight"),
