@@ -206,8 +206,10 @@ def test_cells_in_one_batch_are_as_they_are_alone(engine: Engine, name: str) -> 
     found = engine.together(cells)
     alone = [engine.generate(cell) for cell in cells]
     for one, other in zip(found, alone, strict=True):
-        apart = np.asarray(one.images[0]).astype(int) - np.asarray(other.images[0])
-        assert np.abs(apart).max() <= 1
+        apart = np.abs(np.asarray(one.images[0]).astype(int) - np.asarray(other.images[0]))
+        # Recolouring turns 8-bit pictures into Lab and back, which makes more of a last bit.
+        assert apart.max() <= (4 if name.startswith("recolor") else 1)
+        assert apart.mean() < 0.05
     pictures = {np.asarray(each.images[0]).tobytes() for each in found}
     assert len(pictures) == len(weights)
 
