@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 
 from .errors import ModelError, nearest
-from .names import last_part, listed, matching, several, split_hash
+from .names import last_part, listed, matching, printable, several, split_hash
 from .weight_files import hash8, sha256, short_hash, stamp, stem_of, weights_in
 
 WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "pytorch_model", "text_projection")
@@ -146,9 +146,10 @@ class ModelFiles:
         return self._hashes[key]
 
     def name(self, path: Path) -> str:
-        """A file's name in the list; its stem where it is not in there."""
+        """A file's name in the list, of several links to it this one's; its stem if it is not in there."""
         real = path.resolve()
-        return next((file.name for file in self.all() if file.path.resolve() == real), path.stem)
+        names = {file.path: file.name for file in self.all() if file.path.resolve() == real}
+        return names.get(path) or next(iter(names.values()), printable(path.stem))
 
     def label(self, path: Path) -> str:
         """What is recorded for a model: its name and its hash, `name [hash]`. Raises ModelError."""
@@ -193,13 +194,13 @@ def _scan(root: Path) -> Iterator[ModelFile]:
             networks.setdefault(_relative(path.parent, root), []).append(path)
         elif not (folder_model and (path.parent / "config.json").is_file()):
             folder = _relative(path.parent, root) if path.parent != root else ""
-            single.setdefault(f"{folder}/{stem}".removeprefix("/"), []).append(path)
+            single.setdefault(f"{folder}/{printable(stem)}".removeprefix("/"), []).append(path)
     for name, paths in networks.items():  # the forms of one network are one model
         yield ModelFile(name, min(paths, key=_worse))
     for name, paths in single.items():
         unique = len(paths) == 1 and name not in networks
         folder = name.removesuffix(last_part(name))
-        yield from (ModelFile(name if unique else f"{folder}{path.name}", path) for path in paths)
+        yield from (ModelFile(name if unique else f"{folder}{printable(path.name)}", path) for path in paths)
 
 
 def _worse(path: Path) -> tuple[bool, bool, str]:
@@ -208,19 +209,20 @@ def _worse(path: Path) -> tuple[bool, bool, str]:
 
 
 def walk(root: Path) -> list[Path]:
-    """All files under a root, sorted; linked folders are entered, each real folder once."""
+    """All files under a root, sorted, without hidden ones; linked folders are entered, each real folder once.
+
+    Hidden are names that begin with a dot, as macOS leaves beside every file that it copies to other disks.
+    """
     found: list[Path] = []
     seen: set[str] = set()
     for folder, inner, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:
-            inner.clear()
-        else:
-            seen.add(real)
-            found += [Path(folder, name) for name in names]
+        inner[:] = [name for name in inner if not name.startswith(".") and real not in seen]
+        found += [Path(folder, name) for name in names if not name.startswith(".") and real not in seen]
+        seen.add(real)
     return sorted(found)
 
 
 def _relative(path: Path, root: Path) -> str:
     relative = path.relative_to(root).as_posix()
-    return path.name if relative == "." else relative
+    return printable(path.name if relative == "." else relative)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -51,6 +52,11 @@ def listed(names: Sequence[str]) -> str:
     """Names in an error message; of very many only the first ones."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(sorted(names)[:LISTED]) + more
+
+
+def printable(name: str) -> str:
+    r"""A file's name as text that JSON and pages can hold: bytes in it that are no UTF-8 become `\xe9`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def last_part(name: str) -> str:

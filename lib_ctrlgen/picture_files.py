@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import io
 import warnings
+from urllib.parse import unquote
 
 import PIL
 from PIL import Image, ImageOps
@@ -21,6 +22,8 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SEND = "send the picture itself, as base64 or a data URL (data:image/png;base64,...)"
 CONVERT = "convert it to PNG, JPEG or WebP"
+URL_SAFE = str.maketrans("-_", "+/")  # the other alphabet of base64, in RFC 4648
+BYTES_TEXTS = ("b'", 'b"')
 WHITE_16 = 65535
 UNSIGNED = 1
 SAMPLE_FORMAT = 339  # the TIFF tag that tells signed from unsigned integers
@@ -143,6 +146,7 @@ def _reason(data: bytes, error: Exception) -> str:
 
 
 def _decode_base64(text: str, path: str) -> bytes:
+    """The bytes in base64 or a data URL: either alphabet, line breaks, any padding or none."""
     head = text[:64].lstrip().lower()
     if head.startswith(("http:", "https:", "file:", "ftp:")):
         raise RequestError(path, f"URLs are not read; {SEND}")
@@ -150,14 +154,22 @@ def _decode_base64(text: str, path: str) -> bytes:
         header, comma, text = text.partition(",")
         if not comma or not header.rstrip().lower().endswith(";base64"):
             raise RequestError(path, f"a data URL must be base64; {SEND}")
-    compact = "".join(text.split())
+        text = unquote(text)  # a URL may hold %2B and %3D
+    compact = "".join(text.split()).rstrip("=").translate(URL_SAFE)
     try:
         data = base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise RequestError(path, f"not base64, and paths on the server are not read; {SEND}") from error
+        raise RequestError(path, _no_base64(head)) from error
     if not data:
         raise RequestError(path, f"the picture is empty; {SEND}")
     return data
+
+
+def _no_base64(head: str) -> str:
+    """Why a text that begins with `head` cannot be decoded."""
+    if head.startswith(BYTES_TEXTS):
+        return "is Python's str() of base64 bytes: send encoded.decode('ascii') instead of str(encoded)"
+    return f"not base64, and paths on the server are not read; {SEND}"
 
 
 def _require_size(image: Image.Image) -> None:

@@ -6,6 +6,8 @@ They keep the host's manners: hooks and callbacks swallow exceptions, `p.sample`
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -382,6 +384,7 @@ class FakeWebUI:
             },
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},
+            "infotext_utils": {"parse_generation_parameters": parse_generation_parameters},
             "paths_internal": paths,
             "scripts": script,
             "ui_common": {"create_refresh_button": refresh_button},
@@ -391,6 +394,12 @@ class FakeWebUI:
         children = {name.partition(".")[2]: child for name, child in named.items()}
         self.loaded = {"modules": module("modules", children), **named, **edge_libraries()}
         return self.loaded
+
+
+def parse_generation_parameters(text: str) -> dict[str, str]:
+    """The values of an infotext's last line; those in quotes are JSON."""
+    found = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', text.splitlines()[-1])
+    return {name: json.loads(value) if value[:1] == '"' else value for name, value in found}
 
 
 def create_binary_mask(image: Any, round: bool = True) -> Any:  # noqa: A002 - the WebUI's name

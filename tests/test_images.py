@@ -4,6 +4,7 @@ import base64
 import io
 import zlib
 from contextlib import suppress
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -56,6 +57,21 @@ def test_plain_base64_with_line_breaks_and_without_padding() -> None:
     text = encoded(picture(9, 7))
     broken_up = "\n".join(text[i : i + 60] for i in range(0, len(text), 60)).rstrip("=")
     assert decode_image(broken_up, "$").size == (9, 7)
+
+
+@given(images())
+def test_base64_of_any_spelling_is_the_picture(image: Image.Image) -> None:
+    """The alphabet for URLs, padding that is missing or too long, and a data URL with escapes."""
+    plain = encode_image(image).partition(",")[2]
+    for_urls = plain.translate(str.maketrans("+/", "-_"))
+    escaped = f"data:image/png;base64,{quote(plain, safe='')}"
+    for text in (for_urls, for_urls.rstrip("="), f"{plain}==", escaped):
+        assert image_hash(text) == image_hash(image)
+
+
+def test_python_bytes_as_text_are_named() -> None:
+    with pytest.raises(RequestError, match="decode"):
+        decode_image(str(base64.b64encode(b"a picture")), "$.image")
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: base64.b64encode(data).decode()))

@@ -1,5 +1,6 @@
 """Names of models: what is meant is loaded, or the request fails and lists what may be meant."""
 
+import json
 import os
 from pathlib import Path
 
@@ -184,6 +185,31 @@ def test_one_file_under_two_names_is_not_several(tmp_path: Path) -> None:
     (tmp_path / "linked" / "edges.safetensors").symlink_to(tmp_path / "sub" / "edges.safetensors")
     files.refresh()
     assert files.find("edges").resolve() == tmp_path / "sub" / "edges.safetensors"
+
+
+def test_a_link_is_recorded_by_its_own_name(tmp_path: Path) -> None:
+    files = write(tmp_path, edges=b"1")
+    (tmp_path / "another.safetensors").symlink_to(tmp_path / "edges.safetensors")
+    files.refresh()
+    assert [files.label(files.find(name)).split()[0] for name in files.names()] == ["another", "edges"]
+
+
+def test_hidden_files_are_no_models(tmp_path: Path) -> None:
+    """macOS leaves `._name` beside every file that it copies to another kind of disk."""
+    contents = {"edges": b"1", "._edges": b"2", ".cache__edges": b"3"}
+    assert write(tmp_path / ".models", **contents).names() == ["edges"]
+
+
+def test_a_name_that_is_no_utf8_is_listed_as_text_and_found(tmp_path: Path) -> None:
+    """One such file must not keep the others from the page and from the API's answers."""
+    files = write(tmp_path, edges=b"1")
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.pth")).write_bytes(b"2")
+    except OSError:
+        pytest.skip("this disk takes UTF-8 names only")
+    assert json.dumps(files.names(), ensure_ascii=False).encode() == rb'["caf\\xe9", "edges"]'
+    label = files.label(files.find(r"caf\xe9"))
+    assert files.find(label).read_bytes() == b"2"
 
 
 def test_other_lists_are_chosen_from_in_the_same_way(tmp_path: Path) -> None:

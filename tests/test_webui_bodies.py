@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import ModelError, RequestError
-from lib_ctrlgen.webui.bodies import check_body, check_repeated
+from lib_ctrlgen.webui.bodies import check_body, check_infotext, check_repeated
 from tests.fake_webui import FakeWebUI, fresh, served
 
 UNITS = {"units": [{"model": "edges", "image": "aGVsbG8="}]}
@@ -125,6 +126,43 @@ def test_a_key_that_stands_twice_is_refused(text: str) -> None:
 def test_a_key_that_stands_twice_in_another_body_is_not_ours() -> None:
     check_repeated(b'{"prompt": "a", "prompt": "b"}')
     check_repeated(b"no JSON")
+
+
+HASHED = {"image": "sha:0123456789ab"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"units": [{"model": "edges", **HASHED}]}, "pictures"),
+        ({"units": [{"model": "edges", "image_from": "init"}]}, "pictures"),
+        ({"blend": {"concepts": [{"prompt": "a"}, {"prompt": "b", "mask": "sha:0"}]}}, "pictures"),
+        ({"blend": {"concepts": [{"prompt": "a"}, {"prompt": "b"}]}, "cfg_scale": "7>1"}, ""),
+        ({}, ""),
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ('{"units": [1]}', "damaged"),
+    ],
+    ids=str,
+)
+def test_an_infotext_does_not_lose_its_pictures(host: FakeWebUI, entry: Any, said: str) -> None:
+    """The WebUI fills the panel's values from `infotext`, and an infotext holds no pictures."""
+    rest = fresh("rest")
+    quoted = json.dumps(entry if isinstance(entry, str) else json.dumps(entry))
+    body = {"infotext": f"a cat\nSteps: 2, Seed: 1, CtrlGen: {quoted}, Version: 1"}
+    if said:
+        with pytest.raises(RequestError, match=said) as raised:
+            asyncio.run(rest.require_readable(Sent(json.dumps(body))))
+        assert raised.value.path == "$.infotext"
+    else:
+        asyncio.run(rest.require_readable(Sent(json.dumps(body))))
+    asyncio.run(rest.require_readable(Sent(json.dumps(body | scripts(GOOD)))))
+
+
+@given(JSON)
+def test_any_entry_of_an_infotext_is_read_or_refused(said: Any) -> None:
+    with suppress(RequestError):
+        check_infotext({}, json.dumps(said))
 
 
 @pytest.fixture

@@ -125,6 +125,15 @@ def test_control_maps_are_appended_only_when_the_setting_says_so(
     assert processed.images == ["picture"]
 
 
+@pytest.mark.parametrize(("arguments", "appended"), [((0, 5), 1), ((), 1), ((3, 5), 0)], ids=str)
+def test_a_script_of_the_dropdown_gets_its_own_pictures_alone(
+    host: FakeWebUI, script: Any, control: Pushes, arguments: Any, appended: int
+) -> None:
+    """SD upscale joins all pictures that it gets, prompt matrix counts them."""
+    _, processed = host.process_images(script, Processing(host, script_args=arguments), REQUEST)
+    assert len(processed.images) == 1 + appended == len(processed.infotexts)
+
+
 @pytest.mark.parametrize("split", [False, True])
 def test_rows_follow_the_hosts_layout(host: FakeWebUI, script: Any, control: Pushes, split: bool) -> None:
     p = Processing(host, prompts=[["a", "b"], ["c", "d"]], split=split, steps=2)

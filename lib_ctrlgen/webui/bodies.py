@@ -16,6 +16,7 @@ TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
 TUNER = "ctrlgen x/y tuner"
 SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
+PICTURED = ("image", "images", "image_from", "mask", "masks")  # what an infotext does not bring back
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # what other scripts say in these is theirs
 
@@ -37,6 +38,33 @@ def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: 
             known = ", ".join(sorted(settings)) or "none"
             message = f"a request cannot change this setting (those of CtrlGen that it can: {known})"
             raise RequestError(f"{path}.override_settings.{name}", message)
+
+
+def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> None:
+    """Raise RequestError where the WebUI would make an infotext's picture without what controlled it.
+
+    `entry` is CtrlGen's in the infotext of a checked body. It holds hashes in the places of pictures. Where
+    the body brings CtrlGen's request itself, the entry does not count.
+    """
+    if not entry or _says_request(body):
+        return
+    try:
+        said = json.loads(entry)
+        blend = said.get("blend") or {}
+        parts = [*said.get("units", ()), *blend.get("concepts", ())]
+        pictures = any(part.get(name) for part in parts for name in PICTURED)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RequestError(path, f"its CtrlGen entry is damaged: send the request instead, {FORM}") from error
+    if pictures:
+        message = f"its CtrlGen entry names pictures by their hashes: send the request with them, {FORM}"
+        raise RequestError(path, message)
+
+
+def _says_request(body: Mapping[str, Any]) -> bool:
+    """Whether a checked body brings an object of CtrlGen's script."""
+    scripts = body.get(SCRIPTS)
+    entries = scripts.items() if isinstance(scripts, Mapping) else ()
+    return any(_is_title(name) and (entry.get("args") or [None])[0] for name, entry in entries)
 
 
 def check_repeated(text: bytes) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.utils import get_parameterless_sub_dependant
 from fastapi.responses import JSONResponse
-from modules import errors, scripts, shared
+from modules import errors, infotext_utils, scripts, shared
 
 from lib_ctrlgen.errors import CtrlGenError
 
-from .bodies import SETTINGS, TITLE, check_body, check_repeated
+from .bodies import SETTINGS, TITLE, check_body, check_infotext, check_repeated
+from .infotext import KEY
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 
@@ -36,6 +37,9 @@ async def require_readable(request: Request) -> None:
         return  # FastAPI says what is wrong with it
     check_body(body, arguments(), overridable())
     check_repeated(await request.body())
+    text = body.get("infotext") if isinstance(body, dict) else None
+    if isinstance(text, str) and KEY in text:
+        check_infotext(body, infotext_utils.parse_generation_parameters(text).get(KEY))
 
 
 async def answered(_request: Request, error: CtrlGenError) -> JSONResponse:

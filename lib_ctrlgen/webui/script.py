@@ -72,16 +72,26 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
             held.begin(given["x"], given["noise"])
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-        """Once per generation, after the pictures: append a blend's sheets, and control maps if wanted."""
+        """Once per generation, after the pictures: append a blend's sheets, and control maps if wanted.
+
+        Not where a script of the dropdown makes the generation: it counts the pictures, and some of them
+        join all of them into one (SD upscale, outpainting, prompt matrix).
+        """
         del args
         held = held_sample(p)
-        if held is None:
+        if held is None or runs_script(p):
             return
         more = held.sheets(processed.images[processed.index_of_first_image :])
         more += held.control_maps() if appends_maps() else []
         processed.images.extend(more)
         # "Save" in the gallery wants an infotext per picture, with a seed in it.
         processed.infotexts.extend([processed.infotexts[0]] * len(more))
+
+
+def runs_script(p: Any) -> bool:
+    """Whether a script was chosen in the dropdown: its number, from 1, is the first of all arguments."""
+    arguments = getattr(p, "script_args", None) or (0,)
+    return bool(arguments[0])
 
 
 def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:
