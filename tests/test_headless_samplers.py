@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.headless import kdiffusion
 from lib_ctrlgen.headless.kdiffusion import k_sampling
 from lib_ctrlgen.headless.noise_levels import LcmLevels, NoiseLevels
@@ -230,6 +230,12 @@ def test_each_picture_of_a_batch_is_as_alone(name: str) -> None:
 def test_every_scheduler_with_every_sampler(name: str, label: str) -> None:
     for steps in {SAMPLERS[name].least, 4, 21}:
         assert torch.isfinite(SamplerRun(name, steps, label)(gaussian)).all()
+
+
+@pytest.mark.parametrize("name", ["DPM adaptive", "DPM fast"])
+def test_a_solver_that_chooses_its_steps_stops_at_what_is_not_finite(name: str) -> None:
+    with pytest.raises(HostError, match="not finite"):
+        SamplerRun(name, 5)(lambda x, _t: x * math.nan)
 
 
 def test_higher_orders_are_nearer_to_the_truth() -> None:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Generator, Tensor
 
+from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.sampler_names import Choice
 
 from .denoisers import LcmDenoiser, SigmaDenoiser, TimestepDenoiser
@@ -104,7 +105,7 @@ def of_dpm(function: str, **options: Any) -> Sample:
 
     def sample(run: Run, start: Tensor) -> Tensor:
         levels = NoiseLevels.of(run.alphas_cumprod)
-        model = SigmaDenoiser(run.unet, levels, run.velocity)
+        model = finite(SigmaDenoiser(run.unet, levels, run.velocity))
         given = options | ({"n": run.steps} if function == "sample_dpm_fast" else {})
         ends = {"sigma_min": levels.lowest, "sigma_max": levels.highest}
         x = start * run.sigmas(levels)[0]
@@ -113,6 +114,21 @@ def of_dpm(function: str, **options: Any) -> Sample:
         return made
 
     return sample
+
+
+def finite(model: SigmaDenoiser) -> Callable[[Tensor, Tensor], Tensor]:
+    """The model, with a HostError for what is not finite: DPM adaptive would try such a step for ever."""
+
+    def call(x: Tensor, sigma: Tensor) -> Tensor:
+        found = model(x, sigma)
+        if not torch.isfinite(found).all():
+            raise HostError(
+                "the latents are not finite (NaN or infinity) in mid-sampling: the checkpoint is "
+                "damaged, or overflows in half precision"
+            )
+        return found
+
+    return call
 
 
 def of_timesteps(function: Callable[[TimestepDenoiser, Tensor, int], Tensor]) -> Sample:
