@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
@@ -24,10 +24,12 @@ MODELS: dict[str, dict[str, families.Make]] = {
     "ctrlgen-tiny": families.SD15,
     "sdxl": families.SDXL,
 }
-PLACES = ("layer", "hook", "after", "placing", "loading", "decoding", "interrupt", "picture", "file", "damage")
+PLACES = ("layer", "hook", "after", "placing", "loading", "decoding", "interrupt", "picture", "file", "damage", "nan")
+MISTAKES = frozenset({"picture", "file", "damage", "nan"})
 PROMPTS = ("a red star", "a (red:1.3>0.5) star on (grey:0.6@0, 1@0.5)", "a red star AND a blue sky :0.5", "")
 BLEND = {"concepts": [{"prompt": ""}, {"prompt": "a (cat:1>0.5)", "weight": "0.3>0.8"}]}
-BROKEN = "ctrlgen-damaged"
+DAMAGED, ENDLESS = "ctrlgen-damaged", "ctrlgen-nan"
+MIDDLE = "middle_block_out.0.weight"
 
 
 def write_models(folder: Path) -> None:
@@ -44,8 +46,16 @@ def write_models(folder: Path) -> None:
         for kind, make in MODELS[name].items():
             tensors = {key: value.contiguous() for key, value in make(base).items()}
             save_file(tensors, folder / f"{kind}.safetensors")
-    whole = (folder / "ldm.safetensors").read_bytes()
-    (folder / f"{BROKEN}.safetensors").write_bytes(whole[: len(whole) // 2])
+    write_unusable(folder)
+
+
+def write_unusable(folder: Path) -> None:
+    """Beside a ControlNet for SD1.5, one whose file is cut off, and one whose outputs are not finite."""
+    path = folder / "ldm.safetensors"
+    whole = path.read_bytes()
+    (folder / f"{DAMAGED}.safetensors").write_bytes(whole[: len(whole) // 2])
+    tensors = load_file(path)
+    save_file(tensors | {MIDDLE: tensors[MIDDLE] * torch.nan}, folder / f"{ENDLESS}.safetensors")
 
 
 def kinds_of(model: str) -> tuple[str, ...]:
@@ -146,7 +156,8 @@ def with_mistake(payload: dict[str, Any], place: str, draw: random.Random) -> di
     mistakes = {
         "picture": {"image": "aGVsbG8="},
         "file": {"model": "no-such-file"},
-        "damage": {"model": BROKEN, "params": {}},
+        "damage": {"model": DAMAGED, "params": {}},
+        "nan": {"model": ENDLESS, "params": {}},
     }
     if place not in mistakes:
         return payload
@@ -156,4 +167,4 @@ def with_mistake(payload: dict[str, Any], place: str, draw: random.Random) -> di
 
 def expected(place: str) -> type[BaseException]:
     kinds: dict[str, type[BaseException]] = {"interrupt": KeyboardInterrupt, "none": type(None)}
-    return kinds.get(place, RequestError if place in {"picture", "file", "damage"} else Injected)
+    return kinds.get(place, RequestError if place in MISTAKES else Injected)

@@ -4,8 +4,9 @@ import copy
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,12 +21,12 @@ from tests import control_files as files
 from tests import families, networks
 from tests.fake_webui import FakeWebUI, Processing, fresh, served
 from tests.lora_files import sdxl_diffusers
-from tests.soak_headless import BROKEN, expected, with_mistake
+from tests.soak_headless import expected, with_mistake, write_unusable
 from tests.soaking import Injected, Snapshot, Stacks, injected
 from tests.test_families_together import sd_diffusers
 
 CACHE_GB = 0.04  # so small that values are dropped all the time
-PLACES = ("layer", "hook", "after", "placing", "loading", "interrupt", "saving", "picture", "file", "damage")
+PLACES = ("layer", "hook", "after", "placing", "loading", "interrupt", "saving", "picture", "file", "damage", "nan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,48 +88,50 @@ def picture(made: Any) -> np.ndarray:
     return scaled.round().to(torch.uint8).numpy()
 
 
-def write_models(folder: Path, kind: str) -> None:
-    """Files of all families for a kind of U-Net where the WebUI looks for them, and a damaged one."""
+def write_models(folder: Path) -> None:
+    """Files of all families for both U-Nets where the WebUI looks for them, and files that cannot be used."""
     own = folder / "models" / "ControlNet"
     own.mkdir(parents=True)
-    base = families.Base(KINDS[kind].twin())
-    for name, make in KINDS[kind].makes.items():
-        save_file({k: v.contiguous() for k, v in make(base).items()}, own / f"{name}.safetensors")
+    for kind in KINDS.values():
+        base = families.Base(kind.twin())
+        for name, make in kind.makes.items():
+            save_file({k: v.contiguous() for k, v in make(base).items()}, own / f"{name}.safetensors")
     files.save_vision(folder / "models" / "clip_vision" / "vision", hidden=128)
-    whole = (own / f"{next(iter(KINDS[kind].makes))}.safetensors").read_bytes()
-    (own / f"{BROKEN}.safetensors").write_bytes(whole[: len(whole) // 2])
+    write_unusable(own)
 
 
 @contextmanager
-def hosted(folder: Path, kind: str) -> Iterator["WebUISoak"]:
-    """The fake host with a U-Net of this kind and files of all its families under `folder`."""
-    write_models(folder, kind)
+def hosted(folder: Path) -> Iterator["WebUISoak"]:
+    """The fake host with small U-Nets of both kinds and files of all their families under `folder`."""
+    write_models(folder)
     webui = FakeWebUI()
-    webui.unet = KINDS[kind].unet()
     webui.flags.ctrlgen_cache_gb = CACHE_GB
     webui.opts.data["ctrlgen_append_maps"] = True
     with served(webui, folder):
-        yield WebUISoak(kind, webui, fresh("script").CtrlGenScript())
+        yield WebUISoak(webui, fresh("script").CtrlGenScript())
 
 
 @dataclass
 class WebUISoak:
-    """Generations of one fake WebUI, by seed."""
+    """Generations of one fake WebUI, by seed; the checkpoint changes between them."""
 
-    kind: str
     webui: FakeWebUI
     script: Any
     failed: dict[str, int] = field(default_factory=dict)
+    checkpoint: str = "ldm"
 
     def __post_init__(self) -> None:
-        self.stacks = Stacks(kinds=tuple(KINDS[self.kind].makes))
-        self.pristine = copy.deepcopy(self.webui.unet)
-        self.before = Snapshot(self.webui.unet)
+        with redirect_stdout(StringIO()):  # sgm prints the depth of its transformers
+            self.unets = {name: kind.unet() for name, kind in KINDS.items()}
+        self.pristine = copy.deepcopy(self.unets)
+        self.before = {name: Snapshot(unet) for name, unet in self.unets.items()}
         self.callbacks = self.webui.callbacks.count
 
     def payload(self, draw: random.Random) -> dict[str, Any]:
-        """A request that is right."""
-        return {"units": self.stacks.units(draw)}
+        """A request that is right for the checkpoint, which is another one from here on."""
+        self.checkpoint = draw.choice(list(KINDS))
+        self.webui.unet = self.unets[self.checkpoint]
+        return {"units": Stacks(kinds=tuple(KINDS[self.checkpoint].makes)).units(draw)}
 
     def processing(self, draw: random.Random) -> FamilyProcessing:
         """A generation of one or two pictures, maybe with hires-fix, maybe row by row."""
@@ -191,17 +194,16 @@ class WebUISoak:
         draw = random.Random(seed)
         payload, p = self.payload(draw), self.processing(draw)
         settings = sys.modules["lib_ctrlgen.webui.settings"]
-        before, self.webui.unet = self.webui.unet, copy.deepcopy(self.pristine)
+        self.webui.unet = copy.deepcopy(self.pristine[self.checkpoint])
         settings._store.cache_clear()
         try:
             return picture(self.webui.process_images(self.script, p, payload)[0])
         finally:
-            self.webui.unet = before
             settings._store.cache_clear()
 
     def changes(self) -> list[str]:
         """What is not as it was before the first generation."""
-        found = self.before.changes()
+        found = [f"{name}: {each}" for name, before in self.before.items() for each in before.changes()]
         if self.webui.callbacks.count != self.callbacks:
             found.append(f"{self.webui.callbacks.count - self.callbacks} callbacks are left")
         return found if torch.is_grad_enabled() else [*found, "autograd is off"]
