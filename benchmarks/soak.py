@@ -1,6 +1,6 @@
 """Many generations in one process, half of them failing or interrupted: what is left of them.
 
-Small random SD1.5 and SDXL models at 64 px with stacks of one to four units of all families, in the
+Small random SD1.5 and SDXL models at 64 px with stacks of one to three units of all families, in the
 headless engine and at the WebUI's edge (a fake host around real U-Nets) in turn. Faults come in a
 layer of the U-Net, in the hooks, in loading, in decoding or saving, by the interrupt button, and by
 requests that are wrong; see tests/soaking.py. After every generation the networks are compared with

@@ -141,7 +141,7 @@ class WebUISoak:
         return FamilyProcessing(
             self.webui,
             seed=draw.randrange(1 << 30),
-            steps=draw.choice((2, 3, 4)),
+            steps=draw.choice((2, 3)),
             batch_size=count,
             all_seeds=list(range(count)),
             prompts=prompts,

@@ -83,18 +83,18 @@ def hooks_left(network: nn.Module) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stacks:
-    """Draws requests: one to four units of any of these families, with all that a unit may say.
+    """Draws requests: one to three units of any of these families, with all that a unit may say.
 
     `fresh` is the share of pictures that no request had before; the others are out of a few.
     """
 
     kinds: tuple[str, ...]
     size: int = 64
-    steps: tuple[int, ...] = (2, 3, 4)
+    steps: tuple[int, ...] = (2, 3)
     fresh: float = 0.5
 
     def units(self, draw: random.Random) -> list[dict[str, Any]]:
-        return [self.unit(draw, draw.choice(self.kinds)) for _ in range(draw.randint(1, 4))]
+        return [self.unit(draw, draw.choice(self.kinds)) for _ in range(draw.randint(1, 3))]
 
     def unit(self, draw: random.Random, kind: str) -> dict[str, Any]:
         """A unit that acts at the first step whatever the number of steps."""

@@ -29,7 +29,8 @@ def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: 
     """
     if not isinstance(body, Mapping):
         return
-    _check_places({name: said for name, said in body.items() if name not in FOREIGN}, path)
+    foreign = FOREIGN if body.get("script_name") else {SCRIPTS}  # without a name nobody reads script_args
+    _check_places({name: said for name, said in body.items() if name not in foreign}, path)
     _check_scripts(body.get(SCRIPTS), arguments, f"{path}.{SCRIPTS}")
     _check_tuner(body, path)
     changed = body.get("override_settings")
@@ -83,13 +84,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_places(body: Mapping[str, Any], path: str) -> None:
-    """Refuse a key "CtrlGen" outside of the always-on scripts."""
+    """Refuse a key "CtrlGen", and a request with units, outside of the always-on scripts."""
     waiting: list[tuple[str, Any]] = [(path, body)]
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, Mapping):
             for name in value:
-                if _is_title(name):
+                if _is_title(name) or (name == "units" and _has_model(value[name])):
                     raise RequestError(f"{place}.{name}", f"the WebUI does not read this here; write {FORM}")
             waiting += [(f"{place}.{name}", each) for name, each in value.items()]
         elif isinstance(value, list):
@@ -147,6 +148,11 @@ def _check_tuner(body: Mapping[str, Any], path: str) -> None:
         message = 'expected a list with one object, [{"x": {"path": "Steps", "values": "10, 20"}}], got '
         raise RequestError(place, message + got)
     _check_alone(args, place, "all axes go into it: {'x': {...}, 'y': {...}}")
+
+
+def _has_model(units: Any) -> bool:
+    """Whether this is a list in which a unit names its model."""
+    return isinstance(units, list) and any(isinstance(unit, Mapping) and "model" in unit for unit in units)
 
 
 def _is_title(name: str) -> bool:
