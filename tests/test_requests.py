@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.control_files import blocks_url
 from tests.fake_rest import FakeRest
 from tests.properties import examples
 from tests.request_bodies import Bodies, wanted
@@ -56,3 +57,25 @@ def has_path(detail: Any) -> bool:
     if isinstance(detail, dict):
         return str(detail["path"]).startswith("$") and bool(detail["message"])
     return isinstance(detail, list) or str(detail).endswith("not found")
+
+
+def says(request: Any) -> dict[str, Any]:
+    return {"alwayson_scripts": {"CtrlGen": {"args": [request]}}}
+
+
+UNIT = {"model": "ldm", "image": blocks_url(), "weight": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (says({"units": [UNIT | {"preprocessor": "instant_id_face_keypoints"}]}), "$.units[0].preprocessor"),
+        ({"script_args": [{"unit": [UNIT]}]}, "$.script_args[0].unit[0]"),
+        ({"units": [UNIT]}, "$.units[0]"),
+    ],
+    ids=["no face", "arguments of no script", "beside the scripts"],
+)
+def test_what_was_found_by_ten_thousand_requests(rest: FakeRest, body: Any, path: str) -> None:
+    check(rest, body)
+    answer = rest.post(json.dumps(body).encode())
+    assert (answer.status, answer.detail["path"]) == (422, path)

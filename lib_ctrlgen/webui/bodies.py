@@ -18,6 +18,7 @@ SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
 PICTURED = ("image", "images", "image_from", "mask", "masks")  # what an infotext does not bring back
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
+PICTURES = frozenset({"image", "images", "image_from"})
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # what other scripts say in these is theirs
 
 
@@ -84,14 +85,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_places(body: Mapping[str, Any], path: str) -> None:
-    """Refuse a key "CtrlGen", and a request with units, outside of the always-on scripts."""
+    """Refuse a key "CtrlGen", and a unit, outside of the always-on scripts."""
     waiting: list[tuple[str, Any]] = [(path, body)]
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, Mapping):
             for name in value:
-                if _is_title(name) or (name == "units" and _has_model(value[name])):
+                if _is_title(name):
                     raise RequestError(f"{place}.{name}", f"the WebUI does not read this here; write {FORM}")
+            if place != path and _is_unit(value):  # at the top they are no words of ours
+                raise RequestError(place, f"the WebUI does not read a unit here; write {FORM}")
             waiting += [(f"{place}.{name}", each) for name, each in value.items()]
         elif isinstance(value, list):
             waiting += [(f"{place}[{number}]", each) for number, each in enumerate(value)]
@@ -150,9 +153,9 @@ def _check_tuner(body: Mapping[str, Any], path: str) -> None:
     _check_alone(args, place, "all axes go into it: {'x': {...}, 'y': {...}}")
 
 
-def _has_model(units: Any) -> bool:
-    """Whether this is a list in which a unit names its model."""
-    return isinstance(units, list) and any(isinstance(unit, Mapping) and "model" in unit for unit in units)
+def _is_unit(value: Mapping[str, Any]) -> bool:
+    """Whether an object can be nothing else than a control unit: it has a model and a picture."""
+    return "model" in value and not PICTURES.isdisjoint(value)
 
 
 def _is_title(name: str) -> bool:
