@@ -24,8 +24,17 @@ class Answer:
     units: int = 0
 
 
+def sent(answer: Answer) -> Answer:
+    """The answer as it leaves the server: starlette takes no NaN and no half characters."""
+    try:
+        json.dumps(answer.detail, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, UnicodeError) as error:
+        return Answer(status=500, detail=repr(error))
+    return answer
+
+
 class FakeRest:
-    """Answers bodies as the WebUI does: ours are checked first, then its own reading of `alwayson_scripts`."""
+    """Answers bodies as the WebUI does: ours are checked first, then it reads `alwayson_scripts` itself."""
 
     def __init__(self, soak: WebUISoak) -> None:
         self.soak = soak
@@ -51,7 +60,7 @@ class FakeRest:
             return self.made(self.arguments(body.get(SCRIPTS, {})))
         except Exception as error:  # noqa: BLE001 - the WebUI answers with whatever it is
             told = vars(error)
-            return Answer(status=told.get("status_code", 500), detail=told.get("detail", repr(error)))
+            return sent(Answer(status=told.get("status_code", 500), detail=told.get("detail", repr(error))))
 
     def arguments(self, scripts: dict[str, Any]) -> list[Any]:
         """Our script's arguments as the WebUI fills them in."""
@@ -59,7 +68,7 @@ class FakeRest:
         for title, entry in scripts.items():
             if title.lower() != self.script.title().lower():
                 raise self.refused(f"Script '{title}' not found")
-            given = entry["args"] if "args" in entry else ()
+            given = entry.get("args", ())
             for index in range(min(len(found), len(given))):
                 found[index] = given[index]
         return found

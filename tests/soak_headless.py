@@ -24,7 +24,19 @@ MODELS: dict[str, dict[str, families.Make]] = {
     "ctrlgen-tiny": families.SD15,
     "sdxl": families.SDXL,
 }
-PLACES = ("layer", "hook", "after", "placing", "loading", "decoding", "interrupt", "picture", "file", "damage", "nan")
+PLACES = (
+    "layer",
+    "hook",
+    "after",
+    "placing",
+    "loading",
+    "decoding",
+    "interrupt",
+    "picture",
+    "file",
+    "damage",
+    "nan",
+)
 MISTAKES = frozenset({"picture", "file", "damage", "nan"})
 PROMPTS = ("a red star", "a (red:1.3>0.5) star on (grey:0.6@0, 1@0.5)", "a red star AND a blue sky :0.5", "")
 BLEND = {"concepts": [{"prompt": ""}, {"prompt": "a (cat:1>0.5)", "weight": "0.3>0.8"}]}
@@ -122,7 +134,8 @@ class HeadlessSoak:
             with injected(place, unet, draw):
                 found = self.pictures(self.engine, changed, draw.randint(1, 3) if place == "interrupt" else 0)
         except (Injected, RequestError, KeyboardInterrupt) as error:
-            assert isinstance(error, expected(place)), f"generation {seed} ({place}): {error!r}"
+            if not isinstance(error, expected(place)):
+                raise AssertionError(f"generation {seed} ({place}): {error!r}") from error  # noqa: TRY004
             self.failed[place] = self.failed.get(place, 0) + 1
             return None
         assert changed is payload, f"generation {seed}: a picture was made in spite of its mistake ({place})"

@@ -26,7 +26,19 @@ from tests.soaking import Injected, Snapshot, Stacks, injected
 from tests.test_families_together import sd_diffusers
 
 CACHE_GB = 0.04  # so small that values are dropped all the time
-PLACES = ("layer", "hook", "after", "placing", "loading", "interrupt", "saving", "picture", "file", "damage", "nan")
+PLACES = (
+    "layer",
+    "hook",
+    "after",
+    "placing",
+    "loading",
+    "interrupt",
+    "saving",
+    "picture",
+    "file",
+    "damage",
+    "nan",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +178,8 @@ class WebUISoak:
             with injected(place, self.webui.unet, draw), self.maybe_unsaved(place):
                 found, _ = self.webui.process_images(self.script, p, changed)
         except (Injected, RequestError) as error:
-            assert isinstance(error, expected(place)), f"generation {seed} ({place}): {error!r}"
+            if not isinstance(error, expected(place)):
+                raise AssertionError(f"generation {seed} ({place}): {error!r}") from error  # noqa: TRY004
             self.failed[place] = self.failed.get(place, 0) + 1
             return None
         assert changed is payload, f"generation {seed}: a picture was made in spite of its mistake ({place})"
@@ -190,7 +203,7 @@ class WebUISoak:
             yield
 
     def alone(self, seed: int) -> np.ndarray:
-        """What the request of generation number `seed` gives with nothing in the cache, on a U-Net that did nothing."""
+        """What the request of generation number `seed` gives with an empty cache and a new U-Net."""
         draw = random.Random(seed)
         payload, p = self.payload(draw), self.processing(draw)
         settings = sys.modules["lib_ctrlgen.webui.settings"]

@@ -70,10 +70,18 @@ UNIT = {"model": "ldm", "image": blocks_url(), "weight": 1}
     ("body", "path"),
     [
         (says({"units": [UNIT | {"preprocessor": "instant_id_face_keypoints"}]}), "$.units[0].preprocessor"),
+        (says({"\ud800": 1}), "$"),
+        ({"alwayson_scripts": {"CtrlGen": {"\ud800": 1}}}, "$.alwayson_scripts.CtrlGen.\\ud800"),
         ({"script_args": [{"unit": [UNIT]}]}, "$.script_args[0].unit[0]"),
         ({"units": [UNIT]}, "$.units[0]"),
     ],
-    ids=["no face", "arguments of no script", "beside the scripts"],
+    ids=[
+        "no face",
+        "half a character",
+        "half a character beside args",
+        "arguments of no script",
+        "beside the scripts",
+    ],
 )
 def test_what_was_found_by_ten_thousand_requests(rest: FakeRest, body: Any, path: str) -> None:
     check(rest, body)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib_ctrlgen.controls.placement import FORMS, spread
 from tests import soak_headless, soak_webui
 from tests.soaking import Snapshot
 
@@ -59,3 +60,14 @@ def test_a_snapshot_sees_every_kind_of_change(change: Any) -> None:
     assert snapshot.changes() == []
     change(net)
     assert snapshot.changes() != []
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_stay_so_however_they_are_stored(form: Any, broken: float) -> None:
+    """Found by generation 298 of the soak: stored as int8, a network of NaN made a picture."""
+    weight = torch.ones(3, 2)
+    weight[1, 0] = broken
+    kept, scale = form(weight)
+    restored = kept.float() if scale is None else kept.float() * spread(scale, weight)
+    assert restored.isfinite().all(1).tolist() == [True, False, True]

@@ -71,7 +71,7 @@ def test_what_the_webui_reads_passes(body: Any) -> None:
         ({"alwayson_script": {"CtrlGen": GOOD}}, ".alwayson_script.CtrlGen", "does not read this here"),
         ({"units": UNITS["units"]}, ".units[0]", "does not read a unit here"),
         ({"script_args": [UNITS]}, ".script_args[0].units[0]", "does not read a unit here"),
-        ({"script_name": None, "script_args": [{"CtrlGen": GOOD}]}, ".script_args[0].CtrlGen", "does not read"),
+        ({"script_name": None, "script_args": [{"CtrlGen": GOOD}]}, ".script_args[0].CtrlGen", "not read"),
         ({"a": [{"ctrlgen": 1}]}, ".a[0].ctrlgen", "does not read this here"),
         ({"alwayson_scripts": [{"CtrlGen": GOOD}]}, ".alwayson_scripts", "expected an object"),
         ({**TUNER}, ".script_args", "got none"),

@@ -1,4 +1,4 @@
-"""Bodies of all kinds at the real WebUI: a picture under all units that were asked for, or a 4xx with a path."""
+"""Bodies of all kinds at the real WebUI: a picture under all its units, or a 4xx with a path."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_every_request_is_a_picture_under_its_units_or_a_4xx_with_a_path(
         statuses[response.status_code] += 1
         fault = fault_of(response, body)
         wrong += [f"{number}: {fault}"] if fault else []
-    print(dict(statuses))
+    print(dict(statuses))  # noqa: T201 - shown with -s
     assert wrong == []
     assert webui.generate().same(plain)
 
