@@ -8,6 +8,11 @@ from difflib import get_close_matches
 from http import HTTPStatus
 
 
+def sendable(text: str) -> str:
+    """The text with escapes for half characters (lone surrogates), which no server or file could encode."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class CtrlGenError(Exception):
     """Base of all errors that CtrlGen raises on purpose.
 
@@ -18,6 +23,7 @@ class CtrlGenError(Exception):
     status = HTTPStatus.INTERNAL_SERVER_ERROR
 
     def __init__(self, message: str) -> None:
+        message = sendable(message)
         super().__init__(message)
         self.status_code = self.status.value
         self.detail: object = message
@@ -29,6 +35,7 @@ class RequestError(CtrlGenError, ValueError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, path: str, message: str) -> None:
+        path, message = sendable(path), sendable(message)
         super().__init__(f"{path}: {message}" if path else message)
         self.path = path
         self.message = message

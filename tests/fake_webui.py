@@ -249,6 +249,7 @@ class Processing:
             self.on_step(step)
             rows = torch.cat([x[:1].expand(conds, -1, -1, -1), x])
             denoiser = SimpleNamespace(step=step, total_steps=self.steps, sampler=sampler, p=self)
+            denoiser.combine_denoised, denoiser.cond_scale_miltiplier = None, 1.0
             self.host.callbacks.fire("cfg_denoiser", SimpleNamespace(x=rows, denoiser=denoiser))
             out = self.call(rows, images)
             x = x - 0.1 * out[-images:] - 0.1 * out[:images]
@@ -325,10 +326,14 @@ class FakeWebUI:
         p.script = script
         self.swallowing(script.before_process_batch, p, *args, batch_number=0, prompts=p.prompts)
         sample = p.sample(conditioning=None) if p.prompts else torch.zeros(0)
+        self.finish(sample)
         images = ["picture"] if p.prompts else []
         processed = SimpleNamespace(images=images, infotexts=["text"], index_of_first_image=0)
         self.swallowing(script.postprocess, p, processed, *args)
         return sample, processed
+
+    def finish(self, sample: Tensor) -> None:
+        """Where the WebUI decodes and saves the pictures: a place to fail at."""
 
     def swallowing(self, hook: Callable[..., Any], *args: Any, **given: Any) -> None:
         with suppress(Exception):  # as the WebUI does
@@ -497,7 +502,7 @@ class HTTPException(Exception):  # noqa: N818 - fastapi's name
 
     def __init__(self, status_code: int, detail: str, *_: Any) -> None:
         super().__init__(detail)
-        self.status_code = status_code
+        self.status_code, self.detail = status_code, detail
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
+from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images import image_hash, to_hint
 from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
 from lib_ctrlgen.resampling import resample_grey
@@ -93,11 +94,15 @@ class ControlMap:
         return torch.from_numpy(np.array(values))[None, None]
 
     def shown(self, width: int, height: int) -> Image.Image:
-        """The picture fitted to the size, then preprocessed. RGB; holes are black."""
+        """The picture fitted to the size, then preprocessed. RGB; holes are black.
+
+        Raises RequestError where the preprocessor cannot run, or finds nothing.
+        """
 
         def computed() -> Image.Image:
             size = width, height
-            found = detected(self.preprocessor, self.job.picture, self.job.frame, size, self.values)
+            with at_path(f"{self.job.path}.preprocessor"):
+                found = detected(self.preprocessor, self.job.picture, self.job.frame, size, self.values)
             if not self.holes:
                 return found
             return ImageChops.multiply(found, ImageChops.invert(holes_at(self.job, width, height)))

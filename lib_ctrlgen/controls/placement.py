@@ -69,9 +69,12 @@ def scaled_int8(weight: Tensor) -> Encoded:
 
 
 def _scale(weight: Tensor, top: float) -> Tensor:
-    """What each output channel [O] is divided by for its largest number to become `top`."""
+    """What each output channel [O] is divided by for its largest number to become `top`.
+
+    Not finite for a channel that is not: what is broken stays so, and is found in the prediction.
+    """
     peak = weight.flatten(1).abs().amax(1)
-    return torch.where(peak > 0, peak / top, torch.ones_like(peak))
+    return torch.where(peak == 0, torch.ones_like(peak), peak / top)
 
 
 def spread(scale: Tensor, weight: Tensor) -> Tensor:

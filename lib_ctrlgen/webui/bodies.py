@@ -18,6 +18,7 @@ SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
 PICTURED = ("image", "images", "image_from", "mask", "masks")  # what an infotext does not bring back
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
+PICTURES = frozenset({"image", "images", "image_from"})
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # what other scripts say in these is theirs
 
 
@@ -29,7 +30,8 @@ def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: 
     """
     if not isinstance(body, Mapping):
         return
-    _check_places({name: said for name, said in body.items() if name not in FOREIGN}, path)
+    foreign = FOREIGN if body.get("script_name") else {SCRIPTS}  # without a name nobody reads script_args
+    _check_places({name: said for name, said in body.items() if name not in foreign}, path)
     _check_scripts(body.get(SCRIPTS), arguments, f"{path}.{SCRIPTS}")
     _check_tuner(body, path)
     changed = body.get("override_settings")
@@ -83,7 +85,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_places(body: Mapping[str, Any], path: str) -> None:
-    """Refuse a key "CtrlGen" outside of the always-on scripts."""
+    """Refuse a key "CtrlGen", and a unit, outside of the always-on scripts."""
     waiting: list[tuple[str, Any]] = [(path, body)]
     while waiting:
         place, value = waiting.pop()
@@ -91,6 +93,8 @@ def _check_places(body: Mapping[str, Any], path: str) -> None:
             for name in value:
                 if _is_title(name):
                     raise RequestError(f"{place}.{name}", f"the WebUI does not read this here; write {FORM}")
+            if place != path and _is_unit(value):  # at the top they are no words of ours
+                raise RequestError(place, f"the WebUI does not read a unit here; write {FORM}")
             waiting += [(f"{place}.{name}", each) for name, each in value.items()]
         elif isinstance(value, list):
             waiting += [(f"{place}[{number}]", each) for number, each in enumerate(value)]
@@ -147,6 +151,11 @@ def _check_tuner(body: Mapping[str, Any], path: str) -> None:
         message = 'expected a list with one object, [{"x": {"path": "Steps", "values": "10, 20"}}], got '
         raise RequestError(place, message + got)
     _check_alone(args, place, "all axes go into it: {'x': {...}, 'y': {...}}")
+
+
+def _is_unit(value: Mapping[str, Any]) -> bool:
+    """Whether an object can be nothing else than a control unit: it has a model and a picture."""
+    return "model" in value and not PICTURES.isdisjoint(value)
 
 
 def _is_title(name: str) -> bool:
