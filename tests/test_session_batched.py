@@ -23,7 +23,7 @@ from tests.networks import Call, Script, TokenControl, active, random_call
 from tests.test_session_ldm import mask_image
 from tests.test_session_stack import batch_of, diffusers, ldm, port_of, run
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4  # other vector units round otherwise: 3e-5 was seen
 STEPS = 4
 
 
