@@ -196,10 +196,11 @@ def test_the_infotext_names_the_units_and_comes_back(webui: WebUI) -> None:
     assert unit["weight"] == "1@0, 0.6@0.4, 0@1"
     assert unit["image"].startswith("sha:")
     assert EDGES["image"] not in text
-    # The unit comes back switched on, but its picture cannot: no uncontrolled picture then.
+    # The unit would come back switched on, but its picture cannot: no uncontrolled picture then.
     again = webui.generate(infotext=text)
     assert again.status == 422
-    assert again.detail["path"] == "$.units[0].image"
+    assert again.detail["path"] == "$.infotext"
+    assert "pictures" in again.detail["message"]
 
 
 def test_an_interrupt_stops_cleanly(webui: WebUI, plain: Answer) -> None:
