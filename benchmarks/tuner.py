@@ -250,7 +250,7 @@ def sides_of(options: argparse.Namespace) -> dict[str, tuple[Engine, int]]:
     """The engines to measure on, by name, each with its number of pairs."""
     sides: dict[str, tuple[Engine, int]] = {}
     if options.only != "full":
-        sides["tiny"] = (Engine([tiny_folder()], 1 << 30, CPU), effort(options, smoke=1, quick=3, full=7))
+        sides["tiny"] = (Engine([tiny_folder()], 1 << 30, CPU), effort(options, smoke=1, quick=2, full=7))
     if not options.quick and options.only != "tiny":
         sides["full"] = (RandomWeights(effort(options, smoke=SMALL, quick=FULL, full=FULL)), 1)
     return sides
@@ -262,6 +262,6 @@ if __name__ == "__main__":
     flags.add_argument("--only", choices=("tiny", "full"), help="one of both sides")
     flags.add_argument("--grids", nargs="+", choices=tuple(GRIDS), help="all three, and one with --smoke")
     chosen = flags.parse_args()
-    chosen.steps = chosen.steps or effort(chosen, smoke=2, quick=20, full=20)
+    chosen.steps = chosen.steps or effort(chosen, smoke=2, quick=4, full=20)
     chosen.grids = chosen.grids or effort(chosen, smoke=("windows",), quick=tuple(GRIDS), full=tuple(GRIDS))
     sys.exit(main(chosen))
