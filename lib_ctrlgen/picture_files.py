@@ -55,11 +55,10 @@ def decode_image(text: str, path: str) -> Image.Image:
 
 def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
     """The same from the bytes of a file. `advice` ends the error for bytes that are no picture."""
-    formats = (*FORMATS, "AVIF") if _is_avif(data) and _reads_avif() else FORMATS
     try:
         with warnings.catch_warnings(), at_path(path):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=formats)
+            image = Image.open(io.BytesIO(data), formats=_formats(data))
             _require_size(image)
             return _upright(image)
     except RequestError:
@@ -77,9 +76,8 @@ def picture_file(text: str, path: str) -> tuple[bytes, str]:
     Raises RequestError at `path`.
     """
     data = _decode_base64(text, path)
-    formats = (*FORMATS, "AVIF") if _is_avif(data) and _reads_avif() else FORMATS
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
             return data, str(image.format or "png").lower()
     except (OSError, SyntaxError, ValueError) as error:
         raise RequestError(path, f"no readable picture: {_reason(data, error)}") from error
@@ -117,6 +115,11 @@ def is_deep_text(text: str) -> bool:
             return is_deep(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """The formats that a file is tried as: AVIF too where it is one and this Pillow reads it."""
+    return (*FORMATS, "AVIF") if _is_avif(data) and _reads_avif() else FORMATS
 
 
 def _is_avif(data: bytes) -> bool:
@@ -166,7 +169,7 @@ def _decode_base64(text: str, path: str) -> bytes:
 
 
 def _no_base64(head: str) -> str:
-    """Why a text that begins with `head` cannot be decoded."""
+    """The message for a text that is no base64 picture; `head` is how it begins."""
     if head.startswith(BYTES_TEXTS):
         return "is Python's str() of base64 bytes: send encoded.decode('ascii') instead of str(encoded)"
     return f"not base64, and paths on the server are not read; {SEND}"

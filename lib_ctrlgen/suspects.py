@@ -25,7 +25,7 @@ class Suspects:
     indices: frozenset[int | str] = frozenset()
 
     def alone(self, doses: Sequence[Doses], parts: Sequence[ActiveUnit]) -> list[Doses]:
-        """What each part gives each row, nothing where it is of another unit."""
+        """The row weights of each part; None for every row of a part whose unit is not one of these."""
         return [
             each if part.index in self.indices else (None,) * len(each)
             for each, part in zip(doses, parts, strict=True)

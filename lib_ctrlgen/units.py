@@ -167,7 +167,7 @@ class FurtherFiles(Protocol):
 
     @property
     def loaded(self) -> Mapping[str, str]:
-        """Their names and hashes by the parameters that name them."""
+        """`name [hash]` of each file, by the parameter of the unit that names the file."""
 
 
 PreparedControl: TypeAlias = (

@@ -79,7 +79,7 @@ class PickleReader(dict[str, Tensor]):
 
 
 def read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of a model, by its usual name, without loading safetensors.
+    """The shape of every tensor of a model file, by its usual name. Of safetensors only the header is read.
 
     Raises ModelError for anything that cannot be read.
     """

@@ -121,7 +121,7 @@ def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[st
 
 
 def _type_of(parts: Sequence[str]) -> Any:
-    """The type of a place of a job file, where a list of pictures may also be a folder or a pattern."""
+    """The type that a field has in a job file, where a list of pictures may also be a folder or a pattern."""
     return list | str if parts[-1] in LISTS else type_at(JobFile, parts)
 
 

@@ -82,7 +82,7 @@ class LcmLevels(NoiseLevels):
         return distances.argmin(-1) * self.stride + self.stride - 1
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """The sigmas of timesteps of the whole model."""
+        """The sigma at each of the model's own timesteps, of which this sampler knows every `stride`-th."""
         place = (timestep - (self.stride - 1)).float() / self.stride
         return super().sigma(place.clamp(0, len(self.sigmas) - 1))
 

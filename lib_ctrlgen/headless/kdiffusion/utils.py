@@ -1,4 +1,4 @@
-"""What `k_diffusion.sampling` takes from its package's `utils`."""
+"""The helpers that k-diffusion's `sampling.py` imports from its own `utils.py`."""
 
 from __future__ import annotations
 
