@@ -40,9 +40,11 @@ from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.controls.parking import Resident
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.load import Networks, Place
+from lib_ctrlgen.headless.noise_schedule import NoiseSchedule
 from lib_ctrlgen.headless.text import CLIP, PUBLISHED, Tower, read_tokenizer
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
@@ -89,7 +91,7 @@ class RandomWeights(Engine):
     """SD1.5 with random weights, a ControlNet and an IP-Adapter for it: nothing is read from a file."""
 
     def __init__(self, widths: Widths) -> None:
-        super().__init__([], 1 << 30, CPU)
+        super().__init__([tiny_folder()], 1 << 30, CPU)  # the requests name its models
         torch.manual_seed(0)
         unet = UNet2DConditionModel(
             block_out_channels=widths.unet, cross_attention_dim=768, attention_head_dim=8
@@ -124,8 +126,11 @@ class RandomWeights(Engine):
         del model
         return self.networks
 
-    def units(self, requests: Sequence[GenerationRequest], networks: Networks) -> tuple[ActiveUnit, ...]:
+    def units(
+        self, requests: Sequence[GenerationRequest], networks: Networks, notices: Notices | None = None
+    ) -> tuple[ActiveUnit, ...]:
         """The ControlNet as unit 0, the IP-Adapter as unit 1."""
+        del notices
         shape = DiffusersUNet(networks.unet).shape
         target = Target(store=self.store, shape=shape, device=CPU.device, dtype=CPU.dtype)
         first, *others = requests[0].units
@@ -141,8 +146,7 @@ def random_networks(unet: Any, vae: Any, text_layers: int) -> Networks:
     tokenizer = read_tokenizer(tiny_folder() / "text")
     config = CLIPTextConfig(**{**PUBLISHED[CLIP], "num_hidden_layers": text_layers})
     tower = Tower(tokenizer=tokenizer, encoder=frozen(CLIPTextModel(config)), pad=tokenizer.pad_token_id)
-    noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    return Networks(unet=unet, vae=vae, towers=(tower,), noise=noise)
+    return Networks(unet=unet, vae=vae, towers=(tower,), noise=NoiseSchedule().arguments)
 
 
 def frozen(network: Any) -> Any:
