@@ -14,6 +14,7 @@ from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.extras import install_command
 from lib_ctrlgen.paths import expanded
+from lib_ctrlgen.plan import plan_svg, plan_table
 
 from .cli_lists import add_lists
 from .cli_output import discard, fail, flush, shows, soften
@@ -222,11 +223,11 @@ def plan_command(options: argparse.Namespace) -> None:
     prompts = {"$.prompt": request.prompt, "$.negative_prompt": request.negative_prompt}
     steps = SAMPLERS[request.sampling.sampler].total_steps(request.steps)
     plan = shown_plan(request, steps, prompts)
-    print(plan.table(BARS if shows(BARS) else ASCII_BARS))
+    print(plan_table(plan, BARS if shows(BARS) else ASCII_BARS))
     if options.svg is not None:
         from lib_ctrlgen.files import save_text
 
-        save_text(plan.svg(), options.svg)
+        save_text(plan_svg(plan), options.svg)
 
 
 def schema_command(_options: argparse.Namespace) -> None:

@@ -49,41 +49,6 @@ class StepPlan:
         """The indices of the units that act in this step: those whose weight is not zero."""
         return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
 
-    def table(self, bars: str = BARS) -> str:
-        """A text table: a row per unit with a bar per step, then the numbers where they change.
-
-        `bars` are the letters of the nine heights of a bar.
-        """
-        width = max((len(label) for label in self.labels), default=4)
-        head = f"{'unit':<{width}}  {'steps 0-' + str(self.steps - 1):<{self.steps}}  calls  weights"
-        rows = [self._row(place, width, bars) for place in range(len(self.weights))]
-        return "\n".join([head, *rows, *([self.note] if self.note else [])])
-
-    def _row(self, place: int, width: int, letters: str) -> str:
-        label, row = self.labels[place], self.weights[place]
-        peak = max((abs(value) for value in row), default=0.0) or 1.0
-        bars = "".join(letters[_level(value, peak)] for value in row)
-        used = self.computed[place] if place < len(self.computed) else ()
-        calls = len(set(used) - {None}) if used else sum(value != 0.0 for value in row)
-        return f"{label:<{width}}  {bars}  {calls:>5}  {_changes(row)}"
-
-    def svg(self, width: int = 480, height: int = 140) -> str:
-        """A small plot, one line of steps per unit, as a self-contained SVG element."""
-        values = [value for row in self.weights for value in row]
-        high, low = max([1.0, *values]), min([0.0, *values])
-        widest = max((len(label) for label in self.labels), default=0)
-        legend = min(0.45 * width, LETTER * widest + 14)
-        frame = _Frame(width=width - legend, height=height, low=low, high=high, steps=self.steps)
-        lines = "".join(
-            _line(frame, row, label, COLOURS[index % len(COLOURS)], index)
-            for index, (row, label) in enumerate(zip(self.weights, self.labels, strict=True))
-        )
-        return (
-            f'<svg class="ctrlgen-plan" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-            f' width="{width}" height="{height}" role="img" aria-label="weights over the steps"'
-            f' font-family="sans-serif" font-size="10">{frame.axes()}{lines}</svg>'
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
@@ -138,6 +103,44 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
         note="\n".join(filter(None, notes)),
         weights=plan.weights + tuple(schedule.sample(steps) for schedule in rows.values()),
         labels=plan.labels + tuple(rows),
+    )
+
+
+def plan_table(plan: StepPlan, bars: str = BARS) -> str:
+    """A text table: a row per unit with a bar per step, then the numbers where they change.
+
+    `bars` are the letters of the nine heights of a bar.
+    """
+    width = max((len(label) for label in plan.labels), default=4)
+    head = f"{'unit':<{width}}  {'steps 0-' + str(plan.steps - 1):<{plan.steps}}  calls  weights"
+    rows = [_row(plan, place, width, bars) for place in range(len(plan.weights))]
+    return "\n".join([head, *rows, *([plan.note] if plan.note else [])])
+
+
+def _row(plan: StepPlan, place: int, width: int, letters: str) -> str:
+    label, row = plan.labels[place], plan.weights[place]
+    peak = max((abs(value) for value in row), default=0.0) or 1.0
+    bars = "".join(letters[_level(value, peak)] for value in row)
+    used = plan.computed[place] if place < len(plan.computed) else ()
+    calls = len(set(used) - {None}) if used else sum(value != 0.0 for value in row)
+    return f"{label:<{width}}  {bars}  {calls:>5}  {_changes(row)}"
+
+
+def plan_svg(plan: StepPlan, width: int = 480, height: int = 140) -> str:
+    """A small plot, one line of steps per unit, as a self-contained SVG element."""
+    values = [value for row in plan.weights for value in row]
+    high, low = max([1.0, *values]), min([0.0, *values])
+    widest = max((len(label) for label in plan.labels), default=0)
+    legend = min(0.45 * width, LETTER * widest + 14)
+    frame = _Frame(width=width - legend, height=height, low=low, high=high, steps=plan.steps)
+    lines = "".join(
+        _line(frame, row, label, COLOURS[index % len(COLOURS)], index)
+        for index, (row, label) in enumerate(zip(plan.weights, plan.labels, strict=True))
+    )
+    return (
+        f'<svg class="ctrlgen-plan" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+        f' width="{width}" height="{height}" role="img" aria-label="weights over the steps"'
+        f' font-family="sans-serif" font-size="10">{frame.axes()}{lines}</svg>'
     )
 
 

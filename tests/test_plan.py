@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.plan import StepPlan, compile_plan
+from lib_ctrlgen.plan import StepPlan, compile_plan, plan_svg, plan_table
 from lib_ctrlgen.schedule import parse_schedule
 from lib_ctrlgen.spec import ControlUnit
 
@@ -50,7 +50,7 @@ def test_a_window_takes_the_steps_that_begin_in_it(steps: int, a: int, b: int) -
 @given(st.lists(units(), max_size=4), st.integers(1, 60))
 def test_the_table_tells_the_calls_and_the_weights(found: list[ControlUnit], steps: int) -> None:
     plan = compiled(found, steps)
-    _, *rows = plan.table().split("\n")
+    _, *rows = plan_table(plan).split("\n")
     assert len(rows) == len(found)
     for row, label, weights in zip(rows, plan.labels, plan.weights, strict=True):
         name, rest = row[: len(label)], row[max(map(len, plan.labels)) + 2 :]
@@ -66,7 +66,7 @@ def test_the_table_tells_the_calls_and_the_weights(found: list[ControlUnit], ste
 @given(st.lists(units(), max_size=4), st.integers(1, 60))
 def test_the_plot_shows_every_step_inside_its_frame(found: list[ControlUnit], steps: int) -> None:
     plan = compiled(found, steps)
-    root = ET.fromstring(plan.svg(width=300, height=100))
+    root = ET.fromstring(plan_svg(plan, width=300, height=100))
     lines = root.findall(f"{SVG}polyline")
     assert len(lines) == len(found)
     for line in lines:
@@ -82,7 +82,7 @@ def test_a_plan_reads_like_this() -> None:
         ControlUnit(model="edges", weight=parse_schedule("1@0, 0.5@0.5 hold")),
         ControlUnit(model="depth", guidance_end=0.5),
     ]
-    assert compiled(units, 8).table().split("\n") == [
+    assert plan_table(compiled(units, 8)).split("\n") == [
         "unit     steps 0-7  calls  weights",
         "0 edges  █▇▆▅▄▄▄▄      8  1, 0.875, 0.75, 0.625, 0.5 x4",
         "1 depth  ████          4  1 x4, 0 x4",
@@ -97,7 +97,7 @@ def test_a_plan_needs_steps(steps: int) -> None:
 
 def test_extreme_weights_are_plotted() -> None:
     plan = compiled([ControlUnit(model="m", weight=parse_schedule("-1e6>1e6"))], 3)
-    assert not any(math.isnan(float(part)) for part in _numbers(plan.svg()))
+    assert not any(math.isnan(float(part)) for part in _numbers(plan_svg(plan)))
 
 
 def _numbers(svg: str) -> list[str]:

@@ -18,7 +18,7 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
-from lib_ctrlgen.plan import compile_plan
+from lib_ctrlgen.plan import compile_plan, plan_table
 from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.spec import GenerationRequest, parse_request
@@ -127,7 +127,7 @@ def test_the_plan_says_it() -> None:
     plan = compile_plan([(0, units[0])], STEPS)
     assert plan.computed == (tuple(CASES["in a window, the weight zero in between"][1]),)
     assert "0 unit 0 (1 of 2 steps)" in plan.labels
-    assert " 3  0, 1 x3, 0, 1 x3" in plan.table()
+    assert " 3  0, 1 x3, 0, 1 x3" in plan_table(plan)
 
 
 @pytest.mark.parametrize("reuse", [1, 2, 3])

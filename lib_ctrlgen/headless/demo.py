@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.files import new_folder, save_picture, save_text
+from lib_ctrlgen.plan import plan_svg
 from lib_ctrlgen.spec import GenerationRequest, parse_request
 
 from .demo_rows import (
@@ -176,7 +177,7 @@ class Writer:
             for item in generation.control_maps
         )
         if request.units:
-            save_text(generation.plan.svg(), self.out / f"plans/{variant.name}.svg")
+            save_text(plan_svg(generation.plan), self.out / f"plans/{variant.name}.svg")
         return Row(
             name=variant.name,
             title=variant.title,
@@ -185,7 +186,7 @@ class Writer:
             images=tuple(pictures),
             maps=maps,
             scores=mean_scores(scores),
-            plan=generation.plan.svg(600, 130) if request.units else "",
+            plan=plan_svg(generation.plan, 600, 130) if request.units else "",
         )
 
     def pictures(

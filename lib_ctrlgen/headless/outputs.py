@@ -21,6 +21,7 @@ from lib_ctrlgen.film import save_animation, sheet
 from lib_ctrlgen.names import split_hash, without_suffix
 from lib_ctrlgen.notices import JOINT, KEY
 from lib_ctrlgen.pictured import single
+from lib_ctrlgen.plan import plan_svg
 from lib_ctrlgen.sampler_names import AUTOMATIC
 from lib_ctrlgen.spec import GenerationRequest
 
@@ -122,7 +123,7 @@ def _write(request: GenerationRequest, generation: Generation, folder: Path, fir
         for item in generation.control_maps
     )
     sheets = write_sheets(request, generation, start)
-    plan = save_text(generation.plan.svg(), Path(f"{start}-plan.svg"))
+    plan = save_text(plan_svg(generation.plan), Path(f"{start}-plan.svg"))
     summary = {
         "version": __version__,
         "seconds": round(generation.seconds, 3),

@@ -11,7 +11,7 @@ from modules import shared
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.plan import shown_plan
+from lib_ctrlgen.plan import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
 from lib_ctrlgen.spec import ControlRequest, json_schema, parse_request
 
@@ -88,6 +88,6 @@ def plan(payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         "labels": compiled.labels,
         "weights": compiled.weights,
         "note": compiled.note,
-        "table": compiled.table(),
-        "svg": compiled.svg(),
+        "table": plan_table(compiled),
+        "svg": plan_svg(compiled),
     }

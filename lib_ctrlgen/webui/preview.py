@@ -12,7 +12,7 @@ from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.params import check_params
-from lib_ctrlgen.plan import shown_plan
+from lib_ctrlgen.plan import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.preprocessors import detected, own_values, params_of, preprocessor
 from lib_ctrlgen.spec import ControlRequest, parse_request
 
@@ -32,8 +32,8 @@ def plan_html(panel: Sequence[Any], steps: int, prompts: Mapping[str, str]) -> s
         return '<p class="ctrlgen-note">No unit is enabled, and neither prompts nor guidance change.</p>'
     note = f"{steps} steps; progress is step / steps. Hires-fix runs the schedule once per pass."
     return (
-        f'{plan.svg()}<p class="ctrlgen-note">{note}</p>'
-        f'<pre class="ctrlgen-table">{escape(plan.table())}</pre>'
+        f'{plan_svg(plan)}<p class="ctrlgen-note">{note}</p>'
+        f'<pre class="ctrlgen-table">{escape(plan_table(plan))}</pre>'
     )
 
 
