@@ -25,7 +25,7 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.metrics import PALETTE, colour_names
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tiny import NAME, tiny_folder
 
 SIZE, STEPS, GUIDANCE = 128, 20, 4.0

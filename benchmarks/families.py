@@ -42,8 +42,8 @@ from lib_ctrlgen.calls import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.inputs import input_sites
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.unet import DiffusersUNet

@@ -40,8 +40,8 @@ from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.controls.parking import Resident
 from lib_ctrlgen.controls.prepared import PreparedControlNet
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, PreparedControl

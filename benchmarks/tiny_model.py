@@ -29,7 +29,7 @@ from lib_ctrlgen.metrics import (
     prompt_accuracy,
     texture_likeness,
 )
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tiny import NAME, tiny_folder
 from lib_ctrlgen.train.data import held_out_scene
 from lib_ctrlgen.train.scenes import Scene, draw

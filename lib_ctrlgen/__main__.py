@@ -1,5 +1,5 @@
 """`python -m lib_ctrlgen`: the command line, also where no `ctrlgen` command is installed."""
 
-from .cli import main
+from lib_ctrlgen.cli import main
 
 raise SystemExit(main())

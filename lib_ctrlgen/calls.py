@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from .errors import ModelError
+from lib_ctrlgen.errors import ModelError
 
 FAMILY_BY_CONTEXT = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}
 LATENT_FACTOR = 8

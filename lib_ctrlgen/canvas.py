@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .images import ResizeMode, fit_pixels, to_rgb
-from .masks import mask_values
-from .resampling import Resize, soft
+from lib_ctrlgen.images import ResizeMode, fit_pixels, to_rgb
+from lib_ctrlgen.masks import mask_values
+from lib_ctrlgen.resampling import Resize, soft
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .calls import Family, require_family
-from .errors import ModelError
-from .spec import ControlFamily
-from .weight_files import hash8
-from .weights import read_header, read_tensors
+from lib_ctrlgen.calls import Family, require_family
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.request.spec import ControlFamily
+from lib_ctrlgen.weight_files import hash8
+from lib_ctrlgen.weights import read_header, read_tensors
 
 __all__ = [
     "Family",

@@ -11,14 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_ctrlgen import __version__
-from lib_ctrlgen.errors import CtrlGenError, RequestError
-from lib_ctrlgen.extras import install_command
-from lib_ctrlgen.paths import expanded
-from lib_ctrlgen.plan import plan_svg, plan_table
-
-from .cli_lists import add_lists
-from .cli_output import discard, fail, flush, shows, soften
-from .cli_parts import (
+from lib_ctrlgen.cli_lists import add_lists
+from lib_ctrlgen.cli_output import discard, fail, flush, shows, soften
+from lib_ctrlgen.cli_parts import (
     Known,
     Parser,
     add_job,
@@ -30,7 +25,11 @@ from .cli_parts import (
     next_commands,
     out_of,
 )
-from .cli_tune import add_tune
+from lib_ctrlgen.cli_tune import add_tune
+from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.extras import install_command
+from lib_ctrlgen.paths import expanded
+from lib_ctrlgen.plan_view import plan_svg, plan_table
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import Job
@@ -185,8 +184,8 @@ def run_command(options: argparse.Namespace) -> None:
 
 def explore_command(options: argparse.Namespace) -> None:
     """`ctrlgen explore`."""
-    from lib_ctrlgen.blend import MAX_MAP
     from lib_ctrlgen.headless.jobs import read_job
+    from lib_ctrlgen.request.blend import MAX_MAP
 
     if not 2 <= options.size <= MAX_MAP:
         raise RequestError("", f"--size must be 2..{MAX_MAP} pictures a side, is {options.size}")
@@ -216,8 +215,8 @@ def make_pictures(options: argparse.Namespace, job: Job) -> None:
 def plan_command(options: argparse.Namespace) -> None:
     """`ctrlgen plan`."""
     from lib_ctrlgen.headless.jobs import read_job
-    from lib_ctrlgen.plan import ASCII_BARS, BARS, shown_plan
-    from lib_ctrlgen.sampler_names import SAMPLERS
+    from lib_ctrlgen.plan_view import ASCII_BARS, BARS, shown_plan
+    from lib_ctrlgen.request.sampler_names import SAMPLERS
 
     request = read_job(options.job, options.set).request
     prompts = {"$.prompt": request.prompt, "$.negative_prompt": request.negative_prompt}

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
+from lib_ctrlgen.cli_parts import Parser, add_model_folders, folders_of
 from lib_ctrlgen.errors import HostError, ModelError
-
-from .cli_parts import Parser, add_model_folders, folders_of
 
 if TYPE_CHECKING:
     from lib_ctrlgen.model_files import ModelFiles
-    from lib_ctrlgen.params import Param
+    from lib_ctrlgen.request.params import Param
 
 
 def add_lists(commands: argparse._SubParsersAction[Parser]) -> None:

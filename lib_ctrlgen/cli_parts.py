@@ -11,15 +11,14 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, NoReturn
 
+from lib_ctrlgen.cli_output import FAILURE, Unbroken
 from lib_ctrlgen.errors import HostError, at_path
 from lib_ctrlgen.extras import quoted
 from lib_ctrlgen.paths import expanded
 
-from .cli_output import FAILURE, Unbroken
-
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
-    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.request.spec import GenerationRequest
 
 MOST_THREADS = 1024
 

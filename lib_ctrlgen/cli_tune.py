@@ -8,10 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
-from lib_ctrlgen.errors import HostError
-
-from .cli_parts import (
+from lib_ctrlgen.cli_parts import (
     Known,
     Parser,
     add_job,
@@ -23,10 +20,12 @@ from .cli_parts import (
     out_of,
     program,
 )
+from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
+from lib_ctrlgen.errors import HostError
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
-    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.auto import AutoTuner
     from lib_ctrlgen.tuner.results import Tuned
     from lib_ctrlgen.tuner.run import Tuner
@@ -83,7 +82,7 @@ def _again() -> str:
 
 def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     """Run a job's axes, every mistake found before an engine is made."""
-    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.cells import grid_of
     from lib_ctrlgen.tuner.open_seed import with_kept_seed
     from lib_ctrlgen.tuner.places import check_grid
@@ -112,7 +111,7 @@ def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
     """Run a job's `auto`."""
     if options.ray or options.webui:
         raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
-    from lib_ctrlgen.spec import GenerationRequest
+    from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.places import check_space
     from lib_ctrlgen.tuner.space import space_of
 
@@ -130,7 +129,7 @@ def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
 
 def _known(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str, Any]], GenerationRequest]:
     """Reads a cell's request, and raises RequestError for a sampler or a model that is not there."""
-    from lib_ctrlgen.spec import GenerationRequest, parse_request
+    from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
     known = Known(folders_of(options, job.roots))
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from .calls import Position, Rows, repetitions
-from .errors import HostError
+from lib_ctrlgen.calls import Position, Rows, repetitions
+from lib_ctrlgen.errors import HostError
 
 
 class Clock(Protocol):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .concepts import Shares
-from .residuals import softened
+from lib_ctrlgen.concepts import Shares
+from lib_ctrlgen.residuals import softened
 
 PARALLEL = 0.9995  # cosine from which on a slerp is a lerp
 TINY = 1e-12

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from .images import image_hash
-from .names import split_hash
-from .spec import ControlRequest, to_payload
-from .units import ActiveUnit
+from lib_ctrlgen.images import image_hash
+from lib_ctrlgen.request.names import split_hash
+from lib_ctrlgen.request.spec import ControlRequest, to_payload
+from lib_ctrlgen.units import ActiveUnit
 
 PICTURES = ("image", "mask")
 LISTS = ("images", "masks")

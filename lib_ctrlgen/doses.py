@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .calls import Position
-from .factors import Factor, factor
-from .residuals import soft_weights
-from .spec import ControlMode, ControlUnit
-from .units import ActiveUnit
+from lib_ctrlgen.calls import Position
+from lib_ctrlgen.factors import Factor, factor
+from lib_ctrlgen.request.spec import ControlMode, ControlUnit
+from lib_ctrlgen.residuals import soft_weights
+from lib_ctrlgen.units import ActiveUnit
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 
-from .errors import RequestError
+from lib_ctrlgen.errors import RequestError
 
 PLAIN = {"(": 1.1, "[": 1 / 1.1}
 TOKEN = re.compile(r"\\(?P<letter>[()\[\]\\]?)|(?P<sign>[()\[\]])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .errors import ModelError, RequestError
+from lib_ctrlgen.errors import ModelError, RequestError
 
 WIDTH = 512
 MODELS = "antelopev2"

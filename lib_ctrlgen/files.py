@@ -13,7 +13,7 @@ from uuid import uuid4
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from .errors import HostError
+from lib_ctrlgen.errors import HostError
 
 PART = ".part"  # stands in the names of unfinished files
 PROBE = bytes(4096)

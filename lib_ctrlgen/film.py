@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .errors import HostError
-from .files import whole_path
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.files import whole_path
 
 SECONDS = 0.2  # that a picture stays
 FRAMES = 25  # per second, of an MP4

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .calls import Position
-from .unet import Hooks
+from lib_ctrlgen.calls import Position
+from lib_ctrlgen.unet import Hooks
 
 
 class FiniteFlag:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .errors import RequestError
+from lib_ctrlgen.errors import RequestError
 
 ROUNDING = 1e-3  # floats may leave 0..1 by this much, and are then cut off
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from .errors import RequestError
-from .picture_files import decode_image, encode_image, image_hash, normal_mode
-from .resampling import Resize, border_colour, resample
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.picture_files import decode_image, encode_image, image_hash, normal_mode
+from lib_ctrlgen.resampling import Resize, border_colour, resample
 
 __all__ = [
     "ResizeMode",

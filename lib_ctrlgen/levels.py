@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from .calls import FeaturePlace
+from lib_ctrlgen.calls import FeaturePlace
 
 
 def ldm_places(unet: Any) -> Iterator[tuple[nn.Module, FeaturePlace]]:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import PIL
 from PIL import Image, ImageOps
 
-from .errors import RequestError, at_path
+from lib_ctrlgen.errors import RequestError, at_path
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -100,7 +100,7 @@ def is_deep(image: Image.Image) -> bool:
 
 def _grey(upright: Image.Image, opened: Image.Image) -> Image.Image:
     """A deep picture in mode F or RGB, read as its file was when it was opened. Raises RequestError."""
-    from .greys import grey_of  # numpy, which quick commands do without
+    from lib_ctrlgen.greys import grey_of  # numpy, which quick commands do without
 
     sixteen = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PNG")
     tags = getattr(opened, "tag_v2", None)

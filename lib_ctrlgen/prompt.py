@@ -30,9 +30,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-from .errors import RequestError, nearest
-from .schedule import Schedule, constant, parse_schedule
-from .schedule_form import Form
+from lib_ctrlgen.errors import RequestError, nearest
+from lib_ctrlgen.request.schedule import Schedule, constant, parse_schedule
+from lib_ctrlgen.request.schedule_form import Form
 
 NOTHING: Mapping[str, Schedule] = MappingProxyType({})
 

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .blend import ROW_MODES, Blend
-from .calls import LATENT_FACTOR
-from .canvas import Frame
-from .combine import Combination, mixed_latents, mixed_noises
-from .images import decode_image, require_visible
-from .masks import by_area, require_something
+from lib_ctrlgen.calls import LATENT_FACTOR
+from lib_ctrlgen.canvas import Frame
+from lib_ctrlgen.combine import Combination, mixed_latents, mixed_noises
+from lib_ctrlgen.images import decode_image, require_visible
+from lib_ctrlgen.masks import by_area, require_something
+from lib_ctrlgen.request.blend import ROW_MODES, Blend
 
 
 def combination_of(blend: Blend | None, width: int, height: int) -> Combination:

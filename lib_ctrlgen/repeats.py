@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .calls import CallInputs, row_index
+from lib_ctrlgen.calls import CallInputs, row_index
 
 
 @dataclass(frozen=True)

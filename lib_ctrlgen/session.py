@@ -13,22 +13,22 @@ from types import TracebackType
 
 from PIL import Image
 
-from .acting import Passes, planned, require_acting
-from .calls import CallInputs, Position, Rows, UNetCall
-from .clocks import Clock
-from .doses import Dose, row_dose
-from .effects import EFFECTS, UnitEffect
-from .effects.base import ActingUnit, Doses, Masks, within_mask
-from .errors import HostError
-from .finite import CheckedCall, FiniteWatch
-from .notices import Notice
-from .plan import StepPlan, compile_plan
-from .repeats import Repeats, row_classes
-from .residuals import Residuals, total
-from .spec import ControlUnit
-from .suspects import Suspects, not_finite
-from .unet import Effect, Hooks, UNetPort
-from .units import ActiveUnit, FinishingControl
+from lib_ctrlgen.calls import CallInputs, Position, Rows, UNetCall
+from lib_ctrlgen.clocks import Clock
+from lib_ctrlgen.doses import Dose, row_dose
+from lib_ctrlgen.effects import EFFECTS, UnitEffect
+from lib_ctrlgen.effects.base import ActingUnit, Doses, Masks, within_mask
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.finite import CheckedCall, FiniteWatch
+from lib_ctrlgen.repeats import Repeats, row_classes
+from lib_ctrlgen.request.inactive import Passes, planned, require_acting
+from lib_ctrlgen.request.notices import Notice
+from lib_ctrlgen.request.plan import StepPlan, compile_plan
+from lib_ctrlgen.request.spec import ControlUnit
+from lib_ctrlgen.residuals import Residuals, total
+from lib_ctrlgen.suspects import Suspects, not_finite
+from lib_ctrlgen.unet import Effect, Hooks, UNetPort
+from lib_ctrlgen.units import ActiveUnit, FinishingControl
 
 
 class ControlSession:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.notices import Notices
+from lib_ctrlgen.request.notices import Notices
 
 NAME = "ctrlgen-tiny"
 TEXT_FOLDER = f"{NAME}-text"

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .blend import Blend
-from .combine import slerp
-from .errors import RequestError
+from lib_ctrlgen.combine import slerp
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.blend import Blend
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ from typing import Any, Protocol, TypeAlias
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .calls import AttentionSite, CallInputs, Family, FeaturePlace, UNetShape
-from .errors import HostError
-from .levels import diffusers_places, ldm_places, out_channels
-from .repeats import Repeats
-from .residuals import Residuals
-from .unet_arguments import read_diffusers, read_ldm, with_features, with_residuals
+from lib_ctrlgen.calls import AttentionSite, CallInputs, Family, FeaturePlace, UNetShape
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.levels import diffusers_places, ldm_places, out_channels
+from lib_ctrlgen.repeats import Repeats
+from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.unet_arguments import read_diffusers, read_ldm, with_features, with_residuals
 
 Attention: TypeAlias = tuple[str, Any]
 Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .calls import CallInputs
-from .errors import HostError
-from .residuals import Residuals, placewise
+from lib_ctrlgen.calls import CallInputs
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.residuals import Residuals, placewise
 
 
 def read_ldm(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:

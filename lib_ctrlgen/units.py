@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .attention import KeyValue
-from .calls import AttentionSite, UNetCall
-from .canvas import Crop
-from .inputs import InputSite
-from .prediction import NoiseSchedule
-from .residuals import Residuals
-from .spec import ControlRequest, ControlUnit
+from lib_ctrlgen.attention import KeyValue
+from lib_ctrlgen.calls import AttentionSite, UNetCall
+from lib_ctrlgen.canvas import Crop
+from lib_ctrlgen.inputs import InputSite
+from lib_ctrlgen.prediction import NoiseSchedule
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.residuals import Residuals
 
 
 @runtime_checkable

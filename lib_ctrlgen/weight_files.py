@@ -9,8 +9,8 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError
-from .names import SUFFIXES
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.request.names import SUFFIXES
 
 _ENDS = "|".join(re.escape(suffix) for suffix in SUFFIXES)
 INDEX = re.compile(rf"(?P<stem>.+)(?P<suffix>{_ENDS})\.index(?:\.\w+)?\.json", re.IGNORECASE)

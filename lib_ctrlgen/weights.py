@@ -17,9 +17,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .errors import ModelError
-from .weight_files import parts_of
-from .weight_keys import usual_names
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.weight_files import parts_of
+from lib_ctrlgen.weight_keys import usual_names
 
 Format: TypeAlias = Literal["safetensors", "torch"]
 T = TypeVar("T")

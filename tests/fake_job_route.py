@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis
 from lib_ctrlgen.tuner.cells import TuneSpec, key_of
 from lib_ctrlgen.tuner.scores import VERSION

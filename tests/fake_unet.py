@@ -10,7 +10,7 @@ from lib_ctrlgen.headless.guidance import Prediction
 from lib_ctrlgen.headless.noise import generators_of
 from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
 from lib_ctrlgen.headless.samplers import Run, sampled
-from lib_ctrlgen.sampler_names import AUTOMATIC, choose
+from lib_ctrlgen.request.sampler_names import AUTOMATIC, choose
 
 Network: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 

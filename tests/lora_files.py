@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet, LdmUNet
 from lib_ctrlgen.units import ActiveUnit

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lib_ctrlgen.spec import ControlRequest, json_schema
+from lib_ctrlgen.request.spec import ControlRequest, json_schema
 from tests.soaking import Stacks
 
 Place: TypeAlias = tuple[Any, Any]  # a container, and the key or the number of one of its values

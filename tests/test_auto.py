@@ -16,7 +16,7 @@ from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_tune_job
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner import auto as module
 from lib_ctrlgen.tuner.auto import AutoTuner, auto_tuner
 from lib_ctrlgen.tuner.cells import TuneSpec

@@ -14,7 +14,7 @@ from lib_ctrlgen import memory, store, weights
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.placement import Placement
 from lib_ctrlgen.memory import GB, Automatic, Fixed, Memory, container_memory
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore, sizes_by_memory
 from lib_ctrlgen.unet import DiffusersUNet
 from tests import control_files as files

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib_ctrlgen import cli_output, cli_parts
-from lib_ctrlgen.plan import ASCII_BARS, BARS
+from lib_ctrlgen.plan_view import ASCII_BARS, BARS
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAN = ["plan", "examples/scheduled.yaml"]

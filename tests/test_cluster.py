@@ -24,7 +24,7 @@ from lib_ctrlgen.cluster.connect import connected, room
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Progress, Tuner
 from lib_ctrlgen.tuner.work import Task

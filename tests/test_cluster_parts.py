@@ -21,7 +21,7 @@ from lib_ctrlgen.cluster.seat import LostError, sendable
 from lib_ctrlgen.cluster.webui_job import jobs_of
 from lib_ctrlgen.cluster.webuis import Client, WebUIMaker, WebUIRecipe
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.run import Outcome
 from lib_ctrlgen.tuner.work import Judged, Task
 from tests import headless_models

@@ -17,8 +17,8 @@ from lib_ctrlgen.controls import load_units, params_for
 from lib_ctrlgen.controls.t2i_style import PreparedT2IStyle
 from lib_ctrlgen.controls.vision import centre_square
 from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import ControlUnit, parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from tests import control_files as files

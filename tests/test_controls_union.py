@@ -17,8 +17,8 @@ from lib_ctrlgen.controls.union_mixer import UnionMixer
 from lib_ctrlgen.controls.union_types import CHOICES, guess, type_number
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image, to_hint
+from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import ControlUnit, parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit

@@ -22,8 +22,8 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.jobs import read_job
 from lib_ctrlgen.images import decode_image, encode_image, image_hash, to_rgb
 from lib_ctrlgen.picture_files import decode_bytes, is_deep_text
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.resampling import resample_grey
-from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.store import ModelStore, tensor_sizes
 from tests import control_files as files
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from tests import control_files as files

@@ -10,7 +10,7 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import load_networks
 from lib_ctrlgen.headless.noise_levels import NoiseLevels
 from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
-from lib_ctrlgen.sampler_names import SAMPLERS
+from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.store import ModelStore
 from tests import family_models as families
 from tests.fake_unet import SamplerRun

@@ -19,8 +19,8 @@ from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
 from lib_ctrlgen.headless.outputs import infotext
 from lib_ctrlgen.headless.prompts import PromptEncoder, prompt_edit
 from lib_ctrlgen.headless.solvers.ddim import levels_down, moved
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import GenerationRequest, parse_request
 from lib_ctrlgen.unet import DiffusersUNet
 from tests import control_files as files
 from tests import headless_models as models

@@ -19,8 +19,8 @@ from lib_ctrlgen.headless.noise_levels import LcmLevels, NoiseLevels
 from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
 from lib_ctrlgen.headless.schedulers import sigmas_of
 from lib_ctrlgen.headless.solvers.restart import steps_of
-from lib_ctrlgen.sampler_names import AUTOMATIC, SAMPLERS, SCHEDULERS, Choice, choose, sampler_names
-from lib_ctrlgen.spec import GenerationRequest, json_schema, parse_request
+from lib_ctrlgen.request.sampler_names import AUTOMATIC, SAMPLERS, SCHEDULERS, Choice, choose, sampler_names
+from lib_ctrlgen.request.spec import GenerationRequest, json_schema, parse_request
 from tests.fake_unet import NOISE, SamplerRun
 
 ALPHAS = alphas_cumprod_of(NOISE)
@@ -114,7 +114,7 @@ try:
     read_job("x", ["sampler=Eulr"])
 except Exception:
     pass
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 try:
     parse_request({"sampler": "Eulr"}, GenerationRequest)
 except RequestError as error:

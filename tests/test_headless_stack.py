@@ -13,9 +13,9 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.sampler_names import SAMPLERS
-from lib_ctrlgen.spec import GenerationRequest, parse_request
-from lib_ctrlgen.stack import alike
+from lib_ctrlgen.request.batching import alike
+from lib_ctrlgen.request.sampler_names import SAMPLERS
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.work import Capacity, Judged, Task, Worker, out_of_memory
 from tests import control_files as files
 from tests import headless_models as models

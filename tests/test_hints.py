@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw
 from lib_ctrlgen.canvas import Crop, Frame
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import ResizeMode, encode_image, fit
-from lib_ctrlgen.params import check_params
 from lib_ctrlgen.preprocessors import PREPROCESSORS, detected, params_of, preprocessor
 from lib_ctrlgen.preprocessors.detection import MAPS, NOT_DETECTING, RESOLUTION, detection_size
+from lib_ctrlgen.request.params import check_params
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.resampling import resample, smooth
-from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.tuner.scores import adherence
 from tests.control_files import picture
 from tests.properties import examples

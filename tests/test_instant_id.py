@@ -23,8 +23,8 @@ from lib_ctrlgen.faces import WIDTH, find_face, read_embedding
 from lib_ctrlgen.images import to_hint
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.preprocessors.face_keypoints import COLOURS, drawn
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit

@@ -10,13 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.field_docs import parts_of
 from lib_ctrlgen.headless.job_schema import job_schema
 from lib_ctrlgen.headless.job_text import parse_yaml, read_mapping
 from lib_ctrlgen.headless.jobs import JobFile, apply_changes, read_job, read_tune_job
 from lib_ctrlgen.preprocessors import PREPROCESSORS
-from lib_ctrlgen.sampler_names import sampler_names
-from lib_ctrlgen.spec import ControlRequest, PreprocessorName, json_schema
+from lib_ctrlgen.request.field_docs import parts_of
+from lib_ctrlgen.request.sampler_names import sampler_names
+from lib_ctrlgen.request.spec import ControlRequest, PreprocessorName, json_schema
 from tests import control_files as files
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images import decode_image, encode_image
 from lib_ctrlgen.preprocessors import preprocessor
-from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from tests import control_files as files
 from tests import headless_models as models
 from tests.networks import randomise

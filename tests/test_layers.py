@@ -88,7 +88,7 @@ def imports(module: str, source: str, *, package: bool = False) -> Iterator[str]
         elif isinstance(node, ast.ImportFrom):
             start = base[: len(base) - node.level + 1] if node.level else []
             origin = ".".join([*start, *([node.module] if node.module else [])])
-            # `from lib_ctrlgen import schedule` imports lib_ctrlgen.schedule
+            # `from lib_ctrlgen import schedule` imports lib_ctrlgen.request.schedule
             bare = origin == PACKAGE
             yield from (f"{origin}.{alias.name}" if bare else origin for alias in node.names)
 

@@ -18,8 +18,8 @@ from torch.nn import functional
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images import encode_image, to_hint
 from lib_ctrlgen.inputs import input_sites
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit, InputControl
 from tests import lora_files as lora

@@ -16,8 +16,8 @@ from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.parking import Parked, placed
 from lib_ctrlgen.controls.placement import FORMS, Placement, spread
 from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit
 from lib_ctrlgen.webui.concept_fields import blend_values

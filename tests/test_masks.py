@@ -16,9 +16,9 @@ from lib_ctrlgen.effects.base import at_latent
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.masks import mask_values
-from lib_ctrlgen.notices import Notices
 from lib_ctrlgen.regions import check_pictures, concept_masks
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.notices import Notices
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from tests import control_files as files
 

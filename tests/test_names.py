@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lib_ctrlgen import weight_files
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.model_files import ModelFile, ModelFiles
-from lib_ctrlgen.names import matching
+from lib_ctrlgen.request.names import matching
 from lib_ctrlgen.weight_files import hash8, sha256, short_hash
 
 BIG = weight_files.HASHED_AT + weight_files.HASHED_BYTES

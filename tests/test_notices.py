@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen import cli
-from lib_ctrlgen.acting import idle_note, planned, require_acting
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless import sampling
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.outputs import write_generation
 from lib_ctrlgen.images import encode_image
-from lib_ctrlgen.notices import Notice, Notices
+from lib_ctrlgen.request.inactive import idle_note, planned, require_acting
+from lib_ctrlgen.request.notices import Notice, Notices
+from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import headless_models as models

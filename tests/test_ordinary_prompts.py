@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lib_ctrlgen import prompt as prompts
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.prompt import parse_prompt
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.spec import ControlRequest
 from tests.fake_webui import FakeWebUI, Processing, fresh, served
 from tests.ordinary_prompts import ALONE, ANYWHERE, WRAPS, ordinary_prompts, safe_in_brackets, texts
 

@@ -24,12 +24,12 @@ from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.outputs import write_generation
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.inputs import InputSite
-from lib_ctrlgen.pictured import single
 from lib_ctrlgen.preprocessors.canny import Canny
 from lib_ctrlgen.preprocessors.none import NoPreprocessor
+from lib_ctrlgen.request.batching import alike
+from lib_ctrlgen.request.per_picture import single
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import GenerationRequest, parse_request
-from lib_ctrlgen.stack import alike
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit, InputChange, of_batch, repeated
 from tests import control_files as files

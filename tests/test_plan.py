@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.plan import StepPlan, compile_plan, plan_svg, plan_table
-from lib_ctrlgen.schedule import parse_schedule
-from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.plan_view import plan_svg, plan_table
+from lib_ctrlgen.request.plan import StepPlan, compile_plan
+from lib_ctrlgen.request.schedule import parse_schedule
+from lib_ctrlgen.request.spec import ControlUnit
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -16,11 +16,11 @@ from lib_ctrlgen.controls.base import Job, Target
 from lib_ctrlgen.controls.later import later_control
 from lib_ctrlgen.controls.source import holes_at
 from lib_ctrlgen.images import encode_image, to_hint, transparent
-from lib_ctrlgen.params import check_params
 from lib_ctrlgen.prediction import Diffusion, NoiseSchedule
 from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.request.params import check_params
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet, LdmUNet
 from lib_ctrlgen.units import ActiveUnit

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.params import Param, check_params
 from lib_ctrlgen.preprocessors import PREPROCESSORS, Preprocessor, preprocessor
+from lib_ctrlgen.request.params import Param, check_params
 from tests.control_files import picture
 
 CANNY = preprocessor("canny")

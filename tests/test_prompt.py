@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.prompt import NOTHING, parse_prompt, plain_number
-from lib_ctrlgen.schedule import constant, parse_schedule
+from lib_ctrlgen.request.schedule import constant, parse_schedule
 
 LEFT_ALONE = [
     "",

@@ -19,7 +19,7 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet_file import diffusers_tensors, load_parts
 from lib_ctrlgen.controls.union_mixer import UnionMixer, load_mixer, union_tensors
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from tests import control_files as files

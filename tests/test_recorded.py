@@ -17,8 +17,8 @@ from lib_ctrlgen.headless import jobs
 from lib_ctrlgen.headless.outputs import infotext as headless_infotext
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.memory import Automatic, Fixed
-from lib_ctrlgen.names import split_hash
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.names import split_hash
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.units import ActiveUnit
 from tests.fake_webui import FakeWebUI, Processing, fresh, served
 

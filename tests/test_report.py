@@ -15,8 +15,8 @@ from lib_ctrlgen.headless.engine import ControlMap, Engine, Generation
 from lib_ctrlgen.headless.noise import seeds_of
 from lib_ctrlgen.headless.report import Cell, Figure, Grid, Report, Row, Section, report_html, report_json
 from lib_ctrlgen.headless.sampling import Progress
-from lib_ctrlgen.plan import compile_plan
-from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.request.plan import compile_plan
+from lib_ctrlgen.request.spec import GenerationRequest
 from tests import control_files as files
 from tests import headless_models as models
 

@@ -18,11 +18,12 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
-from lib_ctrlgen.plan import compile_plan, plan_table
+from lib_ctrlgen.plan_view import plan_table
+from lib_ctrlgen.request.batching import alike
+from lib_ctrlgen.request.plan import compile_plan
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import GenerationRequest, parse_request
-from lib_ctrlgen.stack import alike
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_ctrlgen.curve import EASINGS, Curve, Keyframe, Window
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.schedule import LARGEST, Schedule, constant, parse_schedule
+from lib_ctrlgen.request.curve import EASINGS, Curve, Keyframe, Window
+from lib_ctrlgen.request.schedule import LARGEST, Schedule, constant, parse_schedule
 
 progresses = st.floats(0, 1)
 values = st.floats(-LARGEST, LARGEST)

@@ -14,8 +14,8 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.outputs import write_generation
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.seeds import drawn_seed, seeded
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.seeds import drawn_seed, seeded
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.open_seed import with_kept_seed
 from tests import headless_models as models
 

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.vision import MEAN, STD
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from tests import control_files as files

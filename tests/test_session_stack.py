@@ -14,8 +14,8 @@ from torch import Tensor
 from lib_ctrlgen.calls import CallInputs, Rows
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.repeats import Repeats, row_classes
+from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import ControlUnit, parse_request
 from lib_ctrlgen.unet import DiffusersUNet, LdmUNet
 from tests import networks
 from tests.networks import (

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.sampler_names import sampler_names
-from lib_ctrlgen.schedule import parse_schedule
-from lib_ctrlgen.spec import (
+from lib_ctrlgen.request.sampler_names import sampler_names
+from lib_ctrlgen.request.schedule import parse_schedule
+from lib_ctrlgen.request.spec import (
     ControlName,
     ControlRequest,
     ControlUnit,

@@ -12,7 +12,7 @@ import yaml
 
 from lib_ctrlgen import cli, tiny
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.notices import Notices
+from lib_ctrlgen.request.notices import Notices
 from tests.fake_webui import Component, FakeWebUI, fresh, served
 
 ROOT = Path(__file__).resolve().parent.parent

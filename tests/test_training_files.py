@@ -17,7 +17,7 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.vision import find_encoder
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.headless.components import read_network
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.weight_keys import usual_names

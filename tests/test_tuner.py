@@ -12,7 +12,7 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image
 from lib_ctrlgen.preprocessors import PREPROCESSORS
-from lib_ctrlgen.spec import ControlUnit, GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis, path_of
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of, key_of
 from lib_ctrlgen.tuner.choice import front, leaders, recommend

@@ -17,7 +17,7 @@ from PIL import Image
 from lib_ctrlgen import files as module
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.files import read_picture, save_picture, save_text
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner import auto, kept, run
 from lib_ctrlgen.tuner.auto import auto_tuner
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of

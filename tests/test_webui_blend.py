@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.trajectory import Trajectory
 from tests.fake_webui import FakeWebUI, fresh, served
 

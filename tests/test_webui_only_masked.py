@@ -17,8 +17,8 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.effects.base import at_latent
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images import encode_image, fit
-from lib_ctrlgen.pictured import shown
-from lib_ctrlgen.spec import ControlUnit, parse_request
+from lib_ctrlgen.request.per_picture import shown
+from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files

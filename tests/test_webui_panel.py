@@ -13,7 +13,7 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image, image_hash
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from tests.fake_webui import Component, FakeWebUI, HTTPException, fresh, served
 
 # How the WebUI 1.10.1 writes and reads a value of its infotext (modules/infotext_utils.py).

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import save_file
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.spec import parse_request
+from lib_ctrlgen.request.spec import parse_request
 from tests import control_files as files
 from tests.fake_webui import FakeWebUI, fresh, served
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.extras import install_command
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.tuner.check import Checker
 
 from .connect import connected, room

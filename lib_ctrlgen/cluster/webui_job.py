@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from lib_ctrlgen.names import split_hash
-from lib_ctrlgen.sampler_names import AUTOMATIC
-from lib_ctrlgen.spec import ControlRequest, GenerationRequest, parse_request, to_payload
+from lib_ctrlgen.request.names import split_hash
+from lib_ctrlgen.request.sampler_names import AUTOMATIC
+from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request, to_payload
 
 from .seat import Sent
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from lib_ctrlgen.calls import require_family
 from lib_ctrlgen.checkpoints import ModelKind
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 
 from .base import Job, Target, identify_file, own_name
 from .control_map import ControlMap

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lib_ctrlgen.calls import UNetCall, require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.units import FusableControl
 

@@ -21,7 +21,7 @@ from lib_ctrlgen.calls import AttentionSite, require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images import image_hash
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 
 from .base import Job, Target, identify_file, require_picture_unit
 from .ip_adapter_file import AdapterWeights, load_adapter

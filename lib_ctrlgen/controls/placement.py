@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.spec import Storage
+from lib_ctrlgen.request.spec import Storage
 
 Encoded: TypeAlias = tuple[Tensor, Tensor | None]
 CPU = torch.device("cpu")

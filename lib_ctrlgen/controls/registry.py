@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import params_of, preprocessor
-from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control
 from .control_lora import ControlLora

@@ -19,7 +19,7 @@ from torch.nn import functional
 from lib_ctrlgen.calls import LATENT_FACTOR, FeaturePlace, require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.store import stamp
 
 from .base import Job, Target, identify_file

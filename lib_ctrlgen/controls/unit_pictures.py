@@ -11,10 +11,10 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import decode_image, require_visible
 from lib_ctrlgen.masks import ALL_BLACK, is_black
-from lib_ctrlgen.notices import Notices
-from lib_ctrlgen.pictured import Shown
 from lib_ctrlgen.preprocessors.detection import NOT_DETECTING
-from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.request.notices import Notices
+from lib_ctrlgen.request.per_picture import Shown
+from lib_ctrlgen.request.spec import ControlUnit
 
 SHALLOW = 0.1  # of the range; a deep picture that uses less was perhaps not scaled
 NO_PICTURE = "a unit needs a picture: send it as base64 or a data URL"

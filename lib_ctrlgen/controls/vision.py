@@ -19,8 +19,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images import to_rgb
 from lib_ctrlgen.model_files import ModelFile
-from lib_ctrlgen.names import listed
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.names import listed
+from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.weight_files import weights_in
 from lib_ctrlgen.weights import read_json, read_tensors

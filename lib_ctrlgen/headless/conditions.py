@@ -19,8 +19,8 @@ from lib_ctrlgen.concepts import (
 )
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.prompt import Prompt, parse_prompt, require_names
-from lib_ctrlgen.schedule import Schedule
-from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.request.schedule import Schedule
+from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.trajectory import Trajectory
 
 from .features import Features, mixed_texts

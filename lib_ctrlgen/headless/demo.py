@@ -15,8 +15,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.files import new_folder, save_picture, save_text
-from lib_ctrlgen.plan import plan_svg
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.plan_view import plan_svg
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
 from .demo_rows import (
     MODEL,

@@ -1,6 +1,6 @@
 """The headless engine: a request in, pictures out.
 
->>> from lib_ctrlgen.spec import GenerationRequest
+>>> from lib_ctrlgen.request.spec import GenerationRequest
 >>> request = GenerationRequest(prompt="a red star", width=128, height=128, steps=8)
 """
 
@@ -21,13 +21,13 @@ from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.describe import Loaded
 from lib_ctrlgen.errors import at_path
-from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.memory import Automatic
-from lib_ctrlgen.notices import Notices
-from lib_ctrlgen.plan import StepPlan
-from lib_ctrlgen.seeds import seeded
-from lib_ctrlgen.spec import GenerationRequest
-from lib_ctrlgen.stack import loaded_alike
+from lib_ctrlgen.request.batching import loaded_alike
+from lib_ctrlgen.request.blend_map import map_cells
+from lib_ctrlgen.request.notices import Notices
+from lib_ctrlgen.request.plan import StepPlan
+from lib_ctrlgen.request.seeds import seeded
+from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.store import ModelStore, stamp
 from lib_ctrlgen.tiny import note_size
 from lib_ctrlgen.unet import DiffusersUNet
@@ -72,7 +72,7 @@ class Generation:
     `request` is what was asked for, with the seed that was drawn where it was left open. `plan` counts as
     the WebUI does: second-order samplers have two calls of the U-Net per step.
     Of its whole batch, `rows_computed` of `rows_asked` went through the U-Net. `warnings` are texts
-    of `lib_ctrlgen.notices`; `loaded` names the files of its models.
+    of `lib_ctrlgen.request.notices`; `loaded` names the files of its models.
     """
 
     request: GenerationRequest
@@ -131,7 +131,7 @@ class Engine:
     def together(
         self, requests: Sequence[GenerationRequest], progress: Progress | None = None
     ) -> list[Generation]:
-        """Make the pictures of requests that are alike (`lib_ctrlgen.stack`) as one batch.
+        """Make the pictures of requests that are alike (`lib_ctrlgen.request.batching`) as one batch.
 
         Steps in which they agree are computed once. Raises RequestError as `generate` does.
         """

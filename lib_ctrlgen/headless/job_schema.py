@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_ctrlgen.spec import json_schema
+from lib_ctrlgen.request.spec import json_schema
 
 from .jobs import LISTS, PICTURES, JobFile
 

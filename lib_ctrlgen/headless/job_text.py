@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.field_types import alternatives, takes_nothing, takes_text, takes_text_only
-from lib_ctrlgen.schedule import Schedule
+from lib_ctrlgen.request.field_types import alternatives, takes_nothing, takes_text, takes_text_only
+from lib_ctrlgen.request.schedule import Schedule
 
 INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.regions import blended_noise
-from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.request.blend import Blend
+from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.trajectory import Trajectory
 
 from .conditions import trajectory_of

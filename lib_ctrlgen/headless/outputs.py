@@ -15,15 +15,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.describe import described
-from lib_ctrlgen.explore import map_size
 from lib_ctrlgen.files import new_folder, save_picture, save_text
 from lib_ctrlgen.film import save_animation, sheet
-from lib_ctrlgen.names import split_hash, without_suffix
-from lib_ctrlgen.notices import JOINT, KEY
-from lib_ctrlgen.pictured import single
-from lib_ctrlgen.plan import plan_svg
-from lib_ctrlgen.sampler_names import AUTOMATIC
-from lib_ctrlgen.spec import GenerationRequest
+from lib_ctrlgen.plan_view import plan_svg
+from lib_ctrlgen.request.blend_map import map_size
+from lib_ctrlgen.request.names import split_hash, without_suffix
+from lib_ctrlgen.request.notices import JOINT, KEY
+from lib_ctrlgen.request.per_picture import single
+from lib_ctrlgen.request.sampler_names import AUTOMATIC
+from lib_ctrlgen.request.spec import GenerationRequest
 
 from .engine import Generation
 

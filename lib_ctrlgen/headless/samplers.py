@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.sampler_names import Choice
+from lib_ctrlgen.request.sampler_names import Choice
 
 from .denoisers import LcmDenoiser, SigmaDenoiser, TimestepDenoiser
 from .guidance import CFG_PLUS_PLUS, GuidedUNet

@@ -14,12 +14,12 @@ from torch import Tensor
 from lib_ctrlgen.blank import note_blanks
 from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.clocks import RowQueue
-from lib_ctrlgen.notices import Notices
-from lib_ctrlgen.plan import StepPlan
 from lib_ctrlgen.regions import combination_of
-from lib_ctrlgen.sampler_names import SAMPLERS
+from lib_ctrlgen.request.notices import Notices
+from lib_ctrlgen.request.plan import StepPlan
+from lib_ctrlgen.request.sampler_names import SAMPLERS
+from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.spec import ControlUnit, GenerationRequest
 from lib_ctrlgen.trajectory import Trajectory
 from lib_ctrlgen.unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, started, unit_variants
@@ -139,7 +139,7 @@ def sample(
 ) -> Sampled:
     """Sample under the units' control. The U-Net is left as it was.
 
-    Requests are alike (`lib_ctrlgen.stack`). `units` are those of the first one.
+    Requests are alike (`lib_ctrlgen.request.batching`). `units` are those of the first one.
     """
     notices = notices or Notices()
     batch = Batch(requests=tuple(requests), prompts=tuple(prompts_of(each, steps) for each in requests))

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.sampler_names import SAMPLERS, Choice
+from lib_ctrlgen.request.sampler_names import SAMPLERS, Choice
 
 from .noise_levels import NoiseLevels
 

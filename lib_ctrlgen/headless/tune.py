@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError, at_path
-from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
-from lib_ctrlgen.stack import alike
+from lib_ctrlgen.request.batching import alike
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
 
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 
 Comparison: TypeAlias = Literal["edges", "structure"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lib_ctrlgen.canvas import Frame
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.resampling import resample, smooth
 
 from .base import Preprocessor

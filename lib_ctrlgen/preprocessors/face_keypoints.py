@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lib_ctrlgen.faces import find_face
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 
 from .base import Comparison
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 
 from .none import NoPreprocessor
 

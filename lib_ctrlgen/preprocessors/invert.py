@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from PIL import Image, ImageOps
 
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 
 from .base import Comparison
 

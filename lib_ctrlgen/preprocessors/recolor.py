@@ -8,7 +8,7 @@ import cv2
 from PIL import Image
 
 from lib_ctrlgen.finish import LightSpace, lightness, pixels_of
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 
 from .none import NoPreprocessor
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lib_ctrlgen.params import Param
+from lib_ctrlgen.request.params import Param
 
 from .none import NoPreprocessor
 

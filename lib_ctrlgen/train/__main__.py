@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib_ctrlgen.train.stages import STAGES, TOKENIZER, Run, train
+from .stages import STAGES, TOKENIZER, Run, train
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

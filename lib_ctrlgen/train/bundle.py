@@ -15,9 +15,9 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lib_ctrlgen.train.clip import Towers
-from lib_ctrlgen.train.export import NAME
-from lib_ctrlgen.train.together import Whole
+from .clip import Towers
+from .export import NAME
+from .together import Whole
 
 Weights = Mapping[str, Tensor]
 

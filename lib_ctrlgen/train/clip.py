@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from lib_ctrlgen.train.data import training_scene
-from lib_ctrlgen.train.loop import Batch, Job, Settings
-from lib_ctrlgen.train.networks import CONTEXT, VISION_SIZE, new_text, new_vision
-from lib_ctrlgen.train.scenes import COLOURS, SHAPES, TEXTURES, Scene, draw
-from lib_ctrlgen.train.words import caption
+from .data import training_scene
+from .loop import Batch, Job, Settings
+from .networks import CONTEXT, VISION_SIZE, new_text, new_vision
+from .scenes import COLOURS, SHAPES, TEXTURES, Scene, draw
+from .words import caption
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

@@ -12,8 +12,8 @@ from diffusers import ControlNetModel
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.train.data import training_scene
-from lib_ctrlgen.train.scenes import Image, draw
+from .data import training_scene
+from .scenes import Image, draw
 
 NO_CAPTION = 0.3
 

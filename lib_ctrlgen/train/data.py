@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib_ctrlgen.train.scenes import Image, Scene, draw, random_scene
+from .scenes import Image, Scene, draw, random_scene
 
 HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 

@@ -13,25 +13,10 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.train.clip import MEAN, STD, Towers
-from lib_ctrlgen.train.layouts import (
-    Weights,
-    halved,
-    prefixed,
-    text_to_ldm,
-    unet_to_ldm,
-    vae_to_ldm,
-    vision_to_old,
-)
-from lib_ctrlgen.train.networks import (
-    CONTEXT,
-    HEADS,
-    SCALE_FACTOR,
-    UNET_CHANNELS,
-    VAE_CHANNELS,
-    VISION_SIZE,
-)
-from lib_ctrlgen.train.together import Whole
+from .clip import MEAN, STD, Towers
+from .layouts import Weights, halved, prefixed, text_to_ldm, unet_to_ldm, vae_to_ldm, vision_to_old
+from .networks import CONTEXT, HEADS, SCALE_FACTOR, UNET_CHANNELS, VAE_CHANNELS, VISION_SIZE
+from .together import Whole
 
 NAME = "ctrlgen-tiny"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")

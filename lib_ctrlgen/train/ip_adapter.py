@@ -10,8 +10,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_ctrlgen.train.layouts import Weights
-from lib_ctrlgen.train.networks import CONTEXT, ImageProjection
+from .layouts import Weights
+from .networks import CONTEXT, ImageProjection
 
 
 class Reference(NamedTuple):

@@ -15,9 +15,9 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib_ctrlgen.train.data import HELD_OUT, to_tensor
-from lib_ctrlgen.train.networks import SCALE_FACTOR
-from lib_ctrlgen.train.scenes import Scene, draw, random_scene
+from .data import HELD_OUT, to_tensor
+from .networks import SCALE_FACTOR
+from .scenes import Scene, draw, random_scene
 
 log = logging.getLogger("ctrlgen.train")
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from lib_ctrlgen.train import workers
-from lib_ctrlgen.train.muon import Muon
+
+from .muon import Muon
 
 log = logging.getLogger("ctrlgen.train")
 

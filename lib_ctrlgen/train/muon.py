@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.train.workers import shared
+from .workers import shared
 
 # The quintic of Muon's reference: singular values of 0..1 come near 1 in five rounds.
 A, B, C = 3.4445, -4.7750, 2.0315

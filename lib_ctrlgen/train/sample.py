@@ -10,8 +10,8 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lib_ctrlgen.train.data import to_pictures
-from lib_ctrlgen.train.networks import SCALE_FACTOR, new_schedule
+from .data import to_pictures
+from .networks import SCALE_FACTOR, new_schedule
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # latents [2B, 4, h, w], step -> noise; uncond first
 

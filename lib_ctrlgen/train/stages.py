@@ -13,16 +13,17 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTokenizer
 
 from lib_ctrlgen.train import workers
-from lib_ctrlgen.train.bundle import read_base, read_controls
-from lib_ctrlgen.train.clip import Towers, clip_job
-from lib_ctrlgen.train.control import HINTS, awaken, settle
-from lib_ctrlgen.train.export import Family, export, normalise
-from lib_ctrlgen.train.latents import build, moments
-from lib_ctrlgen.train.loop import Job, Settings, fit
-from lib_ctrlgen.train.networks import freeze, new_control, new_unet, new_vae, seeded
-from lib_ctrlgen.train.together import Whole, together_job
-from lib_ctrlgen.train.unet import Frozen, unet_job
-from lib_ctrlgen.train.vae import vae_job
+
+from .bundle import read_base, read_controls
+from .clip import Towers, clip_job
+from .control import HINTS, awaken, settle
+from .export import Family, export, normalise
+from .latents import build, moments
+from .loop import Job, Settings, fit
+from .networks import freeze, new_control, new_unet, new_vae, seeded
+from .together import Whole, together_job
+from .unet import Frozen, unet_job
+from .vae import vae_job
 
 TOKENIZER = Path(__file__).parents[1] / "assets/tiny/text"
 

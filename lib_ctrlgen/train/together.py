@@ -15,16 +15,16 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
-from lib_ctrlgen.train.clip import to_vision, token_ids
-from lib_ctrlgen.train.control import HINTS, hint_tensor
-from lib_ctrlgen.train.data import held_out_scene, sheet
-from lib_ctrlgen.train.ip_adapter import ImageAdapter, Reference, with_picture
-from lib_ctrlgen.train.latents import Latents, pick
-from lib_ctrlgen.train.loop import Batch, Job, Settings
-from lib_ctrlgen.train.sample import sample
-from lib_ctrlgen.train.scenes import Scene, draw, random_scene, same_look
-from lib_ctrlgen.train.unet import Frozen, noise_loss, noised
-from lib_ctrlgen.train.words import caption, full_caption
+from .clip import to_vision, token_ids
+from .control import HINTS, hint_tensor
+from .data import held_out_scene, sheet
+from .ip_adapter import ImageAdapter, Reference, with_picture
+from .latents import Latents, pick
+from .loop import Batch, Job, Settings
+from .sample import sample
+from .scenes import Scene, draw, random_scene, same_look
+from .unet import Frozen, noise_loss, noised
+from .words import caption, full_caption
 
 STACKS: tuple[tuple[str, ...], ...] = ((), ("edges",), ("depth",), ("edges", "depth"))
 STACK_SHARES = (0.76, 0.1, 0.07, 0.07)

@@ -13,14 +13,14 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from lib_ctrlgen.train.clip import token_ids
-from lib_ctrlgen.train.data import held_out_scene, sheet
-from lib_ctrlgen.train.latents import Latents, pick
-from lib_ctrlgen.train.loop import Batch, Job, Settings
-from lib_ctrlgen.train.networks import new_schedule
-from lib_ctrlgen.train.sample import sample
-from lib_ctrlgen.train.scenes import draw
-from lib_ctrlgen.train.words import caption, full_caption
+from .clip import token_ids
+from .data import held_out_scene, sheet
+from .latents import Latents, pick
+from .loop import Batch, Job, Settings
+from .networks import new_schedule
+from .sample import sample
+from .scenes import draw
+from .words import caption, full_caption
 
 SNR_SHIFT = 0.05
 FLOOR = 0.15

@@ -11,9 +11,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.train.data import crops, held_out_scene, sheet, to_pictures, to_tensor
-from lib_ctrlgen.train.loop import Batch, Job, Settings
-from lib_ctrlgen.train.scenes import draw
+from .data import crops, held_out_scene, sheet, to_pictures, to_tensor
+from .loop import Batch, Job, Settings
+from .scenes import draw
 
 KL_WEIGHT = 1e-5
 EDGE_WEIGHT = 1.0

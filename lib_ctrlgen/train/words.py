@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib_ctrlgen.train.scenes import Background, Scene, Shape
+from .scenes import Background, Scene, Shape
 
 OPENINGS = ("", "", "", "", "a picture of ", "a drawing of ", "an image of ")
 JOINTS = (" and ", " and ", " next to ")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import new_folder, save_text
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.spec import ControlRequest
 
 from .attempts import Attempt, Attempts, Tried
 from .cells import AutoSpec, Grid, TuneSpec, key_of
@@ -63,7 +63,7 @@ def auto_tuner(
 def require_optuna() -> None:
     """Raise RequestError at `$.tune.auto` where Optuna is missing."""
     try:
-        from . import search
+        from lib_ctrlgen.tuner import search
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise

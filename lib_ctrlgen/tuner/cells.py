@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from msgspec import Meta
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.spec import ControlRequest, parse_request
-from lib_ctrlgen.strict import Spec
+from lib_ctrlgen.request.base import Spec
+from lib_ctrlgen.request.spec import ControlRequest, parse_request
 
 from .axes import Axis, applied, parse_axis
 

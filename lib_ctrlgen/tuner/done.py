@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.spec import ControlRequest
 
 from .cells import Cell
 

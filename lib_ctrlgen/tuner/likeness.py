@@ -18,7 +18,7 @@ from lib_ctrlgen.controls.vision import EncoderFolder, encoders, load_tower
 from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.prompt import Named, parse_prompt
-from lib_ctrlgen.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.weights import read_tensors
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.files import save_text
-from lib_ctrlgen.seeds import drawn_seed
-from lib_ctrlgen.spec import RANDOM_SEED, GenerationRequest
+from lib_ctrlgen.request.seeds import drawn_seed
+from lib_ctrlgen.request.spec import RANDOM_SEED, GenerationRequest
 
 NAME = "seed.txt"
 

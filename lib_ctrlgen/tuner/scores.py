@@ -16,7 +16,7 @@ from PIL import Image
 from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.images import decode_image
 from lib_ctrlgen.preprocessors import detected, own_values, preprocessor
-from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.request.spec import ControlUnit
 
 from .compare import COMPARISONS, is_blank
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lib_ctrlgen.describe import with_pictures
 from lib_ctrlgen.images import decode_image
-from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.request.spec import ControlUnit
 
 from .axes import REPLACE, Axis
 from .cells import Grid

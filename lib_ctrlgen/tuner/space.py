@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.sampler_names import SAMPLERS
-from lib_ctrlgen.schedule import Schedule
-from lib_ctrlgen.spec import ControlRequest, GenerationRequest, parse_request
+from lib_ctrlgen.request.sampler_names import SAMPLERS
+from lib_ctrlgen.request.schedule import Schedule
+from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request
 
 from .axes import REPLACE, Axis, applied, parse_axis, path_of
 from .cells import AutoSpec, Cell, Text, key_of
@@ -192,7 +192,7 @@ def _placed(where: str, shown: str, hint: str) -> Iterator[None]:
 def own_value(request: object, path: str) -> object:
     """What a request holds at a path, a schedule that stays the same as its number; None for no value.
 
-    >>> from lib_ctrlgen.spec import GenerationRequest
+    >>> from lib_ctrlgen.request.spec import GenerationRequest
     >>> request = parse_request({"units": [{"model": "a"}], "prompt_weights": {"b": 2}}, GenerationRequest)
     >>> [own_value(request, path) for path in ("units.0.weight", "steps", "prompt.b", "units.1.weight")]
     [1.0, 20, 2.0, None]

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.prompt import plain_number
-from lib_ctrlgen.schedule import parse_schedule
+from lib_ctrlgen.request.schedule import parse_schedule
 
 Value: TypeAlias = bool | int | float | str
 

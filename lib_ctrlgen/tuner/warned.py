@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from lib_ctrlgen.preprocessors import params_of, preprocessor
-from lib_ctrlgen.spec import ControlUnit
+from lib_ctrlgen.request.spec import ControlUnit
 
 from .cells import Grid
 from .done import Done

@@ -18,8 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.files import read_picture, save_picture
-from lib_ctrlgen.pictured import single
-from lib_ctrlgen.spec import to_payload
+from lib_ctrlgen.request.per_picture import single
+from lib_ctrlgen.request.spec import to_payload
 
 from .cells import key_of
 from .scores import Scores

@@ -11,9 +11,9 @@ from modules import shared
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.plan import plan_svg, plan_table, shown_plan
+from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
-from lib_ctrlgen.spec import ControlRequest, json_schema, parse_request
+from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
 from .settings import model_store
 from .tune_jobs import TuneJobs

@@ -8,7 +8,7 @@ import gradio as gr
 from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
-from lib_ctrlgen.blend import MAX_CONCEPTS, MAX_MAP, BlendMode, Interpolation
+from lib_ctrlgen.request.blend import MAX_CONCEPTS, MAX_MAP, BlendMode, Interpolation
 
 from .concept_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
 from .infotext import PastedBlend

@@ -14,12 +14,12 @@ from typing import Any
 
 from modules import devices, prompt_parser, sd_hijack, shared
 
-from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.explore import map_cells
 from lib_ctrlgen.prompt import parse_prompt
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.blend import Blend
+from lib_ctrlgen.request.blend_map import map_cells
+from lib_ctrlgen.request.spec import ControlRequest
 
 from .blending import ConceptCombiner, CrossFed, combines_by_itself, mixed_conditioning, read_prompts
 from .guidance import Guidance

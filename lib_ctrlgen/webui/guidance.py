@@ -10,7 +10,7 @@ import torch
 from modules import shared
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.schedule import Schedule
+from lib_ctrlgen.request.schedule import Schedule
 
 from .stacked import own
 from .steps import Follow, each_denoiser, is_hires

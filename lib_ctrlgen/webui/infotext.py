@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from lib_ctrlgen.describe import described
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.spec import ControlRequest
 
 from .concept_fields import BLEND_FIELDS, MODE, blend_values
 from .payload import NO_MODEL, Payload, panel_values, whole_values

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image
-from lib_ctrlgen.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
 Pictures = Sequence[Image.Image]
 

@@ -10,10 +10,10 @@ from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
-from lib_ctrlgen.spec import ControlMode, ResizeMode, Storage
+from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 
 from .blend_panel import build_blend
 from .infotext import PastedField, PastedSetting

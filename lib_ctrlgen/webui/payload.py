@@ -10,10 +10,10 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import encode_image
-from lib_ctrlgen.params import Param
 from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
-from lib_ctrlgen.spec import ControlRequest, parse_json, parse_request
+from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
 
 from .concept_fields import COUNT, blend_settings
 from .init_pictures import Pictures, with_init

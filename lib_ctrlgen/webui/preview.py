@@ -11,10 +11,10 @@ from PIL import Image
 from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.images import decode_image
-from lib_ctrlgen.params import check_params
-from lib_ctrlgen.plan import plan_svg, plan_table, shown_plan
+from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.preprocessors import detected, own_values, params_of, preprocessor
-from lib_ctrlgen.spec import ControlRequest, parse_request
+from lib_ctrlgen.request.params import check_params
+from lib_ctrlgen.request.spec import ControlRequest, parse_request
 
 from .payload import Values, read_settings, unit_settings
 from .uploads import uploaded

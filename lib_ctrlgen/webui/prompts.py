@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.concepts import PromptSource, blended_prompt
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.prompt import PromptWeight, parse_prompt, require_names
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.blend import Blend
+from lib_ctrlgen.request.spec import ControlRequest
 
 # The lists of `p` that hold prompts, each with its place in a request to the WebUI.
 LISTS = {

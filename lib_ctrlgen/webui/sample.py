@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from lib_ctrlgen.notices import KEY
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.notices import KEY
+from lib_ctrlgen.request.spec import ControlRequest
 
 ABSENT = object()
 

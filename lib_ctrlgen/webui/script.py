@@ -11,8 +11,8 @@ from typing import Any
 from modules import script_callbacks, scripts
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.pictured import is_per_picture, single
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.per_picture import is_per_picture, single
+from lib_ctrlgen.request.spec import ControlRequest
 
 from .api import add_routes
 from .infotext import KEY, describe

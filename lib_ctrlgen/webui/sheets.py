@@ -9,10 +9,10 @@ from typing import Any
 
 from PIL import Image
 
-from lib_ctrlgen.blend import Blend
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.explore import map_size
 from lib_ctrlgen.film import save_animation, sheet
+from lib_ctrlgen.request.blend import Blend
+from lib_ctrlgen.request.blend_map import map_size
 
 # The lists of `p` with an entry per picture.
 PER_PICTURE = (

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from lib_ctrlgen.schedule import Schedule, constant
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.schedule import Schedule, constant
+from lib_ctrlgen.request.spec import ControlRequest
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Stacked:
-    """Requests that are alike (`lib_ctrlgen.stack`), one per picture, with the WebUI's own CFG scales.
+    """Requests that are alike (`lib_ctrlgen.request.batching`), one per picture, with the WebUI's own CFG scales.
 
     `each` is the number of pictures that one cell has, one after the other.
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from modules import script_callbacks
 from PIL import Image
 
-from lib_ctrlgen.blend import Blend
-from lib_ctrlgen.notices import JOINT, KEY, Notices
-from lib_ctrlgen.spec import ControlRequest
+from lib_ctrlgen.request.blend import Blend
+from lib_ctrlgen.request.notices import JOINT, KEY, Notices
+from lib_ctrlgen.request.spec import ControlRequest
 
 from .sample import HeldSample
 from .sheets import sheets

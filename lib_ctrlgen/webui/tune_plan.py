@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError, below
-from lib_ctrlgen.spec import ControlRequest, parse_request
+from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from lib_ctrlgen.tuner.cells import NAMES, Grid, TuneSpec, grid_of, key_of
 from lib_ctrlgen.tuner.space import space_of
 

@@ -20,9 +20,9 @@ from PIL.PngImagePlugin import PngInfo
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import read_picture
 from lib_ctrlgen.images import image_hash
-from lib_ctrlgen.schedule import Schedule, constant
-from lib_ctrlgen.spec import ControlRequest, parse_request, to_payload
-from lib_ctrlgen.stack import alike
+from lib_ctrlgen.request.batching import alike
+from lib_ctrlgen.request.schedule import Schedule, constant
+from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .conftest import DEPTH, EDGES, PICTURE, Answer, WebUI, close
+from tests.live.conftest import DEPTH, EDGES, PICTURE, Answer, WebUI, close
 
 pytestmark = pytest.mark.live
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.7}

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .conftest import EDGES, PICTURE, PLAIN, SIZE, Answer, WebUI, close, encoded, scene
+from tests.live.conftest import EDGES, PICTURE, PLAIN, SIZE, Answer, WebUI, close, encoded, scene
 
 pytest.importorskip("diffusers")
 
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.families import SD15, SDXL, installed
 
 pytestmark = pytest.mark.live

@@ -13,8 +13,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from lib_ctrlgen.tiny import tiny_folder
-
-from .conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
+from tests.live.conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
 
 pytestmark = pytest.mark.live
 README = Path(__file__).resolve().parents[2] / "README.md"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import SIZE, Answer, WebUI, close, encoded, scene
+from tests.live.conftest import SIZE, Answer, WebUI, close, encoded, scene
 
 pytestmark = pytest.mark.live
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.7}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import DEPTH, EDGES, SIZE, Answer, WebUI, encoded
+from tests.live.conftest import DEPTH, EDGES, SIZE, Answer, WebUI, encoded
 
 pytestmark = pytest.mark.live
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.7}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import EDGES, SIZE, WebUI, scene
+from tests.live.conftest import EDGES, SIZE, WebUI, scene
 
 pytestmark = pytest.mark.live
 playwright = pytest.importorskip("playwright.sync_api", reason="live test of the page: install playwright")

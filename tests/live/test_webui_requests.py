@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
+from tests.live.conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
 
 pytest.importorskip("diffusers")
 

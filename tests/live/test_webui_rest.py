@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from .conftest import DEPTH, EDGES, PICTURE, SIZE, Answer, WebUI, encoded, scene
+from tests.live.conftest import DEPTH, EDGES, PICTURE, SIZE, Answer, WebUI, encoded, scene
 
 pytestmark = pytest.mark.live
 

@@ -12,10 +12,9 @@ import torch
 
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
-from lib_ctrlgen.sampler_names import SAMPLERS, SCHEDULERS
-from lib_ctrlgen.spec import GenerationRequest, parse_request
-
-from .conftest import EDGES, WebUI
+from lib_ctrlgen.request.sampler_names import SAMPLERS, SCHEDULERS
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
+from tests.live.conftest import EDGES, WebUI
 
 pytestmark = pytest.mark.live
 STEPS = 8

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .conftest import EDGES, Answer, WebUI
+from tests.live.conftest import EDGES, Answer, WebUI
 
 pytestmark = pytest.mark.live
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import DEPTH, EDGES, PICTURE, Answer, WebUI
+from tests.live.conftest import DEPTH, EDGES, PICTURE, Answer, WebUI
 
 pytest.importorskip("diffusers")
 

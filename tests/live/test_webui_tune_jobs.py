@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import EDGES, PLAIN, SIZE, Answer, WebUI, close
+from tests.live.conftest import EDGES, PLAIN, SIZE, Answer, WebUI, close
 
 pytestmark = pytest.mark.live
 ROUTE = "/ctrlgen/v1/tune"
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_404(webui: WebUI, path: str) -> None:
 
 def test_the_cluster_of_one_webui_makes_the_same(webui: WebUI, tmp_path: Any) -> None:
     from lib_ctrlgen.cluster.webuis import WebUIRecipe
-    from lib_ctrlgen.spec import GenerationRequest, parse_request, to_payload
+    from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
     from lib_ctrlgen.tuner.work import Judged
 
     base = {"prompt": "a red circle", "negative_prompt": "blue", "width": SIZE, "height": SIZE, "seed": 1}

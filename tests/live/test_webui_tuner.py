@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import EDGES, PICTURE, SIZE, Answer, WebUI, close, encoded, scene
+from tests.live.conftest import EDGES, PICTURE, SIZE, Answer, WebUI, close, encoded, scene
 
 pytestmark = pytest.mark.live
 X = {"path": "Unit 0 weight", "values": "0, 1"}

@@ -23,14 +23,15 @@ from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 import msgspec
 from msgspec import Meta, Struct, field
 
+from lib_ctrlgen.errors import RequestError, nearest
+
+from .base import Spec, check_plain
 from .blend import Blend
-from .errors import RequestError, nearest
 from .field_docs import described
 from .field_types import is_struct, type_at
 from .sampler_names import AUTOMATIC, SCHEDULERS, Choice, check_steps, choose, sampler_names
 from .schedule import Schedule, constant, parse_schedule
-from .strict import Spec, check_plain
-from .unit_spec import (
+from .unit import (
     ControlFamily,
     ControlMode,
     ControlName,
@@ -97,7 +98,7 @@ class ControlRequest(Spec, frozen=True, kw_only=True):
     prompt_weights   values for the named weights of the prompts, `(neon sign:glow=1.2)`
     cfg_scale        the guidance scale, number or schedule, instead of the host's number
     hires_cfg_scale  the same in the hires pass of the WebUI; as in the first one when absent
-    blend            two or more concepts in one picture, see `lib_ctrlgen.blend`
+    blend            two or more concepts in one picture, see `lib_ctrlgen.request.blend`
     """
 
     units: Annotated[tuple[ControlUnit, ...], Meta(max_length=MAX_UNITS)] = ()

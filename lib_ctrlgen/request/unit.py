@@ -6,9 +6,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, field
 
-from .errors import RequestError
+from lib_ctrlgen.errors import RequestError
+
+from .base import Spec, check_plain, check_share
 from .schedule import Schedule, constant
-from .strict import Spec, check_plain, check_share
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
@@ -71,7 +72,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     enabled          whether the unit acts at all
     preprocessor     turns the picture into the map that the network wants
     params           parameters of the preprocessor and of the control, by name
-    weight           number or schedule text, see `lib_ctrlgen.schedule`
+    weight           number or schedule text, see `lib_ctrlgen.request.schedule`
     hires            the weight in the hires pass of the WebUI; the same when absent
     guidance_start   first progress (0..1) at which the unit acts
     guidance_end     progress at which it stops acting (exclusive; 1 = to the end)

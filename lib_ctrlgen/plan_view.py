@@ -1,53 +1,45 @@
-"""The step plan: every unit's weight at every step, before anything runs.
-
-Pure arithmetic: what the table shows is what the session applies.
-"""
+"""A step plan as a table of text and as an SVG."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from types import MappingProxyType
 
-from .acting import idle_note
-from .blend import Blend
-from .concepts import PromptSource, blended_prompt, rows_of
-from .errors import RequestError, at_path
-from .explore import map_size
-from .prompt import PromptWeight, parse_prompt
-from .schedule import Schedule
-from .spec import ControlRequest, ControlUnit
+from lib_ctrlgen.concepts import PromptSource, blended_prompt, rows_of
+from lib_ctrlgen.errors import at_path
+from lib_ctrlgen.prompt import PromptWeight, parse_prompt
+from lib_ctrlgen.request.blend import Blend
+from lib_ctrlgen.request.blend_map import map_size
+from lib_ctrlgen.request.inactive import idle_note
+from lib_ctrlgen.request.plan import StepPlan, compile_plan
+from lib_ctrlgen.request.schedule import Schedule
+from lib_ctrlgen.request.spec import ControlRequest
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
+
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
+
+
 PROMPT = "$.prompt"  # the place of the prompt that concepts stand for
+
+
 NEGATIVE = "$.negative_prompt"
+
+
 LABEL = 24  # letters of a concept's prompt in a label
+
+
 LETTER = 5.6  # mean width of a letter at the plot's font size
+
+
 BARS = " ▁▂▃▄▅▆▇█"
+
+
 ASCII_BARS = " .:-=+*#@"  # for an output that cannot show the others
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepPlan:
-    """`weights[unit][step]`, the weight of each unit at each step; `labels` name the units.
-
-    `computed[unit][step]` is the step whose network call is used, None where the unit does not act; rows
-    of other things than units have none. `note` says what else there is to know before a run, in lines.
-    """
-
-    weights: tuple[tuple[float, ...], ...]
-    labels: tuple[str, ...]
-    steps: int
-    computed: tuple[tuple[int | None, ...], ...] = ()
-    note: str = ""
-
-    def active(self, step: int) -> tuple[int, ...]:
-        """The indices of the units that act in this step: those whose weight is not zero."""
-        return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,38 +171,6 @@ def cost_note(blend: Blend | None, prompt: str) -> str:
     return (
         f"U-Net rows per step and picture: {1 + rows_of(_source(blend, prompt))} (2 without the blend){many}"
     )
-
-
-def compile_plan(
-    units: Sequence[tuple[int | str, ControlUnit]], steps: int, *, hires: bool = False
-) -> StepPlan:
-    """Sample the schedules of the enabled units (with their places) at `i / steps`, for one pass.
-
-    Raises RequestError when `steps` is not positive.
-    """
-    if steps < 1:
-        raise RequestError("$.steps", f"must be at least 1, got {steps}")
-    return StepPlan(
-        weights=tuple(unit.in_pass(hires=hires).sample(steps) for _, unit in units),
-        labels=tuple(_label(*unit) for unit in units),
-        steps=steps,
-        computed=tuple(computed_at(unit.in_pass(hires=hires).sample(steps), unit.reuse) for _, unit in units),
-    )
-
-
-def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
-    """For each step the one whose network call it uses: every `reuse`-th of those with a weight computes.
-
-    >>> computed_at((0, 1, 1, 0, 0.5, 1), 2)
-    (None, 1, 1, None, 4, 4)
-    """
-    acting = [step for step, weight in enumerate(weights) if weight != 0.0]
-    found = {step: acting[place - place % reuse] for place, step in enumerate(acting)}
-    return tuple(found.get(step) for step in range(len(weights)))
-
-
-def _label(index: int | str, unit: ControlUnit) -> str:
-    return f"{index} {unit.model}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")
 
 
 def _level(value: float, peak: float) -> int:

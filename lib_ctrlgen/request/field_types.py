@@ -1,6 +1,6 @@
 """Which type a request declares at a path: for error messages, and for values that come as text.
 
->>> from lib_ctrlgen.spec import GenerationRequest
+>>> from lib_ctrlgen.request.spec import GenerationRequest
 >>> [takes_text_only(type_at(GenerationRequest, path.split("."))) for path in ("prompt", "steps")]
 [True, False]
 """

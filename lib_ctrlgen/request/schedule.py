@@ -28,8 +28,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from lib_ctrlgen.errors import RequestError, nearest
+
 from .curve import EASINGS, WHOLE, Curve, Keyframe, Window, intersect
-from .errors import RequestError, nearest
 
 LARGEST = 1e6
 FACTORS = 6  # LARGEST ** 6 is finite in float32

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from .errors import RequestError
+from lib_ctrlgen.errors import RequestError
+
 from .spec import ControlRequest, ControlUnit
 
 Request = TypeVar("Request", bound=ControlRequest)

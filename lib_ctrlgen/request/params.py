@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypeAlias
 
-from .errors import RequestError, nearest
+from lib_ctrlgen.errors import RequestError, nearest
 
 Value: TypeAlias = float | int | str | bool
 

@@ -7,7 +7,8 @@ import re
 
 from msgspec import Struct
 
-from .errors import RequestError
+from lib_ctrlgen.errors import RequestError
+
 from .schedule import Schedule
 
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -27,9 +27,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, field
 
-from .errors import RequestError
+from lib_ctrlgen.errors import RequestError
+
+from .base import Spec, check_share
 from .schedule import Schedule, constant, parse_schedule
-from .strict import Spec, check_share
 
 BlendMode: TypeAlias = Literal["prediction", "embedding", "perpendicular", "saliency", "trajectory", "seeds"]
 Interpolation: TypeAlias = Literal["auto", "lerp", "slerp"]

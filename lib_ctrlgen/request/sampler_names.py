@@ -20,7 +20,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .errors import RequestError, nearest
+from lib_ctrlgen.errors import RequestError, nearest
 
 AUTOMATIC = "Automatic"
 UNIFORM, KARRAS, EXPONENTIAL = "Uniform", "Karras", "Exponential"

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TypeAlias
 
-from .errors import RequestError
+from lib_ctrlgen.errors import RequestError
 
 Easing: TypeAlias = Callable[[float], float]
 

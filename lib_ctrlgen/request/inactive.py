@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
-from .errors import RequestError
+from lib_ctrlgen.errors import RequestError
+
 from .notices import Notice
 from .spec import ControlUnit
 

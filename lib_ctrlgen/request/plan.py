@@ -1,0 +1,64 @@
+"""The step plan: every unit's weight at every step, before anything runs.
+
+Pure arithmetic: what the table shows is what the session applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lib_ctrlgen.errors import RequestError
+
+from .spec import ControlUnit
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """`weights[unit][step]`, the weight of each unit at each step; `labels` name the units.
+
+    `computed[unit][step]` is the step whose network call is used, None where the unit does not act; rows
+    of other things than units have none. `note` says what else there is to know before a run, in lines.
+    """
+
+    weights: tuple[tuple[float, ...], ...]
+    labels: tuple[str, ...]
+    steps: int
+    computed: tuple[tuple[int | None, ...], ...] = ()
+    note: str = ""
+
+    def active(self, step: int) -> tuple[int, ...]:
+        """The indices of the units that act in this step: those whose weight is not zero."""
+        return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
+
+
+def compile_plan(
+    units: Sequence[tuple[int | str, ControlUnit]], steps: int, *, hires: bool = False
+) -> StepPlan:
+    """Sample the schedules of the enabled units (with their places) at `i / steps`, for one pass.
+
+    Raises RequestError when `steps` is not positive.
+    """
+    if steps < 1:
+        raise RequestError("$.steps", f"must be at least 1, got {steps}")
+    return StepPlan(
+        weights=tuple(unit.in_pass(hires=hires).sample(steps) for _, unit in units),
+        labels=tuple(_label(*unit) for unit in units),
+        steps=steps,
+        computed=tuple(computed_at(unit.in_pass(hires=hires).sample(steps), unit.reuse) for _, unit in units),
+    )
+
+
+def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
+    """For each step the one whose network call it uses: every `reuse`-th of those with a weight computes.
+
+    >>> computed_at((0, 1, 1, 0, 0.5, 1), 2)
+    (None, 1, 1, None, 4, 4)
+    """
+    acting = [step for step, weight in enumerate(weights) if weight != 0.0]
+    found = {step: acting[place - place % reuse] for place, step in enumerate(acting)}
+    return tuple(found.get(step) for step in range(len(weights)))
+
+
+def _label(index: int | str, unit: ControlUnit) -> str:
+    return f"{index} {unit.model}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")
