@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.concepts import Shares
+from lib_ctrlgen.prompts.blended import Shares
 from lib_ctrlgen.residuals import softened
 
 PARALLEL = 0.9995  # cosine from which on a slerp is a lerp

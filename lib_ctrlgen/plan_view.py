@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from html import escape
 from types import MappingProxyType
 
-from lib_ctrlgen.concepts import PromptSource, blended_prompt, rows_of
 from lib_ctrlgen.errors import at_path
-from lib_ctrlgen.prompt import PromptWeight, parse_prompt
+from lib_ctrlgen.prompts.blended import PromptSource, blended_prompt, rows_of
+from lib_ctrlgen.prompts.scheduled import PromptWeight, parse_prompt
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_size
 from lib_ctrlgen.request.inactive import idle_note

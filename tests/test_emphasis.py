@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib_ctrlgen.emphasis import Weighed, weigh
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.prompts.emphasis import Weighed, weigh
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib_ctrlgen import prompt as prompts
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.prompt import parse_prompt
+from lib_ctrlgen.prompts import scheduled as prompts
+from lib_ctrlgen.prompts.scheduled import parse_prompt
 from lib_ctrlgen.request.spec import ControlRequest
 from tests.fake_webui import FakeWebUI, Processing, fresh, served
 from tests.ordinary_prompts import ALONE, ANYWHERE, WRAPS, ordinary_prompts, safe_in_brackets, texts

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.prompts.emphasis import weigh
 from tests.fake_webui import FakeWebUI, SdConditioning, fresh, served
 
 SCHEDULED = "a (red:2@0 hold, 0.5@0.5) star"

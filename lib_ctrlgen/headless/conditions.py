@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lib_ctrlgen.concepts import (
+from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.prompts.blended import (
     ONE_ROW,
     BlendedPrompt,
     MixedPrompt,
@@ -17,8 +18,7 @@ from lib_ctrlgen.concepts import (
     blended_prompt,
     split_and,
 )
-from lib_ctrlgen.errors import RequestError, at_path
-from lib_ctrlgen.prompt import Prompt, parse_prompt, require_names
+from lib_ctrlgen.prompts.scheduled import Prompt, parse_prompt, require_names
 from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.trajectory import Trajectory

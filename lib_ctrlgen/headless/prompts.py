@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from lib_ctrlgen.concepts import split_and
-from lib_ctrlgen.emphasis import weigh
 from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.prompts.blended import split_and
+from lib_ctrlgen.prompts.emphasis import weigh
 
 from .clean_text import clean_text
 from .features import Features

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.combine import Combination, blended_delta, mixed_features
-from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt, placed
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images import decode_image, fit
-from lib_ctrlgen.prompt import Named, parse_prompt
+from lib_ctrlgen.prompts.blended import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt, placed
+from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
 from lib_ctrlgen.regions import blended_latents, blended_noise, check_pictures, combination_of
 from lib_ctrlgen.request.blend import ROW_MODES, Blend
 from lib_ctrlgen.request.blend_map import map_cells

@@ -14,9 +14,9 @@ from typing import Any
 
 from modules import devices, prompt_parser, sd_hijack, shared
 
-from lib_ctrlgen.concepts import BlendedPrompt, MixedPrompt, PromptSource
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.prompt import parse_prompt
+from lib_ctrlgen.prompts.blended import BlendedPrompt, MixedPrompt, PromptSource
+from lib_ctrlgen.prompts.scheduled import parse_prompt
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.request.spec import ControlRequest

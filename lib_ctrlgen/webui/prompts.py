@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_ctrlgen.concepts import PromptSource, blended_prompt
 from lib_ctrlgen.errors import at_path
-from lib_ctrlgen.prompt import PromptWeight, parse_prompt, require_names
+from lib_ctrlgen.prompts.blended import PromptSource, blended_prompt
+from lib_ctrlgen.prompts.scheduled import PromptWeight, parse_prompt, require_names
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.spec import ControlRequest
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lib_ctrlgen.errors import RequestError, at_path
-from lib_ctrlgen.prompt import NOTHING, Named, Prompt, PromptWeight, parse_prompt, plain_number
 from lib_ctrlgen.request.blend import THE_PROMPT, Blend
 from lib_ctrlgen.request.schedule import Schedule, constant
+
+from .scheduled import NOTHING, Named, Prompt, PromptWeight, parse_prompt, plain_number
 
 AND = re.compile(r"\bAND\b")
 # How the WebUI takes the weight off an AND part.

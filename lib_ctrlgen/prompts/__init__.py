@@ -1,0 +1,1 @@
+"""The prompt language: attention weights, schedules and the prompts of a blend. Imports no torch."""
