@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen import weights
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.memory import GB, Automatic, Budget, Fixed
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore

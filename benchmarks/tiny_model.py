@@ -20,8 +20,8 @@ from PIL import Image
 
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
-from lib_ctrlgen.images import encode_image
-from lib_ctrlgen.metrics import (
+from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.images.metrics import (
     colour_likeness,
     edge_f1,
     edges,

@@ -43,7 +43,7 @@ from lib_ctrlgen.headless.load import Networks, Place
 from lib_ctrlgen.headless.noise_schedule import NoiseSchedule
 from lib_ctrlgen.headless.text import CLIP, PUBLISHED, Tower, read_tokenizer
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tiny import tiny_folder

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lib_ctrlgen.effects.base import at_latent
-from lib_ctrlgen.masks import BLACK
+from lib_ctrlgen.images.masks import BLACK
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.units import ActiveUnit, AttentionControl, ContextControl, MappedControl
 

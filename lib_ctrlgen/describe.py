@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from lib_ctrlgen.images import image_hash
+from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
 from lib_ctrlgen.units import ActiveUnit

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lib_ctrlgen.attention import KeyValue
 from lib_ctrlgen.calls import AttentionSite, UNetCall
-from lib_ctrlgen.canvas import Crop
+from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.inputs import InputSite
 from lib_ctrlgen.prediction import NoiseSchedule
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit

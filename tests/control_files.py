@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from lib_ctrlgen.calls import CallInputs, Position, Rows, UNetCall, UNetShape
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.unet import DiffusersUNet
 
 CONTEXT = 64

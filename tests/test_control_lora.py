@@ -21,7 +21,7 @@ from lib_ctrlgen.controls.control_lora import borrowed_names
 from lib_ctrlgen.controls.control_lora_file import build_network, network_tensors
 from lib_ctrlgen.controls.ldm_keys import ldm_names
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore, tensor_sizes

@@ -13,7 +13,8 @@ from torch import Tensor
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.difference import base_mark
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import encode_image, to_hint, transparent
+from lib_ctrlgen.images.codec import to_hint, transparent
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore

@@ -18,7 +18,7 @@ from lib_ctrlgen.controls.controlnet import ControlNet
 from lib_ctrlgen.controls.ldm_keys import ldm_names
 from lib_ctrlgen.controls.prepared import PreparedControlNet
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.store import ModelStore

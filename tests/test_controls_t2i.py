@@ -20,7 +20,7 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.t2i_adapter import PreparedT2IAdapter
 from lib_ctrlgen.controls.t2i_adapter_file import configuration, diffusers_tensors, feature_places
 from lib_ctrlgen.errors import ModelError, RequestError
-from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore

@@ -16,7 +16,8 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.union_mixer import UnionMixer
 from lib_ctrlgen.controls.union_types import CHOICES, guess, type_number
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import encode_image, to_hint
+from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore

@@ -16,14 +16,14 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from safetensors.torch import save_file
 
-from lib_ctrlgen import picture_files
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.jobs import read_job
-from lib_ctrlgen.images import decode_image, encode_image, image_hash, to_rgb
-from lib_ctrlgen.picture_files import decode_bytes, is_deep_text
+from lib_ctrlgen.images import files as picture_files
+from lib_ctrlgen.images.codec import to_rgb
+from lib_ctrlgen.images.files import decode_bytes, decode_image, encode_image, image_hash, is_deep_text
+from lib_ctrlgen.images.resize import resample_grey
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.resampling import resample_grey
 from lib_ctrlgen.store import ModelStore, tensor_sizes
 from tests import control_files as files
 

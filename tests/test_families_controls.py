@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.images.codec import to_hint
 from tests import control_files as files
 from tests import family_models as families
 from tests import test_lllite as lllite

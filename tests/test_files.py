@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.files import new_folder, save_picture, save_text, whole_path
-from lib_ctrlgen.film import save_animation
+from lib_ctrlgen.images.animation import save_animation
 
 PICTURE = Image.new("RGB", (64, 64), "red")
 

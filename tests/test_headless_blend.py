@@ -18,7 +18,7 @@ from lib_ctrlgen.headless.load import Networks
 from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
 from lib_ctrlgen.headless.prompts import PromptEncoder
 from lib_ctrlgen.headless.solvers.ddim import levels_down, moved
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests import control_files as files
 from tests import headless_models as models

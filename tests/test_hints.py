@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from lib_ctrlgen.canvas import Crop, Frame
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import ResizeMode, encode_image, fit
+from lib_ctrlgen.images.canvas import Crop, Frame
+from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.images.resize import fit, resample, smooth
 from lib_ctrlgen.preprocessors import PREPROCESSORS, detected, params_of, preprocessor
 from lib_ctrlgen.preprocessors.detection import MAPS, NOT_DETECTING, RESOLUTION, detection_size
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.resampling import resample, smooth
+from lib_ctrlgen.request.unit import ResizeMode
 from lib_ctrlgen.tuner.scores import adherence
 from tests.control_files import picture
 from tests.properties import examples

@@ -14,17 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import (
-    ResizeMode,
-    decode_image,
-    encode_image,
-    fit,
-    image_hash,
-    to_hint,
-    to_rgb,
-)
-from lib_ctrlgen.masks import by_area, mask_values
-from lib_ctrlgen.resampling import count_colours, has_thin_lines, thin
+from lib_ctrlgen.images.codec import to_hint, to_rgb
+from lib_ctrlgen.images.files import decode_image, encode_image, image_hash
+from lib_ctrlgen.images.masks import by_area, mask_values
+from lib_ctrlgen.images.resize import count_colours, fit, has_thin_lines, thin
+from lib_ctrlgen.request.unit import ResizeMode
 from tests.control_files import picture
 
 MODES: tuple[ResizeMode, ...] = ("just_resize", "crop_and_resize", "resize_and_fill")

@@ -14,13 +14,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen import faces
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.base import identify_file
 from lib_ctrlgen.controls.instant_id import PreparedInstantID
 from lib_ctrlgen.errors import ModelError, RequestError
-from lib_ctrlgen.faces import WIDTH, find_face, read_embedding
-from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.images import faces
+from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.preprocessors.face_keypoints import COLOURS, drawn
 from lib_ctrlgen.request.spec import parse_request

@@ -11,11 +11,11 @@ from PIL import Image
 
 from lib_ctrlgen.controls.lama import FourierUnit, LamaNetwork
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.finish import hole_share, lightness, mixed, pixels_of, relit
 from lib_ctrlgen.headless import sampling
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
-from lib_ctrlgen.images import decode_image, encode_image
+from lib_ctrlgen.images.composite import hole_share, lightness, mixed, pixels_of, relit
+from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from tests import control_files as files

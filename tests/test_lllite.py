@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.images import encode_image, to_hint
+from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.inputs import input_sites
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib_ctrlgen.metrics import (
+from lib_ctrlgen.images.metrics import (
     PALETTE,
     colour_likeness,
     edge_f1,

@@ -19,7 +19,7 @@ from lib_ctrlgen.headless import sampling
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.outputs import write_generation
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.inactive import idle_note, planned, require_acting
 from lib_ctrlgen.request.notices import Notice, Notices
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request

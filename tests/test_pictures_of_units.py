@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.attention import level_size
-from lib_ctrlgen.canvas import Canvas, Frame, feathered
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_job
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.outputs import write_generation
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.canvas import Canvas, Frame, feathered
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.inputs import InputSite
 from lib_ctrlgen.preprocessors.canny import Canny
 from lib_ctrlgen.preprocessors.none import NoPreprocessor

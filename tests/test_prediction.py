@@ -15,7 +15,8 @@ from lib_ctrlgen.calls import Rows
 from lib_ctrlgen.controls.base import Job, Target
 from lib_ctrlgen.controls.later import later_control
 from lib_ctrlgen.controls.source import holes_at
-from lib_ctrlgen.images import encode_image, to_hint, transparent
+from lib_ctrlgen.images.codec import to_hint, transparent
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.prediction import Diffusion, NoiseSchedule
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params

@@ -15,7 +15,7 @@ from PIL import Image
 from lib_ctrlgen.describe import Loaded, called, described
 from lib_ctrlgen.headless import jobs
 from lib_ctrlgen.headless.outputs import infotext as headless_infotext
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.memory import Automatic, Fixed
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib_ctrlgen.metrics import edges, find_scene
+from lib_ctrlgen.images.metrics import edges, find_scene
 from lib_ctrlgen.train.scenes import COLOURS, SHAPES, TEXTURES, Scene, draw, outline, random_scene, same_look
 from lib_ctrlgen.train.words import caption, full_caption
 

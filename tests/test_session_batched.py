@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore

@@ -15,7 +15,7 @@ from torch import Tensor
 from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore

@@ -19,7 +19,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.jobs import read_job, read_tune_job
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.tuner.auto import auto_tuner

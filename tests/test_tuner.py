@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis, path_of

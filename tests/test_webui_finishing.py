@@ -13,7 +13,8 @@ from PIL import Image
 from lib_ctrlgen.controls.base import Job, Target
 from lib_ctrlgen.controls.later import later_control
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.images import decode_image, encode_image, to_hint, transparent
+from lib_ctrlgen.images.codec import to_hint, transparent
+from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.store import ModelStore

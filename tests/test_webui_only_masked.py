@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.effects.base import at_latent
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.images import encode_image, fit
+from lib_ctrlgen.images.canvas import Canvas
+from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.images.resize import fit
 from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.store import ModelStore

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import encode_image, image_hash
+from lib_ctrlgen.images.files import encode_image, image_hash
 from lib_ctrlgen.request.spec import parse_request
 from tests.fake_webui import Component, FakeWebUI, HTTPException, fresh, served
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import decode_image, encode_image
+from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import parse_request, to_payload
 from lib_ctrlgen.webui.concept_fields import (

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lib_ctrlgen.calls import UNetCall
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.units import ActiveUnit
 from tests.fake_webui import FakeWebUI, Processing, TinyUNet, fresh, served

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import nn
 
 from lib_ctrlgen.calls import UNetShape
-from lib_ctrlgen.canvas import ONE_PICTURE, Canvas, Crop, Frame
 from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
 from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.images.canvas import ONE_PICTURE, Canvas, Crop, Frame
 from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.params import Param, Value

@@ -12,9 +12,10 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from lib_ctrlgen.errors import at_path
-from lib_ctrlgen.images import image_hash, to_hint
+from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.images.files import image_hash
+from lib_ctrlgen.images.resize import resample_grey
 from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
-from lib_ctrlgen.resampling import resample_grey
 from lib_ctrlgen.store import Kept
 
 from .base import Job, Target

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.calls import LATENT_FACTOR, UNetCall
-from lib_ctrlgen.finish import hole_share, mixed, pixels_of
+from lib_ctrlgen.images.composite import hole_share, mixed, pixels_of
 from lib_ctrlgen.prediction import NoiseSchedule
 
 from .base import Job, Target

@@ -20,7 +20,7 @@ from lib_ctrlgen.attention import KeyValue
 from lib_ctrlgen.calls import AttentionSite, require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError, at_path
-from lib_ctrlgen.images import image_hash
+from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.params import Param
 
 from .base import Job, Target, identify_file, require_picture_unit

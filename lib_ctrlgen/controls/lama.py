@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib_ctrlgen.errors import ModelError, RequestError, at_path
-from lib_ctrlgen.finish import pixels_of
+from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.request.names import last_part, listed
 from lib_ctrlgen.store import ModelStore, stamp
 from lib_ctrlgen.weights import read_tensors

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.errors import RequestError, at_path
-from lib_ctrlgen.images import to_rgb, transparent
+from lib_ctrlgen.images.codec import to_rgb, transparent
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.params import check_params

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from lib_ctrlgen.finish import LightSpace, lightness, pixels_of, relit
+from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of, relit
 
 from .base import Job, Target
 from .source import fitted

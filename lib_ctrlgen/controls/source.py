@@ -13,11 +13,11 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from lib_ctrlgen.calls import LATENT_FACTOR
-from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import filled, image_hash
+from lib_ctrlgen.images.canvas import Frame
+from lib_ctrlgen.images.files import image_hash
+from lib_ctrlgen.images.resize import filled, smooth
 from lib_ctrlgen.prediction import Diffusion
-from lib_ctrlgen.resampling import smooth
 from lib_ctrlgen.store import Kept
 
 from .base import Job, Target

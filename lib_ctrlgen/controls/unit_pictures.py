@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import decode_image, require_visible
-from lib_ctrlgen.masks import ALL_BLACK, is_black
+from lib_ctrlgen.images.codec import require_visible
+from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.images.masks import ALL_BLACK, is_black
 from lib_ctrlgen.preprocessors.detection import NOT_DETECTING
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.per_picture import Shown

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.images import to_rgb
+from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.model_files import ModelFile
 from lib_ctrlgen.request.names import listed
 from lib_ctrlgen.request.params import Param

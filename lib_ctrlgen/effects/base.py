@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.calls import LATENT_FACTOR, UNetCall
-from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.doses import Dose, strengths
-from lib_ctrlgen.finish import mixed, pixels_of
-from lib_ctrlgen.masks import by_area
+from lib_ctrlgen.images.canvas import Frame
+from lib_ctrlgen.images.composite import mixed, pixels_of
+from lib_ctrlgen.images.masks import by_area
 from lib_ctrlgen.residuals import Residuals, softened
 from lib_ctrlgen.unet import Hooks, UNetPort
 from lib_ctrlgen.units import ActiveUnit

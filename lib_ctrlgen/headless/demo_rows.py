@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lib_ctrlgen.images import encode_image
-from lib_ctrlgen.metrics import PALETTE, colour_likeness, colour_names, edge_f1, edges, find_shapes, placement
+from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.images.metrics import (
+    PALETTE,
+    colour_likeness,
+    colour_names,
+    edge_f1,
+    edges,
+    find_shapes,
+    placement,
+)
 from lib_ctrlgen.train.data import held_out_scene
 from lib_ctrlgen.train.scenes import draw
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.prediction import Diffusion, NoiseSchedule
 
 from .load import Networks

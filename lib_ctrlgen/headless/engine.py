@@ -17,10 +17,10 @@ from time import perf_counter
 from msgspec.structs import replace
 from PIL import Image
 
-from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.describe import Loaded
 from lib_ctrlgen.errors import at_path
+from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.memory import Automatic
 from lib_ctrlgen.request.batching import loaded_alike
 from lib_ctrlgen.request.blend_map import map_cells

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib_ctrlgen import __version__
 from lib_ctrlgen.describe import described
 from lib_ctrlgen.files import new_folder, save_picture, save_text
-from lib_ctrlgen.film import save_animation, sheet
+from lib_ctrlgen.images.animation import save_animation, sheet
 from lib_ctrlgen.plan_view import plan_svg
 from lib_ctrlgen.request.blend_map import map_size
 from lib_ctrlgen.request.names import split_hash, without_suffix

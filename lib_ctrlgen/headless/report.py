@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from lib_ctrlgen import __version__
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 
 HERE = Path(__file__).parent
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lib_ctrlgen.canvas import Frame
+from lib_ctrlgen.images.canvas import Frame
+from lib_ctrlgen.images.resize import resample, smooth
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.resampling import resample, smooth
 
 from .base import Preprocessor
 

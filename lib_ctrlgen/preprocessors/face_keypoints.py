@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lib_ctrlgen.faces import find_face
+from lib_ctrlgen.images.faces import find_face
 from lib_ctrlgen.request.params import Param
 
 from .base import Comparison

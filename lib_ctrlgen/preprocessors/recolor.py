@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import cv2
 from PIL import Image
 
-from lib_ctrlgen.finish import LightSpace, lightness, pixels_of
+from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of
 from lib_ctrlgen.request.params import Param
 
 from .none import NoPreprocessor

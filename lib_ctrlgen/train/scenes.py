@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lib_ctrlgen.metrics import PALETTE
+from lib_ctrlgen.images.metrics import PALETTE
 
 Image = NDArray[np.uint8]
 Field = NDArray[np.float32]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lib_ctrlgen.metrics import map_f1
+from lib_ctrlgen.images.metrics import map_f1
 from lib_ctrlgen.preprocessors.base import Comparison
 
 WINDOW, SPREAD = (11, 11), 1.5  # of SSIM's Gaussian

@@ -15,7 +15,7 @@ from lib_ctrlgen.controls import control_for
 from lib_ctrlgen.controls.base import identify_file
 from lib_ctrlgen.controls.placement import Placement
 from lib_ctrlgen.controls.vision import EncoderFolder, encoders, load_tower
-from lib_ctrlgen.images import decode_image
+from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.prompts.emphasis import weigh
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit

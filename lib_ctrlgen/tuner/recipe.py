@@ -7,7 +7,7 @@ from typing import Any
 
 from lib_ctrlgen.describe import with_pictures
 from lib_ctrlgen.files import save_bytes
-from lib_ctrlgen.picture_files import image_hash, picture_file
+from lib_ctrlgen.images.files import image_hash, picture_file
 from lib_ctrlgen.request.spec import ControlRequest
 
 PICTURES = "pictures"

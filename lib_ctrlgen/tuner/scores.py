@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lib_ctrlgen.canvas import Frame
-from lib_ctrlgen.images import decode_image
+from lib_ctrlgen.images.canvas import Frame
+from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.preprocessors import detected, own_values, preprocessor
 from lib_ctrlgen.request.spec import ControlUnit
 

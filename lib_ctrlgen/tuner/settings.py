@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_ctrlgen.describe import with_pictures
-from lib_ctrlgen.images import decode_image
+from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .axes import REPLACE, Axis

@@ -16,7 +16,8 @@ from torch import Tensor
 from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.combine import Combination, blended_delta, mixed_features
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import decode_image, fit
+from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.images.resize import fit
 from lib_ctrlgen.prompts.blended import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt, placed
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
 from lib_ctrlgen.regions import blended_latents, blended_noise, check_pictures, combination_of

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from PIL import Image, ImageOps
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.blend import MAX_CONCEPTS
 
 Values: TypeAlias = Mapping[str, Any]

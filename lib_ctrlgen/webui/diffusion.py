@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.images import to_hint
+from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.prediction import Diffusion, NoiseSchedule
 
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from lib_ctrlgen.blank import note_blanks
 from lib_ctrlgen.calls import LATENT_FACTOR, UNetShape
-from lib_ctrlgen.canvas import Canvas
 from lib_ctrlgen.clocks import Row, RowQueue
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.describe import Loaded
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.request.batching import loaded_alike
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit

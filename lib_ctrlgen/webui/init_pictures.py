@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
 Pictures = Sequence[Image.Image]

@@ -12,8 +12,8 @@ import numpy as np
 from modules import masking, processing
 from PIL import Image, ImageOps
 
-from lib_ctrlgen.canvas import Canvas, Crop
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.images.canvas import Canvas, Crop
 
 from .init_pictures import picture_count
 

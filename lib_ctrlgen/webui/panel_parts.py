@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from lib_ctrlgen.picture_files import is_deep_text
+from lib_ctrlgen.images.files import is_deep_text
 
 from .payload import NO_MODEL
 from .settings import model_store

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images import encode_image
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request.params import Param

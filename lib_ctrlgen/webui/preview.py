@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from lib_ctrlgen.canvas import Frame
 from lib_ctrlgen.errors import CtrlGenError, RequestError
-from lib_ctrlgen.images import decode_image
+from lib_ctrlgen.images.canvas import Frame
+from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.preprocessors import detected, own_values, params_of, preprocessor
 from lib_ctrlgen.request.params import check_params

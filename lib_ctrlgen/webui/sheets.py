@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.film import save_animation, sheet
+from lib_ctrlgen.images.animation import save_animation, sheet
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_size
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import save_text
-from lib_ctrlgen.images import decode_image
+from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.lock import in_use, is_held

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import read_picture
-from lib_ctrlgen.images import image_hash
+from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.schedule import Schedule, constant
 from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload

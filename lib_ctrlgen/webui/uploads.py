@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.picture_files import decode_bytes, encode_image
+from lib_ctrlgen.images.files import decode_bytes, encode_image
 
 
 def uploaded(value: Any, path: str) -> list[str]:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.picture_files import normal_mode
+
+from .files import normal_mode
 
 SAME_COLOUR = 8  # of 255: lossy files change colours by less
 BLACK = 0.5 / 255  # a mask below this everywhere leaves nothing

@@ -14,6 +14,11 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from lib_ctrlgen.request.unit import ResizeMode
+
+from .codec import to_rgb
 
 Pixels = NDArray[np.uint8]
 # From an array [H, W] or [H, W, C] to the same of a width and a height.
@@ -119,3 +124,53 @@ def _removable(*, second: bool) -> NDArray[np.bool_]:
     else:
         edge = ~(north & east & south) & ~(east & south & west)
     return np.asarray((count >= 2) & (count <= 6) & (crossings == 1) & edge, np.bool_)
+
+
+def fit(image: Image.Image, width: int, height: int, resize_mode: ResizeMode) -> Image.Image:
+    """Bring a control map to `width` x `height` pixels, as RGB. It stays a map: see `resampling.resample`."""
+    return Image.fromarray(fit_pixels(np.asarray(to_rgb(image)), width, height, resize_mode, resample))
+
+
+def fit_pixels(
+    pixels: NDArray[Any], width: int, height: int, resize_mode: ResizeMode, resize: Resize
+) -> NDArray[Any]:
+    """Bring [H, W, ...] to [height, width, ...], resizing with `resize`.
+
+    `just_resize` stretches. `crop_and_resize` covers the target and crops the centre.
+    `resize_and_fill` fits inside and fills with the median colour of the border.
+    """
+    if resize_mode == "just_resize":
+        return np.asarray(resize(pixels, width, height))
+    own_height, own_width = pixels.shape[:2]
+    scales = width / own_width, height / own_height
+    scale = max(scales) if resize_mode == "crop_and_resize" else min(scales)
+    resized = resize(pixels, _scaled(own_width, scale), _scaled(own_height, scale))
+    canvas = np.empty((height, width, *pixels.shape[2:]), pixels.dtype)
+    canvas[:] = border_colour(pixels)
+    _paste_centre(canvas, resized)
+    return canvas
+
+
+def filled(size: tuple[int, int], width: int, height: int) -> Image.Image:
+    """White where `resize_and_fill` fills what a picture of `size` leaves free, as RGB."""
+    scale = min(width / size[0], height / size[1])
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    _paste_centre(canvas, np.zeros((_scaled(size[1], scale), _scaled(size[0], scale), 3), np.uint8))
+    return Image.fromarray(canvas)
+
+
+def _scaled(length: int, scale: float) -> int:
+    return max(1, round(length * scale))
+
+
+def _paste_centre(canvas: NDArray[Any], picture: NDArray[Any]) -> None:
+    """Copy `picture` onto the middle of `canvas`; the part that does not fit is cut off."""
+    to_y, from_y, rows = _overlap(canvas.shape[0], picture.shape[0])
+    to_x, from_x, columns = _overlap(canvas.shape[1], picture.shape[1])
+    part = picture[from_y : from_y + rows, from_x : from_x + columns]
+    canvas[to_y : to_y + rows, to_x : to_x + columns] = part
+
+
+def _overlap(outer: int, inner: int) -> tuple[int, int, int]:
+    """Start in the outer, start in the inner, and length, of two centred intervals."""
+    return max(0, (outer - inner) // 2), max(0, (inner - outer) // 2), min(outer, inner)

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lib_ctrlgen.images import ResizeMode, fit_pixels, to_rgb
-from lib_ctrlgen.masks import mask_values
-from lib_ctrlgen.resampling import Resize, soft
+from lib_ctrlgen.request.unit import ResizeMode
+
+from .codec import to_rgb
+from .masks import mask_values
+from .resize import Resize, fit_pixels, soft
 
 
 @dataclass(frozen=True, kw_only=True)
