@@ -29,7 +29,7 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.memory import GB, Automatic, Budget, Fixed
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 
 NAMES = ("one", "two", "three")
 WIDTHS = (320, 640, 1280, 1280)

@@ -33,7 +33,6 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_ctrlgen.calls import Position, Rows
 from lib_ctrlgen.controls.base import Job, Target
 from lib_ctrlgen.controls.controlnet import ControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
@@ -43,7 +42,8 @@ from lib_ctrlgen.controls.prepared import PreparedControlNet
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.call import Position, Rows
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, PreparedControl
 
 CONTEXT = 768

@@ -49,7 +49,7 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Tuner
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit
 
 CPU = Place(device=torch.device("cpu"), dtype=torch.float32)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from lib_ctrlgen.calls import Family, require_family
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.request.spec import ControlFamily
+from lib_ctrlgen.unet.call import Family, require_family
 from lib_ctrlgen.weight_files import hash8
 from lib_ctrlgen.weights import read_header, read_tensors
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib_ctrlgen.prompts.blended import Shares
-from lib_ctrlgen.residuals import softened
+from lib_ctrlgen.unet.residuals import softened
 
 PARALLEL = 0.9995  # cosine from which on a slerp is a lerp
 TINY = 1e-12

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lib_ctrlgen.calls import Position
-from lib_ctrlgen.factors import Factor, factor
 from lib_ctrlgen.request.spec import ControlMode, ControlUnit
-from lib_ctrlgen.residuals import soft_weights
+from lib_ctrlgen.unet.call import Position
+from lib_ctrlgen.unet.residuals import soft_weights
+from lib_ctrlgen.unet.row_factors import Factor, factor
 from lib_ctrlgen.units import ActiveUnit
 
 

@@ -13,21 +13,21 @@ from types import TracebackType
 
 from PIL import Image
 
-from lib_ctrlgen.calls import CallInputs, Position, Rows, UNetCall
-from lib_ctrlgen.clocks import Clock
 from lib_ctrlgen.doses import Dose, row_dose
 from lib_ctrlgen.effects import EFFECTS, UnitEffect
 from lib_ctrlgen.effects.base import ActingUnit, Doses, Masks, within_mask
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.finite import CheckedCall, FiniteWatch
-from lib_ctrlgen.repeats import Repeats, row_classes
 from lib_ctrlgen.request.inactive import Passes, planned, require_acting
 from lib_ctrlgen.request.notices import Notice
 from lib_ctrlgen.request.plan import StepPlan, compile_plan
 from lib_ctrlgen.request.spec import ControlUnit
-from lib_ctrlgen.residuals import Residuals, total
 from lib_ctrlgen.suspects import Suspects, not_finite
-from lib_ctrlgen.unet import Effect, Hooks, UNetPort
+from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
+from lib_ctrlgen.unet.clocks import Clock
+from lib_ctrlgen.unet.finite import CheckedCall, FiniteWatch
+from lib_ctrlgen.unet.port import Effect, Hooks, UNetPort
+from lib_ctrlgen.unet.residuals import Residuals, total
+from lib_ctrlgen.unet.shared_rows import Repeats, row_classes
 from lib_ctrlgen.units import ActiveUnit, FinishingControl
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lib_ctrlgen.calls import Position
 from lib_ctrlgen.effects.base import Doses
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
-from lib_ctrlgen.finite import CheckedCall
+from lib_ctrlgen.unet.call import Position
+from lib_ctrlgen.unet.finite import CheckedCall
 from lib_ctrlgen.units import ActiveUnit
 
 CURES = (

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.attention import KeyValue
-from lib_ctrlgen.calls import AttentionSite, UNetCall
 from lib_ctrlgen.images.canvas import Crop
-from lib_ctrlgen.inputs import InputSite
-from lib_ctrlgen.prediction import NoiseSchedule
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
-from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.unet.attention import KeyValue
+from lib_ctrlgen.unet.call import AttentionSite, UNetCall
+from lib_ctrlgen.unet.linear_sites import InputSite
+from lib_ctrlgen.unet.noise_level import NoiseSchedule
+from lib_ctrlgen.unet.residuals import Residuals
 
 
 @runtime_checkable

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from lib_ctrlgen.calls import CallInputs, Position, Rows, UNetCall, UNetShape
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall, UNetShape
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 
 CONTEXT = 64
 UNET: dict[str, Any] = {

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lib_ctrlgen.controls.union_mixer import UnionMixer
 from lib_ctrlgen.headless.load import load_networks
-from lib_ctrlgen.inputs import input_sites
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
+from lib_ctrlgen.unet.linear_sites import input_sites
 from tests import control_files as files
 from tests import lora_files as lora
 from tests.test_controls_t2i_style import shapes

@@ -21,7 +21,7 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.sampling import walked
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files
 from tests import family_models as families
 from tests import lora_files as lora

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lib_ctrlgen.attention import AttentionTerm, KeyValue, attend, level_size, token_mask
-from lib_ctrlgen.residuals import Residuals, fit_mask, soft_weights, total
+from lib_ctrlgen.unet.attention import AttentionTerm, KeyValue, attend, level_size, token_mask
+from lib_ctrlgen.unet.residuals import Residuals, fit_mask, soft_weights, total
 
 HEADS, HIDDEN = 2, 8
 

@@ -16,7 +16,7 @@ from lib_ctrlgen.controls.placement import Placement
 from lib_ctrlgen.memory import GB, Automatic, Fixed, Memory, container_memory
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore, sizes_by_memory
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files
 
 NAMES = ("one", "two", "three")

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lib_ctrlgen.calls import Family
 from lib_ctrlgen.checkpoints import ModelKind, hash8, identify, read_header, read_tensors
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.unet.call import Family
 from lib_ctrlgen.weights import read_metadata
 from tests import control_files as files
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_ctrlgen.calls import Position, Rows
-from lib_ctrlgen.clocks import CountingClock, Row, RowQueue
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.unet.call import Position, Rows
+from lib_ctrlgen.unet.clocks import CountingClock, Row, RowQueue
 
 
 def test_counting_with_guidance() -> None:

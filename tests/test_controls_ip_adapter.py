@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.vision import MEAN, STD, centre_square
@@ -20,7 +19,8 @@ from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.call import UNetShape
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files
 
 SHAPE = files.shape()

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.checkpoints import identify
-from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units, params_for
 from lib_ctrlgen.controls.t2i_style import PreparedT2IStyle
 from lib_ctrlgen.controls.vision import centre_square
@@ -20,7 +19,8 @@ from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.clocks import CountingClock
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files
 
 WIDTH, HEADS, TOKENS, LAYERS = 48, 8, 5, 3

@@ -21,7 +21,7 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import LdmUNet
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.conditions import Conditions, Prompts, prompts_of
@@ -21,7 +20,8 @@ from lib_ctrlgen.headless.prompts import PromptEncoder, prompt_edit
 from lib_ctrlgen.headless.solvers.ddim import levels_down, moved
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.clocks import CountingClock
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files
 from tests import headless_models as models
 from tests import test_controls_t2i_style as style

@@ -26,7 +26,7 @@ from lib_ctrlgen.preprocessors.face_keypoints import COLOURS, drawn
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import LdmUNet
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks

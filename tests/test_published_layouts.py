@@ -12,7 +12,6 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import identify
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.base import Target
@@ -21,7 +20,8 @@ from lib_ctrlgen.controls.union_mixer import UnionMixer, load_mixer, union_tenso
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.call import UNetShape
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files
 
 SD1: dict[str, Any] = {"cross_attention_dim": 768, "attention_head_dim": 8}

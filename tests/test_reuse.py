@@ -12,8 +12,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.calls import Position, Rows, UNetCall
-from lib_ctrlgen.clocks import Row, RowQueue
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
@@ -22,10 +20,12 @@ from lib_ctrlgen.plan_view import plan_table
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.plan import compile_plan
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import LdmUNet
+from lib_ctrlgen.unet.call import Position, Rows, UNetCall
+from lib_ctrlgen.unet.clocks import Row, RowQueue
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from lib_ctrlgen.unet.residuals import Residuals
 from lib_ctrlgen.units import ActiveUnit
 from lib_ctrlgen.webui.concept_fields import blend_values
 from lib_ctrlgen.webui.payload import panel_values, read_request, unit_fields

@@ -24,14 +24,14 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lib_ctrlgen.clocks import CountingClock
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.vision import MEAN, STD
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.residuals import Residuals
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.clocks import CountingClock
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
+from lib_ctrlgen.unet.residuals import Residuals
 from tests import control_files as files
 from tests.networks import NoiseControl, TokenControl, active, randomise
 

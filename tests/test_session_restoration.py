@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lib_ctrlgen.calls import AttentionSite, Position, Rows
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.unet import DiffusersUNet, LdmUNet, UNetPort
+from lib_ctrlgen.unet.call import AttentionSite, Position, Rows
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from lib_ctrlgen.unet.port import UNetPort
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib_ctrlgen.calls import CallInputs, Rows
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.repeats import Repeats, row_classes
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.unet import DiffusersUNet, LdmUNet
+from lib_ctrlgen.unet.call import CallInputs, Rows
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from lib_ctrlgen.unet.shared_rows import Repeats, row_classes
 from tests import networks
 from tests.networks import (
     Call,

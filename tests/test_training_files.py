@@ -19,7 +19,7 @@ from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.headless.components import read_network
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.weight_keys import usual_names
 from lib_ctrlgen.weights import read_header, read_tensors
 from tests import control_files as files

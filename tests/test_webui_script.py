@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_ctrlgen.calls import UNetCall
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.unet.call import UNetCall
+from lib_ctrlgen.unet.residuals import Residuals
 from lib_ctrlgen.units import ActiveUnit
 from tests.fake_webui import FakeWebUI, Processing, TinyUNet, fresh, served
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.calls import UNetCall
-from lib_ctrlgen.prediction import NoiseSchedule
+from lib_ctrlgen.unet.call import UNetCall
+from lib_ctrlgen.unet.noise_level import NoiseSchedule
 
 from .base import Job, Target
 from .source import Source

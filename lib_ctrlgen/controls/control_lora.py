@@ -15,9 +15,9 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lib_ctrlgen.calls import UNetCall, require_family
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.store import stamp
+from lib_ctrlgen.unet.call import UNetCall, require_family
 
 from .base import Target, identify_file
 from .control_lora_file import LowRankConv2d, LowRankLinear, load_network

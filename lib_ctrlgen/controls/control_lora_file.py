@@ -11,8 +11,8 @@ from diffusers import ControlNetModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.weights import read_tensors
 
 from .controlnet_file import configuration, diffusers_tensors, require_channels

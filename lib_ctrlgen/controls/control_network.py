@@ -17,9 +17,9 @@ import torch
 from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
-from lib_ctrlgen.calls import CallInputs, UNetCall
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.unet.call import CallInputs, UNetCall
+from lib_ctrlgen.unet.residuals import Residuals
 
 from .parking import Weights
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lib_ctrlgen.calls import require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.unet.call import require_family
 
 from .base import Job, Target, identify_file, own_name
 from .control_map import ControlMap

@@ -15,10 +15,10 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor, nn
 
-from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.checkpoints import ModelKind, strip_prefix
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.store import stamp
+from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.weights import read_tensors
 
 from .base import Target, own_name

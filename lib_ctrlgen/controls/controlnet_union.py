@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_ctrlgen.calls import UNetCall, require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.unet.call import UNetCall, require_family
+from lib_ctrlgen.unet.residuals import Residuals
 from lib_ctrlgen.units import FusableControl
 
 from .base import Job, Target, identify_file

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.calls import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.images.composite import hole_share, mixed, pixels_of
-from lib_ctrlgen.prediction import NoiseSchedule
+from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
+from lib_ctrlgen.unet.noise_level import NoiseSchedule
 
 from .base import Job, Target
 from .lama import find_lama

@@ -16,13 +16,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.calls import UNetCall
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.weights import read_header, read_tensors
 
 from .base import Job, Target, says_instant_id

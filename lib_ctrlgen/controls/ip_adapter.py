@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.attention import KeyValue
-from lib_ctrlgen.calls import AttentionSite, require_family
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.unet.attention import KeyValue
+from lib_ctrlgen.unet.call import AttentionSite, require_family
 
 from .base import Job, Target, identify_file, require_picture_unit
 from .ip_adapter_file import AdapterWeights, load_adapter

@@ -21,12 +21,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import HostError, ModelError
-from lib_ctrlgen.inputs import InputSite, input_sites
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.store import stamp
+from lib_ctrlgen.unet.call import LATENT_FACTOR
+from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 from lib_ctrlgen.units import InputChange
 from lib_ctrlgen.weights import read_tensors
 

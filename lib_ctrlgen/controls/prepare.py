@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from lib_ctrlgen.calls import UNetShape
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images.codec import to_rgb, transparent
 from lib_ctrlgen.preprocessors import params_of, preprocessor
@@ -18,6 +17,7 @@ from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.units import (
     ActiveUnit,
     AttentionControl,

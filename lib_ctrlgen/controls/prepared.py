@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from lib_ctrlgen.calls import UNetCall
-from lib_ctrlgen.residuals import Residuals
+from lib_ctrlgen.unet.call import UNetCall
+from lib_ctrlgen.unet.residuals import Residuals
 
 from .control_map import ControlMap
 from .control_network import ControlNetwork, Part

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.resize import filled, smooth
-from lib_ctrlgen.prediction import Diffusion
 from lib_ctrlgen.store import Kept
+from lib_ctrlgen.unet.call import LATENT_FACTOR
+from lib_ctrlgen.unet.noise_level import Diffusion
 
 from .base import Job, Target
 

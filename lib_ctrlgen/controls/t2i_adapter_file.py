@@ -14,9 +14,9 @@ import torch
 from diffusers import T2IAdapter as T2INetwork
 from torch import Tensor
 
-from lib_ctrlgen.calls import FeaturePlace
 from lib_ctrlgen.checkpoints import strip_prefix, t2i_channels
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.unet.call import FeaturePlace
 from lib_ctrlgen.weights import read_tensors
 
 from .loading import fill

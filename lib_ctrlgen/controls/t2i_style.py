@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_ctrlgen.calls import require_family
 from lib_ctrlgen.checkpoints import ModelKind, strip_prefix
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.store import stamp
+from lib_ctrlgen.unet.call import require_family
 from lib_ctrlgen.weights import read_tensors
 
 from .base import Job, Target, identify_file, require_picture_unit

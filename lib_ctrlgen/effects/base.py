@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.calls import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.doses import Dose, strengths
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
 from lib_ctrlgen.images.masks import by_area
-from lib_ctrlgen.residuals import Residuals, softened
-from lib_ctrlgen.unet import Hooks, UNetPort
+from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
+from lib_ctrlgen.unet.port import Hooks, UNetPort
+from lib_ctrlgen.unet.residuals import Residuals, softened
 from lib_ctrlgen.units import ActiveUnit
 
 Doses: TypeAlias = Sequence[Dose | None]

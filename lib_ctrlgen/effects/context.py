@@ -14,12 +14,12 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.attention import attend, token_mask
-from lib_ctrlgen.calls import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.doses import layer_factors
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.factors import Factor, times
-from lib_ctrlgen.unet import Hooks, UNetPort
+from lib_ctrlgen.unet.attention import attend, token_mask
+from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
+from lib_ctrlgen.unet.port import Hooks, UNetPort
+from lib_ctrlgen.unet.row_factors import Factor, times
 from lib_ctrlgen.units import ActiveUnit, ContextControl
 
 from .base import ActingUnit, Masks, Size

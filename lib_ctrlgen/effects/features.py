@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lib_ctrlgen.calls import UNetCall
 from lib_ctrlgen.doses import layer_factors
-from lib_ctrlgen.factors import times
-from lib_ctrlgen.residuals import fit_mask, placewise, soft_features
-from lib_ctrlgen.unet import Hooks, UNetPort
+from lib_ctrlgen.unet.call import UNetCall
+from lib_ctrlgen.unet.port import Hooks, UNetPort
+from lib_ctrlgen.unet.residuals import fit_mask, placewise, soft_features
+from lib_ctrlgen.unet.row_factors import times
 from lib_ctrlgen.units import FeatureControl
 
 from .base import ActingUnit, Masks

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TypeAlias
 
-from lib_ctrlgen.calls import RowName, UNetCall
-from lib_ctrlgen.residuals import Residuals, joined
+from lib_ctrlgen.unet.call import RowName, UNetCall
+from lib_ctrlgen.unet.residuals import Residuals, joined
 
 from .base import ActingUnit, Size
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.repeats import Repeats
+from lib_ctrlgen.unet.shared_rows import Repeats
 
 
 def pictures(vae: Any, latents: Tensor) -> list[Image.Image]:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.images.codec import to_hint
-from lib_ctrlgen.prediction import Diffusion, NoiseSchedule
+from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
 
 from .load import Networks
 from .noise_schedule import alphas_cumprod_of

@@ -30,7 +30,7 @@ from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.store import ModelStore, stamp
 from lib_ctrlgen.tiny import note_size
-from lib_ctrlgen.unet import DiffusersUNet
+from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, MappedControl, repeated
 
 from .conditions import prompts_of

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.clocks import Row, RowQueue
 from lib_ctrlgen.combine import Combination, blended_delta
+from lib_ctrlgen.unet.clocks import Row, RowQueue
 
 from .conditions import Conditions
 from .features import Features

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.unet import Hooks
+from lib_ctrlgen.unet.port import Hooks
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # by which users say it themselves
 FRESH = 60.0  # seconds for which a measurement holds: a machine's load changes

@@ -13,7 +13,6 @@ import torch
 from modules import rng, sd_samplers_common, shared
 from torch import Tensor
 
-from lib_ctrlgen.calls import LATENT_FACTOR
 from lib_ctrlgen.combine import Combination, blended_delta, mixed_features
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import decode_image
@@ -24,6 +23,7 @@ from lib_ctrlgen.regions import blended_latents, blended_noise, check_pictures, 
 from lib_ctrlgen.request.blend import ROW_MODES, Blend
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.trajectory import Trajectory
+from lib_ctrlgen.unet.call import LATENT_FACTOR
 
 from .stacked import own
 from .steps import Follow, Part, each_denoiser, is_hires

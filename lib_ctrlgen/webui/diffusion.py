@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.codec import to_hint
-from lib_ctrlgen.prediction import Diffusion, NoiseSchedule
+from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
 
 
 def loaded_diffusion() -> Diffusion:

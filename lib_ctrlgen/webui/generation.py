@@ -16,8 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.blank import note_blanks
-from lib_ctrlgen.calls import LATENT_FACTOR, UNetShape
-from lib_ctrlgen.clocks import Row, RowQueue
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.describe import Loaded
 from lib_ctrlgen.errors import HostError
@@ -28,7 +26,9 @@ from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.store import WorkingSet
 from lib_ctrlgen.tiny import note_size
-from lib_ctrlgen.unet import LdmUNet
+from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
+from lib_ctrlgen.unet.clocks import Row, RowQueue
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.units import (
     ActiveUnit,
     AttentionControl,

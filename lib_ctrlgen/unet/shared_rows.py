@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.calls import CallInputs, row_index
+from .call import CallInputs, row_index
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.calls import Position
-from lib_ctrlgen.unet import Hooks
+from .call import Position
+from .port import Hooks
 
 
 class FiniteFlag:

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from lib_ctrlgen.calls import Position, Rows, repetitions
 from lib_ctrlgen.errors import HostError
+
+from .call import Position, Rows, repetitions
 
 
 class Clock(Protocol):

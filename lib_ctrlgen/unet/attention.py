@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.factors import Factor, times
+from .row_factors import Factor, times
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.calls import row_index
-from lib_ctrlgen.factors import Factor, times
+from .call import row_index
+from .row_factors import Factor, times
 
 SOFTNESS = 0.825
 FEATURE_SOFTNESS = (0.25, 0.62, 0.825, 1.0)

@@ -1,0 +1,121 @@
+"""What the hosts' U-Nets are called with: read as `CallInputs`, and with residuals and features put in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_ctrlgen.errors import HostError
+
+from .call import AttentionSite, CallInputs, FeaturePlace, UNetShape
+from .port import Call, Compute, Features, Hooks, attentions, narrowing, shape_of, sites
+from .residuals import Residuals, placewise
+
+
+def read_diffusers(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:
+    """`UNet2DConditionModel.forward(sample, timestep, encoder_hidden_states, ...)`."""
+    given = dict(zip(("sample", "timestep", "encoder_hidden_states"), args, strict=False)) | dict(kwargs)
+    x = given["sample"]
+    timestep = torch.as_tensor(given["timestep"], device=x.device).reshape(-1).expand(x.shape[0])
+    added = given.get("added_cond_kwargs") or {}
+    return CallInputs(x=x, timestep=timestep, context=given["encoder_hidden_states"], added=added)
+
+
+def own_residuals(kwargs: Mapping[str, Any]) -> tuple[Sequence[Tensor] | None, Tensor | None]:
+    """The residuals that the host gave, for the skips and the mid block. Raises HostError for one of both."""
+    down = kwargs.get("down_block_additional_residuals")
+    mid = kwargs.get("mid_block_additional_residual")
+    if (down is None) != (mid is None):
+        raise HostError(
+            "the U-Net was called with residuals for its skips or its mid block, but not for both"
+        )
+    return down, mid
+
+
+def with_features(kwargs: Mapping[str, Any], features: Sequence[Tensor]) -> dict[str, Any]:
+    """diffusers' keyword arguments with our features added to any that are there.
+
+    The list is a fresh one: diffusers empties it.
+    """
+    own_residuals(kwargs)  # the old way to give a T2I-Adapter's, which diffusers ignores beside ours
+    name = "down_intrablock_additional_residuals"
+    return {**kwargs, name: list(placewise([kwargs.get(name) or (), features]))}
+
+
+def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str, Any]:
+    """diffusers' keyword arguments with our residuals added to any that are there."""
+    down, mid = own_residuals(kwargs)
+    if down is not None and mid is not None:
+        residuals = residuals + Residuals(tuple(down), mid)
+    return {
+        **kwargs,
+        "down_block_additional_residuals": residuals.down,
+        "mid_block_additional_residual": residuals.mid,
+    }
+
+
+def diffusers_places(unet: Any) -> Iterator[FeaturePlace]:
+    """The places in diffusers' `UNet2DConditionModel`, which puts features there by itself."""
+    stride = 1
+    for block in unet.down_blocks:
+        after = stride * 2 if block.downsamplers else stride
+        before = getattr(block, "has_cross_attention", False)
+        yield FeaturePlace(int(block.resnets[-1].out_channels), stride if before else after)
+        stride = after
+    yield FeaturePlace(int(unet.mid_block.resnets[-1].out_channels), stride)
+
+
+class DiffusersUNet:
+    """diffusers' `UNet2DConditionModel`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        if not hasattr(module, "down_blocks") or not hasattr(module, "mid_block"):
+            raise HostError(f"the U-Net ({type(module).__name__}) is not a UNet2DConditionModel")
+        self.module: Any = module
+
+    @property
+    def shape(self) -> UNetShape:
+        """What a control must fit."""
+        channels = [int(self.module.conv_in.out_channels)]
+        for block in self.module.down_blocks:
+            channels += [int(resnet.out_channels) for resnet in block.resnets]
+            channels += [int(down.out_channels) for down in block.downsamplers or ()]
+        channels.append(int(self.module.mid_block.resnets[-1].out_channels))
+        return shape_of(
+            self.attention_sites(),
+            attentions(self.module),
+            int(self.module.config.in_channels),
+            iter(channels),
+            tuple(diffusers_places(self.module)),
+        )
+
+    def attention_sites(self) -> tuple[AttentionSite, ...]:
+        """The cross attentions in checkpoint order."""
+        return sites(self.module, ("down_blocks", "up_blocks", "mid_block"))
+
+    def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
+        """Fill diffusers' own residual arguments, on top of residuals that are there already."""
+        narrow = narrowing(self.module, hooks)
+
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            effect = compute(read_diffusers(args, kwargs))
+            args, kwargs = narrow(effect.repeats, (args, kwargs)) or (args, kwargs)
+            return args, kwargs if effect.residuals is None else with_residuals(kwargs, effect.residuals)
+
+        def after(_module: nn.Module, _args: object, _output: object) -> None:
+            done()
+
+        hooks.add(self.module.register_forward_pre_hook(before, with_kwargs=True))
+        hooks.add(self.module.register_forward_hook(after, always_call=True))
+
+    def add_features(self, hooks: Hooks, features: Features) -> None:
+        """Fill diffusers' own argument for features, on top of features that are there already."""
+
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+            found = features()
+            return (args, with_features(kwargs, found)) if found else None
+
+        hooks.add(self.module.register_forward_pre_hook(before, with_kwargs=True))
