@@ -25,8 +25,8 @@ from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images.animation import sheet
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.metrics import PALETTE, colour_names
+from lib_ctrlgen.models.bundled import NAME, tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tiny import NAME, tiny_folder
 
 SIZE, STEPS, GUIDANCE = 128, 20, 4.0
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -23,12 +23,12 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import save_file
 
-from lib_ctrlgen import weights
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.memory import GB, Automatic, Budget, Fixed
+from lib_ctrlgen.models import tensor_files as weights
+from lib_ctrlgen.models.memory import GB, Automatic, Budget, Fixed
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 
 NAMES = ("one", "two", "three")

@@ -22,8 +22,8 @@ from lib_ctrlgen.cluster.options import LOCAL
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.tune import EngineHost
+from lib_ctrlgen.models.bundled import NAME, tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tiny import NAME, tiny_folder
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.tuner.work import Workers

@@ -37,13 +37,13 @@ from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # the tests make random files of every family
 
-from lib_ctrlgen import weights
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.headless.engine import Engine
+from lib_ctrlgen.models import tensor_files as weights
+from lib_ctrlgen.models.bundled import tiny_folder
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.linear_sites import input_sites

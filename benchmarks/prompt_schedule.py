@@ -19,8 +19,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_ctrlgen.headless.prompts import PromptEncoder
 from lib_ctrlgen.headless.text import CLIP, PUBLISHED, Tower, read_tokenizer
+from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.prompts.scheduled import Prompt, parse_prompt
-from lib_ctrlgen.tiny import tiny_folder
 
 STEPS = 20
 PROMPTS = (

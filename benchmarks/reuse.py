@@ -23,7 +23,7 @@ from tiny_model import STEPS, Case, Maker, cases
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images.metrics import edge_f1, edges
-from lib_ctrlgen.tiny import tiny_folder
+from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.train.scenes import draw
 from lib_ctrlgen.tuner.compare import structure
 

@@ -29,8 +29,8 @@ from lib_ctrlgen.images.metrics import (
     prompt_accuracy,
     texture_likeness,
 )
+from lib_ctrlgen.models.bundled import NAME, tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tiny import NAME, tiny_folder
 from lib_ctrlgen.train.data import held_out_scene
 from lib_ctrlgen.train.scenes import Scene, draw
 from lib_ctrlgen.train.words import full_caption

@@ -37,16 +37,16 @@ from lib_ctrlgen.controls.base import Job, Target
 from lib_ctrlgen.controls.controlnet import ControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
-from lib_ctrlgen.controls.parking import Resident
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.load import Networks, Place
 from lib_ctrlgen.headless.noise_schedule import NoiseSchedule
 from lib_ctrlgen.headless.text import CLIP, PUBLISHED, Tower, read_tokenizer
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.models.bundled import tiny_folder
+from lib_ctrlgen.models.offload import Resident
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet

@@ -238,7 +238,7 @@ def schema_command(_options: argparse.Namespace) -> None:
 
 def tiny_command(options: argparse.Namespace) -> None:
     """`ctrlgen tiny`."""
-    from lib_ctrlgen.tiny import install, tiny_folder
+    from lib_ctrlgen.models.bundled import install, tiny_folder
 
     if options.install is None:
         print(tiny_folder())
@@ -256,7 +256,7 @@ def train_command(options: argparse.Namespace) -> None:
 
 def _tiny_folder(other: Path | None) -> Path:
     """The bundled model's folder, or another export of it."""
-    from lib_ctrlgen.tiny import tiny_folder
+    from lib_ctrlgen.models.bundled import tiny_folder
 
     return tiny_folder() if other is None else other
 

@@ -12,7 +12,7 @@ from lib_ctrlgen.cli_parts import Parser, add_model_folders, folders_of
 from lib_ctrlgen.errors import HostError, ModelError
 
 if TYPE_CHECKING:
-    from lib_ctrlgen.model_files import ModelFiles
+    from lib_ctrlgen.models.model_files import ModelFiles
     from lib_ctrlgen.request.params import Param
 
 
@@ -60,7 +60,7 @@ def models_command(options: argparse.Namespace) -> None:
 
 def model_rows(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """The name with hash, and the kind, of every model; of a file that cannot be read, why not."""
-    from lib_ctrlgen.model_files import ModelFiles
+    from lib_ctrlgen.models.model_files import ModelFiles
 
     files = ModelFiles(folders)
     every = {file.name: file.path for file in reversed(files.checkpoints())}

@@ -85,7 +85,7 @@ def threads_of(text: str) -> int:
 
 def bundled() -> tuple[Path, ...]:
     """The bundled model's folder, if this installation has it: a job may do without."""
-    from lib_ctrlgen.tiny import tiny_folder
+    from lib_ctrlgen.models.bundled import tiny_folder
 
     with suppress(HostError):
         return (tiny_folder(),)
@@ -101,7 +101,7 @@ class Known:
     """Checks the names in requests against the model folders, without loading torch."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        from lib_ctrlgen.model_files import ModelFiles
+        from lib_ctrlgen.models.model_files import ModelFiles
 
         self.files = ModelFiles(folders)
         self.found: set[tuple[str, str]] = set()

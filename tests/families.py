@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lib_ctrlgen.controls.union_mixer import UnionMixer
 from lib_ctrlgen.headless.load import load_networks
-from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.linear_sites import input_sites
 from tests import control_files as files

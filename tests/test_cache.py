@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lib_ctrlgen import memory, store, weights
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.controls.placement import Placement
-from lib_ctrlgen.memory import GB, Automatic, Fixed, Memory, container_memory
+from lib_ctrlgen.models import memory, store
+from lib_ctrlgen.models import tensor_files as weights
+from lib_ctrlgen.models.memory import GB, Automatic, Fixed, Memory, container_memory
+from lib_ctrlgen.models.storage import Placement
+from lib_ctrlgen.models.store import ModelStore, sizes_by_memory
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.store import ModelStore, sizes_by_memory
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files
 

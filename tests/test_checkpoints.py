@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lib_ctrlgen.checkpoints import ModelKind, hash8, identify, read_header, read_tensors
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.models.kind import ModelKind, identify
+from lib_ctrlgen.models.tensor_files import read_header, read_metadata, read_tensors
+from lib_ctrlgen.models.weight_files import hash8
 from lib_ctrlgen.unet.call import Family
-from lib_ctrlgen.weights import read_metadata
 from tests import control_files as files
 
 Shapes = dict[str, tuple[int, ...]]

@@ -50,7 +50,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bundled(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The random model in the bundled model's place."""
-    monkeypatch.setattr("lib_ctrlgen.tiny.tiny_folder", lambda: tiny)
+    monkeypatch.setattr("lib_ctrlgen.models.bundled.tiny_folder", lambda: tiny)
     return tiny
 
 

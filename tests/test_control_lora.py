@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lib_ctrlgen.checkpoints import identify
 from lib_ctrlgen.controls.control_lora import borrowed_names
 from lib_ctrlgen.controls.control_lora_file import build_network, network_tensors
-from lib_ctrlgen.controls.ldm_keys import ldm_names
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.models.kind import identify
+from lib_ctrlgen.models.ldm_keys import ldm_names
+from lib_ctrlgen.models.store import ModelStore, tensor_sizes
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore, tensor_sizes
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 from tests import lora_files as lora

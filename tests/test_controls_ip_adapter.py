@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
-from lib_ctrlgen.controls.vision import MEAN, STD, centre_square
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.models.clip_vision import MEAN, STD, centre_square
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files

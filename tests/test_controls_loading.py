@@ -14,12 +14,12 @@ from torch import Tensor
 
 from lib_ctrlgen.controls import CONTROLS, load_units, params_for
 from lib_ctrlgen.controls.controlnet import ControlNet
-from lib_ctrlgen.controls.ldm_keys import ldm_names
 from lib_ctrlgen.controls.prepared import PreparedControlNet
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.models.ldm_keys import ldm_names
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.call import Family, UNetCall, UNetShape
 from lib_ctrlgen.unet.residuals import Residuals
 from tests import control_files as files

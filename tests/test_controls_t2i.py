@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.checkpoints import identify
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.t2i_adapter import PreparedT2IAdapter
 from lib_ctrlgen.controls.t2i_adapter_file import configuration, diffusers_tensors, feature_places
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.models.kind import identify
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.call import Family, UNetShape
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet

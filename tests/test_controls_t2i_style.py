@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.checkpoints import identify
 from lib_ctrlgen.controls import load_units, params_for
 from lib_ctrlgen.controls.t2i_style import PreparedT2IStyle
-from lib_ctrlgen.controls.vision import centre_square
 from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.models.clip_vision import centre_square
+from lib_ctrlgen.models.kind import identify
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files

@@ -18,9 +18,9 @@ from lib_ctrlgen.controls.union_types import CHOICES, guess, type_number
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files
 from tests import families

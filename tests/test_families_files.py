@@ -13,7 +13,7 @@ from torch import Tensor
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.headless import kinds
 from lib_ctrlgen.headless.load import load_networks
-from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.models.store import ModelStore
 from tests import headless_models as models
 from tests.family_engine import CPU, Change, changed
 

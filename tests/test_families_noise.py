@@ -10,8 +10,8 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import load_networks
 from lib_ctrlgen.headless.noise_levels import NoiseLevels
 from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.sampler_names import SAMPLERS
-from lib_ctrlgen.store import ModelStore
 from tests import family_models as families
 from tests.fake_unet import SamplerRun
 from tests.family_engine import CPU, Change, changed, latents_of, off, request

@@ -9,8 +9,8 @@ import torch
 
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place, load_networks
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.batching import alike
-from lib_ctrlgen.store import ModelStore
 from tests import family_models as families
 from tests.family_engine import (
     CPU,

@@ -21,11 +21,11 @@ from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images import faces
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.preprocessors.face_keypoints import COLOURS, drawn
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files

@@ -18,9 +18,9 @@ from torch.nn import functional
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.linear_sites import input_sites
 from lib_ctrlgen.units import ActiveUnit, InputControl
 from tests import lora_files as lora

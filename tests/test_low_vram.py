@@ -10,15 +10,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls import load_units, parking
+from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.difference import base_mark
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
-from lib_ctrlgen.controls.parking import Parked, placed
-from lib_ctrlgen.controls.placement import FORMS, Placement, spread
 from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.models import offload as parking
+from lib_ctrlgen.models.offload import Parked, placed
+from lib_ctrlgen.models.storage import FORMS, Placement, spread
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit
 from lib_ctrlgen.webui.concept_fields import blend_values
 from lib_ctrlgen.webui.payload import panel_values, read_request, unit_fields

@@ -16,10 +16,10 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.masks import mask_values
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.regions import check_pictures, concept_masks
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.store import ModelStore
 from tests import control_files as files
 
 LEFT = np.zeros((64, 64), np.uint8)

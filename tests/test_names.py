@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lib_ctrlgen import weight_files
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.model_files import ModelFile, ModelFiles
+from lib_ctrlgen.models import weight_files
+from lib_ctrlgen.models.model_files import ModelFile, ModelFiles
+from lib_ctrlgen.models.weight_files import hash8, sha256, short_hash
 from lib_ctrlgen.request.names import matching
-from lib_ctrlgen.weight_files import hash8, sha256, short_hash
 
 BIG = weight_files.HASHED_AT + weight_files.HASHED_BYTES
 
@@ -140,7 +140,7 @@ def test_a_hash_is_computed_once_for_each_state_of_a_file(
         counted.append(path)
         return sha256(path)[:10]
 
-    monkeypatch.setattr("lib_ctrlgen.model_files.short_hash", counting)
+    monkeypatch.setattr("lib_ctrlgen.models.model_files.short_hash", counting)
     first = [files.label(path) for _ in range(3)]
     path.write_bytes(b"2")
     os.utime(path, ns=(1, 1))

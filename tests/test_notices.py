@@ -221,7 +221,7 @@ def test_an_ordinary_request_has_none(engine: Engine) -> None:
 def test_the_command_line_prints_them(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lib_ctrlgen.tiny.tiny_folder", lambda: root)
+    monkeypatch.setattr("lib_ctrlgen.models.bundled.tiny_folder", lambda: root)
     job = tmp_path / "job.json"
     job.write_text(json.dumps({"width": 64, "height": 64, "steps": 1, "units": [{**EDGES, "weight": 0}]}))
     assert cli.main(["run", str(job), "--out", str(tmp_path / "out")]) == 0

@@ -22,13 +22,13 @@ from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.outputs import write_generation
 from lib_ctrlgen.images.canvas import Canvas, Frame, feathered
 from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors.canny import Canny
 from lib_ctrlgen.preprocessors.none import NoPreprocessor
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.per_picture import single
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.attention import level_size
 from lib_ctrlgen.unet.linear_sites import InputSite
 from lib_ctrlgen.units import ActiveUnit, InputChange, of_batch, repeated

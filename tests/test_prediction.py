@@ -16,11 +16,11 @@ from lib_ctrlgen.controls.later import later_control
 from lib_ctrlgen.controls.source import holes_at
 from lib_ctrlgen.images.codec import to_hint, transparent
 from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.call import Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet

@@ -12,14 +12,14 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.checkpoints import identify
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet_file import diffusers_tensors, load_parts
 from lib_ctrlgen.controls.union_mixer import UnionMixer, load_mixer, union_tensors
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.models.kind import identify
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files

@@ -16,7 +16,7 @@ from lib_ctrlgen.describe import Loaded, called, described
 from lib_ctrlgen.headless import jobs
 from lib_ctrlgen.headless.outputs import infotext as headless_infotext
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.memory import Automatic, Fixed
+from lib_ctrlgen.models.memory import Automatic, Fixed
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.units import ActiveUnit

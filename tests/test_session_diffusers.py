@@ -25,10 +25,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.controls.vision import MEAN, STD
+from lib_ctrlgen.models.clip_vision import MEAN, STD
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.residuals import Residuals

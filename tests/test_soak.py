@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib_ctrlgen.controls.placement import FORMS, spread
+from lib_ctrlgen.models.storage import FORMS, spread
 from tests import soak_headless, soak_webui
 from tests.soaking import Snapshot
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lib_ctrlgen import cli, tiny
+from lib_ctrlgen import cli
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.models import bundled as tiny
 from lib_ctrlgen.request.notices import Notices
 from tests.fake_webui import Component, FakeWebUI, fresh, served
 

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.checkpoints import identify
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.controls.vision import find_encoder
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.headless.components import read_network
+from lib_ctrlgen.models.clip_vision import find_encoder
+from lib_ctrlgen.models.kind import identify
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.models.tensor_files import read_header, read_tensors
+from lib_ctrlgen.models.weight_keys import usual_names
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from lib_ctrlgen.weight_keys import usual_names
-from lib_ctrlgen.weights import read_header, read_tensors
 from tests import control_files as files
 
 Tensors = dict[str, Tensor]

@@ -20,8 +20,8 @@ from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.jobs import read_job, read_tune_job
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tiny import tiny_folder
 from lib_ctrlgen.tuner.auto import auto_tuner
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.results import Tuned

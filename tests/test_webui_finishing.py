@@ -15,9 +15,9 @@ from lib_ctrlgen.controls.later import later_control
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint, transparent
 from lib_ctrlgen.images.files import decode_image, encode_image
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests.fake_webui import FakeWebUI, Processing, fresh, served

@@ -18,9 +18,9 @@ from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.resize import fit
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests.fake_webui import FakeWebUI, Processing, fresh, served

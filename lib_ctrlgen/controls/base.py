@@ -11,20 +11,20 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lib_ctrlgen.checkpoints import ModelKind, identify, read_header
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.canvas import ONE_PICTURE, Canvas, Crop, Frame
+from lib_ctrlgen.models.kind import ModelKind, identify
+from lib_ctrlgen.models.loading import working_dtype
+from lib_ctrlgen.models.storage import CPU, Placement
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.models.tensor_files import read_header
+from lib_ctrlgen.models.weight_files import stem_of
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.params import Param, Value
 from lib_ctrlgen.request.spec import ControlName, ControlUnit, Storage
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.noise_level import Diffusion
 from lib_ctrlgen.units import PreparedControl
-from lib_ctrlgen.weight_files import stem_of
-
-from .loading import working_dtype
-from .placement import CPU, Placement
 
 
 class HostParts(TypedDict, total=False):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import ControlUnit
-from lib_ctrlgen.store import ModelStore
 
 from .base import Control, as_asked, identify_file
 from .registry import control_for, params_for

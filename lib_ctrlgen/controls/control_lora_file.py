@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.models.loading import fill
+from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.unet.call import UNetShape
-from lib_ctrlgen.weights import read_tensors
 
 from .controlnet_file import configuration, diffusers_tensors, require_channels
-from .loading import fill
 
 MARKER = "lora_controlnet"
 

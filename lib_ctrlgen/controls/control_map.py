@@ -15,12 +15,12 @@ from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.resize import resample_grey
+from lib_ctrlgen.models.loading import RGB
+from lib_ctrlgen.models.store import Kept
 from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
-from lib_ctrlgen.store import Kept
 
 from .base import Job, Target
 from .control_network import ControlNetwork
-from .loading import RGB
 from .source import has_border, holes_at
 
 

@@ -18,10 +18,9 @@ from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.models.offload import Weights
 from lib_ctrlgen.unet.call import CallInputs, UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
-
-from .parking import Weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lib_ctrlgen.checkpoints import ModelKind
+from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 

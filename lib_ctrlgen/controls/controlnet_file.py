@@ -15,17 +15,17 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor, nn
 
-from lib_ctrlgen.checkpoints import ModelKind, strip_prefix
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.store import stamp
+from lib_ctrlgen.models.kind import ModelKind, strip_prefix
+from lib_ctrlgen.models.ldm_keys import ldm_names
+from lib_ctrlgen.models.loading import fill, map_channels
+from lib_ctrlgen.models.offload import placed
+from lib_ctrlgen.models.store import stamp
+from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.unet.call import UNetShape
-from lib_ctrlgen.weights import read_tensors
 
 from .base import Target, own_name
 from .difference import added_to_base
-from .ldm_keys import ldm_names
-from .loading import fill, map_channels
-from .parking import placed
 
 Tensors = Mapping[str, Tensor]
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
-
-from .ldm_keys import ldm_names
+from lib_ctrlgen.models.ldm_keys import ldm_names
 
 _SHARED = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
 

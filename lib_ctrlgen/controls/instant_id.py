@@ -20,18 +20,18 @@ from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
 from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.models.offload import Weights, placed
+from lib_ctrlgen.models.storage import Placement
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.models.tensor_files import read_header, read_tensors
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.call import UNetCall
-from lib_ctrlgen.weights import read_header, read_tensors
 
 from .base import Job, Target, says_instant_id
 from .control_map import ControlMap
 from .control_network import Part
 from .controlnet import ControlNet
 from .ip_adapter_file import converted
-from .parking import Weights, placed
-from .placement import Placement
 from .prepared import PreparedControlNet
 
 IMAGE = "image_proj."

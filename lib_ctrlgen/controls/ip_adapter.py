@@ -16,16 +16,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
+from lib_ctrlgen.models.clip_vision import IMAGE_ENCODER, VisionTower, find_encoder, load_tower
+from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, require_family
 
 from .base import Job, Target, identify_file, require_picture_unit
 from .ip_adapter_file import AdapterWeights, load_adapter
-from .vision import IMAGE_ENCODER, VisionTower, find_encoder, load_tower
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
 ADVICE = ": lower its weight, or give layer_weights, to let the prompt lead"

@@ -15,12 +15,11 @@ from diffusers.models.embeddings import ImageProjection
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.weights import read_tensors
-
-from .loading import fill
-from .parking import Weights, placed
-from .placement import Placement
-from .vision import Feature
+from lib_ctrlgen.models.clip_vision import Feature
+from lib_ctrlgen.models.loading import fill
+from lib_ctrlgen.models.offload import Weights, placed
+from lib_ctrlgen.models.storage import Placement
+from lib_ctrlgen.models.tensor_files import read_tensors
 
 Tensors = Mapping[str, Tensor]
 

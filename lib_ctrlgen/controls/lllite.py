@@ -21,19 +21,19 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import HostError, ModelError
+from lib_ctrlgen.models.kind import ModelKind
+from lib_ctrlgen.models.loading import fill, map_channels
+from lib_ctrlgen.models.offload import Weights, placed
+from lib_ctrlgen.models.store import stamp
+from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.store import stamp
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 from lib_ctrlgen.units import InputChange
-from lib_ctrlgen.weights import read_tensors
 
 from .base import Job, Target
 from .control_map import ControlMap
-from .loading import fill, map_channels
-from .parking import Weights, placed
 
 STRIDES = (8, 16, 32)  # pixels of the map per place of a layer
 _KEY = re.compile(r"(?:lllite_unet_)?(\w+)\.(conditioning1|down|mid|up)\.(\d+)\.(weight|bias)")

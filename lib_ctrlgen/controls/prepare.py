@@ -11,12 +11,12 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images.codec import to_rgb, transparent
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit
-from lib_ctrlgen.store import ModelStore
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.units import (
     ActiveUnit,

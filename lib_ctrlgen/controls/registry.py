@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlUnit

@@ -16,7 +16,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.resize import filled, smooth
-from lib_ctrlgen.store import Kept
+from lib_ctrlgen.models.store import Kept
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.noise_level import Diffusion
 

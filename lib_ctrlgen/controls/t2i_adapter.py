@@ -16,15 +16,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.checkpoints import ModelKind
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.models.kind import ModelKind
+from lib_ctrlgen.models.offload import Weights, placed
+from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.store import stamp
 from lib_ctrlgen.unet.call import LATENT_FACTOR, FeaturePlace, require_family
 
 from .base import Job, Target, identify_file
 from .control_map import ControlMap
-from .parking import Weights, placed
 from .t2i_adapter_file import feature_places, load_network
 
 

@@ -14,12 +14,11 @@ import torch
 from diffusers import T2IAdapter as T2INetwork
 from torch import Tensor
 
-from lib_ctrlgen.checkpoints import strip_prefix, t2i_channels
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.models.kind import strip_prefix, t2i_channels
+from lib_ctrlgen.models.loading import fill
+from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.unet.call import FeaturePlace
-from lib_ctrlgen.weights import read_tensors
-
-from .loading import fill
 
 Tensors = Mapping[str, Tensor]
 

@@ -15,18 +15,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_ctrlgen.checkpoints import ModelKind, strip_prefix
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
+from lib_ctrlgen.models.clip_vision import IMAGE_ENCODER, find_encoder, load_tower
+from lib_ctrlgen.models.kind import ModelKind, strip_prefix
+from lib_ctrlgen.models.loading import fill
+from lib_ctrlgen.models.offload import Weights, placed
+from lib_ctrlgen.models.store import stamp
+from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.store import stamp
 from lib_ctrlgen.unet.call import require_family
-from lib_ctrlgen.weights import read_tensors
 
 from .base import Job, Target, identify_file, require_picture_unit
-from .loading import fill
-from .parking import Weights, placed
-from .vision import IMAGE_ENCODER, find_encoder, load_tower
 
 HEADS = 8  # no shape tells it
 ADVICE = ", and never acts on unconditional rows"

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.weight_files import parts_of, weights_in
-from lib_ctrlgen.weights import format_of
+from lib_ctrlgen.models.tensor_files import format_of
+from lib_ctrlgen.models.weight_files import parts_of, weights_in
 
 
 def read_network(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:

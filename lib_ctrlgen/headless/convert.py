@@ -20,7 +20,7 @@ from diffusers.loaders.single_file_utils import (
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from lib_ctrlgen.controls.loading import fill
+from lib_ctrlgen.models.loading import fill
 
 from .config import Config
 from .kinds import UNET, VAE, Tensors

@@ -21,15 +21,15 @@ from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.describe import Loaded
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.canvas import Canvas
-from lib_ctrlgen.memory import Automatic
+from lib_ctrlgen.models.bundled import note_size
+from lib_ctrlgen.models.memory import Automatic
+from lib_ctrlgen.models.store import ModelStore, stamp
 from lib_ctrlgen.request.batching import loaded_alike
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.plan import StepPlan
 from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import GenerationRequest
-from lib_ctrlgen.store import ModelStore, stamp
-from lib_ctrlgen.tiny import note_size
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.units import ActiveUnit, MappedControl, repeated
 

@@ -11,8 +11,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.weight_files import weights_in
-from lib_ctrlgen.weights import read_json, read_tensors
+from lib_ctrlgen.models.tensor_files import read_json, read_tensors
+from lib_ctrlgen.models.weight_files import weights_in
 
 from .components import read_network
 from .convert import text_of

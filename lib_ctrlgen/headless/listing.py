@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from lib_ctrlgen.checkpoints import read_header
 from lib_ctrlgen.controls.base import identify_file
+from lib_ctrlgen.models.tensor_files import read_header
 
 from .kinds import UNET, kind_of
 

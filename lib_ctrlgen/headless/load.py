@@ -9,8 +9,8 @@ from typing import Any
 
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
-from lib_ctrlgen.controls.loading import working_dtype
-from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.models.loading import working_dtype
+from lib_ctrlgen.models.store import ModelStore
 
 from .folder import read_folder
 from .networks import Networks, Place

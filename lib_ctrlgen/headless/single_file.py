@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.weights import read_tensors
+from lib_ctrlgen.models.tensor_files import read_tensors
 
 from .config import Config, TextStage, read_config, yaml_beside
 from .convert import from_open_clip, inner_of, predicts_v, text_of, unet_of, vae_of

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTokenizer
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.weights import read_json
+from lib_ctrlgen.models.tensor_files import read_json
 
 from .clean_text import clean_text
 

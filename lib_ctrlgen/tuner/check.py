@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from lib_ctrlgen.controls.checked import check_unit
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
-from lib_ctrlgen.store import ModelStore
 
 
 @dataclass

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from lib_ctrlgen.controls import control_for
 from lib_ctrlgen.controls.base import identify_file
-from lib_ctrlgen.controls.placement import Placement
-from lib_ctrlgen.controls.vision import EncoderFolder, encoders, load_tower
 from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.models.clip_vision import EncoderFolder, encoders, load_tower
+from lib_ctrlgen.models.storage import Placement
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.prompts.emphasis import weigh
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
-from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.weights import read_tensors
 
 from .scores import Scores, adherence, cosine, over_control
 

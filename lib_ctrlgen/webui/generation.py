@@ -20,12 +20,12 @@ from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.describe import Loaded
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
+from lib_ctrlgen.models.bundled import note_size
+from lib_ctrlgen.models.store import WorkingSet
 from lib_ctrlgen.request.batching import loaded_alike
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.store import WorkingSet
-from lib_ctrlgen.tiny import note_size
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet

@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 from modules import paths_internal, shared
 
-from lib_ctrlgen.memory import GB, Automatic, Fixed
-from lib_ctrlgen.store import ModelStore
+from lib_ctrlgen.models.memory import GB, Automatic, Fixed
+from lib_ctrlgen.models.store import ModelStore
 
 SECTION = ("ctrlgen", "CtrlGen")
 UNITS = 3

@@ -10,7 +10,7 @@ import gradio as gr
 from modules import paths_internal, sd_models, shared
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.tiny import NAME, SIZES, install_into
+from lib_ctrlgen.models.bundled import NAME, SIZES, install_into
 
 from .panel_parts import Panel
 from .preview import error_html

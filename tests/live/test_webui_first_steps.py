@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
-from lib_ctrlgen.tiny import tiny_folder
+from lib_ctrlgen.models.bundled import tiny_folder
 from tests.live.conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
 
 pytestmark = pytest.mark.live

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lib_ctrlgen.headless.engine import Engine
+from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tiny import tiny_folder
 from tests.live.conftest import EDGES, PLAIN, WebUI
 
 pytestmark = pytest.mark.live

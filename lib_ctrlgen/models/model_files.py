@@ -11,7 +11,8 @@ from threading import RLock
 
 from lib_ctrlgen.errors import ModelError, nearest
 from lib_ctrlgen.request.names import last_part, listed, matching, printable, several, split_hash
-from lib_ctrlgen.weight_files import hash8, sha256, short_hash, stamp, stem_of, weights_in
+
+from .weight_files import hash8, sha256, short_hash, stamp, stem_of, weights_in
 
 WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "pytorch_model", "text_projection")
 PIPELINE = "model_index.json"  # of a diffusers folder that holds a whole checkpoint

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_ctrlgen.memory import GB, Budget, Fixed, memory_type
-from lib_ctrlgen.model_files import ModelFiles, walk
-from lib_ctrlgen.weight_files import stamp
+from .memory import GB, Budget, Fixed, memory_type
+from .model_files import ModelFiles, walk
+from .weight_files import stamp
 
 __all__ = ["Kept", "ModelStore", "WorkingSet", "stamp", "tensor_sizes", "walk"]
 

@@ -18,8 +18,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.weight_files import parts_of
-from lib_ctrlgen.weight_keys import usual_names
+
+from .weight_files import parts_of
+from .weight_keys import usual_names
 
 Format: TypeAlias = Literal["safetensors", "torch"]
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
 
-from .placement import FORMS, Placement, spread
+from .storage import FORMS, Placement, spread
 
 ALIGNED = 64  # numbers; every weight begins where kernels like it
 

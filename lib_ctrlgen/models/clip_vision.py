@@ -18,16 +18,16 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.codec import to_rgb
-from lib_ctrlgen.model_files import ModelFile
 from lib_ctrlgen.request.names import listed
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.store import ModelStore
-from lib_ctrlgen.weight_files import weights_in
-from lib_ctrlgen.weights import read_json, read_tensors
 
 from .loading import fill
-from .parking import Weights, placed
-from .placement import Placement
+from .model_files import ModelFile
+from .offload import Weights, placed
+from .storage import Placement
+from .store import ModelStore
+from .tensor_files import read_json, read_tensors
+from .weight_files import weights_in
 
 Feature: TypeAlias = Literal["pooled", "penultimate", "last"]
 

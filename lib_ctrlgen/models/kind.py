@@ -12,21 +12,7 @@ from typing import Literal, TypeAlias
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.request.spec import ControlFamily
-from lib_ctrlgen.unet.call import Family, require_family
-from lib_ctrlgen.weight_files import hash8
-from lib_ctrlgen.weights import read_header, read_tensors
-
-__all__ = [
-    "Family",
-    "ModelKind",
-    "hash8",
-    "identify",
-    "read_header",
-    "read_tensors",
-    "require_family",
-    "strip_prefix",
-    "t2i_channels",
-]
+from lib_ctrlgen.unet.call import Family
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 

@@ -1,0 +1,1 @@
+"""Model files: finding, recognising, reading, caching and offloading them."""
