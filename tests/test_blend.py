@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib_ctrlgen.blending.trajectory import Trajectory
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.prompts.blended import MixedPrompt, blended_prompt, split_and, waypoint_weights
 from lib_ctrlgen.request.blend import BLEND_TAKES, TAKES, Blend
 from lib_ctrlgen.request.spec import parse_request, to_payload
-from lib_ctrlgen.trajectory import Trajectory
 
 VALUES: dict[str, Any] = {
     "prompt": "a star", "image": "x", "weight": 0.5, "hires": 0.5, "mask": "x", "seed": 3,

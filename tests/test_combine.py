@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib_ctrlgen.combine import (
+from lib_ctrlgen.blending.formulas import (
     Combination,
     concept_deltas,
     mixed_features,
@@ -17,7 +17,7 @@ from lib_ctrlgen.combine import (
     slerp,
     slerp_many,
 )
-from lib_ctrlgen.trajectory import Trajectory
+from lib_ctrlgen.blending.trajectory import Trajectory
 
 CLOSE = {"atol": 1e-6, "rtol": 1e-6}
 shares = st.lists(st.floats(0.01, 3), min_size=3, max_size=3)

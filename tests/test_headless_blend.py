@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.combine import slerp
+from lib_ctrlgen.blending.formulas import slerp
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.engine import Engine, Generation

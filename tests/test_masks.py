@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
+from lib_ctrlgen.blending.masks import check_pictures, concept_masks
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.effects.base import at_latent
 from lib_ctrlgen.errors import RequestError
@@ -17,7 +18,6 @@ from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.masks import mask_values
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.regions import check_pictures, concept_masks
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import parse_request
 from tests import control_files as files

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lib_ctrlgen.blending.trajectory import Trajectory
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.trajectory import Trajectory
 from tests.fake_webui import FakeWebUI, fresh, served
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lib_ctrlgen.blending.trajectory import Trajectory
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.prompts.blended import (
     ONE_ROW,
@@ -21,7 +22,6 @@ from lib_ctrlgen.prompts.blended import (
 from lib_ctrlgen.prompts.scheduled import Prompt, parse_prompt, require_names
 from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import GenerationRequest
-from lib_ctrlgen.trajectory import Trajectory
 
 from .features import Features, mixed_texts
 from .prompts import PromptEncoder, require_plain

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.combine import mixed_features
+from lib_ctrlgen.blending.formulas import mixed_features
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.combine import Combination, blended_delta
+from lib_ctrlgen.blending.formulas import Combination, blended_delta
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 
 from .conditions import Conditions

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from lib_ctrlgen.blending.masks import blended_noise
+from lib_ctrlgen.blending.trajectory import Trajectory
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.regions import blended_noise
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.spec import GenerationRequest
-from lib_ctrlgen.trajectory import Trajectory
 
 from .conditions import trajectory_of
 

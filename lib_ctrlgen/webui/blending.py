@@ -13,16 +13,16 @@ import torch
 from modules import rng, sd_samplers_common, shared
 from torch import Tensor
 
-from lib_ctrlgen.combine import Combination, blended_delta, mixed_features
+from lib_ctrlgen.blending.formulas import Combination, blended_delta, mixed_features
+from lib_ctrlgen.blending.masks import blended_latents, blended_noise, check_pictures, combination_of
+from lib_ctrlgen.blending.trajectory import Trajectory
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.images.resize import fit
 from lib_ctrlgen.prompts.blended import BlendedPrompt, MixedPrompt, PromptSource, blended_prompt, placed
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
-from lib_ctrlgen.regions import blended_latents, blended_noise, check_pictures, combination_of
 from lib_ctrlgen.request.blend import ROW_MODES, Blend
 from lib_ctrlgen.request.blend_map import map_cells
-from lib_ctrlgen.trajectory import Trajectory
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 
 from .stacked import own

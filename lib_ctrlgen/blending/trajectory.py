@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.combine import slerp
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.blend import Blend
+
+from .formulas import slerp
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.combine import Combination, mixed_latents, mixed_noises
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.codec import require_visible
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.images.masks import by_area, require_something
 from lib_ctrlgen.request.blend import ROW_MODES, Blend
 from lib_ctrlgen.unet.call import LATENT_FACTOR
+
+from .formulas import Combination, mixed_latents, mixed_noises
 
 
 def combination_of(blend: Blend | None, width: int, height: int) -> Combination:
