@@ -38,6 +38,8 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # the tests make random files of every family
 
 from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.protocols import BatchedControl, ContextControl, FeatureControl, InputControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.models import tensor_files as weights
 from lib_ctrlgen.models.bundled import tiny_folder
@@ -47,7 +49,6 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.linear_sites import input_sites
-from lib_ctrlgen.units import ActiveUnit, BatchedControl, ContextControl, FeatureControl, InputControl
 from tests import control_files as files
 from tests import families
 

@@ -34,17 +34,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls.base import Job, Target
-from lib_ctrlgen.controls.controlnet import ControlNet
+from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
+from lib_ctrlgen.controls.controlnet.prepared import PreparedControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
-from lib_ctrlgen.controls.prepared import PreparedControlNet
+from lib_ctrlgen.controls.protocols import PreparedControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.offload import Resident
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.call import Position, Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from lib_ctrlgen.units import ActiveUnit, PreparedControl
 
 CONTEXT = 768
 RESIDENT = Resident(torch.empty(0))

@@ -34,9 +34,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_ctrlgen.controls.base import Job, Target
-from lib_ctrlgen.controls.controlnet import ControlNet
+from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.load import Networks, Place
 from lib_ctrlgen.headless.noise_schedule import NoiseSchedule
@@ -50,7 +51,6 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from lib_ctrlgen.units import ActiveUnit
 
 CPU = Place(device=torch.device("cpu"), dtype=torch.float32)
 RESIDENT = Resident(torch.empty(0))

@@ -8,10 +8,11 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
+from lib_ctrlgen.controls.protocols import AttentionControl, ContextControl, MappedControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.effects.base import at_latent
 from lib_ctrlgen.images.masks import BLACK
 from lib_ctrlgen.request.notices import Notices
-from lib_ctrlgen.units import ActiveUnit, AttentionControl, ContextControl, MappedControl
 
 FLAT = 1  # of 255: pictures whose channels differ by no more are of one colour
 NAMES: Mapping[tuple[int, ...], str] = MappingProxyType({(0, 0, 0): "black", (255, 255, 255): "white"})

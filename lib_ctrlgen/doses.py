@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.request.spec import ControlMode, ControlUnit
 from lib_ctrlgen.unet.call import Position
 from lib_ctrlgen.unet.residuals import soft_weights
 from lib_ctrlgen.unet.row_factors import Factor, factor
-from lib_ctrlgen.units import ActiveUnit
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from types import TracebackType
 
 from PIL import Image
 
+from lib_ctrlgen.controls.protocols import FinishingControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.doses import Dose, row_dose
 from lib_ctrlgen.effects import EFFECTS, UnitEffect
 from lib_ctrlgen.effects.base import ActingUnit, Doses, Masks, within_mask
@@ -28,7 +30,6 @@ from lib_ctrlgen.unet.finite import CheckedCall, FiniteWatch
 from lib_ctrlgen.unet.port import Effect, Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import Repeats, row_classes
-from lib_ctrlgen.units import ActiveUnit, FinishingControl
 
 
 class ControlSession:

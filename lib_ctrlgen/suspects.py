@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.effects.base import Doses
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.unet.call import Position
 from lib_ctrlgen.unet.finite import CheckedCall
-from lib_ctrlgen.units import ActiveUnit
 
 CURES = (
     "The model file may be damaged, may not fit this checkpoint or may overflow in half precision: lower "

@@ -11,7 +11,7 @@ from diffusers import ControlNetModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls.union_mixer import UnionMixer
+from lib_ctrlgen.controls.controlnet.union_mixer import UnionMixer
 from lib_ctrlgen.headless.load import load_networks
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet

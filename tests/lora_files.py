@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests.networks import CONTEXT, VECTOR, randomise
 

@@ -9,11 +9,12 @@ from diffusers import ControlNetModel
 from PIL import Image
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.protocols import PreparedControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, Position, Rows, UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
-from lib_ctrlgen.units import ActiveUnit, PreparedControl
 
 CONTEXT = 48
 TOKENS = 7

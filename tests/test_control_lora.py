@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lib_ctrlgen.controls.control_lora import borrowed_names
-from lib_ctrlgen.controls.control_lora_file import build_network, network_tensors
+from lib_ctrlgen.controls.controlnet.control_lora import borrowed_names
+from lib_ctrlgen.controls.controlnet.control_lora_file import build_network, network_tensors
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.models.kind import identify

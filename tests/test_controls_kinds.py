@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.controls.difference import base_mark
+from lib_ctrlgen.controls.controlnet.difference import base_mark
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint, transparent
 from lib_ctrlgen.images.files import encode_image

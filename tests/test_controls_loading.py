@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls import CONTROLS, load_units, params_for
-from lib_ctrlgen.controls.controlnet import ControlNet
-from lib_ctrlgen.controls.prepared import PreparedControlNet
+from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
+from lib_ctrlgen.controls.controlnet.prepared import PreparedControlNet
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.models.ldm_keys import ldm_names

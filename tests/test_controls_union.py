@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.controls.union_mixer import UnionMixer
-from lib_ctrlgen.controls.union_types import CHOICES, guess, type_number
+from lib_ctrlgen.controls.controlnet.union_mixer import UnionMixer
+from lib_ctrlgen.controls.controlnet.union_types import CHOICES, guess, type_number
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import encode_image
@@ -22,7 +23,6 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks
 from tests.networks import Call, Script, random_call

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.suspects import Suspects, not_finite
 from lib_ctrlgen.unet import finite
 from lib_ctrlgen.unet.call import Position, Rows
-from lib_ctrlgen.units import ActiveUnit
 from tests import networks
 from tests.test_session_restoration import HOSTS, Host, structure
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.base import identify_file
-from lib_ctrlgen.controls.instant_id import PreparedInstantID
+from lib_ctrlgen.controls.controlnet.instant_id import PreparedInstantID
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images import faces
 from lib_ctrlgen.images.codec import to_hint
@@ -27,7 +28,6 @@ from lib_ctrlgen.preprocessors.face_keypoints import COLOURS, drawn
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks
 from tests.networks import Call, Script, active, random_call

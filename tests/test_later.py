@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_ctrlgen.controls.lama import FourierUnit, LamaNetwork
+from lib_ctrlgen.controls.postprocess.lama import FourierUnit, LamaNetwork
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless import sampling
 from lib_ctrlgen.headless.engine import Engine

@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib_ctrlgen.controls.protocols import InputControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import encode_image
@@ -22,7 +24,6 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.linear_sites import input_sites
-from lib_ctrlgen.units import ActiveUnit, InputControl
 from tests import lora_files as lora
 from tests import networks
 from tests.lora_files import port_of, run

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.controls.difference import base_mark
+from lib_ctrlgen.controls.controlnet.difference import base_mark
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models import offload as parking
 from lib_ctrlgen.models.offload import Parked, placed
@@ -20,7 +21,6 @@ from lib_ctrlgen.models.storage import FORMS, Placement, spread
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.units import ActiveUnit
 from lib_ctrlgen.webui.concept_fields import blend_values
 from lib_ctrlgen.webui.payload import panel_values, read_request, unit_fields
 from tests import control_files as files

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen import cli
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless import sampling
 from lib_ctrlgen.headless.engine import Engine
@@ -24,7 +25,6 @@ from lib_ctrlgen.request.inactive import idle_note, planned, require_acting
 from lib_ctrlgen.request.notices import Notice, Notices
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import headless_models as models
 from tests.fake_webui import FakeWebUI, Processing, fresh, served

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.protocols import InputChange
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_job
@@ -31,7 +33,6 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.attention import level_size
 from lib_ctrlgen.unet.linear_sites import InputSite
-from lib_ctrlgen.units import ActiveUnit, InputChange, of_batch, repeated
 from tests import control_files as files
 from tests import headless_models as models
 from tests import networks

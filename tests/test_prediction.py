@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Job, Target
-from lib_ctrlgen.controls.later import later_control
-from lib_ctrlgen.controls.source import holes_at
+from lib_ctrlgen.controls.holes import holes_at
+from lib_ctrlgen.controls.postprocess.registry import later_control
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.images.codec import to_hint, transparent
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
@@ -25,7 +26,6 @@ from lib_ctrlgen.unet.call import Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
-from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks
 from tests.networks import Call, NetworkControl, Script, random_call

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.base import Target
-from lib_ctrlgen.controls.controlnet_file import diffusers_tensors, load_parts
-from lib_ctrlgen.controls.union_mixer import UnionMixer, load_mixer, union_tensors
+from lib_ctrlgen.controls.controlnet.file import diffusers_tensors, load_parts
+from lib_ctrlgen.controls.controlnet.union_mixer import UnionMixer, load_mixer, union_tensors
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.store import ModelStore

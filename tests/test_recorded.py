@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib_ctrlgen.describe import Loaded, called, described
+from lib_ctrlgen.controls.recorded import Loaded, called, described
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless import jobs
 from lib_ctrlgen.headless.outputs import infotext as headless_infotext
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.memory import Automatic, Fixed
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.units import ActiveUnit
 from tests.fake_webui import FakeWebUI, Processing, fresh, served
 
 PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.load import Place
@@ -26,7 +27,6 @@ from lib_ctrlgen.unet.call import Position, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.residuals import Residuals
-from lib_ctrlgen.units import ActiveUnit
 from lib_ctrlgen.webui.concept_fields import blend_values
 from lib_ctrlgen.webui.payload import panel_values, read_request, unit_fields
 from tests import control_files as files

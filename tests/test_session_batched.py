@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session import ControlSession
-from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks
 from tests.networks import Call, Script, TokenControl, active, random_call

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from lib_ctrlgen.units import ActiveUnit
 from tests import networks
 from tests.networks import (
     Call,

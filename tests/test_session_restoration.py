@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.call import AttentionSite, Position, Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.port import UNetPort
-from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests import networks
 from tests.networks import ContextNoise, FeatureNoise, NoiseControl, TokenControl, active

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from lib_ctrlgen.controls.base import Job, Target
-from lib_ctrlgen.controls.later import later_control
+from lib_ctrlgen.controls.postprocess.registry import later_control
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint, transparent
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params
-from lib_ctrlgen.units import ActiveUnit
 from tests import control_files as files
 from tests.fake_webui import FakeWebUI, Processing, fresh, served
 from tests.test_later import FAR, holed, outside

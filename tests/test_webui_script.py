@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
-from lib_ctrlgen.units import ActiveUnit
 from tests.fake_webui import FakeWebUI, Processing, TinyUNet, fresh, served
 
 PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))

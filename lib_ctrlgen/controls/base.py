@@ -24,7 +24,8 @@ from lib_ctrlgen.request.params import Param, Value
 from lib_ctrlgen.request.spec import ControlName, ControlUnit, Storage
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.noise_level import Diffusion
-from lib_ctrlgen.units import PreparedControl
+
+from .protocols import PreparedControl
 
 
 class HostParts(TypedDict, total=False):

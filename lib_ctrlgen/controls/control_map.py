@@ -20,8 +20,8 @@ from lib_ctrlgen.models.store import Kept
 from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
 
 from .base import Job, Target
-from .control_network import ControlNetwork
-from .source import has_border, holes_at
+from .controlnet.network import ControlNetwork
+from .holes import has_border, holes_at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -30,10 +30,10 @@ from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
-from lib_ctrlgen.units import InputChange
 
 from .base import Job, Target
 from .control_map import ControlMap
+from .protocols import InputChange
 
 STRIDES = (8, 16, 32)  # pixels of the map per place of a layer
 _KEY = re.compile(r"(?:lllite_unet_)?(\w+)\.(conditioning1|down|mid|up)\.(\d+)\.(weight|bias)")

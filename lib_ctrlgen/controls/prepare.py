@@ -18,18 +18,12 @@ from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.unet.call import UNetShape
-from lib_ctrlgen.units import (
-    ActiveUnit,
-    AttentionControl,
-    FurtherFiles,
-    InputControl,
-    PreparedControl,
-    ResidualControl,
-)
 
 from .base import Control, HostParts, Job, Target
 from .checked import family_of
-from .later import later_control
+from .postprocess.registry import later_control
+from .protocols import AttentionControl, FurtherFiles, InputControl, PreparedControl, ResidualControl
+from .unit import ActiveUnit
 from .unit_pictures import unit_pictures
 
 if TYPE_CHECKING:

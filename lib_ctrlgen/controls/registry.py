@@ -9,10 +9,10 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control
-from .control_lora import ControlLora
-from .controlnet import ControlNet
-from .controlnet_union import ControlNetUnion
-from .instant_id import InstantID
+from .controlnet.control_lora import ControlLora
+from .controlnet.controlnet import ControlNet
+from .controlnet.instant_id import InstantID
+from .controlnet.union import ControlNetUnion
 from .ip_adapter import IPAdapter
 from .lllite import LLLite
 from .t2i_adapter import T2IAdapter

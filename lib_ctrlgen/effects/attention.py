@@ -9,12 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.protocols import AttentionControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.doses import layer_factors
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet.attention import AttentionTerm, KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
-from lib_ctrlgen.units import ActiveUnit, AttentionControl
 
 from .base import ActingUnit, Doses, Masks, Size
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.doses import Dose, strengths
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
@@ -19,7 +20,6 @@ from lib_ctrlgen.images.masks import by_area
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, softened
-from lib_ctrlgen.units import ActiveUnit
 
 Doses: TypeAlias = Sequence[Dose | None]
 Size: TypeAlias = tuple[int, int]

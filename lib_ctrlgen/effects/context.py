@@ -14,13 +14,14 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.protocols import ContextControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.doses import layer_factors
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet.attention import attend, token_mask
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import Factor, times
-from lib_ctrlgen.units import ActiveUnit, ContextControl
 
 from .base import ActingUnit, Masks, Size
 

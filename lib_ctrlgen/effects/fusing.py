@@ -6,8 +6,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from lib_ctrlgen.controls.protocols import BatchedControl, FusableControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.doses import Dose
-from lib_ctrlgen.units import ActiveUnit, BatchedControl, FusableControl
 
 from .base import ActingUnit, Doses
 

@@ -9,13 +9,14 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.protocols import InputChange, InputControl
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.doses import layer_factors
 from lib_ctrlgen.unet.attention import token_mask
 from lib_ctrlgen.unet.call import UNetCall, row_index
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import Factor, times
-from lib_ctrlgen.units import ActiveUnit, InputChange, InputControl
 
 from .base import ActingUnit, Doses, Masks, Size
 

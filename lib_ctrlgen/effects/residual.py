@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lib_ctrlgen.controls.protocols import BatchedControl, ResidualControl
 from lib_ctrlgen.doses import layer_factors
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import Repeats
-from lib_ctrlgen.units import BatchedControl, ResidualControl
 
 from .base import ActingUnit, Masks
 from .fusing import fused

@@ -18,7 +18,9 @@ from msgspec.structs import replace
 from PIL import Image
 
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
-from lib_ctrlgen.describe import Loaded
+from lib_ctrlgen.controls.protocols import MappedControl
+from lib_ctrlgen.controls.recorded import Loaded
+from lib_ctrlgen.controls.unit import ActiveUnit, repeated
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
@@ -31,7 +33,6 @@ from lib_ctrlgen.request.plan import StepPlan
 from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from lib_ctrlgen.units import ActiveUnit, MappedControl, repeated
 
 from .conditions import prompts_of
 from .diffusion import diffusion_of

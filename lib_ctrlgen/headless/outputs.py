@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen import __version__
-from lib_ctrlgen.describe import described
+from lib_ctrlgen.controls.recorded import described
 from lib_ctrlgen.files import new_folder, save_picture, save_text
 from lib_ctrlgen.images.animation import save_animation, sheet
 from lib_ctrlgen.plan_view import plan_svg

@@ -14,6 +14,7 @@ from torch import Tensor
 from lib_ctrlgen.blank import note_blanks
 from lib_ctrlgen.blending.masks import combination_of
 from lib_ctrlgen.blending.trajectory import Trajectory
+from lib_ctrlgen.controls.unit import ActiveUnit, started, unit_variants
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.plan import StepPlan
 from lib_ctrlgen.request.sampler_names import SAMPLERS
@@ -22,7 +23,6 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.clocks import RowQueue
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from lib_ctrlgen.units import ActiveUnit, started, unit_variants
 
 from .conditions import Conditions, Prompts, joined, prompts_of, trajectory_of
 from .decode import pictures

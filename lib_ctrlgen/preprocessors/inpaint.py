@@ -17,7 +17,7 @@ class Inpaint(NoPreprocessor):
 
 
 class InpaintOnly(NoPreprocessor):
-    """The same, and what is outside the holes is kept (`lib_ctrlgen.controls.inpaint_only`)."""
+    """The same, and what is outside the holes is kept (`lib_ctrlgen.controls.postprocess.inpaint_only`)."""
 
     name: ClassVar[str] = "inpaint_only"
     title: ClassVar[str] = "Inpaint the holes alone"

@@ -14,7 +14,7 @@ from .none import NoPreprocessor
 
 
 class RecolorLuminance(NoPreprocessor):
-    """L of CIE L*a*b*; the finished picture gets it, too (`lib_ctrlgen.controls.recolor`)."""
+    """L of CIE L*a*b*; the finished picture gets it, too (`lib_ctrlgen.controls.postprocess.recolor`)."""
 
     name: ClassVar[str] = "recolor_luminance"
     title: ClassVar[str] = "Recolour, keeping the luminance"

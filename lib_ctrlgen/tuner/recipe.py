@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lib_ctrlgen.describe import with_pictures
+from lib_ctrlgen.controls.recorded import with_pictures
 from lib_ctrlgen.files import save_bytes
 from lib_ctrlgen.images.files import image_hash, picture_file
 from lib_ctrlgen.request.spec import ControlRequest

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib_ctrlgen.describe import with_pictures
+from lib_ctrlgen.controls.recorded import with_pictures
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlUnit
 

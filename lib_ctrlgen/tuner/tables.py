@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib_ctrlgen import __version__
-from lib_ctrlgen.describe import described
+from lib_ctrlgen.controls.recorded import described
 
 from .cells import Grid
 from .choice import Choice

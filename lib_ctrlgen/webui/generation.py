@@ -17,7 +17,14 @@ from torch import Tensor
 
 from lib_ctrlgen.blank import note_blanks
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
-from lib_ctrlgen.describe import Loaded
+from lib_ctrlgen.controls.protocols import (
+    AttentionControl,
+    ContextControl,
+    MappedControl,
+    PredictionControl,
+)
+from lib_ctrlgen.controls.recorded import Loaded
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated, started, unit_variants
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
@@ -29,17 +36,6 @@ from lib_ctrlgen.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from lib_ctrlgen.units import (
-    ActiveUnit,
-    AttentionControl,
-    ContextControl,
-    MappedControl,
-    PredictionControl,
-    of_batch,
-    repeated,
-    started,
-    unit_variants,
-)
 
 from .blending import CrossFed, blend_parts, blended_seeds
 from .conditioning import ScheduledPrompts

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from msgspec.structs import replace
 
-from lib_ctrlgen.describe import described
+from lib_ctrlgen.controls.recorded import described
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.request.spec import ControlRequest
 

@@ -16,6 +16,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lib_ctrlgen.controls.base import Job, Target, says_instant_id
+from lib_ctrlgen.controls.control_map import ControlMap
+from lib_ctrlgen.controls.ip_adapter_file import converted
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
@@ -27,11 +30,8 @@ from lib_ctrlgen.models.tensor_files import read_header, read_tensors
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import UNetCall
 
-from .base import Job, Target, says_instant_id
-from .control_map import ControlMap
-from .control_network import Part
 from .controlnet import ControlNet
-from .ip_adapter_file import converted
+from .network import Part
 from .prepared import PreparedControlNet
 
 IMAGE = "image_proj."

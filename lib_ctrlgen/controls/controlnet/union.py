@@ -15,18 +15,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.base import Job, Target, identify_file
+from lib_ctrlgen.controls.control_map import ControlMap
+from lib_ctrlgen.controls.protocols import FusableControl
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import UNetCall, require_family
 from lib_ctrlgen.unet.residuals import Residuals
-from lib_ctrlgen.units import FusableControl
 
-from .base import Job, Target, identify_file
-from .control_map import ControlMap
-from .control_network import ControlNetwork, Part
-from .controlnet_file import control_tensors, load_parts
+from .file import control_tensors, load_parts
+from .network import ControlNetwork, Part
 from .union_mixer import UnionMixer, load_mixer, union_tensors
 from .union_types import AUTO, CHOICES, guess, type_number
 

@@ -15,16 +15,16 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lib_ctrlgen.controls.base import Target, identify_file
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.offload import placed
 from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.unet.call import UNetCall, require_family
 
-from .base import Target, identify_file
 from .control_lora_file import LowRankConv2d, LowRankLinear, load_network
-from .control_network import Part, vector
 from .controlnet import ControlNet
+from .network import Part, vector
 
 Lender: TypeAlias = tuple[str, nn.Module, str, bool]
 VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's

@@ -17,10 +17,9 @@ import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.loading import fill
-
-from .base import Target
 
 _OWN = re.compile(r"task_embedding$|transformer_layes\.|spatial_ch_projs\.|control_add_embedding\.")
 

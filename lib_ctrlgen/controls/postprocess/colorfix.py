@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib_ctrlgen.controls.base import Job, Target
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
 
-from .base import Job, Target
 from .source import Source
 
 SHARPNESS = 0.01  # of the unit's number, which runs from 0 to 2

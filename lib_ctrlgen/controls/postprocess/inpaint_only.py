@@ -12,13 +12,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.holes import require_hole
 from lib_ctrlgen.images.composite import hole_share, mixed, pixels_of
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
 
-from .base import Job, Target
 from .lama import find_lama
-from .source import Source, require_hole
+from .source import Source
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,6 +15,7 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.base import Target, own_name
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, strip_prefix
 from lib_ctrlgen.models.ldm_keys import ldm_names
@@ -24,7 +25,6 @@ from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.unet.call import UNetShape
 
-from .base import Target, own_name
 from .difference import added_to_base
 
 Tensors = Mapping[str, Tensor]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 
-from .control_map import ControlMap
-from .control_network import ControlNetwork, Part
+from .network import ControlNetwork, Part
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

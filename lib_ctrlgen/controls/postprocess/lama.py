@@ -20,14 +20,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.errors import ModelError, RequestError, at_path
 from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.store import ModelStore, stamp
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.request.names import last_part, listed
-
-from .base import Target
 
 NAMES = ("controlnetlama", "big-lama", "lama")
 SIDE = 256  # of the pictures that it was trained on

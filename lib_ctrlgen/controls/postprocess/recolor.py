@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.holes import fitted
 from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of, relit
-
-from .base import Job, Target
-from .source import fitted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
-from lib_ctrlgen.units import ActiveUnit
+
+from .unit import ActiveUnit
 
 PICTURES = ("image", "mask")
 LISTS = ("images", "masks")

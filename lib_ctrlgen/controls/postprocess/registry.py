@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from lib_ctrlgen.units import FinishingControl, PredictionControl
+from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.holes import require_hole
+from lib_ctrlgen.controls.protocols import FinishingControl, PredictionControl
 
-from .base import Job, Target
 from .colorfix import ColorFix
 from .inpaint_only import InpaintOnly, LamaInpaint
 from .recolor import Recolor
-from .source import require_hole
 
 Later: TypeAlias = PredictionControl | FinishingControl
 

@@ -16,7 +16,7 @@ from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.unet.call import UNetShape
 
-from .controlnet_file import configuration, diffusers_tensors, require_channels
+from .file import configuration, diffusers_tensors, require_channels
 
 MARKER = "lora_controlnet"
 

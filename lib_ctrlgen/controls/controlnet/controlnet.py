@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from lib_ctrlgen.controls.base import Job, Target, identify_file, own_name
+from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 
-from .base import Job, Target, identify_file, own_name
-from .control_map import ControlMap
-from .control_network import ControlNetwork
-from .controlnet_file import control_tensors, load_parts
 from .difference import base_mark
+from .file import control_tensors, load_parts
+from .network import ControlNetwork
 from .prepared import PreparedControlNet
 
 HOLE = -1.0  # what an inpainting ControlNet sees where it is to paint

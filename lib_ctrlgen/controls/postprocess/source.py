@@ -9,24 +9,16 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image
 from torch import Tensor
 
+from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.holes import NO_HOLE, fitted, has_border, holes_at
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.files import image_hash
-from lib_ctrlgen.images.resize import filled, smooth
 from lib_ctrlgen.models.store import Kept
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.noise_level import Diffusion
-
-from .base import Job, Target
-
-PAINTED = "inpaint"  # the beginning of the names of preprocessors that paint holes
-NO_HOLE = (
-    "the picture has no hole to paint: send a PNG that is transparent there, or choose 'resize_and_fill' "
-    "and another shape than the generation's, to paint around the picture"
-)
 
 
 class Filler(Protocol):
@@ -38,34 +30,6 @@ class Filler(Protocol):
 
     def __call__(self, picture: Image.Image, holes: NDArray[np.bool_]) -> Image.Image:
         """The picture with the holes [H, W] filled; the rest is as it was."""
-
-
-def fitted(job: Job, picture: Image.Image, width: int, height: int) -> Image.Image:
-    """A picture of a unit at a size, fitted as the unit says."""
-    return job.frame.fitted(picture, width, height, smooth)
-
-
-def has_border(job: Job) -> bool:
-    """Whether what 'resize_and_fill' fills around the picture is to be painted, too."""
-    return job.unit.preprocessor.startswith(PAINTED) and job.unit.resize_mode == "resize_and_fill"
-
-
-def holes_at(job: Job, width: int, height: int) -> Image.Image:
-    """White in the holes of a unit's picture at a size, black elsewhere, as RGB."""
-    given = job.transparent or Image.new("RGB", job.picture.size)
-    holes = fitted(job, given, width, height)
-    if has_border(job):
-        whole = job.crop.whole if job.crop else (width, height)
-        around = Frame("just_resize", job.crop)
-        border = around.fitted(filled(job.picture.size, *whole), width, height, smooth)
-        holes = ImageChops.lighter(holes, border)
-    return holes.point(lambda v: 255 * (v > 127))
-
-
-def require_hole(job: Job) -> None:
-    """Raise RequestError for a picture without holes; one at a size is told at that size."""
-    if job.transparent is None and not has_border(job):
-        raise RequestError(f"{job.path}.image", NO_HOLE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,1 @@
+"""ControlNet and the families that are built from its network."""
