@@ -45,7 +45,7 @@ from lib_ctrlgen.models import tensor_files as weights
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.linear_sites import input_sites

@@ -43,7 +43,7 @@ from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.offload import Resident
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import Position, Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 

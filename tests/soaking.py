@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from tests import control_files as files
 
 PLAIN_VALUES = (bool, int, float, str, type(None))

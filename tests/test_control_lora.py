@@ -22,7 +22,7 @@ from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.store import ModelStore, tensor_sizes
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 from tests import lora_files as lora

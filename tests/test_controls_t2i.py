@@ -21,7 +21,7 @@ from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import Family, UNetShape
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet

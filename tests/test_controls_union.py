@@ -21,7 +21,7 @@ from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from tests import control_files as files
 from tests import networks

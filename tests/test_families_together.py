@@ -15,7 +15,7 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from tests import control_files as files
 from tests import families, networks
 from tests.lora_files import port_of, run, sdxl_diffusers, snapshot

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
-from lib_ctrlgen.suspects import Suspects, not_finite
+from lib_ctrlgen.session.suspects import Suspects, not_finite
 from lib_ctrlgen.unet import finite
 from lib_ctrlgen.unet.call import Position, Rows
 from tests import networks

@@ -19,7 +19,7 @@ from lib_ctrlgen.headless.outputs import infotext
 from lib_ctrlgen.headless.prompts import PromptEncoder, prompt_edit
 from lib_ctrlgen.headless.solvers.ddim import levels_down, moved
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files

@@ -26,7 +26,7 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.preprocessors.face_keypoints import COLOURS, drawn
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from tests import control_files as files
 from tests import networks

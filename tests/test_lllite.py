@@ -22,7 +22,7 @@ from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.linear_sites import input_sites
 from tests import lora_files as lora
 from tests import networks

@@ -20,7 +20,7 @@ from lib_ctrlgen.models.offload import Parked, placed
 from lib_ctrlgen.models.storage import FORMS, Placement, spread
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.webui.concept_fields import blend_values
 from lib_ctrlgen.webui.payload import panel_values, read_request, unit_fields
 from tests import control_files as files

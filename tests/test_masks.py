@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen.blending.masks import check_pictures, concept_masks
 from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.effects.base import at_latent
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image
@@ -20,6 +19,7 @@ from lib_ctrlgen.images.masks import mask_values
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.session.effects.base import at_latent
 from tests import control_files as files
 
 LEFT = np.zeros((64, 64), np.uint8)

@@ -24,7 +24,7 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.inactive import idle_note, planned, require_acting
 from lib_ctrlgen.request.notices import Notice, Notices
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from tests import control_files as files
 from tests import headless_models as models
 from tests.fake_webui import FakeWebUI, Processing, fresh, served

@@ -30,7 +30,7 @@ from lib_ctrlgen.preprocessors.none import NoPreprocessor
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.per_picture import single
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.attention import level_size
 from lib_ctrlgen.unet.linear_sites import InputSite
 from tests import control_files as files

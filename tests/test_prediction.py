@@ -21,7 +21,7 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet

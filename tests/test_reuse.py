@@ -22,7 +22,7 @@ from lib_ctrlgen.plan_view import plan_table
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.plan import compile_plan
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import Position, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet

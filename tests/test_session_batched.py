@@ -16,7 +16,7 @@ from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from tests import control_files as files
 from tests import networks
 from tests.networks import Call, Script, TokenControl, active, random_call

@@ -28,7 +28,7 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.models.clip_vision import MEAN, STD
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.residuals import Residuals

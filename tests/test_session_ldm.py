@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from tests import networks
 from tests.networks import (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import AttentionSite, Position, Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet

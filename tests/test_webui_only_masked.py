@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.effects.base import at_latent
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image
@@ -22,6 +21,7 @@ from lib_ctrlgen.images.resize import fit
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
+from lib_ctrlgen.session.effects.base import at_latent
 from tests import control_files as files
 from tests.fake_webui import FakeWebUI, Processing, fresh, served
 from tests.test_webui_script import Pushes

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
-from .protocols import FinishingControl, PartialControl, PredictionControl, PreparedControl, StartControl
+from .protocols import FinishingControl, PartialControl, PredictionControl, PreparedControl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,23 +93,3 @@ def _moved(units: Sequence[ActiveUnit], places: Callable[[int], list[int]]) -> t
         for unit in units
     ]
     return tuple(unit for unit in moved if unit.pictures != ())
-
-
-def started(
-    noise: Tensor, units: Sequence[ActiveUnit], variants: Sequence[Sequence[ControlUnit]] = ()
-) -> Tensor:
-    """The noise [B, 4, h, w] that pictures begin with, changed by the units that act in the first step.
-
-    `variants`, if given, are each picture's own specs of all units.
-    """
-    for place, unit in enumerate(units):
-        specs = [variants[image][place] if variants else unit.spec for image in range(len(noise))]
-        shares = [
-            min(max(spec.schedule(0.0), 0.0), 1.0) if unit.sees(image) else 0.0
-            for image, spec in enumerate(specs)
-        ]
-        for part in unit.parts:
-            if isinstance(part.control, StartControl) and any(shares):
-                share = noise.new_tensor(shares).reshape(-1, 1, 1, 1)
-                noise = torch.lerp(noise, part.control.started(noise), share)
-    return noise

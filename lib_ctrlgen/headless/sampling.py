@@ -11,15 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.blank import note_blanks
 from lib_ctrlgen.blending.masks import combination_of
 from lib_ctrlgen.blending.trajectory import Trajectory
-from lib_ctrlgen.controls.unit import ActiveUnit, started, unit_variants
+from lib_ctrlgen.controls.unit import ActiveUnit, unit_variants
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.plan import StepPlan
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.blank_maps import note_blanks
+from lib_ctrlgen.session.effects.start import started
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.clocks import RowQueue
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet

@@ -10,7 +10,7 @@ from modules import devices, processing, shared
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.session import ControlSession
 
 
 def finished(p: Any, made: Any, session: ControlSession) -> Any:

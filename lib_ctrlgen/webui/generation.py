@@ -15,7 +15,6 @@ from modules import devices, sd_unet, shared
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.blank import note_blanks
 from lib_ctrlgen.controls import HostParts, load_concepts, load_units
 from lib_ctrlgen.controls.protocols import (
     AttentionControl,
@@ -24,7 +23,7 @@ from lib_ctrlgen.controls.protocols import (
     PredictionControl,
 )
 from lib_ctrlgen.controls.recorded import Loaded
-from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated, started, unit_variants
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated, unit_variants
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
@@ -32,7 +31,9 @@ from lib_ctrlgen.models.store import WorkingSet
 from lib_ctrlgen.request.batching import loaded_alike
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
-from lib_ctrlgen.session import ControlSession
+from lib_ctrlgen.session.blank_maps import note_blanks
+from lib_ctrlgen.session.effects.start import started
+from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet

@@ -15,21 +15,22 @@ from PIL import Image
 
 from lib_ctrlgen.controls.protocols import FinishingControl
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.doses import Dose, row_dose
-from lib_ctrlgen.effects import EFFECTS, UnitEffect
-from lib_ctrlgen.effects.base import ActingUnit, Doses, Masks, within_mask
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.request.inactive import Passes, planned, require_acting
 from lib_ctrlgen.request.notices import Notice
 from lib_ctrlgen.request.plan import StepPlan, compile_plan
 from lib_ctrlgen.request.spec import ControlUnit
-from lib_ctrlgen.suspects import Suspects, not_finite
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Clock
 from lib_ctrlgen.unet.finite import CheckedCall, FiniteWatch
 from lib_ctrlgen.unet.port import Effect, Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import Repeats, row_classes
+
+from .effects import EFFECTS, UnitEffect
+from .effects.base import ActingUnit, Doses, Masks, within_mask
+from .row_weights import Dose, row_dose
+from .suspects import Suspects, not_finite
 
 
 class ControlSession:
@@ -40,7 +41,7 @@ class ControlSession:
     went through the U-Net.
 
     Raises HostError when the host calls the U-Net in a way that cannot be controlled, and what
-    `lib_ctrlgen.suspects` says when a prediction is not finite: at one of the next calls, or at the end.
+    `lib_ctrlgen.session.suspects` says when a prediction is not finite: at one of the next calls, or at the end.
     """
 
     def __init__(

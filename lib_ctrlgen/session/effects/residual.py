@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lib_ctrlgen.controls.protocols import BatchedControl, ResidualControl
-from lib_ctrlgen.doses import layer_factors
+from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import Repeats
 
 from .base import ActingUnit, Masks
-from .fusing import fused
-from .kept import KeptResiduals
+from .fusion import fused
+from .reuse import KeptResiduals
 
 
 @dataclass(frozen=True, kw_only=True)

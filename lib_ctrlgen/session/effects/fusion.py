@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from lib_ctrlgen.controls.protocols import BatchedControl, FusableControl
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.doses import Dose
+from lib_ctrlgen.session.row_weights import Dose
 
 from .base import ActingUnit, Doses
 

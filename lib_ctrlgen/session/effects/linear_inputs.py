@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.protocols import InputChange, InputControl
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.doses import layer_factors
+from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.attention import token_mask
 from lib_ctrlgen.unet.call import UNetCall, row_index
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .attention import AttentionEffect
 from .base import UnitEffect
-from .context import ContextEffect
+from .denoised import PredictionEffect
+from .extra_tokens import ContextEffect
 from .features import FeatureEffect
-from .inputs import InputEffect
-from .prediction import PredictionEffect
+from .linear_inputs import InputEffect
 from .residual import ResidualEffect
 
 __all__ = ["EFFECTS", "UnitEffect"]

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.doses import Dose, strengths
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
 from lib_ctrlgen.images.masks import by_area
+from lib_ctrlgen.session.row_weights import Dose, strengths
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, softened

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.protocols import AttentionControl
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.doses import layer_factors
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.attention import AttentionTerm, KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lib_ctrlgen.controls.protocols import FeatureControl
-from lib_ctrlgen.doses import layer_factors
+from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import fit_mask, placewise, soft_features

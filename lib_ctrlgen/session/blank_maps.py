@@ -10,9 +10,10 @@ from PIL import Image
 
 from lib_ctrlgen.controls.protocols import AttentionControl, ContextControl, MappedControl
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.effects.base import at_latent
 from lib_ctrlgen.images.masks import BLACK
 from lib_ctrlgen.request.notices import Notices
+
+from .effects.base import at_latent
 
 FLAT = 1  # of 255: pictures whose channels differ by no more are of one colour
 NAMES: Mapping[tuple[int, ...], str] = MappingProxyType({(0, 0, 0): "black", (255, 255, 255): "white"})

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.effects.base import Doses
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.unet.call import Position
 from lib_ctrlgen.unet.finite import CheckedCall
+
+from .effects.base import Doses
 
 CURES = (
     "The model file may be damaged, may not fit this checkpoint or may overflow in half precision: lower "

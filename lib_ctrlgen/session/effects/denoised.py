@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls.protocols import PredictionControl
-from lib_ctrlgen.doses import Dose
+from lib_ctrlgen.session.row_weights import Dose
 from lib_ctrlgen.unet.call import UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import factor, times

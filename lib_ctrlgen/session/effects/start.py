@@ -1,0 +1,32 @@
+"""Changes of the noise that a generation begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lib_ctrlgen.controls.protocols import StartControl
+from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.request.spec import ControlUnit
+
+
+def started(
+    noise: Tensor, units: Sequence[ActiveUnit], variants: Sequence[Sequence[ControlUnit]] = ()
+) -> Tensor:
+    """The noise [B, 4, h, w] that pictures begin with, changed by the units that act in the first step.
+
+    `variants`, if given, are each picture's own specs of all units.
+    """
+    for place, unit in enumerate(units):
+        specs = [variants[image][place] if variants else unit.spec for image in range(len(noise))]
+        shares = [
+            min(max(spec.schedule(0.0), 0.0), 1.0) if unit.sees(image) else 0.0
+            for image, spec in enumerate(specs)
+        ]
+        for part in unit.parts:
+            if isinstance(part.control, StartControl) and any(shares):
+                share = noise.new_tensor(shares).reshape(-1, 1, 1, 1)
+                noise = torch.lerp(noise, part.control.started(noise), share)
+    return noise
