@@ -26,7 +26,7 @@ from lib_ctrlgen.models.bundled import NAME, tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Tuner
-from lib_ctrlgen.tuner.work import Workers
+from lib_ctrlgen.tuner.worker import Workers
 
 BASE = {"model": NAME, "prompt": "a red star", "width": 128, "height": 128, "cfg_scale": 4}
 

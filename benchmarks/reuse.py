@@ -25,7 +25,7 @@ from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images.metrics import edge_f1, edges
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.train.scenes import draw
-from lib_ctrlgen.tuner.compare import structure
+from lib_ctrlgen.tuner.scoring.map_likeness import structure
 
 EVERY = (1, 2, 3, 5)
 LIMITS = {"likeness_2": at_least(0.9), "edges_3": at_least(0.6), "cost_3": at_most(0.98)}

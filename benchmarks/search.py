@@ -17,7 +17,7 @@ from _harness import Result, at_least, effort, finish, parser
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler
 
-from lib_ctrlgen.tuner.search import sampler
+from lib_ctrlgen.tuner.search.study import sampler
 
 Scores: TypeAlias = tuple[float, float]
 Maker: TypeAlias = Callable[[int], Callable[[int], BaseSampler]]

@@ -26,9 +26,9 @@ from lib_ctrlgen.errors import HostError
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
     from lib_ctrlgen.request.spec import GenerationRequest
-    from lib_ctrlgen.tuner.auto import AutoTuner
-    from lib_ctrlgen.tuner.results import Tuned
+    from lib_ctrlgen.tuner.progress import Tuned
     from lib_ctrlgen.tuner.run import Tuner
+    from lib_ctrlgen.tuner.search.auto_tuner import AutoTuner
 
 
 def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -83,9 +83,9 @@ def _again() -> str:
 def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     """Run a job's axes, every mistake found before an engine is made."""
     from lib_ctrlgen.request.spec import GenerationRequest
+    from lib_ctrlgen.tuner.axis_errors import check_grid
     from lib_ctrlgen.tuner.cells import grid_of
     from lib_ctrlgen.tuner.open_seed import with_kept_seed
-    from lib_ctrlgen.tuner.places import check_grid
 
     payload = with_kept_seed(job.payload, out_of(options))
     grid = grid_of(payload, job.tune, GenerationRequest)
@@ -112,14 +112,14 @@ def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
     if options.ray or options.webui:
         raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
     from lib_ctrlgen.request.spec import GenerationRequest
-    from lib_ctrlgen.tuner.places import check_space
-    from lib_ctrlgen.tuner.space import space_of
+    from lib_ctrlgen.tuner.axis_errors import check_space
+    from lib_ctrlgen.tuner.search.space import space_of
 
     if job.tune.auto is not None:
         check_space(space_of(job.payload, job.tune.auto, GenerationRequest), _known(options, job))
     from lib_ctrlgen.headless.tune import EngineHost
-    from lib_ctrlgen.tuner.auto import auto_tuner
     from lib_ctrlgen.tuner.open_seed import with_kept_seed
+    from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner
 
     host = EngineHost(engine=engine_of(options, job.roots))
     payload = with_kept_seed(job.payload, out_of(options))

@@ -10,8 +10,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import key_of
-from lib_ctrlgen.tuner.scores import Scores
-from lib_ctrlgen.tuner.work import Made
+from lib_ctrlgen.tuner.scoring.scores import Scores
+from lib_ctrlgen.tuner.worker import Made
 
 PAYLOAD: dict[str, Any] = {
     "prompt": "a",

@@ -17,15 +17,15 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_tune_job
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tuner import auto as module
-from lib_ctrlgen.tuner.auto import AutoTuner, auto_tuner
 from lib_ctrlgen.tuner.cells import TuneSpec
-from lib_ctrlgen.tuner.early import clearly_beaten
-from lib_ctrlgen.tuner.results import Tuned
-from lib_ctrlgen.tuner.scatter import Dot, scatter
-from lib_ctrlgen.tuner.search import Search
-from lib_ctrlgen.tuner.space import parse_range, space_of
-from lib_ctrlgen.tuner.sure import at_least, how_sure
+from lib_ctrlgen.tuner.progress import Tuned
+from lib_ctrlgen.tuner.scoring.confidence import at_least, how_sure
+from lib_ctrlgen.tuner.search import auto_tuner as module
+from lib_ctrlgen.tuner.search.auto_tuner import AutoTuner, auto_tuner
+from lib_ctrlgen.tuner.search.early_stopping import clearly_beaten
+from lib_ctrlgen.tuner.search.scatter import Dot, scatter
+from lib_ctrlgen.tuner.search.space import parse_range, space_of
+from lib_ctrlgen.tuner.search.study import Search
 from tests import control_files as files
 from tests import headless_models as models
 from tests.analytic_host import PAYLOAD, AnalyticHost, adherence, overdone
@@ -145,8 +145,8 @@ def test_a_budget_has_room_for_one_candidate(tmp_path: Path) -> None:
 
 def test_without_optuna_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search")
-    monkeypatch.delattr("lib_ctrlgen.tuner.search", raising=False)
+    monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
+    monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
     with pytest.raises(RequestError, match=r"Optuna.*python -m pip install optuna") as caught:
         tuner(AnalyticHost(), tmp_path)
     assert caught.value.path == "$.tune.auto"

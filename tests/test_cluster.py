@@ -27,7 +27,7 @@ from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Progress, Tuner
-from lib_ctrlgen.tuner.work import Task
+from lib_ctrlgen.tuner.worker import Task
 from tests import headless_models as models
 from tests.cluster_stub import Stub
 from tests.fake_job_route import Jobs, serving

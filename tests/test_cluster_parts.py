@@ -23,7 +23,7 @@ from lib_ctrlgen.cluster.webuis import Client, WebUIMaker, WebUIRecipe
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.run import Outcome
-from lib_ctrlgen.tuner.work import Judged, Task
+from lib_ctrlgen.tuner.worker import Judged, Task
 from tests import headless_models
 from tests.fake_job_route import Jobs, colour, serving
 

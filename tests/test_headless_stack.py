@@ -16,7 +16,7 @@ from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tuner.work import Capacity, Judged, Task, Worker, out_of_memory
+from lib_ctrlgen.tuner.worker import Capacity, Judged, Task, Worker, out_of_memory
 from tests import control_files as files
 from tests import headless_models as models
 

@@ -18,7 +18,7 @@ from lib_ctrlgen.preprocessors.detection import MAPS, NOT_DETECTING, RESOLUTION,
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.request.unit import ResizeMode
-from lib_ctrlgen.tuner.scores import adherence
+from lib_ctrlgen.tuner.scoring.scores import adherence
 from tests.control_files import picture
 from tests.properties import examples
 from tests.test_preprocessors import ALONE

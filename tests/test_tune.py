@@ -22,10 +22,10 @@ from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tuner.auto import auto_tuner
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
-from lib_ctrlgen.tuner.results import Tuned
+from lib_ctrlgen.tuner.progress import Tuned
 from lib_ctrlgen.tuner.run import Tuner
+from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner
 from tests import control_files as files
 from tests import headless_models as models
 

@@ -15,9 +15,9 @@ from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis, path_of
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of, key_of
-from lib_ctrlgen.tuner.choice import front, leaders, recommend
-from lib_ctrlgen.tuner.compare import COMPARISONS
-from lib_ctrlgen.tuner.scores import Scores, adherence, over_control, summary
+from lib_ctrlgen.tuner.scoring.map_likeness import COMPARISONS
+from lib_ctrlgen.tuner.scoring.recommend import front, leaders, recommend
+from lib_ctrlgen.tuner.scoring.scores import Scores, adherence, over_control, summary
 from lib_ctrlgen.tuner.sheet import HeatTitle, heat_map, labelled
 
 BASE: dict[str, Any] = {"prompt": "a red star on a red ground", "units": [{"model": "a"}, {"model": "b"}]}

@@ -18,13 +18,15 @@ from lib_ctrlgen import files as module
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.files import read_picture, save_picture, save_text
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tuner import auto, kept, run
-from lib_ctrlgen.tuner.auto import auto_tuner
+from lib_ctrlgen.tuner import cell_folder as kept
+from lib_ctrlgen.tuner import run
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.lock import HOLDER, LOCK, FolderInUseError, FolderLock, is_held
-from lib_ctrlgen.tuner.results import Tuned
+from lib_ctrlgen.tuner.progress import Tuned
 from lib_ctrlgen.tuner.run import Tuner
-from lib_ctrlgen.tuner.scores import VERSION
+from lib_ctrlgen.tuner.scoring.scores import VERSION
+from lib_ctrlgen.tuner.search import auto_tuner as auto
+from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner
 from tests.analytic_host import PAYLOAD, AnalyticHost
 
 X = {"path": "Unit 0 weight", "values": "0.5, 1, 1.5"}

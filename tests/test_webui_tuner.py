@@ -88,8 +88,8 @@ def test_a_search_comes_as_json_too(
     assert (plan.cells, plan.pictures, plan.grid) == (4, 8, None)
     assert plan.tuner(tuner.WebUIHost(p=p, place=0)).space.start == (1,)
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search")
-    monkeypatch.delattr("lib_ctrlgen.tuner.search", raising=False)
+    monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
+    monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
     with pytest.raises(RequestError, match="that of its own venv folder") as caught:
         script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.tuner.work import Stack, Task
+from lib_ctrlgen.tuner.worker import Stack, Task
 
 LOSSES = 3  # workers that a batch may take with it
 SHARES = 3  # batches per worker, at least: the last ones end at about the same time

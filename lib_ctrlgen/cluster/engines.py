@@ -19,8 +19,8 @@ from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.tune import EngineHost, made_of
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
-from lib_ctrlgen.tuner.scores import Scores
-from lib_ctrlgen.tuner.work import Made, Task, Worker
+from lib_ctrlgen.tuner.scoring.scores import Scores
+from lib_ctrlgen.tuner.worker import Made, Task, Worker
 
 from .models import Models, with_moved
 from .seat import Maker, Returned, Sent

@@ -9,7 +9,7 @@ from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import CtrlGenError, HostError
 
 if TYPE_CHECKING:
-    from lib_ctrlgen.tuner.work import Outcome
+    from lib_ctrlgen.tuner.worker import Outcome
 
 Sent: TypeAlias = tuple[str, Mapping[str, Any]]  # a cell's key, and its whole request as a payload
 Returned: TypeAlias = "list[tuple[str, Outcome]]"

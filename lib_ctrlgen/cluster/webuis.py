@@ -15,8 +15,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
-from lib_ctrlgen.tuner.scores import VERSION, Scores
-from lib_ctrlgen.tuner.work import Judged, Made, Outcome
+from lib_ctrlgen.tuner.scoring.scores import VERSION, Scores
+from lib_ctrlgen.tuner.worker import Judged, Made, Outcome
 
 from .seat import LostError, Maker, Returned, Sent
 from .webui_job import WebUIJob, jobs_of

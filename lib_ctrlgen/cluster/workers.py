@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.request.spec import to_payload
-from lib_ctrlgen.tuner.work import Outcome, Stack, Task
+from lib_ctrlgen.tuner.worker import Outcome, Stack, Task
 
 from .batches import LOSSES, Batch, Batches
 from .seat import LostError, Recipe, Seat

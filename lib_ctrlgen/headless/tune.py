@@ -17,11 +17,11 @@ from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
-from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score
 from lib_ctrlgen.tuner.open_seed import require_seed
 from lib_ctrlgen.tuner.recipe import PICTURES, linked
-from lib_ctrlgen.tuner.scores import Scores
-from lib_ctrlgen.tuner.work import Made
+from lib_ctrlgen.tuner.scoring.clip_likeness import TextTower, picture_scores, prompt_score
+from lib_ctrlgen.tuner.scoring.scores import Scores
+from lib_ctrlgen.tuner.worker import Made
 
 from .conditions import prompts_of
 from .engine import Engine, Generation, find_model

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from lib_ctrlgen import __version__
 
 from .cells import Grid
-from .choice import LESS_IS_BETTER, Choice, leaders, score_label, way
-from .done import Done
+from .finished_cell import Done
+from .scoring.recommend import LESS_IS_BETTER, Choice, leaders, score_label, way
 from .settings import settings_of
 
 HERE = Path(__file__).parent

@@ -16,19 +16,19 @@ from PIL import Image
 
 from lib_ctrlgen.files import new_folder, save_picture, save_text
 
+from .axis_errors import check_grid
+from .cell_folder import KeptCell, KeptCells
 from .cells import Cell, Grid
-from .choice import LESS_IS_BETTER, front, recommend, score_label, way
-from .done import Done, failed
-from .kept import KeptCell, KeptCells
+from .finished_cell import Done, failed
 from .lock import FolderLock
-from .places import check_grid
+from .progress import Progress, Tell, Tuned
 from .report import Report, Section, report_html
-from .results import Progress, Tell, Tuned
-from .scores import VERSION
+from .scoring.recommend import LESS_IS_BETTER, front, recommend, score_label, way
+from .scoring.score_warnings import warnings_of
+from .scoring.scores import VERSION
 from .sheet import HeatTitle, heat_map, labelled
 from .tables import table_csv, table_json
-from .warned import warnings_of
-from .work import FAILURES, Host, Made, Outcome, Task, Worker, Workers
+from .worker import FAILURES, Host, Made, Outcome, Task, Worker, Workers
 
 FREE = "uncontrolled"
 

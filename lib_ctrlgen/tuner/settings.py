@@ -15,7 +15,7 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .axes import REPLACE, Axis
 from .cells import Grid
-from .done import Done
+from .finished_cell import Done
 
 LABELS = {
     "model": "Checkpoint", "prompt": "Prompt", "negative_prompt": "Negative prompt", "steps": "Steps",

@@ -12,9 +12,9 @@ from lib_ctrlgen import __version__
 from lib_ctrlgen.controls.recorded import described
 
 from .cells import Grid
-from .choice import Choice
-from .done import Done
-from .scores import VERSION
+from .finished_cell import Done
+from .scoring.recommend import Choice
+from .scoring.scores import VERSION
 
 
 def row_of(grid: Grid, done: Done) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from lib_ctrlgen.errors import RequestError, below
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from lib_ctrlgen.tuner.cells import NAMES, Grid, TuneSpec, grid_of, key_of
-from lib_ctrlgen.tuner.space import space_of
+from lib_ctrlgen.tuner.search.space import space_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class Plan:
 
     def tuner(self, host: Any) -> Any:
         """The tuner of it. Raises RequestError."""
-        from lib_ctrlgen.tuner.auto import auto_tuner  # the engine, only once it is needed
         from lib_ctrlgen.tuner.run import Tuner
+        from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner  # the engine, only once it is needed
 
         from .tuner import TunedRequest
 
@@ -39,8 +39,8 @@ class Plan:
 
 def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
     """The grid or search over what `p` and the always-on script's request say. Raises RequestError."""
-    from lib_ctrlgen.tuner.auto import require_optuna
-    from lib_ctrlgen.tuner.places import check_grid, check_space
+    from lib_ctrlgen.tuner.axis_errors import check_grid, check_space
+    from lib_ctrlgen.tuner.search.auto_tuner import require_optuna
 
     from .tuner import TunedRequest, WebUIHost, folder_of, payload_of
 

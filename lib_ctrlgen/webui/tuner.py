@@ -25,9 +25,9 @@ from lib_ctrlgen.request.schedule import Schedule, constant
 from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
-from lib_ctrlgen.tuner.likeness import TextTower, picture_scores, prompt_score
-from lib_ctrlgen.tuner.scores import Scores
-from lib_ctrlgen.tuner.work import Made
+from lib_ctrlgen.tuner.scoring.clip_likeness import TextTower, picture_scores, prompt_score
+from lib_ctrlgen.tuner.scoring.scores import Scores
+from lib_ctrlgen.tuner.worker import Made
 
 from .decoding import decoded_once
 from .settings import model_store

@@ -11,8 +11,8 @@ from time import monotonic
 from modules import shared
 from PIL import Image
 
-from lib_ctrlgen.tuner.done import Done
-from lib_ctrlgen.tuner.results import Progress
+from lib_ctrlgen.tuner.finished_cell import Done
+from lib_ctrlgen.tuner.progress import Progress
 from lib_ctrlgen.tuner.sheet import labelled
 
 TILE = 192  # pixels

@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import new_folder, save_text
 from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.tuner.axis_errors import check_space
+from lib_ctrlgen.tuner.cells import AutoSpec, Grid, TuneSpec, key_of
+from lib_ctrlgen.tuner.lock import FolderLock
+from lib_ctrlgen.tuner.progress import Progress, Tell, Tuned
+from lib_ctrlgen.tuner.run import FREE
+from lib_ctrlgen.tuner.scoring.recommend import LESS_IS_BETTER
+from lib_ctrlgen.tuner.scoring.scores import VERSION
+from lib_ctrlgen.tuner.worker import Host, Worker, Workers
 
 from .attempts import Attempt, Attempts, Tried
-from .cells import AutoSpec, Grid, TuneSpec, key_of
-from .choice import LESS_IS_BETTER
-from .early import clearly_beaten, objectives
+from .early_stopping import clearly_beaten, objectives
 from .findings import Findings, Shown
-from .lock import FolderLock
-from .places import check_space
-from .results import Progress, Tell, Tuned
-from .run import FREE
-from .scores import VERSION
 from .space import Space, space_of
-from .work import Host, Worker, Workers
 
 if TYPE_CHECKING:
-    from .search import Ending, Proposal, Search
+    from .study import Ending, Proposal, Search
 
 MEMORY = "auto.journal"
 STALE = 32  # proposals in a row that bring nothing new: the space has been searched
@@ -63,7 +63,7 @@ def auto_tuner(
 def require_optuna() -> None:
     """Raise RequestError at `$.tune.auto` where Optuna is missing."""
     try:
-        from lib_ctrlgen.tuner import search
+        from lib_ctrlgen.tuner.search import study as search
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -114,7 +114,7 @@ class AutoTuner:
 
     def begin(self) -> Search:
         """The study. Its first candidate is the job itself: its scores say what to search for."""
-        from .search import Search
+        from .study import Search
 
         first = self.attempts.at(self.space.start)
         self.attempts.make_short([first], self.report)
@@ -139,7 +139,7 @@ class AutoTuner:
 
     def adopt(self, search: Search, less: Sequence[bool]) -> None:
         """Go on with the same search of scores of an earlier version: its pictures are measured again."""
-        from .search import Search, holds
+        from .study import Search, holds
 
         file = self.out / MEMORY
         name = next((name for v in range(VERSION - 1, 0, -1) if holds(file, name := self.name(v))), None)

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .cells import AutoSpec
-from .choice import front, recommend, way
-from .done import Done
-from .early import objectives
-from .report import Section
+from lib_ctrlgen.tuner.cells import AutoSpec
+from lib_ctrlgen.tuner.finished_cell import Done
+from lib_ctrlgen.tuner.report import Section
+from lib_ctrlgen.tuner.scoring.confidence import Sure, error_of, how_sure
+from lib_ctrlgen.tuner.scoring.recommend import front, recommend, way
+from lib_ctrlgen.tuner.values import shown_value
+
+from .early_stopping import objectives
 from .scatter import Dot, Mark, scatter
 from .space import Space
-from .sure import Sure, error_of, how_sure
-from .values import shown_value
 
 if TYPE_CHECKING:
-    from .search import Proposal
+    from .study import Proposal
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from lib_ctrlgen.request.per_picture import single
 from lib_ctrlgen.request.spec import to_payload
 
 from .cells import key_of
-from .scores import Scores
+from .scoring.scores import Scores
 
 MOST = 16  # pictures of one batch
 FAILURES = (CtrlGenError, RuntimeError, ValueError, MemoryError)  # what a cell may fail with

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .choice import LESS_IS_BETTER, TIE, contest, mean_of
+from .recommend import LESS_IS_BETTER, TIE, contest, mean_of
 
 Numbers = Mapping[str, float]
 

@@ -13,8 +13,8 @@ from PIL import Image
 from lib_ctrlgen.files import read_picture, save_picture, save_text
 
 from .cells import Cell
-from .scores import VERSION, summary
-from .work import Judged
+from .scoring.scores import VERSION, summary
+from .worker import Judged
 
 CELLS = "cells"
 

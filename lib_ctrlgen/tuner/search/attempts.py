@@ -10,14 +10,14 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.files import save_picture
+from lib_ctrlgen.tuner.cells import Cell, Grid
+from lib_ctrlgen.tuner.finished_cell import Done, failed
+from lib_ctrlgen.tuner.run import Tuner
+from lib_ctrlgen.tuner.scoring.recommend import contest, front
+from lib_ctrlgen.tuner.sheet import labelled
+from lib_ctrlgen.tuner.worker import Host, Workers
 
-from .cells import Cell, Grid
-from .choice import contest, front
-from .done import Done, failed
-from .run import Tuner
-from .sheet import labelled
 from .space import Point, Space
-from .work import Host, Workers
 
 SHOWN = 8  # candidates on the sheet
 

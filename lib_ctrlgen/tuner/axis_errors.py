@@ -9,7 +9,7 @@ from lib_ctrlgen.errors import RequestError
 
 from .axes import REPLACE
 from .cells import NAMES, Cell, Grid
-from .space import Point, Space
+from .search.space import Point, Space
 from .values import shown_value
 
 PROMPTS = ("$.prompt", "$.negative_prompt", "$.blend.concepts")

@@ -18,7 +18,7 @@ from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.preprocessors import detected, own_values, preprocessor
 from lib_ctrlgen.request.spec import ControlUnit
 
-from .compare import COMPARISONS, is_blank
+from .map_likeness import COMPARISONS, is_blank
 
 Pixels = NDArray[np.uint8]
 

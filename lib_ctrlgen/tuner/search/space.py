@@ -25,10 +25,9 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request
-
-from .axes import REPLACE, Axis, applied, parse_axis, path_of
-from .cells import AutoSpec, Cell, Text, key_of
-from .values import NUMBER, Value, rounded
+from lib_ctrlgen.tuner.axes import REPLACE, Axis, applied, parse_axis, path_of
+from lib_ctrlgen.tuner.cells import AutoSpec, Cell, Text, key_of
+from lib_ctrlgen.tuner.values import NUMBER, Value, rounded
 
 Point: TypeAlias = tuple[float, ...]
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.spec import ControlUnit
-
-from .cells import Grid
-from .done import Done
+from lib_ctrlgen.tuner.cells import Grid
+from lib_ctrlgen.tuner.finished_cell import Done
 
 UNIT_PLACE = re.compile(r"units\.(?P<unit>\d+)\.(?P<field>.+)")
 MAP_FIELDS = ("preprocessor", "image", "resize_mode", "image_from")

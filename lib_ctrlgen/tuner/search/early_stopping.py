@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .choice import LESS_IS_BETTER, mean_of
+from lib_ctrlgen.tuner.scoring.recommend import LESS_IS_BETTER, mean_of
 
 KINDS = ("adherence", "reference", "prompt", "over_control")
 LEAST = 4  # finished candidates before any is stopped

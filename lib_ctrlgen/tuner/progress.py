@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .choice import Choice
-from .done import Done
+from .finished_cell import Done
+from .scoring.recommend import Choice
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Scores of pictures, and the recommendation that is made from them."""

@@ -1,0 +1,1 @@
+"""The automatic search over ranges of values."""
