@@ -20,8 +20,8 @@ from _harness import Result, at_least, effort, finish, parser
 from numpy.typing import NDArray
 from PIL import Image
 
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images.animation import sheet
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.metrics import PALETTE, colour_names

@@ -19,8 +19,8 @@ from _harness import Result, effort, finish, parser, seconds
 
 from lib_ctrlgen.cluster.connect import connected
 from lib_ctrlgen.cluster.options import LOCAL
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.models.bundled import NAME, tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request

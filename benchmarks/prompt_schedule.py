@@ -17,8 +17,8 @@ from _harness import Result, at_most, effort, finish, paired, parser
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_ctrlgen.headless.prompts import PromptEncoder
-from lib_ctrlgen.headless.text import CLIP, PUBLISHED, Tower, read_tokenizer
+from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, Tower, read_tokenizer
+from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.prompts.scheduled import Prompt, parse_prompt
 

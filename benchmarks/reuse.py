@@ -20,8 +20,8 @@ from _harness import Result, at_least, at_most, effort, finish, parser, seconds
 from PIL import Image
 from tiny_model import STEPS, Case, Maker, cases
 
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images.metrics import edge_f1, edges
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.train.scenes import draw

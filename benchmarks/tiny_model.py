@@ -18,8 +18,8 @@ import numpy as np
 from _harness import Limit, Result, at_least, effort, finish, parser
 from PIL import Image
 
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.metrics import (
     colour_likeness,

@@ -38,10 +38,10 @@ from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.headless.checkpoints.load import Networks, Place
+from lib_ctrlgen.headless.checkpoints.noise_config import NoiseSchedule
+from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, Tower, read_tokenizer
 from lib_ctrlgen.headless.engine import Engine, Generation
-from lib_ctrlgen.headless.load import Networks, Place
-from lib_ctrlgen.headless.noise_schedule import NoiseSchedule
-from lib_ctrlgen.headless.text import CLIP, PUBLISHED, Tower, read_tokenizer
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.bundled import tiny_folder

@@ -129,8 +129,8 @@ def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
     folders, tiny = folders_of(options, roots), bundled()
     if options.tokenizer is not None:
         require_folder(options.tokenizer, "the tokenizer folder")
+    from lib_ctrlgen.headless.checkpoints.load import Place
     from lib_ctrlgen.headless.engine import Engine
-    from lib_ctrlgen.headless.load import Place
 
     tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
     return Engine(folders, place=Place.best(tokenizer), threads=options.threads)

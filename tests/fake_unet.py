@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.headless.guidance import Prediction
-from lib_ctrlgen.headless.noise import generators_of
-from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
-from lib_ctrlgen.headless.samplers import Run, sampled
+from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
+from lib_ctrlgen.headless.sampling.guidance import Prediction
+from lib_ctrlgen.headless.sampling.noise import generators_of
+from lib_ctrlgen.headless.sampling.samplers import Run, sampled
 from lib_ctrlgen.request.sampler_names import AUTOMATIC, choose
 
 Network: TypeAlias = Callable[[Tensor, Tensor], Tensor]

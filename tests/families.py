@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls.controlnet.union_mixer import UnionMixer
-from lib_ctrlgen.headless.load import load_networks
+from lib_ctrlgen.headless.checkpoints.load import load_networks
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.linear_sites import input_sites

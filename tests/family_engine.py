@@ -17,9 +17,9 @@ from diffusers.models.embeddings import ImageProjection
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
-from lib_ctrlgen.headless.sampling import walked
+from lib_ctrlgen.headless.sampling.run import walked
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests import control_files as files

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests import control_files as files
 from tests import families, family_models, headless_models

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.headless import kinds
-from lib_ctrlgen.headless.load import load_networks
+from lib_ctrlgen.headless.checkpoints import kinds
+from lib_ctrlgen.headless.checkpoints.load import load_networks
 from lib_ctrlgen.models.store import ModelStore
 from tests import headless_models as models
 from tests.family_engine import CPU, Change, changed
@@ -30,7 +30,7 @@ def test_what_a_bare_sd2_file_predicts_is_found_out(
     path = changed(family_root, tmp_path, "sd2", bias)
     published = path.with_suffix(".yaml").rename(tmp_path / "published.yaml")
     kind = dataclasses.replace(kinds.SD2, published=published)
-    monkeypatch.setattr("lib_ctrlgen.headless.single_file.kind_of", lambda _tensors: kind)
+    monkeypatch.setattr("lib_ctrlgen.headless.checkpoints.single_file.kind_of", lambda _tensors: kind)
     networks = load_networks(path, ModelStore([tmp_path], 1 << 30), CPU)
     assert networks.noise["prediction_type"] == ("v_prediction" if v else "epsilon")
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_ctrlgen.headless.checkpoints.load import load_networks
+from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import load_networks
-from lib_ctrlgen.headless.noise_levels import NoiseLevels
-from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
+from lib_ctrlgen.headless.sampling.noise_levels import NoiseLevels
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from tests import family_models as families

@@ -9,10 +9,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_ctrlgen.headless import kinds
-from lib_ctrlgen.headless.config import read_config
-from lib_ctrlgen.headless.convert import from_open_clip, inner_of, text_of, unet_of, vae_of
-from lib_ctrlgen.headless.text import BIG_G, CLIP, PUBLISHED, VIT_H, read_text_config
+from lib_ctrlgen.headless.checkpoints import kinds
+from lib_ctrlgen.headless.checkpoints.config import read_config
+from lib_ctrlgen.headless.checkpoints.convert import from_open_clip, inner_of, text_of, unet_of, vae_of
+from lib_ctrlgen.headless.checkpoints.text_encoder import BIG_G, CLIP, PUBLISHED, VIT_H, read_text_config
 from lib_ctrlgen.train.layouts import prefixed, vae_to_ldm
 from lib_ctrlgen.unet.call import Family
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.prompts import PromptEncoder
+from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder
 from lib_ctrlgen.request.spec import GenerationRequest
 from tests import family_models as families
 from tests.family_engine import TOLERANCE, latents_of, off, request

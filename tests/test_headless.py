@@ -18,9 +18,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import HostError, ModelError, RequestError
+from lib_ctrlgen.headless.checkpoints.load import (
+    Networks,
+    Place,
+    load_networks,
+    load_pipeline,
+    new_pipeline,
+)
 from lib_ctrlgen.headless.engine import Engine, Generation
-from lib_ctrlgen.headless.load import Networks, Place, load_networks, load_pipeline, new_pipeline
-from lib_ctrlgen.headless.prompts import PromptEncoder, chunks_of
+from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder, chunks_of
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request

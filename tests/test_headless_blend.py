@@ -12,12 +12,12 @@ from torch import Tensor
 
 from lib_ctrlgen.blending.formulas import slerp
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.denoisers import TimestepDenoiser
+from lib_ctrlgen.headless.checkpoints.load import Networks
+from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.headless.engine import Engine, Generation
-from lib_ctrlgen.headless.load import Networks
-from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
-from lib_ctrlgen.headless.prompts import PromptEncoder
-from lib_ctrlgen.headless.solvers.ddim import levels_down, moved
+from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
+from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder
+from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests import control_files as files

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from lib_ctrlgen.headless.checkpoints.load import Place, load_networks
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place, load_networks
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.batching import alike
 from tests import family_models as families

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.conditions import Conditions, Prompts, prompts_of
-from lib_ctrlgen.headless.denoisers import TimestepDenoiser
+from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
 from lib_ctrlgen.headless.outputs import infotext
-from lib_ctrlgen.headless.prompts import PromptEncoder, prompt_edit
-from lib_ctrlgen.headless.solvers.ddim import levels_down, moved
+from lib_ctrlgen.headless.sampling.conditions import Conditions, Prompts, prompts_of
+from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
+from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder, prompt_edit
+from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.headless import kdiffusion
-from lib_ctrlgen.headless.kdiffusion import k_sampling
-from lib_ctrlgen.headless.noise_levels import LcmLevels, NoiseLevels
-from lib_ctrlgen.headless.noise_schedule import alphas_cumprod_of
-from lib_ctrlgen.headless.schedulers import sigmas_of
-from lib_ctrlgen.headless.solvers.restart import steps_of
+from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
+from lib_ctrlgen.headless.sampling import kdiffusion
+from lib_ctrlgen.headless.sampling.kdiffusion import k_sampling
+from lib_ctrlgen.headless.sampling.noise_levels import LcmLevels, NoiseLevels
+from lib_ctrlgen.headless.sampling.schedulers import sigmas_of
+from lib_ctrlgen.headless.sampling.solvers.restart import steps_of
 from lib_ctrlgen.request.sampler_names import AUTOMATIC, SAMPLERS, SCHEDULERS, Choice, choose, sampler_names
 from lib_ctrlgen.request.spec import GenerationRequest, json_schema, parse_request
 from tests.fake_unet import NOISE, SamplerRun

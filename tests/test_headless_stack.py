@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine, Generation
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.sampler_names import SAMPLERS

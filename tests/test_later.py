@@ -11,9 +11,9 @@ from PIL import Image
 
 from lib_ctrlgen.controls.postprocess.lama import FourierUnit, LamaNetwork
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless import sampling
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
+from lib_ctrlgen.headless.sampling import run as sampling
 from lib_ctrlgen.images.composite import hole_share, lightness, mixed, pixels_of, relit
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.preprocessors import preprocessor

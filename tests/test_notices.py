@@ -16,10 +16,10 @@ from PIL import Image
 from lib_ctrlgen import cli
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless import sampling
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.outputs import write_generation
+from lib_ctrlgen.headless.sampling import run as sampling
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.inactive import idle_note, planned, require_acting
 from lib_ctrlgen.request.notices import Notice, Notices

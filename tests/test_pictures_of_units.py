@@ -18,9 +18,9 @@ from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.protocols import InputChange
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_job
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.outputs import write_generation
 from lib_ctrlgen.images.canvas import Canvas, Frame, feathered
 from lib_ctrlgen.images.files import encode_image

@@ -12,9 +12,9 @@ from PIL import Image
 from lib_ctrlgen import __version__
 from lib_ctrlgen.headless import demo
 from lib_ctrlgen.headless.engine import ControlMap, Engine, Generation
-from lib_ctrlgen.headless.noise import seeds_of
 from lib_ctrlgen.headless.report import Cell, Figure, Grid, Report, Row, Section, report_html, report_json
-from lib_ctrlgen.headless.sampling import Progress
+from lib_ctrlgen.headless.sampling.noise import seeds_of
+from lib_ctrlgen.headless.sampling.run import Progress
 from lib_ctrlgen.request.plan import compile_plan
 from lib_ctrlgen.request.spec import GenerationRequest
 from tests import control_files as files

@@ -15,8 +15,8 @@ from torch import Tensor
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.plan_view import plan_table
 from lib_ctrlgen.request.batching import alike

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lib_ctrlgen.cli_parts import threads_of
-from lib_ctrlgen.headless.threads import (
+from lib_ctrlgen.headless.sampling.threads import (
     FRESH,
     GAIN,
     MOST_OF_LARGE,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.errors import ModelError, RequestError
-from lib_ctrlgen.headless.components import read_network
+from lib_ctrlgen.headless.checkpoints.components import read_network
 from lib_ctrlgen.models.clip_vision import find_encoder
 from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.store import ModelStore

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.headless.tune import EngineHost, made_of
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload

@@ -18,6 +18,7 @@ from lib_ctrlgen.files import new_folder, save_picture, save_text
 from lib_ctrlgen.plan_view import plan_svg
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
+from .checkpoints.load import Place
 from .demo_rows import (
     MODEL,
     PROMPT,
@@ -31,10 +32,9 @@ from .demo_rows import (
     short,
 )
 from .engine import Engine, Generation
-from .load import Place
 from .outputs import png_info
 from .report import Cell, Figure, Grid, Report, Row, Section, report_html, report_json
-from .sampling import Progress
+from .sampling.run import Progress
 
 STEPS = 20
 PICTURES = 4

@@ -34,13 +34,13 @@ from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 
-from .conditions import prompts_of
-from .diffusion import diffusion_of
-from .load import Networks, Place, load_networks
-from .noise import seeds_of
-from .prompts import PromptEncoder
-from .sampling import Progress, told_of, walked
-from .threads import Threads
+from .checkpoints.load import Networks, Place, load_networks
+from .sampling.conditions import prompts_of
+from .sampling.diffusion import diffusion_of
+from .sampling.noise import seeds_of
+from .sampling.prompt_encoder import PromptEncoder
+from .sampling.run import Progress, told_of, walked
+from .sampling.threads import Threads
 
 # at least for SD1.5 with some controls; SDXL with a ControlNet is 10 GB in half precision
 BUDGET = Automatic(

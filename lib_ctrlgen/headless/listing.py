@@ -9,7 +9,7 @@ import torch
 from lib_ctrlgen.controls.base import identify_file
 from lib_ctrlgen.models.tensor_files import read_header
 
-from .kinds import UNET, kind_of
+from .checkpoints.kinds import UNET, kind_of
 
 
 def kind_of_model(path: Path) -> str:

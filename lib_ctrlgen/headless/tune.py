@@ -23,9 +23,9 @@ from lib_ctrlgen.tuner.scoring.clip_likeness import TextTower, picture_scores, p
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
 
-from .conditions import prompts_of
 from .engine import Engine, Generation, find_model
 from .outputs import png_info
+from .sampling.conditions import prompts_of
 
 
 @dataclass(frozen=True, kw_only=True)

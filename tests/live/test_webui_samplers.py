@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.load import Place
 from lib_ctrlgen.request.sampler_names import SAMPLERS, SCHEDULERS
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.live.conftest import EDGES, WebUI

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lib_ctrlgen.headless.denoisers import LcmDenoiser
+from lib_ctrlgen.headless.sampling.denoisers import LcmDenoiser
 
 
 def lcm(model: LcmDenoiser, x: Tensor, sigmas: Tensor, noise: Callable[..., Tensor]) -> Tensor:

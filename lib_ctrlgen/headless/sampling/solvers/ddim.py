@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.headless.denoisers import TimestepDenoiser
+from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 
 # Adams and Bashforth's weights of the newest noise and those before it, by their number
 ADAMS_BASHFORTH = ((1.0,), (1.5, -0.5), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))

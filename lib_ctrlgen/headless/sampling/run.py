@@ -14,6 +14,8 @@ from torch import Tensor
 from lib_ctrlgen.blending.masks import combination_of
 from lib_ctrlgen.blending.trajectory import Trajectory
 from lib_ctrlgen.controls.unit import ActiveUnit, unit_variants
+from lib_ctrlgen.headless.checkpoints.load import Networks
+from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.plan import StepPlan
 from lib_ctrlgen.request.sampler_names import SAMPLERS
@@ -28,10 +30,8 @@ from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from .conditions import Conditions, Prompts, joined, prompts_of, trajectory_of
 from .decode import pictures
 from .guidance import GuidedUNet
-from .load import Networks
 from .noise import first_noise, generators_of, seeds_of
-from .noise_schedule import alphas_cumprod_of
-from .prompts import PromptEncoder
+from .prompt_encoder import PromptEncoder
 from .samplers import Run, needs_guidance, sampled, scale_divisor
 
 Progress: TypeAlias = Callable[[int, int], None]

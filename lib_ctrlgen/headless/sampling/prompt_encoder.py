@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.headless.checkpoints.clean_text import clean_text
+from lib_ctrlgen.headless.checkpoints.text_encoder import Tower
 from lib_ctrlgen.prompts.blended import split_and
 from lib_ctrlgen.prompts.emphasis import weigh
 
-from .clean_text import clean_text
 from .features import Features
-from .text import Tower
 
 CHUNK = 75
 REMEMBERED = 256  # chunks

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.headless.denoisers import TimestepDenoiser
+from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 
 from .ddim import even_timesteps
 

@@ -12,8 +12,8 @@ import yaml
 from lib_ctrlgen.errors import ModelError
 
 from .kinds import Kind, require_channels
-from .noise_schedule import NoiseSchedule
-from .text import CLIP, PUBLISHED, VIT_H
+from .noise_config import NoiseSchedule
+from .text_encoder import CLIP, PUBLISHED, VIT_H
 
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "EpsScaling": "epsilon", "VScaling": "v_prediction"}
 

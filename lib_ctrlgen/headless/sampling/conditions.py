@@ -24,7 +24,7 @@ from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import GenerationRequest
 
 from .features import Features, mixed_texts
-from .prompts import PromptEncoder, require_plain
+from .prompt_encoder import PromptEncoder, require_plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 
 from lib_ctrlgen.errors import ModelError
 
-from .text import Tower
+from .text_encoder import Tower
 
 SIZES = 6  # height and width of the original, top and left of the crop, height and width of the picture
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lib_ctrlgen.headless.denoisers import SigmaDenoiser
-from lib_ctrlgen.headless.schedulers import ended, karras_between
+from lib_ctrlgen.headless.sampling.denoisers import SigmaDenoiser
+from lib_ctrlgen.headless.sampling.schedulers import ended, karras_between
 
 LOW, HIGH = 0.1, 2.0  # sigmas where a restart begins, and where it goes back to
 ONCE, TWICE = 20, 36  # steps

@@ -8,11 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_ctrlgen.headless.checkpoints.load import Networks
+from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
-
-from .load import Networks
-from .noise_schedule import alphas_cumprod_of
 
 
 def diffusion_of(networks: Networks, origin: tuple[Hashable, ...]) -> Diffusion:

@@ -15,8 +15,8 @@ from .config import Config, TextStage, read_config, yaml_beside
 from .convert import from_open_clip, inner_of, predicts_v, text_of, unet_of, vae_of
 from .kinds import Kind, Tensors, kind_of
 from .networks import Networks, Place
-from .noise_schedule import NoiseSchedule
-from .text import OPEN_CLIP_PAD, Tower, read_text_config, read_tokenizer
+from .noise_config import NoiseSchedule
+from .text_encoder import OPEN_CLIP_PAD, Tower, read_text_config, read_tokenizer
 
 
 def yaml_time(path: Path) -> int:

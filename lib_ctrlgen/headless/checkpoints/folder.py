@@ -18,8 +18,8 @@ from .components import read_network
 from .convert import text_of
 from .kinds import SUPPORTED, require_channels
 from .networks import Networks, Place
-from .noise_schedule import NoiseSchedule
-from .text import Tower, read_padded, read_text_config
+from .noise_config import NoiseSchedule
+from .text_encoder import Tower, read_padded, read_text_config
 
 PIPELINES = {"StableDiffusionPipeline": False, "StableDiffusionXLPipeline": True}
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from lib_ctrlgen.blending.formulas import Combination, blended_delta
+from lib_ctrlgen.headless.checkpoints.networks import Networks
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 
 from .conditions import Conditions
 from .features import Features
-from .networks import Networks
 
 CFG_PLUS_PLUS = 12.5  # the guidance scale that stands for 1 in CFG++ (Chung et al. 2024), as in the WebUI
 

@@ -1,0 +1,1 @@
+"""Reading checkpoints: single files and diffusers folders."""
