@@ -1,5 +1,5 @@
 """The WebUI executes this file; everything is in the library."""
 
-from lib_ctrlgen.webui.tuner_script import TunerScript
+from lib_ctrlgen.webui.tuner.script import TunerScript
 
 __all__ = ["TunerScript"]

@@ -21,8 +21,8 @@ from lib_ctrlgen.models.storage import FORMS, Placement, spread
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
-from lib_ctrlgen.webui.concept_fields import blend_values
-from lib_ctrlgen.webui.payload import panel_values, read_request, unit_fields
+from lib_ctrlgen.webui.panel.blend_fields import blend_values
+from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
 from tests import control_files as files
 from tests import lora_files as lora
 from tests import networks, test_control_lora, test_controls_t2i_style, test_controls_union, test_lllite

@@ -253,7 +253,7 @@ class Seen(Pushes):
 @pytest.fixture
 def script(host: FakeWebUI, monkeypatch: pytest.MonkeyPatch) -> Any:
     made = fresh("script").CtrlGenScript()
-    __import__("lib_ctrlgen.webui.generation")
+    __import__("lib_ctrlgen.webui.sampling.generation")
 
     def load_units(units: Any, *_args: Any, **_more: Any) -> tuple[ActiveUnit, ...]:
         chosen = [(i, each) for i, each in enumerate(units) if each.enabled]
@@ -262,7 +262,7 @@ def script(host: FakeWebUI, monkeypatch: pytest.MonkeyPatch) -> Any:
             for i, each in chosen
         )
 
-    monkeypatch.setattr(sys.modules["lib_ctrlgen.webui.generation"], "load_units", load_units)
+    monkeypatch.setattr(sys.modules["lib_ctrlgen.webui.sampling.generation"], "load_units", load_units)
     return made
 
 

@@ -69,7 +69,7 @@ def loads(monkeypatch: pytest.MonkeyPatch, script: Any) -> None:
             if unit.enabled
         )
 
-    generation = __import__("lib_ctrlgen.webui.generation", fromlist=["load_units"])
+    generation = __import__("lib_ctrlgen.webui.sampling.generation", fromlist=["load_units"])
     monkeypatch.setattr(generation, "load_units", load_units)
 
 
@@ -88,7 +88,7 @@ def test_the_infotext_names_the_file_and_its_hash_and_comes_back(host: FakeWebUI
     assert (name, len(digest)) == ("sub/Edges", 10)
     assert unit["params"] == {"image_encoder": "vit [01234567]"}
 
-    field = sys.modules["lib_ctrlgen.webui.infotext"].PastedField(0, "model")
+    field = sys.modules["lib_ctrlgen.webui.panel.infotext"].PastedField(0, "model")
     assert field({"CtrlGen": json.dumps(entry(p))})["value"] == "sub/Edges"
     again = Processing(host)
     script.process(again, {"units": [unit | {"image": PICTURE}]})
@@ -109,12 +109,12 @@ def test_the_infotext_names_the_file_and_its_hash_and_comes_back(host: FakeWebUI
 def test_a_pasted_model_is_the_listed_one_or_stays_as_it_was(
     host: FakeWebUI, script: Any, recorded: Any, shown: Any
 ) -> None:
-    field = sys.modules["lib_ctrlgen.webui.infotext"].PastedField(0, "model")
+    field = sys.modules["lib_ctrlgen.webui.panel.infotext"].PastedField(0, "model")
     assert field({"CtrlGen": json.dumps({"units": [{"model": recorded}]})})["value"] == shown
 
 
 def test_a_pasted_blend_has_its_listed_model(host: FakeWebUI, script: Any) -> None:
-    module = sys.modules["lib_ctrlgen.webui.infotext"]
+    module = sys.modules["lib_ctrlgen.webui.panel.infotext"]
     blend = {"model": "edges", "concepts": []}
     shown = module.PastedBlend(module.BLEND_MODEL)({"CtrlGen": json.dumps({"blend": blend})})
     assert shown["value"] == "sub/Edges"

@@ -27,8 +27,8 @@ from lib_ctrlgen.unet.call import Position, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.residuals import Residuals
-from lib_ctrlgen.webui.concept_fields import blend_values
-from lib_ctrlgen.webui.payload import panel_values, read_request, unit_fields
+from lib_ctrlgen.webui.panel.blend_fields import blend_values
+from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
 from tests import control_files as files
 from tests import headless_models as models
 from tests import networks, test_controls_union

@@ -88,7 +88,7 @@ def test_noises_are_mixed_in_place(blending: Any) -> None:
 
 
 def test_a_failure_at_the_beginning_stops_the_first_step(blending: Any) -> None:
-    steps = __import__("lib_ctrlgen.webui.steps", fromlist=["FollowedSample"])
+    steps = __import__("lib_ctrlgen.webui.sampling.step_callbacks", fromlist=["FollowedSample"])
     part = blending.MixedStart(blend(mode="seeds", concepts=[{"image": "x"}, {"image": "x"}]))
     sample = steps.FollowedSample(SimpleNamespace(iteration=0), [part])
     sample.begin(torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8))

@@ -46,7 +46,7 @@ def script(host: FakeWebUI, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def fresh_generation() -> Any:
-    return __import__("lib_ctrlgen.webui.generation", fromlist=["load_units"])
+    return __import__("lib_ctrlgen.webui.sampling.generation", fromlist=["load_units"])
 
 
 def ready(index: int, unit: Any, target: Target) -> ActiveUnit:
@@ -93,7 +93,7 @@ def test_the_finished_pictures_are_the_originals_outside_the_hole(
 
 
 def test_every_byte_comes_back(host: FakeWebUI, script: Any) -> None:
-    finishing = sys.modules["lib_ctrlgen.webui.finishing"]
+    finishing = sys.modules["lib_ctrlgen.webui.sampling.finishing"]
     picture = Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3))
     decoded = finishing.from_picture(picture)
     assert np.array_equal(as_the_host_saves(decoded), np.asarray(picture))
@@ -117,7 +117,7 @@ def test_the_mean_is_encoded_once_for_each_size_and_random_numbers_stay(host: Fa
     host.process_images(script, p, request("tile_colorfix"))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert vae.calls == 2
-    diffusion = sys.modules["lib_ctrlgen.webui.diffusion"]
+    diffusion = sys.modules["lib_ctrlgen.webui.sampling.diffusion"]
     picture = files.picture()
     mean = vae.quant_conv(torch.nn.functional.avg_pool2d(to_hint(picture) * 2 - 1, 8))[:, :4]
     assert torch.allclose(diffusion.encode(picture), 0.5 * mean, atol=1e-6)
@@ -159,7 +159,7 @@ def test_a_picture_without_a_hole_makes_no_picture(host: FakeWebUI, script: Any)
 def test_a_failure_while_finishing_stops_the_request(
     host: FakeWebUI, script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finishing = sys.modules["lib_ctrlgen.webui.finishing"]
+    finishing = sys.modules["lib_ctrlgen.webui.sampling.finishing"]
 
     def broken(_decoded: Any) -> Any:
         raise ValueError("no picture")

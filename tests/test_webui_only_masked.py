@@ -59,7 +59,7 @@ def img2img(host: FakeWebUI, mask: Image.Image | None, **fields: Any) -> Process
 
 def units_of(p: Any, folder: Path, *units: dict[str, Any]) -> list[ActiveUnit]:
     """A request's units, loaded for a generation as the script loads them."""
-    payload = sys.modules["lib_ctrlgen.webui.payload"]
+    payload = sys.modules["lib_ctrlgen.webui.panel.unit_fields"]
     painted = fresh_painted()
     said = {"units": [{"model": "net", "preprocessor": "none", **unit} for unit in units]}
     request = payload.read_request([said], p.init_images, painted.picture_count(p))
@@ -68,7 +68,7 @@ def units_of(p: Any, folder: Path, *units: dict[str, Any]) -> list[ActiveUnit]:
 
 
 def fresh_painted() -> Any:
-    return __import__("lib_ctrlgen.webui.painted", fromlist=["canvas_of"])
+    return __import__("lib_ctrlgen.webui.sampling.inpaint_area", fromlist=["canvas_of"])
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def pushing(monkeypatch: pytest.MonkeyPatch, script: Any) -> dict[str, Pushes]:
             for k, unit, each in parts
         )
 
-    generation = __import__("lib_ctrlgen.webui.generation", fromlist=["load_units"])
+    generation = __import__("lib_ctrlgen.webui.sampling.generation", fromlist=["load_units"])
     monkeypatch.setattr(generation, "load_units", loaded)
     return made
 
@@ -296,7 +296,7 @@ def test_a_tuners_cells_each_have_all_the_pictures(
     host: FakeWebUI, script: Any, pushing: dict[str, Pushes]
 ) -> None:
     """Two cells of two pictures in one batch; a list for one picture of a cell each is refused."""
-    stacked = __import__("lib_ctrlgen.webui.stacked", fromlist=["Stacked"])
+    stacked = __import__("lib_ctrlgen.webui.sampling.cell_batch", fromlist=["Stacked"])
     texts = [encode_image(files.picture(8, 8, seed)) for seed in (1, 2)]
     cells = [
         parse_request({"units": [{"model": "m", "images": texts, "weight": weight}]}) for weight in (1, 0.5)
@@ -346,6 +346,6 @@ def test_a_list_of_another_length_makes_no_picture(
 
 
 def test_disabled_units_do_not_ask_for_an_init_image(host: FakeWebUI, script: Any) -> None:
-    payload = sys.modules["lib_ctrlgen.webui.payload"]
+    payload = sys.modules["lib_ctrlgen.webui.panel.unit_fields"]
     off = {"units": [{"model": "m", "image_from": "init", "enabled": False}]}
     assert payload.read_request([off]) == parse_request(off)

@@ -13,14 +13,14 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import parse_request, to_payload
-from lib_ctrlgen.webui.concept_fields import (
+from lib_ctrlgen.webui.panel.blend_fields import (
     BLEND_FIELDS,
     CONCEPT_FIELDS,
     blend_settings,
     blend_values,
     painted_mask,
 )
-from lib_ctrlgen.webui.payload import (
+from lib_ctrlgen.webui.panel.unit_fields import (
     PICTURE_FIELDS,
     detects,
     panel_units,

@@ -247,7 +247,7 @@ def test_an_edit_model_takes_no_guidance_schedule(host: FakeWebUI, script: Any) 
 def test_an_ordinary_prompt_leaves_everything_alone(host: FakeWebUI, script: Any) -> None:
     p = run_plain(host, script, Processing(host, "a (red:1.2) [x:y:0.5] <lora:a:1>"))
     assert not {"sample", "setup_conds", "get_conds_with_caching"} & set(vars(p))
-    assert "lib_ctrlgen.webui.conditioning" not in sys.modules
+    assert "lib_ctrlgen.webui.sampling.conditioning" not in sys.modules
 
 
 def run_plain(host: FakeWebUI, script: Any, p: Processing) -> Processing:

@@ -59,8 +59,8 @@ def control(monkeypatch: pytest.MonkeyPatch, script: Any) -> Pushes:
         chosen = [(i, unit) for i, unit in enumerate(units) if unit.enabled]
         return tuple(ActiveUnit(index=i, spec=unit, control=made) for i, unit in chosen)
 
-    generation = sys.modules.get("lib_ctrlgen.webui.generation") or __import__(
-        "lib_ctrlgen.webui.generation", fromlist=["load_units"]
+    generation = sys.modules.get("lib_ctrlgen.webui.sampling.generation") or __import__(
+        "lib_ctrlgen.webui.sampling.generation", fromlist=["load_units"]
     )
     monkeypatch.setattr(generation, "load_units", load_units)
     return made
@@ -83,7 +83,7 @@ def test_off_means_off(host: FakeWebUI, script: Any) -> None:
     assert processed.images == ["picture"]
     added = {name for name in set(sys.modules) - before if name.startswith("lib_ctrlgen")}
     assert added == set()
-    assert "lib_ctrlgen.webui.generation" not in sys.modules
+    assert "lib_ctrlgen.webui.sampling.generation" not in sys.modules
 
 
 def test_a_controlled_generation_and_nothing_left_of_it(
@@ -151,7 +151,7 @@ def test_rows_follow_the_hosts_layout(host: FakeWebUI, script: Any, control: Pus
 
 
 def test_rows_of_an_instruct_pix2pix_step(script: Any) -> None:
-    generation = __import__("lib_ctrlgen.webui.generation", fromlist=["step_rows"])
+    generation = __import__("lib_ctrlgen.webui.sampling.generation", fromlist=["step_rows"])
     sampler = SimpleNamespace(sampler_extra_args={"cond": SimpleNamespace(batch=[[1], [1]])})
     params = SimpleNamespace(x=torch.zeros(6, 4, 1, 1), denoiser=SimpleNamespace(sampler=sampler))
     rows = generation.step_rows(params)
@@ -280,7 +280,7 @@ def test_a_failure_in_a_step_is_told_once(host: FakeWebUI, script: Any, control:
 def test_any_failure_while_preparing_makes_no_picture(
     host: FakeWebUI, script: Any, control: Pushes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generation = sys.modules["lib_ctrlgen.webui.generation"]
+    generation = sys.modules["lib_ctrlgen.webui.sampling.generation"]
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise MemoryError("no memory left")

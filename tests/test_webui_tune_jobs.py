@@ -71,7 +71,7 @@ class Rest:
 
 
 def fresh_script() -> Any:
-    import lib_ctrlgen.webui.tuner_script as script
+    import lib_ctrlgen.webui.tuner.script as script
 
     return script
 

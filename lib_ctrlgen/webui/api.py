@@ -16,7 +16,7 @@ from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
 from .settings import model_store
-from .tune_jobs import TuneJobs
+from .tuner.jobs import TuneJobs
 
 ROOT = "/ctrlgen/v1"
 MAX_STEPS = 1000

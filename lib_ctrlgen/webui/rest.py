@@ -12,7 +12,7 @@ from modules import errors, infotext_utils, scripts, shared
 from lib_ctrlgen.errors import CtrlGenError
 
 from .bodies import SETTINGS, TITLE, check_body, check_infotext, check_repeated
-from .infotext import KEY
+from .panel.infotext import KEY
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 

@@ -15,19 +15,17 @@ from lib_ctrlgen.request.per_picture import is_per_picture, single
 from lib_ctrlgen.request.spec import ControlRequest
 
 from .api import add_routes
-from .infotext import KEY, describe
-from .init_pictures import init_pictures, picture_count
 from .page import is_plain_page, show_mistake
-from .panel import build_panel
-from .payload import read_request
-from .prompts import holds_ours
+from .panel.infotext import KEY, describe
+from .panel.panel import build_panel
+from .panel.tiny_model import register_tiny_setting
+from .panel.unit_fields import read_request
 from .rest import guard_api
-from .sample import HeldSample, Refusal, held_sample, release
-from .settings import appends_maps, register_settings
-from .stacked import Stacked, stacked_of
-from .tiny_model import register_tiny_setting
-
-TITLE = "CtrlGen"
+from .sampling.cell_batch import Stacked, stacked_of
+from .sampling.init_images import init_pictures, picture_count
+from .sampling.method_patch import HeldSample, Refusal, held_sample, release
+from .sampling.prompt_check import holds_ours
+from .settings import TITLE, appends_maps, register_settings
 
 
 class CtrlGenScript(scripts.Script):  # type: ignore[misc]
@@ -112,7 +110,7 @@ def controlled(
     p: Any, requests: Sequence[ControlRequest], prompts: bool, stacked: Stacked | None
 ) -> HeldSample:
     """Load what acts, and note it in the infotexts. Raises CtrlGenError."""
-    from .generation import controlled_sample  # the engine, only once it is needed
+    from .sampling.generation import controlled_sample  # the engine, only once it is needed
 
     held = controlled_sample(p, requests, prompts=prompts, stacked=stacked)
     if stacked:

@@ -99,3 +99,6 @@ def _options() -> dict[str, Any]:
             "--ctrlgen-cache-gb overrides it"
         ),
     }
+
+
+TITLE = "CtrlGen"

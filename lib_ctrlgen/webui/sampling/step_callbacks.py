@@ -15,7 +15,7 @@ from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.notices import JOINT, KEY, Notices
 from lib_ctrlgen.request.spec import ControlRequest
 
-from .sample import HeldSample
+from .method_patch import HeldSample
 from .sheets import sheets
 
 logger = logging.getLogger("ctrlgen")

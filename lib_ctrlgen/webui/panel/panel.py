@@ -14,11 +14,14 @@ from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
+from lib_ctrlgen.webui.settings import model_store, unit_count
 
-from .blend_panel import build_blend
+from .blend_tab import build_blend
+from .components import Panel, PictureInput, model_choices
 from .infotext import PastedField, PastedSetting
-from .panel_parts import Panel, PictureInput, model_choices
-from .payload import (
+from .preview import control_map, plan_html
+from .tiny_model import build_tiny_model
+from .unit_fields import (
     LOW_VRAM,
     PICTURE_FIELDS,
     SLIDER_MAX,
@@ -27,9 +30,6 @@ from .payload import (
     param_fields,
     unit_fields,
 )
-from .preview import control_map, plan_html
-from .settings import model_store, unit_count
-from .tiny_model import build_tiny_model
 
 CONTROL_MODES = {
     "balanced": "Balanced",

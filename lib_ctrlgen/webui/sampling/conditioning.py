@@ -22,10 +22,10 @@ from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.request.spec import ControlRequest
 
 from .blending import ConceptCombiner, CrossFed, combines_by_itself, mixed_conditioning, read_prompts
+from .cell_batch import own
 from .guidance import Guidance
-from .sample import Held
-from .stacked import own
-from .steps import Follow
+from .method_patch import Held
+from .step_callbacks import Follow
 
 # The methods that encode prompts, and the lists that they read: positive, negative.
 FIRST = ("prompts", "negative_prompts")

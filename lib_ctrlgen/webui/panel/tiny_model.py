@@ -11,10 +11,10 @@ from modules import paths_internal, sd_models, shared
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.models.bundled import NAME, SIZES, install_into
+from lib_ctrlgen.webui.settings import SECTION, model_store
 
-from .panel_parts import Panel
+from .components import Panel
 from .preview import error_html
-from .settings import SECTION, model_store
 
 INSTALL = "Install the tiny model"
 # The WebUI lists checkpoints anew when this button of its own is pressed.

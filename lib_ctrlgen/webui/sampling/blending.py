@@ -25,8 +25,8 @@ from lib_ctrlgen.request.blend import ROW_MODES, Blend
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 
-from .stacked import own
-from .steps import Follow, Part, each_denoiser, is_hires
+from .cell_batch import own
+from .step_callbacks import Follow, Part, each_denoiser, is_hires
 
 
 def read_prompts(

@@ -30,7 +30,7 @@ class Plan:
         from lib_ctrlgen.tuner.run import Tuner
         from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner  # the engine, only once it is needed
 
-        from .tuner import TunedRequest
+        from .host import TunedRequest
 
         if self.grid is None:
             return auto_tuner(host, self.payload, self.tune, TunedRequest, self.folder)
@@ -42,7 +42,7 @@ def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
     from lib_ctrlgen.tuner.axis_errors import check_grid, check_space
     from lib_ctrlgen.tuner.search.auto_tuner import require_optuna
 
-    from .tuner import TunedRequest, WebUIHost, folder_of, payload_of
+    from .host import TunedRequest, WebUIHost, folder_of, payload_of
 
     payload = payload_of(p, request)
     folder = folder_of(p, name, key_of(payload))

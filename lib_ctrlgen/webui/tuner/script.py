@@ -13,13 +13,13 @@ from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.tuner.cells import NAMES
+from lib_ctrlgen.webui.page import show_mistake
+from lib_ctrlgen.webui.panel.unit_fields import read_request
+from lib_ctrlgen.webui.sampling.init_images import init_pictures
+from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 
-from .init_pictures import init_pictures
-from .page import show_mistake
-from .payload import read_request
-from .script import TITLE as CONTROLS
-from .tune_note import Note
-from .tune_plan import Plan, plan_of, read_tune
+from .plan import Plan, plan_of, read_tune
+from .progress_file import Note
 
 TITLE = "CtrlGen X/Y tuner"
 GO_ON = (
@@ -84,7 +84,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
 
     def tuned(self, p: Any, args: Sequence[Any]) -> Any:
         """The same. Raises CtrlGenError."""
-        from .tuner import WebUIHost
+        from .host import WebUIHost
 
         tune, name = read_tune(args)
         place = controls_place(p)
@@ -135,7 +135,7 @@ def require_wanted(args: Sequence[Any], note: Note) -> None:
 
 def view_of(tuner: Any, folder: Path) -> Any:
     """What shows a tuner in the page while it runs."""
-    from .tuner_view import TunerView
+    from .live_view import TunerView
 
     if not hasattr(tuner, "grid"):
         return TunerView(folder)

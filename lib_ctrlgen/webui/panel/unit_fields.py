@@ -14,9 +14,9 @@ from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
+from lib_ctrlgen.webui.sampling.init_images import Pictures, with_init
 
-from .concept_fields import COUNT, blend_settings
-from .init_pictures import Pictures, with_init
+from .blend_fields import COUNT, blend_settings
 from .uploads import uploaded
 
 Values: TypeAlias = Mapping[str, Any]

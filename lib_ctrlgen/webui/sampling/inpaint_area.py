@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas, Crop
 
-from .init_pictures import picture_count
+from .init_images import picture_count
 
 
 def canvas_of(p: Any, each: int | None = None) -> Canvas:

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from lib_ctrlgen.images.files import is_deep_text
+from lib_ctrlgen.webui.settings import model_store
 
-from .payload import NO_MODEL
-from .settings import model_store
+from .unit_fields import NO_MODEL
 
 
 class PictureInput(gr.Image):  # type: ignore[misc]

@@ -28,11 +28,11 @@ from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.scoring.clip_likeness import TextTower, picture_scores, prompt_score
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
+from lib_ctrlgen.webui.sampling.cell_batch import Stacked
+from lib_ctrlgen.webui.sampling.decode_cache import decoded_once
+from lib_ctrlgen.webui.settings import model_store
 
-from .decoding import decoded_once
-from .settings import model_store
-from .stacked import Stacked
-from .tune_check import check_names, sampler_names
+from .name_check import check_names, sampler_names
 
 ADAPTIVE = ("dpm adaptive",)  # samplers that look at a whole batch to choose their next step
 

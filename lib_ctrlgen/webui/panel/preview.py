@@ -16,7 +16,7 @@ from lib_ctrlgen.preprocessors import detected, own_values, params_of, preproces
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 
-from .payload import Values, read_settings, unit_settings
+from .unit_fields import Values, read_settings, unit_settings
 from .uploads import uploaded
 
 LARGEST_SIDE = 4096

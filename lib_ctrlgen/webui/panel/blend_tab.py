@@ -9,11 +9,11 @@ from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.request.blend import MAX_CONCEPTS, MAX_MAP, BlendMode, Interpolation
+from lib_ctrlgen.webui.settings import model_store
 
-from .concept_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
+from .blend_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
+from .components import Panel, PictureInput, model_choices
 from .infotext import PastedBlend
-from .panel_parts import Panel, PictureInput, model_choices
-from .settings import model_store
 
 MODES = {
     OFF: "Off",

@@ -37,17 +37,17 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from lib_ctrlgen.webui.settings import model_store
 
 from .blending import CrossFed, blend_parts, blended_seeds
+from .cell_batch import SameStart, Stacked
 from .conditioning import ScheduledPrompts
 from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
-from .painted import canvas_of, require_place
-from .settings import model_store
+from .inpaint_area import canvas_of, require_place
 from .sheets import spread_map
-from .stacked import SameStart, Stacked
-from .steps import Follow, FollowedSample, Part, is_hires
+from .step_callbacks import Follow, FollowedSample, Part, is_hires
 
 logger = logging.getLogger("ctrlgen")
 SELF_MADE_UNET = (

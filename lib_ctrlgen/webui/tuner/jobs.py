@@ -27,12 +27,12 @@ from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.lock import in_use, is_held
+from lib_ctrlgen.webui.bodies import check_body
+from lib_ctrlgen.webui.panel.unit_fields import read_request
+from lib_ctrlgen.webui.rest import arguments, overridable
 
-from .bodies import check_body
-from .payload import read_request
-from .rest import arguments, overridable
-from .tune_note import LIVE, Note, State
-from .tune_plan import Plan, plan_of, read_tune
+from .plan import Plan, plan_of, read_tune
+from .progress_file import LIVE, Note, State
 
 TABS = ("txt2img", "img2img")
 CONTROLS, TUNER = "CtrlGen", "CtrlGen X/Y tuner"
@@ -175,7 +175,7 @@ def seed_of(request: Mapping[str, Any], tab: str, name: str) -> int:
 
     Raises RequestError, also for a name that leaves the tuner's folder.
     """
-    from .tuner import folder_of  # the engine, only once it is needed
+    from .host import folder_of  # the engine, only once it is needed
 
     folder = folder_of(SimpleNamespace(outpath_grids=root_of(tab).parent), name, "")
     seed = request.get("seed")

@@ -12,8 +12,8 @@ from modules import shared
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.request.schedule import Schedule
 
-from .stacked import own
-from .steps import Follow, each_denoiser, is_hires
+from .cell_batch import own
+from .step_callbacks import Follow, each_denoiser, is_hires
 
 Weights = Sequence[Sequence[tuple[int, float]]]
 

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from lib_ctrlgen.controls.recorded import described
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.webui.settings import model_store
 
-from .concept_fields import BLEND_FIELDS, MODE, blend_values
-from .payload import NO_MODEL, Payload, panel_values, whole_values
-from .settings import model_store
+from .blend_fields import BLEND_FIELDS, MODE, blend_values
+from .unit_fields import NO_MODEL, Payload, panel_values, whole_values
 
 KEY = "CtrlGen"
 MODEL = "model"

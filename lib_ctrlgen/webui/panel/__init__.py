@@ -1,0 +1,1 @@
+"""The panel: its components, and how their values become a request."""

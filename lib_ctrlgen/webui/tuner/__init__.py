@@ -1,0 +1,1 @@
+"""The tuner in the WebUI: the script, the job routes and the host."""
