@@ -1,5 +1,5 @@
 """`python PATH_TO_THIS_FOLDER`: the command line, from any folder, for example from a WebUI's own."""
 
-from lib_ctrlgen.cli import main
+from lib_ctrlgen.cli.main import main
 
 raise SystemExit(main())

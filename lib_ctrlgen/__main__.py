@@ -1,5 +1,5 @@
 """`python -m lib_ctrlgen`: the command line, also where no `ctrlgen` command is installed."""
 
-from lib_ctrlgen.cli import main
+from lib_ctrlgen.cli.main import main
 
 raise SystemExit(main())

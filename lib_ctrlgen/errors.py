@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from http import HTTPStatus
+from pathlib import Path
 
 
 def sendable(text: str) -> str:
@@ -87,3 +89,15 @@ def nearest(name: str, known: Iterable[str], count: int = 5) -> str:
     if close:
         return "nearest: " + ", ".join(close)
     return "known: " + ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def install_command(extra: str) -> str:
+    """The command that adds an extra of pyproject.toml to the Python that runs this."""
+    folder = Path(__file__).resolve().parent.parent
+    shown = str(folder) if (folder / "pyproject.toml").is_file() else "FOLDER OF CTRLGEN"
+    return f'{quoted(sys.executable)} -m pip install -e "{shown}[{extra}]"'
+
+
+def quoted(text: str) -> str:
+    """A word of a command, in double quotes where it holds a space: every shell reads these."""
+    return f'"{text}"' if " " in text else text

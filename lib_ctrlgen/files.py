@@ -113,3 +113,11 @@ def read_picture(path: Path) -> Image.Image | None:
             return image if data.endswith(PNG_END) else None
     except Exception:  # noqa: BLE001 - Pillow raises many kinds of exceptions on broken files
         return None
+
+
+def expanded(name: str | Path) -> Path:
+    """A path with `~` at its start as the home folder; one that names no user's home stays as it is."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # `~$draft.png` is a file's name
+        return Path(name)

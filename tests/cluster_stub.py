@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib_ctrlgen.cluster.seat import Returned, Sent
+from lib_ctrlgen.cluster.actor import Returned, Sent
 from lib_ctrlgen.errors import CtrlGenError, HostError
 
 

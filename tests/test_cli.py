@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lib_ctrlgen import __version__, cli
+from lib_ctrlgen import __version__
+from lib_ctrlgen.cli import main as cli
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless import jobs
 from lib_ctrlgen.headless.engine import Engine
@@ -136,7 +137,7 @@ def test_plan_prints_the_table(job: Path, tmp_path: Path, capsys: Captured) -> N
 def test_quick_commands_do_not_import_torch(job: Path, arguments: list[str]) -> None:
     arguments = [str(job) if item == "JOB" else item for item in arguments]
     program = (
-        "import sys; from lib_ctrlgen.cli import main; main(sys.argv[1:]);"
+        "import sys; from lib_ctrlgen.cli.main import main; main(sys.argv[1:]);"
         "print([name for name in ('torch', 'diffusers', 'transformers', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run(

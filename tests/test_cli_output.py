@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lib_ctrlgen import cli_output, cli_parts
+from lib_ctrlgen.cli import common as cli_parts
+from lib_ctrlgen.cli import output as cli_output
 from lib_ctrlgen.plan_view import ASCII_BARS, BARS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +65,7 @@ def test_a_progress_bar_never_ends_the_work() -> None:
 
 
 def test_lists_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    from lib_ctrlgen import cli
+    from lib_ctrlgen.cli import main as cli
 
     assert cli.main(["preprocessors"]) == 0
     assert "low_threshold: 1..255 (default 100)" in capsys.readouterr().out
@@ -79,7 +80,7 @@ def test_lists_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_broken_model_is_listed_with_what_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lib_ctrlgen import cli
+    from lib_ctrlgen.cli import main as cli
 
     (tmp_path / "half.safetensors").write_bytes(b"half")
     assert cli.main(["models", "--models", str(tmp_path)]) == 0

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_ctrlgen.cli import main
-from lib_ctrlgen.cluster import spread
+from lib_ctrlgen.cli.main import main
+from lib_ctrlgen.cluster import pool as spread
 from lib_ctrlgen.cluster.connect import connected, room
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.engine import Engine

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from lib_ctrlgen.cli import main
-from lib_ctrlgen.cluster import batches, connect, models, spread, webui_job
+from lib_ctrlgen.cli.main import main
+from lib_ctrlgen.cluster import batches, connect, models, webui_job
+from lib_ctrlgen.cluster import pool as spread
+from lib_ctrlgen.cluster.actor import LostError, sendable
 from lib_ctrlgen.cluster.batches import LOSSES, Batches
 from lib_ctrlgen.cluster.connect import shared_out, stay_on_loopback
 from lib_ctrlgen.cluster.options import Spread, add_options, spread_of
-from lib_ctrlgen.cluster.seat import LostError, sendable
 from lib_ctrlgen.cluster.webui_job import jobs_of
 from lib_ctrlgen.cluster.webuis import Client, WebUIMaker, WebUIRecipe
 from lib_ctrlgen.errors import HostError, RequestError

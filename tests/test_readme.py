@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lib_ctrlgen.cli import main
+from lib_ctrlgen.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md")))

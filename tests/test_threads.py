@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lib_ctrlgen.cli_parts import threads_of
+from lib_ctrlgen.cli.common import threads_of
 from lib_ctrlgen.headless.sampling.threads import (
     FRESH,
     GAIN,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lib_ctrlgen import cli
+from lib_ctrlgen.cli import main as cli
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.models import bundled as tiny
 from lib_ctrlgen.request.notices import Notices

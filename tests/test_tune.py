@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageChops
 from safetensors.torch import load_file, save_file
 
-from lib_ctrlgen.cli import main
+from lib_ctrlgen.cli.main import main
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.jobs import read_job, read_tune_job

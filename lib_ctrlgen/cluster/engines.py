@@ -22,8 +22,8 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payloa
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made, Task, Worker
 
+from .actor import Maker, Returned, Sent
 from .models import Models, with_moved
-from .seat import Maker, Returned, Sent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.sampler_names import AUTOMATIC
 from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request, to_payload
 
-from .seat import Sent
+from .actor import Sent
 
 Payload: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[str, ...]

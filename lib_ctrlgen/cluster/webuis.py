@@ -18,7 +18,7 @@ from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.tuner.scoring.scores import VERSION, Scores
 from lib_ctrlgen.tuner.worker import Judged, Made, Outcome
 
-from .seat import LostError, Maker, Returned, Sent
+from .actor import LostError, Maker, Returned, Sent
 from .webui_job import WebUIJob, jobs_of
 
 ROUTE = "/ctrlgen/v1/tune"

@@ -15,8 +15,8 @@ from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.request.spec import to_payload
 from lib_ctrlgen.tuner.worker import Outcome, Stack, Task
 
+from .actor import LostError, Recipe, Seat
 from .batches import LOSSES, Batch, Batches
-from .seat import LostError, Recipe, Seat
 
 PATIENCE = 600.0  # seconds for the first of the workers to be there
 PARTING = 10.0  # seconds for workers to put away what they have

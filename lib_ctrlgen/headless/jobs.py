@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError, below
+from lib_ctrlgen.files import expanded
 from lib_ctrlgen.images.files import decode_bytes
-from lib_ctrlgen.paths import expanded
 from lib_ctrlgen.request.field_types import type_at
 from lib_ctrlgen.request.names import SUFFIXES, split_hash
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request

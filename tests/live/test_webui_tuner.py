@@ -215,7 +215,7 @@ def test_an_interrupt_keeps_what_is_done(webui: WebUI, plain: Answer) -> None:
 
 def test_the_command_line_gives_the_same_sheet(webui: WebUI, tmp_path: Path) -> None:
     pytest.importorskip("diffusers", reason="live test: the command line needs the headless packages")
-    from lib_ctrlgen.cli import main
+    from lib_ctrlgen.cli.main import main
 
     fields = {"prompt": "a red circle", "negative_prompt": "", "width": 128, "height": 128}
     fields |= {"steps": 6, "cfg_scale": 4, "seed": 7}

@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lib_ctrlgen.cli_parts import (
+from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
+from lib_ctrlgen.errors import HostError
+
+from .common import (
     Known,
     Parser,
     add_job,
@@ -20,8 +23,6 @@ from lib_ctrlgen.cli_parts import (
     out_of,
     program,
 )
-from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
-from lib_ctrlgen.errors import HostError
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
@@ -98,7 +99,7 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     engine = engine_of(options, job.roots)
     if not (options.ray or options.webui):
         return _told(options, Tuner(EngineHost(engine=engine), grid, out_of(options)), "cell")
-    from lib_ctrlgen.cluster.spread import SpreadHost, workers_of
+    from lib_ctrlgen.cluster.pool import SpreadHost, workers_of
 
     host = (SpreadHost if options.webui else EngineHost)(engine=engine)
     requests = [host.batch(cell.payload, grid.seeds) for cell in grid.cells]

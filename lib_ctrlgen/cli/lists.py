@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
-from lib_ctrlgen.cli_parts import Parser, add_model_folders, folders_of
 from lib_ctrlgen.errors import HostError, ModelError
+
+from .common import Parser, add_model_folders, folders_of
 
 if TYPE_CHECKING:
     from lib_ctrlgen.models.model_files import ModelFiles

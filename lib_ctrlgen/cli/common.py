@@ -11,10 +11,10 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, NoReturn
 
-from lib_ctrlgen.cli_output import FAILURE, Unbroken
-from lib_ctrlgen.errors import HostError, at_path
-from lib_ctrlgen.extras import quoted
-from lib_ctrlgen.paths import expanded
+from lib_ctrlgen.errors import HostError, at_path, quoted
+from lib_ctrlgen.files import expanded
+
+from .output import FAILURE, Unbroken
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine

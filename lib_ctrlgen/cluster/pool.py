@@ -9,8 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.extras import install_command
+from lib_ctrlgen.errors import HostError, install_command
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.tuner.check import Checker

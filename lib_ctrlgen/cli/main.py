@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_ctrlgen import __version__
-from lib_ctrlgen.cli_lists import add_lists
-from lib_ctrlgen.cli_output import discard, fail, flush, shows, soften
-from lib_ctrlgen.cli_parts import (
+from lib_ctrlgen.errors import CtrlGenError, RequestError, install_command
+from lib_ctrlgen.files import expanded
+from lib_ctrlgen.plan_view import plan_svg, plan_table
+
+from .common import (
     Known,
     Parser,
     add_job,
@@ -25,11 +27,9 @@ from lib_ctrlgen.cli_parts import (
     next_commands,
     out_of,
 )
-from lib_ctrlgen.cli_tune import add_tune
-from lib_ctrlgen.errors import CtrlGenError, RequestError
-from lib_ctrlgen.extras import install_command
-from lib_ctrlgen.paths import expanded
-from lib_ctrlgen.plan_view import plan_svg, plan_table
+from .lists import add_lists
+from .output import discard, fail, flush, shows, soften
+from .tune import add_tune
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import Job
