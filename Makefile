@@ -20,7 +20,7 @@ check: dev-env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/typos
-	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_style.py
+	$(BIN)/python -m pytest -q tests/project/test_layers.py tests/project/test_style.py
 
 bench: dev-env
 	$(BIN)/python benchmarks $(BENCH_ARGS)

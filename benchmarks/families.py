@@ -49,8 +49,8 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.linear_sites import input_sites
-from tests import control_files as files
-from tests import families
+from tests.support import control_families as families
+from tests.support import control_files as files
 
 Step = Callable[[], object]
 LIMIT, ROOM = 1.05, 0.05

@@ -3,7 +3,7 @@
 Small random SD1.5 and SDXL models at 64 px with stacks of one to three units of all families, in the
 headless engine and at the WebUI's edge (a fake host around real U-Nets) in turn. Faults come in a
 layer of the U-Net, in the hooks, in loading, in decoding or saving, by the interrupt button, and by
-requests that are wrong; see tests/soaking.py. After every generation the networks are compared with
+requests that are wrong; see tests/support/soaking.py. After every generation the networks are compared with
 what they were, at the end every finished picture with the one of an engine that did nothing before.
 
     generations, finished
@@ -41,7 +41,7 @@ from _harness import Result, at_most, effort, finish, parser
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # the tests make random files of every family
 
-from tests import soak_headless, soak_webui
+from tests.support import soak_headless, soak_webui
 
 SHOWN = 50  # generations between two lines
 SAMPLED = 5  # generations between two looks at the memory

@@ -18,7 +18,7 @@ pytest.importorskip("diffusers")
 
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from tests.families import SD15, SDXL, installed
+from tests.support.control_families import SD15, SDXL, installed
 
 pytestmark = pytest.mark.live
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.7}

@@ -13,8 +13,8 @@ from tests.live.conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
 
 pytest.importorskip("diffusers")
 
-from tests.families import SD15, installed
-from tests.request_bodies import Bodies, wanted
+from tests.support.control_families import SD15, installed
+from tests.support.request_bodies import Bodies, wanted
 
 pytestmark = pytest.mark.live
 COUNT = int(os.environ.get("CTRLGEN_REQUESTS", "300"))

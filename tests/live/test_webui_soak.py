@@ -15,8 +15,8 @@ from tests.live.conftest import DEPTH, EDGES, PICTURE, Answer, WebUI
 
 pytest.importorskip("diffusers")
 
-from tests.families import SD15, installed
-from tests.soaking import Stacks
+from tests.support.control_families import SD15, installed
+from tests.support.soaking import Stacks
 
 pytestmark = pytest.mark.live
 COUNT = int(os.environ.get("CTRLGEN_SOAK", "40"))

@@ -1,0 +1,242 @@
+"""InstantID's ControlNet: a face in the text's place, and everything that can be wrong with the face."""
+
+import base64
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import identify_file
+from lib_ctrlgen.controls.controlnet.instant_id import PreparedInstantID
+from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.images import faces
+from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors.face_keypoints import COLOURS, drawn
+from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.session.session import ControlSession
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from tests.support import control_files as files
+from tests.support import networks
+from tests.support.networks import Call, Script, active, random_call
+
+pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
+CONTEXT = files.CONTEXT
+FACE = tuple(float(x) for x in torch.randn(WIDTH, generator=torch.Generator().manual_seed(1)))
+OTHER = tuple(float(x) for x in torch.randn(WIDTH, generator=torch.Generator().manual_seed(2)))
+
+
+def packed(face: tuple[float, ...]) -> str:
+    return base64.b64encode(np.asarray(face, "<f4").tobytes()).decode()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    network = networks.sdxl_controlnet(5, cross_attention_dim=CONTEXT)
+    save_file(network.state_dict(), tmp_path / "control_instant_id_sdxl.safetensors")
+    save_file(network.state_dict(), tmp_path / "anything.safetensors")
+    _, projection = files.plus_projection(WIDTH)
+    files.save_adapter(tmp_path / "ip-adapter_instant_id_sdxl.bin", projection, (32,))
+    return tmp_path
+
+
+def unit(
+    face: tuple[float, ...] = FACE, model: str = "control_instant_id_sdxl", **fields: Any
+) -> dict[str, Any]:
+    params = {"face": packed(face)} | fields.pop("params", {})
+    return {"model": model, "image": files.data_url(seed=3), "params": params, **fields}
+
+
+def loaded(folder: Path, unet: Any, *units: dict[str, Any]) -> list[ActiveUnit]:
+    specs = parse_request({"units": list(units)}).units
+    return list(load_units(specs, ModelStore([folder], 1 << 30), LdmUNet(unet).shape, unet=unet))
+
+
+def wide_call(kinds: str) -> Call:
+    found = random_call(kinds, 3)
+    wide = torch.randn(len(kinds.split()), 7, CONTEXT, generator=torch.Generator().manual_seed(4))
+    return networks.call_of(found.x, found.timestep, wide, found.vector, found.rows)
+
+
+def run(unet: Any, call: Call) -> Tensor:
+    with torch.no_grad():
+        return unet(call.x, call.timestep, context=call.context, y=call.vector)  # type: ignore[no-any-return]
+
+
+def reference(call: Call, face: tuple[float, ...], weight: float) -> networks.NoiseControl:
+    """A control that calls diffusers' network on the resampler's tokens, row by row."""
+    network = networks.sdxl_controlnet(5, cross_attention_dim=CONTEXT)
+    resampler, _ = files.plus_projection(WIDTH)
+    hint = to_hint(files.picture(64, 64, 3))
+
+    class Written(networks.NetworkControl):
+        def residuals(self, given: Any) -> Any:
+            seen = [face if cond else (0.0,) * WIDTH for cond in given.position.rows.cond]
+            with torch.no_grad():
+                tokens = torch.cat([resampler(torch.tensor([[each]])) for each in seen])
+            return self.raw(given.inputs.x, given.inputs.timestep, tokens)
+
+    del call, weight
+    return Written(network, hint)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("fields", [{"weight": 0.7}, {"weight": 0.7, "control_mode": "control"}], ids=str)
+def test_the_network_reads_the_face(folder: Path, fields: dict[str, Any]) -> None:
+    unet, call = networks.sgm_unet(context=CONTEXT), wide_call("c0 c1 u0 u1")
+    plain = run(unet, call)
+    units = loaded(folder, unet, unit(**fields))
+    assert isinstance(units[0].control, PreparedInstantID)
+    with ControlSession(LdmUNet(unet), units, Script(1, [(0, call.rows)])):
+        found = run(unet, call)
+    with ControlSession(
+        LdmUNet(unet), [active(reference(call, FACE, 0.7), **fields)], Script(1, [(0, call.rows)])
+    ):
+        wanted = run(unet, call)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) <= 1e-5
+    assert float((found - plain).abs().max()) > 1e-3
+    assert torch.equal(run(unet, call), plain)
+
+
+def test_two_faces_in_one_call_of_the_network(folder: Path) -> None:
+    unet, call = networks.sgm_unet(context=CONTEXT), wide_call("c0 u0")
+    units = loaded(folder, unet, unit(), unit(OTHER))
+    assert units[0].control.model is units[1].control.model  # type: ignore[union-attr]
+    with ControlSession(LdmUNet(unet), units, Script(1, [(0, call.rows)])):
+        found = run(unet, call)
+    controls = [active(reference(call, face, 1.0), place) for place, face in enumerate((FACE, OTHER))]
+    with ControlSession(LdmUNet(unet), controls, Script(1, [(0, call.rows)])):
+        wanted = run(unet, call)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) <= 1e-5
+
+
+def test_the_name_or_the_request_tells_it(folder: Path) -> None:
+    assert identify_file(folder / "control_instant_id_sdxl.safetensors").control == "instant_id"
+    assert identify_file(folder / "anything.safetensors").control == "controlnet"
+    unet = networks.sgm_unet(context=CONTEXT)
+    asked, plain = loaded(
+        folder,
+        unet,
+        unit(model="anything", control="instant_id"),
+        {"model": "control_instant_id_sdxl", "control": "controlnet", "image": files.data_url()},
+    )
+    assert isinstance(asked.control, PreparedInstantID)
+    assert not isinstance(plain.control, PreparedInstantID)
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(FACE), packed(FACE), f" {packed(FACE)}\n"], ids=["list", "packed", "blanks"]
+)
+def test_an_embedding_is_read_in_both_forms(text: str) -> None:
+    assert read_embedding(text, "$") == pytest.approx(FACE, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[1, 2]", "512 finite numbers, these are 2"),
+        (json.dumps((*FACE[:-1], "x")), "something else than numbers"),
+        ("[1, ", "not a JSON list"),
+        ("[" * 100_000, "not a JSON list"),
+        (json.dumps([0.0] * WIDTH), "nobody's"),
+        (packed((*FACE[:-1], float("nan"))), "finite"),
+        ("!!", "neither a JSON list nor base64"),
+        (base64.b64encode(b"abc").decode(), "3 bytes"),
+    ],
+)
+def test_a_wrong_embedding_says_what_is_wrong(text: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words) as raised:
+        read_embedding(text, "$.units[0].params.face")
+    assert raised.value.path == "$.units[0].params.face"
+
+
+def failure(folder: Path, **fields: Any) -> RequestError:
+    with pytest.raises(RequestError) as raised:
+        loaded(folder, networks.sgm_unet(context=CONTEXT), unit(**fields))
+    return raised.value
+
+
+def test_what_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces, "has_finder", lambda: False)
+    faces._finder.cache_clear()
+    found = failure(folder, params={"face": ""})
+    assert (found.path, "not installed" in found.message) == ("$.units[0].params.face", True)
+    found = failure(folder, params={"face": "", "face_image": "x"})
+    assert found.path == "$.units[0].params.face_image"
+    found = failure(folder, params={"face_adapter": "anything"})
+    assert (found.path, "reads no face" in found.message) == ("$.units[0].params.face_adapter", True)
+    (folder / "ip-adapter_instant_id_sdxl.bin").unlink()
+    assert "there is none" in failure(folder).message
+    for name in ("instantid one.bin", "instantid two.bin"):
+        files.save_adapter(folder / name, files.plus_projection(WIDTH)[1], (32,))
+    assert "instantid one, instantid two" in failure(folder).message
+
+
+def test_the_adapter_is_no_unit_and_says_where_it_belongs(folder: Path) -> None:
+    with pytest.raises(RequestError, match=r"params\.face_adapter"):
+        loaded(folder, networks.sgm_unet(context=CONTEXT), unit(model="ip-adapter_instant_id_sdxl"))
+
+
+POINTS = ((20.0, 22.0), (44.0, 20.0), (32.0, 34.0), (24.0, 48.0), (42.0, 46.0))
+
+
+@pytest.fixture
+def finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package insightface that finds two faces, in a home with its models' folder but no models yet."""
+    small = SimpleNamespace(bbox=(0, 0, 2, 2), kps=np.zeros((5, 2)), embedding=np.zeros(WIDTH))
+    large = SimpleNamespace(bbox=(9, 9, 60, 60), kps=np.array(POINTS), embedding=np.array(FACE))
+
+    class FaceAnalysis:
+        def __init__(self, name: str, root: str) -> None:
+            assert (name, root) == ("antelopev2", str(tmp_path / ".insightface"))
+
+        def prepare(self, ctx_id: int, det_size: tuple[int, int]) -> None: ...
+
+        def get(self, colours: Any) -> list[Any]:
+            return [small, large] if colours.mean() > 1 else []
+
+    module = ModuleType("insightface.app")
+    module.FaceAnalysis = FaceAnalysis  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "insightface.app", module)
+    monkeypatch.setitem(sys.modules, "insightface", ModuleType("insightface"))
+    monkeypatch.setattr(faces, "has_finder", lambda: True)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    faces._finder.cache_clear()
+    return tmp_path / ".insightface" / "models" / "antelopev2"
+
+
+def test_the_largest_face_is_found_and_nothing_is_downloaded(finder: Path, folder: Path) -> None:
+    with pytest.raises(ModelError, match="antelopev2"):
+        find_face(files.picture())
+    finder.mkdir(parents=True)
+    (finder / "glintr100.onnx").touch()
+    assert find_face(files.picture()).embedding == pytest.approx(FACE)
+    with pytest.raises(ModelError, match="no face"):
+        find_face(Image.new("RGB", (64, 64)))
+    unet = networks.sgm_unet(context=CONTEXT)
+    given, own = loaded(folder, unet, unit(), unit(params={"face": ""}))
+    torch.testing.assert_close(given.control.tokens, own.control.tokens)  # type: ignore[union-attr]
+    found = preprocessor("instant_id_face_keypoints")(files.picture())
+    assert found.tobytes() == drawn(POINTS, (64, 64)).tobytes()
+    faces._finder.cache_clear()
+
+
+def test_points_are_dots_in_their_colours_with_darker_limbs() -> None:
+    big = tuple((8 * x, 8 * y) for x, y in POINTS)
+    picture = np.asarray(drawn(big, (512, 512)))
+    for (x, y), colour in zip(big, COLOURS, strict=True):
+        assert tuple(picture[int(y), int(x)]) == colour
+    middle = (np.array(big[0]) + np.array(big[2])) / 2
+    assert tuple(picture[int(middle[1]), int(middle[0])]) == (153, 0, 0)
+    assert picture[500:, 500:].sum() == 0

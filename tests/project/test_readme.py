@@ -1,0 +1,49 @@
+"""What the README and the examples' README say, tried: commands, the plan, the library snippet, links."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lib_ctrlgen.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+README = PAGES[0].read_text("utf-8")
+COMMAND = re.compile(r"\.venv/bin/ctrlgen (run|plan|tune|explore) (examples/[\w./]+\.yaml)")
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+
+def test_the_plan_is_what_the_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, printed = re.findall(
+        r"^    \$ \.venv/bin/ctrlgen (plan .*)\n\n((?:    .*\n)+)", README, re.MULTILINE
+    )[0]
+    words = re.findall(r'(?:[^\s"]|"[^"]*")+', command)
+    monkeypatch.chdir(ROOT)
+    assert main([word.replace('"', "") for word in words]) == 0
+    shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [line[4:].rstrip() for line in printed.splitlines()] == shown
+
+
+def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    snippet = next(
+        code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Engine(" in code
+    )
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    exec(compile(snippet.replace('"steps": 12', '"steps": 2'), "README.md", "exec"), names)
+    [picture] = names["pictures"]
+    assert picture.size == (128, 128)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for verb, file in COMMAND.findall(text):
+        assert ("tune" in yaml.safe_load((ROOT / file).read_text("utf-8"))) == (verb == "tune")
+    for link in LINK.findall(text):
+        assert (page.parent / link).exists(), f"{page.name} links to {link}"

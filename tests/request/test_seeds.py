@@ -1,0 +1,85 @@
+"""Seed -1: one is drawn, and stands wherever the seed of a picture stands."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.headless.checkpoints.load import Place
+from lib_ctrlgen.headless.engine import Engine
+from lib_ctrlgen.headless.outputs import write_generation
+from lib_ctrlgen.headless.tune import EngineHost
+from lib_ctrlgen.request.seeds import drawn_seed, seeded
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
+from lib_ctrlgen.tuner.open_seed import with_kept_seed
+from tests.support import headless_models as models
+
+SMALL = {"prompt": "a red star", "width": 64, "height": 64, "steps": 1, "sampler": "euler karras"}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    models.write_model(folder)
+    return Engine([folder], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
+
+
+def request(**fields: Any) -> GenerationRequest:
+    return parse_request({**SMALL, "seed": -1, **fields}, GenerationRequest)
+
+
+def test_seeds_are_drawn_and_leave_room_for_a_batch() -> None:
+    drawn = {drawn_seed() for _ in range(50)}
+    assert len(drawn) > 45
+    assert all(0 <= seed <= 2**32 - 64 for seed in drawn)
+    assert seeded(request(seed=0)) == request(seed=0)
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    assert seeded(request()) != seeded(request())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"batch_size": 2},
+        {"batch_size": 3, "blend": {"mode": "trajectory", "concepts": [{}, {"prompt": "b"}]}},
+        {"blend": {"mode": "prediction", "explore": 2, "concepts": [{}, {"prompt": "b"}]}},
+    ],
+    ids=["batch", "trajectory", "map"],
+)
+def test_a_drawn_seed_is_written_everywhere(engine: Engine, tmp_path: Path, fields: dict[str, Any]) -> None:
+    made = engine.generate(request(**fields))
+    assert min(made.seeds) >= 0
+    assert made.request.seed == made.seeds[0]
+    written = write_generation(request(**fields), made, tmp_path)
+    kept = json.loads(written.result.read_text())
+    assert kept["request"]["seed"] == made.seeds[0]
+    assert kept["seeds"] == list(made.seeds)
+    for path, seed in zip(written.images, made.seeds, strict=True):
+        text: dict[str, str] = Image.open(path).text  # type: ignore[attr-defined]
+        assert str(seed) in path.name
+        assert f"Sampler: Euler, Schedule type: Karras, CFG scale: 7, Seed: {seed}, " in text["parameters"]
+        assert json.loads(text["ctrlgen"])["seed"] == seed
+    again = engine.generate(request(**fields, seed=made.request.seed))
+    for one, other in zip(made.images, again.images, strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_all_cells_of_a_tuner_share_one_seed_also_in_a_later_run(tmp_path: Path) -> None:
+    kept = with_kept_seed({"seed": -1, "steps": 1}, tmp_path / "out")
+    assert kept["seed"] >= 0
+    assert with_kept_seed({"seed": -1}, tmp_path / "out")["seed"] == kept["seed"]
+    assert with_kept_seed({"seed": 4}, tmp_path / "out") == {"seed": 4}
+    assert with_kept_seed({}, tmp_path / "out") == {}
+    (tmp_path / "out" / "seed.txt").write_text("?")
+    assert with_kept_seed({"seed": -1}, tmp_path / "out")["seed"] >= 0
+
+
+def test_a_cell_without_a_seed_is_refused(engine: Engine) -> None:
+    with pytest.raises(RequestError, match=r"^\$\.seed: an axis takes the seeds themselves"):
+        EngineHost(engine=engine).batch({**SMALL, "seed": -1}, 1)

@@ -1,0 +1,439 @@
+"""The session against hand-written controlled forwards of the WebUI's own U-Nets.
+
+The references know nothing of hooks: they loop over the U-Net's blocks one row at a time,
+add each residual where the formula says, and compute attention by its definition.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.session.session import ControlSession
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from tests.support import networks
+from tests.support.networks import (
+    Call,
+    ContextNoise,
+    FeatureNoise,
+    NetworkControl,
+    Script,
+    TokenControl,
+    active,
+    random_call,
+)
+
+pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
+TOLERANCE = 1e-5
+NOTHING: Mapping[int | str, list[Tensor]] = {}
+
+SD_SITES = [f"input_blocks.{i}" for i in (1, 2, 4, 5, 7, 8)]
+SD_SITES += [f"output_blocks.{i}" for i in range(3, 12)] + ["middle_block"]
+XL_DEPTHS = [("input_blocks.4", 2), ("input_blocks.5", 2), ("input_blocks.7", 3), ("input_blocks.8", 3)]
+SD_FEATURES, XL_FEATURES = (2, 5, 8, 11), (3, 5, 8, "mid")
+XL_DEPTHS += [(f"output_blocks.{i}", 3 if i < 3 else 2) for i in range(6)] + [("middle_block", 3)]
+
+
+class DefinedAttention(nn.Module):
+    """Cross attention by its definition, with image terms: (keys, values, weight, mask [N, 1]) each.
+
+    `more` are tokens behind the text's: (tokens, weight, mask) each.
+    """
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.inner = attention
+        self.terms: list[tuple[Tensor, Tensor, float, Tensor]] = []
+        self.more: list[tuple[Tensor, float, Tensor]] = []
+
+    def forward(self, x: Tensor, context: Tensor, *others: object, **options: object) -> Tensor:
+        inner = self.inner
+        query = inner.to_q(x)[0]
+        text = softmax_attention(query, inner.to_k(context)[0], inner.to_v(context)[0], inner.heads)
+        mixed = text
+        for tokens, weight, mask in self.more:
+            both = torch.cat([context, weight * tokens], dim=1)
+            joint = softmax_attention(query, inner.to_k(both)[0], inner.to_v(both)[0], inner.heads)
+            mixed = mixed + mask * (joint - text)
+        for keys, values, weight, mask in self.terms:
+            mixed = mixed + weight * mask * softmax_attention(query, keys, values, inner.heads)
+        return inner.to_out(mixed)[None]
+
+
+def softmax_attention(query: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
+    """softmax(Q K^T / sqrt d) V, head by head. [N, hidden], [T, hidden] -> [N, hidden]."""
+    parts = zip(*(tensor.chunk(heads, dim=1) for tensor in (query, keys, values)), strict=True)
+    return torch.cat([torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=1) @ v for q, k, v in parts], dim=1)
+
+
+class Reference:
+    """A copy of a U-Net that is run block by block."""
+
+    def __init__(self, unet: Any, site_names: Sequence[str]) -> None:
+        self.unet = copy.deepcopy(unet)
+        self.embed = import_module("ldm.modules.diffusionmodules.util").timestep_embedding
+        self.attentions = []
+        self.after: Sequence[int | str] = SD_FEATURES
+        for name in site_names:
+            block = self.unet.get_submodule(name)
+            block.attn2 = DefinedAttention(block.attn2)
+            self.attentions.append(block.attn2)
+
+    def forward(self, call: Call, step: int, steps: int, units: Sequence[ActiveUnit]) -> Tensor:
+        """The controlled prediction, row by row."""
+        rows = [self._row(call.row(i), step, steps, units) for i in range(len(call.rows))]
+        return torch.cat(rows)
+
+    def _row(self, call: Call, step: int, steps: int, units: Sequence[ActiveUnit]) -> Tensor:
+        added: list[Tensor] = []
+        features: dict[int | str, list[Tensor]] = {}
+        for attention in self.attentions:
+            attention.terms, attention.more = [], []
+        for unit in units:
+            weight = unit.spec.schedule(step / steps)
+            if isinstance(unit.control, TokenControl):
+                self._set_tokens(unit, unit.control, weight, call, step / steps)
+            elif isinstance(unit.control, NetworkControl):
+                parts = weighted_residuals(unit, unit.control, weight, call, step / steps)
+                added = [a + b for a, b in zip(added, parts, strict=True)] if added else parts
+            elif isinstance(unit.control, ContextNoise) and weight and call.rows.cond[0]:
+                self._set_context(unit, unit.control, weight, call, step / steps)
+            elif isinstance(unit.control, FeatureNoise):
+                found = weighted_features(unit, unit.control, weight, call, step / steps)
+                for block, feature in zip(self.after, found, strict=True):
+                    features.setdefault(block, []).append(feature)
+        return self.blocks(call, added, features)
+
+    def _set_tokens(
+        self, unit: ActiveUnit, control: TokenControl, weight: float, call: Call, progress: float
+    ) -> None:
+        count = len(self.attentions)
+        layers = [s(progress) for s in unit.spec.layer_weights or ()] or [1.0] * count
+        for place, (attention, layer) in enumerate(zip(self.attentions, layers, strict=True)):
+            pair = control.pair(place, attention.inner.to_q.out_features)
+            kind = 1 if call.rows.cond[0] else 0
+            mask = level_mask(unit, call, attention.level, progress).reshape(-1, 1)
+            attention.terms.append((pair.keys[kind], pair.values[kind], weight * layer, mask))
+
+    def _set_context(
+        self, unit: ActiveUnit, control: ContextNoise, weight: float, call: Call, progress: float
+    ) -> None:
+        layers = [s(progress) for s in unit.spec.layer_weights or ()] or [1.0] * len(self.attentions)
+        for attention, layer in zip(self.attentions, layers, strict=True):
+            mask = level_mask(unit, call, attention.level, progress).reshape(-1, 1)
+            if layer:
+                attention.more.append((control.extra_tokens(), weight * layer, mask))
+
+    def blocks(
+        self, call: Call, added: Sequence[Tensor], features: Mapping[int | str, list[Tensor]] = NOTHING
+    ) -> Tensor:
+        """The U-Net's forward with residuals added, none or one per layer, and features."""
+        unet, extra = self.unet, list(added)
+        embedding = unet.time_embed(self.embed(call.timestep, unet.model_channels))
+        if getattr(unet, "num_classes", None) is not None:
+            embedding = embedding + unet.label_emb(call.vector)
+        h, skips = call.x, []
+        for number, block in enumerate(unet.input_blocks):
+            h = block(h, embedding, call.context)
+            for feature in features.get(number, ()):
+                h = h + feature
+            skips.append(h)
+        h = unet.middle_block(h, embedding, call.context)
+        for feature in features.get("mid", ()):
+            h = h + feature
+        if extra:
+            h = h + extra.pop()
+            skips = [skip + residual for skip, residual in zip(skips, extra, strict=True)]
+        for block in unet.output_blocks:
+            h = block(torch.cat([h, skips.pop()], dim=1), embedding, call.context)
+        return unet.out(h)
+
+
+def weighted_residuals(
+    unit: ActiveUnit, control: NetworkControl, weight: float, call: Call, progress: float
+) -> list[Tensor]:
+    """One row's residuals times weight, layer weights, mask, and zero on uncond rows in mode control."""
+    raw = control.raw(call.x, call.timestep, call.context)
+    layers = [*raw.down, raw.mid]
+    scales = [1.0] * len(layers)
+    if unit.spec.control_mode != "balanced":
+        scales = [0.825 ** (len(layers) - 1 - k) for k in range(len(layers))]
+    if unit.spec.layer_weights is not None:
+        scales = [schedule(progress) for schedule in unit.spec.layer_weights]
+    if unit.spec.control_mode == "control" and not call.rows.cond[0]:
+        weight = 0.0
+    full = call.x.shape[2]
+    masks = [level_mask(unit, call, full // layer.shape[2], progress) for layer in layers]
+    return [layer * weight * scale * mask for layer, scale, mask in zip(layers, scales, masks, strict=True)]
+
+
+def weighted_features(
+    unit: ActiveUnit, control: FeatureNoise, weight: float, call: Call, progress: float
+) -> list[Tensor]:
+    """One row's features times weight, softness or layer weights, mask; zero on uncond rows in `control`."""
+    spec, full = unit.spec, call.x.shape[2]
+    scales = [1.0] * 4 if spec.control_mode == "balanced" else [0.25, 0.62, 0.825, 1.0]
+    if spec.layer_weights is not None:
+        scales = [schedule(progress) for schedule in spec.layer_weights]
+    if spec.control_mode == "control" and not call.rows.cond[0]:
+        weight = 0.0
+    return [
+        weight * scale * feature * level_mask(unit, call, full // feature.shape[2], progress)
+        for feature, scale in zip(control.features(full, call.x.shape[3]), scales, strict=True)
+    ]
+
+
+def level_mask(unit: ActiveUnit, call: Call, factor: int, progress: float) -> Tensor:
+    """The unit's mask [h, w] averaged over blocks: 8 pixels per latent, `factor` latents per cell.
+
+    It holds back by its strength: s m + (1 - s).
+    """
+    if unit.mask is None:
+        return torch.ones(call.x.shape[2] // factor, call.x.shape[3] // factor)
+    pixels = torch.from_numpy(np.asarray(unit.mask.convert("L"), dtype=np.float32)) / 255.0
+    strength = unit.spec.mask_strength(progress)
+    return strength * nn.functional.avg_pool2d(pixels[None], 8 * factor)[0] + (1 - strength)
+
+
+def transformer_names(blocks: Sequence[tuple[str, int]]) -> list[str]:
+    return [f"{name}.1.transformer_blocks.{k}" for name, depth in blocks for k in range(depth)]
+
+
+def with_levels(reference: Reference, levels: Sequence[int]) -> Reference:
+    """Tell every attention by what factor its grid is smaller than the latent."""
+    for attention, level in zip(reference.attentions, levels, strict=True):
+        attention.level = level
+    return reference
+
+
+@pytest.fixture(scope="module")
+def sd() -> tuple[Any, Reference]:
+    unet = networks.ldm_unet()
+    levels = [1, 1, 2, 2, 4, 4, 4, 4, 4, 2, 2, 2, 1, 1, 1, 8]
+    return unet, with_levels(Reference(unet, transformer_names([(name, 1) for name in SD_SITES])), levels)
+
+
+@pytest.fixture(scope="module")
+def xl() -> tuple[Any, Reference]:
+    pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
+    unet = networks.sgm_unet()
+    depths = dict(XL_DEPTHS)
+    per_block = [2, 2, 4, 4, 4, 4, 4, 2, 2, 2, 4]
+    levels = [level for level, depth in zip(per_block, depths.values(), strict=True) for _ in range(depth)]
+    reference = with_levels(Reference(unet, transformer_names(XL_DEPTHS)), levels)
+    reference.after = XL_FEATURES
+    return unet, reference
+
+
+@pytest.fixture(scope="module")
+def nets() -> list[NetworkControl]:
+    """Three networks on hints at which they are well conditioned: on others a random network makes
+    a change of 1e-7 in the hint a thousand times larger, and rounding errors with it.
+    """
+    hints = [torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(10 + k)) for k in (1, 2, 3)]
+    return [NetworkControl(networks.controlnet(k), hint) for k, hint in zip((1, 2, 3), hints, strict=True)]
+
+
+def mask_image(seed: int, size: tuple[int, int] = (8, 8)) -> Image.Image:
+    """A mask that is constant over each latent's 8 x 8 pixels, with grey values."""
+    cells = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+    return Image.fromarray(cells.repeat(8, 0).repeat(8, 1)).convert("RGB")
+
+
+def compare(
+    pair: tuple[Any, Reference], units: Sequence[ActiveUnit], steps: int, script: Sequence[tuple[int, Call]]
+) -> float:
+    """Run a script of (step, call) in a session and by hand; the largest difference.
+
+    Where the largest output is more than 1, relative to it.
+    """
+    unet, reference = pair
+    has_vector = getattr(unet, "num_classes", None) is not None
+    worst, effect = 0.0, 0.0
+    with (
+        torch.no_grad(),
+        ControlSession(LdmUNet(unet), units, Script(steps, [(s, c.rows) for s, c in script])) as open_session,
+    ):
+        for step, call in script:
+            vector = {"y": call.vector} if has_vector else {}
+            got = unet(call.x, call.timestep, context=call.context, **vector)
+            wanted = reference.forward(call, step, steps, units)
+            plain = reference.forward(call, step, steps, [])
+            worst = max(worst, float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1)))
+            effect = max(effect, float((wanted - plain).abs().max()))
+        assert open_session.calls == len(script)
+    assert effect > 1e-2
+    return worst
+
+
+GUIDED = "c0 c1 u0 u1"
+Stack = Callable[[list[NetworkControl]], list[ActiveUnit]]
+
+STACKS: dict[str, Stack] = {
+    "one": lambda nets: [active(nets[0], weight=0.8)],
+    "one, negative": lambda nets: [active(nets[0], weight=-0.5)],
+    "three modes, scheduled": lambda nets: [
+        active(nets[0], 0, weight="1>0.2"),
+        active(nets[1], 1, weight="0.4@0, 1.2@0.6 hold", control_mode="prompt", guidance_start=0.2),
+        active(nets[2], 2, weight="0.9", control_mode="control", guidance_end=0.7),
+    ],
+    "layers and mask": lambda nets: [
+        active(
+            nets[0], 0, mask_image(1), layer_weights=[0.1 * k if k % 3 else f"1>{k / 10}" for k in range(13)]
+        ),
+        active(nets[1], 1, mask_image(2), weight=0.5, control_mode="control", mask_strength="0.9>0.2"),
+    ],
+    "one adapter": lambda _: [active(TokenControl(1), weight="0.7@0, 1.5@1")],
+    "two adapters, masked": lambda _: [
+        active(TokenControl(1), 0, mask_image(3), weight=0.6, mask_strength="1>0"),
+        active(TokenControl(2, tokens=16), 1, mask_image(4), layer_weights=[k / 10 for k in range(16)]),
+    ],
+    "everything": lambda nets: [
+        active(TokenControl(1), 0, weight="1>0"),
+        active(nets[0], 1, mask_image(5), weight=0.7, control_mode="prompt"),
+        active(nets[1], 2, weight=0.7, control_mode="control"),
+        active(TokenControl(2), 3, mask_image(6), guidance_start=0.4),
+        active(noise(3), 4, mask_image(7), weight="0.5>1", control_mode="prompt", mask_strength=0.8),
+    ],
+    "tokens behind the text": lambda _: [active(ContextNoise(1), weight="0.7>1.4", guidance_start=0.2)],
+    "two of them, layers and masks": lambda _: [
+        active(ContextNoise(1), 0, mask_image(3), weight=0.6, mask_strength="1>0"),
+        active(ContextNoise(2, 5), 1, mask_image(4), layer_weights=[k / 10 for k in range(16)]),
+        active(TokenControl(1), 2, weight=0.6),
+        active(noise(2), 3, weight=0.5),
+    ],
+    "features": lambda _: [active(noise(1), weight=0.7)],
+    "features in three modes, scheduled": lambda _: [
+        active(noise(1), 0, weight="1>0.2"),
+        active(noise(2), 1, weight=-0.6, control_mode="prompt", guidance_start=0.3),
+        active(noise(3), 2, weight=0.9, control_mode="control", guidance_end=0.7),
+    ],
+    "features, layers and masks": lambda _: [
+        active(noise(1), 0, mask_image(1), layer_weights=[0.3, "1>0", 0, 1.5]),
+        active(noise(2), 1, mask_image(2), control_mode="control", mask_strength="0.9>0.2"),
+    ],
+}
+
+
+def noise(seed: int) -> FeatureNoise:
+    return FeatureNoise(networks.SD_PLACES, seed)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_over_several_steps(name: str, sd: tuple[Any, Reference], nets: list[NetworkControl]) -> None:
+    script = [(step, random_call(GUIDED, 10 + step)) for step in range(4)]
+    assert compare(sd, STACKS[name](nets), 4, script) <= TOLERANCE
+
+
+ROWS: dict[str, list[tuple[int, str]]] = {
+    "one image": [(0, "u0 c0"), (1, "u0 c0")],
+    "cond and uncond apart": [(0, "c0 c1"), (0, "u0 u1"), (1, "c0 c1"), (1, "u0 u1")],
+    "AND": [(0, "c0 c0 c1 c1 u0 u1"), (1, "c0 c0 c0"), (1, "u0")],
+    "uncond skipped": [(0, "c0 u0"), (1, "c0"), (2, "c0 u0")],
+    "a step twice": [(0, "c0 u0"), (0, "c0 u0"), (1, "c0 u0"), (1, "c0 u0")],
+    "mixed chunks": [(0, "c0 u1"), (0, "u0 c1"), (2, "u0 c0 u1"), (2, "c1")],
+}
+
+
+@pytest.mark.parametrize("layout", ROWS)
+def test_any_layout_of_rows(layout: str, sd: tuple[Any, Reference], nets: list[NetworkControl]) -> None:
+    script = [(step, random_call(kinds, 20 + step)) for step, kinds in ROWS[layout]]
+    assert compare(sd, STACKS["everything"](nets), 3, script) <= TOLERANCE
+
+
+def test_a_latent_that_is_not_square(sd: tuple[Any, Reference]) -> None:
+    hint = torch.rand(1, 3, 64, 128)
+    units = [
+        active(NetworkControl(networks.controlnet(4), hint), 0, mask_image(7, (8, 16))),
+        active(TokenControl(3), 1, mask_image(8, (8, 16))),
+    ]
+    script = [(step, random_call("c0 u0", step, (8, 16))) for step in range(2)]
+    assert compare(sd, units, 2, script) <= TOLERANCE
+
+
+def test_the_layout_of_sdxl(xl: tuple[Any, Reference]) -> None:
+    units = [
+        active(
+            NetworkControl(networks.sdxl_controlnet(5), torch.rand(1, 3, 64, 64)), 0, control_mode="prompt"
+        ),
+        active(TokenControl(4), 1, mask_image(9), layer_weights=[k / 20 for k in range(28)]),
+        active(FeatureNoise(networks.XL_PLACES, 5), 2, mask_image(3), control_mode="prompt"),
+        active(ContextNoise(6), 3, weight=0.8),
+    ]
+    script = [(step, random_call(GUIDED, 30 + step)) for step in range(2)]
+    assert compare(xl, units, 2, script) <= TOLERANCE
+
+
+def test_control_mode_control_computes_conditional_rows_only(
+    sd: tuple[Any, Reference], nets: list[NetworkControl]
+) -> None:
+    control = NetworkControl(nets[0].network, nets[0].hint)
+    script = [(0, random_call(kinds, 1)) for kinds in ("c0 u0 c1", "u0 u1", "c0")]
+    assert compare(sd, [active(control, control_mode="control")], 1, script) <= TOLERANCE
+    assert [rows.cond for rows in control.rows] == [(True, True), (True,)]
+    assert [rows.image for rows in control.rows] == [(0, 1), (0,)]
+
+
+def test_outside_its_window_nothing_is_computed(
+    sd: tuple[Any, Reference], nets: list[NetworkControl]
+) -> None:
+    control, tokens = NetworkControl(nets[0].network, nets[0].hint), TokenControl(1)
+    units = [
+        active(control, 0, guidance_start=0.25, guidance_end=0.75),
+        active(tokens, 1, weight="0@0 hold, 0@0.5, 1@1"),
+    ]
+    script = [(step, random_call("c0 u0", step)) for step in range(4)]
+    assert compare(sd, units, 4, script) <= TOLERANCE
+    assert len(control.rows) == 2
+    assert tokens.computed == 1
+
+
+@pytest.mark.parametrize(("build", "places"), [("sd", networks.SD_PLACES), ("xl", networks.XL_PLACES)])
+def test_the_places_of_features(
+    build: str, places: Sequence[tuple[int, int]], request: pytest.FixtureRequest
+) -> None:
+    unet, _ = request.getfixturevalue(build)
+    found = LdmUNet(unet).shape.feature_places
+    assert [(place.channels, place.stride) for place in found][: len(places)] == list(places)
+
+
+@pytest.mark.parametrize(("build", "blocks", "residuals"), [("sd", SD_SITES, 13), ("xl", None, 10)])
+def test_the_shape_and_the_order_of_sites(
+    build: str, blocks: list[str] | None, residuals: int, request: pytest.FixtureRequest
+) -> None:
+    unet, reference = request.getfixturevalue(build)
+    names = transformer_names([(name, 1) for name in blocks] if blocks else XL_DEPTHS)
+    port = LdmUNet(unet)
+    sites = port.attention_sites()
+    assert [site.name for site in sites] == [f"{name}.attn2" for name in names]
+    assert [site.to_q for site in sites] == [unet.get_submodule(f"{name}.attn2.to_q") for name in names]
+    assert [site.to_out for site in sites] == [unet.get_submodule(f"{name}.attn2.to_out.0") for name in names]
+    shape = port.shape
+    assert shape.family.context_dim == networks.CONTEXT
+    assert shape.in_channels == 4
+    assert shape.attention_hidden == tuple(
+        attention.inner.to_q.out_features for attention in reference.attentions
+    )
+    assert len(shape.residual_channels) == residuals
+    assert shape.residual_channels == tuple(_encoder_channels(unet))
+
+
+def _encoder_channels(unet: Any) -> list[int]:
+    """The channels of the encoder's outputs and of the mid block, seen in a run."""
+    seen: list[int] = []
+    blocks = [*unet.input_blocks, unet.middle_block]
+    handles = [block.register_forward_hook(lambda _m, _a, out: seen.append(out.shape[1])) for block in blocks]
+    call = random_call("c0", 0)
+    vector = {} if getattr(unet, "num_classes", None) is None else {"y": call.vector}
+    with torch.no_grad():
+        unet(call.x, call.timestep, context=call.context, **vector)
+    for handle in handles:
+        handle.remove()
+    return seen

@@ -1,0 +1,265 @@
+"""Scheduled prompts and guidance inside a fake host that encodes prompts as the WebUI does."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.prompts.emphasis import weigh
+from tests.support.fake_webui import FakeWebUI, SdConditioning, fresh, served
+
+SCHEDULED = "a (red:2@0 hold, 0.5@0.5) star"
+
+
+class TextEncoder(nn.Module):
+    """Letters to numbers, times their weights, with the host's two methods."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hijack = SimpleNamespace(fixes=None)
+        self.runs: list[Any] = []
+
+    def encode_with_transformers(self, tokens: Tensor) -> Tensor:
+        self.runs.append(tokens.tolist())
+        self.hijack.fixes = None
+        return tokens[..., None].float().sin().expand(*tokens.shape, 3)
+
+    def forward(self, texts: list[str]) -> Tensor:
+        return torch.cat([self.encode(text) for text in texts])
+
+    def encode(self, text: str) -> Tensor:
+        pieces = weigh(text)
+        letters = "".join(piece.text or "" for piece in pieces)[:16].ljust(16)
+        weights = [piece.weight for piece in pieces for _ in piece.text or ""][:16]
+        self.hijack.fixes = [[]]
+        z = self.encode_with_transformers(torch.tensor([[ord(letter) for letter in letters]]))
+        return z * torch.tensor([*weights, *[1.0] * (16 - len(weights))])[None, :, None]
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cond_stage_model = TextEncoder()
+        self.model = SimpleNamespace(diffusion_model=None)
+
+
+def negatives(model: Model, prompts: Any, *_: Any) -> list[Tensor]:
+    return [model.cond_stage_model.encode(text)[0] for text in prompts]
+
+
+def positives(model: Model, prompts: Any, *_: Any) -> Any:
+    batch = []
+    for prompt in prompts:
+        parts = [re.fullmatch(r"(.*?)(?:\s*:\s*([-+.\d]+))?\s*", part) for part in prompt.split("AND")]
+        batch.append([(model.cond_stage_model.encode(m[1])[0], float(m[2] or 1)) for m in parts if m])
+    return SimpleNamespace(batch=batch)
+
+
+class Denoiser(nn.Module):
+    def __init__(self, p: Any, extra: dict[str, Any]) -> None:
+        super().__init__()
+        self.p = p
+        self.step = 0
+        self.total_steps = p.steps
+        self.cond_scale_miltiplier = 1.0
+        self.sampler = SimpleNamespace(sampler_extra_args=extra)
+
+    def combine_denoised(self, _x: Any, conds_list: Any, _uncond: Any, scale: float) -> Any:
+        return conds_list, scale
+
+
+class Processing:
+    """A generation with a cache of conditionings, as the WebUI keeps one on the class."""
+
+    cached_c: ClassVar[list[Any]] = [None, None]
+    cached_uc: ClassVar[list[Any]] = [None, None]
+
+    def __init__(self, host: FakeWebUI, prompt: str, negative: str = "", **options: Any) -> None:
+        self.host = host
+        self.width = self.height = 64
+        self.steps = 4
+        self.batch_size, self.n_iter, self.iteration = 1, 1, 0
+        self.all_seeds = [1]
+        self.cfg_scale = 7.0
+        self.skip: tuple[int, ...] = ()
+        self.all_prompts, self.all_negative_prompts = [prompt], [negative]
+        self.extra_generation_params: dict[str, Any] = {}
+        self.seen: list[tuple[Tensor, Tensor, Any, float]] = []
+        vars(self).update(options)
+
+    def get_conds_with_caching(self, function: Any, prompts: Any, steps: int, caches: Any, extra: Any) -> Any:
+        [cache] = caches
+        if cache[0] != (list(prompts), steps):
+            cache[0], cache[1] = (list(prompts), steps), function(self.host.model, prompts, steps)
+        return cache[1]
+
+    def setup_conds(self) -> None:
+        uc = SdConditioning(self.negative_prompts, is_negative_prompt=True)
+        self.uc = self.get_conds_with_caching(negatives, uc, self.steps, [type(self).cached_uc], None)
+        c = SdConditioning(self.prompts)
+        self.c = self.get_conds_with_caching(positives, c, self.steps, [type(self).cached_c], None)
+
+    def sample(self, **_: Any) -> Tensor:
+        extra = {"cond": self.c, "uncond": self.uc, "cond_scale": self.cfg_scale}
+        denoiser = Denoiser(self, extra)
+        parser = sys.modules["modules.prompt_parser"]
+        for step in range(self.steps):
+            denoiser.step = step
+            conds_list, text = parser.reconstruct_multicond_batch(self.c, step)
+            params = SimpleNamespace(
+                x=torch.zeros(2, 4, 8, 8),
+                denoiser=denoiser,
+                text_cond=text,
+                text_uncond=parser.reconstruct_cond_batch(self.uc, step),
+            )
+            self.host.callbacks.fire("cfg_denoiser", params)
+            scale = 1.0 if step in self.skip else self.cfg_scale
+            weights, used = denoiser.combine_denoised(None, conds_list, None, scale)
+            self.seen.append((params.text_cond, params.text_uncond, weights, used))
+        assert "combine_denoised" in vars(denoiser) or not self.host.callbacks.count
+        self.denoiser = denoiser
+        return torch.zeros(0)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[FakeWebUI]:
+    webui = FakeWebUI()
+    webui.model = Model()  # type: ignore[assignment]
+    webui.opts.use_old_scheduling = False  # type: ignore[attr-defined]
+    Processing.cached_c[:] = Processing.cached_uc[:] = [None, None]
+    with served(webui, tmp_path):
+        yield webui
+
+
+@pytest.fixture
+def script(host: FakeWebUI) -> Any:
+    return fresh("script").CtrlGenScript()
+
+
+def run(host: FakeWebUI, script: Any, p: Processing, request: Any = "") -> Processing:
+    host.swallowing(script.process, p, request)
+    p.prompts, p.negative_prompts = list(p.all_prompts), list(p.all_negative_prompts)
+    p.setup_conds()
+    assert p.prompts == p.all_prompts  # the infotext is made from them
+    p.sample()
+    assert "combine_denoised" not in vars(p.denoiser)
+    assert "encode_with_transformers" not in vars(host.model.cond_stage_model)
+    assert host.callbacks.count == 0
+    return p
+
+
+def plain(host: FakeWebUI, text: str) -> Tensor:
+    return host.model.cond_stage_model.encode(text)
+
+
+def test_every_step_is_the_ordinary_prompt_of_its_progress(host: FakeWebUI, script: Any) -> None:
+    p = run(host, script, Processing(host, SCHEDULED, "(blue:1>3)"))
+    for step, weight in enumerate((2, 2, 0.5, 0.5)):
+        assert torch.equal(p.seen[step][0], plain(host, f"a (red:{weight}) star"))
+        assert torch.equal(p.seen[step][1], plain(host, f"(blue:{1 + step / 2})"))
+
+
+def test_text_is_encoded_once_per_token_sequence(host: FakeWebUI, script: Any) -> None:
+    run(host, script, Processing(host, "a (red:2>0) star", "(blue:1>3)", steps=40))
+    assert len(host.model.cond_stage_model.runs) == 2
+
+
+def test_the_hosts_cache_stays_right(host: FakeWebUI, script: Any) -> None:
+    first = run(host, script, Processing(host, SCHEDULED)).seen
+    other = run(host, script, Processing(host, "a (red:2>0) star")).seen
+    again = run(host, script, Processing(host, SCHEDULED)).seen
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[2][0], other[2][0])
+    assert torch.equal(run(host, script, Processing(host, "a (red:2) star")).seen[3][0], first[0][0])
+
+
+def test_and_weights_over_the_steps(host: FakeWebUI, script: Any) -> None:
+    p = run(host, script, Processing(host, "a cat AND oil :0.2@0, 1@0.5"))
+    found = [dict(weights[0]) for _, _, weights, _ in p.seen]
+    assert found == [{0: 1.0, 1: pytest.approx(weight)} for weight in (0.2, 0.6, 1, 1)]
+
+
+def test_a_guidance_schedule_and_steps_that_skip_the_unconditional_rows(host: FakeWebUI, script: Any) -> None:
+    p = run(host, script, Processing(host, "a", skip=(2,)), {"cfg_scale": "8>4"})
+    assert [scale for *_, scale in p.seen] == [8, 7, 1, 5]
+    assert p.extra_generation_params["CtrlGen"] == '{"cfg_scale":"8@0, 4@1"}'
+
+
+def test_the_hires_pass_may_have_its_own_guidance(host: FakeWebUI, script: Any) -> None:
+    request = {"cfg_scale": 5, "hires_cfg_scale": "8>4"}
+    assert [scale for *_, scale in run(host, script, Processing(host, "a"), request).seen] == [5] * 4
+    hires = Processing(host, "a", is_hr_pass=True)
+    assert [scale for *_, scale in run(host, script, hires, request).seen] == [8, 7, 6, 5]
+    same = Processing(host, "a", is_hr_pass=True)
+    assert [scale for *_, scale in run(host, script, same, {"cfg_scale": 5}).seen] == [5] * 4
+    first = run(host, script, Processing(host, "a"), {"hires_cfg_scale": 5})
+    assert [scale for *_, scale in first.seen] == [7] * 4
+
+
+def test_named_weights_take_the_requests_values(host: FakeWebUI, script: Any) -> None:
+    p = run(host, script, Processing(host, "a (red:glow=2) star"), {"prompt_weights": {"glow": "1>0"}})
+    assert torch.equal(p.seen[2][0], plain(host, "a (red:0.5) star"))
+    q = run(host, script, Processing(host, "a (red:glow=2) star"))
+    assert torch.equal(q.seen[2][0], plain(host, "a (red:2) star"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "request_", "path"),
+    [
+        ("a (red:1@0,) star", "", "", "$.prompt"),
+        ("a", "(b:1>2", "", "$.negative_prompt"),
+        ("a (red:glow=1)", "", {"prompt_weights": {"glwo": 1}}, "$.prompt_weights.glwo"),
+        ("a", "", {"cfg_scale": "8>0"}, "$.cfg_scale"),
+    ],
+)
+def test_what_cannot_be_read_makes_no_picture(
+    host: FakeWebUI, script: Any, prompt: str, negative: str, request_: Any, path: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        run(host, script, Processing(host, prompt, negative), request_)
+    assert caught.value.path == path
+
+
+def test_a_conditioning_that_is_not_the_hosts_is_refused(host: FakeWebUI, script: Any) -> None:
+    p = Processing(host, SCHEDULED)
+    script.process(p, "")
+    p.prompts, p.negative_prompts = list(p.all_prompts), [""]
+    p.setup_conds()
+    p.c = SimpleNamespace(batch=p.c.batch)
+    with pytest.raises(HostError, match="another extension"):
+        p.sample()
+    assert host.callbacks.count == 0
+
+
+def test_an_edit_model_takes_no_guidance_schedule(host: FakeWebUI, script: Any) -> None:
+    host.model.cond_stage_key = "edit"  # type: ignore[attr-defined]
+    with pytest.raises(HostError, match="InstructPix2Pix"):
+        run(host, script, Processing(host, "a"), {"cfg_scale": "8>4"})
+
+
+def test_an_ordinary_prompt_leaves_everything_alone(host: FakeWebUI, script: Any) -> None:
+    p = run_plain(host, script, Processing(host, "a (red:1.2) [x:y:0.5] <lora:a:1>"))
+    assert not {"sample", "setup_conds", "get_conds_with_caching"} & set(vars(p))
+    assert "lib_ctrlgen.webui.sampling.conditioning" not in sys.modules
+
+
+def run_plain(host: FakeWebUI, script: Any, p: Processing) -> Processing:
+    host.swallowing(script.process, p, "")
+    p.prompts, p.negative_prompts = list(p.all_prompts), list(p.all_negative_prompts)
+    p.setup_conds()
+    p.sample()
+    return p
+
+
+def test_one_p_may_be_processed_again_without_schedules(host: FakeWebUI, script: Any) -> None:
+    p = run(host, script, Processing(host, SCHEDULED))
+    p.all_prompts = ["a cat"]
+    script.process(p, "")
+    assert not {"sample", "setup_conds", "get_conds_with_caching"} & set(vars(p))
