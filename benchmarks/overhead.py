@@ -33,7 +33,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
 from lib_ctrlgen.controls.controlnet.prepared import PreparedControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
@@ -78,7 +78,7 @@ class Networks:
         """The ControlNet with a picture of its own."""
         unit = parse_request({"units": [{"model": "benchmark"}]}).units[0]
         noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
-        job = Job(unit=unit, path="$", picture=Image.fromarray(noise), params={"transparent": "auto"})
+        job = UnitInputs(unit=unit, path="$", picture=Image.fromarray(noise), params={"transparent": "auto"})
         target = Target(
             store=ModelStore([], 1 << 30),
             shape=self.port.shape,

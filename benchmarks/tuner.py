@@ -33,13 +33,13 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless.checkpoints.load import Networks, Place
-from lib_ctrlgen.headless.checkpoints.noise_config import NoiseSchedule
+from lib_ctrlgen.headless.checkpoints.noise_config import NoiseConfig
 from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, Tower, read_tokenizer
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.tune import EngineHost
@@ -134,7 +134,7 @@ class RandomWeights(Engine):
         shape = DiffusersUNet(networks.unet).shape
         target = Target(store=self.store, shape=shape, device=CPU.device, dtype=CPU.dtype)
         first, *others = requests[0].units
-        job = Job(unit=first, path="$.units[0]", picture=picture(1), params={"transparent": "auto"})
+        job = UnitInputs(unit=first, path="$.units[0]", picture=picture(1), params={"transparent": "auto"})
         return (
             ActiveUnit(index=0, spec=first, control=self.control.prepare(job, target)),
             *(ActiveUnit(index=1, spec=unit, control=self.look) for unit in others),
@@ -146,7 +146,7 @@ def random_networks(unet: Any, vae: Any, text_layers: int) -> Networks:
     tokenizer = read_tokenizer(tiny_folder() / "text")
     config = CLIPTextConfig(**{**PUBLISHED[CLIP], "num_hidden_layers": text_layers})
     tower = Tower(tokenizer=tokenizer, encoder=frozen(CLIPTextModel(config)), pad=tokenizer.pad_token_id)
-    return Networks(unet=unet, vae=vae, towers=(tower,), noise=NoiseSchedule().arguments)
+    return Networks(unet=unet, vae=vae, towers=(tower,), noise=NoiseConfig().arguments)
 
 
 def frozen(network: Any) -> Any:

@@ -174,7 +174,7 @@ def nearby(path: Path) -> str:
 
 def next_commands() -> list[str]:
     """What to try after the demo: lines that work as they stand, where the examples are there."""
-    examples = Path(__file__).resolve().parent.parent / "examples"
+    examples = Path(__file__).resolve().parents[2] / "examples"
     if not (examples / "stacked.yaml").is_file():
         return []
     tries = (

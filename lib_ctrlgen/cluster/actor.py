@@ -44,7 +44,7 @@ class Recipe(Protocol):
         """Open it. Raises CtrlGenError, which ends the run."""
 
 
-class Seat:
+class WorkerActor:
     """The actor. One batch at a time."""
 
     def __init__(self, recipe: Recipe) -> None:

@@ -15,7 +15,7 @@ from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.request.spec import to_payload
 from lib_ctrlgen.tuner.worker import Outcome, Stack, Task
 
-from .actor import LostError, Recipe, Seat
+from .actor import LostError, Recipe, WorkerActor
 from .batches import LOSSES, Batch, Batches
 
 PATIENCE = 600.0  # seconds for the first of the workers to be there
@@ -92,7 +92,7 @@ class RayWorkers:
 
     def start(self, recipe: Recipe) -> None:
         """Start a worker; it is there once its answer is."""
-        actor: Any = ray.remote(Seat).options(**recipe.options).remote(recipe)
+        actor: Any = ray.remote(WorkerActor).options(**recipe.options).remote(recipe)
         self.pending[actor.open.remote()] = Handle(recipe, actor)
 
     def hand_out(self, handle: Handle, batch: Batch) -> None:

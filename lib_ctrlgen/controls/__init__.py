@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Control, HostParts, Job, Target
+from .base import Control, HostParts, Target, UnitInputs
 from .prepare import load_concepts, load_units
 from .registry import CONTROLS, control_for, params_for
 
@@ -10,7 +10,7 @@ __all__ = [
     "CONTROLS",
     "Control",
     "HostParts",
-    "Job",
+    "UnitInputs",
     "Target",
     "control_for",
     "load_concepts",

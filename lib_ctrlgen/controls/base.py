@@ -76,7 +76,7 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class UnitInputs:
     """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value.
 
     `deep` is the picture as brightness in 0..1 (Pillow's mode F) where it has more than 8 bits.
@@ -119,7 +119,7 @@ class Control(Protocol):
     def layers(self) -> int:
         """How many `layer_weights` a unit may have."""
 
-    def prepare(self, job: Job, target: Target) -> PreparedControl:
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedControl:
         """Make one unit ready for a generation. Raises RequestError at the unit's fields."""
 
 
@@ -156,7 +156,7 @@ def says_instant_id(path: Path) -> bool:
     return any(word in plain for word in ("instantid", "instant_id", "instant-id"))
 
 
-def require_picture_unit(job: Job, control: str, others: str, advice: str) -> None:
+def require_picture_unit(job: UnitInputs, control: str, others: str, advice: str) -> None:
     """Raise RequestError for settings that mean nothing to a control that sees the picture itself.
 
     `others` are the controls that have modes; `advice` ends the sentence on 'balanced'.

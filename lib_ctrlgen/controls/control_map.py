@@ -16,10 +16,10 @@ from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.resize import resample_grey
 from lib_ctrlgen.models.loading import RGB
-from lib_ctrlgen.models.store import Kept
+from lib_ctrlgen.models.store import CachedValues
 from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
 
-from .base import Job, Target
+from .base import Target, UnitInputs
 from .controlnet.network import ControlNetwork
 from .holes import has_border, holes_at
 
@@ -31,16 +31,16 @@ class ControlMap:
     `holes` says that there is something to be painted anew; there the network sees `hole`.
     """
 
-    job: Job
+    job: UnitInputs
     preprocessor: Preprocessor
     values: Mapping[str, Any]
-    kept: Kept
+    kept: CachedValues
     hole: float
     holes: bool
     picture: str  # the hash of the picture and its holes
 
     @staticmethod
-    def of(job: Job, target: Target, hole: float, *, holes: bool) -> ControlMap:
+    def of(job: UnitInputs, target: Target, hole: float, *, holes: bool) -> ControlMap:
         """The map of a unit. `holes` says whether transparent pixels are holes."""
         chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
         holes = holes and (job.transparent is not None or has_border(job))
@@ -51,7 +51,7 @@ class ControlMap:
             job=job,
             preprocessor=chosen,
             values=own_values(chosen, job.params),
-            kept=Kept(target.store),
+            kept=CachedValues(target.store),
             hole=hole,
             holes=holes,
             picture="+".join(marks),

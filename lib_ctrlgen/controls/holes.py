@@ -8,7 +8,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.resize import filled, smooth
 
-from .base import Job
+from .base import UnitInputs
 
 PAINTED = "inpaint"  # the beginning of the names of preprocessors that paint holes
 
@@ -19,17 +19,17 @@ NO_HOLE = (
 )
 
 
-def fitted(job: Job, picture: Image.Image, width: int, height: int) -> Image.Image:
+def fitted(job: UnitInputs, picture: Image.Image, width: int, height: int) -> Image.Image:
     """A picture of a unit at a size, fitted as the unit says."""
     return job.frame.fitted(picture, width, height, smooth)
 
 
-def has_border(job: Job) -> bool:
+def has_border(job: UnitInputs) -> bool:
     """Whether what 'resize_and_fill' fills around the picture is to be painted, too."""
     return job.unit.preprocessor.startswith(PAINTED) and job.unit.resize_mode == "resize_and_fill"
 
 
-def holes_at(job: Job, width: int, height: int) -> Image.Image:
+def holes_at(job: UnitInputs, width: int, height: int) -> Image.Image:
     """White in the holes of a unit's picture at a size, black elsewhere, as RGB."""
     given = job.transparent or Image.new("RGB", job.picture.size)
     holes = fitted(job, given, width, height)
@@ -41,7 +41,7 @@ def holes_at(job: Job, width: int, height: int) -> Image.Image:
     return holes.point(lambda v: 255 * (v > 127))
 
 
-def require_hole(job: Job) -> None:
+def require_hole(job: UnitInputs) -> None:
     """Raise RequestError for a picture without holes; one at a size is told at that size."""
     if job.transparent is None and not has_border(job):
         raise RequestError(f"{job.path}.image", NO_HOLE)

@@ -24,7 +24,7 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, require_family
 
-from .base import Job, Target, identify_file, require_picture_unit
+from .base import Target, UnitInputs, identify_file, require_picture_unit
 from .ip_adapter_file import AdapterWeights, load_adapter
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
@@ -64,7 +64,7 @@ class IPAdapter:
         """Cross-attentions that the adapter reaches (16 on SD1.5)."""
         return len(self.weights.layers)
 
-    def prepare(self, job: Job, target: Target) -> PreparedIPAdapter:
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedIPAdapter:
         """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
         require_picture_unit(job, "an IP-Adapter", "ControlNets", ADVICE)
         encoder = str(job.params["image_encoder"])

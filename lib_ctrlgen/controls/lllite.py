@@ -31,7 +31,7 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 
-from .base import Job, Target
+from .base import Target, UnitInputs
 from .control_map import ControlMap
 from .protocols import InputChange
 
@@ -129,7 +129,7 @@ class LLLite:
         """The transformers that are changed, in checkpoint order: down, up, middle (5 in most files)."""
         return len(self.blocks)
 
-    def prepare(self, job: Job, target: Target) -> PreparedLLLite:
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedLLLite:
         """Make one unit ready. Raises RequestError at the unit's fields."""
         return PreparedLLLite(model=self, map=ControlMap.of(job, target, 0.0, holes=False))
 

@@ -19,7 +19,7 @@ from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.unet.call import UNetShape
 
-from .base import Control, HostParts, Job, Target
+from .base import Control, HostParts, Target, UnitInputs
 from .checked import family_of
 from .postprocess.registry import later_control
 from .protocols import AttentionControl, FurtherFiles, InputControl, PreparedControl, ResidualControl
@@ -91,7 +91,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     found = []
     for part, given in zip(parts, pictures, strict=True):
         picture, rgb = given.picture, to_rgb(given.picture)
-        job = Job(
+        job = UnitInputs(
             unit=unit,
             path=path,
             picture=rgb,
@@ -115,7 +115,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     return tuple(found)
 
 
-def _prepared(index: int | str, job: Job, model: Control, target: Target) -> ActiveUnit:
+def _prepared(index: int | str, job: UnitInputs, model: Control, target: Target) -> ActiveUnit:
     later = later_control(job, target)
     with at_path(f"{job.path}.model"):
         control = model.prepare(job, target)

@@ -23,7 +23,7 @@ from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR, FeaturePlace, require_family
 
-from .base import Job, Target, identify_file
+from .base import Target, UnitInputs, identify_file
 from .control_map import ControlMap
 from .t2i_adapter_file import feature_places, load_network
 
@@ -67,7 +67,7 @@ class T2IAdapter:
         """Features: one per level of the encoder (4)."""
         return len(feature_places(self.network))
 
-    def prepare(self, job: Job, target: Target) -> PreparedT2IAdapter:
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedT2IAdapter:
         """Make one unit ready. Raises RequestError at the unit's fields."""
         return PreparedT2IAdapter(model=self, map=ControlMap.of(job, target, 0.0, holes=False))
 

@@ -26,7 +26,7 @@ from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 
-from .base import Job, Target, identify_file, require_picture_unit
+from .base import Target, UnitInputs, identify_file, require_picture_unit
 
 HEADS = 8  # no shape tells it
 ADVICE = ", and never acts on unconditional rows"
@@ -103,7 +103,7 @@ class T2IStyle:
         layers = len(target.shape.attention_hidden)
         return cls(network=network, path=path, layers=layers, weights=weights)
 
-    def prepare(self, job: Job, target: Target) -> PreparedT2IStyle:
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedT2IStyle:
         """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
         require_picture_unit(job, "a style adapter", "control maps", ADVICE)
         like, encoder = self.weights.like, str(job.params["image_encoder"])

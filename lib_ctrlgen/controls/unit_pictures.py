@@ -14,7 +14,7 @@ from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.images.masks import ALL_BLACK, is_black
 from lib_ctrlgen.preprocessors.detection import NOT_DETECTING
 from lib_ctrlgen.request.notices import Notices
-from lib_ctrlgen.request.per_picture import Shown
+from lib_ctrlgen.request.per_picture import PictureInputs
 from lib_ctrlgen.request.spec import ControlUnit
 
 SHALLOW = 0.1  # of the range; a deep picture that uses less was perhaps not scaled
@@ -32,7 +32,7 @@ class UnitPictures:
 
 
 def unit_pictures(
-    unit: ControlUnit, parts: Sequence[Shown], path: str, notices: Notices
+    unit: ControlUnit, parts: Sequence[PictureInputs], path: str, notices: Notices
 ) -> list[UnitPictures]:
     """The pictures of a unit's parts. Raises RequestError at the one that is wrong."""
     found = [_decoded(unit, part, path, notices) for part in parts]
@@ -40,7 +40,7 @@ def unit_pictures(
     return found
 
 
-def _decoded(unit: ControlUnit, part: Shown, path: str, notices: Notices) -> UnitPictures:
+def _decoded(unit: ControlUnit, part: PictureInputs, path: str, notices: Notices) -> UnitPictures:
     image_at, mask_at = _place(unit.images, "image", part, path), _place(unit.masks, "mask", part, path)
     if not part.image:
         raise RequestError(image_at, NO_PICTURE)
@@ -76,6 +76,6 @@ def _note_range(picture: Image.Image, place: str, notices: Notices) -> None:
         notices.add(place, f"{used}: scale its values if the network is to see it")
 
 
-def _place(many: Sequence[str], name: str, part: Shown, path: str) -> str:
+def _place(many: Sequence[str], name: str, part: PictureInputs, path: str) -> str:
     """The JSON path of a part's picture."""
     return f"{path}.{name}s[{part.place}]" if many else f"{path}.{name}"

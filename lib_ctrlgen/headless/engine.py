@@ -49,7 +49,7 @@ BUDGET = Automatic(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlMap:
+class ShownMap:
     """What a unit's network saw; `index` is the unit's place in the request.
 
     `picture` is the first picture of the batch that it was shown, None where all were.
@@ -79,7 +79,7 @@ class Generation:
     request: GenerationRequest
     images: tuple[Image.Image, ...]
     seeds: tuple[int, ...]
-    control_maps: tuple[ControlMap, ...]
+    control_maps: tuple[ShownMap, ...]
     plan: StepPlan
     seconds: float
     rows_computed: int = 0
@@ -219,10 +219,10 @@ def find_model(store: ModelStore, name: str) -> Path:
     return store.files.find_checkpoint(name)
 
 
-def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[ControlMap, ...]:
+def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[ShownMap, ...]:
     """What each unit's network saw, in the order of the units."""
     return tuple(
-        ControlMap(
+        ShownMap(
             index=unit.index,
             model=unit.spec.model,
             image=unit.control.control_map(width, height),

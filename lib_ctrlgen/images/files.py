@@ -47,7 +47,7 @@ OTHER_KINDS = (
 def decode_image(text: str, path: str) -> Image.Image:
     """Decode base64 or a data URL into an image, upright by its EXIF: RGB, RGBA, or F.
 
-    F is grey of more than eight bits, as brightness in 0..1 (`lib_ctrlgen.images.deep_greys`). Raises RequestError
+    F is grey of more than eight bits, as brightness in 0..1 (see `deep_greys`). Raises RequestError
     at `path` for a server path, a URL, a broken or unknown file, or more than 64 megapixels.
     """
     return decode_bytes(_decode_base64(text, path), path, f"; paths on the server are not read: {SEND}")

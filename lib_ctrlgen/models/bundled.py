@@ -21,7 +21,7 @@ VERSION = re.compile(r"^(?P<head>[ \t]*version:[ \t]*)(?P<value>\S.*?)[ \t]*$", 
 
 def tiny_folder() -> Path:
     """The folder of the bundled model. Raises HostError when this installation lacks it."""
-    folder = Path(__file__).parent / "assets" / "tiny"
+    folder = Path(__file__).parents[1] / "assets" / "tiny"
     if not (folder / f"{NAME}.safetensors").is_file():
         raise HostError(f"the bundled model is missing from this installation: {folder}")
     return folder

@@ -73,7 +73,7 @@ class Slot:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parked:
+class Offloaded:
     """Weights in flat tensors, one per dtype. The modules have theirs during a use alone.
 
     Safe for threads: who comes while others use them shares what they brought.
@@ -133,7 +133,7 @@ def placed(modules: Sequence[nn.Module | None], placement: Placement, name: str)
     """
     if placement.resident:
         return Resident(placement.like)
-    shelf = Shelf(placement, name)
+    shelf = OffloadBuilder(placement, name)
     for module in modules:
         for owner in module.modules() if module is not None else ():
             for held in (owner._parameters, owner._buffers):
@@ -144,7 +144,7 @@ def placed(modules: Sequence[nn.Module | None], placement: Placement, name: str)
 
 
 @dataclass
-class Shelf:
+class OffloadBuilder:
     """Weights while they are gathered."""
 
     placement: Placement
@@ -182,10 +182,10 @@ class Shelf:
         if kept.dtype == torch.float16 and not bool(kept.isfinite().all()):
             raise ModelError(f"'{self.name}' has weights that are too large for fp16: store it as bf16")
 
-    def parked(self) -> Parked:
+    def parked(self) -> Offloaded:
         """All of them, and nothing in the modules."""
         scales = torch.cat(self.scales) if self.scales else torch.empty(0)
-        found = Parked(
+        found = Offloaded(
             like=self.placement.like,
             flats={dtype: self.flat(parts) for dtype, parts in self.stored.items()},
             scales=self.flat([scales]),

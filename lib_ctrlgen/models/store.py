@@ -18,7 +18,7 @@ from .memory import GB, Budget, Fixed, memory_type
 from .model_files import ModelFiles, walk
 from .weight_files import stamp
 
-__all__ = ["Kept", "ModelStore", "WorkingSet", "stamp", "tensor_sizes", "walk"]
+__all__ = ["CachedValues", "ModelStore", "WorkingSet", "stamp", "tensor_sizes", "walk"]
 
 T = TypeVar("T")
 
@@ -230,7 +230,7 @@ class WorkingSet:
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class CachedValues:
     """Computed values from a store, held as long as this lives, whatever the store drops."""
 
     store: ModelStore

@@ -14,7 +14,7 @@ Comparison: TypeAlias = Literal["edges", "structure"]
 class Preprocessor(Protocol):
     """One preprocessor per file. It runs at the generation's own size, unless `resolution` says otherwise.
 
-    `compared` says how the tuner compares two of its maps (`lib_ctrlgen.tuner.scoring.map_likeness`); None: not at all.
+    `compared` says how the tuner compares two of its maps (`tuner.scoring.map_likeness`); None: not at all.
     """
 
     name: ClassVar[str]

@@ -52,7 +52,7 @@ class TileResample(NoPreprocessor):
 
 
 class TileColorFix(NoPreprocessor):
-    """The picture; its colours are kept in what the U-Net predicts (`lib_ctrlgen.controls.postprocess.colorfix`)."""
+    """The picture; its colours are kept in what the U-Net predicts (`postprocess.colorfix`)."""
 
     name: ClassVar[str] = "tile_colorfix"
     title: ClassVar[str] = "Tile, colours kept"

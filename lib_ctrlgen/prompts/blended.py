@@ -41,27 +41,27 @@ class PromptSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class PromptPart:
     """One part of an AND prompt: one conditional row."""
 
     text: str
     weight: float
 
 
-def split_and(text: str) -> tuple[Part, ...]:
+def split_and(text: str) -> tuple[PromptPart, ...]:
     """The parts of an ordinary prompt, as the WebUI reads them.
 
     >>> split_and("a cat :1.5 AND a dog")
-    (Part(text='a cat', weight=1.5), Part(text='a dog', weight=1.0))
+    (PromptPart(text='a cat', weight=1.5), PromptPart(text='a dog', weight=1.0))
     """
     return tuple(_part(piece) for piece in AND.split(text))
 
 
-def _part(piece: str) -> Part:
+def _part(piece: str) -> PromptPart:
     found = WEIGHED.fullmatch(piece)
     text, weight = (piece, None) if found is None else found.groups()
     stripped = text.strip()
-    return Part(stripped, 1.0 if weight is None else float(weight))
+    return PromptPart(stripped, 1.0 if weight is None else float(weight))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class BlendedPrompt:
         found = tuple(schedule(progress) for schedule in self.strengths)
         return None if all(strength == 1.0 for strength in found) else found
 
-    def parts_at(self, progress: float, named: Named = NOTHING) -> Iterator[tuple[int, Part]]:
+    def parts_at(self, progress: float, named: Named = NOTHING) -> Iterator[tuple[int, PromptPart]]:
         """Every concept's AND parts with the concept's number; its own weight is not in them."""
         for index, prompt in enumerate(self.concepts):
             for part in split_and(prompt.at(progress, named)):

@@ -23,7 +23,7 @@ Request = TypeVar("Request", bound=ControlRequest)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class PictureInputs:
     """What a unit shows to some pictures, by their numbers; to all of them where `pictures` is None.
 
     `place` is the first of these numbers, for the paths of errors.
@@ -39,7 +39,7 @@ class Shown:
         return self.pictures[0] if self.pictures else 0
 
 
-def shown(unit: ControlUnit, count: int, path: str) -> tuple[Shown, ...]:
+def shown(unit: ControlUnit, count: int, path: str) -> tuple[PictureInputs, ...]:
     """What a unit shows to `count` pictures, equal ones together. Raises RequestError below `path`."""
     for name in ("images", "masks"):
         given = len(getattr(unit, name))
@@ -50,15 +50,16 @@ def shown(unit: ControlUnit, count: int, path: str) -> tuple[Shown, ...]:
                 f"batch (batch size times batch count), or a single one in {name[:-1]!r}",
             )
     if not unit.images and not unit.masks:
-        return (Shown(image=unit.image, mask=unit.mask),)
+        return (PictureInputs(image=unit.image, mask=unit.mask),)
     found: dict[tuple[str, str], list[int]] = {}
     for number in range(count):
         found.setdefault(own(unit, number), []).append(number)
     if len(found) == 1:
         ((image, mask),) = found
-        return (Shown(image=image, mask=mask),)
+        return (PictureInputs(image=image, mask=mask),)
     return tuple(
-        Shown(image=image, mask=mask, pictures=tuple(numbers)) for (image, mask), numbers in found.items()
+        PictureInputs(image=image, mask=mask, pictures=tuple(numbers))
+        for (image, mask), numbers in found.items()
     )
 
 

@@ -13,7 +13,7 @@ from lib_ctrlgen.unet.row_factors import Factor, factor
 
 
 @dataclass(frozen=True)
-class Dose:
+class RowWeight:
     """What a unit does to a row; equal doses, equal effects. `layers` are its own layer weights.
 
     `since` is the step whose residuals are used; None: this step's, and none are kept.
@@ -41,7 +41,7 @@ def row_dose(
     position: Position,
     row: int,
     computed: int | None = None,
-) -> Dose | None:
+) -> RowWeight | None:
     """The dose of one row, None where the unit does not act on it. `spec` has the numbers of its image.
 
     `computed` is the step whose network call the plan wants to be used.
@@ -56,7 +56,7 @@ def row_dose(
         return None
     progress = position.step / position.steps
     own = spec.layer_weights
-    return Dose(
+    return RowWeight(
         weight=weight,
         mode=spec.control_mode,
         layers=None if own is None else tuple(schedule(progress) for schedule in own),
@@ -66,7 +66,7 @@ def row_dose(
 
 
 def layer_factors(
-    doses: Sequence[Dose | None], layers: int, softness: Sequence[float] | None = None
+    doses: Sequence[RowWeight | None], layers: int, softness: Sequence[float] | None = None
 ) -> tuple[Factor, ...]:
     """Of each layer what its rows are multiplied with.
 
@@ -77,6 +77,6 @@ def layer_factors(
     return tuple(factor(each) for each in zip(*numbers, strict=True))
 
 
-def strengths(doses: Sequence[Dose | None]) -> Factor:
+def strengths(doses: Sequence[RowWeight | None]) -> Factor:
     """How much the mask holds back in each row."""
     return factor([0.0 if dose is None else dose.strength for dose in doses])

@@ -25,11 +25,11 @@ from lib_ctrlgen.unet.clocks import Clock
 from lib_ctrlgen.unet.finite import CheckedCall, FiniteWatch
 from lib_ctrlgen.unet.port import Effect, Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, total
-from lib_ctrlgen.unet.shared_rows import Repeats, row_classes
+from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
 
 from .effects import EFFECTS, UnitEffect
-from .effects.base import ActingUnit, Doses, Masks, within_mask
-from .row_weights import Dose, row_dose
+from .effects.base import ActingUnit, Masks, RowWeights, within_mask
+from .row_weights import RowWeight, row_dose
 from .suspects import Suspects, not_finite
 
 
@@ -41,7 +41,7 @@ class ControlSession:
     went through the U-Net.
 
     Raises HostError when the host calls the U-Net in a way that cannot be controlled, and what
-    `lib_ctrlgen.session.suspects` says when a prediction is not finite: at one of the next calls, or at the end.
+    `suspects` says when a prediction is not finite: at one of the next calls, or at the end.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ControlSession:
         self._hooks = Hooks()
         self._masks = Masks()
         self._effects = [kind(self._masks) for kind in ways_of([part for _, part in self._parts])]
-        self._finishing: dict[int, list[tuple[ActiveUnit, Dose]]] = {}
+        self._finishing: dict[int, list[tuple[ActiveUnit, RowWeight]]] = {}
         self._acted: dict[int | None, set[tuple[int | str, bool]]] = {}
         self._passes: dict[bool, Position] = {}  # the last call of each
         self._position = Position(0, 1, Rows((), ()))
@@ -136,7 +136,7 @@ class ControlSession:
         classes, repeats = None, None
         if self.variants:
             classes = row_classes(inputs)
-            repeats = Repeats.of(list(zip(classes, call.position.rows.cond, *doses, strict=True)))
+            repeats = SharedRows.of(list(zip(classes, call.position.rows.cond, *doses, strict=True)))
             classes = [classes[row] for row in repeats.firsts]
             doses = [tuple(each[row] for row in repeats.firsts) for each in doses]
             call = call.shared(repeats.inverse, repeats.firsts)
@@ -147,7 +147,7 @@ class ControlSession:
         found = [part for part in parts if part is not None]
         return Effect(total(found) if found else None, repeats)
 
-    def _placed(self, batch: int) -> tuple[Position, list[Doses]]:
+    def _placed(self, batch: int) -> tuple[Position, list[RowWeights]]:
         """Where a call of `batch` rows stands, and what each unit's part gives each row."""
         if self._suspects is not None:
             position = self._suspects.position
@@ -172,7 +172,7 @@ class ControlSession:
             self._suspects = None
 
     def _begin(
-        self, effect: UnitEffect, call: UNetCall, doses: Sequence[Doses], classes: Sequence[int] | None
+        self, effect: UnitEffect, call: UNetCall, doses: Sequence[RowWeights], classes: Sequence[int] | None
     ) -> Residuals | None:
         """Start a call of one way of acting, with the units that act in this way and in this call."""
         acting = [
@@ -186,7 +186,7 @@ class ControlSession:
         for effect in self._effects:
             effect.end()
 
-    def _doses(self, position: Position) -> list[Doses]:
+    def _doses(self, position: Position) -> list[RowWeights]:
         """Of each unit's parts, what every row of the call gets."""
         images = position.rows.image
         plans = {i: self.plan_for(position.steps, position.hires, self._variant(i)) for i in set(images)}
@@ -205,7 +205,7 @@ class ControlSession:
             for place, part in self._parts
         ]
 
-    def _note(self, position: Position, doses: Sequence[Doses]) -> None:
+    def _note(self, position: Position, doses: Sequence[RowWeights]) -> None:
         """Remember of each image in a call which units would finish it, if this were its last call."""
         able = [
             (part, each)
@@ -216,7 +216,7 @@ class ControlSession:
             found = [(part, each[row]) for part, each in able]
             self._finishing[image] = [(part, dose) for part, dose in found if dose and dose.weight > 0]
 
-    def _note_acted(self, position: Position, doses: Sequence[Doses]) -> None:
+    def _note_acted(self, position: Position, doses: Sequence[RowWeights]) -> None:
         """Remember which units acted in this pass."""
         self._passes[position.hires] = position
         for (_, part), each in zip(self._parts, doses, strict=True):

@@ -10,7 +10,7 @@ from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.unet.call import Position
 from lib_ctrlgen.unet.finite import CheckedCall
 
-from .effects.base import Doses
+from .effects.base import RowWeights
 
 CURES = (
     "The model file may be damaged, may not fit this checkpoint or may overflow in half precision: lower "
@@ -25,7 +25,7 @@ class Suspects:
     position: Position
     indices: frozenset[int | str] = frozenset()
 
-    def alone(self, doses: Sequence[Doses], parts: Sequence[ActiveUnit]) -> list[Doses]:
+    def alone(self, doses: Sequence[RowWeights], parts: Sequence[ActiveUnit]) -> list[RowWeights]:
         """The row weights of each part; None for every row of a part whose unit is not one of these."""
         return [
             each if part.index in self.indices else (None,) * len(each)

@@ -18,7 +18,7 @@ from lib_ctrlgen.errors import HostError
 
 from .call import AttentionSite, CallInputs, Family, FeaturePlace, UNetShape
 from .residuals import Residuals
-from .shared_rows import Repeats
+from .shared_rows import SharedRows
 
 Attention: TypeAlias = tuple[str, Any]
 Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
@@ -32,7 +32,7 @@ class Effect:
     """
 
     residuals: Residuals | None = None
-    repeats: Repeats | None = None
+    repeats: SharedRows | None = None
 
 
 Compute: TypeAlias = Callable[[CallInputs], Effect]
@@ -71,14 +71,14 @@ class UNetPort(Protocol):
         """
 
 
-def narrowing(module: nn.Module, hooks: Hooks) -> Callable[[Repeats | None, Call], Call | None]:
+def narrowing(module: nn.Module, hooks: Hooks) -> Callable[[SharedRows | None, Call], Call | None]:
     """What narrows a call to the rows that are computed; a hook spreads the output over the batch again.
 
     The hook stands before all others, which see the whole batch.
     """
-    current: list[Repeats] = []
+    current: list[SharedRows] = []
 
-    def narrow(repeats: Repeats | None, call: Call) -> Call | None:
+    def narrow(repeats: SharedRows | None, call: Call) -> Call | None:
         current[:] = [repeats] if repeats else []
         if not repeats:
             return None

@@ -17,18 +17,18 @@ from .call import CallInputs, row_index
 
 
 @dataclass(frozen=True)
-class Repeats:
+class SharedRows:
     """`firsts` are the rows to compute; row `i` of the batch is number `inverse[i]` of them."""
 
     firsts: tuple[int, ...]
     inverse: tuple[int, ...]
 
     @staticmethod
-    def of(keys: Sequence[Hashable]) -> Repeats:
+    def of(keys: Sequence[Hashable]) -> SharedRows:
         """Rows with equal keys are the same row.
 
-        >>> Repeats.of("abac")
-        Repeats(firsts=(0, 1, 3), inverse=(0, 1, 0, 2))
+        >>> SharedRows.of("abac")
+        SharedRows(firsts=(0, 1, 3), inverse=(0, 1, 0, 2))
         """
         numbers: dict[Hashable, int] = {}
         firsts = []
@@ -36,7 +36,7 @@ class Repeats:
             if key not in numbers:
                 numbers[key] = len(numbers)
                 firsts.append(row)
-        return Repeats(tuple(firsts), tuple(numbers[key] for key in keys))
+        return SharedRows(tuple(firsts), tuple(numbers[key] for key in keys))
 
     def __bool__(self) -> bool:
         """Whether there are any."""

@@ -23,7 +23,7 @@ from .panel.unit_fields import read_request
 from .rest import guard_api
 from .sampling.cell_batch import Stacked, stacked_of
 from .sampling.init_images import init_pictures, picture_count
-from .sampling.method_patch import HeldSample, Refusal, held_sample, release
+from .sampling.method_patch import Refusal, SamplePatch, held_sample, release
 from .sampling.prompt_check import holds_ours
 from .settings import TITLE, appends_maps, register_settings
 
@@ -92,7 +92,7 @@ def runs_script(p: Any) -> bool:
     return bool(arguments[0])
 
 
-def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:
+def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
     """What has to stand in `p.sample`: nothing, a controlled sampling, or the reason why not."""
     try:
         stacked = stacked_of(args)
@@ -108,7 +108,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> HeldSample | None:
 
 def controlled(
     p: Any, requests: Sequence[ControlRequest], prompts: bool, stacked: Stacked | None
-) -> HeldSample:
+) -> SamplePatch:
     """Load what acts, and note it in the infotexts. Raises CtrlGenError."""
     from .sampling.generation import controlled_sample  # the engine, only once it is needed
 

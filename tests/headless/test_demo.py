@@ -11,7 +11,7 @@ from PIL import Image
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.headless import demo
-from lib_ctrlgen.headless.engine import ControlMap, Engine, Generation
+from lib_ctrlgen.headless.engine import Engine, Generation, ShownMap
 from lib_ctrlgen.headless.report import Cell, Figure, Grid, Report, Row, Section, report_html, report_json
 from lib_ctrlgen.headless.sampling.noise import seeds_of
 from lib_ctrlgen.headless.sampling.run import Progress
@@ -50,7 +50,7 @@ def quick(engine: Engine, requests: Sequence[GenerationRequest], progress: Progr
             images=tuple(files.picture(128, 128, seed) for seed in seeds_of(request)),
             seeds=seeds_of(request),
             control_maps=tuple(
-                ControlMap(index=i, model=unit.model, image=files.picture())
+                ShownMap(index=i, model=unit.model, image=files.picture())
                 for i, unit in request.enabled_units
             ),
             plan=compile_plan(request.enabled_units, request.steps),

@@ -16,7 +16,7 @@ from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models import offload as parking
-from lib_ctrlgen.models.offload import Parked, placed
+from lib_ctrlgen.models.offload import Offloaded, placed
 from lib_ctrlgen.models.storage import FORMS, Placement, spread
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
@@ -270,7 +270,7 @@ def test_uses_inside_a_use_share_and_an_error_drops(moves: list[int]) -> None:
     layer = nn.Linear(4, 4)
     x, wanted = torch.ones(1, 4), layer(torch.ones(1, 4))
     weights = placed([layer], Placement(device=CPU, dtype=torch.float32, away=True), "one")
-    assert isinstance(weights, Parked)
+    assert isinstance(weights, Offloaded)
     with weights.present(), weights.present():
         assert torch.equal(layer(x), wanted)
     assert len(moves) == 1
@@ -297,7 +297,7 @@ def test_the_host_says_it_and_a_unit_overrules(tmp_path: Path) -> None:
         units = parse_request({"units": [unit]}).units
         (loaded,) = load_units(units, store, shape, away=host)
         control: Any = loaded.control
-        assert isinstance(control.model.weights, Parked) == parked
+        assert isinstance(control.model.weights, Offloaded) == parked
 
 
 class BlockByBlock:

@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.holes import holes_at
 from lib_ctrlgen.controls.postprocess.registry import later_control
 from lib_ctrlgen.controls.unit import ActiveUnit
@@ -70,7 +70,7 @@ def unit(
     image = encode_image(picture)
     fields = {"model": "m", "image": image, "preprocessor": name, **spec}
     parsed = parse_request({"units": [fields]}).units[0]
-    job = Job(
+    job = UnitInputs(
         unit=parsed,
         path="$.units[0]",
         picture=picture.convert("RGB"),
@@ -359,7 +359,7 @@ def test_half_precision_stays_and_rows_without_a_unit_are_the_same_bits() -> Non
 def test_what_is_filled_around_a_picture_is_a_hole(mode: str, box_: Any) -> None:
     fields = {"model": "m", "preprocessor": "inpaint_only", "resize_mode": mode}
     parsed = parse_request({"units": [fields]}).units[0]
-    job = Job(unit=parsed, path="$", picture=files.picture(64, 32), params={})
+    job = UnitInputs(unit=parsed, path="$", picture=files.picture(64, 32), params={})
     holes = np.asarray(holes_at(job, 64, 64))[..., 0] > 0
     wanted = np.ones((64, 64), bool) if box_ else np.zeros((64, 64), bool)
     if box_:

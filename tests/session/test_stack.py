@@ -17,7 +17,7 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from lib_ctrlgen.unet.shared_rows import Repeats, row_classes
+from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
 from tests.session.test_ldm import mask_image
 from tests.support import networks
 from tests.support.networks import (
@@ -202,7 +202,7 @@ def test_rows_are_the_same_where_all_their_inputs_are(keys: list[tuple[int, int,
         added={"y": torch.tensor(added).float().reshape(-1, 1), "scale": torch.ones(())},
     )
     assert row_classes(inputs) == [keys.index(key) for key in keys]
-    repeats = Repeats.of(row_classes(inputs))
+    repeats = SharedRows.of(row_classes(inputs))
     narrow = repeats.narrowed({"x": inputs.x, "others": (inputs.added["scale"], [inputs.context])})
     assert len(narrow["x"]) == len(set(keys))
     assert torch.equal(repeats.spread(narrow["x"]), inputs.x)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.postprocess.registry import later_control
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
@@ -52,7 +52,7 @@ def fresh_generation() -> Any:
 def ready(index: int, unit: Any, target: Target) -> ActiveUnit:
     picture = decode_image(unit.image, "")
     params = check_params(unit.params, preprocessor(unit.preprocessor).params, "")
-    job = Job(
+    job = UnitInputs(
         unit=unit,
         path=f"$.units[{index}]",
         picture=picture.convert("RGB"),

@@ -71,7 +71,7 @@ class Rest:
 
 
 def fresh_script() -> Any:
-    import lib_ctrlgen.webui.tuner.script as script
+    from lib_ctrlgen.webui.tuner import script
 
     return script
 

@@ -24,7 +24,7 @@ from lib_ctrlgen.unet.call import UNetCall, require_family
 
 from .control_lora_file import LowRankConv2d, LowRankLinear, load_network
 from .controlnet import ControlNet
-from .network import Part, vector
+from .network import NetworkInputs, vector
 
 Lender: TypeAlias = tuple[str, nn.Module, str, bool]
 VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
@@ -79,7 +79,7 @@ class ControlLora(ControlNet):
         lent = self.lent(call.unet, args[0])
         return functional_call(self.network, lent, args, options, tie_weights=False)
 
-    def time_addition(self, part: Part) -> Tensor:
+    def time_addition(self, part: NetworkInputs) -> Tensor:
         """SDXL's vector as it is: its embedding is borrowed, too."""
         width = self.network.config.projection_class_embeddings_input_dim
         if width is None:

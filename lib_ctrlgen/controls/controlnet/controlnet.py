@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lib_ctrlgen.controls.base import Job, Target, identify_file, own_name
+from lib_ctrlgen.controls.base import Target, UnitInputs, identify_file, own_name
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.request.params import Param
@@ -61,11 +61,11 @@ class ControlNet(ControlNetwork):
         base: Hashable = base_mark(target.unet) if kind.variant == "difference" else None
         return target.store.get(path, load_controlnet, target.placement, target.shape, base, cls.name)
 
-    def prepare(self, job: Job, target: Target) -> PreparedControlNet:
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedControlNet:
         """Make one unit ready. Raises RequestError at the unit's fields."""
         return PreparedControlNet(model=self, map=ControlMap.of(job, target, HOLE, holes=self.holes(job)))
 
-    def holes(self, job: Job) -> bool:
+    def holes(self, job: UnitInputs) -> bool:
         """Whether the picture's transparent pixels are what is to be painted."""
         chosen = job.params["transparent"]
         fitting = self.inpainting or job.unit.preprocessor.startswith("inpaint")

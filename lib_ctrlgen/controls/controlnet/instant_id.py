@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.controls.base import Job, Target, says_instant_id
+from lib_ctrlgen.controls.base import Target, UnitInputs, says_instant_id
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.ip_adapter_file import converted
 from lib_ctrlgen.errors import ModelError, at_path
@@ -31,7 +31,7 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import UNetCall
 
 from .controlnet import ControlNet
-from .network import Part
+from .network import NetworkInputs
 from .prepared import PreparedControlNet
 
 IMAGE = "image_proj."
@@ -64,7 +64,7 @@ class InstantID(ControlNet):
         ),
     )
 
-    def prepare(self, job: Job, target: Target) -> PreparedInstantID:
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedInstantID:
         """Make one unit ready. Raises RequestError at the unit's fields."""
         shown = ControlMap.of(job, target, 0.0, holes=False)
         resampler, label = face_resampler(job, target)
@@ -84,7 +84,7 @@ class Resampler:
     weights: Weights
 
 
-def embedding_of(job: Job) -> tuple[float, ...]:
+def embedding_of(job: UnitInputs) -> tuple[float, ...]:
     """The face that a unit is about. Raises RequestError."""
     given, path = str(job.params["face"]), f"{job.path}.params"
     if given:
@@ -95,7 +95,7 @@ def embedding_of(job: Job) -> tuple[float, ...]:
         return find_face(picture).embedding
 
 
-def face_resampler(job: Job, target: Target) -> tuple[Resampler, str]:
+def face_resampler(job: UnitInputs, target: Target) -> tuple[Resampler, str]:
     """What makes tokens of embeddings, from the store's cache, and its file's label. Raises RequestError."""
     named = str(job.params["face_adapter"])
     with at_path(f"{job.path}.params.face_adapter"):
@@ -154,8 +154,8 @@ class PreparedInstantID(PreparedControlNet):
     tokens: Tensor
     loaded: Mapping[str, str] = field(default_factory=dict)
 
-    def part(self, call: UNetCall) -> Part:
+    def part(self, call: UNetCall) -> NetworkInputs:
         """The same as a part of a call for several units: the face in the text's place."""
         kinds = torch.tensor([int(cond) for cond in call.position.rows.cond], device=self.tokens.device)
         inputs = replace(call.inputs, context=self.tokens[kinds])
-        return Part(call=replace(call, inputs=inputs), hint=self.map.hint(self.model, *call.size))
+        return NetworkInputs(call=replace(call, inputs=inputs), hint=self.map.hint(self.model, *call.size))

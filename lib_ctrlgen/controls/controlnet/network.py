@@ -24,7 +24,7 @@ from lib_ctrlgen.unet.residuals import Residuals
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class NetworkInputs:
     """What one unit asks of the network: rows, one hint for all of them, and what is added to the time.
 
     hint [1, C, h, w], embedded; kinds [1, E] or nothing.
@@ -75,7 +75,7 @@ class ControlNetwork:
         del call
         return self.network(*args, **options)
 
-    def together(self, parts: Sequence[Part]) -> list[Residuals]:
+    def together(self, parts: Sequence[NetworkInputs]) -> list[Residuals]:
         """The raw residuals of each part, in one call with the rows of all. Raises HostError."""
         with self.weights.present():
             down, mid = self.answer(parts)
@@ -84,7 +84,7 @@ class ControlNetwork:
         shares = zip(*(layer.split(rows) for layer in layers), strict=True)
         return [Residuals(share[:-1], share[-1]) for share in shares]
 
-    def answer(self, parts: Sequence[Part]) -> Any:
+    def answer(self, parts: Sequence[NetworkInputs]) -> Any:
         """What the network says to the rows of all parts: encoder outputs, and the middle's."""
         like, inputs = self.like, [part.call.inputs for part in parts]
         return self.run(
@@ -97,7 +97,7 @@ class ControlNetwork:
             return_dict=False,
         )
 
-    def time_addition(self, part: Part) -> Tensor:
+    def time_addition(self, part: NetworkInputs) -> Tensor:
         """What is added to the rows' time embedding [B, E]; zeros [B, 1] where that is nothing."""
         like = self.like
         found: Tensor = like.new_zeros((part.call.batch, 1))
@@ -112,7 +112,7 @@ def joined(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
-def joined_hints(parts: Sequence[Part]) -> Tensor:
+def joined_hints(parts: Sequence[NetworkInputs]) -> Tensor:
     """A hint for every row; one for all of them where there is one part."""
     if len(parts) == 1:
         return parts[0].hint

@@ -10,7 +10,7 @@ from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 
-from .network import ControlNetwork, Part
+from .network import ControlNetwork, NetworkInputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,9 +30,9 @@ class PreparedControlNet:
         (found,) = self.model.together([self.part(call)])
         return found
 
-    def part(self, call: UNetCall) -> Part:
+    def part(self, call: UNetCall) -> NetworkInputs:
         """The same as a part of a call for several units."""
-        return Part(call=call, hint=self.map.hint(self.model, *call.size))
+        return NetworkInputs(call=call, hint=self.map.hint(self.model, *call.size))
 
     def control_map(self, width: int, height: int) -> Image.Image:
         """What the network sees: the picture fitted to the size, then preprocessed. RGB."""

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.base import Job, Target, identify_file
+from lib_ctrlgen.controls.base import Target, UnitInputs, identify_file
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.protocols import FusableControl
 from lib_ctrlgen.errors import RequestError
@@ -26,7 +26,7 @@ from lib_ctrlgen.unet.call import UNetCall, require_family
 from lib_ctrlgen.unet.residuals import Residuals
 
 from .file import control_tensors, load_parts
-from .network import ControlNetwork, Part
+from .network import ControlNetwork, NetworkInputs
 from .union_mixer import UnionMixer, load_mixer, union_tensors
 from .union_types import AUTO, CHOICES, guess, type_number
 
@@ -73,14 +73,14 @@ class ControlNetUnion(ControlNetwork):
 
         return target.store.get(path, load_controlnet_union, target.placement, target.shape)
 
-    def prepare(self, job: Job, target: Target) -> PreparedUnion:
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedUnion:
         """Make one unit ready. Raises RequestError at the unit's fields."""
         kind = self.kind(job)
         inpainting = kind == type_number("inpaint")
         shown = ControlMap.of(job, target, HOLE, holes=inpainting)
         return PreparedUnion(model=self, map=shown, kind=kind)
 
-    def kind(self, job: Job) -> int:
+    def kind(self, job: UnitInputs) -> int:
         """The number of the unit's type. Raises RequestError for one that is unknown or not in the file."""
         path = f"{job.path}.params.union_type"
         chosen = str(job.params["union_type"])
@@ -110,10 +110,12 @@ class PreparedUnion:
         (found,) = self.model.together([self.part(call)])
         return found
 
-    def part(self, call: UNetCall) -> Part:
+    def part(self, call: UNetCall) -> NetworkInputs:
         """The same as a part of a call for several units."""
         hint = self.map.hint(self.model, *call.size)
-        return Part(call=call, hint=hint + self.shift(hint, *call.size), kinds=self.kinds([self.kind]))
+        return NetworkInputs(
+            call=call, hint=hint + self.shift(hint, *call.size), kinds=self.kinds([self.kind])
+        )
 
     def shift(self, hint: Tensor, height: int, width: int, weight: float = 1.0) -> Tensor:
         """What is added to the hint of a latent's size [1, C, 1, 1]; computed once for each weight."""
@@ -165,11 +167,11 @@ class FusedUnion:
         (found,) = self.model.together([self.part(call)])
         return found
 
-    def part(self, call: UNetCall) -> Part:
+    def part(self, call: UNetCall) -> NetworkInputs:
         """The same as a part of a call for several units."""
         hints = torch.cat([self.weighted(*member, call) for member in self.members])
         kinds = self.members[0][0].kinds([member.kind for member, _ in self.members])
-        return Part(call=call, hint=hints.sum(0, keepdim=True), kinds=kinds)
+        return NetworkInputs(call=call, hint=hints.sum(0, keepdim=True), kinds=kinds)
 
     def weighted(self, member: PreparedUnion, weight: float, call: UNetCall) -> Tensor:
         """What a map adds to the hint [1, C, h, w]: the network sees its weight twice, as in diffusers."""

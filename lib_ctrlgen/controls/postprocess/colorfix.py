@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
 
@@ -33,7 +33,7 @@ class ColorFix:
     sharpness: float
 
     @staticmethod
-    def of(job: Job, target: Target) -> ColorFix:
+    def of(job: UnitInputs, target: Target) -> ColorFix:
         """The control of a unit."""
         sharpness = SHARPNESS * float(job.params.get("sharpness", 0.0))
         variation = int(job.params["variation"])

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.holes import require_hole
 from lib_ctrlgen.images.composite import hole_share, mixed, pixels_of
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
@@ -33,7 +33,7 @@ class InpaintOnly:
     border: int
 
     @staticmethod
-    def of(job: Job, target: Target) -> InpaintOnly:
+    def of(job: UnitInputs, target: Target) -> InpaintOnly:
         """The control of a unit. Raises RequestError for a picture without holes."""
         require_hole(job)
         return InpaintOnly(source=Source.of(job, target), border=int(job.params["border"]))
@@ -80,7 +80,7 @@ class LamaInpaint(InpaintOnly):
     """The same with holes that LaMa has filled before: in the picture's latent, and in the first noise."""
 
     @staticmethod
-    def of(job: Job, target: Target) -> LamaInpaint:
+    def of(job: UnitInputs, target: Target) -> LamaInpaint:
         """The control of a unit. Raises RequestError for a picture without holes, or without LaMa."""
         require_hole(job)
         filler = find_lama(target, f"{job.path}.preprocessor")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.holes import fitted
 from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of, relit
 
@@ -18,12 +18,12 @@ from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of, relit
 class Recolor:
     """Gives the finished picture the lightness of the unit's."""
 
-    job: Job
+    job: UnitInputs
     space: LightSpace
     gamma: float
 
     @staticmethod
-    def of(job: Job, _target: Target) -> Recolor:
+    def of(job: UnitInputs, _target: Target) -> Recolor:
         """The control of a unit."""
         space: LightSpace = "intensity" if job.unit.preprocessor.endswith("intensity") else "luminance"
         return Recolor(job=job, space=space, gamma=float(job.params["gamma"]))

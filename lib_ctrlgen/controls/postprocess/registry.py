@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.holes import require_hole
 from lib_ctrlgen.controls.protocols import FinishingControl, PredictionControl
 
@@ -17,12 +17,12 @@ from .recolor import Recolor
 Later: TypeAlias = PredictionControl | FinishingControl
 
 
-def hint_alone(job: Job, _target: Target) -> None:
+def hint_alone(job: UnitInputs, _target: Target) -> None:
     """Nothing: the holes are in the map. Raises RequestError for a picture without any."""
     require_hole(job)
 
 
-LATER: Mapping[str, Callable[[Job, Target], Later | None]] = MappingProxyType(
+LATER: Mapping[str, Callable[[UnitInputs, Target], Later | None]] = MappingProxyType(
     {
         "inpaint": hint_alone,
         "inpaint_only": InpaintOnly.of,
@@ -35,7 +35,7 @@ LATER: Mapping[str, Callable[[Job, Target], Later | None]] = MappingProxyType(
 )
 
 
-def later_control(job: Job, target: Target) -> Later | None:
+def later_control(job: UnitInputs, target: Target) -> Later | None:
     """What a unit does later, if it does anything. Raises RequestError at the unit's fields."""
     make = LATER.get(job.unit.preprocessor)
     return None if make is None else make(job, target)

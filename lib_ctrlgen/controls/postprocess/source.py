@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.controls.base import Job, Target
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.holes import NO_HOLE, fitted, has_border, holes_at
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import image_hash
-from lib_ctrlgen.models.store import Kept
+from lib_ctrlgen.models.store import CachedValues
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.noise_level import Diffusion
 
@@ -36,20 +36,20 @@ class Filler(Protocol):
 class Source:
     """What a control that acts after the U-Net knows of its unit. Latents are kept in the store."""
 
-    job: Job
-    kept: Kept
+    job: UnitInputs
+    kept: CachedValues
     diffusion: Diffusion
     filler: Filler | None = None
 
     @staticmethod
-    def of(job: Job, target: Target, filler: Filler | None = None) -> Source:
+    def of(job: UnitInputs, target: Target, filler: Filler | None = None) -> Source:
         """That of a unit. Raises RequestError where there is no more of a checkpoint than its U-Net."""
         if target.diffusion is None:
             message = (
                 f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded: choose another"
             )
             raise RequestError(f"{job.path}.preprocessor", message)
-        return Source(job=job, kept=Kept(target.store), diffusion=target.diffusion, filler=filler)
+        return Source(job=job, kept=CachedValues(target.store), diffusion=target.diffusion, filler=filler)
 
     def colours(self, width: int, height: int) -> Image.Image:
         """The picture at a size, in its own colours also in the holes."""

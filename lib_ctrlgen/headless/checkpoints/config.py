@@ -12,7 +12,7 @@ import yaml
 from lib_ctrlgen.errors import ModelError
 
 from .kinds import Kind, require_channels
-from .noise_config import NoiseSchedule
+from .noise_config import NoiseConfig
 from .text_encoder import CLIP, PUBLISHED, VIT_H
 
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "EpsScaling": "epsilon", "VScaling": "v_prediction"}
@@ -36,7 +36,7 @@ class Config:
 
     raw: Mapping[str, Any]
     stages: tuple[TextStage, ...]
-    noise: NoiseSchedule
+    noise: NoiseConfig
     waves: int = 256
 
 
@@ -69,7 +69,7 @@ def read_config(path: Path, kind: Kind) -> Config:
 
 def _ldm(path: Path, raw: Mapping[str, Any], kind: Kind) -> Config:
     params = raw["model"]["params"]
-    noise = NoiseSchedule(
+    noise = NoiseConfig(
         steps=int(params["timesteps"]),
         start=float(params["linear_start"]),
         end=float(params["linear_end"]),
@@ -105,15 +105,15 @@ def _sgm(path: Path, raw: Mapping[str, Any]) -> Config:
 NOT_YET = "only SDXL's base is supported yet"
 
 
-def _denoiser(params: Mapping[str, Any]) -> NoiseSchedule:
+def _denoiser(params: Mapping[str, Any]) -> NoiseConfig:
     """sgm's denoiser: Legacy DDPM noise, epsilon or v."""
     discretization = params["discretization_config"]
     _require(_class(discretization), "LegacyDDPMDiscretization", "the noise")
     given = discretization.get("params") or {}
-    return NoiseSchedule(
+    return NoiseConfig(
         steps=int(given.get("num_timesteps", params["num_idx"])),
-        start=float(given.get("linear_start", NoiseSchedule.start)),
-        end=float(given.get("linear_end", NoiseSchedule.end)),
+        start=float(given.get("linear_start", NoiseConfig.start)),
+        end=float(given.get("linear_end", NoiseConfig.end)),
         prediction=_prediction(_class(params["scaling_config"])),
     )
 

@@ -18,7 +18,7 @@ from .components import read_network
 from .convert import text_of
 from .kinds import SUPPORTED, require_channels
 from .networks import Networks, Place
-from .noise_config import NoiseSchedule
+from .noise_config import NoiseConfig
 from .text_encoder import Tower, read_padded, read_text_config
 
 PIPELINES = {"StableDiffusionPipeline": False, "StableDiffusionXLPipeline": True}
@@ -53,12 +53,12 @@ def _read(path: Path, place: Place, dtype: torch.dtype, *, sdxl: bool) -> Networ
     )
 
 
-def noise_of(config: Mapping[str, Any]) -> NoiseSchedule:
+def noise_of(config: Mapping[str, Any]) -> NoiseConfig:
     """The noise of a scheduler's configuration. Raises ModelError."""
     name = str(config.get("_class_name", ""))
     if name.startswith(OTHER_NOISE):
         raise ModelError(f"it is sampled by {name}: only noise of Stable Diffusion's kind is supported")
-    return NoiseSchedule(
+    return NoiseConfig(
         steps=int(config.get("num_train_timesteps", 1000)),
         start=float(config.get("beta_start", 0.0001)),
         end=float(config.get("beta_end", 0.02)),

@@ -17,7 +17,7 @@ LAST_ALPHA = 4.8973451890853435e-08  # the WebUI's stand-in for zero, so that th
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseSchedule:
+class NoiseConfig:
     """Betas linear in their roots from `start` to `end`, and what is predicted (diffusers' names).
 
     `zero_snr` moves the last step to (nearly) nothing but noise: Lin, Liu, Li and Yang 2023, Common

@@ -15,7 +15,7 @@ from .config import Config, TextStage, read_config, yaml_beside
 from .convert import from_open_clip, inner_of, predicts_v, text_of, unet_of, vae_of
 from .kinds import Kind, Tensors, kind_of
 from .networks import Networks, Place
-from .noise_config import NoiseSchedule
+from .noise_config import NoiseConfig
 from .text_encoder import OPEN_CLIP_PAD, Tower, read_text_config, read_tokenizer
 
 
@@ -63,7 +63,7 @@ def _read(
     )
 
 
-def told_by_keys(tensors: Tensors, noise: NoiseSchedule) -> NoiseSchedule:
+def told_by_keys(tensors: Tensors, noise: NoiseConfig) -> NoiseConfig:
     """What the keys `v_pred` and `ztsnr` of an SDXL file say of its noise."""
     prediction = "v_prediction" if "v_pred" in tensors else noise.prediction
     return replace(noise, prediction=prediction, zero_snr="ztsnr" in tensors)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.unet.shared_rows import Repeats
+from lib_ctrlgen.unet.shared_rows import SharedRows
 
 
 def pictures(vae: Any, latents: Tensor) -> list[Image.Image]:
@@ -23,7 +23,7 @@ def pictures(vae: Any, latents: Tensor) -> list[Image.Image]:
             "the latents are not finite (NaN or infinity) at the end of the sampling: the checkpoint is "
             "damaged, or overflows in half precision"
         )
-    repeats = Repeats.of([row.float().cpu().numpy().tobytes() for row in latents])
+    repeats = SharedRows.of([row.float().cpu().numpy().tobytes() for row in latents])
     found = [_picture(vae, latents[row : row + 1]) for row in repeats.firsts]
     return [found[number].copy() for number in repeats.inverse]
 

@@ -17,7 +17,7 @@ from lib_ctrlgen.unet.attention import AttentionTerm, KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 
-from .base import ActingUnit, Doses, Masks, Size
+from .base import ActingUnit, Masks, RowWeights, Size
 
 
 @dataclass
@@ -71,7 +71,7 @@ class AttentionEffect:
         kinds = torch.tensor(call.position.rows.cond, dtype=torch.long, device=call.inputs.x.device)
         self.state = StepState(terms=tuple(zip(*per_unit, strict=True)), kinds=kinds, size=call.size)
 
-    def terms(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> list[AttentionTerm]:
+    def terms(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> list[AttentionTerm]:
         """A unit's term in each layer."""
         pairs = self.pairs_of(unit, call.inputs.x)
         rows = [row for row, dose in enumerate(doses) if dose is not None]

@@ -16,12 +16,12 @@ from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
 from lib_ctrlgen.images.masks import by_area
-from lib_ctrlgen.session.row_weights import Dose, strengths
+from lib_ctrlgen.session.row_weights import RowWeight, strengths
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, softened
 
-Doses: TypeAlias = Sequence[Dose | None]
+RowWeights: TypeAlias = Sequence[RowWeight | None]
 Size: TypeAlias = tuple[int, int]
 
 
@@ -34,7 +34,7 @@ class ActingUnit:
     """
 
     unit: ActiveUnit
-    doses: Doses
+    doses: RowWeights
     joined: tuple[tuple[Hashable, float], ...] = ()
 
     @property
@@ -49,7 +49,7 @@ class Masks:
 
     fitted: dict[tuple[Hashable, Size, torch.device], Tensor] = field(default_factory=dict)
 
-    def of(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> Tensor | None:
+    def of(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> Tensor | None:
         """A unit's mask [1 or B, 1, h, w] at the latent's size and the rows' strengths, on its device.
 
         It is fitted like the picture, and feathered. None where the unit has none.
@@ -62,7 +62,7 @@ class Masks:
         return softened(self.fitted[key], strengths(doses))
 
 
-def within_mask(unit: ActiveUnit, dose: Dose, picture: Image.Image, changed: Image.Image) -> Image.Image:
+def within_mask(unit: ActiveUnit, dose: RowWeight, picture: Image.Image, changed: Image.Image) -> Image.Image:
     """A changed picture where a unit's mask is white, at its strength, and the picture elsewhere."""
     if unit.mask is None:
         return changed

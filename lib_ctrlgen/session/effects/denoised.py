@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls.protocols import PredictionControl
-from lib_ctrlgen.session.row_weights import Dose
+from lib_ctrlgen.session.row_weights import RowWeight
 from lib_ctrlgen.unet.call import UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import factor, times
@@ -84,6 +84,6 @@ def control_of(each: ActingUnit) -> PredictionControl:
     return each.unit.control
 
 
-def share(dose: Dose | None) -> float:
+def share(dose: RowWeight | None) -> float:
     """How much of a change a row gets, 0..1."""
     return 0.0 if dose is None else min(max(dose.weight, 0.0), 1.0)

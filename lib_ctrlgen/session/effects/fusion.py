@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from lib_ctrlgen.controls.protocols import BatchedControl, FusableControl
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.session.row_weights import Dose
+from lib_ctrlgen.session.row_weights import RowWeight
 
-from .base import ActingUnit, Doses
+from .base import ActingUnit, RowWeights
 
 Look: TypeAlias = tuple[str, tuple[float, ...] | None]
 
@@ -46,7 +46,7 @@ def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
 def joined(group: Sequence[ActingUnit]) -> list[ActingUnit]:
     """Units of one network by who meets whom, each with its rows."""
     rows = range(len(group[0].doses))
-    found: dict[Meeting, list[Dose | None]] = {}
+    found: dict[Meeting, list[RowWeight | None]] = {}
     for row in rows:
         for meeting, dose in meetings([each.doses[row] for each in group]):
             found.setdefault(meeting, [None] * len(rows))[row] = dose
@@ -62,16 +62,16 @@ def _joined(group: Sequence[ActingUnit], meeting: Meeting) -> tuple[tuple[Hashab
     return tuple(zip(units, meeting.weights, strict=True)) if meeting.weights else ()
 
 
-def meetings(doses: Doses) -> list[tuple[Meeting, Dose]]:
+def meetings(doses: RowWeights) -> list[tuple[Meeting, RowWeight]]:
     """Who meets whom on one row, and what they get there together. `doses` are the units' own."""
-    alike: dict[Look, list[tuple[int, Dose]]] = {}
+    alike: dict[Look, list[tuple[int, RowWeight]]] = {}
     for place, dose in enumerate(doses):
         if dose is not None:
             alike.setdefault((dose.mode, dose.layers), []).append((place, dose))
     return [_meeting(look, members) for look, members in alike.items()]
 
 
-def _meeting(look: Look, members: Sequence[tuple[int, Dose]]) -> tuple[Meeting, Dose]:
+def _meeting(look: Look, members: Sequence[tuple[int, RowWeight]]) -> tuple[Meeting, RowWeight]:
     places = tuple(place for place, _ in members)
     dose = members[0][1]
     if len(members) == 1:
@@ -80,7 +80,7 @@ def _meeting(look: Look, members: Sequence[tuple[int, Dose]]) -> tuple[Meeting, 
     return Meeting(places, weights, look), replace(dose, weight=1.0, since=_since([d for _, d in members]))
 
 
-def _since(doses: Sequence[Dose]) -> int | None:
+def _since(doses: Sequence[RowWeight]) -> int | None:
     """Units that meet are computed together, whenever one of them is to be."""
     steps = [dose.since for dose in doses]
     known = [step for step in steps if step is not None]

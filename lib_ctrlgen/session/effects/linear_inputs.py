@@ -18,7 +18,7 @@ from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import Factor, times
 
-from .base import ActingUnit, Doses, Masks, Size
+from .base import ActingUnit, Masks, RowWeights, Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class InputEffect:
         for each in acting:
             self.share(each.unit, each.doses, call)
 
-    def share(self, unit: ActiveUnit, doses: Doses, call: UNetCall) -> None:
+    def share(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> None:
         """Set up one unit's changes, for the rows on which it acts."""
         if not isinstance(unit.control, InputControl):
             raise TypeError(f"{type(unit.control).__name__} changes no inputs")

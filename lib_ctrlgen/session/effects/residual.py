@@ -11,11 +11,11 @@ from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, total
-from lib_ctrlgen.unet.shared_rows import Repeats
+from lib_ctrlgen.unet.shared_rows import SharedRows
 
 from .base import ActingUnit, Masks
 from .fusion import fused
-from .reuse import KeptResiduals
+from .reuse import ReusedResiduals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Asked:
 
     control: ResidualControl
     call: UNetCall
-    shared: Repeats | None = None
+    shared: SharedRows | None = None
 
     @property
     def network(self) -> int:
@@ -39,7 +39,7 @@ class ResidualEffect:
 
     def __init__(self, masks: Masks) -> None:
         self.masks = masks
-        self.kept = KeptResiduals()
+        self.kept = ReusedResiduals()
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
         """The port adds residuals by itself. What another U-Net's inputs gave is forgotten."""
@@ -104,7 +104,7 @@ def asked(each: ActingUnit, rows: Sequence[int], call: UNetCall, classes: Sequen
         raise TypeError(f"{type(control).__name__} gives no residuals")
     if classes is None:
         return Asked(control=control, call=call.select(rows))
-    shared = Repeats.of([classes[row] for row in rows])
+    shared = SharedRows.of([classes[row] for row in rows])
     distinct = call.select([rows[i] for i in shared.firsts])
     return Asked(control=control, call=distinct, shared=shared or None)
 

@@ -34,7 +34,7 @@ class Answer:
 
 
 @dataclass
-class KeptResiduals:
+class ReusedResiduals:
     """What units with `reuse` keep while a session is open, and where its last call stood."""
 
     answers: dict[tuple[tuple[Hashable, ...], RowName], Answer] = field(default_factory=dict)

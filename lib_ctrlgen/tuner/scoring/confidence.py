@@ -12,7 +12,7 @@ Numbers = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sure:
+class Confidence:
     """How sure the recommendation is.
 
     score        what decides between it and the runner-up
@@ -47,7 +47,7 @@ def at_least(gain: float, error: float) -> float:
 
 def how_sure(
     means: Sequence[Numbers], spreads: Sequence[Numbers], seeds: int, shown: Sequence[str]
-) -> Sure | None:
+) -> Confidence | None:
     """How sure the first of the contest is; None where nothing was scored. `shown` names the cells."""
     found = contest(means)
     if found is None:
@@ -57,7 +57,7 @@ def how_sure(
     if seeds < 2 or not others:
         nothing = "there is nothing to compare it with" if not others else ONE_SEED
         second = others[0] if others else None
-        return Sure(score=score, runner_up=second, probability=None, within=0, sentence=_start(nothing))
+        return Confidence(score=score, runner_up=second, probability=None, within=0, sentence=_start(nothing))
 
     def gain(other: int) -> float:
         ours, theirs = (mean_of(means[i], score) or 0.0 for i in (best, other))
@@ -73,7 +73,9 @@ def how_sure(
         f"of {probability:.0%}, by the spread over {seeds} seeds (normal approximation); "
         f"{within} of {len(others)} others that come into question lie within the error of the difference."
     )
-    return Sure(score=score, runner_up=others[0], probability=probability, within=within, sentence=sentence)
+    return Confidence(
+        score=score, runner_up=others[0], probability=probability, within=within, sentence=sentence
+    )
 
 
 ONE_SEED = "one seed says nothing about spread: take two or more (tune.seeds) to see how sure this is"

@@ -27,7 +27,7 @@ from lib_ctrlgen.tuner.worker import Host, Worker, Workers
 
 from .attempts import Attempt, Attempts, Tried
 from .early_stopping import clearly_beaten, objectives
-from .findings import Findings, Shown
+from .findings import Findings, TriedCell
 from .space import Space, space_of
 
 if TYPE_CHECKING:
@@ -266,15 +266,15 @@ class AutoTuner:
         cells = tuple(each for each in self.attempts.full.values() if not each.error)
         self.tell(Progress(done=int(done), total=total, seconds_left=left, cells=cells))
 
-    def shown(self) -> list[Shown]:
+    def shown(self) -> list[TriedCell]:
         """Every cell that was tried, once, in the order of the proposals."""
-        found: dict[str, Shown] = {}
+        found: dict[str, TriedCell] = {}
         for each in self.proposals:
             attempt = self.attempts.at(each.point)
             done = self.attempts.outcome(attempt, stopped=self.ended.get(attempt.key) == "stopped")
             if done is not None and attempt.key not in found:
                 cell = replace(done.cell, coords=(len(found),))
-                found[attempt.key] = Shown(done=replace(done, cell=cell), proposal=each)
+                found[attempt.key] = TriedCell(done=replace(done, cell=cell), proposal=each)
         return list(found.values())
 
     def write(self) -> Tuned:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lib_ctrlgen.tuner.cells import AutoSpec
 from lib_ctrlgen.tuner.finished_cell import Done
 from lib_ctrlgen.tuner.report import Section
-from lib_ctrlgen.tuner.scoring.confidence import Sure, error_of, how_sure
+from lib_ctrlgen.tuner.scoring.confidence import Confidence, error_of, how_sure
 from lib_ctrlgen.tuner.scoring.recommend import front, recommend, way
 from lib_ctrlgen.tuner.values import shown_value
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class TriedCell:
     """A cell that was tried, and the first proposal of it."""
 
     done: Done
@@ -48,7 +48,7 @@ class Findings:
     space: Space
     auto: AutoSpec
     seeds: int
-    shown: Sequence[Shown]
+    shown: Sequence[TriedCell]
     proposals: Sequence[Proposal]
     searched: bool
 
@@ -58,7 +58,7 @@ class Findings:
         return [dict(each.done.compared) for each in self.shown]
 
     @property
-    def sure(self) -> Sure | None:
+    def sure(self) -> Confidence | None:
         """How sure the recommendation is."""
         names = [self.name(each) for each in self.shown]
         return how_sure(self.compared, [each.done.spreads for each in self.shown], self.seeds, names)
@@ -81,7 +81,7 @@ class Findings:
         whole = self.seeds * (len(paid) - stopped)
         return round(sum(each.cost for each in paid) - whole, 4), float(self.seeds * stopped)
 
-    def name(self, each: Shown) -> str:
+    def name(self, each: TriedCell) -> str:
         """A cell's values, each with the name of its place."""
         pairs = zip(self.space.ranges, self.space.row(each.proposal.point), strict=True)
         return ", ".join(f"{place.label} = {shown_value(value)}" for place, value in pairs)
@@ -177,12 +177,12 @@ class Findings:
                 found.append(Dot(x=float(value), y=each.scores[score], dy=dy, mark=mark, text=each.words))
         return found
 
-    def error(self, each: Shown, kind: str) -> float:
+    def error(self, each: TriedCell, kind: str) -> float:
         """A score's standard error; 0 where it is not known."""
         known = self.seeds > 1 and not each.done.stopped
         return error_of(each.done.spreads, kind, self.seeds) if known else 0.0
 
-    def candidate(self, each: Shown) -> dict[str, Any]:
+    def candidate(self, each: TriedCell) -> dict[str, Any]:
         """A cell in numbers."""
         values = dict(
             zip((r.path for r in self.space.ranges), self.space.row(each.proposal.point), strict=True)

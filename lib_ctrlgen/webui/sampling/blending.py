@@ -26,7 +26,7 @@ from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 
 from .cell_batch import own
-from .step_callbacks import Follow, Part, each_denoiser, is_hires
+from .step_callbacks import Follow, StepHandler, each_denoiser, is_hires
 
 
 def read_prompts(
@@ -207,7 +207,7 @@ def _noise_of(seed: int, like: Tensor) -> Tensor:
     return noise.to(like)
 
 
-def blend_parts(blend: Blend | None, batch: int, *, img2img: bool) -> list[Part]:
+def blend_parts(blend: Blend | None, batch: int, *, img2img: bool) -> list[StepHandler]:
     """What a blend does beside the prompts. Raises RequestError."""
     if blend is None:
         return []

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stacked:
-    """Requests that are alike (`lib_ctrlgen.request.batching`), one per picture, with the WebUI's own CFG scales.
+    """Requests that are alike (`request.batching`), one per picture, with the WebUI's own CFG scales.
 
     `each` is the number of pictures that one cell has, one after the other.
 

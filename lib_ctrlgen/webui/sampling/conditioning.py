@@ -24,7 +24,7 @@ from lib_ctrlgen.request.spec import ControlRequest
 from .blending import ConceptCombiner, CrossFed, combines_by_itself, mixed_conditioning, read_prompts
 from .cell_batch import own
 from .guidance import Guidance
-from .method_patch import Held
+from .method_patch import MethodPatch
 from .step_callbacks import Follow
 
 # The methods that encode prompts, and the lists that they read: positive, negative.
@@ -207,7 +207,7 @@ def rows_of(conditioning: Any, step: int) -> tuple[Any, Any]:
     return batch
 
 
-class HeldConds(Held):
+class HeldConds(MethodPatch):
     """Stands in a method of `p` that encodes prompts."""
 
     def __init__(self, p: Any, name: str, lists: tuple[str, str], prompts: ScheduledPrompts) -> None:
@@ -221,7 +221,7 @@ class HeldConds(Held):
             return self.original(*args, **kwargs)
 
 
-class HeldCache(Held):
+class HeldCache(MethodPatch):
     """Stands in `p.get_conds_with_caching`, which knows how each conditioning is made."""
 
     def __init__(self, p: Any, prompts: ScheduledPrompts) -> None:

@@ -47,7 +47,7 @@ from .finishing import finished
 from .guidance import Guidance
 from .inpaint_area import canvas_of, require_place
 from .sheets import spread_map
-from .step_callbacks import Follow, FollowedSample, Part, is_hires
+from .step_callbacks import Follow, FollowedSample, StepHandler, is_hires
 
 logger = logging.getLogger("ctrlgen")
 SELF_MADE_UNET = (
@@ -173,7 +173,7 @@ def controlled_sample(
 
     One request for all pictures, or a stack. `prompts` says that they hold weights of ours.
     """
-    parts: list[Part] = []
+    parts: list[StepHandler] = []
     request = requests[0]
     scales = stacked.guided() if stacked else (request.cfg_scale,)
     guidance = Guidance(scales, [each.hires_cfg_scale for each in requests])

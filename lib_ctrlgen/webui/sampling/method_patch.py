@@ -18,7 +18,7 @@ from lib_ctrlgen.request.spec import ControlRequest
 ABSENT = object()
 
 
-class Held:
+class MethodPatch:
     """Stands in a method of `p` for one generation."""
 
     def __init__(self, p: Any, name: str) -> None:
@@ -40,7 +40,7 @@ class Held:
         raise NotImplementedError
 
 
-class HeldSample(Held):
+class SamplePatch(MethodPatch):
     """Stands in `p.sample`. Raises what makes the control impossible."""
 
     def __init__(self, p: Any) -> None:
@@ -62,7 +62,7 @@ class HeldSample(Held):
         return []
 
 
-class Refusal(HeldSample):
+class Refusal(SamplePatch):
     """Raises the failure that was found before sampling."""
 
     def __init__(self, p: Any, error: Exception) -> None:
@@ -90,13 +90,13 @@ def release(p: Any) -> None:
     """
     p.extra_generation_params.pop(KEY, None)
     for name, held in list(vars(p).items()):
-        if isinstance(held, Held):
+        if isinstance(held, MethodPatch):
             delattr(p, name)
             if held.former is not ABSENT and held.p is p:
                 setattr(p, name, held.former)
 
 
-def held_sample(p: Any) -> HeldSample | None:
+def held_sample(p: Any) -> SamplePatch | None:
     """What stands in `p.sample`, if it is ours."""
     held = vars(p).get("sample")
-    return held if isinstance(held, HeldSample) else None
+    return held if isinstance(held, SamplePatch) else None

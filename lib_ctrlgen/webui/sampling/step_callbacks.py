@@ -15,7 +15,7 @@ from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.notices import JOINT, KEY, Notices
 from lib_ctrlgen.request.spec import ControlRequest
 
-from .method_patch import HeldSample
+from .method_patch import SamplePatch
 from .sheets import sheets
 
 logger = logging.getLogger("ctrlgen")
@@ -35,7 +35,7 @@ class Stop(BaseException):
         self.error = error
 
 
-class Part(Protocol):
+class StepHandler(Protocol):
     """One part of a request: the units, the prompts' schedules, the guidance, the blend."""
 
     def batch(self) -> AbstractContextManager[Follow]:
@@ -89,10 +89,10 @@ class Noticing(Protocol):
     notices: Notices
 
 
-class FollowedSample(HeldSample):
+class FollowedSample(SamplePatch):
     """`p.sample` with parts that act. Called once per batch; spans both passes of hires-fix."""
 
-    def __init__(self, p: Any, parts: Sequence[Part], blend: Blend | None = None) -> None:
+    def __init__(self, p: Any, parts: Sequence[StepHandler], blend: Blend | None = None) -> None:
         super().__init__(p)
         self.parts = tuple(parts)
         self.blend = blend
