@@ -23,7 +23,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import save_file
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models import tensor_files as weights
 from lib_ctrlgen.models.memory import GB, Automatic, Budget, Fixed
@@ -63,7 +64,7 @@ def opened(folder: Path, base: Any, budget: Budget, generations: int) -> tuple[l
     for _ in range(generations):
         start = time.perf_counter()
         with patch.object(weights, "safe_open", wraps=weights.safe_open) as opening, store.working_set():
-            load_units(units, store, shape, unet=base)
+            load_units(units, Target(store=store, shape=shape, unet=base))
         counts.append(opening.call_count)
         seconds.append(time.perf_counter() - start)
     return counts, sum(seconds[1:]) / max(1, generations - 1)

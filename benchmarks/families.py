@@ -37,7 +37,8 @@ from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # the tests make random files of every family
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.protocols import BatchedControl, ContextControl, FeatureControl, InputControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless.engine import Engine
@@ -111,7 +112,9 @@ class Bench:
         """A loaded unit with a picture."""
         given = {"model": kind, "image": files.data_url(64, 64), "params": UNION if "union" in kind else {}}
         units = parse_request({"units": [given]}).units
-        return load_units(units, self.store, DiffusersUNet(self.unet).shape, unet=self.unet)[0]
+        return load_units(
+            units, Target(store=self.store, shape=DiffusersUNet(self.unet).shape, unet=self.unet)
+        )[0]
 
     def call(self) -> UNetCall:
         """The step as a control sees it."""

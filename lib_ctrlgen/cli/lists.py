@@ -28,10 +28,10 @@ def add_lists(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def preprocessors_command(_options: argparse.Namespace) -> None:
     """`ctrlgen preprocessors`."""
-    from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
+    from lib_ctrlgen.preprocessors import params_of, preprocessors
 
-    width = max(len(each.name) for each in PREPROCESSORS)
-    for each in PREPROCESSORS:
+    width = max(len(each.name) for each in preprocessors())
+    for each in preprocessors():
         print(f"{each.name:<{width}}  {each.title}")
         for param in params_of(each):
             print(f"{'':<{width}}    {param.name}: {_range(param)}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, TypedDict
+from typing import ClassVar, Protocol
 
 import torch
 from PIL import Image
@@ -13,31 +13,18 @@ from torch import nn
 
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.canvas import ONE_PICTURE, Canvas, Crop, Frame
-from lib_ctrlgen.models.kind import ModelKind, identify
+from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.loading import working_dtype
 from lib_ctrlgen.models.storage import CPU, Placement
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.models.tensor_files import read_header
 from lib_ctrlgen.models.weight_files import stem_of
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.params import Param, Value
-from lib_ctrlgen.request.spec import ControlName, ControlUnit, Storage
+from lib_ctrlgen.request.spec import ControlUnit, Storage
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.noise_level import Diffusion
 
 from .protocols import PreparedControl
-
-
-class HostParts(TypedDict, total=False):
-    """The fields of `Target` that a host knows, all of which have defaults."""
-
-    device: torch.device
-    dtype: torch.dtype
-    unet: nn.Module | None
-    diffusion: Diffusion | None
-    canvas: Canvas
-    away: bool
-    notices: Notices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +95,15 @@ class Control(Protocol):
     params: ClassVar[tuple[Param, ...]]
 
     @classmethod
-    def detect(cls, kind: ModelKind) -> bool:
-        """Whether a file of this kind belongs to the family."""
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """What a file of this family holds, by the names and shapes of its tensors; None for other files.
+
+        Raises ModelError for a file of this family that is incomplete.
+        """
 
     @classmethod
-    def load(cls, path: Path, target: Target) -> Control:
-        """Load a file for a U-Net. Raises ModelError, also when the family does not match."""
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> Control:
+        """Load a file of this kind for a U-Net. Raises ModelError, also for another checkpoint family."""
 
     @property
     def layers(self) -> int:
@@ -123,37 +113,10 @@ class Control(Protocol):
         """Make one unit ready for a generation. Raises RequestError at the unit's fields."""
 
 
-SAME_KEYS = frozenset({"controlnet", "instant_id"})
-
-
-def identify_file(path: Path) -> ModelKind:
-    """The kind of control in a file, from its header; its name decides between `SAME_KEYS`.
-
-    Raises ModelError.
-    """
-    kind = identify(read_header(path))
-    if kind.control == "controlnet" and says_instant_id(path):
-        return replace(kind, control="instant_id")
-    return kind
-
-
-def as_asked(kind: ModelKind, wanted: ControlName) -> ModelKind:
-    """The kind that a request says where the file's keys do not tell it."""
-    if wanted != "auto" and {kind.control, wanted} <= SAME_KEYS:
-        return replace(kind, control=wanted)
-    return kind
-
-
 def own_name(path: Path) -> str:
     """A model's own name in lower case: its file's, or, of a diffusers folder's weights, the folder's."""
     stem = stem_of(path) or path.stem
     return (path.parent.name if stem.startswith("diffusion_pytorch_model") else stem).lower()
-
-
-def says_instant_id(path: Path) -> bool:
-    """Whether a file's name, or its folder's, is InstantID's."""
-    plain = f"{path.parent.name}/{path.stem}".lower()
-    return any(word in plain for word in ("instantid", "instant_id", "instant-id"))
 
 
 def require_picture_unit(job: UnitInputs, control: str, others: str, advice: str) -> None:

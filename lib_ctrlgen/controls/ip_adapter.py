@@ -19,12 +19,13 @@ from torch.nn import functional
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.models.clip_vision import IMAGE_ENCODER, VisionTower, find_encoder, load_tower
-from lib_ctrlgen.models.kind import ModelKind
+from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, require_family
 
-from .base import Target, UnitInputs, identify_file, require_picture_unit
+from .base import Target, UnitInputs, require_picture_unit
+from .ip_adapter_detect import ip_adapter_kind
 from .ip_adapter_file import AdapterWeights, load_adapter
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
@@ -42,14 +43,13 @@ class IPAdapter:
     weights: AdapterWeights
 
     @classmethod
-    def detect(cls, kind: ModelKind) -> bool:
-        """Whether the file holds an IP-Adapter."""
-        return kind.control == cls.name
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """The kind of an IP-Adapter's file, None for other files. Raises ModelError for a broken one."""
+        return ip_adapter_kind(shapes)
 
     @classmethod
-    def load(cls, path: Path, target: Target) -> IPAdapter:
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> IPAdapter:
         """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
-        kind = target.store.get(path, identify_file)
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_ip_adapter(path: Path) -> AdapterWeights:

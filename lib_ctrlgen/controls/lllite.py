@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib_ctrlgen.errors import HostError, ModelError
-from lib_ctrlgen.models.kind import ModelKind
+from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.loading import fill, map_channels
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import LATENT_FACTOR
+from lib_ctrlgen.unet.call import LATENT_FACTOR, Family
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 
 from .base import Target, UnitInputs
@@ -99,13 +99,16 @@ class LLLite:
     weights: Weights
 
     @classmethod
-    def detect(cls, kind: ModelKind) -> bool:
-        """Whether the file holds an LLLite."""
-        return kind.control == cls.name
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """The kind of an LLLite file, None for other files."""
+        if not any("lllite" in key for key in shapes):
+            return None
+        return ModelKind(control=cls.name, layout="ldm", family=Family.of(2048))
 
     @classmethod
-    def load(cls, path: Path, target: Target) -> LLLite:
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> LLLite:
         """Load an LLLite for a U-Net, or take it from the store. Raises ModelError."""
+        del kind  # every LLLite is for SDXL; its layers are compared with the U-Net below
 
         def load_lllite(path: Path) -> tuple[Mapping[str, LLLiteLayer], Weights]:
             network = load_network(path, placement.home, placement.dtype)

@@ -5,56 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images.codec import to_rgb, transparent
-from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import params_of, preprocessor
+from lib_ctrlgen.request.batching import loaded_alike
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.per_picture import shown
-from lib_ctrlgen.request.spec import ControlUnit
-from lib_ctrlgen.unet.call import UNetShape
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
-from .base import Control, HostParts, Target, UnitInputs
+from .base import Control, Target, UnitInputs
 from .checked import family_of
 from .postprocess.registry import later_control
 from .protocols import AttentionControl, FurtherFiles, InputControl, PreparedControl, ResidualControl
-from .unit import ActiveUnit
+from .unit import ActiveUnit, repeated
 from .unit_pictures import unit_pictures
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
-
-def load_units(
-    units: Sequence[ControlUnit], store: ModelStore, shape: UNetShape, **host: Unpack[HostParts]
+def load_requests(
+    requests: Sequence[ControlRequest], target: Target, cells: int = 1
 ) -> tuple[ActiveUnit, ...]:
-    """Load the enabled units for a U-Net of this shape. `host` are fields of `Target`.
+    """The units and concepts of requests that are sampled in one batch (see `request.batching`).
+
+    The first request's are loaded; the others differ in numbers of single steps alone, and are checked.
+    `cells` is how many times the canvas' pictures stand in the batch. Raises RequestError.
+    """
+    loaded = [load_units(units, target) for units in [each.units for each in loaded_alike(requests)]]
+    units = repeated(loaded[0], target.canvas.pictures, cells)
+    return (*units, *load_concepts(requests[0].blend, target))
+
+
+def load_units(units: Sequence[ControlUnit], target: Target) -> tuple[ActiveUnit, ...]:
+    """Load the enabled units for a U-Net.
 
     Half precision on a CPU becomes float32. A unit with a picture for each picture of the batch comes as
-    several, each with its pictures. Where a unit does not say `low_vram`, `away` holds.
+    several, each with its pictures. Where a unit does not say `low_vram`, `target.away` holds.
     Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
     """
-    target = Target(store=store, shape=shape, **host)
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
     parts = [_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled]
     return tuple(chain.from_iterable(parts))
 
 
-def load_concepts(
-    blend: Blend | None, store: ModelStore, shape: UNetShape, **host: Unpack[HostParts]
-) -> tuple[ActiveUnit, ...]:
+def load_concepts(blend: Blend | None, target: Target) -> tuple[ActiveUnit, ...]:
     """The reference pictures of a blend's concepts, each as a unit that acts on its concept's rows.
 
     Raises RequestError at `$.blend.model` or at the concept's picture.
     """
     if blend is None or not blend.model:
         return ()
-    target = Target(store=store, shape=shape, **host)
     pictured = [(index, concept.image) for index, concept in enumerate(blend.concepts) if concept.image]
     return tuple(_load_concept(index, image, blend.model, target) for index, image in pictured)
 
@@ -138,9 +140,9 @@ def _further(unit: ActiveUnit) -> Mapping[str, str]:
 
 def _load_model(unit: ControlUnit, path: str, target: Target) -> tuple[Control, str]:
     """The unit's model, and the name and hash of its file."""
-    file, family = family_of(unit, path, target.store)
+    file, kind, family = family_of(unit, path, target.store)
     with at_path(f"{path}.model"):
-        return family.load(file, target), target.store.files.label(file)
+        return family.load(file, kind, target), target.store.files.label(file)
 
 
 def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family: str) -> None:

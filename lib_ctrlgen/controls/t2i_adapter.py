@@ -17,15 +17,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.models.kind import ModelKind
+from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR, FeaturePlace, require_family
 
-from .base import Target, UnitInputs, identify_file
+from .base import Target, UnitInputs
 from .control_map import ControlMap
-from .t2i_adapter_file import feature_places, load_network
+from .t2i_adapter_file import feature_places, load_network, t2i_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,13 @@ class T2IAdapter:
     weights: Weights
 
     @classmethod
-    def detect(cls, kind: ModelKind) -> bool:
-        """Whether the file holds a T2I-Adapter."""
-        return kind.control == cls.name
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """The kind of a T2I-Adapter's file, None for other files. Raises ModelError for a broken one."""
+        return t2i_kind(shapes)
 
     @classmethod
-    def load(cls, path: Path, target: Target) -> T2IAdapter:
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> T2IAdapter:
         """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
-        kind = target.store.get(path, identify_file)
         if kind.family.context_dim:
             require_family(kind.family, target.shape.family, path.stem)
 

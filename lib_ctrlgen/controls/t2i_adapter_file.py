@@ -8,17 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import T2IAdapter as T2INetwork
 from torch import Tensor
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.models.kind import strip_prefix, t2i_channels
+from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes, first_size, strip_prefix
 from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.tensor_files import read_tensors
-from lib_ctrlgen.unet.call import FeaturePlace
+from lib_ctrlgen.unet.call import Family, FeaturePlace
 
 Tensors = Mapping[str, Tensor]
 
@@ -110,3 +110,52 @@ def _count(tensors: Tensors, pattern: str) -> int:
     """One more than the largest number at the pattern's group; 0 when nothing matches."""
     matcher = re.compile(pattern)
     return max((int(match[1]) + 1 for key in tensors if (match := matcher.match(key))), default=0)
+
+
+def t2i_kind(shapes: Shapes) -> ModelKind | None:
+    """The kind of a T2I-Adapter's file, None for other files. Raises ModelError for a broken one."""
+    return _t2i_diffusers(shapes) or _t2i_ldm(shapes)
+
+
+def _t2i_diffusers(shapes: Shapes) -> ModelKind | None:
+    if "adapter.body.0.resnets.0.block1.weight" not in shapes:
+        return None
+    return _t2i_kind(bare_shapes(shapes), "diffusers")
+
+
+def _t2i_ldm(shapes: Shapes) -> ModelKind | None:
+    bare = bare_shapes(shapes)
+    if "style_embedding" in bare:
+        return None
+    full = "conv_in.weight" in bare and any(key.startswith("body.") for key in bare)
+    return _t2i_kind(bare, "ldm") if full or "body.0.in_conv.weight" in bare else None
+
+
+def _t2i_kind(bare: Shapes, layout: Literal["ldm", "diffusers"]) -> ModelKind:
+    factor, _, width = t2i_channels(bare)
+    family = _T2I_FAMILIES.get((factor, width), Family("custom", 0))
+    variant = "full" if "conv_in.weight" in bare else "light"
+    return ModelKind(control="t2i_adapter", layout=layout, family=family, variant=variant)
+
+
+def t2i_channels(bare: Shapes) -> tuple[int, int, int]:
+    """Pixels per cell of a T2I-Adapter's input, its channels per pixel, and the first level's width.
+
+    Its first convolution reads whole cells. Raises ModelError when it is none that was published.
+    """
+    full = "conv_in.weight" in bare
+    first, out = ("conv_in.weight",) * 2 if full else ("body.0.in_conv.weight", "body.0.out_conv.weight")
+    shape, width = bare.get(first, ()), first_size(bare, out)
+    if len(shape) != 4 or shape[1] not in _T2I_INPUTS or not width:
+        raise ModelError(f"looks like a T2I-Adapter, but its {first} {tuple(shape)} reads no picture")
+    factor, channels = _T2I_INPUTS[shape[1]]
+    if factor == 16 and not full:
+        raise ModelError("looks like a light T2I-Adapter for SDXL, and there is none")
+    return factor, channels, width
+
+
+# what the first convolution reads: pixels per cell (8 or, SDXL, 16) along a side, channels
+_T2I_INPUTS = {64: (8, 1), 192: (8, 3), 256: (16, 1), 768: (16, 3)}
+
+
+_T2I_FAMILIES = {(8, 320): Family.of(768), (16, 320): Family.of(2048)}

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.models.clip_vision import IMAGE_ENCODER, find_encoder, load_tower
-from lib_ctrlgen.models.kind import ModelKind, strip_prefix
+from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes, strip_prefix
 from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import require_family
+from lib_ctrlgen.unet.call import Family, require_family
 
-from .base import Target, UnitInputs, identify_file, require_picture_unit
+from .base import Target, UnitInputs, require_picture_unit
 
 HEADS = 8  # no shape tells it
 ADVICE = ", and never acts on unconditional rows"
@@ -84,14 +84,21 @@ class T2IStyle:
     weights: Weights
 
     @classmethod
-    def detect(cls, kind: ModelKind) -> bool:
-        """Whether the file holds a style adapter."""
-        return kind.control == cls.name
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """The kind of a style adapter's file, None for other files. Raises ModelError for a broken one."""
+        bare = bare_shapes(shapes)
+        if "style_embedding" not in bare:
+            return None
+        shape = bare.get("proj", ())
+        if len(shape) != 2:
+            raise ModelError(
+                "looks like a T2I style adapter, but its proj is missing: the file is incomplete"
+            )
+        return ModelKind(control=cls.name, layout="ldm", family=Family.of(shape[1]))
 
     @classmethod
-    def load(cls, path: Path, target: Target) -> T2IStyle:
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> T2IStyle:
         """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
-        kind = target.store.get(path, identify_file)
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_t2i_style(path: Path) -> tuple[StyleNetwork, Weights]:

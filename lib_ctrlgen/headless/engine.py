@@ -17,16 +17,16 @@ from time import perf_counter
 from msgspec.structs import replace
 from PIL import Image
 
-from lib_ctrlgen.controls import HostParts, load_concepts, load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_requests
 from lib_ctrlgen.controls.protocols import MappedControl
 from lib_ctrlgen.controls.recorded import Loaded
-from lib_ctrlgen.controls.unit import ActiveUnit, repeated
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.memory import Automatic
 from lib_ctrlgen.models.store import ModelStore, stamp
-from lib_ctrlgen.request.batching import loaded_alike
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.plan import StepPlan
@@ -177,20 +177,17 @@ class Engine:
 
         `notices` takes the warnings.
         """
-        shape = DiffusersUNet(networks.unet).shape
-        many = requests[0].batch_size
-        placed: HostParts = {
-            "canvas": Canvas(pictures=many),
-            "device": self.place.device,
-            "dtype": networks.unet.dtype,
-            "unet": networks.unet,
-            "notices": notices or Notices(),
-            "diffusion": diffusion_of(networks, stamp(find_model(self.store, requests[0].model))),
-        }
-        kinds = [each.units for each in loaded_alike(requests)]
-        loaded = [load_units(units, self.store, shape, **placed) for units in kinds]
-        units = repeated(loaded[0], many, len(requests))
-        return (*units, *load_concepts(requests[0].blend, self.store, shape, **placed))
+        target = Target(
+            store=self.store,
+            shape=DiffusersUNet(networks.unet).shape,
+            canvas=Canvas(pictures=requests[0].batch_size),
+            device=self.place.device,
+            dtype=networks.unet.dtype,
+            unet=networks.unet,
+            notices=notices or Notices(),
+            diffusion=diffusion_of(networks, stamp(find_model(self.store, requests[0].model))),
+        )
+        return load_requests(requests, target, cells=len(requests))
 
     def encoder(self, networks: Networks) -> PromptEncoder:
         """A model's prompt encoder, which knows what it encoded lately, also for other requests."""

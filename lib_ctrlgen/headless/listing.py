@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lib_ctrlgen.controls.base import identify_file
+from lib_ctrlgen.controls.registry import identify_file
 from lib_ctrlgen.models.tensor_files import read_header
 
 from .checkpoints.kinds import UNET, kind_of

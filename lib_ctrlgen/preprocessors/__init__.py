@@ -1,42 +1,26 @@
-"""Preprocessors. To add one: a file with a class, and a line in `PREPROCESSORS`."""
+"""Preprocessors: from a picture to the control map that a network was trained with.
+
+To add one: a file with a class, and a line in `lib_ctrlgen.request.catalogue.PREPROCESSORS`.
+"""
 
 from __future__ import annotations
 
-from lib_ctrlgen.errors import RequestError, nearest
+from collections.abc import Iterator
+
+from lib_ctrlgen.request import catalogue
 
 from .base import Preprocessor
-from .canny import Canny
-from .color import ColorGrid
 from .detection import detected, own_values, params_of
-from .face_keypoints import FaceKeypoints
-from .inpaint import Inpaint, InpaintLama, InpaintOnly
-from .invert import Invert
-from .none import NoPreprocessor
-from .recolor import RecolorIntensity, RecolorLuminance
-from .tile import TileColorFix, TileColorFixSharp, TileResample
 
-__all__ = ["PREPROCESSORS", "Preprocessor", "detected", "own_values", "params_of", "preprocessor"]
+__all__ = ["Preprocessor", "detected", "own_values", "params_of", "preprocessor", "preprocessors"]
 
-PREPROCESSORS: tuple[Preprocessor, ...] = (
-    NoPreprocessor(),
-    Canny(),
-    Invert(),
-    ColorGrid(),
-    FaceKeypoints(),
-    Inpaint(),
-    InpaintOnly(),
-    InpaintLama(),
-    TileResample(),
-    TileColorFix(),
-    TileColorFixSharp(),
-    RecolorLuminance(),
-    RecolorIntensity(),
-)
+
+def preprocessors() -> Iterator[Preprocessor]:
+    """All preprocessors, in the order of the catalogue."""
+    return (each.load()() for each in catalogue.PREPROCESSORS)
 
 
 def preprocessor(name: str, path: str = "") -> Preprocessor:
     """The preprocessor of that name. Raises RequestError at `path` that lists the nearest names."""
-    by_name = {item.name: item for item in PREPROCESSORS}
-    if name not in by_name:
-        raise RequestError(path, f"unknown preprocessor {name!r}; {nearest(name, by_name)}")
-    return by_name[name]
+    found: Preprocessor = catalogue.entry(name, catalogue.PREPROCESSORS, "preprocessor", path).load()()
+    return found

@@ -27,19 +27,17 @@ from lib_ctrlgen.errors import RequestError, nearest
 
 from .base import Spec, check_plain
 from .blend import Blend
+from .catalogue import choices, control_names, preprocessor_names
 from .field_docs import described
 from .field_types import is_struct, type_at
 from .sampler_names import AUTOMATIC, SCHEDULERS, Choice, check_steps, choose, sampler_names
 from .schedule import Schedule, constant, parse_schedule
 from .unit import (
-    ControlFamily,
     ControlMode,
-    ControlName,
     ControlUnit,
     Feather,
     ImageSource,
     Param,
-    PreprocessorName,
     ResizeMode,
     Storage,
     Unit01,
@@ -49,16 +47,13 @@ __all__ = [
     "CFG_SCALE",
     "MAX_UNITS",
     "AnyRequest",
-    "ControlFamily",
     "ControlMode",
-    "ControlName",
     "ControlRequest",
     "ControlUnit",
     "Feather",
     "GenerationRequest",
     "ImageSource",
     "Param",
-    "PreprocessorName",
     "ResizeMode",
     "Storage",
     "Unit01",
@@ -71,7 +66,6 @@ __all__ = [
 Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 
 MAX_UNITS = 64
-MOST_CHOICES = 8  # that an error lists in full
 CFG_SCALE = (1.0, 30.0)
 RANDOM_SEED = -1  # draw one
 PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
@@ -207,7 +201,11 @@ def to_payload(request: Struct, *, whole: bool = False) -> dict[str, Any]:
 
 def json_schema(kind: type[Struct] = GenerationRequest) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a request; the descriptions are those of the docstrings' tables."""
-    return described(msgspec.json.schema(kind, schema_hook=_schema), kind)
+    schema = described(msgspec.json.schema(kind, schema_hook=_schema), kind)
+    if unit := schema["$defs"].get("ControlUnit"):
+        unit["properties"]["control"]["enum"] = list(control_names())
+        unit["properties"]["preprocessor"]["enum"] = list(preprocessor_names())
+    return schema
 
 
 def _payload_value(value: Any) -> Any:
@@ -271,15 +269,9 @@ def _explained(path: str, message: str, expected: Any) -> RequestError:
         return RequestError(f"{path}.{missing['name']}", "is required")
     if choice := CHOICE.fullmatch(message):
         return RequestError(
-            path, f"unknown value {choice['value']!r} ({_choices(choice['value'], expected)})"
+            path, f"unknown value {choice['value']!r} ({choices(choice['value'], get_args(expected))})"
         )
     return RequestError(path, message[:1].lower() + message[1:])
-
-
-def _choices(given: str, expected: Any) -> str:
-    """The values that would be right: all of them, or of many the nearest."""
-    known = get_args(expected)
-    return f"choices: {', '.join(known)}" if len(known) <= MOST_CHOICES else nearest(given, known)
 
 
 def _struct_in(annotation: Any) -> Any:

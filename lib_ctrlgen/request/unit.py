@@ -9,37 +9,11 @@ from msgspec import Meta, field
 from lib_ctrlgen.errors import RequestError
 
 from .base import Spec, check_plain, check_share
+from .catalogue import AUTO, check_name, control_names, preprocessor_names
 from .schedule import Schedule, constant
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
-ControlFamily: TypeAlias = Literal[
-    "controlnet",
-    "controlnet_union",
-    "instant_id",
-    "control_lora",
-    "lllite",
-    "ip_adapter",
-    "t2i_adapter",
-    "t2i_style",
-]
-ControlName: TypeAlias = Literal["auto", ControlFamily]
-# The names of `lib_ctrlgen.preprocessors.PREPROCESSORS`, here so that they are checked without loading it.
-PreprocessorName: TypeAlias = Literal[
-    "none",
-    "canny",
-    "invert",
-    "color",
-    "instant_id_face_keypoints",
-    "inpaint",
-    "inpaint_only",
-    "inpaint_only+lama",
-    "tile_resample",
-    "tile_colorfix",
-    "tile_colorfix+sharp",
-    "recolor_luminance",
-    "recolor_intensity",
-]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
 ImageSource: TypeAlias = Literal["request", "init"]
@@ -99,9 +73,9 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     image: str = ""
     images: tuple[str, ...] = ()
     image_from: ImageSource = "request"
-    control: ControlName = "auto"
+    control: str = AUTO
     enabled: bool = True
-    preprocessor: PreprocessorName = "none"
+    preprocessor: str = "none"
     params: dict[str, Param] = field(default_factory=dict)
     weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
     hires: Schedule | None = None
@@ -122,6 +96,8 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share("mask_strength", self.mask_strength)
+        check_name("control", self.control, control_names())
+        check_name("preprocessor", self.preprocessor, preprocessor_names())
         for one, many in (("image", "images"), ("mask", "masks")):
             _check_pictures(one, getattr(self, one), many, getattr(self, many))
         if self.guidance_start > self.guidance_end:

@@ -10,9 +10,9 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import shared
 
 from lib_ctrlgen import __version__
+from lib_ctrlgen import preprocessors as known
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
-from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
 from .settings import model_store
@@ -65,7 +65,8 @@ def models(refresh: bool = False, hashes: bool = False) -> dict[str, Any]:
 def preprocessors() -> dict[str, Any]:
     """The preprocessors with their parameters."""
     found = [
-        {"name": p.name, "title": p.title, "params": [vars(q) for q in params_of(p)]} for p in PREPROCESSORS
+        {"name": p.name, "title": p.title, "params": [vars(q) for q in known.params_of(p)]}
+        for p in known.preprocessors()
     ]
     return {"version": __version__, "preprocessors": found}
 

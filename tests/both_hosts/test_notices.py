@@ -1,7 +1,6 @@
 """Controls that would do nothing: errors where it is a mistake, else warnings in every answer."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -262,7 +261,7 @@ def script(host: FakeWebUI, monkeypatch: pytest.MonkeyPatch) -> Any:
             for i, each in chosen
         )
 
-    monkeypatch.setattr(sys.modules["lib_ctrlgen.webui.sampling.generation"], "load_units", load_units)
+    monkeypatch.setattr("lib_ctrlgen.controls.prepare.load_units", load_units)
     return made
 
 
@@ -289,7 +288,7 @@ def test_an_ordinary_generation_has_none(host: FakeWebUI, script: Any) -> None:
 
 
 def test_the_page_hands_on_a_deep_picture_as_it_was_sent(host: FakeWebUI) -> None:
-    parts = fresh("panel_parts")
+    parts = fresh("panel.components")
     deep = encode_image(Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)))
 
     class Gradio:

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.protocols import InputChange
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated
 from lib_ctrlgen.errors import RequestError
@@ -111,7 +112,7 @@ def controlled(unet: Any, units: Sequence[ActiveUnit], call: Call, step: int = 0
 def loaded(folder: Path, unet: Any, count: int, *items: dict[str, Any]) -> tuple[ActiveUnit, ...]:
     units = parse_request({"units": [{"model": "net", **item} for item in items]}).units
     store = ModelStore([folder], 1 << 30)
-    return load_units(units, store, port_of(unet).shape, canvas=Canvas(pictures=count))
+    return load_units(units, Target(store=store, shape=port_of(unet).shape, canvas=Canvas(pictures=count)))
 
 
 @pytest.mark.parametrize("way", WAYS)

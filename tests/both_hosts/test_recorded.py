@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.recorded import Loaded, called, described
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless import jobs
@@ -53,7 +54,8 @@ class Nothing:
 def loads(monkeypatch: pytest.MonkeyPatch, script: Any) -> None:
     """Units are loaded as far as their names; each puts a thousand bytes into the store."""
 
-    def load_units(units: Any, store: Any, *_args: Any, **_kwargs: Any) -> tuple[ActiveUnit, ...]:
+    def load_units(units: Any, target: Target) -> tuple[ActiveUnit, ...]:
+        store = target.store
         store.cached("weights", lambda: torch.zeros(1000, dtype=torch.uint8))
         return tuple(
             ActiveUnit(
@@ -69,8 +71,7 @@ def loads(monkeypatch: pytest.MonkeyPatch, script: Any) -> None:
             if unit.enabled
         )
 
-    generation = __import__("lib_ctrlgen.webui.sampling.generation", fromlist=["load_units"])
-    monkeypatch.setattr(generation, "load_units", load_units)
+    monkeypatch.setattr("lib_ctrlgen.controls.prepare.load_units", load_units)
 
 
 def entry(p: Any) -> dict[str, Any]:

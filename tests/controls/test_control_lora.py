@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.control_lora import borrowed_names
 from lib_ctrlgen.controls.controlnet.control_lora_file import build_network, network_tensors
+from lib_ctrlgen.controls.registry import identify
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint
-from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.store import ModelStore, tensor_sizes
 from lib_ctrlgen.session.session import ControlSession
@@ -253,7 +254,10 @@ def test_one_file_for_two_checkpoints_is_read_once(folder: Path, unet: Any) -> N
     store, other = ModelStore([folder], 1 << 30), copy.deepcopy(unet)
     units = lora.parse_request({"units": [{"model": "lora", "image": lora.files.data_url()}]}).units
     shape = port_of(unet).shape
-    found = [lora.load_units(units, store, shape, unet=base)[0].control for base in (unet, other, unet)]
+    found = [
+        lora.load_units(units, Target(store=store, shape=shape, unet=base))[0].control
+        for base in (unet, other, unet)
+    ]
     assert store.reads == 2, "a header and a network"
     assert len({id(control.model.network) for control in found}) == 1  # type: ignore[union-attr]
 
@@ -299,8 +303,7 @@ def test_without_a_unet_it_says_so(folder: Path, unet: Any) -> None:
     with pytest.raises(RequestError, match="none is loaded"):
         lora.load_units(
             lora.parse_request({"units": [{"model": "lora", "image": lora.files.data_url()}]}).units,
-            ModelStore([folder], 1 << 30),
-            port_of(unet).shape,
+            Target(store=ModelStore([folder], 1 << 30), shape=port_of(unet).shape),
         )
     call = control_call(unet)
     with pytest.raises(HostError, match="outside of a U-Net's call"):

@@ -10,8 +10,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.difference import base_mark
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint, transparent
 from lib_ctrlgen.images.files import encode_image
@@ -46,7 +47,7 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 def seen(store: ModelStore, item: ControlUnit) -> Tensor:
-    (loaded,) = load_units([item], store, files.shape())
+    (loaded,) = load_units([item], Target(store=store, shape=files.shape()))
     control: Any = loaded.control
     pixels: Tensor = control.map.pixels(64, 64)
     assert torch.equal(pixels.clamp(min=0), to_hint(control.control_map(64, 64)))
@@ -85,7 +86,7 @@ def test_a_picture_without_transparency_has_no_holes(store: ModelStore) -> None:
 def test_hints_of_pictures_that_differ_in_their_holes_are_kept_apart(store: ModelStore) -> None:
     image = with_hole()
     items = [unit("inpaint", image), unit("inpaint", image, params={"transparent": "white"})]
-    one, other = (each.control for each in load_units(items, store, files.shape()))
+    one, other = (each.control for each in load_units(items, Target(store=store, shape=files.shape())))
     call = files.call()
     assert isinstance(one, type(other))
     assert not torch.equal(one.residuals(call).mid, other.residuals(call).mid)  # type: ignore[union-attr]
@@ -96,7 +97,9 @@ def test_a_unet_for_inpainting_with_nine_channels(tmp_path: Path) -> None:
     unet, network = networks.ldm_unet(in_channels=9), networks.controlnet(1)
     save_file(files.to_ldm(network.state_dict()), tmp_path / "net.safetensors")
     picture = files.picture(64, 64, 3)
-    loaded = load_units([unit("net", picture)], ModelStore([tmp_path], 1 << 30), LdmUNet(unet).shape)
+    loaded = load_units(
+        [unit("net", picture)], Target(store=ModelStore([tmp_path], 1 << 30), shape=LdmUNet(unet).shape)
+    )
     narrow = random_call("c0 u0", 3)
     call = replace(narrow, x=torch.cat((narrow.x, torch.randn(2, 5, 8, 8)), dim=1))
     reference = Reference(unet, [])
@@ -140,7 +143,7 @@ def test_a_difference_is_added_to_a_diffusers_unet(tmp_path: Path) -> None:
     ldm = files.to_ldm(tensors)
     save_file({**ldm, "difference": torch.zeros(1)}, tmp_path / "net.safetensors")
     shape = files.shape()
-    (loaded,) = load_units([item()], ModelStore([tmp_path], 1 << 30), shape, unet=unet)
+    (loaded,) = load_units([item()], Target(store=ModelStore([tmp_path], 1 << 30), shape=shape, unet=unet))
     require_weights(loaded.control, network)
 
 
@@ -152,16 +155,16 @@ def require_loaded(folder: Path, unet: Any, network: Any) -> None:
     """The whole weights for this U-Net, others for another one, and the first again."""
     store, shape = ModelStore([folder], 1 << 30), LdmUNet(unet).shape
     before = {key: value.clone() for key, value in unet.state_dict().items()}
-    (loaded,) = load_units([item()], store, shape, unet=unet)
+    (loaded,) = load_units([item()], Target(store=store, shape=shape, unet=unet))
     require_weights(loaded.control, network)
     with torch.no_grad():
         for parameter in unet.parameters():
             parameter.mul_(1.5)
-    (other,) = load_units([item()], store, shape, unet=unet)
+    (other,) = load_units([item()], Target(store=store, shape=shape, unet=unet))
     control: Any = other.control
     assert not torch.allclose(control.model.network.conv_in.weight, network.conv_in.weight)
     unet.load_state_dict(before)
-    (again,) = load_units([item()], store, shape, unet=unet)
+    (again,) = load_units([item()], Target(store=store, shape=shape, unet=unet))
     first: Any = loaded.control
     assert again.control.model is first.model  # type: ignore[union-attr]
 
@@ -178,11 +181,11 @@ def test_a_difference_without_its_unet_or_with_another_is_refused(tmp_path: Path
     save_file({**tensors, "difference": torch.zeros(1)}, tmp_path / "net.safetensors")
     store = ModelStore([tmp_path], 1 << 30)
     with pytest.raises(RequestError, match="whose U-Net cannot be reached"):
-        load_units([item()], store, files.shape())
+        load_units([item()], Target(store=store, shape=files.shape()))
     wider = files.unet(block_out_channels=(64, 64, 96, 96))
     with pytest.raises(RequestError, match="choose the checkpoint it was made for"):
-        load_units([item()], store, files.shape(), unet=wider)
+        load_units([item()], Target(store=store, shape=files.shape(), unet=wider))
     with pytest.raises(RequestError, match="shares no name"):
-        load_units([item()], store, files.shape(), unet=torch.nn.Linear(2, 2))
+        load_units([item()], Target(store=store, shape=files.shape(), unet=torch.nn.Linear(2, 2)))
     assert base_mark(unet) != base_mark(wider)
     assert base_mark(None) == ""

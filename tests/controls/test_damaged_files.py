@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
@@ -37,7 +38,8 @@ def failure(folder: Path, base: families.Base) -> RequestError | None:
     store = ModelStore([folder], 1 << 30)
     try:
         load_units(
-            parse_request({"units": [unit]}).units, store, DiffusersUNet(base.unet).shape, unet=base.unet
+            parse_request({"units": [unit]}).units,
+            Target(store=store, shape=DiffusersUNet(base.unet).shape, unet=base.unet),
         )
     except RequestError as error:
         return error

@@ -14,9 +14,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
-from lib_ctrlgen.controls.base import identify_file
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.instant_id import PreparedInstantID
+from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.registry import identify_file
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images import faces
@@ -61,7 +62,9 @@ def unit(
 
 def loaded(folder: Path, unet: Any, *units: dict[str, Any]) -> list[ActiveUnit]:
     specs = parse_request({"units": list(units)}).units
-    return list(load_units(specs, ModelStore([folder], 1 << 30), LdmUNet(unet).shape, unet=unet))
+    return list(
+        load_units(specs, Target(store=ModelStore([folder], 1 << 30), shape=LdmUNet(unet).shape, unet=unet))
+    )
 
 
 def wide_call(kinds: str) -> Call:

@@ -12,8 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.clip_vision import MEAN, STD, centre_square
@@ -33,14 +34,14 @@ def unit(model: str = "adapter", **fields: Any) -> ControlUnit:
 
 
 def prepared(store: ModelStore, item: ControlUnit, shape: UNetShape = SHAPE) -> PreparedIPAdapter:
-    (active,) = load_units([item], store, shape)
+    (active,) = load_units([item], Target(store=store, shape=shape))
     assert isinstance(active.control, PreparedIPAdapter)
     return active.control
 
 
 def refused(item: ControlUnit, store: ModelStore) -> RequestError:
     with pytest.raises(RequestError) as raised:
-        load_units([item], store, SHAPE)
+        load_units([item], Target(store=store, shape=SHAPE))
     return raised.value
 
 

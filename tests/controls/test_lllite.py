@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.protocols import InputControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
@@ -343,7 +344,7 @@ def test_the_map_is_embedded_once_per_picture_size_and_layer(folder: Path, unet:
     store = ModelStore([folder], 1 << 30)
     seen: list[tuple[int, ...]] = []
     for _ in range(2):  # generations
-        active_units = lora.load_units(units, store, port_of(unet).shape, unet=unet)
+        active_units = lora.load_units(units, Target(store=store, shape=port_of(unet).shape, unet=unet))
         control: Any = active_units[0].control
         if not seen:
             for layer in control.model.network.values():

@@ -12,13 +12,16 @@ from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import CONTROLS, load_units, params_for
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
 from lib_ctrlgen.controls.controlnet.prepared import PreparedControlNet
+from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.registry import params_for
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.request.catalogue import CONTROLS
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.unet.call import Family, UNetCall, UNetShape
 from lib_ctrlgen.unet.residuals import Residuals
@@ -33,7 +36,7 @@ def unit(model: str = "net", **fields: Any) -> ControlUnit:
 
 
 def prepared(store: ModelStore, item: ControlUnit, shape: UNetShape = SHAPE, **where: Any) -> Any:
-    (active,) = load_units([item], store, shape, **where)
+    (active,) = load_units([item], Target(store=store, shape=shape, **where))
     return active.control
 
 
@@ -169,7 +172,7 @@ def test_hint_is_embedded_once_per_size(store: ModelStore) -> None:
 
 def test_two_units_share_a_network_but_not_their_hints(store: ModelStore) -> None:
     items = [unit(), unit(image=files.data_url(seed=9))]
-    first, second = (active.control for active in load_units(items, store, SHAPE))
+    first, second = (active.control for active in load_units(items, Target(store=store, shape=SHAPE)))
     assert isinstance(first, PreparedControlNet)
     assert isinstance(second, PreparedControlNet)
     assert first.model.network is second.model.network
@@ -181,9 +184,9 @@ def test_second_generation_reads_nothing(tmp_path: Path) -> None:
         save_file(files.controlnet(seed).state_dict(), tmp_path / f"{name}.safetensors")
     store = ModelStore([tmp_path], 1 << 30)
     items = [unit(name) for name in "abc"]
-    load_units(items, store, SHAPE)
+    load_units(items, Target(store=store, shape=SHAPE))
     reads = store.reads
-    load_units(items, store, SHAPE)
+    load_units(items, Target(store=store, shape=SHAPE))
     assert reads == store.reads == 6, "a header and a network per file"
 
 
@@ -206,7 +209,7 @@ def test_extra_latent_channels_are_cut(tmp_path: Path, store: ModelStore) -> Non
 
 def refused(items: list[ControlUnit], store: ModelStore, shape: UNetShape = SHAPE) -> RequestError:
     with pytest.raises(RequestError) as raised:
-        load_units(items, store, shape)
+        load_units(items, Target(store=store, shape=shape))
     return raised.value
 
 
@@ -230,7 +233,7 @@ def _fields(shape: UNetShape) -> dict[str, Any]:
 
 def test_disabled_units_keep_the_place_of_the_others(store: ModelStore) -> None:
     items = [unit("missing", enabled=False, image=""), unit(), unit("zzz")]
-    assert [active.index for active in load_units(items[:2], store, SHAPE)] == [1]
+    assert [active.index for active in load_units(items[:2], Target(store=store, shape=SHAPE))] == [1]
     error = refused(items, store)
     assert error.path == "$.units[2].model"
     assert "known: net" in error.message
@@ -263,7 +266,7 @@ def test_wrong_units_say_where_and_what(
 
 
 def test_masks_are_decoded(store: ModelStore) -> None:
-    (active,) = load_units([unit(mask=files.data_url(20, 10))], store, SHAPE)
+    (active,) = load_units([unit(mask=files.data_url(20, 10))], Target(store=store, shape=SHAPE))
     assert active.mask is not None
     assert active.mask.size == (20, 10)
 
@@ -328,4 +331,4 @@ def test_parameters_of_a_unit() -> None:
     assert names[:3] == ["low_threshold", "high_threshold", "resolution"]
     assert {"transparent", "union_type", "image_encoder", "face"} < set(names[3:])
     assert [param.name for param in params_for(unit(control="controlnet"))] == ["transparent"]
-    assert CONTROLS[0] is ControlNet
+    assert CONTROLS[1].load() is ControlNet

@@ -12,12 +12,12 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.file import diffusers_tensors, load_parts
 from lib_ctrlgen.controls.controlnet.union_mixer import UnionMixer, load_mixer, union_tensors
+from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.registry import identify
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.unet.call import UNetShape
@@ -160,7 +160,7 @@ def test_damaged_networks_are_request_errors(
     for _ in range(30):
         save_file(damaged(whole, chance), tmp_path / "net.safetensors")
         try:
-            load_units(items, ModelStore([tmp_path], 1 << 30), shape)
+            load_units(items, Target(store=ModelStore([tmp_path], 1 << 30), shape=shape))
         except RequestError as error:
             assert error.path.startswith("$.units[0].")  # noqa: PT017
             refused += 1
@@ -177,4 +177,6 @@ def test_truncated_files_are_request_errors(tmp_path: Path, small: dict[str, dic
     for share in (0, 0.001, 0.3, 0.999):
         path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(RequestError):
-            load_units(items, ModelStore([tmp_path], 1 << 30), files.shape(layers_per_block=1))
+            load_units(
+                items, Target(store=ModelStore([tmp_path], 1 << 30), shape=files.shape(layers_per_block=1))
+            )

@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.registry import identify
 from lib_ctrlgen.controls.t2i_adapter import PreparedT2IAdapter
 from lib_ctrlgen.controls.t2i_adapter_file import configuration, diffusers_tensors, feature_places
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.codec import to_hint
-from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.session import ControlSession
@@ -61,14 +62,14 @@ def save(tensors: Mapping[str, Tensor], folder: Path, name: str = "net.safetenso
 
 
 def prepared(store: ModelStore, item: ControlUnit, kind: str = "full") -> PreparedT2IAdapter:
-    (active,) = load_units([item], store, SHAPES[kind])
+    (active,) = load_units([item], Target(store=store, shape=SHAPES[kind]))
     assert isinstance(active.control, PreparedT2IAdapter)
     return active.control
 
 
 def refused(store: ModelStore, item: ControlUnit, shape: UNetShape = SHAPES["full"]) -> str:
     with pytest.raises(RequestError) as raised:
-        load_units([item], store, shape)
+        load_units([item], Target(store=store, shape=shape))
     assert raised.value.path == "$.units[0].model"
     return raised.value.message
 
@@ -170,7 +171,7 @@ def test_every_layout_gives_the_features_of_the_original(
 def test_sizes_that_are_no_multiple_fit_the_unet(tmp_path: Path, kind: str, size: tuple[int, int]) -> None:
     store = save(files.t2i_adapter(kind).state_dict(), tmp_path)
     unet = files.unet(**(XL_UNET if kind == "xl" else {}))
-    units = load_units([unit()], store, SHAPES[kind])
+    units = load_units([unit()], Target(store=store, shape=SHAPES[kind]))
     call = files.call(2, *size)
     with torch.no_grad():
         plain = unet(call.inputs.x, 7, call.inputs.context).sample
@@ -193,7 +194,9 @@ def test_features_are_computed_once_per_picture_and_size(tmp_path: Path) -> None
     unet = files.unet()
     seen: list[tuple[int, ...]] = []
     for _generation in range(2):
-        units = load_units([unit(), unit(weight="1>0", preprocessor="canny")], store, SHAPES["full"])
+        units = load_units(
+            [unit(), unit(weight="1>0", preprocessor="canny")], Target(store=store, shape=SHAPES["full"])
+        )
         network = units[0].control.model.network  # type: ignore[union-attr]
         handle = network.register_forward_hook(lambda _m, args, _o: seen.append(tuple(args[0].shape)))
         with ControlSession(DiffusersUNet(unet), units, CountingClock(6, 1, guided=True)), torch.no_grad():
@@ -207,7 +210,9 @@ def test_features_are_computed_once_per_picture_and_size(tmp_path: Path) -> None
 def test_two_units_share_a_network_but_not_their_features(tmp_path: Path) -> None:
     store = save(files.t2i_adapter().state_dict(), tmp_path)
     items = [unit(), unit(image=files.data_url(seed=9))]
-    first, second = (active.control for active in load_units(items, store, SHAPES["full"]))
+    first, second = (
+        active.control for active in load_units(items, Target(store=store, shape=SHAPES["full"]))
+    )
     assert isinstance(first, PreparedT2IAdapter)
     assert isinstance(second, PreparedT2IAdapter)
     assert first.model.network is second.model.network
@@ -250,7 +255,7 @@ def test_the_number_of_layer_weights(tmp_path: Path) -> None:
     store = save(files.t2i_adapter().state_dict(), tmp_path)
     assert prepared(store, unit(layer_weights=[0.5] * 4, control="t2i_adapter"))
     with pytest.raises(RequestError, match="expected 4 weights"):
-        load_units([unit(layer_weights=[1] * 13)], store, SHAPES["full"])
+        load_units([unit(layer_weights=[1] * 13)], Target(store=store, shape=SHAPES["full"]))
 
 
 def test_older_blocks_that_nothing_runs_are_refused(tmp_path: Path) -> None:

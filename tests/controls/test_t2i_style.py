@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.controls import load_units, params_for
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.registry import identify, params_for
 from lib_ctrlgen.controls.t2i_style import PreparedT2IStyle
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models.clip_vision import centre_square
-from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.session import ControlSession
@@ -91,7 +92,7 @@ def unit(model: str = "style", **fields: Any) -> ControlUnit:
 
 
 def prepared(store: ModelStore, item: ControlUnit) -> PreparedT2IStyle:
-    (active,) = load_units([item], store, SHAPE)
+    (active,) = load_units([item], Target(store=store, shape=SHAPE))
     assert isinstance(active.control, PreparedT2IStyle)
     return active.control
 
@@ -124,7 +125,7 @@ def test_conditional_rows_are_as_with_a_longer_context_and_others_as_without(
     store: ModelStore, weight: float
 ) -> None:
     unet, call = files.unet(), files.call(2)
-    units = load_units([unit(weight=weight)], store, SHAPE)
+    units = load_units([unit(weight=weight)], Target(store=store, shape=SHAPE))
     x, context = call.inputs.x, call.inputs.context
     tokens = units[0].control.extra_tokens()  # type: ignore[union-attr]
     with torch.no_grad():
@@ -162,7 +163,7 @@ def test_wrong_units_say_where_and_what(
     store: ModelStore, fields: dict[str, Any], path: str, message: str
 ) -> None:
     with pytest.raises(RequestError) as raised:
-        load_units([unit(**fields)], store, SHAPE)
+        load_units([unit(**fields)], Target(store=store, shape=SHAPE))
     assert raised.value.path == f"$.units[0].{path}"
     assert message in raised.value.message
 
@@ -170,7 +171,7 @@ def test_wrong_units_say_where_and_what(
 def test_without_its_tower_it_says_which(tmp_path: Path) -> None:
     save_file(tensors(), tmp_path / "style.safetensors")
     with pytest.raises(RequestError, match="CLIP vision encoder with hidden size 48"):
-        load_units([unit()], ModelStore([tmp_path], 1 << 30), SHAPE)
+        load_units([unit()], Target(store=ModelStore([tmp_path], 1 << 30), shape=SHAPE))
 
 
 @pytest.mark.parametrize("key", sorted(tensors()))
@@ -183,7 +184,7 @@ def test_incomplete_files_are_refused(tmp_path: Path, key: str) -> None:
     ):
         save_file(damaged, tmp_path / f"{name}.safetensors")
         with pytest.raises(RequestError) as raised:
-            load_units([unit(name)], ModelStore([tmp_path], 1 << 30), SHAPE)
+            load_units([unit(name)], Target(store=ModelStore([tmp_path], 1 << 30), shape=SHAPE))
         assert raised.value.path == "$.units[0].model"
 
 

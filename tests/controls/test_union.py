@@ -12,9 +12,10 @@ from diffusers import ControlNetModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.union_mixer import UnionMixer
 from lib_ctrlgen.controls.controlnet.union_types import CHOICES, guess, type_number
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint
@@ -81,7 +82,9 @@ def unit(picture: int, kind: str = "auto", **fields: Any) -> dict[str, Any]:
 
 
 def load(store: ModelStore, unet: Any, *units: dict[str, Any]) -> tuple[ActiveUnit, ...]:
-    return load_units(parse_request({"units": list(units)}).units, store, LdmUNet(unet).shape)
+    return load_units(
+        parse_request({"units": list(units)}).units, Target(store=store, shape=LdmUNet(unet).shape)
+    )
 
 
 def network_calls(loaded: Sequence[ActiveUnit]) -> tuple[list[int], Any]:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
@@ -13,10 +13,11 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.job_schema import job_schema
 from lib_ctrlgen.headless.job_text import parse_yaml, read_mapping
 from lib_ctrlgen.headless.jobs import JobFile, apply_changes, read_job, read_tune_job
-from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.preprocessors import preprocessors
+from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.field_docs import parts_of
 from lib_ctrlgen.request.sampler_names import sampler_names
-from lib_ctrlgen.request.spec import ControlRequest, PreprocessorName, json_schema
+from lib_ctrlgen.request.spec import ControlRequest, json_schema
 from tests.support import control_files as files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,8 +200,8 @@ def test_the_schema_lists_the_names_that_there_are() -> None:
     definitions = job_schema()["$defs"]
     assert definitions.keys() == {part.__name__ for part in parts_of(JobFile)}
     assert definitions["JobFile"]["properties"]["sampler"]["enum"] == list(sampler_names())
-    names = [each.name for each in PREPROCESSORS]
-    assert list(get_args(PreprocessorName)) == names
+    names = [each.name for each in preprocessors()]
+    assert list(preprocessor_names()) == names
     assert sorted(definitions["ControlUnit"]["properties"]["preprocessor"]["enum"]) == sorted(names)
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.headless.engine import Engine
@@ -143,7 +144,7 @@ def test_a_style_adapter_weighs_the_same_beside_repeated_text(tmp_path: Path) ->
     files.save_vision(tmp_path / "tower", hidden=style.WIDTH)
     style.save_file(style.tensors(), tmp_path / "style.safetensors")
     store = style.ModelStore([tmp_path], 1 << 30)
-    units = load_units([style.unit(weight=0.6)], store, style.SHAPE)
+    units = load_units([style.unit(weight=0.6)], Target(store=store, shape=style.SHAPE))
     unet, call = files.unet(), files.call(2)
     x, context = call.inputs.x, call.inputs.context
     found = {}

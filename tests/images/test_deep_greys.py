@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from safetensors.torch import save_file
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.jobs import read_job
 from lib_ctrlgen.images import files as picture_files
@@ -129,7 +130,7 @@ class Folder:
 
     def load(self, model: str, image: str, **fields: Any) -> Any:
         request = parse_request({"units": [{"model": model, "image": image, **fields}]})
-        return load_units(request.units, self.store, files.shape())[0].control
+        return load_units(request.units, Target(store=self.store, shape=files.shape()))[0].control
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Crop, Frame
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.resize import fit, resample, smooth
-from lib_ctrlgen.preprocessors import PREPROCESSORS, detected, params_of, preprocessor
+from lib_ctrlgen.preprocessors import detected, params_of, preprocessor, preprocessors
 from lib_ctrlgen.preprocessors.detection import MAPS, NOT_DETECTING, RESOLUTION, detection_size
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import parse_request
@@ -175,8 +175,8 @@ def test_another_resolution_is_refused(value: Any) -> None:
 
 
 def test_what_finds_nothing_has_no_resolution() -> None:
-    assert {item.name for item in PREPROCESSORS if RESOLUTION not in params_of(item)} >= MAPS
-    for item in PREPROCESSORS:
+    assert {item.name for item in preprocessors() if RESOLUTION not in params_of(item)} >= MAPS
+    for item in preprocessors():
         assert (RESOLUTION in params_of(item)) == (item.name not in NOT_DETECTING)
     with pytest.raises(RequestError, match="unknown parameter"):
         check_params({"resolution": 512}, params_of(INVERT), "$")

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 from lib_ctrlgen.blending.masks import check_pictures, concept_masks
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image
@@ -109,7 +110,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
 def unit(store: ModelStore, notices: Notices | None = None, pictures: int = 1, **fields: Any) -> Any:
     request = parse_request({"units": [{"model": "net", "image": files.data_url(64, 64, 3), **fields}]})
     host: Any = {"canvas": Canvas(pictures=pictures), "notices": notices or Notices()}
-    return load_units(request.units, store, files.shape(), **host)
+    return load_units(request.units, Target(store=store, shape=files.shape(), **host))
 
 
 @pytest.mark.parametrize("name", ["black with alpha", "black and white, outside transparent"])

@@ -153,7 +153,7 @@ def page(webui: Path) -> Iterator[Any]:
 
 
 def test_the_button_of_the_panel_installs_it(page: Any, webui: Path) -> None:
-    model = fresh("tiny_model")
+    model = fresh("panel.tiny_model")
     said = model.install_button("x")
     (button,) = [each for each in Component.made if each.elem_id == "x"]
     (click, options), (refresh, _) = button.events
@@ -168,7 +168,7 @@ def test_the_button_of_the_panel_installs_it(page: Any, webui: Path) -> None:
 
 
 def test_the_settings_have_the_button_and_save_nothing(page: Any) -> None:
-    fresh("tiny_model").register_tiny_setting()
+    fresh("panel.tiny_model").register_tiny_setting()
     (option,) = page.opts.data_labels.values()
     assert option.section == ("ctrlgen", "CtrlGen")
     assert option.component(label="", value="", elem_id="setting_x").elem_id == "setting_x_said"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.models import memory, store
 from lib_ctrlgen.models import tensor_files as weights
 from lib_ctrlgen.models.memory import GB, Automatic, Fixed, Memory, container_memory
@@ -58,7 +59,8 @@ def generation(cache: ModelStore, unet: Any) -> store.WorkingSet:
     used = cache.working_set()
     with used:
         loaded = load_units(
-            parse_request({"units": units}).units, cache, DiffusersUNet(unet).shape, unet=unet
+            parse_request({"units": units}).units,
+            Target(store=cache, shape=DiffusersUNet(unet).shape, unet=unet),
         )
         for unit in loaded:
             unit.control.residuals(files.call())

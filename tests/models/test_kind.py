@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from lib_ctrlgen.controls.registry import identify
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.models.kind import ModelKind, identify
+from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.tensor_files import read_header, read_metadata, read_tensors
 from lib_ctrlgen.models.weight_files import hash8
 from lib_ctrlgen.unet.call import Family

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.difference import base_mark
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models import offload as parking
@@ -138,7 +139,7 @@ class World:
         ]
         shape = lora.port_of(self.unet).shape
         units = parse_request({"units": payload}).units
-        return list(load_units(units, self.store, shape, unet=self.unet))
+        return list(load_units(units, Target(store=self.store, shape=shape, unet=self.unet)))
 
     def outputs(self, units: Sequence[ActiveUnit], steps: int = 1) -> list[Tensor]:
         call = self.case.call()
@@ -295,7 +296,7 @@ def test_the_host_says_it_and_a_unit_overrules(tmp_path: Path) -> None:
     ):
         unit = {"model": "net", "image": files.data_url(), "low_vram": said}
         units = parse_request({"units": [unit]}).units
-        (loaded,) = load_units(units, store, shape, away=host)
+        (loaded,) = load_units(units, Target(store=store, shape=shape, away=host))
         control: Any = loaded.control
         assert isinstance(control.model.weights, Offloaded) == parked
 

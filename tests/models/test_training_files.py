@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.registry import identify
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.headless.checkpoints.components import read_network
 from lib_ctrlgen.models.clip_vision import find_encoder
-from lib_ctrlgen.models.kind import identify
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_header, read_tensors
 from lib_ctrlgen.models.weight_keys import usual_names
@@ -38,7 +39,9 @@ def controlnet() -> Tensors:
 
 def loaded(folder: Path, unet: Any, name: str = "net") -> Any:
     request = parse_request({"units": [{"model": name, "image": files.data_url()}]})
-    (unit,) = load_units(request.units, ModelStore([folder], 1 << 30), DiffusersUNet(unet).shape, unet=unet)
+    (unit,) = load_units(
+        request.units, Target(store=ModelStore([folder], 1 << 30), shape=DiffusersUNet(unet).shape, unet=unet)
+    )
     return unit
 
 

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.preprocessors import PREPROCESSORS, Preprocessor, preprocessor
+from lib_ctrlgen.preprocessors import Preprocessor, preprocessor, preprocessors
 from lib_ctrlgen.request.params import Param, check_params
 from tests.support.control_files import picture
 
 CANNY = preprocessor("canny")
-ALONE = [item for item in PREPROCESSORS if item.name != "instant_id_face_keypoints"]  # that needs a face
+ALONE = [item for item in preprocessors() if item.name != "instant_id_face_keypoints"]  # that needs a face
 
 
 @pytest.mark.parametrize("item", ALONE, ids=lambda item: item.name)

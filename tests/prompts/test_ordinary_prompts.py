@@ -146,7 +146,7 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
 
 def test_an_idle_extension_leaves_every_prompt_to_the_webui(host: FakeWebUI) -> None:
     script = fresh("script").CtrlGenScript()
-    holds_ours = fresh("prompts").holds_ours
+    holds_ours = fresh("sampling.prompt_check").holds_ours
     found = list(ordinary_prompts(PUBLISHED_LIKE, seed=1))
     for first in range(0, len(found), 40):
         batch = found[first : first + 40]

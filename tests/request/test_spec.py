@@ -3,21 +3,20 @@
 import json
 import math
 import re
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.catalogue import control_names, preprocessor_names
 from lib_ctrlgen.request.sampler_names import sampler_names
 from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import (
-    ControlName,
     ControlRequest,
     ControlUnit,
     GenerationRequest,
-    PreprocessorName,
     json_schema,
     parse_json,
     parse_request,
@@ -63,9 +62,9 @@ def units(draw: st.DrawFn) -> dict[str, Any]:
     window = {"guidance_start": start, "guidance_end": end}
     optional = {
         "image": text,
-        "control": st.sampled_from(get_args(ControlName)),
+        "control": st.sampled_from(control_names()),
         "enabled": st.booleans(),
-        "preprocessor": st.sampled_from(get_args(PreprocessorName)),
+        "preprocessor": st.sampled_from(preprocessor_names()),
         "params": st.dictionaries(
             text,
             st.booleans()

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
@@ -47,14 +48,17 @@ def units_of(folder: Path, unet: Any, *items: dict[str, Any]) -> list[ActiveUnit
         {"model": "net", "image": files.data_url(64, 64, 3 + k), **item} for k, item in enumerate(items)
     ]
     units = parse_request({"units": payloads}).units
-    return list(load_units(units, ModelStore([folder], 1 << 30), port_of(unet).shape))
+    return list(load_units(units, Target(store=ModelStore([folder], 1 << 30), shape=port_of(unet).shape)))
 
 
 def apart(folder: Path, unet: Any, units: Sequence[ActiveUnit]) -> list[ActiveUnit]:
     """The same, each with a network of its own."""
     shape = port_of(unet).shape
     stores = [ModelStore([folder], 1 << 30) for _ in units]
-    loaded = [load_units([each.spec], store, shape)[0] for each, store in zip(units, stores, strict=True)]
+    loaded = [
+        load_units([each.spec], Target(store=store, shape=shape))[0]
+        for each, store in zip(units, stores, strict=True)
+    ]
     return [replace(own, index=each.index) for own, each in zip(loaded, units, strict=True)]
 
 

@@ -24,7 +24,8 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.models.clip_vision import MEAN, STD
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
@@ -134,7 +135,7 @@ def controlled(
     """Our side: the units of a request, loaded from files, around the host's pipeline."""
     port = DiffusersUNet(unet)
     request = parse_request({"units": list(units)})
-    loaded = load_units(request.units, ModelStore([folder], 1 << 30), port.shape)
+    loaded = load_units(request.units, Target(store=ModelStore([folder], 1 << 30), shape=port.shape))
     clock = CountingClock(STEPS, IMAGES, guided=guidance > 1)
     kind = StableDiffusionControlNetPipeline if host else StableDiffusionPipeline
     kind = StableDiffusionAdapterPipeline if "adapter" in host else kind
@@ -415,7 +416,7 @@ def test_a_t2i_adapter_for_sdxl_against_diffusers_own_argument(
     }
     settings = {"control_mode": "control", "resize_mode": "just_resize", "weight": 0.6}
     request = parse_request({"units": [features("xl", **settings)]})
-    units = load_units(request.units, ModelStore([folder], 1 << 30), port.shape)
+    units = load_units(request.units, Target(store=ModelStore([folder], 1 << 30), shape=port.shape))
     with torch.no_grad(), ControlSession(port, units, CountingClock(1, 1, guided=True)):
         ours = network(**inputs).sample
     shown = units[0].control.control_map(pixels[1], pixels[0])  # type: ignore[union-attr]

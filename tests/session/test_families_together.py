@@ -11,7 +11,8 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
@@ -71,7 +72,9 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     files.save_vision(folder / "vision", hidden=128)
     specs = [spec_of(kind, place) for place, kind in enumerate(kinds)]
     units = parse_request({"units": specs}).units
-    return unet, load_units(units, ModelStore([folder], 1 << 30), port_of(unet).shape, unet=unet)
+    return unet, load_units(
+        units, Target(store=ModelStore([folder], 1 << 30), shape=port_of(unet).shape, unet=unet)
+    )
 
 
 def spec_of(kind: str, place: int) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.checkpoints.load import Place
@@ -220,11 +221,14 @@ def test_of_units_with_one_network_those_are_asked_that_are_due(tmp_path: Path, 
     ]
     shape = port_of(unet).shape
     together = list(
-        load_units(parse_request({"units": payloads}).units, ModelStore([tmp_path], 1 << 30), shape)
+        load_units(
+            parse_request({"units": payloads}).units,
+            Target(store=ModelStore([tmp_path], 1 << 30), shape=shape),
+        )
     )
     stores = [ModelStore([tmp_path], 1 << 30) for _ in together]
     apart = [
-        replace(load_units([each.spec], store, shape)[0], index=each.index)
+        replace(load_units([each.spec], Target(store=store, shape=shape))[0], index=each.index)
         for each, store in zip(together, stores, strict=True)
     ]
     calls = [random_call("c0 u0", 40 + step) for step in range(6)]
@@ -316,7 +320,9 @@ def test_controls_without_residuals_refuse_it(tmp_path: Path, model: str, words:
     save_file(files.t2i_adapter().state_dict(), tmp_path / "t2i.safetensors")
     request = parse_request({"units": [{"model": model, "image": files.data_url(), "reuse": 2}]})
     with pytest.raises(RequestError, match=words) as caught:
-        load_units(request.units, ModelStore([tmp_path], 1 << 30), port_of(unet).shape, unet=unet)
+        load_units(
+            request.units, Target(store=ModelStore([tmp_path], 1 << 30), shape=port_of(unet).shape, unet=unet)
+        )
     assert caught.value.path == "$.units[0].reuse"
 
 

@@ -12,7 +12,8 @@ from diffusers.models.embeddings import Timesteps
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.models.store import ModelStore
@@ -105,7 +106,9 @@ def test_on_sgms_unet(tmp_path: Path, size: str, layout: str, fields: str) -> No
     pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
     unet, network = networks.sgm_unet(context=context_of(size)), network_of(size)
     given, cond, uncond = FIELDS[fields]
-    loaded = load_units([unit(**given)], save(network, tmp_path, layout), LdmUNet(unet).shape)
+    loaded = load_units(
+        [unit(**given)], Target(store=save(network, tmp_path, layout), shape=LdmUNet(unet).shape)
+    )
     sizes, text = sizes_and_text(4)
     call = with_vector(random_call("c0 c1 u0 u1", 2), sizes, text, context_of(size))
     plain, reference = unet(call.x, call.timestep, context=call.context, y=call.vector), Reference(unet, [])
@@ -134,7 +137,10 @@ def test_on_diffusers_unet(tmp_path: Path, size: str) -> None:
         "cross_attention_dim": networks.CONTEXT,
     }
     unet, network = networks.randomise(UNet2DConditionModel(**config), 3), network_of(size)
-    loaded = load_units([unit(weight=0.6)], save(network, tmp_path, "diffusers"), DiffusersUNet(unet).shape)
+    loaded = load_units(
+        [unit(weight=0.6)],
+        Target(store=save(network, tmp_path, "diffusers"), shape=DiffusersUNet(unet).shape),
+    )
     sizes, text = sizes_and_text(2)
     call = random_call("u0 c0", 2)
     added = {"text_embeds": text, "time_ids": sizes}
@@ -168,7 +174,9 @@ def test_a_call_without_the_vector_or_with_another_is_a_host_error(tmp_path: Pat
         ),
         3,
     )
-    (loaded,) = load_units([unit()], save(network, tmp_path, "diffusers"), DiffusersUNet(unet).shape)
+    (loaded,) = load_units(
+        [unit()], Target(store=save(network, tmp_path, "diffusers"), shape=DiffusersUNet(unet).shape)
+    )
     control: Any = loaded.control
     call = files.call(2, 8, 8, networks.CONTEXT)
     with pytest.raises(HostError, match="without SDXL's vector"):
@@ -181,4 +189,4 @@ def test_a_call_without_the_vector_or_with_another_is_a_host_error(tmp_path: Pat
 def test_one_for_sdxl_on_another_checkpoint_names_both(tmp_path: Path) -> None:
     store = save(network_of("small"), tmp_path, "diffusers")
     with pytest.raises(RequestError, match=r"SDXL \(context 2048\).*custom \(context 64\)"):
-        load_units([unit()], store, files.shape())
+        load_units([unit()], Target(store=store, shape=files.shape()))

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
@@ -63,7 +64,9 @@ def loaded(folder: Path, unet: Any, *specs: Mapping[str, Any]) -> list[ActiveUni
     """Units of a request, loaded for a U-Net from a folder."""
     payload = [{"image": files.data_url(seed=place), **spec} for place, spec in enumerate(specs)]
     units = parse_request({"units": payload}).units
-    return list(load_units(units, ModelStore([folder], 1 << 30), port_of(unet).shape, unet=unet))
+    return list(
+        load_units(units, Target(store=ModelStore([folder], 1 << 30), shape=port_of(unet).shape, unet=unet))
+    )
 
 
 def encoder(unet: Any) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.preprocessors import PREPROCESSORS
+from lib_ctrlgen.preprocessors import preprocessors
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis, path_of
 from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of, key_of
@@ -289,7 +289,7 @@ def test_structure_is_ssim() -> None:
 
 def test_every_preprocessor_is_compared_with_itself_or_says_why_not() -> None:
     picture = noise(4)
-    for each in PREPROCESSORS:
+    for each in preprocessors():
         unit = ControlUnit(model="a", image=encode_image(picture), preprocessor=each.name)
         found = adherence(picture, unit, 3)
         if each.compared is None:

@@ -35,7 +35,7 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
 
 @pytest.fixture
 def blending(host: FakeWebUI) -> Any:
-    return fresh("blending")
+    return fresh("sampling.blending")
 
 
 def blend(**fields: Any) -> Any:
@@ -116,7 +116,7 @@ def test_the_combiner_is_the_formula_for_pictures_of_unequal_parts(blending: Any
 
 
 def test_a_map_spreads_over_batches_of_one_seed(host: FakeWebUI) -> None:
-    sheets = fresh("sheets")
+    sheets = fresh("sampling.sheets")
     words = blend(explore=3, concepts=[{}, {}, {}])
     p = SimpleNamespace(n_iter=1, batch_size=1, all_prompts=["a"], all_seeds=[4], all_hr_prompts=None)
     sheets.spread_map(p, words)

@@ -1,7 +1,8 @@
 """Units that act after the U-Net, inside the fake WebUI: latents, noise, finished pictures, failures."""
 
-import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,12 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
 def script(host: FakeWebUI, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script, with the real preprocessors and a control that needs no file."""
     made = fresh("script").CtrlGenScript()
-    generation = fresh_generation()
 
-    def load_units(units: Any, store: Any, shape: Any, **placed: Any) -> tuple[ActiveUnit, ...]:
-        target = Target(store=ModelStore([], 1 << 30), shape=shape, **placed)
+    def load_units(units: Any, target: Target) -> tuple[ActiveUnit, ...]:
+        target = replace(target, store=ModelStore([], 1 << 30))
         return tuple(ready(index, unit, target) for index, unit in enumerate(units))
 
-    monkeypatch.setattr(generation, "load_units", load_units)
+    monkeypatch.setattr("lib_ctrlgen.controls.prepare.load_units", load_units)
     return made
 
 
@@ -93,7 +93,7 @@ def test_the_finished_pictures_are_the_originals_outside_the_hole(
 
 
 def test_every_byte_comes_back(host: FakeWebUI, script: Any) -> None:
-    finishing = sys.modules["lib_ctrlgen.webui.sampling.finishing"]
+    finishing = import_module("lib_ctrlgen.webui.sampling.finishing")
     picture = Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3))
     decoded = finishing.from_picture(picture)
     assert np.array_equal(as_the_host_saves(decoded), np.asarray(picture))
@@ -159,7 +159,7 @@ def test_a_picture_without_a_hole_makes_no_picture(host: FakeWebUI, script: Any)
 def test_a_failure_while_finishing_stops_the_request(
     host: FakeWebUI, script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finishing = sys.modules["lib_ctrlgen.webui.sampling.finishing"]
+    finishing = import_module("lib_ctrlgen.webui.sampling.finishing")
 
     def broken(_decoded: Any) -> Any:
         raise ValueError("no picture")
@@ -171,7 +171,7 @@ def test_a_failure_while_finishing_stops_the_request(
 
 
 def test_field_names_are_ids_and_values_come_back(host: FakeWebUI, script: Any) -> None:
-    payload = fresh("payload")
+    payload = fresh("panel.unit_fields")
     assert not [name for name in payload.unit_fields() if not name.isidentifier()]
     unit = {
         "model": "m",

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lib_ctrlgen.controls import load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.canvas import Canvas
@@ -64,7 +65,9 @@ def units_of(p: Any, folder: Path, *units: dict[str, Any]) -> list[ActiveUnit]:
     said = {"units": [{"model": "net", "preprocessor": "none", **unit} for unit in units]}
     request = payload.read_request([said], p.init_images, painted.picture_count(p))
     store = ModelStore([folder], 1 << 30)
-    return list(load_units(request.units, store, files.shape(), canvas=painted.canvas_of(p)))
+    return list(
+        load_units(request.units, Target(store=store, shape=files.shape(), canvas=painted.canvas_of(p)))
+    )
 
 
 def fresh_painted() -> Any:
@@ -247,7 +250,8 @@ def pushing(monkeypatch: pytest.MonkeyPatch, script: Any) -> dict[str, Pushes]:
     """Every part of a unit is a control of its own, by its picture."""
     made: dict[str, Pushes] = {}
 
-    def loaded(units: Sequence[ControlUnit], *_: Any, canvas: Canvas, **__: Any) -> tuple[ActiveUnit, ...]:
+    def loaded(units: Sequence[ControlUnit], target: Target) -> tuple[ActiveUnit, ...]:
+        canvas = target.canvas
         parts = [
             (k, unit, each)
             for k, unit in enumerate(units)
@@ -265,8 +269,7 @@ def pushing(monkeypatch: pytest.MonkeyPatch, script: Any) -> dict[str, Pushes]:
             for k, unit, each in parts
         )
 
-    generation = __import__("lib_ctrlgen.webui.sampling.generation", fromlist=["load_units"])
-    monkeypatch.setattr(generation, "load_units", loaded)
+    monkeypatch.setattr("lib_ctrlgen.controls.prepare.load_units", loaded)
     return made
 
 

@@ -41,7 +41,7 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
 
 @pytest.fixture
 def panel(host: FakeWebUI) -> Any:
-    return fresh("panel").build_panel("txt2img")
+    return fresh("panel.panel").build_panel("txt2img")
 
 
 def pasted(panel: Any, params: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def test_the_panel_can_be_built_again_with_another_number_of_units(host: FakeWeb
 
 
 def test_the_img2img_picture_is_offered_in_img2img_only(host: FakeWebUI, panel: Any) -> None:
-    fresh("panel").build_panel("img2img")
+    fresh("panel.panel").build_panel("img2img")
     shown = {c.elem_id: c.options.get("visible") for c in Component.made if c.elem_id}
     assert shown["ctrlgen_txt2img_unit0_use_init_image"] is False
     assert shown["ctrlgen_img2img_unit0_use_init_image"] is True

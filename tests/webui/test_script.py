@@ -59,10 +59,7 @@ def control(monkeypatch: pytest.MonkeyPatch, script: Any) -> Pushes:
         chosen = [(i, unit) for i, unit in enumerate(units) if unit.enabled]
         return tuple(ActiveUnit(index=i, spec=unit, control=made) for i, unit in chosen)
 
-    generation = sys.modules.get("lib_ctrlgen.webui.sampling.generation") or __import__(
-        "lib_ctrlgen.webui.sampling.generation", fromlist=["load_units"]
-    )
-    monkeypatch.setattr(generation, "load_units", load_units)
+    monkeypatch.setattr("lib_ctrlgen.controls.prepare.load_units", load_units)
     return made
 
 
@@ -280,12 +277,10 @@ def test_a_failure_in_a_step_is_told_once(host: FakeWebUI, script: Any, control:
 def test_any_failure_while_preparing_makes_no_picture(
     host: FakeWebUI, script: Any, control: Pushes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generation = sys.modules["lib_ctrlgen.webui.sampling.generation"]
-
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr(generation, "load_units", broken)
+    monkeypatch.setattr("lib_ctrlgen.controls.prepare.load_units", broken)
     with pytest.raises(MemoryError, match="no memory left"):
         host.process_images(script, Processing(host), REQUEST)
 

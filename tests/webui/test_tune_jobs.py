@@ -97,7 +97,7 @@ def rest(webui: FakeWebUI, tmp_path: Path) -> Rest:
 
 @pytest.fixture
 def jobs(rest: Rest) -> Any:
-    module = fresh("tune_jobs")
+    module = fresh("tuner.jobs")
     from lib_ctrlgen.webui import settings
 
     settings.register_settings()

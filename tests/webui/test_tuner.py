@@ -26,7 +26,7 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
 
 @pytest.fixture
 def script(host: FakeWebUI, model: None) -> Any:
-    return fresh("tuner_script")
+    return fresh("tuner.script")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def model(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tuner(host: FakeWebUI, model: None) -> Any:
-    return fresh("tuner")
+    return fresh("tuner.host")
 
 
 def generation(**fields: Any) -> Any:
@@ -121,7 +121,7 @@ def test_wrong_names_are_found_before_anything_runs(
 
 
 def test_a_sampler_is_called_as_the_webui_calls_it(tuner: Any) -> None:
-    names = fresh("tune_check").sampler_names
+    names = fresh("tuner.name_check").sampler_names
     assert names("DPM++ 2M", "Karras") == ("DPM++ 2M", "Karras")
     assert names("DPM++ 2M Karras", "Automatic") == ("DPM++ 2M", "Karras")
     assert names("euler", "") == ("Euler", "")
@@ -205,7 +205,7 @@ def test_every_cell_begins_with_the_first_ones_latents(host: FakeWebUI) -> None:
     import torch
 
     x = torch.arange(4.0).reshape(4, 1, 1, 1)
-    fresh("stacked").SameStart(2).begin(None, x, None)
+    fresh("sampling.cell_batch").SameStart(2).begin(None, x, None)
     assert x.flatten().tolist() == [0, 1, 0, 1]
 
 
@@ -220,7 +220,7 @@ def test_equal_latents_are_decoded_once(host: FakeWebUI) -> None:
             return latents * 2
 
     model = Model()
-    with fresh("decoding").decoded_once(model):
+    with fresh("sampling.decode_cache").decoded_once(model):
         found = [model.decode_first_stage(torch.full((1, 2), value)) for value in (1.0, 2.0, 1.0)]
     assert [float(each[0, 0]) for each in found] == [2, 4, 2]
     assert model.decoded == 2

@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lib_ctrlgen.controls.base import Target, identify_file
+from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.errors import HostError, ModelError
+from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes
 from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.offload import placed
 from lib_ctrlgen.models.store import stamp
@@ -24,6 +25,7 @@ from lib_ctrlgen.unet.call import UNetCall, require_family
 
 from .control_lora_file import LowRankConv2d, LowRankLinear, load_network
 from .controlnet import ControlNet
+from .detect import controlnet_family
 from .network import NetworkInputs, vector
 
 Lender: TypeAlias = tuple[str, nn.Module, str, bool]
@@ -47,9 +49,18 @@ class ControlLora(ControlNet):
     )
 
     @classmethod
-    def load(cls, path: Path, target: Target) -> ControlLora:
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """The kind of a ControlLoRA's file, None for other files. Raises ModelError for a broken one."""
+        bare = bare_shapes(shapes)
+        if "lora_controlnet" not in bare:
+            return None
+        labels = ("label_emb.0.0.down", "label_emb.0.0.weight")
+        family = controlnet_family(bare, "input_blocks.", labels)
+        return ModelKind(control=cls.name, layout="ldm", family=family)
+
+    @classmethod
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> ControlLora:
         """Load a ControlLoRA for a U-Net, or take it from the store. Raises ModelError."""
-        kind = target.store.get(path, identify_file)
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_control_lora(path: Path) -> ControlLora:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lib_ctrlgen.controls.base import Target, UnitInputs, identify_file, own_name
+from lib_ctrlgen.controls.base import Target, UnitInputs, own_name
 from lib_ctrlgen.controls.control_map import ControlMap
-from lib_ctrlgen.models.kind import ModelKind
+from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 
+from .detect import controlnet_kind
 from .difference import base_mark
 from .file import control_tensors, load_parts
 from .network import ControlNetwork
@@ -44,14 +45,14 @@ class ControlNet(ControlNetwork):
     inpainting: bool = False
 
     @classmethod
-    def detect(cls, kind: ModelKind) -> bool:
-        """Whether the file holds a ControlNet."""
-        return kind.control == cls.name
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """The kind of a ControlNet's file, None for other files. Raises ModelError for a broken one."""
+        kind = controlnet_kind(shapes)
+        return kind if kind is not None and kind.control == cls.name else None
 
     @classmethod
-    def load(cls, path: Path, target: Target) -> ControlNet:
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> ControlNet:
         """Load a ControlNet for a U-Net, or take it from the store. Raises ModelError."""
-        kind = target.store.get(path, identify_file)
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_controlnet(path: Path) -> ControlNet:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.controls.base import Target, UnitInputs, says_instant_id
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.ip_adapter_file import converted
 from lib_ctrlgen.errors import ModelError, at_path
@@ -159,3 +159,9 @@ class PreparedInstantID(PreparedControlNet):
         kinds = torch.tensor([int(cond) for cond in call.position.rows.cond], device=self.tokens.device)
         inputs = replace(call.inputs, context=self.tokens[kinds])
         return NetworkInputs(call=replace(call, inputs=inputs), hint=self.map.hint(self.model, *call.size))
+
+
+def says_instant_id(path: Path) -> bool:
+    """Whether a file's name, or its folder's, is InstantID's."""
+    plain = f"{path.parent.name}/{path.stem}".lower()
+    return any(word in plain for word in ("instantid", "instant_id", "instant-id"))

@@ -15,16 +15,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.base import Target, UnitInputs, identify_file
+from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.protocols import FusableControl
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.models.kind import ModelKind
+from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import UNetCall, require_family
 from lib_ctrlgen.unet.residuals import Residuals
 
+from .detect import controlnet_kind
 from .file import control_tensors, load_parts
 from .network import ControlNetwork, NetworkInputs
 from .union_mixer import UnionMixer, load_mixer, union_tensors
@@ -53,14 +54,14 @@ class ControlNetUnion(ControlNetwork):
     mixer_weights: Weights
 
     @classmethod
-    def detect(cls, kind: ModelKind) -> bool:
-        """Whether the file holds a Union."""
-        return kind.control == cls.name
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """The kind of a Union's file, None for other files. Raises ModelError for a broken one."""
+        kind = controlnet_kind(shapes)
+        return kind if kind is not None and kind.control == cls.name else None
 
     @classmethod
-    def load(cls, path: Path, target: Target) -> ControlNetUnion:
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> ControlNetUnion:
         """Load a Union for a U-Net, or take it from the store. Raises ModelError."""
-        kind = target.store.get(path, identify_file)
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_controlnet_union(path: Path) -> ControlNetUnion:

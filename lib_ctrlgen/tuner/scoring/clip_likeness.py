@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.controls import control_for
-from lib_ctrlgen.controls.base import identify_file
+from lib_ctrlgen.controls.registry import control_for, identify_file
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.clip_vision import EncoderFolder, encoders, load_tower
 from lib_ctrlgen.models.storage import Placement

@@ -10,8 +10,8 @@ from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.preprocessors import PREPROCESSORS
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
+from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.settings import model_store, unit_count
@@ -113,7 +113,7 @@ def build_unit(unit: UnitPanel) -> None:
             _build_pictures(unit)
         with FormRow():
             _build_model(unit)
-            choices = [item.name for item in PREPROCESSORS]  # gradio 3.41 shows a pair as one text
+            choices = list(preprocessor_names())  # gradio 3.41 shows a pair as one text
             unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
         with FormRow():
             _build_params(unit)

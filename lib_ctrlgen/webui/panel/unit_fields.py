@@ -10,7 +10,7 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.preprocessors import PREPROCESSORS, params_of
+from lib_ctrlgen.preprocessors import params_of, preprocessors
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
@@ -86,14 +86,14 @@ def param_fields() -> dict[str, tuple[str, Param]]:
     """
     return {
         f"{item.name.replace('+', '_')}_{param.name}": (item.name, param)
-        for item in PREPROCESSORS
+        for item in preprocessors()
         for param in item.params
     }
 
 
 def detects(name: str) -> bool:
     """Whether the preprocessor of this name may run at another resolution than the generation's."""
-    return any(item.name == name and RESOLUTION in params_of(item) for item in PREPROCESSORS)
+    return any(item.name == name and RESOLUTION in params_of(item) for item in preprocessors())
 
 
 def unit_fields() -> Payload:

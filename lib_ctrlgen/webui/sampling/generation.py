@@ -15,7 +15,8 @@ from modules import devices, sd_unet, shared
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.controls import HostParts, load_concepts, load_units
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_requests
 from lib_ctrlgen.controls.protocols import (
     AttentionControl,
     ContextControl,
@@ -23,12 +24,11 @@ from lib_ctrlgen.controls.protocols import (
     PredictionControl,
 )
 from lib_ctrlgen.controls.recorded import Loaded
-from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated, unit_variants
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, unit_variants
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.store import WorkingSet
-from lib_ctrlgen.request.batching import loaded_alike
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.session.blank_maps import note_blanks
@@ -207,23 +207,21 @@ def controlled_units(
     shape, notices, used = port.shape, Notices(), model_store().working_set()
     with torch.no_grad(), used:
         canvas = canvas_of(p, stacked.each if stacked else None)
-        placed: HostParts = {
-            "canvas": canvas,
-            "device": devices.device,
-            "dtype": devices.dtype_unet,
-            "unet": port.module,
-            "diffusion": loaded_diffusion(),
-            "notices": notices,
-            "away": bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
-        }
-        kinds = [each.units for each in loaded_alike(requests)]
-        loaded = [load_units(units, model_store(), shape, **placed) for units in kinds]
-        concepts = load_concepts(requests[0].blend, model_store(), shape, **placed)
+        target = Target(
+            store=model_store(),
+            shape=shape,
+            canvas=canvas,
+            device=devices.device,
+            dtype=devices.dtype_unet,
+            unet=port.module,
+            diffusion=loaded_diffusion(),
+            notices=notices,
+            away=bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
+        )
+        units = load_requests(requests, target, len(requests) // canvas.pictures if stacked else 1)
     note_size(shared.sd_model.sd_checkpoint_info.filename, int(p.width), int(p.height), notices)
     if used.shortage:
         p.comment(used.shortage)
-    cells = len(requests) // canvas.pictures if stacked else 1
-    units = (*repeated(loaded[0], canvas.pictures, cells), *concepts)
     variants = unit_variants(requests, units) if len(requests) > 1 else ()
     return ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
 

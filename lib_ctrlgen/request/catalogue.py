@@ -1,0 +1,90 @@
+"""What a request can ask for by name: control families and preprocessors, one line each.
+
+A line holds the name and the place of the class, which is imported when it is first used. So this table is
+read without torch, and a package that is missing or broken stops only the requests that need it.
+
+>>> entry("canny", PREPROCESSORS, "preprocessor").place
+'lib_ctrlgen.preprocessors.canny:Canny'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from lib_ctrlgen.errors import RequestError, nearest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name that requests use, and where its class is: `package.module:Class`."""
+
+    name: str
+    place: str
+
+    def load(self) -> Any:
+        """The class. Imports its module on the first call."""
+        module, _, name = self.place.partition(":")
+        return getattr(import_module(module), name)
+
+
+# The order is the order in which `lib_ctrlgen.controls.registry.identify` asks the families about a file.
+CONTROLS: tuple[Entry, ...] = (
+    Entry("control_lora", "lib_ctrlgen.controls.controlnet.control_lora:ControlLora"),
+    Entry("controlnet", "lib_ctrlgen.controls.controlnet.controlnet:ControlNet"),
+    Entry("controlnet_union", "lib_ctrlgen.controls.controlnet.union:ControlNetUnion"),
+    Entry("instant_id", "lib_ctrlgen.controls.controlnet.instant_id:InstantID"),
+    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite"),
+    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter:IPAdapter"),
+    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter"),
+    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle"),
+)
+PREPROCESSORS: tuple[Entry, ...] = (
+    Entry("none", "lib_ctrlgen.preprocessors.none:NoPreprocessor"),
+    Entry("canny", "lib_ctrlgen.preprocessors.canny:Canny"),
+    Entry("invert", "lib_ctrlgen.preprocessors.invert:Invert"),
+    Entry("color", "lib_ctrlgen.preprocessors.color:ColorGrid"),
+    Entry("instant_id_face_keypoints", "lib_ctrlgen.preprocessors.face_keypoints:FaceKeypoints"),
+    Entry("inpaint", "lib_ctrlgen.preprocessors.inpaint:Inpaint"),
+    Entry("inpaint_only", "lib_ctrlgen.preprocessors.inpaint:InpaintOnly"),
+    Entry("inpaint_only+lama", "lib_ctrlgen.preprocessors.inpaint:InpaintLama"),
+    Entry("tile_resample", "lib_ctrlgen.preprocessors.tile:TileResample"),
+    Entry("tile_colorfix", "lib_ctrlgen.preprocessors.tile:TileColorFix"),
+    Entry("tile_colorfix+sharp", "lib_ctrlgen.preprocessors.tile:TileColorFixSharp"),
+    Entry("recolor_luminance", "lib_ctrlgen.preprocessors.recolor:RecolorLuminance"),
+    Entry("recolor_intensity", "lib_ctrlgen.preprocessors.recolor:RecolorIntensity"),
+)
+AUTO = "auto"  # the family is found from the file's keys
+MOST_CHOICES = 8  # that an error lists in full
+
+
+def control_names() -> tuple[str, ...]:
+    """What a unit's `control` may say."""
+    return (AUTO, *(each.name for each in CONTROLS))
+
+
+def preprocessor_names() -> tuple[str, ...]:
+    """What a unit's `preprocessor` may say."""
+    return tuple(each.name for each in PREPROCESSORS)
+
+
+def check_name(path: str, name: str, known: Iterable[str]) -> None:
+    """Raise RequestError at `path` for an unknown name; it lists those that are known, or the nearest."""
+    known = tuple(known)
+    if name not in known:
+        raise RequestError(path, f"unknown value {name!r} ({choices(name, known)})")
+
+
+def choices(given: str, known: Sequence[str]) -> str:
+    """The names that would be right: all of them, or of many the nearest to what was given."""
+    return f"choices: {', '.join(known)}" if len(known) <= MOST_CHOICES else nearest(given, known)
+
+
+def entry(name: str, entries: Iterable[Entry], what: str, path: str = "") -> Entry:
+    """The entry of this name; `what` it is stands in the RequestError, which is raised at `path`."""
+    by_name = {each.name: each for each in entries}
+    if name not in by_name:
+        raise RequestError(path, f"unknown {what} {name!r}; {nearest(name, by_name)}")
+    return by_name[name]
