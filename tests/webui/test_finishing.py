@@ -1,5 +1,6 @@
 """Units that act after the U-Net, inside the fake WebUI: latents, noise, finished pictures, failures."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
