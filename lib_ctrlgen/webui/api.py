@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Body, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from modules import shared
+from modules import scripts, shared
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen import preprocessors as known
@@ -15,6 +15,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
+from .comments import texts_without_comments
 from .settings import model_store
 from .tuner.jobs import TuneJobs
 
@@ -84,7 +85,8 @@ def plan(payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
     prompts = {
         place: text for name, place in PROMPTS.items() if isinstance(text := payload.pop(name, ""), str)
     }
-    compiled = shown_plan(parse_request(payload), steps, prompts)
+    read = texts_without_comments(prompts, scripts.scripts_txt2img)
+    compiled = shown_plan(parse_request(payload), steps, read)
     return {
         "labels": compiled.labels,
         "weights": compiled.weights,

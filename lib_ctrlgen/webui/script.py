@@ -15,6 +15,7 @@ from lib_ctrlgen.request.per_picture import is_per_picture, single
 from lib_ctrlgen.request.spec import ControlRequest
 
 from .api import add_routes
+from .comments import without_comments
 from .page import is_plain_page, show_mistake
 from .panel.infotext import KEY, describe
 from .panel.panel import build_panel
@@ -55,11 +56,12 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
             held.install()
 
     def before_process_batch(self, p: Any, *args: Any, **given: Any) -> None:
-        """Before each batch: a mistake on the page ends here, as the WebUI would log a traceback of it."""
+        """Before each batch: after a mistake the page's generation ends here, without a traceback."""
         del args, given
         held = held_sample(p)
         if isinstance(held, Refusal) and isinstance(held.error, CtrlGenError) and is_plain_page(p):
-            show_mistake(p, held.error)
+            if not held.told:
+                show_mistake(p, held.error)
             held.end_batches()
 
     def process_before_every_sampling(self, p: Any, *args: Any, **given: Any) -> None:
@@ -97,7 +99,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
     try:
         stacked = stacked_of(args)
         requests = stacked.requests if stacked else (read_request(args, init_pictures(p), picture_count(p)),)
-        prompts = holds_ours(p, requests[0])
+        prompts = holds_ours(without_comments(p, getattr(p, "scripts", None)), requests[0])
         if stacked or requests[0].acts or prompts:
             return controlled(p, requests, prompts, stacked)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made

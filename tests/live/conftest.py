@@ -8,13 +8,19 @@ family. Everything runs at 64 px with few steps.
 import base64
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
+import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
+
+from lib_ctrlgen.models.bundled import tiny_folder
 
 SIZE = 64
 PLAIN = {
@@ -128,6 +134,19 @@ def plain(webui: WebUI) -> Answer:
     answer = webui.generate()
     assert answer.status == 200
     return answer
+
+
+@pytest.fixture
+def damaged(webui: WebUI, webui_root: Path) -> Iterator[str]:
+    """A ControlNet whose every weight is NaN."""
+    name = "ctrlgen-live-nan"
+    source = load_file(tiny_folder() / "ControlNet" / f"{EDGES['model']}.safetensors")
+    path = webui_root / "models" / "ControlNet" / f"{name}.safetensors"
+    save_file({key: torch.full_like(each, torch.nan) for key, each in source.items()}, path)
+    webui.get("/ctrlgen/v1/models?refresh=true")
+    yield name
+    path.unlink()
+    webui.get("/ctrlgen/v1/models?refresh=true")
 
 
 @pytest.fixture

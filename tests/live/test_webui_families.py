@@ -74,7 +74,7 @@ def sdxl(webui: WebUI, webui_root: Path) -> Iterator[Host]:
     name = os.environ.get("CTRLGEN_WEBUI_SDXL")
     if not name:
         pytest.skip("live test: set CTRLGEN_WEBUI_SDXL")
-    yield from host_of(webui, webui_root, name, SDXL)
+    yield from host_of(webui, webui_root, f"{Path(name).stem}.safetensors", SDXL)
 
 
 @pytest.fixture(params=["sd15", "sdxl"])

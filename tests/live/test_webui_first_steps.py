@@ -1,18 +1,14 @@
 """A stranger's first minutes with the real WebUI: the README's example, bodies that are wrong, NaN."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import requests
-import torch
 from PIL import Image, ImageDraw
-from safetensors.torch import load_file, save_file
 
-from lib_ctrlgen.models.bundled import tiny_folder
 from tests.live.conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
 
 pytestmark = pytest.mark.live
@@ -66,19 +62,6 @@ def test_a_body_in_chunks_arrives(webui: WebUI) -> None:
         timeout=600,
     )
     assert response.json()["detail"]["path"] == "$.alwayson_scripts.CtrlGen.units"
-
-
-@pytest.fixture
-def damaged(webui: WebUI, webui_root: Path) -> Iterator[str]:
-    """A ControlNet whose every weight is NaN."""
-    name = "ctrlgen-live-nan"
-    source = load_file(tiny_folder() / "ControlNet" / f"{EDGES['model']}.safetensors")
-    path = webui_root / "models" / "ControlNet" / f"{name}.safetensors"
-    save_file({key: torch.full_like(each, torch.nan) for key, each in source.items()}, path)
-    webui.get("/ctrlgen/v1/models?refresh=true")
-    yield name
-    path.unlink()
-    webui.get("/ctrlgen/v1/models?refresh=true")
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,24 @@ def test_a_mistake_is_shown_in_the_page_and_makes_no_picture(page: Any, tmp_path
     assert thumbnails(page) == 0
 
 
+def test_a_mistake_that_is_found_while_sampling_is_shown_in_the_page(
+    page: Any, webui: WebUI, damaged: str, tmp_path: Path
+) -> None:
+    """A network that is not finite: a comment, not the WebUI's error with a traceback."""
+    fill_unit(page, tmp_path)
+    page.click(unit("refresh"))
+    page.wait_for_timeout(2000)
+    choose(page, "model", damaged)
+    generate(page)
+    said = page.locator("#html_log_txt2img").first.inner_text()
+    assert "CtrlGen: $.units[0]" in said
+    assert "RequestError" not in said
+    assert thumbnails(page) == 0
+    choose(page, "model", EDGES["model"])
+    generate(page)
+    assert thumbnails(page) == 2
+
+
 def test_a_unit_may_use_the_img2img_picture(page: Any, tmp_path: Path) -> None:
     scene().save(tmp_path / "init.png")
     page.locator("#tabs > .tab-nav button", has_text="img2img").first.click()

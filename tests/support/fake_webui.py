@@ -290,6 +290,7 @@ class FakeWebUI:
         self.callbacks = Callbacks()
         self.opts = Opts()
         self.opts.data["sd_vae_decode_method"] = "Full"
+        self.opts.data["enable_prompt_comments"] = True
         self.flags = SimpleNamespace(
             api=True, nowebui=False, api_auth=None, ctrlgen_models_path=[], ctrlgen_cache_gb=1.0
         )
@@ -304,7 +305,9 @@ class FakeWebUI:
             sd_checkpoint_info=SimpleNamespace(filename="fake.safetensors"),
         )
         self.model.encode_first_stage = self.model.first_stage_model.draw
-        self.state = SimpleNamespace(server_start=1.0, interrupted=False, stopping_generation=False)
+        self.state = SimpleNamespace(
+            server_start=1.0, interrupted=False, stopping_generation=False, skipped=False
+        )
         self.state.shown = []
         self.state.assign_current_image = self.state.shown.append
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
@@ -327,7 +330,8 @@ class FakeWebUI:
         self.swallowing(script.before_process_batch, p, *args, batch_number=0, prompts=p.prompts)
         sample = p.sample(conditioning=None) if p.prompts else torch.zeros(0)
         self.finish(sample)
-        images = ["picture"] if p.prompts else []
+        made = torch.stack(sample) if getattr(sample, "already_decoded", False) else sample
+        images = ["picture"] if len(made) else []
         processed = SimpleNamespace(images=images, infotexts=["text"], index_of_first_image=0)
         self.swallowing(script.postprocess, p, processed, *args)
         return sample, processed
@@ -353,7 +357,7 @@ class FakeWebUI:
         paths = {"models_path": str(folder / "models"), "extensions_dir": str(folder / "extensions")}
         script: dict[str, Any] = {"Script": type("Script", (), {}), "AlwaysVisible": object()}
         ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=5, args_to=15)
-        script["scripts_txt2img"] = SimpleNamespace(alwayson_scripts=[ours])
+        script["scripts_txt2img"] = SimpleNamespace(alwayson_scripts=[ours, Comments(self.opts)])
         found = {
             "shared": shared,
             "errors": {"report": lambda message, **_: self.log.append(message)},
@@ -405,6 +409,21 @@ def parse_generation_parameters(text: str) -> dict[str, str]:
     """The values of an infotext's last line; those in quotes are JSON."""
     found = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', text.splitlines()[-1])
     return {name: json.loads(value) if value[:1] == '"' else value for name, value in found}
+
+
+class Comments:
+    """The WebUI's script that cuts off what stands behind `#` in the prompts, if its setting says so."""
+
+    def __init__(self, opts: Opts) -> None:
+        self.opts = opts
+
+    def title(self) -> str:
+        return "Comments"
+
+    def process(self, p: Any, *_args: Any) -> None:
+        hires = ("hr_prompts", "hr_negative_prompts") if getattr(p, "enable_hr", False) else ()
+        for name in ("prompts", "negative_prompts", *hires) if self.opts.enable_prompt_comments else ():
+            setattr(p, f"all_{name}", [re.sub("#.*", "", text) for text in getattr(p, f"all_{name}")])
 
 
 def create_binary_mask(image: Any, round: bool = True) -> Any:  # noqa: A002 - the WebUI's name

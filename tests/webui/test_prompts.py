@@ -88,6 +88,7 @@ class Processing:
         self.batch_size, self.n_iter, self.iteration = 1, 1, 0
         self.all_seeds = [1]
         self.cfg_scale = 7.0
+        self.is_api = True
         self.skip: tuple[int, ...] = ()
         self.all_prompts, self.all_negative_prompts = [prompt], [negative]
         self.extra_generation_params: dict[str, Any] = {}
@@ -263,3 +264,40 @@ def test_one_p_may_be_processed_again_without_schedules(host: FakeWebUI, script:
     p.all_prompts = ["a cat"]
     script.process(p, "")
     assert not {"sample", "setup_conds", "get_conds_with_caching"} & set(vars(p))
+
+
+NEAR_MISS = "a red circle # (bad:1@0,,x@1)"
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_comment_is_read_by_nobody(host: FakeWebUI, script: Any, read: bool) -> None:
+    """As the WebUI's script "Comments", which runs after ours, leaves the prompts; its setting decides."""
+    host.opts.data["enable_prompt_comments"] = read
+    comments = sys.modules["modules.scripts"].scripts_txt2img  # type: ignore[attr-defined]
+    hires = {"all_hr_prompts": [NEAR_MISS], "all_hr_negative_prompts": ["# (b:1>>2)"], "enable_hr": True}
+    p = Processing(host, NEAR_MISS, "blue # (b:1>>2)", scripts=comments, **hires)
+    script.process(p, "")
+    if read:
+        assert "sample" not in vars(p)
+    else:
+        with pytest.raises(RequestError, match="bad"):
+            p.sample()
+    assert p.all_prompts == p.all_hr_prompts == [NEAR_MISS]  # other scripts see what was typed
+
+
+def test_schedules_outside_of_a_comment_act(host: FakeWebUI, script: Any) -> None:
+    comments = sys.modules["modules.scripts"].scripts_txt2img  # type: ignore[attr-defined]
+    p = Processing(host, f"{SCHEDULED} # was (b:1>2)", scripts=comments)
+    script.process(p, "")
+    assert "sample" in vars(p)
+    p = Processing(host, f"a star # {SCHEDULED}", scripts=comments)
+    script.process(p, "")
+    assert "sample" not in vars(p)
+
+
+def test_the_plan_reads_no_comments(host: FakeWebUI) -> None:
+    plan = fresh("api").plan
+    assert plan({"prompt": NEAR_MISS, "steps": 4})["weights"] == ()
+    host.opts.data["enable_prompt_comments"] = False
+    with pytest.raises(RequestError, match="bad"):
+        plan({"prompt": NEAR_MISS, "steps": 4})

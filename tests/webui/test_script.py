@@ -274,6 +274,47 @@ def test_a_failure_in_a_step_is_told_once(host: FakeWebUI, script: Any, control:
     assert text.count("Traceback (most recent call last)") == 1
 
 
+def test_a_failure_in_a_step_on_the_page_is_a_comment_and_one_line(
+    host: FakeWebUI, script: Any, control: Pushes
+) -> None:
+    control.value = float("nan")
+    p = Processing(host, is_api=False, n_iter=2)
+    _, processed = host.process_images(script, p, REQUEST)
+    assert processed.images == []
+    (line,) = host.log
+    (comment,) = p.comments
+    assert comment == line
+    assert "$.units[0]" in line
+    assert p.do_not_save_grid
+    assert (hooks(host.unet), host.callbacks.count) == (0, 0)
+    script.before_process_batch(p)
+    assert p.prompts == []  # which ends the batches
+    assert len(host.log) == 1
+    control.value = 1.0
+    p.prompts = [["a"]]
+    _, processed = host.process_images(script, p, REQUEST)  # a script may process one `p` again
+    assert processed.images[0] == "picture"
+
+
+def test_a_bug_in_a_step_on_the_page_keeps_its_traceback(
+    host: FakeWebUI, script: Any, control: Pushes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "residuals", lambda call: {}["a bug"])
+    with pytest.raises(KeyError):
+        host.process_images(script, Processing(host, is_api=False), REQUEST)
+    assert host.log == []
+
+
+@pytest.mark.parametrize("fields", [{"script_args": (3,)}, {"txt2img_upscale": True}], ids=str)
+def test_a_failure_in_a_step_reaches_who_counts_on_pictures(
+    host: FakeWebUI, script: Any, control: Pushes, fields: dict[str, Any]
+) -> None:
+    control.value = float("nan")
+    with pytest.raises(RequestError):
+        host.process_images(script, Processing(host, **{"is_api": False, **fields}), REQUEST)
+    assert host.log == []
+
+
 def test_any_failure_while_preparing_makes_no_picture(
     host: FakeWebUI, script: Any, control: Pushes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.request.spec import parse_request
 from tests.support import control_files as files
 from tests.support.fake_webui import FakeWebUI, fresh, served
@@ -225,3 +225,18 @@ def test_equal_latents_are_decoded_once(host: FakeWebUI) -> None:
     assert [float(each[0, 0]) for each in found] == [2, 4, 2]
     assert model.decoded == 2
     assert vars(model) == {"decoded": 2}
+
+
+def test_a_skipped_cell_is_not_a_finished_one(
+    host: FakeWebUI, tuner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = SimpleNamespace(images=["half"], infotexts=["text"], all_seeds=[1], index_of_first_image=0)
+    processing = sys.modules["modules.processing"]
+    monkeypatch.setattr(processing, "process_images", lambda p: made, raising=False)
+    monkeypatch.setattr(tuner.WebUIHost, "generation", lambda self, requests: None)
+    worker = tuner.WebUIHost(p=generation(), place=0)
+    requests = [SimpleNamespace(batch_size=1)]
+    assert worker.generate(requests)[0].images == ("half",)
+    host.state.skipped = True
+    with pytest.raises(HostError, match="skipped before it was finished"):
+        worker.generate(requests)

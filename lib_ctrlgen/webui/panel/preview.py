@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from modules import scripts
 from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError, RequestError
@@ -15,6 +16,7 @@ from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.preprocessors import detected, own_values, params_of, preprocessor
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
+from lib_ctrlgen.webui.comments import texts_without_comments
 
 from .unit_fields import Values, read_settings, unit_settings
 from .uploads import uploaded
@@ -25,7 +27,8 @@ LARGEST_SIDE = 4096
 def plan_html(panel: Sequence[Any], steps: int, prompts: Mapping[str, str]) -> str:
     """The plan of the panel's values and `prompts`, by their place, as HTML; or what is wrong with them."""
     try:
-        plan = shown_plan(read_settings(panel), steps, prompts)
+        read = texts_without_comments(prompts, scripts.scripts_txt2img)
+        plan = shown_plan(read_settings(panel), steps, read)
     except CtrlGenError as error:
         return error_html(error)
     if not plan.weights and not plan.note:

@@ -63,14 +63,23 @@ class SamplePatch(MethodPatch):
 
 
 class Refusal(SamplePatch):
-    """Raises the failure that was found before sampling."""
+    """Raises a failure at every later sampling of a generation; `told` says whether the user knows of it."""
 
-    def __init__(self, p: Any, error: Exception) -> None:
+    def __init__(self, p: Any, error: Exception, *, told: bool = False) -> None:
         super().__init__(p)
         self.error = error
+        self.told = told
+
+    @classmethod
+    def instead_of(cls, held: MethodPatch, error: Exception) -> Refusal:
+        """Takes the place of a sampling that failed; the user was told."""
+        refusal = cls(held.p, error, told=True)
+        refusal.former = held.former
+        refusal.install()
+        return refusal
 
     def end_batches(self) -> None:
-        """Let the WebUI end without a picture: it stops at a batch that has no prompts.
+        """Let the WebUI end without further pictures: it stops at a batch that has no prompts.
 
         Where it should go on all the same, sampling raises.
         """

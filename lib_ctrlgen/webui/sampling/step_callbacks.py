@@ -11,9 +11,11 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from modules import script_callbacks
 from PIL import Image
 
+from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.notices import JOINT, KEY, Notices
 from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.webui.page import end_batch, is_plain_page
 
 from .method_patch import SamplePatch
 from .sheets import sheets
@@ -119,7 +121,19 @@ class FollowedSample(SamplePatch):
             raise self.failure
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Sample one batch. Raises instead of sampling without control."""
+        """Sample one batch. Raises instead of sampling without control.
+
+        On the page an error of ours ends the batch without pictures instead, see `end_batch`.
+        """
+        try:
+            return self.made(args, kwargs)
+        except CtrlGenError as error:
+            if not is_plain_page(self.p):
+                raise
+            return end_batch(self, error)
+
+    def made(self, args: Any, kwargs: Any) -> Any:
+        """The latents or pictures of one batch, [B, ...]."""
         try:
             with ExitStack() as stack:
                 follows = [self.begun, *(stack.enter_context(part.batch()) for part in self.parts)]

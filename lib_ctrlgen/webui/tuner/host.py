@@ -28,12 +28,14 @@ from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.scoring.clip_likeness import TextTower, picture_scores, prompt_score
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
+from lib_ctrlgen.webui.comments import texts_without_comments
 from lib_ctrlgen.webui.sampling.cell_batch import Stacked
 from lib_ctrlgen.webui.sampling.decode_cache import decoded_once
 from lib_ctrlgen.webui.settings import model_store
 
 from .name_check import check_names, sampler_names
 
+SKIPPED = "skipped before it was finished; the next run with the same folder name makes it"
 ADAPTIVE = ("dpm adaptive",)  # samplers that look at a whole batch to choose their next step
 
 # The fields that are the WebUI's own, each with its name in `p`.
@@ -159,6 +161,8 @@ class WebUIHost:
             processed = processing.process_images(self.generation(requests))
         if shared.state.interrupted or shared.state.stopping_generation:
             raise KeyboardInterrupt
+        if shared.state.skipped:
+            raise HostError(SKIPPED)
         starts = list(accumulate((request.batch_size for request in requests), initial=0))
         first = int(processed.index_of_first_image)
         images = processed.images[first : first + starts[-1]]
@@ -216,7 +220,8 @@ class WebUIHost:
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
         """Every score of a picture."""
         store = model_store()
-        likeness = prompt_score(picture, request.prompt, request.prompt_weights, text_tower(), store)
+        read = texts_without_comments({"prompt": request.prompt}, self.p.scripts)["prompt"]
+        likeness = prompt_score(picture, read, request.prompt_weights, text_tower(), store)
         return picture_scores(picture, free, request, store) | likeness
 
 
