@@ -25,7 +25,7 @@ from msgspec import Meta, Struct, field
 
 from lib_ctrlgen.errors import RequestError, nearest
 
-from .base import Spec, check_plain
+from .base import RANDOM_SEED, Spec, check_plain
 from .blend import Blend
 from .field_docs import described
 from .field_types import is_struct, type_at
@@ -73,7 +73,6 @@ Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 MAX_UNITS = 64
 MOST_CHOICES = 8  # that an error lists in full
 CFG_SCALE = (1.0, 30.0)
-RANDOM_SEED = -1  # draw one
 PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
 UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
