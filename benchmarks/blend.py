@@ -132,7 +132,7 @@ def placed(maker: Maker) -> tuple[dict[str, float], list[Image.Image]]:
     concepts = [{"prompt": f"{what} on a white background", "mask": half(left=left)} for what, left in words]
     made = maker.pictures({"normalise": True, "concepts": concepts})
     free = maker.pictures({"normalise": True, "concepts": [{"prompt": FIRST}, {"prompt": LAST}]})
-    figures = {}
+    figures: dict[str, float] = {}
     for name, images in (("masked", made), ("unmasked", free)):
         red, blue = (np.nanmean(values) for values in zip(*map(sides, images), strict=True))
         figures |= {f"{name}_red_left": float(red), f"{name}_blue_right": float(blue)}

@@ -21,6 +21,7 @@ import torch
 from _harness import Result, at_most, effort, finish, parser
 from diffusers import ControlNetModel, UNet2DConditionModel
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lib_ctrlgen.controls.base import Target
@@ -29,7 +30,7 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models import tensor_files as weights
 from lib_ctrlgen.models.memory import GB, Automatic, Budget, Fixed
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 
 NAMES = ("one", "two", "three")
@@ -58,12 +59,13 @@ def write_networks(folder: Path, base: Any) -> int:
 def opened(folder: Path, base: Any, budget: Budget, generations: int) -> tuple[list[int], float]:
     """How many files each generation opens, and the mean seconds of those after the first."""
     picture = encode_image(Image.new("RGB", (64, 64), "white"))
-    units = parse_request({"units": [{"model": name, "image": picture} for name in NAMES]}).units
+    named = [{"model": name, "image": picture} for name in NAMES]
+    units = parse_request({"units": named}, ControlRequest).units
     store, shape = ModelStore([folder], budget), DiffusersUNet(base).shape
     counts, seconds = [], []
     for _ in range(generations):
         start = time.perf_counter()
-        with patch.object(weights, "safe_open", wraps=weights.safe_open) as opening, store.working_set():
+        with patch.object(weights, "safe_open", wraps=safe_open) as opening, store.working_set():
             load_units(units, Target(store=store, shape=shape, unet=base))
         counts.append(opening.call_count)
         seconds.append(time.perf_counter() - start)
@@ -78,7 +80,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         total = write_networks(Path(name), base)
         scale = total / FULL_BYTES
-        budgets = {"": Automatic(least=int(4 * GB * scale)), "_fixed": Fixed(least=int(4 * GB * scale))}
+        budgets: dict[str, Budget] = {
+            "": Automatic(least=int(4 * GB * scale)),
+            "_fixed": Fixed(least=int(4 * GB * scale)),
+        }
         figures = {"gigabytes": total / GB}
         for part, budget in budgets.items():
             counts, seconds = opened(Path(name), base, budget, generations)

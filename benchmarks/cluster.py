@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def pace(host: EngineHost, workers: Workers | None, options: argparse.Namespace,
     for number in range(repeats + 1):
         with tempfile.TemporaryDirectory() as folder:
             tuner = Tuner(host, grid(cells, steps, number), Path(folder), workers)
-            times.append(seconds(lambda tuner=tuner: tuner.run(lambda _progress: None)))
+            times.append(seconds(partial(tuner.run, lambda _progress: None)))
     return cells / statistics.median(times[1:])
 
 

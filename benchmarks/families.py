@@ -32,6 +32,7 @@ from unittest.mock import patch
 import torch
 from _harness import Result, at_most, effort, finish, paired, parser
 from diffusers import UNet2DConditionModel
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.models import tensor_files as weights
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.request.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
@@ -111,10 +112,9 @@ class Bench:
     def unit(self, kind: str) -> ActiveUnit:
         """A loaded unit with a picture."""
         given = {"model": kind, "image": files.data_url(64, 64), "params": UNION if "union" in kind else {}}
-        units = parse_request({"units": [given]}).units
-        return load_units(
-            units, Target(store=self.store, shape=DiffusersUNet(self.unet).shape, unet=self.unet)
-        )[0]
+        units = parse_request({"units": [given]}, ControlRequest).units
+        target = Target(store=self.store, shape=DiffusersUNet(self.unet).shape, unet=self.unet)
+        return load_units(units, target)[0]
 
     def call(self) -> UNetCall:
         """The step as a control sees it."""
@@ -214,7 +214,7 @@ class Measurements:
     def reads(self, generations: int = 10) -> None:
         """Three units of different files, pictures that differ: what is opened after the first one."""
         opened: list[str] = []
-        original = weights.safe_open
+        original = safe_open
 
         def counted(path: Any, **options: Any) -> Any:
             opened.append(str(path))

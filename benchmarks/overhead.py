@@ -42,7 +42,7 @@ from lib_ctrlgen.controls.protocols import PreparedControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.offload import Resident
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import Position, Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
@@ -76,7 +76,7 @@ class Networks:
 
     def controlnet(self) -> PreparedControlNet:
         """The ControlNet with a picture of its own."""
-        unit = parse_request({"units": [{"model": "benchmark"}]}).units[0]
+        unit = parse_request({"units": [{"model": "benchmark"}]}, ControlRequest).units[0]
         noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
         job = UnitInputs(unit=unit, path="$", picture=Image.fromarray(noise), params={"transparent": "auto"})
         target = Target(
@@ -101,7 +101,7 @@ class Networks:
 
 def weight(width: int) -> Tensor:
     """A random linear layer [width, CONTEXT]."""
-    return torch.randn(width, CONTEXT) / CONTEXT**0.5
+    return torch.randn(width, CONTEXT).div(CONTEXT**0.5)
 
 
 def twin(module: nn.Module) -> Any:
@@ -153,7 +153,7 @@ def halted(unet: nn.Module) -> Iterator[None]:
 @contextmanager
 def session(unet: Any, *controls: PreparedControl, **spec: Any) -> Iterator[None]:
     """A session on a U-Net with a unit for each control."""
-    unit = parse_request({"units": [{"model": "benchmark", **spec}]}).units[0]
+    unit = parse_request({"units": [{"model": "benchmark", **spec}]}, ControlRequest).units[0]
     units = [ActiveUnit(index=i, spec=unit, control=control) for i, control in enumerate(controls)]
     with ControlSession(DiffusersUNet(unet), units, clock):
         yield

@@ -55,7 +55,10 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    """Run a command; returns the exit code: 0, 2 after an error of the user's, 130 after Ctrl-C.
+
+    `tune` has one of its own where part of its cells failed.
+    """
     soften()
     try:
         try:
@@ -83,9 +86,9 @@ def run_arguments(arguments: Sequence[str] | None) -> int:
     options.rest = rest
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    command: Callable[[argparse.Namespace], None] = options.command
+    command: Callable[[argparse.Namespace], int | None] = options.command
     try:
-        command(options)
+        return command(options) or 0
     except KeyboardInterrupt:
         print("ctrlgen: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -93,7 +96,6 @@ def run_arguments(arguments: Sequence[str] | None) -> int:
         return fail(str(error))
     except ModuleNotFoundError as error:
         return fail(f"the package {error.name} is missing; install it with: {install_command('headless')}")
-    return 0
 
 
 def new_parser() -> argparse.ArgumentParser:

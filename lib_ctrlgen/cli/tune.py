@@ -24,6 +24,13 @@ from .common import (
     program,
 )
 
+PARTLY_FAILED = 3
+EXIT_CODES = f"""\
+exit code: 0 when every cell was made; {PARTLY_FAILED} when some cells failed (the others are kept and
+reported; stderr says how many failed and why the first one did); 2 for a mistake or when every cell
+failed; 130 after Ctrl-C.
+"""
+
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
     from lib_ctrlgen.request.spec import GenerationRequest
@@ -37,7 +44,7 @@ def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
     tune = commands.add_parser(
         "tune",
         help="run the grid or search of a job's `tune` section, scored, with a report",
-        epilog=EXAMPLES,
+        epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_job(tune)
@@ -46,8 +53,8 @@ def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
     tune.set_defaults(command=tune_command)
 
 
-def tune_command(options: argparse.Namespace) -> None:
-    """`ctrlgen tune`: run again to go on where it stopped."""
+def tune_command(options: argparse.Namespace) -> int:
+    """`ctrlgen tune`: run again to go on where it stopped. Returns the exit code: 0, or PARTLY_FAILED."""
     from lib_ctrlgen.headless.jobs import read_tune_job
 
     job = read_tune_job(options.job, options.set)
@@ -59,13 +66,19 @@ def tune_command(options: argparse.Namespace) -> None:
     _say(tuned)
     if tuned.failure:
         raise HostError(tuned.failure)
+    if not tuned.failures:
+        return 0
+    first, failed = next(iter(tuned.failures)), sum(tuned.failures.values())
+    print(f"ctrlgen: {failed} of {len(tuned.done)} cells failed, the first: {first}", file=sys.stderr)
+    return PARTLY_FAILED
 
 
 def _say(tuned: Tuned) -> None:
     """What a run made; warnings and reasons of failed cells go to stderr."""
     print(f"{tuned.made} pictures made, {sum(tuned.failures.values())} cells failed")
-    for error, count in tuned.failures.items():
-        print(f"ctrlgen: {count} of {len(tuned.done)} cells failed: {error}", file=sys.stderr)
+    if len(tuned.failures) > 1:
+        for error, count in tuned.failures.items():
+            print(f"ctrlgen: {count} of {len(tuned.done)} cells failed: {error}", file=sys.stderr)
     for warning in tuned.warnings:
         print(f"ctrlgen: mind: {warning}", file=sys.stderr)
     if tuned.choice is not None:
@@ -86,9 +99,9 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.axis_errors import check_grid
     from lib_ctrlgen.tuner.cells import grid_of
-    from lib_ctrlgen.tuner.open_seed import with_kept_seed
+    from lib_ctrlgen.tuner.open_seed import with_kept_seeds
 
-    payload = with_kept_seed(job.payload, out_of(options))
+    payload = with_kept_seeds(job.payload, out_of(options))
     grid = grid_of(payload, job.tune, GenerationRequest)
     if not options.webui:  # which have models of their own
         check_grid(grid, _known(options, job))
@@ -96,15 +109,16 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.run import Tuner
 
-    engine = engine_of(options, job.roots)
+    engine, encoder = engine_of(options, job.roots), job.tune.encoder
     if not (options.ray or options.webui):
-        return _told(options, Tuner(EngineHost(engine=engine), grid, out_of(options)), "cell")
+        host = EngineHost(engine=engine, encoder_name=encoder)
+        return _told(options, Tuner(host, grid, out_of(options)), "cell")
     from lib_ctrlgen.cluster.pool import SpreadHost, workers_of
 
-    host = (SpreadHost if options.webui else EngineHost)(engine=engine)
+    host = (SpreadHost if options.webui else EngineHost)(engine=engine, encoder_name=encoder)
     requests = [host.batch(cell.payload, grid.seeds) for cell in grid.cells]
     folders = (*job.roots, *model_roots(options.models))
-    with workers_of(spread_of(options), folders, requests) as workers:
+    with workers_of(spread_of(options, encoder), folders, requests) as workers:
         return _told(options, Tuner(host, grid, out_of(options), workers), "cell")
 
 
@@ -119,11 +133,11 @@ def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
     if job.tune.auto is not None:
         check_space(space_of(job.payload, job.tune.auto, GenerationRequest), _known(options, job))
     from lib_ctrlgen.headless.tune import EngineHost
-    from lib_ctrlgen.tuner.open_seed import with_kept_seed
+    from lib_ctrlgen.tuner.open_seed import with_kept_seeds
     from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner
 
-    host = EngineHost(engine=engine_of(options, job.roots))
-    payload = with_kept_seed(job.payload, out_of(options))
+    host = EngineHost(engine=engine_of(options, job.roots), encoder_name=job.tune.encoder)
+    payload = with_kept_seeds(job.payload, out_of(options))
     tuner = auto_tuner(host, payload, job.tune, GenerationRequest, out_of(options))
     return _told(options, tuner, "picture")
 

@@ -28,10 +28,14 @@ from .models import Models, with_moved
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRecipe:
-    """An engine over these models. `tokenizer` is a folder that every node has, or the bundled one."""
+    """An engine over these models. `tokenizer` is a folder that every node has, or the bundled one.
+
+    `encoder` names the CLIP vision encoder that measures likeness.
+    """
 
     models: Models
     tokenizer: str | None = None
+    encoder: str = ""
     cores: int = 1
     gpus: int = 0
     again: bool = True
@@ -48,7 +52,7 @@ class EngineRecipe:
         bundled = bundled_folder()
         tokenizer = Path(self.tokenizer) if self.tokenizer else next((f / "text" for f in bundled), None)
         engine = Engine((*self.models.here(), *bundled), place=Place.best(tokenizer))
-        return EngineMaker(MovedHost(engine=engine, models=self.models))
+        return EngineMaker(MovedHost(engine=engine, models=self.models, encoder_name=self.encoder))
 
 
 def bundled_folder() -> tuple[Path, ...]:

@@ -24,7 +24,8 @@ A worker that is lost loses nothing: others make its cells. The files are those 
 class Spread:
     """Where cells are made: a cluster's address with how its models are found, or running WebUIs.
 
-    With WebUIs, the cluster only runs what talks to them.
+    With WebUIs, the cluster only runs what talks to them. `encoder` names the CLIP vision encoder that
+    measures likeness.
     """
 
     address: str = LOCAL
@@ -32,6 +33,7 @@ class Spread:
     models: Way = "path"
     webuis: tuple[str, ...] = ()
     tokenizer: str | None = None
+    encoder: str = ""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,14 +49,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--webui", action="append", default=[], metavar="URL", help=webui)
 
 
-def spread_of(options: argparse.Namespace) -> Spread:
-    """What they say."""
+def spread_of(options: argparse.Namespace, encoder: str = "") -> Spread:
+    """What they say, and the encoder that the job names."""
     return Spread(
         address=options.ray or LOCAL,
         cores=options.ray_cores,
         models=options.ray_models,
         webuis=tuple(options.webui),
         tokenizer=None if options.tokenizer is None else str(options.tokenizer.resolve()),
+        encoder=encoder,
     )
 
 

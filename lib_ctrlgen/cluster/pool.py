@@ -34,6 +34,11 @@ class SpreadHost(EngineHost):
         """Checks controls without their models."""
         return Checker(None)
 
+    @property
+    def encoder(self) -> str:
+        """The WebUIs' own, which they name."""
+        return ""
+
     def check(self, request: GenerationRequest) -> None:
         """Raise RequestError for preprocessors and parameters that do not exist."""
         self.checker.check(request)
@@ -72,7 +77,13 @@ def engine_workers(
 
     shares = room(spread.cores)
     models = models_for(spread.models, folders, requests)
-    recipe = EngineRecipe(models=models, tokenizer=spread.tokenizer, cores=shares.cores, gpus=shares.gpus)
+    recipe = EngineRecipe(
+        models=models,
+        tokenizer=spread.tokenizer,
+        encoder=spread.encoder,
+        cores=shares.cores,
+        gpus=shares.gpus,
+    )
     return RayWorkers([recipe] * min(shares.engines, max(1, len(requests))))
 
 
@@ -81,4 +92,4 @@ def webui_workers(spread: Spread) -> RayWorkers:
     from .webuis import WebUIRecipe
     from .workers import RayWorkers
 
-    return RayWorkers([WebUIRecipe(url=url) for url in spread.webuis], all_ready=True)
+    return RayWorkers([WebUIRecipe(url=url, encoder=spread.encoder) for url in spread.webuis], all_ready=True)

@@ -38,16 +38,16 @@ class WebUIJob:
     seeds: Mapping[str, int]
 
 
-def jobs_of(cells: Sequence[Sent]) -> Iterator[WebUIJob]:
-    """As few jobs as possible for these cells."""
+def jobs_of(cells: Sequence[Sent], encoder: str = "") -> Iterator[WebUIJob]:
+    """As few jobs as possible for these cells; `encoder` names the one that measures likeness."""
     groups: dict[str, dict[str, Payload]] = {}
     for key, payload in cells:
         said = whole(parse_request(dict(payload), GenerationRequest))
         groups.setdefault(same_in(said), {})[key] = said
-    return (job_of(group) for group in groups.values())
+    return (job_of(group, encoder) for group in groups.values())
 
 
-def job_of(group: Mapping[str, Payload]) -> WebUIJob:
+def job_of(group: Mapping[str, Payload], encoder: str = "") -> WebUIJob:
     """One job of cells that differ in what an axis can hold only."""
     leaves = {key: dict(places(said)) for key, said in group.items()}
     first = next(iter(leaves.values()))
@@ -61,7 +61,7 @@ def job_of(group: Mapping[str, Payload]) -> WebUIJob:
     values = [row[0] if len(varied) == 1 else row for row in rows.values()]
     base = next(iter(group.values()))
     axis = {"path": "+".join(map(".".join, varied)), "values": values}
-    tune = {"x": axis, "seeds": base["batch_size"], "force": True}
+    tune = {"x": axis, "seeds": base["batch_size"], "force": True} | ({"encoder": encoder} if encoder else {})
     body = {"tab": "txt2img", "request": request_of(base), "tune": tune}
     return WebUIJob(body=body, places=at, seeds={key: int(said["seed"]) for key, said in group.items()})
 

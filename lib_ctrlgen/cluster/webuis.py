@@ -29,11 +29,15 @@ TIMEOUT = 60.0  # seconds for one answer
 
 @dataclass(frozen=True, kw_only=True)
 class WebUIRecipe:
-    """A WebUI by its address, which may hold a login: `http://user:password@host:7860`."""
+    """A WebUI by its address, which may hold a login: `http://user:password@host:7860`.
+
+    `encoder` names the CLIP vision encoder that measures likeness there.
+    """
 
     url: str = field(repr=False)
     silence: float = SILENCE  # seconds without an answer after which it counts as lost
     again: bool = False
+    encoder: str = ""
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -47,7 +51,7 @@ class WebUIRecipe:
             client.call("GET", ROUTE)
         except (LostError, RequestError) as error:
             raise HostError(str(error)) from error
-        return WebUIMaker(client, self.silence)
+        return WebUIMaker(client, self.silence, self.encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +108,13 @@ def refused(answer: requests.Response) -> RequestError:
 class WebUIMaker:
     """Makes cells as jobs of a WebUI."""
 
-    def __init__(self, client: Client, silence: float = SILENCE) -> None:
-        self.client, self.silence = client, silence
+    def __init__(self, client: Client, silence: float = SILENCE, encoder: str = "") -> None:
+        self.client, self.silence, self.encoder = client, silence, encoder
         self.stopped = Event()
 
     def make(self, cells: Sequence[Sent]) -> Returned:
         """Every cell. Raises LostError when the WebUI dies, or somebody interrupts it there."""
-        return [found for job in jobs_of(cells) for found in self.job(job)]
+        return [found for job in jobs_of(cells, self.encoder) for found in self.job(job)]
 
     def stop(self) -> None:
         """Let the WebUI stop, too."""
@@ -185,8 +189,10 @@ class WebUIMaker:
             images=tuple(image.convert("RGB") for image in images),
             seeds=tuple(range(seed, seed + len(images))),
             infos=tuple(map(info_of, images)),
+            warnings=tuple(cell.get("warnings", ())),
         )
-        return Judged(made=made, scores=(Scores(cell["scores"], cell["reasons"]),), spreads=cell["sd"])
+        scores = (Scores(cell["scores"], cell["reasons"]),)
+        return Judged(made=made, scores=scores, spreads=cell["sd"], encoder=str(cell.get("encoder", "")))
 
 
 def info_of(image: Image.Image) -> PngInfo:

@@ -70,8 +70,8 @@ class ShownMap:
 class Generation:
     """The outcome of a request. `images[i]` was made with `seeds[i]`.
 
-    `request` is what was asked for, with the seed that was drawn where it was left open. `plan` counts as
-    the WebUI does: second-order samplers have two calls of the U-Net per step.
+    `request` is what was asked for, with seeds drawn where they were left open. `plan` counts as the WebUI
+    does: second-order samplers have two calls of the U-Net per step.
     Of its whole batch, `rows_computed` of `rows_asked` went through the U-Net. `warnings` are texts
     of `lib_ctrlgen.request.notices`; `loaded` names the files of its models.
     """

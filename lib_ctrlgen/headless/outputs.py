@@ -107,7 +107,7 @@ def numbered(folder: Path) -> Iterator[int]:
 
 
 def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> Written:
-    request = replace(request, seed=generation.request.seed)
+    request = replace(request, seed=generation.request.seed, blend=generation.request.blend)
     recorded = generation.loaded.recorded(request)
     images = tuple(
         save_picture(

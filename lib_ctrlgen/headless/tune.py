@@ -17,9 +17,9 @@ from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
-from lib_ctrlgen.tuner.open_seed import require_seed
+from lib_ctrlgen.tuner.open_seed import require_seeds
 from lib_ctrlgen.tuner.recipe import PICTURES, linked
-from lib_ctrlgen.tuner.scoring.clip_likeness import TextTower, picture_scores, prompt_score
+from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, picture_scores, plain_text
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
 
@@ -33,6 +33,7 @@ class EngineHost:
     """Makes and judges pictures with an engine."""
 
     engine: Engine
+    encoder_name: str = ""  # of the CLIP vision encoder that measures likeness; chosen where it is empty
     recommended: ClassVar[str] = "recommended.yaml"
     use: ClassVar[str] = "It is a job: save it beside this report as job.yaml, then: ctrlgen run job.yaml"
 
@@ -41,9 +42,19 @@ class EngineHost:
         """Checks controls against the engine's models."""
         return Checker(self.engine.store)
 
+    @cached_property
+    def likeness(self) -> Likeness:
+        """Measures likeness with the engine's models. Raises RequestError."""
+        return Likeness.of(self.engine.store, self.encoder_name)
+
+    @property
+    def encoder(self) -> str:
+        """The CLIP vision encoder that measures likeness, `name [hash]`. Raises RequestError."""
+        return self.likeness.label
+
     def batch(self, payload: Mapping[str, Any], seeds: int) -> GenerationRequest:
         """A cell's request with as many pictures as there are seeds. Raises RequestError."""
-        request = require_seed(parse_request(dict(payload), GenerationRequest))
+        request = require_seeds(parse_request(dict(payload), GenerationRequest))
         if seeds > 1 and request.batch_size > 1:
             message = "the request makes several pictures by itself: leave batch_size out"
             raise RequestError("$.tune.seeds", message)
@@ -81,17 +92,17 @@ class EngineHost:
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         """Every score of a picture."""
         with self.engine.threads.as_last():
-            return picture_scores(picture, free, request, self.engine.store) | self.prompt(picture, request)
+            return picture_scores(picture, free, request, self.likeness) | self.prompt(picture, request)
 
     def prompt(self, picture: Image.Image, request: GenerationRequest) -> Scores:
         """Likeness to the prompt."""
         first = self.engine.load(request.model).towers[0]
         tower = TextTower(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
-        return prompt_score(picture, request.prompt, request.prompt_weights, tower, self.engine.store)
+        return self.likeness.prompt(picture, plain_text(request.prompt, request.prompt_weights), tower)
 
 
 def made_of(request: GenerationRequest, generation: Generation) -> Made:
     """A generation's pictures, each with what is written into its file."""
     request, said = generation.loaded.recorded(request), generation.warnings
     infos = tuple(png_info(request, seed, number, said) for number, seed in enumerate(generation.seeds))
-    return Made(images=generation.images, seeds=generation.seeds, infos=infos)
+    return Made(images=generation.images, seeds=generation.seeds, infos=infos, warnings=said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.files import whole_path
+from lib_ctrlgen.files import whole_file, whole_path
 
 SECONDS = 0.2  # that a picture stays
 FRAMES = 25  # per second, of an MP4
@@ -30,27 +31,42 @@ def sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def save_animation(images: Sequence[Image.Image], path: Path) -> Path:
-    """Write an animation, WebP or MP4 by the file's ending. Raises HostError when it cannot be written."""
-    with whole_path(path) as part:
-        if path.suffix == ".mp4":
+    """Write an animation, WebP or MP4 by the file's ending, whole or not at all.
+
+    Raises HostError when it cannot be written; what was there before stays.
+    """
+    if path.suffix == ".mp4":
+        with whole_path(path) as part:
             _save_mp4(images, part)
-        else:
-            frames = [image.convert("RGB") for image in images]
-            milliseconds = round(1000 * SECONDS)
-            frames[0].save(
-                part, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0, quality=90
-            )
+    else:
+        frames = [image.convert("RGB") for image in images]
+        options = {"duration": round(1000 * SECONDS), "loop": 0, "quality": 90}
+        with whole_file(path) as stream:
+            frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:], **options)
     return path
 
 
 def _save_mp4(images: Sequence[Image.Image], path: Path) -> None:
+    """Write an MP4. OpenCV does not say when the disk is full, so the file is read again."""
+    repeats = round(SECONDS * FRAMES)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES, images[0].size)
     if not writer.isOpened():
         raise HostError("this OpenCV cannot write an MP4: ask for webp")
     try:
         for image in images:
             frame = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
-            for _ in range(round(SECONDS * FRAMES)):
+            for _ in range(repeats):
                 writer.write(frame)
     finally:
         writer.release()
+    if path.is_file() and _frames(path) != repeats * len(images):
+        raise OSError(errno.ENOSPC, "OpenCV wrote only a part of it (is the disk full?)")
+
+
+def _frames(path: Path) -> int:
+    """How many frames of a film can be read; 0 where it is no film."""
+    reader = cv2.VideoCapture(str(path))
+    try:
+        return int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() and reader.read()[0] else 0
+    finally:
+        reader.release()

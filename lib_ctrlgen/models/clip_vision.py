@@ -110,7 +110,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
     known = encoders(store)
     fitting = [encoder for encoder in known if encoder.width(feature) == width]
     if name:
-        return _named(name, known, fitting, f"{_WORDS[feature]} {width}", store)
+        return _named(name, fitting, f"{_WORDS[feature]} {width}", store)
     if not fitting:
         have = ", ".join(map(str, known)) or "none"
         raise ModelError(
@@ -124,17 +124,20 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
     return fitting[0]
 
 
+def encoder_named(store: ModelStore, name: str) -> EncoderFolder:
+    """The tower of this name, perhaps with a `[hash]`, whatever its widths. Raises ModelError."""
+    known = encoders(store)
+    file = store.files.choose(name, [ModelFile(each.name, each.weights) for each in known], "image encoder")
+    return next(each for each in known if each.weights == file)
+
+
 _WORDS = {"pooled": "projection", "penultimate": "hidden size", "last": "hidden size"}
 
 
-def _named(
-    name: str, known: tuple[EncoderFolder, ...], fitting: list[EncoderFolder], wanted: str, store: ModelStore
-) -> EncoderFolder:
-    files = [ModelFile(encoder.name, encoder.weights) for encoder in known]
-    file = store.files.choose(name, files, "image encoder")
-    found = next((encoder for encoder in known if encoder.weights == file), None)
+def _named(name: str, fitting: list[EncoderFolder], wanted: str, store: ModelStore) -> EncoderFolder:
+    found = encoder_named(store, name)
     if found not in fitting:
-        raise ModelError(f"the image encoder {found or name} does not fit: the adapter needs {wanted}")
+        raise ModelError(f"the image encoder {found} does not fit: the adapter needs {wanted}")
     return found
 
 

@@ -11,6 +11,7 @@ from lib_ctrlgen.errors import RequestError
 
 from .schedule import Schedule
 
+RANDOM_SEED = -1  # draw one
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 

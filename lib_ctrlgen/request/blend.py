@@ -29,12 +29,12 @@ from msgspec import Meta, field
 
 from lib_ctrlgen.errors import RequestError
 
-from .base import Spec, check_share
+from .base import RANDOM_SEED, Spec, check_share
 from .schedule import Schedule, constant, parse_schedule
 
 BlendMode: TypeAlias = Literal["prediction", "embedding", "perpendicular", "saliency", "trajectory", "seeds"]
 Interpolation: TypeAlias = Literal["auto", "lerp", "slerp"]
-Seed: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Seed: TypeAlias = Annotated[int, Meta(ge=RANDOM_SEED, le=2**32 - 1)]
 
 MIN_CONCEPTS, MAX_CONCEPTS = 2, 8
 MAX_MAP, MAX_CORNERS = 9, 4
@@ -83,7 +83,8 @@ class Concept(Spec, frozen=True, kw_only=True):
     hires   the weight in the hires pass of the WebUI; the same when absent
     mask    picture whose white areas belong to the concept; soft, resized by area
     mask_strength  how much the mask holds back, 0 (nothing) to 1; number or schedule
-    seed    the noise that the concept begins with (modes `trajectory`, `seeds`)
+    seed    the noise that the concept begins with (modes `trajectory`, `seeds`): -1 draws one, and without
+            a seed it is the request's
     """
 
     prompt: str = ""

@@ -6,7 +6,7 @@ line. What is certain to be a mistake is a `RequestError` instead (decision 0021
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 KEY = "CtrlGen warnings"  # in an infotext
@@ -23,6 +23,16 @@ class Notice:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
+
+
+def warnings_in(said: object, pictures: Sequence[int]) -> tuple[str, ...]:
+    """The warnings of some pictures, as a host records them: one joined text for all, or a list of them.
+
+    >>> warnings_in(["a | b", None, "b | c"], [0, 2])
+    ('a', 'b', 'c')
+    """
+    texts = [said] if isinstance(said, str) else [said[k] for k in pictures] if isinstance(said, list) else []
+    return tuple(dict.fromkeys(each for text in texts if text for each in text.split(JOINT)))
 
 
 class Notices:

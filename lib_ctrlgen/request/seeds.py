@@ -10,11 +10,14 @@ True
 from __future__ import annotations
 
 import random
+from typing import TypeVar
 
 from msgspec.structs import replace
 
-from .spec import RANDOM_SEED, GenerationRequest
+from .base import RANDOM_SEED
+from .spec import ControlRequest
 
+Request = TypeVar("Request", bound=ControlRequest)
 HIGHEST = 2**32 - 64  # so that the pictures of a batch have seeds that a request may have
 
 
@@ -23,6 +26,14 @@ def drawn_seed() -> int:
     return random.SystemRandom().randrange(HIGHEST)
 
 
-def seeded(request: GenerationRequest) -> GenerationRequest:
-    """The request with a seed of its own, drawn where it leaves that open."""
-    return replace(request, seed=drawn_seed()) if request.seed == RANDOM_SEED else request
+def seeded(request: Request) -> Request:
+    """The request with seeds drawn where it leaves them open: its own, and those of its blend's concepts."""
+    if getattr(request, "seed", None) == RANDOM_SEED:
+        request = replace(request, seed=drawn_seed())
+    if request.blend is None:
+        return request
+    concepts = tuple(
+        replace(each, seed=drawn_seed()) if each.seed == RANDOM_SEED else each
+        for each in request.blend.concepts
+    )
+    return replace(request, blend=replace(request.blend, concepts=concepts))

@@ -25,7 +25,7 @@ from msgspec import Meta, Struct, field
 
 from lib_ctrlgen.errors import RequestError, nearest
 
-from .base import Spec, check_plain
+from .base import RANDOM_SEED, Spec, check_plain
 from .blend import Blend
 from .catalogue import choices, control_names, preprocessor_names
 from .field_docs import described
@@ -67,7 +67,6 @@ Size: TypeAlias = Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
 
 MAX_UNITS = 64
 CFG_SCALE = (1.0, 30.0)
-RANDOM_SEED = -1  # draw one
 PLACED = re.compile(r"(?P<message>.*?)(?: - at (?P<key>`key` in )?`(?P<path>\$[^`]*)`)?", re.DOTALL)
 UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")

@@ -21,13 +21,18 @@ CELLS = "cells"
 
 @dataclass(frozen=True, kw_only=True)
 class KeptCell:
-    """A cell's files and scores; `version` is that of the scores. `pictures` are there where it was read."""
+    """A cell's files, scores and warnings; `version` is that of the scores.
+
+    `encoder` is the one that likeness was measured with. `pictures` are there where the cell was read.
+    """
 
     version: int
     files: tuple[str, ...]
     means: Mapping[str, float]
     spreads: Mapping[str, float]
     reasons: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    encoder: str = ""
     pictures: tuple[Image.Image, ...] = ()
 
 
@@ -52,6 +57,8 @@ class KeptCells:
                 means={str(name): float(value) for name, value in said["means"].items()},
                 spreads={str(name): float(value) for name, value in said["sd"].items()},
                 reasons={str(name): str(value) for name, value in said["reasons"].items()},
+                warnings=tuple(map(str, said.get("warnings", ()))),
+                encoder=str(said.get("encoder", "")),
                 pictures=self.pictures(said["files"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -81,7 +88,16 @@ class KeptCells:
         means, spreads = summary(judged.scores)
         spreads = spreads if judged.spreads is None else dict(judged.spreads)
         reasons = dict(judged.scores[0].reasons)
-        said: dict[str, Any] = {"scores_version": VERSION, "files": files}
-        said |= {"means": means, "sd": spreads, "reasons": reasons}
+        warnings, encoder = judged.made.warnings, judged.encoder
+        said: dict[str, Any] = {"scores_version": VERSION, "encoder": encoder, "files": files}
+        said |= {"means": means, "sd": spreads, "reasons": reasons, "warnings": warnings}
         save_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", self.file(cell))
-        return KeptCell(version=VERSION, files=files, means=means, spreads=spreads, reasons=reasons)
+        return KeptCell(
+            version=VERSION,
+            files=files,
+            means=means,
+            spreads=spreads,
+            reasons=reasons,
+            warnings=warnings,
+            encoder=encoder,
+        )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from msgspec import Meta
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.request.base import Spec
+from lib_ctrlgen.request.base import RANDOM_SEED, Spec
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 
 from .axes import Axis, applied, parse_axis
@@ -40,14 +40,14 @@ class AutoSpec(Spec, frozen=True, kw_only=True):
 
     budget    pictures in all, those at fewer steps in proportion; uncontrolled ones come on top
     ranges    one place each; values as on an axis (one of them is taken), or `0.2-1.5`: any number between
-    seed      of the search, not of the pictures
+    seed      of the search, not of the pictures; -1 draws one, which the folder keeps
     early     the share of the steps at which a candidate is tried first; without it, all are made in full
     together  candidates proposed at once
     """
 
     budget: Annotated[int, Meta(ge=1, le=10000)]
     ranges: Annotated[tuple[AxisSpec, ...], Meta(min_length=1, max_length=16)]
-    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    seed: Annotated[int, Meta(ge=RANDOM_SEED, le=2**32 - 1)] = 0
     early: Annotated[float, Meta(gt=0, lt=1)] | None = None
     together: Annotated[int, Meta(ge=1, le=64)] = 4
 
@@ -59,6 +59,8 @@ class TuneSpec(Spec, frozen=True, kw_only=True):
     auto     a search with a budget of pictures, instead of axes
     seeds    pictures per cell: the request's seed and those after it
     force    also when the grid is larger than 400 pictures
+    encoder  the CLIP vision encoder that measures likeness, by name; when absent, of those in the model
+             folders the first by name that has the text's projection beside it, else the first by name
     """
 
     x: AxisSpec | None = None
@@ -67,6 +69,7 @@ class TuneSpec(Spec, frozen=True, kw_only=True):
     auto: AutoSpec | None = None
     seeds: Annotated[int, Meta(ge=1, le=64)] = 1
     force: bool = False
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

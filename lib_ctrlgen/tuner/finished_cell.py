@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lib_ctrlgen.request.spec import ControlRequest
 
 from .cells import Cell
+from .scoring.recommend import LIKENESS
 
 SEED = re.compile(r"-seed-(\d+)\.png$")
 
@@ -17,7 +18,8 @@ SEED = re.compile(r"-seed-(\d+)\.png$")
 class Done:
     """A finished cell: its pictures' files, one per seed, their scores, or the error that it ended in.
 
-    A `stopped` one has pictures and scores of fewer steps, and is not compared with the others.
+    A `stopped` one has pictures and scores of fewer steps, and is not compared with the others. `warnings`
+    are those of its generation; `encoder` is the CLIP vision encoder that its likeness was measured with.
     """
 
     cell: Cell
@@ -28,6 +30,8 @@ class Done:
     reasons: Mapping[str, str]
     error: str = ""
     stopped: bool = False
+    warnings: tuple[str, ...] = ()
+    encoder: str = ""
 
     @property
     def compared(self) -> Mapping[str, float]:
@@ -38,6 +42,12 @@ class Done:
     def seeds(self) -> list[str]:
         """Each picture's seed, as its file says."""
         return [found[1] if (found := SEED.search(name)) else "" for name in self.files]
+
+
+def encoders_of(done: Iterable[Done]) -> tuple[str, ...]:
+    """The encoders that some likeness of these cells was measured with."""
+    alike = [each for each in done if any(name.partition(".")[0] in LIKENESS for name in each.means)]
+    return tuple(dict.fromkeys(each.encoder for each in alike if each.encoder))
 
 
 def failed(cell: Cell, request: ControlRequest, error: str) -> Done:

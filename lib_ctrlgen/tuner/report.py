@@ -14,7 +14,7 @@ from markupsafe import Markup
 from lib_ctrlgen import __version__
 
 from .cells import Grid
-from .finished_cell import Done
+from .finished_cell import Done, encoders_of
 from .scoring.recommend import LESS_IS_BETTER, Choice, leaders, score_label, way
 from .settings import settings_of
 
@@ -111,6 +111,7 @@ def report_html(report: Report, folder: Path) -> str:
         search=search,
         plots=[Markup(svg) for svg in search.plots] if search else [],
         reasons=_reasons(report.done),
+        encoders=encoders_of(report.done),
         layers=_layers(report.grid, report.done),
         version=__version__,
     )
@@ -138,6 +139,7 @@ def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequenc
         "means": done.means,
         "spreads": done.spreads,
         "error": done.error,
+        "warnings": done.warnings,
         "stopped": done.stopped,
         "recipe": report.recipes[number],
         "front": front,

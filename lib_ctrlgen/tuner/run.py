@@ -37,7 +37,7 @@ class Tuner:
     """Runs a grid into a folder."""
 
     def __init__(self, host: Host, grid: Grid, out: Path, workers: Workers | None = None) -> None:
-        self.host, self.grid = host, grid
+        self.host, self.grid, self.encoder = host, grid, host.encoder
         self.requests = check_grid(grid, lambda payload: host.batch(payload, grid.seeds))
         self.out = new_folder(out)
         self.workers = workers or Worker(host, out / FREE)
@@ -73,7 +73,7 @@ class Tuner:
     def make(self, keys: Sequence[str]) -> Iterator[tuple[str, Done]]:
         """Make and keep the cells of these keys, each with its key, as they are finished.
 
-        Pictures of an earlier run with scores of another version are measured again, here.
+        Pictures of an earlier run with scores of another version or encoder are measured again, here.
         """
         first = {cell.key: cell for cell in reversed(self.grid.cells)}
         left = []
@@ -118,9 +118,14 @@ class Tuner:
         return list(found.values())
 
     def read(self, cell: Cell) -> Done | None:
-        """A cell that an earlier run finished, with scores of this version."""
+        """A cell that an earlier run finished, its scores of this version and measured by this encoder.
+
+        Other machines have encoders of their own: what they measured stays.
+        """
         found = self.kept.read(cell)
         if found is None or found.version != VERSION:
+            return None
+        if isinstance(self.workers, Worker) and found.encoder != self.encoder:
             return None
         return self.done(cell, found)
 
@@ -132,7 +137,8 @@ class Tuner:
         found = self.kept.read(cell) if isinstance(self.workers, Worker) else None
         if found is None or not isinstance(self.workers, Worker):
             return None
-        made = Made(images=tuple(each.convert("RGB") for each in found.pictures), seeds=(), infos=())
+        images = tuple(each.convert("RGB") for each in found.pictures)
+        made = Made(images=images, seeds=(), infos=(), warnings=found.warnings)
         try:
             judged = self.workers.judged(Task(key=cell.key, request=self.requests[cell.key]), made)
         except FAILURES:
@@ -156,6 +162,8 @@ class Tuner:
             means=kept.means,
             spreads=kept.spreads,
             reasons=kept.reasons,
+            warnings=kept.warnings,
+            encoder=kept.encoder,
         )
 
     def write(self, done: Sequence[Done], search: Section | None = None) -> Tuned:

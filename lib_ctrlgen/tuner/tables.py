@@ -10,19 +10,21 @@ from typing import Any
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.controls.recorded import described
+from lib_ctrlgen.request.notices import JOINT
 
 from .cells import Grid
-from .finished_cell import Done
+from .finished_cell import Done, encoders_of
 from .scoring.recommend import Choice
 from .scoring.scores import VERSION
 
 
 def row_of(grid: Grid, done: Done) -> dict[str, Any]:
-    """A cell as a flat row: its values, its scores with spreads, its error, its files."""
+    """A cell as a flat row: its values, its scores with spreads, its warnings, its error, its files."""
     values = {axis.label: text for axis, text in zip(grid.axes, done.cell.shown, strict=True)}
     spreads = {f"{name}_sd": value for name, value in done.spreads.items()}
     stopped = {"stopped": "early"} if done.stopped else {}
-    return {**values, **done.means, **spreads, **stopped, "error": done.error, "files": " ".join(done.files)}
+    said = {"warnings": JOINT.join(done.warnings), "error": done.error, "files": " ".join(done.files)}
+    return {**values, **done.means, **spreads, **stopped, **said}
 
 
 def table_csv(grid: Grid, done: Sequence[Done]) -> str:
@@ -47,6 +49,7 @@ def table_json(
             "scores": dict(each.means),
             "sd": dict(each.spreads),
             "reasons": dict(each.reasons),
+            "warnings": list(each.warnings),
             "error": each.error,
             **({"stopped": "early"} if each.stopped else {}),
             "files": list(each.files),
@@ -59,6 +62,7 @@ def table_json(
     summary = {
         "version": __version__,
         "scores_version": VERSION,
+        "encoders": list(encoders_of(done)),
         "axes": axes,
         "warnings": list(warnings),
         "recommended": chosen,

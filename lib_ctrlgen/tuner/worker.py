@@ -31,11 +31,15 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """Pictures that a host made, each with its seed and what is written into its file."""
+    """Pictures that a host made, each with its seed and what is written into its file.
+
+    `warnings` are those of the generation, texts of `lib_ctrlgen.request.notices`.
+    """
 
     images: tuple[Image.Image, ...]
     seeds: tuple[int, ...]
     infos: tuple[PngInfo, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +54,15 @@ class Task:
 class Judged:
     """A cell's pictures and the scores of each; `others` counts pictures that were made for scores only.
 
-    `spreads` are there where another tuner judged: then `scores` are one, of means.
+    `spreads` are there where another tuner judged: then `scores` are one, of means. `encoder` is that of the
+    host that judged.
     """
 
     made: Made
     scores: tuple[Scores, ...]
     others: int = 0
     spreads: Mapping[str, float] | None = None
+    encoder: str = ""
 
 
 Outcome: TypeAlias = Judged | Exception
@@ -76,6 +82,10 @@ class Host(Protocol):
     @property
     def use(self) -> str:
         """What to do with a recipe."""
+
+    @property
+    def encoder(self) -> str:
+        """The CLIP vision encoder that measures likeness, `name [hash]`; empty where there is none."""
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> Any:
         """The request for a cell's pictures, one per seed. Raises RequestError.
@@ -185,7 +195,7 @@ class Worker:
             self.host.scores(picture, free[number] if free else None, single(task.request, number))
             for number, picture in enumerate(made.images)
         )
-        return Judged(made=made, scores=scores, others=others)
+        return Judged(made=made, scores=scores, others=others, encoder=self.host.encoder)
 
     def uncontrolled(self, request: Any, count: int) -> tuple[list[Image.Image] | None, int]:
         """The pictures of the same seeds without units, and how many were made now; None without units."""

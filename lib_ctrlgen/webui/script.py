@@ -12,6 +12,7 @@ from modules import script_callbacks, scripts
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.request.per_picture import is_per_picture, single
+from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import ControlRequest
 
 from .api import add_routes
@@ -98,7 +99,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
     """What has to stand in `p.sample`: nothing, a controlled sampling, or the reason why not."""
     try:
         stacked = stacked_of(args)
-        requests = stacked.requests if stacked else (read_request(args, init_pictures(p), picture_count(p)),)
+        requests = stacked.requests if stacked else (one_request(p, args),)
         prompts = holds_ours(without_comments(p, getattr(p, "scripts", None)), requests[0])
         if stacked or requests[0].acts or prompts:
             return controlled(p, requests, prompts, stacked)
@@ -106,6 +107,11 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
         release(p)
         return Refusal(p, error)
     return None
+
+
+def one_request(p: Any, args: tuple[Any, ...]) -> ControlRequest:
+    """The request for all pictures of a generation, with seeds drawn where it leaves them open."""
+    return seeded(read_request(args, init_pictures(p), picture_count(p)))
 
 
 def controlled(

@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -27,6 +28,22 @@ def test_an_animation_is_written_in_its_format(tmp_path: Path, name: str) -> Non
     save_animation([PICTURE, PICTURE], tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["film.webp", "film.mp4"])
+def test_a_full_disk_leaves_no_part_of_an_animation(tmp_path: Path, name: str) -> None:
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    images = [Image.fromarray(pixels) for pixels in noise]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    first = save_animation([PICTURE], tmp_path / name).read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))  # as if the disk were full behind 2 kB
+    try:
+        with pytest.raises(HostError, match=rf"cannot write .*{name}"):
+            save_animation(images, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, first)]
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:

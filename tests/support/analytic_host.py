@@ -41,7 +41,7 @@ class AnalyticHost:
     def batch(self, payload: Mapping[str, Any], seeds: int) -> GenerationRequest:
         return replace(parse_request(dict(payload), GenerationRequest), batch_size=seeds)
 
-    recommended, use = "recommended.txt", "Run it."
+    recommended, use, encoder = "recommended.txt", "Run it.", ""
 
     def recipe(self, request: GenerationRequest, folder: Any, files: Sequence[str]) -> str:
         return key_of({"r": repr(request)})

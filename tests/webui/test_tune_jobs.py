@@ -46,6 +46,7 @@ class Rest:
         self.gate.set()
         self.made: list[int] = []
         self.fails = False
+        self.warned: dict[int, str] = {}  # by the number of steps
         self.routes = [SimpleNamespace(path="/sdapi/v1/txt2img", endpoint=self.text2img)]
 
     def text2img(self, asked: Asked) -> None:
@@ -64,6 +65,7 @@ class Rest:
         self.gate.wait(30)
         if not self.webui.state.interrupted:
             self.made.append(p.steps)
+        p.extra_generation_params |= {"CtrlGen warnings": self.warned.get(p.steps)}
         images = [Image.new("RGB", (64, 64), (p.steps * 20, 0, 0))] * p.batch_size
         texts = [f"Steps: {p.steps}"] * p.batch_size
         seeds = [p.seed + number for number in range(p.batch_size)]
@@ -125,6 +127,30 @@ def test_a_job_runs_and_says_what_it_made(jobs: Any, tmp_path: Path) -> None:
     assert Image.open(file).getpixel((0, 0)) == (40, 0, 0)
     assert jobs.file("chair", "report.html").is_file()
     assert jobs.listed() == [{"id": "chair", "state": "done", "done": 3, "total": 3}]
+
+
+def test_a_cells_warnings_are_told(jobs: Any, rest: Rest) -> None:
+    rest.warned = {2: "$.width: small | $.units[0]: idle"}
+    jobs.post(JOB)
+    assert [cell["warnings"] for cell in ended(jobs)["cells"]] == [
+        [],
+        ["$.width: small", "$.units[0]: idle"],
+        [],
+    ]
+    page = jobs.file("chair", "report.html").read_text("utf-8")
+    assert "1 of 3 cells have warnings: $.width: small (1 of 3); $.units[0]: idle (1 of 3)" in page
+
+
+def test_a_concepts_seed_left_to_chance_is_kept(jobs: Any, rest: Rest, tmp_path: Path) -> None:
+    concepts = [{"seed": -1}, {"seed": 3}]
+    controls = {"CtrlGen": {"args": [{"blend": {"mode": "seeds", "concepts": concepts}}]}}
+    job = JOB | {"request": JOB["request"] | {"alwayson_scripts": controls}}
+    for _ in range(2):
+        jobs.post(job)
+        assert ended(jobs)["state"] == "done"
+    assert len(rest.made) == 3  # nothing the second time
+    kept = int((tmp_path / "g/ctrlgen-tuner/chair/seed-concept-0.txt").read_text())
+    assert kept >= 0
 
 
 def test_the_same_again_makes_only_what_is_new(jobs: Any, rest: Rest) -> None:

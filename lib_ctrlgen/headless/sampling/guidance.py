@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -64,6 +65,12 @@ class GuidedUNet:
     after: Callable[[int], None] | None = None
     step: int = 0
 
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The U-Net's; diffusers looks through all modules for it, which takes milliseconds."""
+        found: torch.dtype = self.networks.unet.dtype
+        return found
+
     @property
     def progress(self) -> float:
         """How far the run is before the coming call, 0..1."""
@@ -111,11 +118,11 @@ class GuidedUNet:
     def _call(self, x: Tensor, timestep: Tensor, text: Features) -> Tensor:
         """One call, in the U-Net's own precision, with float32 before and behind it."""
         unet = self.networks.unet
-        text = text.map(lambda each: each.to(x.device, unet.dtype))
+        text = text.map(lambda each: each.to(x.device, self.dtype))
         more: dict[str, Any] = {}
         if text.pooled is not None:  # SDXL: the picture's size, uncropped
-            sizes = torch.tensor([[*self.size, 0, 0, *self.size]], dtype=unet.dtype, device=x.device)
+            sizes = torch.tensor([[*self.size, 0, 0, *self.size]], dtype=self.dtype, device=x.device)
             more["added_cond_kwargs"] = {"text_embeds": text.pooled, "time_ids": sizes.repeat(len(x), 1)}
-        found = unet(x.to(unet.dtype), timestep, encoder_hidden_states=text.states, return_dict=False, **more)
+        found = unet(x.to(self.dtype), timestep, encoder_hidden_states=text.states, return_dict=False, **more)
         output: Tensor = found[0].float()
         return output

@@ -1,8 +1,13 @@
-"""Likeness to an IP-Adapter's reference picture and to the prompt, in the space of a CLIP vision encoder."""
+"""Likeness to an IP-Adapter's reference picture and to the prompt, in the space of a CLIP vision encoder.
+
+One encoder measures both, for all cells of a folder: the one that `tune.encoder` names; else, of those in
+the model folders, the first by name that has the text's projection beside it; else the first by name.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.registry import control_for, identify_file
+from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.files import decode_image
-from lib_ctrlgen.models.clip_vision import EncoderFolder, encoders, load_tower
+from lib_ctrlgen.models.clip_vision import EncoderFolder, encoder_named, encoders, load_tower
 from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
@@ -24,22 +30,20 @@ from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from .scores import Scores, adherence, cosine, over_control
 
 PROJECTION = "text_projection.safetensors"
-NO_PROJECTION = (
-    f"no CLIP vision encoder in the model folders has the text's projection beside it ({PROJECTION})"
-)
-OTHER_TEXT = "the checkpoint's text encoder is not the one of the CLIP vision encoder in the model folders"
+NO_PROJECTION = f"the CLIP vision encoder {{name}} has no text projection beside it ({PROJECTION})"
+OTHER_TEXT = "the checkpoint's text encoder is not the one of the CLIP vision encoder {name}"
 LONGEST = 77  # tokens
 NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
 def picture_scores(
-    picture: Image.Image, free: Image.Image | None, request: ControlRequest, store: ModelStore
+    picture: Image.Image, free: Image.Image | None, request: ControlRequest, likeness: Likeness
 ) -> Scores:
     """What every host can score: adherence, likeness to references, over-control."""
     found = Scores()
     for index, unit in request.enabled_units:
-        if looks(unit, store):
-            found |= reference(picture, unit, index, store)
+        if looks(unit, likeness.store):
+            found |= likeness.reference(picture, unit, index)
         else:
             found |= adherence(picture, unit, index)
     return found if free is None else found | over_control(picture, free)
@@ -48,17 +52,6 @@ def picture_scores(
 def looks(unit: ControlUnit, store: ModelStore) -> bool:
     """Whether a unit is an IP-Adapter: its picture is a reference, not a map."""
     return control_for(store.get(store.resolve(unit.model), identify_file)).name == "ip_adapter"
-
-
-def reference(picture: Image.Image, unit: ControlUnit, index: int, store: ModelStore) -> Scores:
-    """Cosine of both pictures' embeddings, -1..1. Named `reference.INDEX`."""
-    tower = next(iter(encoders(store)), None)
-    if tower is None:
-        return Scores({}, {f"reference.{index}": NO_TOWER})
-    given = decode_image(unit.image, f"$.units[{index}].image")
-    return Scores(
-        {f"reference.{index}": cosine(*(embedding(each, tower, store) for each in (picture, given)))}
-    )
 
 
 def embedding(picture: Image.Image, folder: EncoderFolder, store: ModelStore) -> NDArray[np.float32]:
@@ -86,21 +79,64 @@ class TextTower:
         return found.float().cpu()
 
 
-def prompt_score(
-    picture: Image.Image, prompt: str, named: Named, tower: TextTower | None, store: ModelStore
-) -> Scores:
-    """Cosine of the picture's and the prompt's embeddings, -1..1; weights are left out of the prompt."""
-    seen = next((folder for folder in encoders(store) if (folder.path / PROJECTION).is_file()), None)
-    if seen is None:
-        return Scores({}, {"prompt": NO_PROJECTION})
-    text = plain_text(prompt, named)
-    if not text:
-        return Scores({}, {"prompt": "the request has no prompt"})
-    weight = store.get(seen.path / PROJECTION, read_tensors)["text_projection.weight"].float()
-    pooled = tower.pooled(text) if tower else None
-    if pooled is None or pooled.shape[0] != weight.shape[1]:
-        return Scores({}, {"prompt": OTHER_TEXT})
-    return Scores({"prompt": cosine(embedding(picture, seen, store), (pooled @ weight.T).numpy())})
+def chosen_encoder(store: ModelStore, name: str = "") -> EncoderFolder | None:
+    """The CLIP vision encoder that measures likeness; None where there is none.
+
+    Raises RequestError at `$.tune.encoder` for a name, perhaps with a `[hash]`, that none of them has.
+    """
+    if name:
+        with at_path("$.tune.encoder"):
+            return encoder_named(store, name)
+    return min(encoders(store), key=lambda each: (not has_projection(each), each.name), default=None)
+
+
+def has_projection(encoder: EncoderFolder) -> bool:
+    """Whether prompts can be measured in an encoder's space, too."""
+    return (encoder.path / PROJECTION).is_file()
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Measures likeness with one encoder of a store; without one there are reasons in the place of scores."""
+
+    store: ModelStore
+    encoder: EncoderFolder | None
+
+    @classmethod
+    def of(cls, store: ModelStore, name: str = "") -> Likeness:
+        """With the encoder of this name, or the one that is chosen. Raises RequestError."""
+        return cls(store, chosen_encoder(store, name))
+
+    @cached_property
+    def label(self) -> str:
+        """The encoder's name and hash, `name [hash]`; empty without one."""
+        return self.encoder.label(self.store) if self.encoder else ""
+
+    def reference(self, picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
+        """Cosine of the picture's and the unit's picture's embeddings, -1..1. Named `reference.INDEX`."""
+        name = f"reference.{index}"
+        if self.encoder is None:
+            return Scores({}, {name: NO_TOWER})
+        given = decode_image(unit.image, f"$.units[{index}].image")
+        pair = (embedding(each, self.encoder, self.store) for each in (picture, given))
+        return Scores({name: cosine(*pair)})
+
+    def prompt(self, picture: Image.Image, text: str, tower: TextTower | None) -> Scores:
+        """Cosine of the picture's and a text's embeddings, -1..1."""
+        if self.encoder is None:
+            return Scores({}, {"prompt": NO_TOWER})
+        if not has_projection(self.encoder):
+            return Scores({}, {"prompt": NO_PROJECTION.format(name=self.encoder.name)})
+        if not text:
+            return Scores({}, {"prompt": "the request has no prompt"})
+        weight = self.store.get(self.encoder.path / PROJECTION, read_tensors)[
+            "text_projection.weight"
+        ].float()
+        pooled = tower.pooled(text) if tower else None
+        if pooled is None or pooled.shape[0] != weight.shape[1]:
+            return Scores({}, {"prompt": OTHER_TEXT.format(name=self.encoder.name)})
+        seen = embedding(picture, self.encoder, self.store)
+        return Scores({"prompt": cosine(seen, (pooled @ weight.T).numpy())})
 
 
 def plain_text(prompt: str, named: Named) -> str:

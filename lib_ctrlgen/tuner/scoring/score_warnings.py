@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.tuner.cells import Grid
-from lib_ctrlgen.tuner.finished_cell import Done
+from lib_ctrlgen.tuner.finished_cell import Done, encoders_of
 
 UNIT_PLACE = re.compile(r"units\.(?P<unit>\d+)\.(?P<field>.+)")
 MAP_FIELDS = ("preprocessor", "image", "resize_mode", "image_from")
 PARAM = "params."
+TOLD = 4  # different warnings of cells that the summary names
+OTHER_ENCODERS = (
+    "Likeness was measured with different CLIP vision encoders ({names}): do not compare these cells by it. "
+    "Name one of them in tune.encoder and run again."
+)
 OWN_MAP = (
     "{name} changes unit {unit}'s control map itself. Every cell's adherence is measured against its own "
     "map, so cells with different values cannot be compared by it: an emptier map is easier to follow. Look "
@@ -21,6 +27,29 @@ OWN_MAP = (
 
 
 def warnings_of(grid: Grid, done: Sequence[Done]) -> tuple[str, ...]:
+    """What is to be known of the axes, of the encoders, and of the cells' own warnings."""
+    return (*_axes(grid, done), *_encoders(done), *_cells(done))
+
+
+def _encoders(done: Sequence[Done]) -> Iterator[str]:
+    """Cells whose likeness was measured with different encoders, as those of different machines may be."""
+    found = encoders_of(done)
+    if len(found) > 1:
+        yield OTHER_ENCODERS.format(names=", ".join(found))
+
+
+def _cells(done: Sequence[Done]) -> Iterator[str]:
+    """How many cells have warnings, and which."""
+    warned = [each for each in done if each.warnings]
+    if not warned:
+        return
+    counts = Counter(text for each in warned for text in each.warnings)
+    told = "; ".join(f"{text} ({count} of {len(done)})" for text, count in counts.most_common(TOLD))
+    more = f"; and {len(counts) - TOLD} more" if len(counts) > TOLD else ""
+    yield f"{len(warned)} of {len(done)} cells have warnings: {told}{more}"
+
+
+def _axes(grid: Grid, done: Sequence[Done]) -> list[str]:
     """Axes over what makes a control map, whose adherence is scored."""
     scored = {name for each in done for name in each.means}
     found = []
@@ -31,7 +60,7 @@ def warnings_of(grid: Grid, done: Sequence[Done]) -> tuple[str, ...]:
         number = int(place["unit"])
         if any(_makes_map(each.request.units[number], place["field"]) for each in done):
             found.append(OWN_MAP.format(name=path, unit=number))
-    return tuple(found)
+    return found
 
 
 def _makes_map(unit: ControlUnit, field: str) -> bool:

@@ -19,6 +19,7 @@ from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.tuner.axis_errors import check_space
 from lib_ctrlgen.tuner.cells import AutoSpec, Grid, TuneSpec, key_of
 from lib_ctrlgen.tuner.lock import FolderLock
+from lib_ctrlgen.tuner.open_seed import with_search_seed
 from lib_ctrlgen.tuner.progress import Progress, Tell, Tuned
 from lib_ctrlgen.tuner.run import FREE
 from lib_ctrlgen.tuner.scoring.recommend import LESS_IS_BETTER
@@ -57,7 +58,7 @@ def auto_tuner(
         raise RequestError("$.tune.auto", "is required")
     space = space_of(payload, tune.auto, kind)
     require_optuna()
-    return AutoTuner(host, space, tune.auto, tune.seeds, out, workers)
+    return AutoTuner(host, space, with_search_seed(tune.auto, out), tune.seeds, out, workers)
 
 
 def require_optuna() -> None:
@@ -78,6 +79,7 @@ class AutoTuner:
         self, host: Host, space: Space, auto: AutoSpec, seeds: int, out: Path, workers: Workers | None = None
     ) -> None:
         self.host, self.space, self.auto, self.seeds = host, space, auto, seeds
+        self.encoder = host.encoder
         self.dearest = seeds + (space.dearest(auto.early) if auto.early else 0.0)
         if auto.budget < self.dearest:
             needed = f"one candidate takes up to {self.dearest:g} pictures"
@@ -124,7 +126,7 @@ class AutoTuner:
             raise HostError(f"the first candidate ({done.cell.shown[0]}) failed: {done.error}")
         wanted = objectives(done.means)
         if not set(wanted) - set(LESS_IS_BETTER):
-            why = "; ".join(f"{name}: {reason}" for name, reason in done.reasons.items())
+            why = "; ".join(map(": ".join, done.reasons.items()))
             raise RequestError("$.tune.auto", f"nothing to search for: no score says what is good. {why}")
         self.kinds = tuple(wanted)
         less = [kind in LESS_IS_BETTER for kind in wanted]
@@ -150,10 +152,11 @@ class AutoTuner:
         search.adopt(told, lambda each: self.values(self.attempts.at(each.point)))
 
     def name(self, version: int) -> str:
-        """What a study can be gone on with: the same job, ranges, seeds and version of scores; any budget."""
+        """What a study can be gone on with: the same job, ranges, seeds, scores and encoder; any budget."""
         ranges = [[each.path, each.low, each.high, list(each.values)] for each in self.space.ranges]
-        auto = {"seed": self.auto.seed, "early": self.auto.early, "seeds": self.seeds}
+        auto: dict[str, Any] = {"seed": self.auto.seed, "early": self.auto.early, "seeds": self.seeds}
         auto |= {"scores": version} if version > 1 else {}
+        auto |= {"encoder": self.encoder} if version > 2 else {}
         return key_of({"payload": self.space.payload, "ranges": ranges, "kinds": self.kinds, **auto})
 
     def recall(self) -> None:

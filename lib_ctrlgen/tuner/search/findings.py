@@ -195,6 +195,7 @@ class Findings:
             "cost": round(each.proposal.cost, 4),
             "objectives": {kind: round(value, 4) for kind, value in each.scores.items()},
             "standard_errors": errors,
+            "warnings": list(each.done.warnings),
             "error": each.done.error,
             "key": each.done.cell.key,
         }

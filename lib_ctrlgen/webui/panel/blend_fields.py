@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ Values: TypeAlias = Mapping[str, Any]
 Payload: TypeAlias = dict[str, Any]
 
 OFF = "off"
+SEED = re.compile(r"-1|\d+", re.ASCII)
 PICTURES = ("image", "mask")
 DRAWN = (*PICTURES, "painted")
 
@@ -96,7 +98,7 @@ def _concept(values: Values, path: str, *, pictures: bool) -> Payload:
     for name in ("weight", "hires", "mask_strength", "seed"):
         text = str(values[name] if values[name] is not None else "").strip()
         if text and text != CONCEPT_FIELDS[name]:
-            concept[name] = int(text) if name == "seed" and text.isdecimal() else text
+            concept[name] = int(text) if name == "seed" and SEED.fullmatch(text) else text
     given = {name: values[name] for name in PICTURES} if pictures else {}
     painted = painted_mask(values["painted"]) if pictures else None
     if painted is not None and given["mask"]:

@@ -21,11 +21,13 @@ from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import read_picture
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.batching import alike
+from lib_ctrlgen.request.notices import KEY, warnings_in
 from lib_ctrlgen.request.schedule import Schedule, constant
 from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
-from lib_ctrlgen.tuner.scoring.clip_likeness import TextTower, picture_scores, prompt_score
+from lib_ctrlgen.tuner.open_seed import require_seeds
+from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, picture_scores, plain_text
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
 from lib_ctrlgen.webui.comments import texts_without_comments
@@ -120,11 +122,15 @@ def fingerprint(p: Any) -> str:
 
 @dataclass
 class WebUIHost:
-    """Makes and judges pictures with the WebUI. `place` is where the always-on script's arguments begin."""
+    """Makes and judges pictures with the WebUI. `place` is where the always-on script's arguments begin.
+
+    `encoder_name` is that of the CLIP vision encoder that measures likeness; empty, one is chosen.
+    """
 
     p: Any
     place: int
     subseed: int = 0
+    encoder_name: str = ""
     recommended: ClassVar[str] = "recommended.txt"
     use: ClassVar[str] = (
         "Paste it into the prompt and press the arrow below Generate: it sets prompt, settings and units. "
@@ -136,6 +142,16 @@ class WebUIHost:
         """Checks controls against the WebUI's models."""
         return Checker(model_store())
 
+    @cached_property
+    def likeness(self) -> Likeness:
+        """Measures likeness with the WebUI's models. Raises RequestError."""
+        return Likeness.of(model_store(), self.encoder_name)
+
+    @property
+    def encoder(self) -> str:
+        """The CLIP vision encoder that measures likeness, `name [hash]`. Raises RequestError."""
+        return self.likeness.label
+
     def recipe(self, request: TunedRequest, folder: Path, files: Sequence[str]) -> str:
         """The infotext of the cell's first picture."""
         del request
@@ -144,7 +160,7 @@ class WebUIHost:
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> TunedRequest:
         """A cell's request with as many pictures as there are seeds. Raises RequestError."""
-        request: TunedRequest = parse_request(dict(payload), TunedRequest)
+        request = require_seeds(parse_request(dict(payload), TunedRequest))
         check_names(request)
         self.checker.check(request)
         return replace(request, batch_size=seeds) if seeds > 1 else request
@@ -157,8 +173,9 @@ class WebUIHost:
 
     def generate(self, requests: Sequence[TunedRequest]) -> list[Made]:
         """Run one generation for requests that are alike. KeyboardInterrupt when the user stopped it."""
+        generation = self.generation(requests)
         with decoded_once(shared.sd_model):
-            processed = processing.process_images(self.generation(requests))
+            processed = processing.process_images(generation)
         if shared.state.interrupted or shared.state.stopping_generation:
             raise KeyboardInterrupt
         if shared.state.skipped:
@@ -170,8 +187,14 @@ class WebUIHost:
             raise HostError(f"{len(images)} pictures came back, {starts[-1]} were asked for")
         infos = [_info(text) for text in processed.infotexts[first : first + starts[-1]]]
         seeds = [int(seed) for seed in processed.all_seeds]
+        warnings = generation.extra_generation_params.get(KEY)
         return [
-            Made(images=tuple(images[a:b]), seeds=tuple(seeds[a:b]), infos=tuple(infos[a:b]))
+            Made(
+                images=tuple(images[a:b]),
+                seeds=tuple(seeds[a:b]),
+                infos=tuple(infos[a:b]),
+                warnings=warnings_in(warnings, range(a, b)),
+            )
             for a, b in pairwise(starts)
         ]
 
@@ -219,10 +242,9 @@ class WebUIHost:
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
         """Every score of a picture."""
-        store = model_store()
         read = texts_without_comments({"prompt": request.prompt}, self.p.scripts)["prompt"]
-        likeness = prompt_score(picture, read, request.prompt_weights, text_tower(), store)
-        return picture_scores(picture, free, request, store) | likeness
+        found = picture_scores(picture, free, request, self.likeness)
+        return found | self.likeness.prompt(picture, plain_text(read, request.prompt_weights), text_tower())
 
 
 def text_tower() -> TextTower | None:

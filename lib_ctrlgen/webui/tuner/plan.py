@@ -12,6 +12,7 @@ from lib_ctrlgen.errors import RequestError, below
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from lib_ctrlgen.tuner.cells import NAMES, Grid, TuneSpec, grid_of, key_of
 from lib_ctrlgen.tuner.search.space import space_of
+from lib_ctrlgen.webui.settings import model_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,17 @@ class Plan:
 def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
     """The grid or search over what `p` and the always-on script's request say. Raises RequestError."""
     from lib_ctrlgen.tuner.axis_errors import check_grid, check_space
+    from lib_ctrlgen.tuner.open_seed import with_kept_seeds
+    from lib_ctrlgen.tuner.scoring.clip_likeness import chosen_encoder
     from lib_ctrlgen.tuner.search.auto_tuner import require_optuna
 
     from .host import TunedRequest, WebUIHost, folder_of, payload_of
 
     payload = payload_of(p, request)
     folder = folder_of(p, name, key_of(payload))
+    payload = with_kept_seeds(payload, folder)
     host = WebUIHost(p=p, place=0)
+    chosen_encoder(model_store(), tune.encoder)
     if tune.auto is not None:
         check_space(space_of(payload, tune.auto, TunedRequest), lambda cell: host.batch(cell, tune.seeds))
         require_optuna()

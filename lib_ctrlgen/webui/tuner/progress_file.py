@@ -93,6 +93,8 @@ def cells_of(done: Sequence[Any]) -> list[Mapping[str, Any]]:
             "sd": dict(each.spreads),
             "reasons": dict(each.reasons),
             "files": list(each.files),
+            "warnings": list(each.warnings),
+            "encoder": each.encoder,
             "error": each.error,
         }
         for each in done

@@ -91,7 +91,8 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         request = read_request(p.script_args[place : int(controls(p).args_to)], init_pictures(p))
         plan = plan_of(p, request, tune, name)
         note = Note(plan.folder)
-        tuner = plan.tuner(WebUIHost(p=p, place=place, subseed=int(processing.get_fixed_seed(p.subseed))))
+        subseed = int(processing.get_fixed_seed(p.subseed))
+        tuner = plan.tuner(WebUIHost(p=p, place=place, subseed=subseed, encoder_name=tune.encoder))
         with tuner.lock:
             require_wanted(args, note)
             note.write("running", total=plan.cells)
