@@ -230,10 +230,11 @@ def test_equal_latents_are_decoded_once(host: FakeWebUI) -> None:
 def test_a_skipped_cell_is_not_a_finished_one(
     host: FakeWebUI, tuner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    p = SimpleNamespace(extra_generation_params={})
     made = SimpleNamespace(images=["half"], infotexts=["text"], all_seeds=[1], index_of_first_image=0)
     processing = sys.modules["modules.processing"]
     monkeypatch.setattr(processing, "process_images", lambda p: made, raising=False)
-    monkeypatch.setattr(tuner.WebUIHost, "generation", lambda self, requests: None)
+    monkeypatch.setattr(tuner.WebUIHost, "generation", lambda self, requests: p)
     worker = tuner.WebUIHost(p=generation(), place=0)
     requests = [SimpleNamespace(batch_size=1)]
     assert worker.generate(requests)[0].images == ("half",)
