@@ -111,11 +111,12 @@ class GuidedUNet:
     def _call(self, x: Tensor, timestep: Tensor, text: Features) -> Tensor:
         """One call, in the U-Net's own precision, with float32 before and behind it."""
         unet = self.networks.unet
-        text = text.map(lambda each: each.to(x.device, unet.dtype))
+        dtype = unet.dtype  # diffusers walks through every module to find it
+        text = text.map(lambda each: each.to(x.device, dtype))
         more: dict[str, Any] = {}
         if text.pooled is not None:  # SDXL: the picture's size, uncropped
-            sizes = torch.tensor([[*self.size, 0, 0, *self.size]], dtype=unet.dtype, device=x.device)
+            sizes = torch.tensor([[*self.size, 0, 0, *self.size]], dtype=dtype, device=x.device)
             more["added_cond_kwargs"] = {"text_embeds": text.pooled, "time_ids": sizes.repeat(len(x), 1)}
-        found = unet(x.to(unet.dtype), timestep, encoder_hidden_states=text.states, return_dict=False, **more)
+        found = unet(x.to(dtype), timestep, encoder_hidden_states=text.states, return_dict=False, **more)
         output: Tensor = found[0].float()
         return output
