@@ -13,7 +13,7 @@ demo: env
 	$(BIN)/ctrlgen demo
 
 test: dev-env
-	$(BIN)/python -m pytest -n logical --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n logical --dist worksteal $(PYTEST_ARGS)
 
 check: dev-env
 	$(BIN)/ruff check .

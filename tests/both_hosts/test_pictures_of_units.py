@@ -123,9 +123,10 @@ def test_a_unit_acts_on_its_own_pictures_alone(unet: Any, way: str) -> None:
     found = controlled(unet, units, call)
     with torch.no_grad():
         plain = run(unet, call)
-    for row, image in enumerate(call.rows.image):
+    for image in range(4):
         own = [first] if image in (0, 2) else [other] if image == 1 else []
-        assert off(found[row : row + 1], controlled(unet, own, call.row(row))) <= TOLERANCE
+        pair = [image, 4 + image]
+        assert off(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
     assert off(found[3::4], plain[3::4]) <= TOLERANCE
     assert off(found[:3], plain[:3]) > 1e-3
     with torch.no_grad():
@@ -147,8 +148,8 @@ def test_pictures_of_one_network_are_one_call_and_equal_ones_one_map(
     assert len(made) == 3
     for image, picture in enumerate((A, B, A, C)):
         own = loaded(folder, unet, 1, {"image": picture}, {"image": B, "weight": 0.5})
-        for row in (image, 4 + image):
-            assert off(found[row : row + 1], controlled(unet, own, call.row(row))) <= TOLERANCE
+        pair = [image, 4 + image]
+        assert off(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
     assert off(found[0], controlled(unet, loaded(folder, unet, 1, {"image": C}), call)[0]) > 1e-3
 
 

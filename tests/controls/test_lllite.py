@@ -1,6 +1,7 @@
 """ControlNet-LLLite against copies of the U-Nets whose linear layers have the formula written out."""
 
 import copy
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def store(folder: Path) -> ModelStore:
+    return ModelStore([folder], 1 << 30)
+
+
 @pytest.fixture(scope="module", params=UNETS)
 def unet(request: pytest.FixtureRequest) -> Any:
     return UNETS[request.param]()
@@ -124,6 +130,18 @@ def embedding_of(weights: Mapping[str, Tensor], hint: Tensor) -> Tensor:
     return found[0].flatten(1).T
 
 
+@functools.cache
+def weights_of(model: str) -> dict[str, dict[str, Tensor]]:
+    """The tensors of one of `FILES`, by the layer that they are for."""
+    tensors = lora.lllite_tensors(FILES[model], list(FILES).index(model))
+    found: dict[str, dict[str, Tensor]] = {name: {} for name in FILES[model]}
+    stems = {f"lllite_unet_{name.replace('.', '_')}": name for name in found}
+    for key, value in tensors.items():
+        stem, _, rest = key.partition(".")
+        found[stems[stem]][rest] = value
+    return found
+
+
 class Reference:
     """A copy of a U-Net that is run row by row, with its layers written out."""
 
@@ -158,7 +176,6 @@ class Reference:
         if spec.control_mode == "control" and not call.rows.cond[0]:
             return
         sites = FILES[spec.model]
-        tensors = lora.lllite_tensors(sites, list(FILES).index(spec.model))
         blocks = [name for name, *_ in BLOCKS if any(site.startswith(f"{name}.") for site in sites)]
         scales = [1.0] * len(blocks)
         if spec.control_mode != "balanced":
@@ -169,8 +186,7 @@ class Reference:
         height, width = (8 * side for side in call.x.shape[2:])
         hint = to_hint(unit.control.control_map(width, height)) * 2 - 1  # type: ignore[union-attr]
         for name, (_, level) in sites.items():
-            stem = f"lllite_unet_{name.replace('.', '_')}."
-            weights = {key.removeprefix(stem): v for key, v in tensors.items() if key.startswith(stem)}
+            weights = weights_of(spec.model)[name]
             scale = scales[blocks.index(name.partition(".transformer")[0])] * spec.schedule(progress) * inside
             mask = mask_of(unit, spec, progress, 2 ** (level - 1))
             self.layers[name].terms.append((weights, embedding_of(weights, hint), scale, mask))
@@ -192,16 +208,15 @@ def mask_url(seed: int, size: tuple[int, int] = (8, 8)) -> str:
 
 def off(unet: Any, units: Sequence[ActiveUnit], steps: int, script: Sequence[tuple[int, Call]]) -> float:
     """The largest difference of a script of calls in a session and by hand, relative to outputs above 1."""
-    reference, worst, effect = Reference(unet), 0.0, 0.0
+    reference, worst = Reference(unet), 0.0
     clock = Script(steps, [(step, call.rows) for step, call in script])
     with ControlSession(port_of(unet), units, clock):
         outputs = [run(unet, call) for _, call in script]
+    assert float((outputs[0] - run(unet, script[0][1])).abs().max()) > 1e-2
     for (step, call), got in zip(script, outputs, strict=True):
         with torch.no_grad():
             wanted = reference.forward(call, step / steps, units)
         worst = max(worst, float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1)))
-        effect = max(effect, float((wanted - run(unet, call)).abs().max()))
-    assert effect > 1e-2
     return worst
 
 
@@ -233,12 +248,13 @@ def test_it_is_the_formula(folder: Path, unet: Any, name: str) -> None:
     assert off(unet, units, 4, script) <= TOLERANCE
 
 
-@pytest.mark.parametrize("size", [(16, 8), (12, 20)])
-def test_other_sizes_in_one_session(folder: Path, unet: Any, size: tuple[int, int]) -> None:
+def test_other_sizes_in_one_session(folder: Path, unet: Any) -> None:
     """A hires pass is a second size."""
     units = lora.loaded(folder, unet, *STACKS["two, scheduled"])
-    script = [(0, random_call("c0 u0", 1)), (1, random_call("c0 u0", 2, size))]
-    assert off(unet, units, 2, script) <= TOLERANCE
+    script = [
+        (step, random_call("c0 u0", step, size)) for step, size in enumerate([(8, 8), (16, 8), (12, 20)])
+    ]
+    assert off(unet, units, 3, script) <= TOLERANCE
 
 
 def test_a_latent_that_no_level_divides(folder: Path) -> None:
@@ -276,16 +292,19 @@ def noise(unet: Any, seed: int) -> NoiseControl:
     return NoiseControl(port_of(unet).shape.residual_channels, sizes, seed)
 
 
-@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @given(data=st.data())
-def test_the_unet_is_as_it_was_in_any_order(folder: Path, unet: Any, data: st.DataObject) -> None:
+def test_the_unet_is_as_it_was_in_any_order(
+    folder: Path, store: ModelStore, unet: Any, data: st.DataObject
+) -> None:
     """Sessions of LLLite, ControlNet and IP-Adapter units, left in any order, also by an error."""
     call = random_call("u0 c0", 1)
     before, weights, plain = structure(unet), lora.snapshot(unet), run(unet, call)
     sessions = []
     for number in range(data.draw(st.integers(2, 4))):
-        units = lora.loaded(folder, unet, {"model": data.draw(st.sampled_from(list(FILES))), "weight": 0.5})
+        spec = {"model": data.draw(st.sampled_from(list(FILES))), "weight": 0.5}
+        units = lora.loaded(folder, unet, spec, store=store)
         units += [active(noise(unet, number), 10, weight=0.3), active(TokenControl(number), 11)]
         kept = data.draw(st.lists(st.sampled_from(units), min_size=1, max_size=3, unique_by=id))
         sessions.append(ControlSession(port_of(unet), kept, Script(2, [(0, call.rows)] * 9)))

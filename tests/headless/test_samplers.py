@@ -228,7 +228,8 @@ def test_each_picture_of_a_batch_is_as_alone(name: str) -> None:
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("name", [name for name, each in SAMPLERS.items() if each.scheduler])
 def test_every_scheduler_with_every_sampler(name: str, label: str) -> None:
-    for steps in {SAMPLERS[name].least, 4, 21}:
+    long = 21 if name == "Restart" else 9  # with fewer than 20 it does not go back
+    for steps in {SAMPLERS[name].least, 4, long}:
         assert torch.isfinite(SamplerRun(name, steps, label)(gaussian)).all()
 
 

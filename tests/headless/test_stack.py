@@ -62,7 +62,7 @@ def each_is_as_alone(engine: Engine, cells: Sequence[GenerationRequest]) -> list
 
 @pytest.mark.parametrize("sampler", [name for name, each in SAMPLERS.items() if not each.adaptive])
 def test_windows_are_as_alone_and_share_their_steps(engine: Engine, sampler: str) -> None:
-    ends = [request(EDGES | {"guidance_end": end}, LOOK, sampler=sampler) for end in (0.25, 0.5, 0.75, 1)]
+    ends = [request(EDGES | {"guidance_end": end}, LOOK, sampler=sampler) for end in (0.25, 1)]
     made = each_is_as_alone(engine, ends)[0]
     assert made.rows_computed < made.rows_asked
 
@@ -73,6 +73,7 @@ def test_cells_of_a_sampler_that_chooses_its_steps_are_made_one_by_one(engine: E
     made = EngineHost(engine=engine).generate(cells)
     for cell, each in zip(cells, made, strict=True):
         assert difference(each.images, engine.generate(cell).images) == 0
+    assert difference(made[0].images, made[1].images) > CLOSE
 
 
 def test_the_rows_of_four_window_ends(engine: Engine) -> None:

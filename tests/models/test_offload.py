@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,11 @@ class World:
     def plain(self) -> Tensor:
         return lora.run(self.unet, self.case.call())
 
+    @cached_property
+    def change(self) -> Tensor:
+        """What a unit whose weights are as in its file changes of the output."""
+        return self.outputs(self.units())[0] - self.plain()
+
 
 @pytest.fixture(scope="module", params=CASES)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
@@ -209,8 +215,7 @@ def test_away_it_is_the_same_to_the_bit_and_moved_once_a_use(world: World, moves
 
 @pytest.mark.parametrize("storage", ERRORS)
 def test_a_form_keeps_its_own_error(world: World, moves: list[int], storage: str) -> None:
-    plain = world.plain()
-    wanted = world.outputs(world.units())[0] - plain
+    plain, wanted = world.plain(), world.change
     found = world.outputs(world.units(storage=storage))[0] - plain
     error = float((found - wanted).norm() / wanted.norm())
     assert 0 < error <= world.case.spread * ERRORS[storage]

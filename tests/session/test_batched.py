@@ -161,5 +161,5 @@ def test_images_with_numbers_of_their_own_share_a_call(folder: Path, unet: Any) 
     alone = apart(folder, unet, units)
     for image, specs in enumerate(variants):
         own = [replace(unit, spec=spec) for unit, spec in zip(alone, specs, strict=True)]
-        for row in (image, 4 + image):
-            assert off(found[row : row + 1], controlled(unet, own, call.row(row), 0)) <= 1e-4
+        pair = [image, 4 + image]
+        assert off(found[pair], controlled(unet, own, call.take(pair), 0)) <= 1e-4

@@ -118,8 +118,9 @@ def test_residuals_of_the_last_computed_step(unet: Any, network: Any, name: str)
     found = steps_of(unet, [active(control, 0, mask_image(1), **spec)], calls)
     assert sizes(control) == [4 for step, source in enumerate(sources) if source == step]
     plain = {key: value for key, value in spec.items() if key != "reuse"}
+    answers = {source: given(network, calls[source]) for source in {source or 0 for source in sources}}
     for step, (call, source) in enumerate(zip(calls, sources, strict=True)):
-        reference = active(given(network, calls[source or 0]), 0, mask_image(1), **plain)
+        reference = active(answers[source or 0], 0, mask_image(1), **plain)
         script = Script(STEPS, [(step, call.rows)])
         with torch.no_grad(), ControlSession(port_of(unet), [reference], script):
             assert off(found[step], run(unet, call)) <= TOLERANCE
@@ -133,13 +134,14 @@ def test_the_plan_says_it() -> None:
     assert " 3  0, 1 x3, 0, 1 x3" in plan_table(plan)
 
 
-@pytest.mark.parametrize("reuse", [1, 2, 3])
+@pytest.mark.parametrize("reuse", [1, 3])
 def test_rows_are_told_by_what_they_are(network: Any, reuse: int) -> None:
     """Conditional and unconditional rows apart, in any order, two parts of one picture (`AND`)."""
     unet = ldm()
     order = [Row(True, 0), Row(True, 0), Row(True, 1), Row(False, 0), Row(False, 1)]
     rows = Rows(*zip(*order, strict=True))
-    calls = [replace(random_call("c0 c0 c1 u0 u1", 30 + step), rows=rows) for step in range(STEPS)]
+    steps = 4
+    calls = [replace(random_call("c0 c0 c1 u0 u1", 30 + step), rows=rows) for step in range(steps)]
     made = []
     for chunks in ([range(5)], [range(3), range(3, 5)], [[3, 4], [0], [1, 2]]):
         queue, control = RowQueue(), NetworkControl(network, HINT)
@@ -147,21 +149,16 @@ def test_rows_are_told_by_what_they_are(network: Any, reuse: int) -> None:
         session = ControlSession(LdmUNet(unet), [active(control, reuse=reuse)], queue)
         with torch.no_grad(), session:
             for step, call in enumerate(calls):
-                queue.begin(step, STEPS, [order[row] for chunk in chunks for row in chunk])
+                queue.begin(step, steps, [order[row] for chunk in chunks for row in chunk])
                 found = {}
                 for chunk in chunks:
-                    part = take(call, list(chunk))
+                    part = call.take(list(chunk))
                     found |= dict(zip(chunk, run(unet, part), strict=True))
                 outputs.append(torch.stack([found[row] for row in range(5)]))
         made.append(torch.stack(outputs))
-        assert sum(sizes(control)) == 5 * len(range(0, STEPS, reuse))
+        assert sum(sizes(control)) == 5 * len(range(0, steps, reuse))
     assert off(made[1], made[0]) <= TOLERANCE
     assert off(made[2], made[0]) <= TOLERANCE
-
-
-def take(call: Call, rows: list[int]) -> Call:
-    tensors = {name: getattr(call, name)[rows] for name in ("x", "timestep", "context", "vector")}
-    return Call(**tensors, rows=call.rows.select(rows))
 
 
 def test_rows_that_appear_are_computed(unet: Any, network: Any) -> None:
@@ -289,7 +286,7 @@ def difference(one: Sequence[Image.Image], other: Sequence[Image.Image]) -> int:
 
 
 GRIDS: dict[str, list[dict[str, Any]]] = {
-    "reuse": [{"reuse": reuse} for reuse in (1, 2, 3, 20)],
+    "reuse": [{"reuse": reuse} for reuse in (1, 3, 20)],
     "ends": [{"reuse": 3, "guidance_end": end} for end in (0.34, 0.67, 1)],
     "weights that part late": [{"reuse": 2, "weight": w} for w in (8, "8@0 hold, -8@0.34 hold")],
     "starts": [{"reuse": 2, "guidance_start": start} for start in (0, 0.17, 0.34)],

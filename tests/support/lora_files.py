@@ -60,13 +60,14 @@ def run(unet: Any, call: Any) -> Tensor:
         return unet(call.x, call.timestep[0], encoder_hidden_states=call.context).sample  # type: ignore[no-any-return]
 
 
-def loaded(folder: Path, unet: Any, *specs: Mapping[str, Any]) -> list[ActiveUnit]:
-    """Units of a request, loaded for a U-Net from a folder."""
+def loaded(
+    folder: Path, unet: Any, *specs: Mapping[str, Any], store: ModelStore | None = None
+) -> list[ActiveUnit]:
+    """Units of a request, loaded for a U-Net from a folder, or from a store that may hold them already."""
     payload = [{"image": files.data_url(seed=place), **spec} for place, spec in enumerate(specs)]
     units = parse_request({"units": payload}).units
-    return list(
-        load_units(units, Target(store=ModelStore([folder], 1 << 30), shape=port_of(unet).shape, unet=unet))
-    )
+    target = Target(store=store or ModelStore([folder], 1 << 30), shape=port_of(unet).shape, unet=unet)
+    return list(load_units(units, target))
 
 
 def encoder(unet: Any) -> dict[str, Tensor]:

@@ -239,9 +239,12 @@ class Call:
 
     def row(self, index: int) -> "Call":
         """One row alone."""
-        part = slice(index, index + 1)
-        tensors = self.x[part], self.timestep[part], self.context[part], self.vector[part]
-        return call_of(*tensors, rows=self.rows.select([index]))
+        return self.take([index])
+
+    def take(self, rows: list[int]) -> "Call":
+        """These rows alone."""
+        tensors = self.x[rows], self.timestep[rows], self.context[rows], self.vector[rows]
+        return call_of(*tensors, rows=self.rows.select(rows))
 
 
 def call_of(x: Tensor, timestep: Tensor, context: Tensor, vector: Tensor, rows: Rows) -> Call:

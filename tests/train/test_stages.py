@@ -33,7 +33,6 @@ NAME = "ctrlgen-tiny"
 
 @pytest.mark.skipif(not (TOKENIZER / "vocab.json").exists(), reason="the bundled tokenizer is missing")
 def test_every_stage_runs_resumes_and_exports(tmp_path: Path) -> None:
-    torch.set_num_threads(2)
     main(["--out", str(tmp_path), "--quick"])
     export = tmp_path / "export"
     made = load_file(export / f"{NAME}.safetensors")
