@@ -38,7 +38,7 @@ def randomise(module: nn.Module, seed: int, scale: float = 0.08) -> Any:
     return module.eval().requires_grad_(requires_grad=False)
 
 
-def ldm_unet(seed: int = 0, in_channels: int = 4) -> Any:
+def ldm_unet(seed: int = 0, in_channels: int = 4, context: int = CONTEXT) -> Any:
     """SD1.5's layout: 12 + 1 residuals, 16 cross attentions. Nine input channels: for inpainting."""
     from ldm.modules.diffusionmodules.openaimodel import UNetModel
 
@@ -53,7 +53,7 @@ def ldm_unet(seed: int = 0, in_channels: int = 4) -> Any:
             attention_resolutions=[4, 2, 1],
             num_heads=HEADS,
             use_spatial_transformer=True,
-            context_dim=CONTEXT,
+            context_dim=context,
             legacy=False,
         ),
         seed,

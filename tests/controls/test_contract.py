@@ -1,0 +1,182 @@
+"""What every control family of the catalogue must do, tried on a random network of each.
+
+A new family is tested by being registered: it needs a line in `EXAMPLES` of tests/support/contract_files.py.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.registry import identify_file
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images.canvas import Canvas
+from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.models.offload import Offloaded
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.request.catalogue import CONTROLS
+from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.session.session import ControlSession
+from tests.session.test_restoration import structure
+from tests.support import control_files as files
+from tests.support.contract_files import EXAMPLES, Example
+from tests.support.lora_files import assert_untouched, port_of, run, snapshot
+from tests.support.networks import Script
+
+pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
+pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
+
+STEPS = 4
+ACTS = 1e-3  # least change of a prediction, which is of size one
+SAME = 3e-5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A family with its U-Net and its files."""
+
+    example: Example
+    unet: Any
+    store: ModelStore
+
+    def predicted(self, kinds: str = "c0 u0", step: int = 0, **fields: Any) -> Tensor:
+        """The prediction [rows, 4, 8, 8] of a call at a step with one unit of these fields."""
+        call = self.example.call(kinds)
+        own = {"model": "model", **self.example.unit, **fields}
+        params = self.example.unit.get("params", {}) | fields.get("params", {})
+        picture = {} if "images" in fields else {"image": files.data_url(seed=3)}
+        request = parse_request({"units": [{**picture, **own, "params": params}]})
+        pictures = len(set(call.rows.image))
+        port = port_of(self.unet)
+        target = Target(store=self.store, shape=port.shape, unet=self.unet, canvas=Canvas(pictures=pictures))
+        with ControlSession(port, load_units(request.units, target), Script(STEPS, [(step, call.rows)])):
+            return run(self.unet, call)
+
+    def plain(self, kinds: str = "c0 u0") -> Tensor:
+        """The prediction without a unit."""
+        return run(self.unet, self.example.call(kinds))
+
+
+@pytest.fixture(scope="module", params=[entry.name for entry in CONTROLS])
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    example = EXAMPLES[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    example.write(folder)
+    name = example.unit.get("model", "model")
+    (file,) = folder.glob(f"{name}.*")
+    assert identify_file(file).control == request.param
+    return Subject(example, example.unet(), ModelStore([folder], 1 << 30))
+
+
+@pytest.fixture(autouse=True)
+def untouched(subject: Subject) -> Iterator[None]:
+    """After each test the U-Net has its modules, hooks and weights, and gives the same bits."""
+    before, weights, plain = structure(subject.unet), snapshot(subject.unet), subject.plain()
+    yield
+    assert structure(subject.unet) == before
+    assert_untouched(subject.unet, weights)
+    assert torch.equal(subject.plain(), plain)
+
+
+def far(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max())
+
+
+def test_it_acts_by_its_weight(subject: Subject) -> None:
+    plain, full, half = subject.plain(), subject.predicted(), subject.predicted(weight=0.5)
+    assert torch.equal(subject.predicted(weight=0), plain)
+    assert far(full, plain) > ACTS
+    assert 0 < far(half, plain) < far(full, plain)
+    assert far(half, full) > ACTS / 4
+
+
+def test_it_acts_inside_its_window_alone(subject: Subject) -> None:
+    window = {"guidance_start": 0.5, "guidance_end": 0.75}
+    plain, full = subject.plain(), subject.predicted()
+    assert torch.equal(subject.predicted(step=1, **window), plain)
+    assert torch.equal(subject.predicted(step=3, **window), plain)
+    assert far(subject.predicted(step=2, **window), full) <= SAME
+
+
+def test_it_acts_where_its_mask_is_white(subject: Subject) -> None:
+    left = files.Image.new("L", (64, 64))
+    left.paste(255, (0, 0, 32, 64))
+    mask = encode_image(left)
+    if refusal(subject, "mask", mask=mask):
+        return  # a family without masks says so
+    masked, plain, full = subject.predicted(mask=mask), subject.plain(), subject.predicted()
+    assert far(masked, plain) > ACTS / 4
+    assert far(masked, full) > ACTS / 4
+
+
+def test_each_picture_of_a_batch_is_what_it_is_alone(subject: Subject) -> None:
+    kinds = "c0 c1 u0 u1"
+    images = [files.data_url(seed=seed) for seed in (3, 8)]
+    together = subject.predicted(kinds, images=images)
+    for picture, image in enumerate(images):
+        alone = subject.predicted(kinds, image=image)
+        rows = [picture, picture + 2]
+        assert far(together[rows], alone[rows]) <= SAME
+    assert (
+        far(subject.predicted(kinds, image=images[0]), subject.predicted(kinds, image=images[1])) > 5 * SAME
+    )
+
+
+def refusal(subject: Subject, path: str, **fields: Any) -> bool:
+    """Whether a unit with these fields is refused, at its own field."""
+    try:
+        subject.predicted(**fields)
+    except RequestError as error:
+        return error.path.startswith(f"$.units[0].{path}")
+    return False
+
+
+@pytest.mark.parametrize("mode", ["prompt", "control"])
+def test_a_mode_acts_or_is_refused(subject: Subject, mode: str) -> None:
+    if refusal(subject, "control_mode", control_mode=mode):
+        return
+    found, plain, full = subject.predicted(control_mode=mode), subject.plain(), subject.predicted()
+    assert far(found[:1], plain[:1]) > ACTS / 4
+    assert far(found, full) > 0
+    if mode == "control":
+        assert torch.equal(found[1:], plain[1:]), "conditional rows alone"
+
+
+def test_reuse_acts_or_is_refused(subject: Subject) -> None:
+    reuse = 2
+    if not refusal(subject, "reuse", reuse=reuse):
+        assert far(subject.predicted(reuse=reuse), subject.predicted()) <= SAME, "the first step computes"
+
+
+def test_stored_weights_are_used(subject: Subject) -> None:
+    """In eight bits the result moves a little: what ignored `storage` would give the same bits."""
+    full, stored = subject.predicted(), subject.predicted(storage="int8")
+    assert 0 < far(stored, full) < 0.5 * far(full, subject.plain())
+
+
+def test_low_vram_takes_weights_to_the_device_for_each_use(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uses = []
+    present = Offloaded.present
+    monkeypatch.setattr(Offloaded, "present", lambda self: uses.append(self) or present(self))
+    image = files.data_url(seed=21)  # a new one: what was computed for another generation is kept
+    assert far(subject.predicted(low_vram=True, image=image), subject.predicted(image=image)) <= SAME
+    assert uses
+
+
+def test_a_parameter_that_it_does_not_declare_is_refused(subject: Subject) -> None:
+    with pytest.raises(RequestError) as caught:
+        subject.predicted(params={"nonesuch": 1})
+    assert caught.value.path.startswith("$.units[0].params")
+
+
+def test_layer_weights_of_another_number_are_refused(subject: Subject) -> None:
+    with pytest.raises(RequestError) as caught:
+        subject.predicted(layer_weights=[1.0] * 99)
+    assert caught.value.path == "$.units[0].layer_weights"

@@ -1,0 +1,96 @@
+"""For each control family a U-Net, a random file and a unit: what tests/controls/test_contract.py tries.
+
+A family that is added to the catalogue gets a line in `EXAMPLES`; without one its contract test fails.
+"""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from tests.session.test_families_together import sd_diffusers
+from tests.support import control_families as families
+from tests.support import control_files as files
+from tests.support import networks
+from tests.support.lora_files import port_of, sdxl_diffusers
+from tests.support.networks import Call, call_of, random_call
+
+FACE = 512  # numbers in a face's embedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A family's U-Net, what puts its files into a folder, and the fields of a unit that uses them."""
+
+    unet: Callable[[], Any]
+    write: Callable[[Path], None]
+    unit: dict[str, Any] = field(default_factory=dict)
+    context: int = networks.CONTEXT
+
+    def call(self, kinds: str) -> Call:
+        """A call of the U-Net; `kinds` as in `random_call`."""
+        made = random_call(kinds, 6)
+        words = torch.randn(len(made.rows), 7, self.context, generator=torch.Generator().manual_seed(4))
+        return call_of(made.x, made.timestep, words, made.vector, made.rows)
+
+
+def written(make: families.Make, twin: Callable[[], Any]) -> Callable[[Path], None]:
+    """Writes `model.safetensors` for a U-Net of which `twin` is diffusers' form, and a vision encoder."""
+
+    def write(folder: Path) -> None:
+        tensors = {key: value.contiguous() for key, value in make(families.Base(twin())).items()}
+        save_file(tensors, folder / "model.safetensors")
+        files.save_vision(folder / "vision", hidden=128)
+
+    return write
+
+
+def ip_adapter(folder: Path) -> None:
+    files.save_vision(folder / "vision")
+    _, projection = files.plain_projection()
+    hidden = port_of(networks.ldm_unet()).shape.attention_hidden
+    files.save_adapter(folder / "model.safetensors", projection, hidden)
+
+
+def instant_id(folder: Path) -> None:
+    network = networks.sdxl_controlnet(5, cross_attention_dim=files.CONTEXT)
+    save_file(network.state_dict(), folder / "model_instant_id.safetensors")
+    _, projection = files.plus_projection(FACE)
+    files.save_adapter(folder / "ip-adapter_instant_id_sdxl.bin", projection, (32,))
+
+
+def face() -> str:
+    """A face's embedding as base64 of float32."""
+    numbers = torch.randn(FACE, generator=torch.Generator().manual_seed(1))
+    return base64.b64encode(numbers.numpy().astype("<f4").tobytes()).decode()
+
+
+def of_sd15(kind: str) -> Example:
+    return Example(unet=networks.ldm_unet, write=written(families.SD15[kind], sd_diffusers))
+
+
+def of_sdxl(kind: str, **unit: Any) -> Example:
+    return Example(unet=networks.sgm_unet, write=written(families.SDXL[kind], sdxl_diffusers), unit=unit)
+
+
+EXAMPLES: dict[str, Example] = {
+    "controlnet": of_sd15("ldm"),
+    "controlnet_union": of_sdxl("xl-union", params={"union_type": "canny"}),
+    "instant_id": Example(
+        unet=lambda: networks.sgm_unet(context=files.CONTEXT),
+        write=instant_id,
+        unit={"model": "model_instant_id", "params": {"face": face()}},
+        context=files.CONTEXT,
+    ),
+    "control_lora": of_sd15("lora"),
+    "lllite": of_sdxl("xl-lllite"),
+    "ip_adapter": Example(
+        unet=lambda: networks.ldm_unet(context=files.CONTEXT), write=ip_adapter, context=files.CONTEXT
+    ),
+    "t2i_adapter": of_sd15("t2i-full"),
+    "t2i_style": of_sd15("t2i-style"),
+}
