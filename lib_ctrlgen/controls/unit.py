@@ -38,6 +38,11 @@ class ActiveUnit:
     loaded: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def path(self) -> str:
+        """Its place in the request, for errors."""
+        return f"$.units[{self.index}]" if self.concept is None else f"$.blend.concepts[{self.concept}]"
+
+    @property
     def key(self) -> Hashable:
         """Tells it from the other ones of a session."""
         return self.index, self.pictures

@@ -58,13 +58,8 @@ def _blamed(call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspects,
     for index, unit in units.items():
         suspects.indices = frozenset({index})
         if not call.again():
-            return RequestError(path_of(unit), f"with '{unit.spec.model}' {said}. {CURES}")
+            return RequestError(unit.path, f"with '{unit.spec.model}' {said}. {CURES}")
     suspects.indices = frozenset(units)
     if call.again():
         return HostError(f"{said}, but not when the call is repeated: is the device's memory damaged?")
     return RequestError("$.units", f"with all units {said}, with each alone it is finite: lower the weights")
-
-
-def path_of(unit: ActiveUnit) -> str:
-    """The JSON path of a unit, or of the concept whose reference picture it is."""
-    return f"$.units[{unit.index}]" if unit.concept is None else f"$.blend.concepts[{unit.concept}]"

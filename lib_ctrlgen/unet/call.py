@@ -54,6 +54,7 @@ class UNetShape:
 
     residual_channels  channels of the encoder's outputs in order, then of the mid block
                        (13 numbers on SD1.5, 10 on SDXL)
+    residual_strides   how many cells of the latent along a side one place of each of them stands for
     attention_hidden   width of each cross attention in checkpoint order: down, up, mid
                        (16 on SD1.5, 70 on SDXL)
     heads              attention heads of each of these layers
@@ -63,9 +64,17 @@ class UNetShape:
     family: Family
     in_channels: int
     residual_channels: tuple[int, ...]
+    residual_strides: tuple[int, ...]
     attention_hidden: tuple[int, ...]
     heads: tuple[int, ...]
     feature_places: tuple[FeaturePlace, ...]
+
+    def residual_sizes(self, height: int, width: int) -> tuple[tuple[int, int, int], ...]:
+        """Channels, height and width of every residual for a latent of this size, the mid block's last."""
+        return tuple(
+            (channels, -(-height // stride), -(-width // stride))
+            for channels, stride in zip(self.residual_channels, self.residual_strides, strict=True)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,19 @@ def diffusers_places(unet: Any) -> Iterator[FeaturePlace]:
     yield FeaturePlace(int(unet.mid_block.resnets[-1].out_channels), stride)
 
 
+def diffusers_outputs(unet: Any) -> Iterator[FeaturePlace]:
+    """The outputs of a `UNet2DConditionModel`'s encoder layers and of its mid block: channels and strides."""
+    stride = 1
+    yield FeaturePlace(int(unet.conv_in.out_channels), stride)
+    for block in unet.down_blocks:
+        for resnet in block.resnets:
+            yield FeaturePlace(int(resnet.out_channels), stride)
+        for down in block.downsamplers or ():
+            stride *= 2
+            yield FeaturePlace(int(down.out_channels), stride)
+    yield FeaturePlace(int(unet.mid_block.resnets[-1].out_channels), stride)
+
+
 class DiffusersUNet:
     """diffusers' `UNet2DConditionModel`."""
 
@@ -79,16 +92,11 @@ class DiffusersUNet:
     @property
     def shape(self) -> UNetShape:
         """What a control must fit."""
-        channels = [int(self.module.conv_in.out_channels)]
-        for block in self.module.down_blocks:
-            channels += [int(resnet.out_channels) for resnet in block.resnets]
-            channels += [int(down.out_channels) for down in block.downsamplers or ()]
-        channels.append(int(self.module.mid_block.resnets[-1].out_channels))
         return shape_of(
             self.attention_sites(),
             attentions(self.module),
             int(self.module.config.in_channels),
-            iter(channels),
+            tuple(diffusers_outputs(self.module)),
             tuple(diffusers_places(self.module)),
         )
 

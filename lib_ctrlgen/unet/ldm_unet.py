@@ -32,6 +32,15 @@ def ldm_places(unet: Any) -> Iterator[tuple[nn.Module, FeaturePlace]]:
     yield unet.middle_block, FeaturePlace(out_channels(unet.middle_block), stride)
 
 
+def ldm_outputs(unet: Any) -> Iterator[FeaturePlace]:
+    """The outputs of an ldm or sgm U-Net's encoder blocks and of its mid block: channels and strides."""
+    stride = 1
+    for block in unet.input_blocks:
+        stride *= 2 if is_downsampler(block) else 1
+        yield FeaturePlace(out_channels(block), stride)
+    yield FeaturePlace(out_channels(unet.middle_block), stride)
+
+
 def ldm_levels(blocks: Sequence[nn.Module]) -> Iterator[list[nn.Module]]:
     """The encoder's blocks by level; a downsampler ends its level."""
     level: list[nn.Module] = []
@@ -86,12 +95,11 @@ class LdmUNet:
     @property
     def shape(self) -> UNetShape:
         """What a control must fit."""
-        encoder = [*self.module.input_blocks, self.module.middle_block]
         return shape_of(
             self.attention_sites(),
             attentions(self.module),
             int(self.module.in_channels),
-            map(out_channels, encoder),
+            tuple(ldm_outputs(self.module)),
             tuple(place for _, place in ldm_places(self.module)),
         )
 

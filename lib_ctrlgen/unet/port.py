@@ -120,10 +120,10 @@ def shape_of(
     found: tuple[AttentionSite, ...],
     layers: Iterator[Attention],
     in_channels: int,
-    channels: Iterator[int],
+    residuals: Sequence[FeaturePlace],
     places: tuple[FeaturePlace, ...],
 ) -> UNetShape:
-    """The shape from the attention sites, the encoder's channels and its places for features.
+    """The shape from the attention sites, and the places that residuals and features are added to.
 
     Raises HostError without cross attention.
     """
@@ -133,7 +133,8 @@ def shape_of(
     return UNetShape(
         family=Family.of(int(first[1].to_k.in_features)),
         in_channels=in_channels,
-        residual_channels=tuple(channels),
+        residual_channels=tuple(place.channels for place in residuals),
+        residual_strides=tuple(place.stride for place in residuals),
         attention_hidden=tuple(site.hidden for site in found),
         heads=tuple(site.heads for site in found),
         feature_places=places,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from lib_ctrlgen.errors import HostError
 
 from .call import row_index
 from .row_factors import Factor, times
@@ -26,6 +28,38 @@ class Residuals:
 
     down: tuple[Tensor, ...]
     mid: Tensor
+
+    @staticmethod
+    def only(layers: Mapping[int, Tensor], sizes: Sequence[tuple[int, int, int]]) -> Residuals:
+        """Residuals of some layers, by their numbers (the mid block's is the last); the others are zero.
+
+        `sizes` are those of `UNetShape.residual_sizes`; the tensors are [B, C, h, w]. Raises HostError for a
+        tensor of another size, and for no tensor at all.
+        """
+        if not layers:
+            raise HostError("residuals of no layer: give at least one")
+        like = next(iter(layers.values()))
+        found = Residuals._of(
+            [
+                layers[number] if number in layers else like.new_zeros((len(like), *size))
+                for number, size in enumerate(sizes)
+            ]
+        )
+        found.require(len(like), sizes)
+        return found
+
+    def require(self, rows: int, sizes: Sequence[tuple[int, int, int]]) -> None:
+        """Raise HostError where these are not residuals of so many rows and of these (C, h, w) by layer.
+
+        Without this, torch would broadcast a residual of one place over the whole picture.
+        """
+        found = [tuple(layer.shape) for layer in self.layers]
+        wanted = [(rows, *size) for size in sizes]
+        if len(found) != len(wanted):
+            raise HostError(f"{len(found)} residuals for a U-Net that takes {len(wanted)}")
+        for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            if one != other:
+                raise HostError(f"residual {number} is {list(one)}, and the U-Net takes {list(other)} there")
 
     @property
     def layers(self) -> tuple[Tensor, ...]:

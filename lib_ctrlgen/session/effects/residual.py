@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lib_ctrlgen.controls.protocols import BatchedControl, ResidualControl
+from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
@@ -43,7 +44,8 @@ class ResidualEffect:
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
         """The port adds residuals by itself. What another U-Net's inputs gave is forgotten."""
-        del hooks, port
+        del hooks
+        self.shape = port.shape
         self.kept.clear()
 
     def begin(
@@ -77,6 +79,10 @@ class ResidualEffect:
         """One unit's residuals for the whole batch; `raw` are those of the rows on which it acts."""
         rows = acting_rows(each)
         doses = [each.doses[row] for row in rows]
+        try:
+            raw.require(len(rows), self.shape.residual_sizes(*call.inputs.x.shape[-2:]))
+        except HostError as error:
+            raise HostError(f"{each.unit.path}: {error}") from error
         residuals = raw.scaled(layer_factors(doses, len(raw.layers)))
         mask = self.masks.of(each.unit, doses, call)
         if mask is not None:
