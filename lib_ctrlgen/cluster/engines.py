@@ -16,11 +16,11 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.tune import EngineHost, made_of
+from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Made, Task, Worker
+from lib_ctrlgen.tuner.worker import Task, Worker
 
 from .actor import Maker, Returned, Sent
 from .models import Models, with_moved
@@ -52,7 +52,7 @@ class EngineRecipe:
         bundled = bundled_folder()
         tokenizer = Path(self.tokenizer) if self.tokenizer else next((f / "text" for f in bundled), None)
         engine = Engine((*self.models.here(), *bundled), place=Place.best(tokenizer))
-        return EngineMaker(MovedHost(engine=engine, models=self.models, encoder_name=self.encoder))
+        return EngineMaker(NodeHost(engine=engine, models=self.models, encoder_name=self.encoder))
 
 
 def bundled_folder() -> tuple[Path, ...]:
@@ -63,22 +63,17 @@ def bundled_folder() -> tuple[Path, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MovedHost(EngineHost):
-    """The engine's host where models lie elsewhere than where the request was written."""
+class NodeHost(EngineHost):
+    """An engine host on a node whose model folders are not those of the machine that wrote the requests."""
 
     models: Models
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
-        """Make pictures with the models of this node; what is written into them is the request as it came."""
-        made = self.generations([self.moved(request) for request in requests])
-        return [made_of(request, each) for request, each in zip(requests, made, strict=True)]
-
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         """Every score of a picture."""
-        return super().scores(picture, free, self.moved(request))
+        return super().scores(picture, free, self.on_this_machine(request))
 
-    def moved(self, request: GenerationRequest) -> GenerationRequest:
-        """The request with its models called what they are called here."""
+    def on_this_machine(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with its models under the names that they have on this node."""
         return parse_request(with_moved(to_payload(request, whole=True), self.models), GenerationRequest)
 
 

@@ -12,9 +12,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import requests
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
+from lib_ctrlgen.files import png_text
 from lib_ctrlgen.tuner.scoring.scores import VERSION, Scores
 from lib_ctrlgen.tuner.worker import Judged, Made, Outcome
 
@@ -188,15 +188,8 @@ class WebUIMaker:
         made = Made(
             images=tuple(image.convert("RGB") for image in images),
             seeds=tuple(range(seed, seed + len(images))),
-            infos=tuple(map(info_of, images)),
+            infos=tuple(png_text(str(image.info.get("parameters", ""))) for image in images),
             warnings=tuple(cell.get("warnings", ())),
         )
         scores = (Scores(cell["scores"], cell["reasons"]),)
         return Judged(made=made, scores=scores, spreads=cell["sd"], encoder=str(cell.get("encoder", "")))
-
-
-def info_of(image: Image.Image) -> PngInfo:
-    """The text that the WebUI wrote into a picture."""
-    info = PngInfo()
-    info.add_itxt("parameters", str(image.info.get("parameters", "")))
-    return info

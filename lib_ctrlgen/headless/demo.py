@@ -32,7 +32,7 @@ from .demo_rows import (
     short,
 )
 from .engine import Engine, Generation
-from .outputs import png_info
+from .outputs import picture_infos
 from .report import Cell, Figure, Grid, Report, Row, Section, report_html, report_json
 from .sampling.run import Progress
 
@@ -195,16 +195,17 @@ class Writer:
         """The pictures of a row, saved under names that hold their seed or caption."""
         captions = [caption for caption, _ in variant.each]
         for number, (request, generation) in enumerate(made):
-            for image, seed in zip(generation.images, generation.seeds, strict=True):
+            infos = picture_infos(request, generation)
+            for image, seed, info in zip(generation.images, generation.seeds, infos, strict=True):
                 caption = captions[number] if captions else f"seed {seed}"
                 mark = f"{number}-seed-{seed}" if captions else f"seed-{seed}"
                 file = f"images/{variant.name}-{mark}.png"
-                yield self.keep(image, file, caption, png_info(generation.loaded.recorded(request), seed))
+                yield self.keep(image, file, caption, info)
 
     def cell(self, coords: tuple[float, ...], request: GenerationRequest, made: Generation) -> Cell:
         """A tile of the grid."""
         file = "grid/" + "-".join(f"{value:g}" for value in coords) + ".png"
-        image = self.keep(made.images[0], file, info=png_info(made.loaded.recorded(request), request.seed))
+        image = self.keep(made.images[0], file, info=picture_infos(request, made)[0])
         return Cell(coords=coords, image=image, scores=self.sources.scores(made.images[0]))
 
 

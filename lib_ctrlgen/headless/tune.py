@@ -24,7 +24,7 @@ from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
 
 from .engine import Engine, Generation, find_model
-from .outputs import png_info
+from .outputs import picture_infos
 from .sampling.conditions import prompts_of
 
 
@@ -78,9 +78,13 @@ class EngineHost:
         """What requests must have in common to be made together."""
         return key_of(to_payload(alike(request) or request, whole=True))
 
+    def on_this_machine(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with its models under the names that they have on this machine."""
+        return request
+
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
-        """Make the pictures of requests that are alike."""
-        made = self.generations(requests)
+        """Make the pictures of requests that are alike. Their files record the requests as they came."""
+        made = self.generations([self.on_this_machine(request) for request in requests])
         return [made_of(request, each) for request, each in zip(requests, made, strict=True)]
 
     def generations(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
@@ -103,6 +107,9 @@ class EngineHost:
 
 def made_of(request: GenerationRequest, generation: Generation) -> Made:
     """A generation's pictures, each with what is written into its file."""
-    request, said = generation.loaded.recorded(request), generation.warnings
-    infos = tuple(png_info(request, seed, number, said) for number, seed in enumerate(generation.seeds))
-    return Made(images=generation.images, seeds=generation.seeds, infos=infos, warnings=said)
+    return Made(
+        images=generation.images,
+        seeds=generation.seeds,
+        infos=picture_infos(request, generation),
+        warnings=generation.warnings,
+    )
