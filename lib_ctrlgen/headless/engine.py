@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -27,6 +26,7 @@ from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.memory import Automatic
 from lib_ctrlgen.models.store import ModelStore, stamp
+from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.plan import StepPlan
@@ -35,11 +35,11 @@ from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 
 from .checkpoints.load import Networks, Place, load_networks
-from .sampling.conditions import prompts_of
+from .sampling.batch import PromptBatch
 from .sampling.diffusion import diffusion_of
 from .sampling.noise import seeds_of
 from .sampling.prompt_encoder import PromptEncoder
-from .sampling.run import Progress, told_of, walked
+from .sampling.run import Progress, part_progress, sample_batch
 from .sampling.threads import Threads
 
 # at least for SD1.5 with some controls; SDXL with a ControlNet is 10 GB in half precision
@@ -117,7 +117,7 @@ class Engine:
         request = seeded(request)
         cells = map_requests(request)
         parts = [
-            self.together([cell], told_of(progress, number, len(cells)))[0]
+            self.together([cell], part_progress(progress, number, len(cells)))[0]
             for number, cell in enumerate(cells)
         ]
         return dataclasses.replace(
@@ -136,22 +136,20 @@ class Engine:
 
         Steps in which they agree are computed once. Raises RequestError as `generate` does.
         """
-        start, requests = perf_counter(), [seeded(request) for request in requests]
-        first = requests[0]
-        for request in requests:
-            prompts_of(request)
-        notices, pictures = Notices(), sum(request.batch_size for request in requests)
-        note_size(first.model, first.width, first.height, notices)
+        start, notices = perf_counter(), Notices()
+        batch = PromptBatch.of([seeded(request) for request in requests])
+        shared = batch.shared
+        note_size(shared.model, shared.width, shared.height, notices)
         with self.store.working_set():
-            networks = self.load(first.model)
-            work = networks.unet, 2 * pictures, first.height // 8, first.width // 8
+            networks = self.load(shared.model)
+            work = networks.unet, 2 * batch.pictures, shared.height // 8, shared.width // 8
             with self._lock, self.threads.chosen(*work):
-                units = self.units(requests, networks, notices)
-                sampled = walked(requests, networks, units, self.encoder(networks), progress, notices)
-        loaded = Loaded.of(units, self.store.files.label(find_model(self.store, first.model)))
-        seconds = (perf_counter() - start) / len(requests)
-        maps = control_maps(units, first.width, first.height)
-        firsts = accumulate((request.batch_size for request in requests), initial=0)
+                units = self.units(batch, networks, notices)
+                sampled = sample_batch(batch, networks, units, self.encoder(networks), progress, notices)
+        loaded = Loaded.of(units, self.store.files.label(find_model(self.store, shared.model)))
+        seconds = (perf_counter() - start) / batch.cells
+        maps = control_maps(units, shared.width, shared.height)
+        cells = zip(batch.requests, sampled.images, sampled.plans, batch.starts, strict=True)
         return [
             Generation(
                 request=request,
@@ -165,29 +163,28 @@ class Engine:
                 warnings=notices.of(picture),
                 loaded=loaded,
             )
-            for request, images, plan, picture in zip(
-                requests, sampled.images, sampled.plans, firsts, strict=False
-            )
+            for request, images, plan, picture in cells
         ]
 
     def units(
-        self, requests: Sequence[GenerationRequest], networks: Networks, notices: Notices | None = None
+        self, batch: RequestBatch[GenerationRequest], networks: Networks, notices: Notices | None = None
     ) -> tuple[ActiveUnit, ...]:
-        """The first request's units and concepts, loaded; the others' are checked. Raises RequestError.
+        """Load the units and concepts of a batch's first request, and check the others'. Raises RequestError.
 
-        `notices` takes the warnings.
+        `notices` collects warnings.
         """
+        shared = batch.shared
         target = Target(
             store=self.store,
             shape=DiffusersUNet(networks.unet).shape,
-            canvas=Canvas(pictures=requests[0].batch_size),
+            canvas=Canvas(pictures=shared.batch_size),
             device=self.place.device,
             dtype=networks.unet.dtype,
             unet=networks.unet,
             notices=notices or Notices(),
-            diffusion=diffusion_of(networks, stamp(find_model(self.store, requests[0].model))),
+            diffusion=diffusion_of(networks, stamp(find_model(self.store, shared.model))),
         )
-        return load_requests(requests, target, cells=len(requests))
+        return load_requests(batch, target)
 
     def encoder(self, networks: Networks) -> PromptEncoder:
         """A model's prompt encoder, which knows what it encoded lately, also for other requests."""

@@ -25,7 +25,7 @@ from lib_ctrlgen.tuner.worker import Made
 
 from .engine import Engine, Generation, find_model
 from .outputs import picture_infos
-from .sampling.conditions import prompts_of
+from .sampling.conditions import parse_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class EngineHost:
         """Raise RequestError for models, samplers, prompts, preprocessors and parameters that are wrong."""
         with at_path("$.model"):
             find_model(self.engine.store, request.model)
-        prompts_of(request)
+        parse_prompts(request)
         self.checker.check(request)
 
     def recipe(self, request: GenerationRequest, folder: Path, files: Sequence[str]) -> str:

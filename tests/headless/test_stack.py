@@ -12,6 +12,7 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine, Generation
+from lib_ctrlgen.headless.sampling.batch import PromptBatch
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.sampler_names import SAMPLERS
@@ -168,7 +169,7 @@ def test_texts_pictures_maps_and_hints_are_made_once_for_many_requests(engine: E
     engine.generate(cells[0])
     encoder = engine.encoder(engine.load(cells[0].model))
     hints: list[int] = []
-    network = next(u for u in engine.units(cells[:1], engine.load(cells[0].model))).control
+    network = next(u for u in engine.units(PromptBatch.of(cells[:1]), engine.load(cells[0].model))).control
     handle = network.model.hint_encoder.register_forward_hook(lambda *_: hints.append(1))  # type: ignore[union-attr]
     before, entries = encoder.calls, len(engine.store._cache)
     engine.generate(cells[1])
