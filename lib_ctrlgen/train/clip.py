@@ -39,10 +39,6 @@ class Towers(nn.Module):
         self.probe = nn.Linear(CONTEXT, len(attributes(None)))
         self.said = WordProbe()
 
-    def embed_text(self, ids: Tensor) -> Tensor:
-        """Ids [B, T] to unit vectors [B, 64]."""
-        return self.project(self.text(input_ids=ids).pooler_output)
-
     def project(self, pooled: Tensor) -> Tensor:
         """The text tower's pooled states [B, 64] to unit vectors [B, 64]."""
         return functional.normalize(self.text_projection(pooled).float(), dim=-1)

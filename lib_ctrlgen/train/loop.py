@@ -209,11 +209,3 @@ def _resume(path: Path, optimisers: list[torch.optim.Optimizer], average: Averag
         optimiser.load_state_dict(held)
     log.info("resuming %s at step %d", path.stem, state["step"])
     return int(state["step"])
-
-
-def restore(name: str, module: nn.Module, out: Path) -> None:
-    """Load the averaged weights of a stage, finished or not, into `module`."""
-    state = torch.load(out / f"{name}.ckpt", weights_only=True)
-    live: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-    with torch.no_grad():
-        torch._foreach_copy_(live, state["average"])

@@ -115,11 +115,6 @@ class ImageProjection(nn.Module):
         return normed
 
 
-def parameters_of(module: nn.Module) -> int:
-    """How many numbers a module holds."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def freeze(module: nn.Module) -> nn.Module:
     """Stop a module from learning."""
     return module.requires_grad_(False).eval()

@@ -33,8 +33,6 @@ FULL_WEIGHT = 0.5  # share of references at weight 1; the others' weights are dr
 NO_PICTURE = 0.06
 NO_CAPTION = {"plain": 0.1, "led": 0.3}
 
-Residuals = tuple[list[Tensor], Tensor]
-
 
 class Whole(nn.Module):
     """All that learns; the adapter's processors sit in the U-Net too."""

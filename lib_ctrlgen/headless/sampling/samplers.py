@@ -28,8 +28,6 @@ from .solvers.lcm import lcm
 from .solvers.restart import restart
 from .solvers.unipc import unipc
 
-Noise: TypeAlias = Callable[..., Tensor]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
