@@ -1,4 +1,4 @@
-"""A worker with a headless engine."""
+"""A worker that generates cells with a headless engine."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Task, Worker
 
 from .actor import Maker, Returned, Sent
-from .models import Models, with_moved
+from .models import Models, with_local_names
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRecipe:
-    """An engine over these models. `tokenizer` is a folder that every node has, or the bundled one.
+    """Builds an engine over model folders.
 
-    `encoder` names the CLIP vision encoder that measures likeness.
+    tokenizer: a folder that exists on every node, None for the bundled tokenizer; encoder: the CLIP vision
+    encoder that measures likeness.
     """
 
     models: Models
@@ -42,21 +43,21 @@ class EngineRecipe:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What it needs of the cluster."""
+        """The CPU cores and GPUs that the engine needs."""
         return {"num_cpus": self.cores, "num_gpus": self.gpus}
 
     def build(self) -> Maker:
-        """Open the engine. Raises HostError for a model folder that is missing here."""
+        """Build the engine on this node. Raises HostError for a model folder that is missing here."""
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         torch.set_num_threads(self.cores)
         bundled = bundled_folder()
         tokenizer = Path(self.tokenizer) if self.tokenizer else next((f / "text" for f in bundled), None)
-        engine = Engine((*self.models.here(), *bundled), place=Place.best(tokenizer))
+        engine = Engine((*self.models.local_folders(), *bundled), place=Place.best(tokenizer))
         return EngineMaker(NodeHost(engine=engine, models=self.models, encoder_name=self.encoder))
 
 
 def bundled_folder() -> tuple[Path, ...]:
-    """The bundled model's folder, if this installation has it."""
+    """The bundled model's folder, or nothing where this installation lacks it."""
     with suppress(HostError):
         return (tiny_folder(),)
     return ()
@@ -69,17 +70,19 @@ class NodeHost(EngineHost):
     models: Models
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
-        """Every score of a picture."""
+        """All scores of a picture."""
         return super().scores(picture, free, self.on_this_machine(request))
 
     def on_this_machine(self, request: GenerationRequest) -> GenerationRequest:
         """The request with its models under the names that they have on this node."""
-        return parse_request(with_moved(to_payload(request, whole=True), self.models), GenerationRequest)
+        return parse_request(
+            with_local_names(to_payload(request, whole=True), self.models), GenerationRequest
+        )
 
 
 @dataclass
 class EngineMaker:
-    """Makes cells with an engine; uncontrolled pictures lie in a temporary folder of its own."""
+    """Makes cells with an engine; pictures without controls are kept in a temporary folder."""
 
     host: EngineHost
     folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="ctrlgen-"))
@@ -88,7 +91,7 @@ class EngineMaker:
         self.worker = Worker(self.host, Path(self.folder.name))
 
     def make(self, cells: Sequence[Sent]) -> Returned:
-        """The cells, stacked as on one machine."""
+        """Make the cells, as many in one batch as on a single machine."""
         stack = [Task(key=key, request=parse_request(payload, GenerationRequest)) for key, payload in cells]
         return [(task.key, outcome) for task, outcome in self.worker.each([stack])]
 

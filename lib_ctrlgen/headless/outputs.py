@@ -1,4 +1,4 @@
-"""What `ctrlgen run` writes: pictures that say how they were made, control maps, the plan, a summary."""
+"""Writes the files of `ctrlgen run`: pictures with their infotexts, control maps, the plan, a summary."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Written:
 
 
 def infotext(request: GenerationRequest, seed: int, warnings: Sequence[str] = ()) -> str:
-    """The generation's parameters in the WebUI's words, as its PNG Info tab reads them.
+    """The infotext of a picture, in the format that the WebUI's PNG Info tab reads.
 
-    A hash behind the model's name stands in a field of its own, as the WebUI writes it.
+    The hash behind a model's name becomes the field `Model hash`, as in the WebUI.
     """
     model, digest = split_hash(request.model)
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
@@ -94,10 +94,10 @@ def _own_request(request: GenerationRequest, number: int, seed: int) -> str:
 
 
 def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:
-    """Write everything of a generation into a folder, beside what is there. Raises HostError.
+    """Write all files of a generation into a folder that may have others. Raises HostError.
 
-    Pictures are numbered as the WebUI numbers them, `00000-SEED.png`; the names of the other files
-    begin with the number of the first picture.
+    Pictures are numbered as the WebUI numbers them, `00000-SEED.png`; the names of the other files begin with
+    the number of the first picture.
     """
     with numbered(new_folder(folder)) as first:
         return _write(request, generation, folder, first)
@@ -105,7 +105,7 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
 
 @contextmanager
 def numbered(folder: Path) -> Iterator[int]:
-    """The number of the next picture in a folder; another process that asks waits until the block ends."""
+    """Yields the number of a folder's next picture; locks the folder for other processes meanwhile."""
     with ExitStack() as stack:
         with suppress(OSError, NotImplementedError, Timeout):  # some network folders cannot be locked
             stack.enter_context(FileLock(str(folder / LOCK)).acquire(timeout=PATIENCE))
@@ -145,9 +145,9 @@ def _write(request: GenerationRequest, generation: Generation, folder: Path, fir
 
 
 def write_sheets(request: GenerationRequest, generation: Generation, start: Path) -> tuple[Path, ...]:
-    """What a blend makes of several pictures: a strip and an animation, or a map. Raises HostError.
+    """Write the combined pictures of a blend: a strip and an animation, or a map. Raises HostError.
 
-    `start` is what the files' paths begin with.
+    The files' paths begin with `start`.
     """
     blend, images = request.blend, generation.images
     if blend is not None and blend.explore:

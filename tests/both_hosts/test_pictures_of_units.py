@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.cluster.engines import NodeHost
-from lib_ctrlgen.cluster.models import Shared
+from lib_ctrlgen.cluster.models import SharedModels
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.protocols import InputChange
@@ -438,7 +438,7 @@ def written_requests(host: EngineHost, cell: GenerationRequest, path: Path) -> l
 
 def test_every_engine_host_records_the_images_of_each_picture(engine: Engine, tmp_path: Path) -> None:
     cell = request(EDGES | {"images": [A, B]}, batch_size=2, seed=7, steps=1)
-    hosts = EngineHost(engine=engine), NodeHost(engine=engine, models=Shared(folders=()))
+    hosts = EngineHost(engine=engine), NodeHost(engine=engine, models=SharedModels(folders=()))
     alone, node = (written_requests(host, cell, tmp_path / "picture.png") for host in hosts)
     assert node == alone
     assert [each["seed"] for each in alone] == [7, 8]
