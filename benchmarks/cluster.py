@@ -52,12 +52,12 @@ def pace(host: EngineHost, workers: Workers | None, options: argparse.Namespace,
 def measured(host: EngineHost, options: argparse.Namespace) -> Mapping[str, float]:
     """The pace of one machine without Ray, and of 1 and N workers."""
     from lib_ctrlgen.cluster.engines import EngineRecipe
-    from lib_ctrlgen.cluster.models import Shared
+    from lib_ctrlgen.cluster.models import SharedModels
     from lib_ctrlgen.cluster.workers import RayWorkers
 
     repeats = effort(options, smoke=1, quick=1, full=3)
     figures: dict[str, Any] = {"cores": float(os.cpu_count() or 1)}
-    recipe = EngineRecipe(models=Shared(folders=()))
+    recipe = EngineRecipe(models=SharedModels(folders=()))
     figures["alone_cells_per_second"] = pace(host, None, options, repeats)
     for count in (1, options.workers):
         with RayWorkers([recipe] * count, all_ready=True) as workers:

@@ -46,6 +46,7 @@ from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.models.offload import Resident
+from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
@@ -139,13 +140,13 @@ class RandomWeights(Engine):
         return self.networks
 
     def units(
-        self, requests: Sequence[GenerationRequest], networks: Networks, notices: Notices | None = None
+        self, batch: RequestBatch[GenerationRequest], networks: Networks, notices: Notices | None = None
     ) -> tuple[ActiveUnit, ...]:
         """The ControlNet as unit 0, the IP-Adapter as unit 1."""
         del notices
         shape = DiffusersUNet(networks.unet).shape
         target = Target(store=self.store, shape=shape, device=CPU.device, dtype=CPU.dtype)
-        first, *others = requests[0].units
+        first, *others = batch.shared.units
         job = UnitInputs(unit=first, path="$.units[0]", picture=picture(1), params={"transparent": "auto"})
         return (
             ActiveUnit(index=0, spec=first, control=self.control.prepare(job, target)),

@@ -90,6 +90,14 @@ def save_picture(image: Image.Image, path: Path, info: PngInfo | None = None) ->
     return path
 
 
+def png_text(parameters: str, **entries: str) -> PngInfo:
+    """A PNG's text chunks (iTXt): `parameters`, the infotext that the WebUI reads back, and more by name."""
+    info = PngInfo()
+    for name, text in {"parameters": parameters, **entries}.items():
+        info.add_itxt(name, text)
+    return info
+
+
 def save_text(text: str, path: Path) -> Path:
     """Write a UTF-8 file, its folder made first. Raises HostError when it cannot be written."""
     return save_bytes(text.encode("utf-8"), path)

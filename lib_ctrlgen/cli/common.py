@@ -1,4 +1,4 @@
-"""What several commands share: options, the engine, a progress bar. Heavy imports wait until used."""
+"""Options, the engine and the progress bar, shared by commands. Heavy imports wait until they are used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lib_ctrlgen.errors import HostError, at_path, quoted
 from lib_ctrlgen.files import expanded
 
-from .output import FAILURE, Unbroken
+from .output import FAILURE, SafeStderr
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
@@ -24,7 +24,7 @@ MOST_THREADS = 1024
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         """Print the message to stderr and leave with code 2."""
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_job(parser: Parser) -> None:
-    """The job file, and changes to it."""
+    """Add the job file, and changes to it."""
     parser.add_argument("job", type=expanded, help="job file, YAML or JSON (see ctrlgen schema)")
     parser.add_argument(
         "--set",
@@ -44,7 +44,7 @@ def add_job(parser: Parser) -> None:
 
 
 def add_models(parser: Parser) -> None:
-    """Where pictures go, and where models lie."""
+    """Add the folder for pictures, and the model options."""
     parser.add_argument("--out", type=expanded, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
     add_model_folders(parser)
     parser.add_argument("--tokenizer", type=expanded, metavar="FOLDER", help="another CLIP tokenizer")
@@ -52,7 +52,7 @@ def add_models(parser: Parser) -> None:
 
 
 def add_model_folders(parser: Parser) -> None:
-    """Where models are looked for."""
+    """Add the options for model folders."""
     parser.add_argument(
         "--models",
         type=expanded,
@@ -64,7 +64,7 @@ def add_model_folders(parser: Parser) -> None:
 
 
 def add_threads(parser: Parser) -> None:
-    """How many threads a CPU generates with."""
+    """Add the number of CPU threads."""
     parser.add_argument(
         "--threads",
         type=threads_of,
@@ -84,7 +84,7 @@ def threads_of(text: str) -> int:
 
 
 def bundled() -> tuple[Path, ...]:
-    """The bundled model's folder, if this installation has it: a job may do without."""
+    """The bundled model's folder, or nothing where this installation lacks it."""
     from lib_ctrlgen.models.bundled import tiny_folder
 
     with suppress(HostError):
@@ -98,7 +98,7 @@ def folders_of(options: argparse.Namespace, roots: Sequence[Path] = ()) -> tuple
 
 
 class Known:
-    """Checks the names in requests against the model folders, without loading torch."""
+    """Checks the model names of requests against the model folders, without importing torch."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         from lib_ctrlgen.models.model_files import ModelFiles
@@ -107,7 +107,7 @@ class Known:
         self.found: set[tuple[str, str]] = set()
 
     def require(self, request: GenerationRequest) -> None:
-        """Raise RequestError for a model that is not there."""
+        """Raise RequestError for a model that does not exist."""
         for path, name in _models(request):
             if (path, name) not in self.found:
                 with at_path(path):
@@ -125,7 +125,7 @@ def _models(request: GenerationRequest) -> Iterator[tuple[str, str]]:
 
 
 def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
-    """The engine over the model folders."""
+    """An engine over the model folders of the options and the job."""
     folders, tiny = folders_of(options, roots), bundled()
     if options.tokenizer is not None:
         require_folder(options.tokenizer, "the tokenizer folder")
@@ -137,7 +137,7 @@ def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
 
 
 def out_of(options: argparse.Namespace) -> Path:
-    """Where a job's files go."""
+    """The folder for a job's output."""
     return Path(options.out or Path("ctrlgen-out") / options.job.stem)
 
 
@@ -151,13 +151,13 @@ def model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def require_folder(path: Path, what: str) -> None:
-    """Raise HostError where a folder that somebody named is not there."""
+    """Raise HostError where a folder that a user named does not exist."""
     if not path.is_dir():
         raise HostError(f"{what} {path} is {'no folder' if path.exists() else 'not there'}")
 
 
 def program() -> str:
-    """This program as it can be typed again in the same folder: `ctrlgen`, or where it was found."""
+    """The command to start this program from the current folder: `ctrlgen`, or its path."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return f"{quoted(nearby(Path(sys.executable)))} -m lib_ctrlgen"
@@ -167,13 +167,13 @@ def program() -> str:
 
 
 def nearby(path: Path) -> str:
-    """A path from the current folder on, if it is below that."""
+    """The path relative to the current folder, if it is inside it."""
     whole = path.absolute()
     return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
 
 
 def next_commands() -> list[str]:
-    """What to try after the demo: lines that work as they stand, where the examples are there."""
+    """Commands to try after the demo, as text that can be pasted."""
     examples = Path(__file__).resolve().parents[2] / "examples"
     if not (examples / "stacked.yaml").is_file():
         return []
@@ -188,17 +188,17 @@ def next_commands() -> list[str]:
 
 @contextmanager
 def bar(title: str, unit: str = "step") -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; yields `tell(done, total)`."""
+    """A progress bar on stderr; yields a function `report(done, total)`."""
     from tqdm import tqdm
 
-    screen = Unbroken(sys.stderr)
+    screen = SafeStderr(sys.stderr)
     interval = 0.1 if screen.isatty() else 5.0
     with tqdm(
         desc=title, unit=unit, file=screen, dynamic_ncols=True, mininterval=interval, delay=0.1
-    ) as shown:
+    ) as progress_bar:
 
-        def tell(done: int, total: int) -> None:
-            shown.total = total
-            shown.update(done - shown.n)
+        def report(done: int, total: int) -> None:
+            progress_bar.total = total
+            progress_bar.update(done - progress_bar.n)
 
-        yield tell
+        yield report

@@ -1,4 +1,4 @@
-"""`ctrlgen preprocessors` and `ctrlgen models`: the names that a job may use."""
+"""`ctrlgen preprocessors` and `ctrlgen models`, which list the names that jobs can use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def preprocessors_command(_options: argparse.Namespace) -> None:
 
 
 def _range(param: Param) -> str:
-    """What a parameter takes, and its default."""
+    """The range and the default of a parameter, as text."""
     if param.kind in {"int", "float"}:
         low, high = ("" if end is None else f"{end:g}" for end in (param.minimum, param.maximum))
         values = f"{low}..{high}" + ("" if param.off is None else f" or {param.off:g}")
@@ -60,7 +60,7 @@ def models_command(options: argparse.Namespace) -> None:
 
 
 def model_rows(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """The name with hash, and the kind, of every model; of a file that cannot be read, why not."""
+    """Name with hash, and kind, of every model; the error of a file that cannot be read."""
     from lib_ctrlgen.models.model_files import ModelFiles
 
     files = ModelFiles(folders)
@@ -73,7 +73,7 @@ def _row(name: str, path: Path, files: ModelFiles) -> tuple[str, str]:
     from lib_ctrlgen.headless.listing import kind_of_model
 
     try:
-        with catch_warnings():  # of torch, about what a pickle holds
+        with catch_warnings():  # torch warns about the protocol of pickles
             simplefilter("ignore")
             return files.label(path), kind_of_model(path)
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""The command line. Every command imports what it needs when it runs, so that help and plans are quick."""
+"""The parser and the commands. Each command imports what it needs when it runs, so that help is quick."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 after an error of the user's, 130 after Ctrl-C.
+    """Run a command; returns the exit code: 0, 2 after a mistake of the user's, 130 after Ctrl-C.
 
-    `tune` has one of its own where part of its cells failed.
+    `tune` returns another code where some of its cells failed.
     """
     soften()
     try:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_arguments(arguments: Sequence[str] | None) -> int:
-    """Read the arguments and run the command that they name; returns the exit code."""
+    """Parse the arguments and run the command; returns the exit code."""
     parser = new_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command is not train_command:
@@ -99,7 +99,7 @@ def run_arguments(arguments: Sequence[str] | None) -> int:
 
 
 def new_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """The parser of all commands."""
     parser = Parser(
         prog="ctrlgen",
         description="Stacked, scheduled controls for Stable Diffusion.",
@@ -168,8 +168,8 @@ def demo_command(options: argparse.Namespace) -> None:
     folder = _tiny_folder(options.model_folder)
     from lib_ctrlgen.headless.demo import run_demo
 
-    with bar("demo") as tell:
-        demo = run_demo(options.out, folder, tell, options.threads)
+    with bar("demo") as report:
+        demo = run_demo(options.out, folder, report, options.threads)
     print(f"{demo.pictures} pictures in {demo.seconds:.0f} s")
     for path in (demo.report, demo.summary):
         print(path)
@@ -197,14 +197,14 @@ def explore_command(options: argparse.Namespace) -> None:
 
 
 def make_pictures(options: argparse.Namespace, job: Job) -> None:
-    """Make and write a job's pictures; what can be found wrong without torch is found first."""
+    """Generate and write a job's pictures; what can be checked without torch is checked first."""
     Known(folders_of(options, job.roots)).require(job.request)
     from lib_ctrlgen.files import new_folder
 
     out = new_folder(out_of(options))
     engine = engine_of(options, job.roots)
-    with bar(options.job.stem) as tell:
-        generation = engine.generate(job.request, tell)
+    with bar(options.job.stem) as report:
+        generation = engine.generate(job.request, report)
     from lib_ctrlgen.headless.outputs import write_generation
 
     written = write_generation(job.request, generation, out)

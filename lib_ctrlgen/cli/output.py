@@ -1,4 +1,4 @@
-"""Standard output and error that end cleanly when they are full, closed, or cannot show a letter."""
+"""Makes standard output and error robust: when they are full, closed, or lack a character."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ FAILURE = 2
 
 
 def soften() -> None:
-    """Show letters that an output's encoding lacks as escapes instead of failing."""
+    """Print characters that the encoding of an output lacks as escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def flush() -> None:
-    """Write out what was printed. Raises OSError when that fails; closed output (`>&-`) is no failure."""
+    """Flush standard output. Raises OSError when that fails; a closed output (`>&-`) is no failure."""
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def discard() -> None:
-    """Send what is still to be printed nowhere, so that the interpreter does not fail over it at its exit."""
+    """Redirect what is still buffered to nowhere, so that the interpreter's exit does not fail over it."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -39,7 +39,7 @@ def fail(message: str) -> int:
 
 
 def shows(text: str) -> bool:
-    """Whether standard output has all letters of a text."""
+    """Whether standard output's encoding has all characters of a text."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeError:
@@ -47,36 +47,36 @@ def shows(text: str) -> bool:
     return True
 
 
-class Unbroken:
-    """Standard error for a progress bar: what cannot be written is dropped, and the work goes on."""
+class SafeStderr:
+    """Standard error for a progress bar. Text that cannot be written is dropped, so that the work goes on."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     @property
     def encoding(self) -> str:
-        """Decides which letters the bar is drawn with."""
+        """The encoding; progress bars choose their characters by it."""
         return getattr(self._stream, "encoding", None) or "ascii"
 
     def fileno(self) -> int:
-        """For the width of the terminal. Raises OSError where there is none."""
+        """The file descriptor, for the terminal's width. Raises OSError if there is none."""
         if self._stream is None:
             raise OSError("closed")
         return self._stream.fileno()
 
     def isatty(self) -> bool:
-        """Whether somebody watches."""
+        """Whether it is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write the text, if possible."""
         with suppress(OSError, ValueError):
             if self._stream is not None:
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush what can be flushed."""
+        """Flush, if possible."""
         with suppress(OSError, ValueError):
             if self._stream is not None:
                 self._stream.flush()

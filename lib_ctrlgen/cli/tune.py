@@ -1,4 +1,4 @@
-"""`ctrlgen tune`: a grid or a search, on this machine or spread over others."""
+"""`ctrlgen tune`: a grid or a search, on this machine or on several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lib_ctrlgen.cluster.options import EXAMPLES, add_options, spread_of
+from lib_ctrlgen.cluster.options import EXAMPLES, add_options, pool_options
 from lib_ctrlgen.errors import HostError
 
 from .common import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     tune = commands.add_parser(
         "tune",
         help="run the grid or search of a job's `tune` section, scored, with a report",
@@ -54,16 +54,19 @@ def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def tune_command(options: argparse.Namespace) -> int:
-    """`ctrlgen tune`: run again to go on where it stopped. Returns the exit code: 0, or PARTLY_FAILED."""
+    """`ctrlgen tune`; a stopped run continues. Returns the exit code: 0, or PARTLY_FAILED."""
     from lib_ctrlgen.headless.jobs import read_tune_job
 
     job = read_tune_job(options.job, options.set)
     try:
         tuned = _search(options, job) if job.tune.auto else _grid(options, job)
     except KeyboardInterrupt:
-        print(f"ctrlgen: what is done stays in {out_of(options)}; go on with: {_again()}", file=sys.stderr)
+        print(
+            f"ctrlgen: what is done stays in {out_of(options)}; go on with: {_command()}",
+            file=sys.stderr,
+        )
         raise
-    _say(tuned)
+    _print_result(tuned)
     if tuned.failure:
         raise HostError(tuned.failure)
     if not tuned.failures:
@@ -73,8 +76,8 @@ def tune_command(options: argparse.Namespace) -> int:
     return PARTLY_FAILED
 
 
-def _say(tuned: Tuned) -> None:
-    """What a run made; warnings and reasons of failed cells go to stderr."""
+def _print_result(tuned: Tuned) -> None:
+    """Print the result of a run; warnings and the reasons of failed cells go to stderr."""
     print(f"{tuned.made} pictures made, {sum(tuned.failures.values())} cells failed")
     if len(tuned.failures) > 1:
         for error, count in tuned.failures.items():
@@ -89,13 +92,13 @@ def _say(tuned: Tuned) -> None:
         print(path)
 
 
-def _again() -> str:
-    """The command that runs now, to be typed again."""
+def _command() -> str:
+    """The command line of this run."""
     return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
 def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
-    """Run a job's axes, every mistake found before an engine is made."""
+    """Run a job's axes; mistakes are found before an engine is made."""
     from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.axis_errors import check_grid
     from lib_ctrlgen.tuner.cells import grid_of
@@ -103,8 +106,8 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
 
     payload = with_kept_seeds(job.payload, out_of(options))
     grid = grid_of(payload, job.tune, GenerationRequest)
-    if not options.webui:  # which have models of their own
-        check_grid(grid, _known(options, job))
+    if not options.webui:  # WebUIs have their own models
+        check_grid(grid, _parser(options, job))
     print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.run import Tuner
@@ -112,18 +115,18 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
     engine, encoder = engine_of(options, job.roots), job.tune.encoder
     if not (options.ray or options.webui):
         host = EngineHost(engine=engine, encoder_name=encoder)
-        return _told(options, Tuner(host, grid, out_of(options)), "cell")
-    from lib_ctrlgen.cluster.pool import SpreadHost, workers_of
+        return _run(options, Tuner(host, grid, out_of(options)), "cell")
+    from lib_ctrlgen.cluster.pool import WebUIPoolHost, workers_of
 
-    host = (SpreadHost if options.webui else EngineHost)(engine=engine, encoder_name=encoder)
+    host = (WebUIPoolHost if options.webui else EngineHost)(engine=engine, encoder_name=encoder)
     requests = [host.batch(cell.payload, grid.seeds) for cell in grid.cells]
     folders = (*job.roots, *model_roots(options.models))
-    with workers_of(spread_of(options, encoder), folders, requests) as workers:
-        return _told(options, Tuner(host, grid, out_of(options), workers), "cell")
+    with workers_of(pool_options(options, encoder), folders, requests) as workers:
+        return _run(options, Tuner(host, grid, out_of(options), workers), "cell")
 
 
 def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
-    """Run a job's `auto`."""
+    """Run a job's search (`auto`)."""
     if options.ray or options.webui:
         raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
     from lib_ctrlgen.request.spec import GenerationRequest
@@ -131,7 +134,7 @@ def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
     from lib_ctrlgen.tuner.search.space import space_of
 
     if job.tune.auto is not None:
-        check_space(space_of(job.payload, job.tune.auto, GenerationRequest), _known(options, job))
+        check_space(space_of(job.payload, job.tune.auto, GenerationRequest), _parser(options, job))
     from lib_ctrlgen.headless.tune import EngineHost
     from lib_ctrlgen.tuner.open_seed import with_kept_seeds
     from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner
@@ -139,11 +142,11 @@ def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
     host = EngineHost(engine=engine_of(options, job.roots), encoder_name=job.tune.encoder)
     payload = with_kept_seeds(job.payload, out_of(options))
     tuner = auto_tuner(host, payload, job.tune, GenerationRequest, out_of(options))
-    return _told(options, tuner, "picture")
+    return _run(options, tuner, "picture")
 
 
-def _known(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str, Any]], GenerationRequest]:
-    """Reads a cell's request, and raises RequestError for a sampler or a model that is not there."""
+def _parser(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str, Any]], GenerationRequest]:
+    """A function that parses a cell's request. It raises RequestError for unknown samplers and models."""
     from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
     known = Known(folders_of(options, job.roots))
@@ -156,7 +159,7 @@ def _known(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str, 
     return request_of
 
 
-def _told(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> Tuned:
-    """What a tuner makes, under a progress bar."""
-    with bar(options.job.stem, unit) as tell:
-        return tuner.run(lambda progress: tell(progress.done, progress.total))
+def _run(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> Tuned:
+    """Run a tuner under a progress bar."""
+    with bar(options.job.stem, unit) as report:
+        return tuner.run(lambda progress: report(progress.done, progress.total))

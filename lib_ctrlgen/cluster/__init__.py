@@ -1,1 +1,1 @@
-"""The tuner beyond one machine: on a Ray cluster, or on running WebUIs. Never imported inside a WebUI."""
+"""The tuner on several machines: a Ray cluster, or running WebUIs. A WebUI never imports this package."""

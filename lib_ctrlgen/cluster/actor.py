@@ -1,4 +1,4 @@
-"""What runs inside a worker: a recipe of what makes cells, opened where the worker is."""
+"""The Ray actor of a worker. It receives a recipe and builds from it what generates cells."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from lib_ctrlgen.errors import CtrlGenError, HostError
 if TYPE_CHECKING:
     from lib_ctrlgen.tuner.worker import Outcome
 
-Sent: TypeAlias = tuple[str, Mapping[str, Any]]  # a cell's key, and its whole request as a payload
+Sent: TypeAlias = tuple[str, Mapping[str, Any]]  # a cell's key, and its request as JSON types
 Returned: TypeAlias = "list[tuple[str, Outcome]]"
 
 
 class LostError(HostError):
-    """What a worker works with is gone: others take over what it had."""
+    """A worker, or the WebUI that it uses, is gone; other workers make its cells."""
 
 
 class Maker(Protocol):
-    """Makes and judges cells."""
+    """Generates and scores cells."""
 
     def make(self, cells: Sequence[Sent]) -> Returned:
-        """Every cell with its outcome. Raises LostError."""
+        """Make every cell; returns each with its outcome. Raises LostError."""
 
     def stop(self) -> None:
-        """Give up what is being made, and leave nothing behind. May be called from another thread."""
+        """Stop the work and clean up. May be called from another thread."""
 
 
 class Recipe(Protocol):
-    """How a worker is opened: sent to where it runs."""
+    """How to build a maker; it is pickled and sent to the worker."""
 
     @property
     def again(self) -> bool:
-        """Whether another worker may be opened in the place of a lost one."""
+        """Whether a new worker may be started from this recipe in the place of a lost one."""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What it needs of the cluster, in Ray's words."""
+        """The resources that the worker needs, as options of a Ray actor."""
 
     def build(self) -> Maker:
-        """Open it. Raises CtrlGenError, which ends the run."""
+        """Build the maker. Raises CtrlGenError, which ends the run."""
 
 
 class WorkerActor:
-    """The actor. One batch at a time."""
+    """The actor; it makes one batch of cells at a time."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.maker: Maker
 
     def open(self) -> str:
-        """Build what the recipe says; returns the version that runs here."""
+        """Build the maker; returns the version of CtrlGen that runs here."""
         self.maker = self.recipe.build()
         return __version__
 
     def make(self, cells: Sequence[Sent]) -> Returned:
-        """Make some cells. Errors come back as what survives the journey: their text."""
+        """Make some cells. Exceptions are returned as CtrlGenErrors with their text."""
         return [(key, sendable(outcome)) for key, outcome in self.maker.make(cells)]
 
     def stop(self) -> None:
-        """Close what was opened."""
+        """Stop the maker."""
         self.maker.stop()
 
 
 def sendable(outcome: Outcome) -> Outcome:
-    """An outcome that can be unpickled anywhere."""
+    """The outcome in a form that can be unpickled on any machine."""
     return CtrlGenError(str(outcome)) if isinstance(outcome, Exception) else outcome

@@ -1,4 +1,4 @@
-"""Cells shared out among workers: batches that keep all of them busy, every cell finished once. No Ray."""
+"""Distributes cells to workers in batches. It does not use Ray."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.tuner.worker import Stack, Task
 
-LOSSES = 3  # workers that a batch may take with it
-SHARES = 3  # batches per worker, at least: the last ones end at about the same time
-MOST = 16  # cells of one batch, which is what a lost worker loses
+LOSSES = 3  # a batch is given up after this many lost workers
+SHARES = 3  # least number of batches per worker, so that all workers finish at about the same time
+MOST = 16  # most cells of a batch; they are lost with its worker
 
 Failed = tuple[Task, Exception]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Cells that one worker makes; `losses` counts the workers that were lost over them."""
+    """Cells for one worker; `losses` counts the workers that were lost while they made them."""
 
     tasks: tuple[Task, ...]
     losses: int = 0
 
 
 class Batches:
-    """What is still to be handed out."""
+    """A queue of the batches that are still to be made."""
 
     def __init__(self, stacks: Sequence[Stack], workers: int) -> None:
         self.waiting = deque(divided(stacks, workers))
@@ -35,11 +35,11 @@ class Batches:
         return bool(self.waiting)
 
     def take(self) -> Batch:
-        """The next one. Raises IndexError where none is left."""
+        """Remove and return the next batch. Raises IndexError where none is left."""
         return self.waiting.popleft()
 
     def lost(self, batch: Batch) -> list[Failed]:
-        """A worker was lost over a batch: another one takes over, in the end cell by cell.
+        """Put a lost worker's batch back into the queue; after several losses its cells one by one.
 
         Returns the cells that are given up, each with its error.
         """
@@ -56,7 +56,7 @@ class Batches:
 
 
 def divided(stacks: Sequence[Stack], workers: int) -> Iterator[Batch]:
-    """Stacks in even pieces, few enough cells in each that every worker gets some.
+    """Split stacks into batches of about equal size, so small that every worker gets several.
 
     >>> [len(batch.tasks) for batch in divided([[object()] * 7], 1)]
     [3, 3, 1]

@@ -1,4 +1,4 @@
-"""To a Ray cluster: one that runs, or one of this machine alone that ends with the command."""
+"""Connects to a Ray cluster, or starts one on this machine for the duration of the command."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .options import LOCAL
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-REACH = 10.0  # seconds for a cluster to answer
-CORES = 2  # of an engine without a GPU: more gain little and cost pictures per core
+REACH = 10.0  # seconds until a cluster must answer
+CORES = 2  # CPU cores per engine: more make few more pictures, and cost engines
 NO_CLUSTER = "no Ray cluster at {address} ({error}): `--ray local` starts one on this machine"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """How many engines a cluster has room for, and the cores and GPUs of each."""
+    """How many engines fit on a cluster, and the CPU cores and GPUs of each."""
 
     engines: int
     cores: int
@@ -33,9 +33,10 @@ class Room:
 
 @contextmanager
 def connected(address: str, cores: int | None = None) -> Iterator[None]:
-    """A connection to a cluster: `local` starts one of this machine (of so many cores).
+    """Connect to a cluster within the block; `local` starts one on this machine with `cores` cores.
 
-    A cluster that ran before, `auto` for the one of this machine, goes on running. Raises HostError.
+    `auto` is the cluster that already runs on this machine. Only a cluster that was started here is stopped.
+    Raises HostError.
     """
     if address == LOCAL:
         stay_on_loopback()
@@ -60,7 +61,7 @@ def connected(address: str, cores: int | None = None) -> Iterator[None]:
 
 
 def require_answer(address: str) -> None:
-    """Raise HostError where nothing listens at `HOST:PORT`, `ray://` or not: Ray itself asks for minutes."""
+    """Raise HostError if nothing listens at `HOST:PORT` or `ray://HOST:PORT`. Ray would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
         return
@@ -71,10 +72,10 @@ def require_answer(address: str) -> None:
 
 
 def stay_on_loopback() -> None:
-    """Let a cluster that is started now listen on 127.0.0.1 only, behind a token of its own.
+    """Make a cluster that is started now listen on 127.0.0.1 only, and require a new token.
 
-    Ray takes its node's public address unless it believes that clusters are not supported here, which it
-    reads when it is first imported. Raises HostError where that is too late.
+    Ray listens on the machine's public address unless it believes that clusters are not supported on this
+    system. It reads the variable for that when it is first imported. Raises HostError if that has happened.
     """
     if "ray" in sys.modules and LOOPBACK_ONLY not in os.environ:
         raise HostError("ray is imported already: a cluster started now would listen on every address")
@@ -84,9 +85,9 @@ def stay_on_loopback() -> None:
 
 
 def room(cores: int | None = None) -> Room:
-    """How the connected cluster is shared out: an engine per GPU, or else per so many cores.
+    """How many engines fit on the connected cluster: one for each GPU, or one for every `cores` cores.
 
-    Raises HostError where there is room for none.
+    Raises HostError where none fits.
     """
     import ray
 
@@ -94,7 +95,7 @@ def room(cores: int | None = None) -> Room:
 
 
 def shared_out(nodes: list[Mapping[str, Any]], cores: int | None) -> Room:
-    """The same for nodes with these resources.
+    """How many engines fit on nodes with these resources; see `room`.
 
     >>> shared_out([{"CPU": 16.0, "GPU": 4.0}, {"CPU": 8.0}], None)
     Room(engines=4, cores=1, gpus=1)

@@ -1,4 +1,4 @@
-"""A worker with a headless engine."""
+"""A worker that generates cells with a headless engine."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.tune import EngineHost, made_of
+from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Made, Task, Worker
+from lib_ctrlgen.tuner.worker import Task, Worker
 
 from .actor import Maker, Returned, Sent
-from .models import Models, with_moved
+from .models import Models, with_local_names
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRecipe:
-    """An engine over these models. `tokenizer` is a folder that every node has, or the bundled one.
+    """Builds an engine over model folders.
 
-    `encoder` names the CLIP vision encoder that measures likeness.
+    tokenizer: a folder that exists on every node, None for the bundled tokenizer; encoder: the CLIP vision
+    encoder that measures likeness.
     """
 
     models: Models
@@ -42,49 +43,46 @@ class EngineRecipe:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What it needs of the cluster."""
+        """The CPU cores and GPUs that the engine needs."""
         return {"num_cpus": self.cores, "num_gpus": self.gpus}
 
     def build(self) -> Maker:
-        """Open the engine. Raises HostError for a model folder that is missing here."""
+        """Build the engine on this node. Raises HostError for a model folder that is missing here."""
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         torch.set_num_threads(self.cores)
         bundled = bundled_folder()
         tokenizer = Path(self.tokenizer) if self.tokenizer else next((f / "text" for f in bundled), None)
-        engine = Engine((*self.models.here(), *bundled), place=Place.best(tokenizer))
-        return EngineMaker(MovedHost(engine=engine, models=self.models, encoder_name=self.encoder))
+        engine = Engine((*self.models.local_folders(), *bundled), place=Place.best(tokenizer))
+        return EngineMaker(NodeHost(engine=engine, models=self.models, encoder_name=self.encoder))
 
 
 def bundled_folder() -> tuple[Path, ...]:
-    """The bundled model's folder, if this installation has it."""
+    """The bundled model's folder, or nothing where this installation lacks it."""
     with suppress(HostError):
         return (tiny_folder(),)
     return ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class MovedHost(EngineHost):
-    """The engine's host where models lie elsewhere than where the request was written."""
+class NodeHost(EngineHost):
+    """An engine host on a node whose model folders are not those of the machine that wrote the requests."""
 
     models: Models
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
-        """Make pictures with the models of this node; what is written into them is the request as it came."""
-        made = self.generations([self.moved(request) for request in requests])
-        return [made_of(request, each) for request, each in zip(requests, made, strict=True)]
-
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
-        """Every score of a picture."""
-        return super().scores(picture, free, self.moved(request))
+        """All scores of a picture."""
+        return super().scores(picture, free, self.on_this_machine(request))
 
-    def moved(self, request: GenerationRequest) -> GenerationRequest:
-        """The request with its models called what they are called here."""
-        return parse_request(with_moved(to_payload(request, whole=True), self.models), GenerationRequest)
+    def on_this_machine(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with its models under the names that they have on this node."""
+        return parse_request(
+            with_local_names(to_payload(request, whole=True), self.models), GenerationRequest
+        )
 
 
 @dataclass
 class EngineMaker:
-    """Makes cells with an engine; uncontrolled pictures lie in a temporary folder of its own."""
+    """Makes cells with an engine; pictures without controls are kept in a temporary folder."""
 
     host: EngineHost
     folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="ctrlgen-"))
@@ -93,7 +91,7 @@ class EngineMaker:
         self.worker = Worker(self.host, Path(self.folder.name))
 
     def make(self, cells: Sequence[Sent]) -> Returned:
-        """The cells, stacked as on one machine."""
+        """Make the cells, as many in one batch as on a single machine."""
         stack = [Task(key=key, request=parse_request(payload, GenerationRequest)) for key, payload in cells]
         return [(task.key, outcome) for task, outcome in self.worker.each([stack])]
 

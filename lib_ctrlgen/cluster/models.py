@@ -1,4 +1,4 @@
-"""Model files for the workers: in the same folders as here, or sent through Ray's object store."""
+"""Makes model files available to workers: in the same folders, or sent through Ray's object store."""
 
 from __future__ import annotations
 
@@ -28,36 +28,39 @@ BESIDE = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and toke
 
 
 class Models(Protocol):
-    """Model folders, as a worker is told of them."""
+    """The model folders of a run, for a worker on any node."""
 
-    def here(self) -> tuple[Path, ...]:
-        """The folders on the machine that asks. Raises HostError."""
+    def local_folders(self) -> tuple[Path, ...]:
+        """The paths of the folders on the node that calls this. Raises HostError."""
 
-    def moved(self, name: str) -> str:
-        """What a model that is named by its path is called here."""
+    def local_name(self, name: str) -> str:
+        """The name of a model on the node that calls this; only names that are paths change."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
-    """Folders that every node has under the same path."""
+class SharedModels:
+    """Model folders that exist on every node under the same path."""
 
     folders: tuple[str, ...]
 
-    def here(self) -> tuple[Path, ...]:
-        """The folders. Raises HostError that names the one that is missing, and the node."""
+    def local_folders(self) -> tuple[Path, ...]:
+        """The folders. Raises HostError that names the folder that is missing, and the node."""
         for folder in self.folders:
             if not Path(folder).is_dir():
                 raise HostError(ELSEWHERE.format(folder=folder, node=platform.node()))
         return tuple(map(Path, self.folders))
 
-    def moved(self, name: str) -> str:
-        """The name as it is."""
+    def local_name(self, name: str) -> str:
+        """The name, unchanged."""
         return name
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentFile:
-    """A file in the object store: which folder's, its path in there, its bytes' reference, hash and size."""
+    """A file in Ray's object store.
+
+    folder: the number of its model folder; path: its path in there; content: the reference to its bytes.
+    """
 
     folder: int
     path: str
@@ -67,14 +70,14 @@ class SentFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shipped:
-    """Folders whose files lie in the object store; each node writes those down that it lacks."""
+class ShippedModels:
+    """Model folders whose files are in Ray's object store; each node writes those that it lacks."""
 
     folders: tuple[str, ...]
     files: tuple[SentFile, ...]
 
-    def here(self) -> tuple[Path, ...]:
-        """The folders on this node, complete. Raises HostError where they cannot be written."""
+    def local_folders(self) -> tuple[Path, ...]:
+        """The complete folders on this node. Raises HostError where the files cannot be written."""
         try:
             for file in self.files:
                 write_down(file, self.base / str(file.folder) / file.path)
@@ -84,12 +87,12 @@ class Shipped:
 
     @property
     def base(self) -> Path:
-        """Where these files lie on a node: the same for the same files."""
+        """The folder for these files on a node; the same files always have the same folder."""
         text = "\n".join(f"{file.folder}/{file.path} {file.sha256}" for file in self.files)
         return private_folder() / hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def moved(self, name: str) -> str:
-        """A path in one of the folders, as it is here; a plain name stays what it is."""
+    def local_name(self, name: str) -> str:
+        """A path in one of the folders as the path on this node; other names are unchanged."""
         for number, folder in enumerate(self.folders):
             if PurePath(name).is_absolute() and PurePath(name).is_relative_to(folder):
                 return str(self.base / str(number) / PurePath(name).relative_to(folder))
@@ -97,18 +100,18 @@ class Shipped:
 
 
 def models_for(way: Way, folders: Sequence[Path], requests: Iterable[ControlRequest]) -> Models:
-    """How workers get at the model folders. Ships what the requests need of them."""
+    """The model folders for workers; with "ship", the files that the requests need are sent."""
     names = tuple(str(folder.resolve()) for folder in folders)
     if way == "path":
-        return Shared(folders=names)
+        return SharedModels(folders=names)
     found = needed([Path(name) for name in names], model_names(requests))
-    return Shipped(
+    return ShippedModels(
         folders=names, files=tuple(sent(number, path, Path(names[number])) for number, path in found)
     )
 
 
 def model_names(requests: Iterable[ControlRequest]) -> set[str]:
-    """The names of all models that requests use."""
+    """The names of all models that the requests use."""
     names: set[str] = set()
     for request in requests:
         parts = [request, request.blend, *(unit for _, unit in request.enabled_units)]
@@ -117,16 +120,16 @@ def model_names(requests: Iterable[ControlRequest]) -> set[str]:
 
 
 def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int, Path]]:
-    """Files to be shipped, each with its folder's number.
+    """The files to send, each with its folder's number.
 
-    Of checkpoints and controls those that are named; encoders, tokenizers and configurations all.
+    Of checkpoints and controls only those that are named; all encoders, tokenizers and configurations.
     """
     store = ModelStore(folders, 0)
     wanted: set[Path] = set()
     for name in names:
-        with suppress(ModelError):  # it may lie in the bundled folder, which every installation has
+        with suppress(ModelError):  # it may be in the bundled folder, which every installation has
             wanted |= files_of(find_model(store, name))
-        with suppress(ModelError):  # a control may also be a part of a pipeline
+        with suppress(ModelError):  # a control can also be a component of a diffusers pipeline
             wanted |= files_of(store.resolve(name))
     others = {file for name in store.names() for file in files_of(store.resolve(name))} - wanted
     for number, folder in enumerate(folders):
@@ -139,14 +142,14 @@ def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int,
 
 
 def files_of(model: Path) -> set[Path]:
-    """A model's file or folder, and its shards as far as they are there."""
+    """The file or folder of a model, and all shards that exist."""
     with suppress(ModelError):
         return {model.resolve(), *(part.resolve() for part in parts_of(model))}
     return {model.resolve()}
 
 
 def sent(folder: int, path: Path, root: Path) -> SentFile:
-    """A file put into the object store, once for all nodes."""
+    """Put a file into the object store, once for all nodes."""
     import ray
 
     content = np.fromfile(path, np.uint8)
@@ -156,7 +159,7 @@ def sent(folder: int, path: Path, root: Path) -> SentFile:
 
 
 def write_down(file: SentFile, target: Path) -> None:
-    """Fetch a file that is not there yet; nobody ever sees half of it. Raises OSError."""
+    """Fetch a file unless it is there already; it appears only when it is complete. Raises OSError."""
     import ray
 
     if target.is_file() and target.stat().st_size == file.size:
@@ -169,7 +172,7 @@ def write_down(file: SentFile, target: Path) -> None:
 
 
 def private_folder() -> Path:
-    """A folder in this machine's temporary one that nobody else can write into. Raises HostError."""
+    """A folder in the temporary folder that other users cannot write to. Raises HostError."""
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     folder = Path(tempfile.gettempdir()) / f"ctrlgen-models-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -178,12 +181,12 @@ def private_folder() -> Path:
     return folder
 
 
-def with_moved(payload: Mapping[str, Any], models: Models) -> dict[str, Any]:
-    """A request's payload with every model called what it is called here."""
+def with_local_names(payload: Mapping[str, Any], models: Models) -> dict[str, Any]:
+    """A request as JSON types, with the names that its models have on this node."""
 
     def called(part: Any) -> Any:
         has = isinstance(part, Mapping) and isinstance(part.get("model"), str)
-        return {**part, "model": models.moved(part["model"])} if has else part
+        return {**part, "model": models.local_name(part["model"])} if has else part
 
     made = called(payload) | {"units": [called(unit) for unit in payload.get("units") or ()]}
     return {**made, "blend": called(made.get("blend"))}

@@ -1,4 +1,4 @@
-"""The options of `ctrlgen tune` beyond one machine. Imports nothing, so that help is quick."""
+"""The options of `ctrlgen tune` for several machines. It imports nothing heavy, so that help is quick."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ A worker that is lost loses nothing: others make its cells. The files are those 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
-    """Where cells are made: a cluster's address with how its models are found, or running WebUIs.
+class PoolOptions:
+    """Where cells are made: the address of a cluster and how it gets models, or addresses of WebUIs.
 
-    With WebUIs, the cluster only runs what talks to them. `encoder` names the CLIP vision encoder that
-    measures likeness.
+    With WebUIs, the cluster only runs the processes that talk to them. `encoder` is the name of the CLIP
+    vision encoder that measures likeness.
     """
 
     address: str = LOCAL
@@ -37,7 +37,7 @@ class Spread:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add them, in a group of their own."""
+    """Add the options to a parser, in a group of their own."""
     group = parser.add_argument_group(TITLE)
     where = "make the cells on a Ray cluster: HOST:PORT, auto (the one that runs on this machine) or local"
     group.add_argument("--ray", metavar="ADDRESS", help=f"{where} (start one here)")
@@ -49,9 +49,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--webui", action="append", default=[], metavar="URL", help=webui)
 
 
-def spread_of(options: argparse.Namespace, encoder: str = "") -> Spread:
-    """What they say, and the encoder that the job names."""
-    return Spread(
+def pool_options(options: argparse.Namespace, encoder: str = "") -> PoolOptions:
+    """The parsed options, together with the encoder that the job names."""
+    return PoolOptions(
         address=options.ray or LOCAL,
         cores=options.ray_cores,
         models=options.ray_models,

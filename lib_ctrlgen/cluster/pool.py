@@ -1,4 +1,4 @@
-"""What `ctrlgen tune` asks for beyond one machine, opened and closed again."""
+"""Opens and closes the workers of `ctrlgen tune` on other machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.tuner.check import Checker
 
 from .connect import connected, room
-from .options import Spread
+from .options import PoolOptions
 
 if TYPE_CHECKING:
     from .workers import RayWorkers
@@ -23,73 +23,75 @@ if TYPE_CHECKING:
 MISSING = "the package {name} is missing; install it with: {command}"
 
 
-class SpreadHost(EngineHost):
-    """Stacks cells for WebUIs: those of one checkpoint, so that it is loaded seldom.
+class WebUIPoolHost(EngineHost):
+    """The host for cells that WebUIs make. It groups cells by checkpoint, so that few are loaded.
 
-    Models, samplers and prompts are the WebUIs' own, which check them when they are asked.
+    The WebUIs have their own models and samplers, and check names and prompts themselves.
     """
 
     @cached_property
     def checker(self) -> Checker:
-        """Checks controls without their models."""
+        """Checks units without reading their models."""
         return Checker(None)
 
     @property
     def encoder(self) -> str:
-        """The WebUIs' own, which they name."""
+        """Empty: each WebUI reports the encoder that it used."""
         return ""
 
     def check(self, request: GenerationRequest) -> None:
-        """Raise RequestError for preprocessors and parameters that do not exist."""
+        """Raise RequestError for unknown preprocessors and for wrong parameters."""
         self.checker.check(request)
 
     def alike(self, request: GenerationRequest) -> str:
-        """The checkpoint."""
+        """The name of the checkpoint."""
         return request.model
 
 
 @contextmanager
 def workers_of(
-    spread: Spread, folders: Sequence[Path], requests: Sequence[GenerationRequest]
+    options: PoolOptions, folders: Sequence[Path], requests: Sequence[GenerationRequest]
 ) -> Iterator[RayWorkers]:
-    """Workers for these requests, as long as the block lasts. Raises HostError."""
+    """Workers for these requests within the block. Raises HostError."""
     require_packages()
-    with connected(spread.address):
-        workers = webui_workers(spread) if spread.webuis else engine_workers(spread, folders, requests)
+    with connected(options.address):
+        workers = webui_workers(options) if options.webuis else engine_workers(options, folders, requests)
         with workers:
             yield workers
 
 
 def require_packages() -> None:
-    """Raise HostError where the extra is not installed. Imports nothing."""
+    """Raise HostError where Ray or requests is not installed. Imports neither."""
     missing = next((name for name in ("ray", "requests") if find_spec(name) is None), None)
     if missing is not None:
         raise HostError(MISSING.format(name=missing, command=install_command("cluster")))
 
 
 def engine_workers(
-    spread: Spread, folders: Sequence[Path], requests: Sequence[GenerationRequest]
+    options: PoolOptions, folders: Sequence[Path], requests: Sequence[GenerationRequest]
 ) -> RayWorkers:
-    """A headless engine for each share of the cluster, and never more than there are cells."""
+    """Workers with a headless engine each, as many as fit on the cluster, at most one per cell."""
     from .engines import EngineRecipe
     from .models import models_for
     from .workers import RayWorkers
 
-    shares = room(spread.cores)
-    models = models_for(spread.models, folders, requests)
+    shares = room(options.cores)
+    models = models_for(options.models, folders, requests)
     recipe = EngineRecipe(
         models=models,
-        tokenizer=spread.tokenizer,
-        encoder=spread.encoder,
+        tokenizer=options.tokenizer,
+        encoder=options.encoder,
         cores=shares.cores,
         gpus=shares.gpus,
     )
     return RayWorkers([recipe] * min(shares.engines, max(1, len(requests))))
 
 
-def webui_workers(spread: Spread) -> RayWorkers:
-    """One for each WebUI; all of them must answer."""
+def webui_workers(options: PoolOptions) -> RayWorkers:
+    """One worker for each WebUI; all of them must answer."""
     from .webuis import WebUIRecipe
     from .workers import RayWorkers
 
-    return RayWorkers([WebUIRecipe(url=url, encoder=spread.encoder) for url in spread.webuis], all_ready=True)
+    return RayWorkers(
+        [WebUIRecipe(url=url, encoder=options.encoder) for url in options.webuis], all_ready=True
+    )

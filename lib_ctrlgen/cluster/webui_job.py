@@ -1,6 +1,6 @@
-"""Cells of a headless job as jobs of a WebUI's tuner: which of them fit into one, and what is posted.
+"""Translates cells of a headless job to jobs of a WebUI's tuner.
 
-Cells that differ in a few numbers and texts become one axis over all those places at once.
+Cells that differ only in some numbers and texts become one job, with one axis over all those fields.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Place: TypeAlias = tuple[str, ...]
 
 OWN = ("prompt", "negative_prompt", "steps", "width", "height", "seed")
 FIXED = {("batch_size",)}
-LONGEST = 1000  # characters of a value that may stand on an axis; pictures do not
+LONGEST = 1000  # characters of a value that an axis may have; images are longer
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebUIJob:
-    """What is posted, and for each cell's key its place on the axis."""
+    """A job for the WebUI: the body to post and, by cell key, places on the axis and seeds."""
 
     body: Payload
     places: Mapping[str, int]
@@ -39,17 +39,17 @@ class WebUIJob:
 
 
 def jobs_of(cells: Sequence[Sent], encoder: str = "") -> Iterator[WebUIJob]:
-    """As few jobs as possible for these cells; `encoder` names the one that measures likeness."""
+    """The jobs for these cells, as few as possible; `encoder` is the encoder that measures likeness."""
     groups: dict[str, dict[str, Payload]] = {}
     for key, payload in cells:
-        said = whole(parse_request(dict(payload), GenerationRequest))
-        groups.setdefault(same_in(said), {})[key] = said
+        fields = whole(parse_request(dict(payload), GenerationRequest))
+        groups.setdefault(same_in(fields), {})[key] = fields
     return (job_of(group, encoder) for group in groups.values())
 
 
 def job_of(group: Mapping[str, Payload], encoder: str = "") -> WebUIJob:
-    """One job of cells that differ in what an axis can hold only."""
-    leaves = {key: dict(places(said)) for key, said in group.items()}
+    """One job for cells that differ only in fields that an axis can change."""
+    leaves = {key: dict(places(fields)) for key, fields in group.items()}
     first = next(iter(leaves.values()))
     varied = [at for at in first if len({_text(found[at]) for found in leaves.values()}) > 1] or [("steps",)]
     rows: dict[str, list[Any]] = {}
@@ -63,22 +63,22 @@ def job_of(group: Mapping[str, Payload], encoder: str = "") -> WebUIJob:
     axis = {"path": "+".join(map(".".join, varied)), "values": values}
     tune = {"x": axis, "seeds": base["batch_size"], "force": True} | ({"encoder": encoder} if encoder else {})
     body = {"tab": "txt2img", "request": request_of(base), "tune": tune}
-    return WebUIJob(body=body, places=at, seeds={key: int(said["seed"]) for key, said in group.items()})
+    return WebUIJob(body=body, places=at, seeds={key: int(fields["seed"]) for key, fields in group.items()})
 
 
-def request_of(said: Payload) -> Payload:
-    """A headless request in the words of `/sdapi/v1/txt2img`."""
-    scale = said["cfg_scale"]
-    controls = {name: said[name] for name in ControlRequest.__struct_fields__ if said[name]}
+def request_of(fields: Payload) -> Payload:
+    """A headless request as a body of `/sdapi/v1/txt2img`."""
+    scale = fields["cfg_scale"]
+    controls = {name: fields[name] for name in ControlRequest.__struct_fields__ if fields[name]}
     if not isinstance(scale, str):
-        controls.pop("cfg_scale", None)  # the WebUI's own number says it
-    settings = {"sd_model_checkpoint": said["model"]}
-    if said["pad_cond_uncond"]:
+        controls.pop("cfg_scale", None)  # the WebUI has a field for a constant scale
+    settings = {"sd_model_checkpoint": fields["model"]}
+    if fields["pad_cond_uncond"]:
         settings["pad_cond_uncond"] = True
     return {
-        **{name: said[name] for name in OWN},
-        "sampler_name": said["sampler"],
-        "scheduler": said["scheduler"],
+        **{name: fields[name] for name in OWN},
+        "sampler_name": fields["sampler"],
+        "scheduler": fields["scheduler"],
         "cfg_scale": 7.0 if isinstance(scale, str) else float(scale),
         "override_settings": settings,
         "alwayson_scripts": {"CtrlGen": {"args": [controls]}},
@@ -86,25 +86,25 @@ def request_of(said: Payload) -> Payload:
 
 
 def whole(part: Struct) -> Payload:
-    """A request as JSON types with every default; models that are paths by the names that WebUIs have."""
-    said = to_payload(part, whole=True)
+    """A request as JSON types with all defaults; models that are paths get the names that WebUIs list."""
+    fields = to_payload(part, whole=True)
     for name in part.__struct_fields__:
         value = getattr(part, name)
         if isinstance(value, Struct):
-            said[name] = whole(value)
+            fields[name] = whole(value)
         elif isinstance(value, tuple) and value and all(isinstance(item, Struct) for item in value):
-            said[name] = [whole(item) for item in value]
-    if isinstance(part, GenerationRequest):  # the WebUI takes an unknown name for its first sampler
-        said["sampler"], scheduler = part.sampling
-        said["scheduler"] = scheduler or AUTOMATIC
-    if isinstance(said.get("model"), str) and PurePath(said["model"]).is_absolute():
-        path, digest = split_hash(said["model"])
-        said["model"] = PurePath(path).stem + (f" [{digest}]" if digest else "")
-    return said
+            fields[name] = [whole(item) for item in value]
+    if isinstance(part, GenerationRequest):  # for an unknown name the WebUI uses its first sampler
+        fields["sampler"], scheduler = part.sampling
+        fields["scheduler"] = scheduler or AUTOMATIC
+    if isinstance(fields.get("model"), str) and PurePath(fields["model"]).is_absolute():
+        path, digest = split_hash(fields["model"])
+        fields["model"] = PurePath(path).stem + (f" [{digest}]" if digest else "")
+    return fields
 
 
 def places(value: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Every number, text or empty part of JSON-like data, with its path.
+    """Every number, text or empty value in JSON-like data, with its path.
 
     >>> list(places({"units": [{"weight": 1}], "blend": None}))
     [(('units', '0', 'weight'), 1), (('blend',), None)]
@@ -119,13 +119,13 @@ def places(value: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
         yield from places(part, (*at, str(name)))
 
 
-def same_in(said: Payload) -> str:
-    """What cells of one job have in common: all places, and what stands in those that no axis can change."""
-    return _text([[at, None if on_axis(at, value) else ["is", value]] for at, value in places(said)])
+def same_in(fields: Payload) -> str:
+    """A text that is equal for cells of one job: all fields' paths, and the values that no axis changes."""
+    return _text([[at, None if on_axis(at, value) else ["is", value]] for at, value in places(fields)])
 
 
 def on_axis(at: Place, value: Any) -> bool:
-    """Whether a place may be changed by an axis."""
+    """Whether an axis can change the field at this path."""
     plain = isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= LONGEST)
     return plain and at not in FIXED and all(PLAIN_NAME.fullmatch(name) for name in at)
 

@@ -1,4 +1,4 @@
-"""A worker that lets a running WebUI make cells, through its job route."""
+"""A worker that generates cells in a running WebUI, through CtrlGen's REST route for tuner jobs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import requests
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
+from lib_ctrlgen.files import png_text
 from lib_ctrlgen.tuner.scoring.scores import VERSION, Scores
 from lib_ctrlgen.tuner.worker import Judged, Made, Outcome
 
@@ -22,30 +22,30 @@ from .actor import LostError, Maker, Returned, Sent
 from .webui_job import WebUIJob, jobs_of
 
 ROUTE = "/ctrlgen/v1/tune"
-PAUSE = 0.5  # seconds between two looks at a job
+PAUSE = 0.5  # seconds between two requests for a job's status
 SILENCE = 20.0
-TIMEOUT = 60.0  # seconds for one answer
+TIMEOUT = 60.0  # seconds for one response
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebUIRecipe:
-    """A WebUI by its address, which may hold a login: `http://user:password@host:7860`.
+    """Connects to a WebUI; the address may hold a login: `http://user:password@host:7860`.
 
-    `encoder` names the CLIP vision encoder that measures likeness there.
+    `encoder` is the name of the CLIP vision encoder that measures likeness there.
     """
 
     url: str = field(repr=False)
-    silence: float = SILENCE  # seconds without an answer after which it counts as lost
+    silence: float = SILENCE  # seconds without a response after which the WebUI counts as lost
     again: bool = False
     encoder: str = ""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """It only waits for answers, and can be told to stop meanwhile."""
+        """No CPU cores, because it only waits; two calls at a time, so that it can be stopped."""
         return {"num_cpus": 0, "max_concurrency": 2}
 
     def build(self) -> Maker:
-        """Look whether it is there. Raises HostError."""
+        """Connect to the WebUI. Raises HostError where it does not answer."""
         client = Client.of(self.url)
         try:
             client.call("GET", ROUTE)
@@ -56,14 +56,14 @@ class WebUIRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """REST calls of one WebUI; `name` is its address without the login."""
+    """Calls the REST API of one WebUI; `name` is its address without the login."""
 
     name: str
     session: requests.Session
 
     @classmethod
     def of(cls, url: str) -> Client:
-        """A client for an address. Raises HostError for what is none."""
+        """A client for an address. Raises HostError for an invalid address."""
         parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
             port = f":{parts.port}" if parts.port else ""
@@ -80,7 +80,11 @@ class Client:
         return cls(name=name, session=session)
 
     def call(self, method: str, path: str, payload: Any = None) -> requests.Response:
-        """An answer. Raises LostError without one, RequestError for 422, HostError for what is not there."""
+        """The response to a call.
+
+        Raises LostError where none comes, RequestError for status 422, HostError for a missing route or
+        login.
+        """
         try:
             answer = self.session.request(method, self.name + path, json=payload, timeout=TIMEOUT)
         except requests.RequestException as error:
@@ -97,7 +101,7 @@ class Client:
 
 
 def refused(answer: requests.Response) -> RequestError:
-    """The place and the reason in an answer with 422."""
+    """The path and the message of a response with status 422, as an error."""
     try:
         detail = answer.json()["detail"]
         return RequestError(str(detail["path"]), str(detail["message"]))
@@ -106,97 +110,90 @@ def refused(answer: requests.Response) -> RequestError:
 
 
 class WebUIMaker:
-    """Makes cells as jobs of a WebUI."""
+    """Makes cells by posting jobs to a WebUI."""
 
     def __init__(self, client: Client, silence: float = SILENCE, encoder: str = "") -> None:
         self.client, self.silence, self.encoder = client, silence, encoder
         self.stopped = Event()
 
     def make(self, cells: Sequence[Sent]) -> Returned:
-        """Every cell. Raises LostError when the WebUI dies, or somebody interrupts it there."""
+        """Make every cell. Raises LostError when the WebUI is gone or a user interrupts it there."""
         return [found for job in jobs_of(cells, self.encoder) for found in self.job(job)]
 
     def stop(self) -> None:
-        """Let the WebUI stop, too."""
+        """Stop the job in the WebUI, too."""
         self.stopped.set()
 
     def job(self, job: WebUIJob) -> Iterator[tuple[str, Outcome]]:
-        """The cells of one job; what the WebUI refuses is an error of each."""
+        """The outcomes of a job's cells; where the WebUI rejects the job, the error of each."""
         try:
-            name, said = self.finished(job)
+            name, status = self.finished(job)
         except LostError:
             raise
         except CtrlGenError as error:
             yield from ((key, error) for key in job.places)
             return
-        by_coords = {cell["coords"][0]: cell for cell in said["cells"]}
+        by_coords = {cell["coords"][0]: cell for cell in status["cells"]}
         for key, place in job.places.items():
             yield key, self.outcome(name, by_coords[place], job.seeds[key])
 
     def finished(self, job: WebUIJob) -> tuple[str, Mapping[str, Any]]:
-        """Post a job and wait for it: its name, and what it says of itself when it is done."""
+        """Post a job and wait until it is done; returns its name and its last status."""
         answer = self.client.call("POST", ROUTE, job.body)
         if answer.status_code == 409:
             raise LostError(f"{self.client.name} is making the same cells for somebody else")
         name = quote(str(answer.json()["id"]))
         while True:
-            said = self.patient(f"{ROUTE}/{name}").json()
-            every = said["cells"] and len(said["cells"]) == answer.json()["cells"]
-            if said["state"] == "done" or (said["state"] == "failed" and every):
-                self.require_version(said)
-                return name, dict(said)
-            if said["state"] == "failed":
-                raise HostError(str(said["error"]))
-            if said["state"] in ("interrupted", "stopped"):
-                raise LostError(f"the job was {said['state']} in the WebUI {self.client.name}")
+            status = self.get(f"{ROUTE}/{name}").json()
+            every = status["cells"] and len(status["cells"]) == answer.json()["cells"]
+            if status["state"] == "done" or (status["state"] == "failed" and every):
+                self.require_version(status)
+                return name, dict(status)
+            if status["state"] == "failed":
+                raise HostError(str(status["error"]))
+            if status["state"] in ("interrupted", "stopped"):
+                raise LostError(f"the job was {status['state']} in the WebUI {self.client.name}")
             if self.stopped.wait(PAUSE):
                 self.client.call("DELETE", f"{ROUTE}/{name}")
                 raise LostError("stopped")
 
-    def require_version(self, said: Mapping[str, Any]) -> None:
-        """Raise HostError for a WebUI whose CtrlGen measures scores in another way."""
-        theirs = said.get("scores_version", 1)
+    def require_version(self, status: Mapping[str, Any]) -> None:
+        """Raise HostError if the WebUI's CtrlGen measures scores with another version."""
+        theirs = status.get("scores_version", 1)
         if theirs != VERSION:
             raise HostError(
                 f"{self.client.name} measures scores of version {theirs}, here it is {VERSION}: install the "
                 "same version of CtrlGen there"
             )
 
-    def patient(self, path: str) -> requests.Response:
-        """An answer of a WebUI that may be silent for a while. Raises LostError after that."""
+    def get(self, path: str) -> requests.Response:
+        """The response to a GET, tried again until it comes. Raises LostError after `silence` seconds."""
         end = monotonic() + self.silence
-        answer = self.attempt(path)
+        answer = self.try_get(path)
         while isinstance(answer, LostError):
             if monotonic() > end or self.stopped.wait(PAUSE):
                 raise answer
-            answer = self.attempt(path)
+            answer = self.try_get(path)
         return answer
 
-    def attempt(self, path: str) -> requests.Response | LostError:
-        """An answer, or that there is none."""
+    def try_get(self, path: str) -> requests.Response | LostError:
+        """The response to a GET, or the LostError in its place."""
         try:
             return self.client.call("GET", path)
         except LostError as error:
             return error
 
     def outcome(self, name: str, cell: Mapping[str, Any], seed: int) -> Outcome:
-        """A finished cell with its pictures."""
+        """A finished cell with its pictures and scores."""
         if cell["error"]:
             return HostError(str(cell["error"]))
         paths = [f"{ROUTE}/{name}/files/{quote(file)}" for file in cell["files"]]
-        images = tuple(Image.open(io.BytesIO(self.patient(path).content)) for path in paths)
+        images = tuple(Image.open(io.BytesIO(self.get(path).content)) for path in paths)
         made = Made(
             images=tuple(image.convert("RGB") for image in images),
             seeds=tuple(range(seed, seed + len(images))),
-            infos=tuple(map(info_of, images)),
+            infos=tuple(png_text(str(image.info.get("parameters", ""))) for image in images),
             warnings=tuple(cell.get("warnings", ())),
         )
         scores = (Scores(cell["scores"], cell["reasons"]),)
         return Judged(made=made, scores=scores, spreads=cell["sd"], encoder=str(cell.get("encoder", "")))
-
-
-def info_of(image: Image.Image) -> PngInfo:
-    """The text that the WebUI wrote into a picture."""
-    info = PngInfo()
-    info.add_itxt("parameters", str(image.info.get("parameters", "")))
-    return info

@@ -1,4 +1,4 @@
-"""The tuner's workers on a Ray cluster. What a lost one had is taken over by the others."""
+"""The tuner's workers on a Ray cluster. When one is lost, others make its cells."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lib_ctrlgen.tuner.worker import Outcome, Stack, Task
 from .actor import LostError, Recipe, WorkerActor
 from .batches import LOSSES, Batch, Batches
 
-PATIENCE = 600.0  # seconds for the first of the workers to be there
-PARTING = 10.0  # seconds for workers to put away what they have
+PATIENCE = 600.0  # seconds until the first worker must have started
+PARTING = 10.0  # seconds for workers to clean up
 NOT_STARTED = (
     "no worker of the cluster could be started ({error}): every node needs memory for an engine and a "
     'copy of this folder, installed there with: python -m pip install -e ".[cluster,headless]"'
@@ -28,7 +28,7 @@ NOT_STARTED = (
 
 @dataclass(eq=False)
 class Handle:
-    """A worker as seen from here; `batch` is what it makes, None while it starts or has nothing to do."""
+    """A worker; `batch` is what it is making, None while it starts or is idle."""
 
     recipe: Recipe
     actor: Any
@@ -36,9 +36,9 @@ class Handle:
 
 
 class RayWorkers:
-    """Workers by their recipes, opened in a `with` block; the cluster must be connected.
+    """Workers built from recipes, started and ended by a `with` block on a connected cluster.
 
-    With `all_ready`, each of them must be there before the block begins.
+    With `all_ready`, every worker must have started before the block begins.
     """
 
     def __init__(self, recipes: Sequence[Recipe], *, all_ready: bool = False) -> None:
@@ -65,9 +65,9 @@ class RayWorkers:
         self.close()
 
     def each(self, stacks: Sequence[Stack]) -> Iterator[tuple[Task, Outcome]]:
-        """Every task once, as it is finished. Raises HostError where no worker is left.
+        """Make every task once; yields it when it is finished. Raises HostError where no worker is left.
 
-        What was not run to its end leaves workers busy: open others for another run.
+        If the iteration is stopped early, the workers stay busy: open new ones for another run.
         """
         batches = Batches(stacks, len(self.recipes))
         while batches or self.busy:
@@ -87,22 +87,22 @@ class RayWorkers:
 
     @property
     def busy(self) -> list[Handle]:
-        """The workers that make something now."""
+        """The workers that are making cells now."""
         return [handle for handle in self.pending.values() if handle.batch is not None]
 
     def start(self, recipe: Recipe) -> None:
-        """Start a worker; it is there once its answer is."""
+        """Start a worker; it is ready when its call `open` has returned."""
         actor: Any = ray.remote(WorkerActor).options(**recipe.options).remote(recipe)
         self.pending[actor.open.remote()] = Handle(recipe, actor)
 
     def hand_out(self, handle: Handle, batch: Batch) -> None:
-        """Give a worker something to do."""
+        """Give a worker the next batch."""
         handle.batch = batch
         cells = [(task.key, to_payload(task.request, whole=True)) for task in batch.tasks]
         self.pending[handle.actor.make.remote(cells)] = handle
 
     def answers(self) -> Iterator[tuple[Handle, Any]]:
-        """What has come back by now: an answer or the error in its place, and whose it is."""
+        """The results that have arrived: a value or the error in its place, and its worker."""
         if not self.pending:
             raise HostError("no worker is left: what is done stays, run it again to go on")
         ready, _ = ray.wait(list(self.pending), timeout=PATIENCE)
@@ -113,7 +113,7 @@ class RayWorkers:
             yield handle, received(reference)
 
     def opened(self, handle: Handle, answer: Any) -> None:
-        """A worker has started, or not."""
+        """Handle the result of a worker's start."""
         if isinstance(answer, Exception):
             self.false_starts += 1
             if not handle.recipe.again or self.false_starts > LOSSES * len(self.recipes):
@@ -125,13 +125,13 @@ class RayWorkers:
             self.idle.append(handle)
 
     def replace(self, handle: Handle) -> None:
-        """Another worker in the place of a lost one, where there can be one."""
+        """Start another worker in the place of a lost one, if its recipe allows that."""
         ray.kill(handle.actor)
         if handle.recipe.again:
             self.start(handle.recipe)
 
     def close(self) -> None:
-        """End all workers that were started here; those that can put away what they have, do."""
+        """End all workers that were started here; those that can clean up do so first."""
         handles = [*self.idle, *self.pending.values()]
         asked = [
             h.actor.stop.remote()
@@ -146,7 +146,7 @@ class RayWorkers:
 
 
 def received(reference: Any) -> Any:
-    """What a worker answered, or the error that says that it was lost. Raises what is an error of the run."""
+    """The value that a worker returned, or a LostError. Raises errors that end the run."""
     try:
         return ray.get(reference)
     except RayTaskError as error:
@@ -160,5 +160,5 @@ def received(reference: Any) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """The beginning of an error's text, which Ray makes long."""
+    """The first line of an error's text; Ray's errors are long."""
     return str(error).strip().partition("\n")[0]

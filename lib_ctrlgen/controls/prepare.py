@@ -11,11 +11,11 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images.codec import to_rgb, transparent
 from lib_ctrlgen.preprocessors import params_of, preprocessor
-from lib_ctrlgen.request.batching import loaded_alike
+from lib_ctrlgen.request.batching import Request, RequestBatch
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.per_picture import shown
-from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
 from .checked import family_of
@@ -25,17 +25,15 @@ from .unit import ActiveUnit, repeated
 from .unit_pictures import unit_pictures
 
 
-def load_requests(
-    requests: Sequence[ControlRequest], target: Target, cells: int = 1
-) -> tuple[ActiveUnit, ...]:
-    """The units and concepts of requests that are sampled in one batch (see `request.batching`).
+def load_requests(batch: RequestBatch[Request], target: Target) -> tuple[ActiveUnit, ...]:
+    """Load the units and the concepts' reference pictures of a batch for a U-Net.
 
-    The first request's are loaded; the others differ in numbers of single steps alone, and are checked.
-    `cells` is how many times the canvas' pictures stand in the batch. Raises RequestError.
+    They are those of the first request. The others differ in numbers of single steps alone; they are
+    checked. `target.canvas` has the pictures of one request. Raises RequestError.
     """
-    loaded = [load_units(units, target) for units in [each.units for each in loaded_alike(requests)]]
-    units = repeated(loaded[0], target.canvas.pictures, cells)
-    return (*units, *load_concepts(requests[0].blend, target))
+    loaded, *_ = [load_units(request.units, target) for request in batch.to_check()]
+    units = repeated(loaded, target.canvas.pictures, batch.cells)
+    return (*units, *load_concepts(batch.shared.blend, target))
 
 
 def load_units(units: Sequence[ControlUnit], target: Target) -> tuple[ActiveUnit, ...]:

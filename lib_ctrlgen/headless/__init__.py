@@ -1,1 +1,1 @@
-"""The headless host: a job file or a request in, pictures out, by way of diffusers."""
+"""The headless host: it reads a request or a job file and generates its pictures with diffusers."""

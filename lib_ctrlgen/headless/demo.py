@@ -1,6 +1,6 @@
-"""`ctrlgen demo`: what stacked, scheduled controls do, on the bundled tiny model.
+"""`ctrlgen demo`: shows stacked and scheduled controls on the bundled tiny model.
 
-`demo_rows` says what is shown. This file makes the pictures and writes them with the report.
+`demo_rows` holds the content. This file makes the pictures and writes them with the report.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .demo_rows import (
     short,
 )
 from .engine import Engine, Generation
-from .outputs import png_info
+from .outputs import picture_infos
 from .report import Cell, Figure, Grid, Report, Row, Section, report_html, report_json
 from .sampling.run import Progress
 
@@ -47,7 +47,7 @@ BUDGET = 1 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What a demo wrote."""
+    """The files and the timing of a finished demo."""
 
     report: Path
     summary: Path
@@ -72,7 +72,7 @@ def request_of(fields: Mapping[str, Any], **more: Any) -> GenerationRequest:
 
 
 def row_requests(variant: Variant) -> tuple[GenerationRequest, ...]:
-    """One request with several seeds, or one for each picture of the row."""
+    """The requests of a row: one with several seeds, or one for each of the variant's pictures."""
     if not variant.each:
         return (request_of(variant.fields),)
     own = ({**variant.fields, **fields} for _, fields in variant.each)
@@ -86,17 +86,17 @@ def grid_request(sources: Sources, edge_weight: float, look_weight: float) -> Ge
 
 
 def run_demo(out: Path, models: Path, progress: Progress, threads: int = 0) -> Demo:
-    """Make every picture, and write them with the report into `out`.
+    """Generate every picture of the demo, and write them with the report into `out`.
 
-    `models` is the tiny model's folder, `threads` those of the CPU (0: measured). Raises HostError when
-    `out` cannot be written.
+    `models` is the tiny model's folder; `threads` is the number of CPU threads (0: the fastest is measured).
+    Raises HostError when `out` cannot be written.
     """
     start = perf_counter()
     new_folder(out)
     sources = draw_sources()
-    shown = sections(sources)
+    all_sections = sections(sources)
     coords = [(edge, look) for edge in WEIGHTS for look in WEIGHTS]
-    groups = [row_requests(variant) for section in shown for variant in section.variants]
+    groups = [row_requests(variant) for section in all_sections for variant in section.variants]
     groups += [(grid_request(sources, *weights),) for weights in coords]
     engine = Engine([models], BUDGET, Place.best(models / "text"), threads)
     made = iter(generate_all(engine, [request for group in groups for request in group], progress))
@@ -112,7 +112,7 @@ def run_demo(out: Path, models: Path, progress: Progress, threads: int = 0) -> D
                 text=section.text,
                 rows=tuple(writer.row(variant, next(finished)) for variant in section.variants),
             )
-            for section in shown
+            for section in all_sections
         ),
         grid=Grid(
             axes=(("units.0.weight", "Edges", WEIGHTS), ("units.1.weight", "IP-Adapter", WEIGHTS)),
@@ -131,22 +131,22 @@ def run_demo(out: Path, models: Path, progress: Progress, threads: int = 0) -> D
 def generate_all(
     engine: Engine, requests: Sequence[GenerationRequest], progress: Progress
 ) -> list[Generation]:
-    """Run the requests one after another under one progress: a U-Net call of any of them is a step."""
+    """Generate the requests one after another; one progress counts the U-Net calls of all of them."""
     total = sum(request.steps for request in requests)
     made: list[Generation] = []
     for request in requests:
         done = sum(item.plan.steps for item in made)
 
-        def tell(step: int, _calls: int, done: int = done) -> None:
+        def report(step: int, _calls: int, done: int = done) -> None:
             progress(done + step, total)
 
-        made.append(engine.generate(request, tell))
+        made.append(engine.generate(request, report))
     return made
 
 
 @dataclass(frozen=True, kw_only=True)
 class Writer:
-    """Puts pictures into the folder of a report, and says what the report shows of them."""
+    """Saves the pictures of a report, and builds the report's rows and cells from them."""
 
     out: Path
     sources: Sources
@@ -157,7 +157,7 @@ class Writer:
         return Figure(file=file, image=image, caption=caption)
 
     def inputs(self) -> tuple[Figure, ...]:
-        """The pictures that steer."""
+        """The control images of the demo."""
         sources = self.sources
         return (
             self.keep(sources.layout, "inputs/layout.png", "layout"),
@@ -195,16 +195,17 @@ class Writer:
         """The pictures of a row, saved under names that hold their seed or caption."""
         captions = [caption for caption, _ in variant.each]
         for number, (request, generation) in enumerate(made):
-            for image, seed in zip(generation.images, generation.seeds, strict=True):
+            infos = picture_infos(request, generation)
+            for image, seed, info in zip(generation.images, generation.seeds, infos, strict=True):
                 caption = captions[number] if captions else f"seed {seed}"
                 mark = f"{number}-seed-{seed}" if captions else f"seed-{seed}"
                 file = f"images/{variant.name}-{mark}.png"
-                yield self.keep(image, file, caption, png_info(generation.loaded.recorded(request), seed))
+                yield self.keep(image, file, caption, info)
 
     def cell(self, coords: tuple[float, ...], request: GenerationRequest, made: Generation) -> Cell:
         """A tile of the grid."""
         file = "grid/" + "-".join(f"{value:g}" for value in coords) + ".png"
-        image = self.keep(made.images[0], file, info=png_info(made.loaded.recorded(request), request.seed))
+        image = self.keep(made.images[0], file, info=picture_infos(request, made)[0])
         return Cell(coords=coords, image=image, scores=self.sources.scores(made.images[0]))
 
 

@@ -1,4 +1,4 @@
-"""What the demo shows: the pictures that steer, and the rows of the report with their requests."""
+"""The content of the demo: the control images, and the rows of the report with their requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIZE = 128
 MODEL = "ctrlgen-tiny"
 PROMPT = "a cross on a background"
 STAR = "a red star on a blue background"
-HALF = 0.35  # of the steps: until then the picture's layout is still being decided
+HALF = 0.35  # share of the steps in which the layout of the picture is decided
 HELD = f"1@0 hold, 0@{HALF}"
 ENTRIES = (0.1, 0.2, 0.3, 0.45)
 
@@ -39,10 +39,10 @@ Scores: TypeAlias = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One row of the report: the fields of its request, and what there is to see in it.
+    """One row of the report: the fields of its request, and a text about what to look at.
 
-    `each` holds fields that differ from picture to picture, with a caption for each picture. Where
-    it is empty, the row shows the same request with several seeds.
+    `each` holds fields that differ from picture to picture, with a caption for each picture. Where it is
+    empty, the row shows the same request with several seeds.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The pictures that steer. Layout, look and sketch are RGB, edges and depth grey."""
+    """The control images of the demo. Layout, look and sketch are RGB, edges and depth are grey."""
 
     layout: Image.Image
     edges: Image.Image
@@ -81,7 +81,7 @@ class Sources:
     sketch: Image.Image
 
     def scores(self, image: Image.Image, scored: str = "layout") -> Scores:
-        """The scores of a picture, 0..1 each: those of rows that are `scored` in this way."""
+        """The scores of a picture, each in 0..1; `scored` chooses which ones."""
         return SCORERS[scored](self, np.asarray(image))
 
 
@@ -109,7 +109,7 @@ def _side_scores(_sources: Sources, picture: NDArray[np.uint8]) -> Scores:
 
 
 def _no_scores(_sources: Sources, _picture: NDArray[np.uint8]) -> Scores:
-    """Nothing."""
+    """No scores."""
     return {}
 
 
@@ -147,7 +147,7 @@ def look_unit(sources: Sources, **fields: Any) -> Fields:
 
 
 def sections(sources: Sources) -> tuple[Section, ...]:
-    """What the report shows, in its order."""
+    """The sections of the report, in order."""
     return (
         Section(
             title="One control at a time, then together",
@@ -170,7 +170,7 @@ def sections(sources: Sources) -> tuple[Section, ...]:
 
 
 def control_rows(sources: Sources) -> tuple[Variant, ...]:
-    """Each control alone, all three, and all three with weights that change."""
+    """Rows with each control alone, all three together, and all three with scheduled weights."""
     layout, look, near = edge_unit(sources.layout), look_unit(sources), depth_unit(sources)
     row = partial(_row, PROMPT)
     return (

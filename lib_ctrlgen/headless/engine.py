@@ -1,4 +1,4 @@
-"""The headless engine: a request in, pictures out.
+"""The headless engine, which generates the pictures of requests with diffusers.
 
 >>> from lib_ctrlgen.request.spec import GenerationRequest
 >>> request = GenerationRequest(prompt="a red star", width=128, height=128, steps=8)
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -27,6 +26,7 @@ from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.memory import Automatic
 from lib_ctrlgen.models.store import ModelStore, stamp
+from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.plan import StepPlan
@@ -35,14 +35,14 @@ from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 
 from .checkpoints.load import Networks, Place, load_networks
-from .sampling.conditions import prompts_of
+from .sampling.batch import PromptBatch
 from .sampling.diffusion import diffusion_of
 from .sampling.noise import seeds_of
 from .sampling.prompt_encoder import PromptEncoder
-from .sampling.run import Progress, told_of, walked
+from .sampling.run import Progress, part_progress, sample_batch
 from .sampling.threads import Threads
 
-# at least for SD1.5 with some controls; SDXL with a ControlNet is 10 GB in half precision
+# The least is enough for SD1.5 with some controls; SDXL with a ControlNet takes 10 GB in half precision.
 BUDGET = Automatic(
     least=8 << 30, advice="Free memory, or store the units' weights in a smaller form ('storage')."
 )
@@ -50,9 +50,9 @@ BUDGET = Automatic(
 
 @dataclass(frozen=True, kw_only=True)
 class ShownMap:
-    """What a unit's network saw; `index` is the unit's place in the request.
+    """A control map: the image that a unit's network received. `index` is the unit's place in the request.
 
-    `picture` is the first picture of the batch that it was shown, None where all were.
+    `picture` is the first picture of the batch that the map belongs to; None where it belongs to all of them.
     """
 
     index: int
@@ -62,18 +62,18 @@ class ShownMap:
 
     @property
     def place(self) -> str:
-        """Both numbers, as a part of a file's name."""
+        """The numbers of the unit and, if there is one, of the picture, as a part of a file name."""
         return str(self.index) if self.picture is None else f"{self.index}-{self.picture:02}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """The outcome of a request. `images[i]` was made with `seeds[i]`.
+    """The result of a request. `images[i]` was made with `seeds[i]`.
 
-    `request` is what was asked for, with seeds drawn where they were left open. `plan` counts as the WebUI
-    does: second-order samplers have two calls of the U-Net per step.
-    Of its whole batch, `rows_computed` of `rows_asked` went through the U-Net. `warnings` are texts
-    of `lib_ctrlgen.request.notices`; `loaded` names the files of its models.
+    `request` is the request with seeds drawn where it left them open. `plan` counts steps as the WebUI does:
+    second-order samplers call the U-Net twice per step. `rows_computed` of the `rows_asked` rows of the whole
+    batch went through the U-Net; the others equalled one of them. `warnings` are texts from
+    `lib_ctrlgen.request.notices`; `loaded` names the model files that were used.
     """
 
     request: GenerationRequest
@@ -89,11 +89,11 @@ class Generation:
 
 
 class Engine:
-    """Generates on diffusers with every model from one store. One generation at a time.
+    """Generates pictures with diffusers, one generation at a time, and keeps loaded models in memory.
 
-    `roots` are the model folders; whatever is loaded stays in memory up to `budget_bytes`, by
-    default as far as the machine has memory to spare, and while a generation uses it. `threads` are
-    those of a CPU; 0 measures how many are best, unless OMP_NUM_THREADS says it.
+    `roots` are the model folders. Loaded models stay in memory up to `budget_bytes` (by default as much as
+    the machine can spare), and at least while a generation uses them. `threads` is the number of CPU threads;
+    0 measures which number is fastest, unless OMP_NUM_THREADS is set.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class Engine:
         self._encoder: PromptEncoder | None = None
 
     def generate(self, request: GenerationRequest, progress: Progress | None = None) -> Generation:
-        """Make the pictures of a request; `progress(done, calls)` is told after every U-Net call.
+        """Make the pictures of a request; `progress(done, calls)` is called after every U-Net call.
 
-        Raises RequestError with the place of what is wrong, before anything is sampled.
+        Raises RequestError with the place of the mistake, before anything is sampled.
         """
         request = seeded(request)
         cells = map_requests(request)
         parts = [
-            self.together([cell], told_of(progress, number, len(cells)))[0]
+            self.together([cell], part_progress(progress, number, len(cells)))[0]
             for number, cell in enumerate(cells)
         ]
         return dataclasses.replace(
@@ -134,24 +134,23 @@ class Engine:
     ) -> list[Generation]:
         """Make the pictures of requests that are alike (`lib_ctrlgen.request.batching`) as one batch.
 
-        Steps in which they agree are computed once. Raises RequestError as `generate` does.
+        Rows of a step that are equal in several requests are computed once. Raises RequestError as `generate`
+        does.
         """
-        start, requests = perf_counter(), [seeded(request) for request in requests]
-        first = requests[0]
-        for request in requests:
-            prompts_of(request)
-        notices, pictures = Notices(), sum(request.batch_size for request in requests)
-        note_size(first.model, first.width, first.height, notices)
+        start, notices = perf_counter(), Notices()
+        batch = PromptBatch.of([seeded(request) for request in requests])
+        shared = batch.shared
+        note_size(shared.model, shared.width, shared.height, notices)
         with self.store.working_set():
-            networks = self.load(first.model)
-            work = networks.unet, 2 * pictures, first.height // 8, first.width // 8
+            networks = self.load(shared.model)
+            work = networks.unet, 2 * batch.pictures, shared.height // 8, shared.width // 8
             with self._lock, self.threads.chosen(*work):
-                units = self.units(requests, networks, notices)
-                sampled = walked(requests, networks, units, self.encoder(networks), progress, notices)
-        loaded = Loaded.of(units, self.store.files.label(find_model(self.store, first.model)))
-        seconds = (perf_counter() - start) / len(requests)
-        maps = control_maps(units, first.width, first.height)
-        firsts = accumulate((request.batch_size for request in requests), initial=0)
+                units = self.units(batch, networks, notices)
+                sampled = sample_batch(batch, networks, units, self.encoder(networks), progress, notices)
+        loaded = Loaded.of(units, self.store.files.label(find_model(self.store, shared.model)))
+        seconds = (perf_counter() - start) / batch.cells
+        maps = control_maps(units, shared.width, shared.height)
+        cells = zip(batch.requests, sampled.images, sampled.plans, batch.starts, strict=True)
         return [
             Generation(
                 request=request,
@@ -165,32 +164,31 @@ class Engine:
                 warnings=notices.of(picture),
                 loaded=loaded,
             )
-            for request, images, plan, picture in zip(
-                requests, sampled.images, sampled.plans, firsts, strict=False
-            )
+            for request, images, plan, picture in cells
         ]
 
     def units(
-        self, requests: Sequence[GenerationRequest], networks: Networks, notices: Notices | None = None
+        self, batch: RequestBatch[GenerationRequest], networks: Networks, notices: Notices | None = None
     ) -> tuple[ActiveUnit, ...]:
-        """The first request's units and concepts, loaded; the others' are checked. Raises RequestError.
+        """Load the units and concepts of a batch's first request, and check the others'. Raises RequestError.
 
-        `notices` takes the warnings.
+        `notices` collects warnings.
         """
+        shared = batch.shared
         target = Target(
             store=self.store,
             shape=DiffusersUNet(networks.unet).shape,
-            canvas=Canvas(pictures=requests[0].batch_size),
+            canvas=Canvas(pictures=shared.batch_size),
             device=self.place.device,
             dtype=networks.unet.dtype,
             unet=networks.unet,
             notices=notices or Notices(),
-            diffusion=diffusion_of(networks, stamp(find_model(self.store, requests[0].model))),
+            diffusion=diffusion_of(networks, stamp(find_model(self.store, shared.model))),
         )
-        return load_requests(requests, target, cells=len(requests))
+        return load_requests(batch, target)
 
     def encoder(self, networks: Networks) -> PromptEncoder:
-        """A model's prompt encoder, which knows what it encoded lately, also for other requests."""
+        """The prompt encoder of a model. It caches what it encoded, also for later requests."""
         if self._encoder is None or self._encoder.towers is not networks.towers:
             self._encoder = PromptEncoder(towers=networks.towers)
         return self._encoder
@@ -202,14 +200,14 @@ class Engine:
 
 
 def map_requests(request: GenerationRequest) -> tuple[GenerationRequest, ...]:
-    """The request of each picture of a map; the request itself where none is asked for."""
+    """One request for each picture of a blend's map; the request itself where it asks for no map."""
     if request.blend is None:
         return (request,)
     return tuple(replace(request, blend=blend) for blend in map_cells(request.blend))
 
 
 def find_model(store: ModelStore, name: str) -> Path:
-    """The file of a checkpoint, or the diffusers folder, of this name. Raises ModelError.
+    """The path of the checkpoint file or diffusers folder with this name. Raises ModelError.
 
     A path is accepted only inside a model folder.
     """
@@ -217,7 +215,7 @@ def find_model(store: ModelStore, name: str) -> Path:
 
 
 def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[ShownMap, ...]:
-    """What each unit's network saw, in the order of the units."""
+    """The control map of each unit that has one, in the order of the units."""
     return tuple(
         ShownMap(
             index=unit.index,

@@ -1,4 +1,4 @@
-"""The JSON Schema of a job file, for editors. No torch here."""
+"""The JSON Schema of job files, for editors. It does not import torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES = "In a job file also a list of paths, a folder, or a pattern such as `fra
 
 
 def job_schema() -> dict[str, Any]:
-    """What a job file may hold: a request, its pictures as files, and `tune`."""
+    """The JSON Schema of a job file: a request whose images may be files, and the `tune` section."""
     schema = json_schema(JobFile)
     definitions = schema["$defs"]
     for part in (definitions["ControlUnit"]["properties"], definitions["Concept"]["properties"]):
@@ -26,7 +26,7 @@ def job_schema() -> dict[str, Any]:
 
 
 def _or_text(field: dict[str, Any]) -> dict[str, Any]:
-    """A list of pictures, or a text that names a folder or a pattern."""
+    """The schema of a list of pictures, extended by a text that names a folder or a file pattern."""
     own: dict[str, Any] = {name: field[name] for name in ("default", "description") if name in field}
     items = {name: value for name, value in field.items() if name not in own}
     return {"anyOf": [items, {"type": "string"}], **own, "description": f"{own['description']}. {FILES}"}

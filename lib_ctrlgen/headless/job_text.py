@@ -1,7 +1,7 @@
-"""The text of a job file, YAML or JSON, and of values that stand on the command line. No torch here.
+"""Parses job files (YAML or JSON) and values from the command line. It does not import torch.
 
-YAML is read as YAML 1.2 reads numbers (`010` is ten, `12:30` and `2024-01-01` are texts), and a key that
-stands twice in one mapping is an error.
+Numbers are read as in YAML 1.2 (`010` is ten, `12:30` and `2024-01-01` are texts), and a key that occurs
+twice in one mapping is an error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HINTS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Strict about keys, and plain about numbers."""
+    """A YAML loader that rejects duplicate keys and reads numbers as YAML 1.2 does."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -60,14 +60,14 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
 def parse_yaml(text: str, what: str) -> Any:
-    """The content of a YAML text. Raises RequestError that begins with `what`, line and column."""
+    """Parse a YAML text. Raises RequestError whose message begins with `what`, line and column."""
     try:
         return yaml.load(text, _Loader)
     except RecursionError as error:
         raise RequestError("", f"{what}: not YAML: {DEEP}") from error
     except yaml.YAMLError as error:
         raise RequestError("", f"{what}{_place(error)}") from error
-    except (ValueError, KeyError) as error:  # a number of thousands of digits; a wrong `!!bool`
+    except (ValueError, KeyError) as error:  # a number with thousands of digits; an invalid `!!bool`
         raise RequestError("", f"{what}: not YAML: {error}") from error
 
 
@@ -80,9 +80,9 @@ def _place(error: yaml.YAMLError) -> str:
 
 
 def parse_json_text(text: str, what: str) -> Any:
-    """The content of a JSON text; of what is not JSON, as YAML (a comment, a comma too many).
+    """Parse a JSON text; what is not valid JSON (comments, trailing commas) is parsed as YAML.
 
-    Raises RequestError that begins with `what`.
+    Raises RequestError whose message begins with `what`.
     """
 
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def parse_json_text(text: str, what: str) -> Any:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file. Raises RequestError that names the file, line and column."""
+    """Read the mapping in a YAML or JSON file. Raises RequestError that names the file, line and column."""
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
@@ -127,10 +127,11 @@ def _kind(content: object) -> str:
 
 
 def parse_value(text: str, annotation: Any, what: str) -> Any:
-    """A value that was typed as text, for a field of this type (None: of no known one).
+    """Parse a value that was typed as text, for a field of type `annotation` (None: unknown).
 
-    Where only text fits it is the text, to the letter. Where text fits among others, numbers, true,
-    false, null, [lists] and {mappings} are read as YAML. Raises RequestError that begins with `what`.
+    Where the field takes only text, the value is that text, unchanged. Where it takes text and other types,
+    numbers, true, false, null, [lists] and {mappings} are parsed as YAML. Raises RequestError whose message
+    begins with `what`.
 
     >>> parse_value("a red circle #1", str, ""), parse_value("0.5", float | str, "")
     ('a red circle #1', 0.5)
@@ -150,7 +151,7 @@ def parse_value(text: str, annotation: Any, what: str) -> Any:
 
 
 def _fits(value: object, annotation: Any) -> bool:
-    """Whether a value that is no text has the type of one of the alternatives."""
+    """Whether a parsed value that is not a text has one of the annotation's types."""
     if Schedule in alternatives(annotation):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     kinds = {getattr(part, "__origin__", part) for part in alternatives(annotation)}

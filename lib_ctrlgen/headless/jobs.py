@@ -1,4 +1,4 @@
-"""Job files: a GenerationRequest in YAML or JSON, with pictures as files beside it. No torch here."""
+"""Job files: a GenerationRequest in YAML or JSON whose images are files. It does not import torch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class JobFile(GenerationRequest, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job file's request, and the folders of the models that it names by path."""
+    """The request of a job file, and the folders of the models that the file names by path."""
 
     request: GenerationRequest
     roots: tuple[Path, ...]
@@ -50,7 +50,7 @@ class Job:
 def read_job(path: Path, changes: Sequence[str] = ()) -> Job:
     """Read a job file; `changes` such as `units.0.weight=0.5` replace values in it.
 
-    Pictures and models may be paths relative to the file. Raises RequestError.
+    Images and models may be paths relative to the file. Raises RequestError.
     """
     content = apply_changes(read_mapping(path), changes)
     if content.get("tune") is not None:
@@ -62,7 +62,7 @@ def read_job(path: Path, changes: Sequence[str] = ()) -> Job:
 
 
 def parse_job(content: Mapping[str, Any]) -> GenerationRequest:
-    """A job's request. Raises RequestError, which says so where a text needs quotes in YAML."""
+    """The request of a job. Raises RequestError, with a hint where a text needs quotes in YAML."""
     try:
         return parse_request(content, GenerationRequest)
     except RequestError as error:
@@ -73,7 +73,7 @@ def parse_job(content: Mapping[str, Any]) -> GenerationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TuneJob:
-    """A job file with a `tune` section: the request's payload, its axes, the models' folders."""
+    """A job file with a `tune` section: the request as JSON types, the section, the models' folders."""
 
     payload: dict[str, Any]
     tune: TuneSpec
@@ -121,12 +121,12 @@ def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[st
 
 
 def _type_of(parts: Sequence[str]) -> Any:
-    """The type that a field has in a job file, where a list of pictures may also be a folder or a pattern."""
+    """The type of a field in a job file, where a list of images may also be a folder or a pattern."""
     return list | str if parts[-1] in LISTS else type_at(JobFile, parts)
 
 
 def _inline_pictures(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The pictures of every unit and concept that are file names, as data URLs."""
+    """Replace every unit's and concept's image that is a file name by a data URL."""
     inlined = _inline_parts(content, "units", "$", folder)
     blend = content.get("blend")
     if isinstance(blend, dict):
@@ -156,9 +156,9 @@ def _inline_unit(unit: Mapping[str, Any], path: str, folder: Path) -> dict[str, 
 
 
 def read_pictures(named: Any, path: str, folder: Path) -> Any:
-    """A list of pictures with files as data URLs; a text is a folder or a pattern, whose files come by name.
+    """The images of a list field as data URLs; a text is a folder or a pattern, sorted by file name.
 
-    Anything else stays as it is. Raises RequestError at `path`.
+    Any other value is returned unchanged. Raises RequestError at `path`.
     """
     if isinstance(named, str):
         return [read_picture(str(file), path, folder) for file in matching(named, path, folder)]
@@ -173,7 +173,7 @@ def read_pictures(named: Any, path: str, folder: Path) -> Any:
 
 
 def matching(named: str, path: str, folder: Path) -> list[Path]:
-    """The picture files of a folder, or those that a pattern such as `frames/*.png` fits, by name."""
+    """The image files of a folder or of a pattern such as `frames/*.png`, sorted by name."""
     start = (folder / expanded(named)).absolute()
     try:
         if start.is_dir():
@@ -189,7 +189,7 @@ def matching(named: str, path: str, folder: Path) -> list[Path]:
 
 
 def _is_file_name(text: str, folder: Path) -> bool:
-    """Whether a text names a file rather than being a picture in base64, which has no dots."""
+    """Whether a text is a file name. An image in base64 is not: base64 contains no dots."""
     if not 0 < len(text) <= LONGEST_PATH or text.startswith("data:"):
         return False
     with suppress(OSError, ValueError):
@@ -199,9 +199,9 @@ def _is_file_name(text: str, folder: Path) -> bool:
 
 
 def read_picture(name: str, path: str, folder: Path) -> str:
-    """A picture file as a data URL; `name` is relative to `folder`.
+    """An image file as a data URL; `name` is relative to `folder`.
 
-    Raises RequestError at `path` that names the file, also for one that cannot be decoded.
+    Raises RequestError at `path` that names the file where it cannot be read or decoded.
     """
     file = folder / expanded(name)
     try:
@@ -217,7 +217,7 @@ def read_picture(name: str, path: str, folder: Path) -> str:
 
 
 def _inline_models(content: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    """Models that are paths made absolute, and the folders that they lie in."""
+    """Make model paths absolute, and collect the folders that contain them."""
     named = _absolute_model(content, folder)
     units = named.get("units")
     parts = [named]
@@ -233,7 +233,7 @@ def _inline_models(content: Mapping[str, Any], folder: Path) -> tuple[dict[str, 
 
 
 def _absolute_model(part: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The part with its model's path made absolute, if it is one."""
+    """The unit, concept or request with its model's path made absolute, if it is a path."""
     model = part.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= LONGEST_PATH:
         return dict(part)
@@ -243,7 +243,7 @@ def _absolute_model(part: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_model(path: Path) -> bool:
-    """Whether a model file or a diffusers folder is there. No path raises."""
+    """Whether a model file or a diffusers folder exists at this path. Raises no error for any path."""
     with suppress(OSError, ValueError):
         single = path.suffix.lower() in SUFFIXES and path.is_file()
         return single or (path / "model_index.json").is_file()

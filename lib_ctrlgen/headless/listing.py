@@ -1,4 +1,4 @@
-"""What a model file is, in a few words, told by its keys."""
+"""Describes a model file in a few words, from the names of its tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .checkpoints.kinds import UNET, kind_of
 
 
 def kind_of_model(path: Path) -> str:
-    """A checkpoint's or a control's kind and family. Raises ModelError for what is neither."""
+    """The kind and checkpoint family of a checkpoint or control. Raises ModelError for other files."""
     if path.is_dir():
         return "checkpoint, a diffusers folder"
     shapes = read_header(path)

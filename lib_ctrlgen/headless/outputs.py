@@ -1,4 +1,4 @@
-"""What `ctrlgen run` writes: pictures that say how they were made, control maps, the plan, a summary."""
+"""Writes the files of `ctrlgen run`: pictures with their infotexts, control maps, the plan, a summary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen import __version__
 from lib_ctrlgen.controls.recorded import described
-from lib_ctrlgen.files import new_folder, save_picture, save_text
+from lib_ctrlgen.files import new_folder, png_text, save_picture, save_text
 from lib_ctrlgen.images.animation import save_animation, sheet
 from lib_ctrlgen.plan_view import plan_svg
 from lib_ctrlgen.request.blend_map import map_size
@@ -45,9 +45,9 @@ class Written:
 
 
 def infotext(request: GenerationRequest, seed: int, warnings: Sequence[str] = ()) -> str:
-    """The generation's parameters in the WebUI's words, as its PNG Info tab reads them.
+    """The infotext of a picture, in the format that the WebUI's PNG Info tab reads.
 
-    A hash behind the model's name stands in a field of its own, as the WebUI writes it.
+    The hash behind a model's name becomes the field `Model hash`, as in the WebUI.
     """
     model, digest = split_hash(request.model)
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
@@ -73,24 +73,31 @@ def stem(model: str) -> str:
     return without_suffix(Path(split_hash(model)[0]).name)
 
 
-def png_info(request: GenerationRequest, seed: int, number: int = 0, warnings: Sequence[str] = ()) -> PngInfo:
-    """PNG text: `parameters` for the WebUI, `ctrlgen` with the whole request of this one picture.
+def picture_infos(request: GenerationRequest, generation: Generation) -> tuple[PngInfo, ...]:
+    """The text chunks of each picture's PNG file, in the order of the generation's pictures.
 
-    `number` is its place in the batch.
+    `parameters` is the infotext, which the WebUI reads back; `ctrlgen` is the request as JSON that makes
+    this one picture: with its own seed and its own images, each replaced by its hash.
     """
-    info = PngInfo()
-    info.add_itxt("parameters", infotext(request, seed, warnings))
-    own = described(single(request, number), "sha256", whole=True) | {"seed": seed}
-    own.pop("batch_size", None)
-    info.add_itxt("ctrlgen", json.dumps(own, ensure_ascii=False))
-    return info
+    recorded = generation.loaded.recorded(request)
+    return tuple(
+        png_text(infotext(recorded, seed, generation.warnings), ctrlgen=_own_request(recorded, number, seed))
+        for number, seed in enumerate(generation.seeds)
+    )
+
+
+def _own_request(request: GenerationRequest, number: int, seed: int) -> str:
+    """The request of picture `number` of a generation as JSON; the cells of a map repeat the batch."""
+    payload = described(single(request, number % request.batch_size), "sha256", whole=True) | {"seed": seed}
+    payload.pop("batch_size", None)
+    return json.dumps(payload, ensure_ascii=False)
 
 
 def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:
-    """Write everything of a generation into a folder, beside what is there. Raises HostError.
+    """Write all files of a generation into a folder that may have others. Raises HostError.
 
-    Pictures are numbered as the WebUI numbers them, `00000-SEED.png`; the names of the other files
-    begin with the number of the first picture.
+    Pictures are numbered as the WebUI numbers them, `00000-SEED.png`; the names of the other files begin with
+    the number of the first picture.
     """
     with numbered(new_folder(folder)) as first:
         return _write(request, generation, folder, first)
@@ -98,7 +105,7 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
 
 @contextmanager
 def numbered(folder: Path) -> Iterator[int]:
-    """The number of the next picture in a folder; another process that asks waits until the block ends."""
+    """Yields the number of a folder's next picture; locks the folder for other processes meanwhile."""
     with ExitStack() as stack:
         with suppress(OSError, NotImplementedError, Timeout):  # some network folders cannot be locked
             stack.enter_context(FileLock(str(folder / LOCK)).acquire(timeout=PATIENCE))
@@ -108,14 +115,10 @@ def numbered(folder: Path) -> Iterator[int]:
 
 def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> Written:
     request = replace(request, seed=generation.request.seed, blend=generation.request.blend)
-    recorded = generation.loaded.recorded(request)
+    made = zip(generation.images, generation.seeds, picture_infos(request, generation), strict=True)
     images = tuple(
-        save_picture(
-            image,
-            folder / f"{first + number:05}-{seed}.png",
-            png_info(recorded, seed, number % request.batch_size, generation.warnings),
-        )
-        for number, (image, seed) in enumerate(zip(generation.images, generation.seeds, strict=True))
+        save_picture(image, folder / f"{first + number:05}-{seed}.png", info)
+        for number, (image, seed, info) in enumerate(made)
     )
     start = folder / f"{first:05}"
     maps = tuple(
@@ -142,9 +145,9 @@ def _write(request: GenerationRequest, generation: Generation, folder: Path, fir
 
 
 def write_sheets(request: GenerationRequest, generation: Generation, start: Path) -> tuple[Path, ...]:
-    """What a blend makes of several pictures: a strip and an animation, or a map. Raises HostError.
+    """Write the combined pictures of a blend: a strip and an animation, or a map. Raises HostError.
 
-    `start` is what the files' paths begin with.
+    The files' paths begin with `start`.
     """
     blend, images = request.blend, generation.images
     if blend is not None and blend.explore:

@@ -1,4 +1,4 @@
-"""The demo's report: one HTML page that needs nothing else, and its numbers as JSON."""
+"""The demo's report as one self-contained HTML page, and its scores as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Figure:
 
     @property
     def url(self) -> str:
-        """The picture itself, as a data URL."""
+        """The picture as a data URL."""
         return encode_image(self.image)
 
 
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def plan_svg(self) -> Markup:
-        """The plan for the page; it was drawn by us and holds no foreign markup."""
+        """The plan as SVG markup, which this program made, so that it is safe to include in the page."""
         return Markup(self.plan)
 
 
@@ -70,21 +70,21 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Tiles over two axes; an axis is (path in the request, label, values). The last axis runs fastest."""
+    """Pictures over two axes; an axis is (path in the request, label, values). The last axis runs fastest."""
 
     axes: tuple[tuple[str, str, tuple[float, ...]], ...]
     cells: tuple[Cell, ...]
 
     @property
     def lines(self) -> list[tuple[float, tuple[Cell, ...]]]:
-        """The tiles line by line, each with its value on the first axis."""
+        """The rows of the grid, each with its value on the first axis."""
         values, length = self.axes[0][2], len(self.axes[1][2])
         return [(value, self.cells[i * length : (i + 1) * length]) for i, value in enumerate(values)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that the page shows."""
+    """The content of the report."""
 
     seconds: float
     prompt: str
@@ -105,7 +105,7 @@ class Report:
 
 
 def report_html(report: Report) -> str:
-    """The page: pictures as data URLs, styles inline, no script."""
+    """The report as HTML with pictures as data URLs, inline styles and no script."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -113,7 +113,7 @@ def report_html(report: Report) -> str:
 
 
 def report_json(report: Report) -> str:
-    """The summary; files are relative to it, coordinates are in the order of the axes."""
+    """The scores as JSON; file names are relative to it, coordinates are in the order of the axes."""
     summary = {
         "version": __version__,
         "seconds": report.seconds,

@@ -1,4 +1,4 @@
-"""`ctrlgen tune`: the headless engine as the tuner's host, with the likeness to the prompt."""
+"""The headless engine as the tuner's host, for `ctrlgen tune`."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
 
 from .engine import Engine, Generation, find_model
-from .outputs import png_info
-from .sampling.conditions import prompts_of
+from .outputs import picture_infos
+from .sampling.conditions import parse_prompts
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineHost:
-    """Makes and judges pictures with an engine."""
+    """Generates and scores the pictures of cells with an engine."""
 
     engine: Engine
-    encoder_name: str = ""  # of the CLIP vision encoder that measures likeness; chosen where it is empty
+    encoder_name: str = ""  # the CLIP vision encoder that measures likeness; empty: one is chosen
     recommended: ClassVar[str] = "recommended.yaml"
     use: ClassVar[str] = "It is a job: save it beside this report as job.yaml, then: ctrlgen run job.yaml"
 
     @cached_property
     def checker(self) -> Checker:
-        """Checks controls against the engine's models."""
+        """Checks units against the engine's models."""
         return Checker(self.engine.store)
 
     @cached_property
     def likeness(self) -> Likeness:
-        """Measures likeness with the engine's models. Raises RequestError."""
+        """Measures CLIP likeness with the engine's models. Raises RequestError."""
         return Likeness.of(self.engine.store, self.encoder_name)
 
     @property
@@ -53,7 +53,7 @@ class EngineHost:
         return self.likeness.label
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> GenerationRequest:
-        """A cell's request with as many pictures as there are seeds. Raises RequestError."""
+        """The request of a cell, with one picture for each seed. Raises RequestError."""
         request = require_seeds(parse_request(dict(payload), GenerationRequest))
         if seeds > 1 and request.batch_size > 1:
             message = "the request makes several pictures by itself: leave batch_size out"
@@ -65,22 +65,26 @@ class EngineHost:
         """Raise RequestError for models, samplers, prompts, preprocessors and parameters that are wrong."""
         with at_path("$.model"):
             find_model(self.engine.store, request.model)
-        prompts_of(request)
+        parse_prompts(request)
         self.checker.check(request)
 
     def recipe(self, request: GenerationRequest, folder: Path, files: Sequence[str]) -> str:
-        """A job file in the tuner's folder, with all pictures of the cell."""
+        """A job file for the tuner's folder that makes all pictures of the cell again."""
         del files
         job = yaml.safe_dump(linked(request, folder), sort_keys=False, allow_unicode=True, width=100)
         return f"# A cell of a tuner's run. It belongs into the tuner's folder, beside {PICTURES}/.\n{job}"
 
     def alike(self, request: GenerationRequest) -> str:
-        """What requests must have in common to be made together."""
+        """A text that is equal for requests that can be sampled as one batch."""
         return key_of(to_payload(alike(request) or request, whole=True))
 
+    def on_this_machine(self, request: GenerationRequest) -> GenerationRequest:
+        """The request with its models under the names that they have on this machine."""
+        return request
+
     def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
-        """Make the pictures of requests that are alike."""
-        made = self.generations(requests)
+        """Make the pictures of requests that are alike. Their files record the requests as they came."""
+        made = self.generations([self.on_this_machine(request) for request in requests])
         return [made_of(request, each) for request, each in zip(requests, made, strict=True)]
 
     def generations(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
@@ -90,19 +94,22 @@ class EngineHost:
         return self.engine.together(requests)
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
-        """Every score of a picture."""
+        """All scores of a picture."""
         with self.engine.threads.as_last():
             return picture_scores(picture, free, request, self.likeness) | self.prompt(picture, request)
 
     def prompt(self, picture: Image.Image, request: GenerationRequest) -> Scores:
-        """Likeness to the prompt."""
+        """The CLIP likeness of a picture to the prompt."""
         first = self.engine.load(request.model).towers[0]
         tower = TextTower(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
         return self.likeness.prompt(picture, plain_text(request.prompt, request.prompt_weights), tower)
 
 
 def made_of(request: GenerationRequest, generation: Generation) -> Made:
-    """A generation's pictures, each with what is written into its file."""
-    request, said = generation.loaded.recorded(request), generation.warnings
-    infos = tuple(png_info(request, seed, number, said) for number, seed in enumerate(generation.seeds))
-    return Made(images=generation.images, seeds=generation.seeds, infos=infos, warnings=said)
+    """The pictures of a generation, with the text chunks for each file."""
+    return Made(
+        images=generation.images,
+        seeds=generation.seeds,
+        infos=picture_infos(request, generation),
+        warnings=generation.warnings,
+    )

@@ -124,17 +124,6 @@ def _opened(path: Path) -> Iterator[Reader]:
         yield SafetensorsReader(file)
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; empty for other files. Raises ModelError."""
-    if format_of(path) == "torch":
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except Exception as error:
-        raise _broken(path, error) from error
-
-
 def format_of(path: Path) -> Format:
     """How the tensors of a file are written. Raises ModelError for a file that was not really downloaded."""
     try:

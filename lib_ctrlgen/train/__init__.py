@@ -1,1 +1,1 @@
-"""Training: the bundled tiny model, from generated scenes alone."""
+"""Trains the bundled tiny model, on generated scenes only."""

@@ -11,7 +11,7 @@ from .stages import STAGES, TOKENIZER, Run, train
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train the bundled model from nothing; stages that are done are loaded, not repeated."""
+    """Train the bundled model from scratch; stages that are finished are loaded instead."""
     parser = argparse.ArgumentParser(prog="python -m lib_ctrlgen.train", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, sheets and export")
     parser.add_argument("--stage", choices=STAGES, default=STAGES[-1], help="the last stage to run")

@@ -1,4 +1,4 @@
-"""Reads an exported family back into the training networks, so that training can go on from it."""
+"""Loads an exported model into the training networks, so that training can continue from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Weights = Mapping[str, Tensor]
 
 
 def read_base(folder: Path, towers: Towers, vae: Any, unet: Any) -> None:
-    """Load towers, autoencoder and U-Net from an export."""
+    """Load text and vision encoder, autoencoder and U-Net of an export."""
     tensors = floats(folder / f"{NAME}.safetensors")
     fill(unet, convert_ldm_unet_checkpoint(dict(tensors), dict(unet.config)))
     fill(vae, convert_ldm_vae_checkpoint(dict(tensors), dict(vae.config)))
@@ -38,7 +38,7 @@ def read_base(folder: Path, towers: Towers, vae: Any, unet: Any) -> None:
 
 
 def read_controls(folder: Path, whole: Whole) -> None:
-    """Load ControlNets and IP-Adapter from an export."""
+    """Load the ControlNets and the IP-Adapter of an export."""
     control: Any
     for name, control in whole.controls.items():
         tensors = floats(folder / f"ControlNet/{NAME}-{name}.safetensors")
@@ -52,14 +52,14 @@ def read_controls(folder: Path, whole: Whole) -> None:
 
 
 def floats(path: Path) -> dict[str, Tensor]:
-    """A file's tensors as float32."""
+    """The tensors of a file as float32."""
     return {key: value.float() for key, value in load_file(path).items()}
 
 
 def fill(module: nn.Module, weights: Weights) -> None:
-    """Copy weights by name; transformers 4 and 5 disagree about the prefix `text_model.`.
+    """Copy weights by name; the prefix `text_model.` exists in transformers 4 only.
 
-    Raises KeyError for a weight that is not there.
+    Raises KeyError for a weight that is missing.
     """
     bare = {_bare(key): value for key, value in weights.items()}
     with torch.no_grad():

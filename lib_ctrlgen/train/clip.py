@@ -1,4 +1,4 @@
-"""Text and vision towers learned together by contrast (CLIP, arXiv 2103.00020)."""
+"""Trains the text and the vision encoder by contrast (CLIP, arXiv 2103.00020)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 WORD_GROUPS = (SHAPES, tuple(COLOURS))
 UNSAID = -100
 NEARNESS = 0.03
-SHORT = 32  # tokens that training looks at; later ones are padding and change nothing before them
+SHORT = 32  # tokens that training uses; later ones are padding, which causal attention ignores
 
 
 class Towers(nn.Module):
-    """Both towers, the text's projection, the temperature, and probes for what they must tell apart."""
+    """Text and vision encoder, the text projection, the temperature, and probes used in training only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,27 +37,24 @@ class Towers(nn.Module):
         self.text_projection = nn.Linear(CONTEXT, CONTEXT, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.probe = nn.Linear(CONTEXT, len(attributes(None)))
-        self.said = WordProbe()
-
-    def embed_text(self, ids: Tensor) -> Tensor:
-        """Ids [B, T] to unit vectors [B, 64]."""
-        return self.project(self.text(input_ids=ids).pooler_output)
+        self.word_probe = WordProbe()
 
     def project(self, pooled: Tensor) -> Tensor:
-        """The text tower's pooled states [B, 64] to unit vectors [B, 64]."""
+        """Project the text encoder's pooled states [B, 64] to unit vectors [B, 64]."""
         return functional.normalize(self.text_projection(pooled).float(), dim=-1)
 
     def embed_picture(self, pictures: Tensor) -> Tensor:
-        """CLIP-normalised pictures [B, 3, 64, 64] to embeddings [B, 64], not normalised."""
+        """Encode CLIP-normalised pictures [B, 3, 64, 64] to embeddings [B, 64], not normalised."""
         embeds: Tensor = self.vision(pixel_values=pictures).image_embeds
         return embeds.float()
 
 
 class WordProbe(nn.Module):
-    """Reads from a text state which word of a group was said last, by its distance from the others.
+    """Predicts from a token's state which word of a group occurred last, by cosine similarity.
 
-    Contrast alone is content with states that hardly differ between shapes, and a U-Net that is
-    told so little draws any shape. The rows have unit length: only states that lie apart satisfy it.
+    The contrastive loss alone allows states that hardly differ between shapes, and a U-Net trained on such
+    states draws any shape. The probe's rows have unit length, so that only states that are far apart satisfy
+    it.
     """
 
     def __init__(self) -> None:
@@ -65,7 +62,7 @@ class WordProbe(nn.Module):
         self.rows = nn.ParameterList(nn.Parameter(torch.randn(len(g), CONTEXT)) for g in WORD_GROUPS)
 
     def forward(self, states: Tensor, said: Tensor) -> Tensor:
-        """Cross entropy of states [B, T, 64] against `said` [B, T, groups], -100 where nothing was said."""
+        """Cross entropy for states [B, T, 64] and targets `said` [B, T, groups], -100 for none."""
         losses = [
             functional.cross_entropy(
                 (states.float() @ functional.normalize(rows, dim=-1).T).flatten(0, 1),
@@ -79,7 +76,7 @@ class WordProbe(nn.Module):
 
 
 def last_said(tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
-    """For ids [B, T]: the last word of each group up to there, as its number [B, T, groups], or -100."""
+    """For ids [B, T] the number of each group's last word so far, [B, T, groups]; -100 before the first."""
     answer = torch.full((*ids.shape, len(WORD_GROUPS)), UNSAID)
     for group, words in enumerate(WORD_GROUPS):
         for number, word in enumerate(words):
@@ -97,10 +94,10 @@ def clip_job(
     settings: Settings,
     near: CLIPTextModel | None = None,
 ) -> Job:
-    """Learn which caption belongs to which picture; frozen parts of the towers stay.
+    """The job to match captions with pictures; frozen parts of the encoders stay as they are.
 
-    `near` is a text tower whose states the learning one stays close to, so that a U-Net which was
-    taught with its states need not begin again.
+    `near` is a text encoder whose states the trained one stays close to, so that a U-Net that was trained on
+    them can go on.
     """
 
     def batch(rng: np.random.Generator) -> Batch:
@@ -122,7 +119,7 @@ def clip_job(
         target = torch.arange(len(logits))
         contrast = functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
         probed = functional.binary_cross_entropy_with_logits(towers.probe(embeds).float(), data["attributes"])
-        total: Tensor = contrast / 2 + probed + towers.said(read.last_hidden_state, data["said"])
+        total: Tensor = contrast / 2 + probed + towers.word_probe(read.last_hidden_state, data["said"])
         return total if near is None else total + NEARNESS * _moved(near, data["ids"], read.last_hidden_state)
 
     return Job(name=name, module=towers, batch=batch, loss=loss, settings=settings)
@@ -140,7 +137,7 @@ def _moved(text: CLIPTextModel, ids: Tensor, states: Tensor) -> Tensor:
 
 
 def attributes(scene: Scene | None) -> list[float]:
-    """What a picture shows as zeros and ones: shapes, colours of shapes and ground, texture."""
+    """The attributes of a scene as zeros and ones: shapes, their colours, background colour and texture."""
     shapes = () if scene is None else scene.shapes
     back = None if scene is None else scene.background
     kinds = {shape.kind for shape in shapes}
@@ -152,7 +149,7 @@ def attributes(scene: Scene | None) -> list[float]:
 
 
 def token_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
-    """Captions to ids [B, 77], padded with the end token."""
+    """Tokenize captions to ids [B, 77], padded with the end token."""
     encoded = tokenizer(
         list(captions), padding="max_length", truncation=True, max_length=77, return_tensors="pt"
     )
@@ -161,7 +158,7 @@ def token_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
 
 
 def to_vision(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """uint8 pictures [B][H, W, 3] to the vision tower's input [B, 3, 64, 64]."""
+    """Prepare uint8 pictures [B][H, W, 3] as the vision encoder's input [B, 3, 64, 64]."""
     size = (VISION_SIZE, VISION_SIZE)
     small = np.stack([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures])
     scaled = (small.astype(np.float32) / 255 - np.array(MEAN)) / np.array(STD)

@@ -1,4 +1,4 @@
-"""ControlNets: a copy of the encoder learns edges or depth, the U-Net stays (arXiv 2302.05543)."""
+"""Control maps for the ControlNets, and the initial weights of their hint layers (arXiv 2302.05543)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ HintMaker = Callable[[Image, Image], Image]
 
 
 def edge_hint(picture: Image, _depth: Image) -> Image:
-    """Canny 100/200 at the picture's own size, white on black [H, W]."""
+    """The canny edges (100/200) of a picture at its own size, white on black [H, W]."""
     return np.asarray(cv2.Canny(picture, 100, 200), np.uint8)
 
 
 def depth_hint(_picture: Image, depth: Image) -> Image:
-    """Depth [H, W], nearer = brighter."""
+    """The depth map [H, W]; nearer is brighter."""
     return depth
 
 
@@ -34,17 +34,17 @@ HINTS: Mapping[str, HintMaker] = MappingProxyType({"edges": edge_hint, "depth": 
 
 
 def hint_tensor(hints: list[Image]) -> Tensor:
-    """Maps [B][H, W] to hints [B, 3, H, W] in 0..1."""
+    """Control maps [B][H, W] as hints [B, 3, H, W] in 0..1."""
     stacked = torch.from_numpy(np.stack(hints)).float() / 255
     return stacked[:, None].repeat(1, 3, 1, 1)
 
 
 @torch.no_grad()
 def awaken(control: ControlNetModel, make_hint: HintMaker) -> None:
-    """Scale the hint convolutions so that each one's output has deviation 1 on real hints.
+    """Scale the hint convolutions so that the output of each has standard deviation 1 on real hints.
 
-    Layer-sequential unit variance (arXiv 1511.06422). From the usual start, with its zero at the
-    end, thin lines fade away over eight layers, and nothing is learned for hundreds of steps.
+    Layer-sequential unit variance (arXiv 1511.06422). With the usual initial weights, the last of which are
+    zero, thin lines vanish over eight layers, and hundreds of steps teach nothing.
     """
     embedding = control.controlnet_cond_embedding
     scenes = [training_scene(np.random.default_rng(k)) for k in range(16)]
@@ -58,9 +58,9 @@ def awaken(control: ControlNetModel, make_hint: HintMaker) -> None:
 
 
 def settle(control: ControlNetModel) -> None:
-    """Stop the hint layers at full and half size from learning.
+    """Freeze the hint layers at full and half size.
 
-    They only find lines and planes, and their gradients would cost as much as the U-Net's.
+    They only detect lines and planes, and their gradients would cost as much as the U-Net's.
     """
     embedding = control.controlnet_cond_embedding
     for layer in (embedding.conv_in, *embedding.blocks[:4]):

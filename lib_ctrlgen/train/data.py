@@ -1,4 +1,4 @@
-"""Batches of scenes as tensors. Training scenes and held-out scenes have disjoint seeds."""
+"""Batches of scenes as tensors. Training scenes and held-out scenes have different seeds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ HELD_OUT = 1_000_000_000  # seeds from here on are never trained on
 
 
 def training_scene(rng: np.random.Generator) -> Scene:
-    """A scene from the training seeds."""
+    """A scene with a training seed."""
     return random_scene(np.random.default_rng(int(rng.integers(HELD_OUT))))
 
 
 def held_out_scene(index: int) -> Scene:
-    """The `index`-th scene that no training run has seen."""
+    """The `index`-th held-out scene."""
     return random_scene(np.random.default_rng(HELD_OUT + index))
 
 
@@ -46,5 +46,5 @@ def crops(rng: np.random.Generator, count: int, crop: int = 64, size: int = 128)
 
 
 def sheet(rows: list[NDArray[np.uint8]]) -> Image:
-    """Rows of pictures [N, H, W, 3] as one picture."""
+    """One picture from rows of pictures [N, H, W, 3]."""
     return np.concatenate([np.concatenate(list(row), 1) for row in rows], 0)

@@ -1,4 +1,4 @@
-"""Writes the trained networks as the files that users' loading code already knows."""
+"""Writes the trained networks in the file formats of published models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_token
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Everything that is trained."""
+    """All trained networks."""
 
     towers: Towers
     vae: AutoencoderKL
@@ -49,7 +49,7 @@ def export(family: Family, tokenizer: Path, out: Path) -> None:
 
 
 def checkpoint(family: Family) -> Weights:
-    """U-Net (without the adapter's processors), autoencoder and text tower in ldm's layout."""
+    """U-Net (without the IP-Adapter's processors), autoencoder and text encoder in ldm's layout."""
     unet = {key: value for key, value in family.whole.unet.state_dict().items() if ".processor." not in key}
     return {
         **prefixed("model.diffusion_model.", unet_to_ldm(unet)),
@@ -89,7 +89,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def text_config() -> dict[str, Any]:
-    """The text tower's config.json."""
+    """The text encoder's config.json."""
     return {
         "architectures": ["CLIPTextModel"],
         "attention_dropout": 0.0,
@@ -111,7 +111,7 @@ def text_config() -> dict[str, Any]:
 
 
 def vision_config() -> dict[str, Any]:
-    """The vision tower's config.json."""
+    """The vision encoder's config.json."""
     return {
         "architectures": ["CLIPVisionModelWithProjection"],
         "attention_dropout": 0.0,
@@ -131,7 +131,7 @@ def vision_config() -> dict[str, Any]:
 
 
 def preprocessor_config() -> dict[str, Any]:
-    """How pictures become the vision tower's input."""
+    """The vision encoder's preprocessor_config.json."""
     return {
         "crop_size": {"height": VISION_SIZE, "width": VISION_SIZE},
         "do_center_crop": True,
@@ -150,7 +150,7 @@ def preprocessor_config() -> dict[str, Any]:
 
 
 def yaml_config() -> str:
-    """The ldm configuration, in the words of Stable Diffusion's v1-inference.yaml."""
+    """The ldm configuration, like Stable Diffusion's v1-inference.yaml."""
     unet = [channels // UNET_CHANNELS[0] for channels in UNET_CHANNELS]
     vae = [channels // VAE_CHANNELS[0] for channels in VAE_CHANNELS]
     return TEMPLATE.format(
@@ -169,9 +169,10 @@ TEMPLATE = (Path(__file__).parent / "ldm.yaml.template").read_text()
 
 @torch.no_grad()
 def normalise(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
-    """Fold each latent channel's mean and deviation [4] into the 1x1 convolutions at the seam.
+    """Fold the mean and standard deviation [4] of the latent channels into the adjacent 1x1 convolutions.
 
-    Afterwards latents times SCALE_FACTOR have mean 0 and deviation 1; pictures stay the same.
+    Afterwards latents times SCALE_FACTOR have mean 0 and standard deviation 1, and decoded pictures are the
+    same.
     """
     scale = std * SCALE_FACTOR
     quant, back = vae.quant_conv, vae.post_quant_conv

@@ -1,4 +1,4 @@
-"""The IP-Adapter: colours and texture from a reference picture (arXiv 2308.06721)."""
+"""The IP-Adapter, which takes colours and texture from a reference picture (arXiv 2308.06721)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .networks import CONTEXT, ImageProjection
 
 
 class Reference(NamedTuple):
-    """Reference pictures as words [B, 4, 64], and the weight [B] of each row."""
+    """Image tokens [B, 4, 64] of reference pictures, and the weight [B] of each row."""
 
     words: Tensor
     weight: Tensor
 
 
 class PictureAttention(nn.Module):
-    """Cross attention on text and, apart, on a reference's words; every row at its own weight."""
+    """Decoupled cross attention to text and image tokens, with a weight for each row."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.to_k_ip = nn.Linear(CONTEXT, attention.inner_dim, bias=False)
         self.to_v_ip = nn.Linear(CONTEXT, attention.inner_dim, bias=False)
-        with torch.no_grad():  # they start as the text's own
+        with torch.no_grad():  # initialised with the weights for the text
             self.to_k_ip.weight.copy_(attention.to_k.weight)
             self.to_v_ip.weight.copy_(attention.to_v.weight)
 
@@ -39,7 +39,7 @@ class PictureAttention(nn.Module):
         encoder_hidden_states: tuple[Tensor, Reference],
         attention_mask: None = None,
     ) -> Tensor:
-        """Hidden [B, N, C] and (text [B, T, 64], reference) to hidden [B, N, C]."""
+        """Hidden states [B, N, C] and (text [B, T, 64], reference) to hidden states [B, N, C]."""
         del attention_mask
         text, (words, weight) = encoder_hidden_states
         query = _heads(attn.to_q(hidden_states), attn.heads)
@@ -55,15 +55,15 @@ class PictureAttention(nn.Module):
 
 
 def _heads(values: Tensor, heads: int) -> Tensor:
-    """[B, N, heads * D] to [B, heads, N, D]."""
+    """Reshape [B, N, heads * D] to [B, heads, N, D]."""
     return values.reshape(*values.shape[:2], heads, -1).transpose(1, 2)
 
 
 class ImageAdapter(nn.Module):
-    """The picture's words, and keys and values for each cross attention.
+    """The image projection, and the image keys and values of each cross attention.
 
-    `processors` holds one processor per attention, in diffusers' order (down, up, mid), so an
-    index here is the public file format's index N.
+    `processors` has one processor per cross attention. Its keys are numbers in diffusers' order of all
+    attentions (down, up, mid), which are the numbers N of the published file format.
     """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
@@ -79,7 +79,7 @@ class ImageAdapter(nn.Module):
         )
 
     def install(self, unet: UNet2DConditionModel) -> None:
-        """Put the adapter's processors into the U-Net."""
+        """Set the adapter's processors on the U-Net."""
         unet.set_attn_processor(
             {
                 name: self.processors[str(n)] if str(n) in self.processors else AttnProcessor2_0()
@@ -88,7 +88,7 @@ class ImageAdapter(nn.Module):
         )
 
     def flat(self) -> Weights:
-        """Weights under the public flat names, `ip_adapter.N.to_k_ip.weight` and so on."""
+        """The weights under the published flat names, such as `ip_adapter.1.to_k_ip.weight`."""
         weights: Weights = {f"image_proj.{k}": v for k, v in self.image_proj.state_dict().items()}
         processor: Any
         for index, processor in self.processors.items():
@@ -98,5 +98,5 @@ class ImageAdapter(nn.Module):
 
 
 def with_picture(context: Tensor, reference: Reference) -> Any:
-    """Text states [B, 77, 64] and a reference as the processors want them."""
+    """Text states [B, 77, 64] and a reference in the form that the processors read."""
     return context, reference

@@ -1,4 +1,4 @@
-"""Scenes drawn and encoded once; later stages read latents instead of pictures."""
+"""Draws and encodes scenes once; later stages read the latents."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ CHUNK = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Latents:
-    """Encoded scenes of one size: seeds [N] and latents [N, 4, h, w] of unit deviation."""
+    """Encoded scenes of one size: seeds [N] and latents [N, 4, h, w] of standard deviation 1."""
 
     size: tuple[int, int]
     seeds: NDArray[np.int64]
     values: NDArray[np.float16]
 
     def scene(self, index: int) -> Scene:
-        """The scene behind a row."""
+        """The scene of a row."""
         return scene_of(int(self.seeds[index]))
 
 
@@ -53,14 +53,14 @@ def scene_of(seed: int) -> Scene:
 
 @torch.no_grad()
 def moments(vae: AutoencoderKL, count: int = 256) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [4] of the latents' channels over training scenes."""
+    """Mean and standard deviation [4] of the latent channels over training scenes."""
     found = [mean for mean, _ in _encoded(vae, np.arange(count), (128, 128))]
     values = torch.cat(found)
     return values.mean((0, 2, 3)), values.std((0, 2, 3))
 
 
 def build(vae: AutoencoderKL, folder: Path, count: int, seed: int) -> list[Latents]:
-    """Encode `count` training scenes over all sizes into `folder`, or read them from there."""
+    """Encode `count` training scenes in all sizes and save them in `folder`, or load them from there."""
     rng = np.random.default_rng(seed)
     seeds = rng.choice(HELD_OUT, count, replace=False)
     shares = np.cumsum([round(count * share) for _, share in SIZES])[:-1]
@@ -86,7 +86,7 @@ def _build_one(vae: AutoencoderKL, folder: Path, size: tuple[int, int], seeds: N
 def _encoded(
     vae: AutoencoderKL, seeds: NDArray[np.int64], size: tuple[int, int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Posterior means and deviations, chunk by chunk; the next chunk is drawn meanwhile."""
+    """The posteriors' means and standard deviations, in chunks; a thread draws the next chunk meanwhile."""
     chunks = [seeds[k : k + CHUNK] for k in range(0, len(seeds), CHUNK)]
 
     def pictures(chunk: NDArray[np.int64]) -> Tensor:
@@ -99,7 +99,7 @@ def _encoded(
 
 
 def pick(stores: list[Latents], rng: np.random.Generator, batch: int) -> tuple[Latents, list[int]]:
-    """A size, and which of its scenes; larger pictures come in smaller batches."""
+    """Choose a size and some of its scenes; batches of larger pictures are smaller."""
     total = np.array([len(store.seeds) for store in stores], float)
     store = stores[int(rng.choice(len(stores), p=total / total.sum()))]
     area = store.size[0] * store.size[1] / 128**2

@@ -1,6 +1,6 @@
-"""Weights from diffusers' and transformers' names to the public single-file names (ldm, cldm).
+"""Renames weights from diffusers' and transformers' names to those of published single files (ldm, cldm).
 
-Everything is derived from the structure: block i, layer j, `per_level` resnets to a level.
+All names follow from the structure: block i, layer j, `per_level` resnets per level.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ VAE: Rules = (
 
 
 def unet_to_ldm(state: Mapping[str, Tensor], per_level: int = 2) -> Weights:
-    """A diffusers U-Net's or ControlNet's weights under ldm's names."""
+    """The weights of a diffusers U-Net or ControlNet under ldm's names."""
     attended = {m[1] for key in state if (m := re.match(r"up_blocks\.(\d+)\.attentions\.", key))}
     return {_unet_key(key, per_level, attended): value for key, value in state.items()}
 
@@ -87,7 +87,7 @@ def _up_key(start: int, kind: str, layer: int, rest: str, per_level: int, attend
 
 
 def _in_resnet(key: str) -> str:
-    """Rename what lies inside a resnet; transformer blocks keep diffusers' names."""
+    """Rename the weights inside a resnet; those in transformer blocks have the same names."""
     if "transformer_blocks" in key:
         return key
     for ours, theirs in RESNET:
@@ -105,7 +105,7 @@ def _hint_key(key: str) -> str:
 
 
 def vae_to_ldm(state: Mapping[str, Tensor], levels: int = 4) -> Weights:
-    """A diffusers AutoencoderKL's weights under ldm's names; its attention as 1x1 convolutions."""
+    """The weights of a diffusers AutoencoderKL under ldm's names; its attention as 1x1 convolutions."""
     return {_vae_key(key, levels): _as_conv(key, value) for key, value in state.items()}
 
 
@@ -123,14 +123,14 @@ def _as_conv(key: str, value: Tensor) -> Tensor:
 
 
 def text_to_ldm(state: Mapping[str, Tensor]) -> Weights:
-    """A text tower's weights as transformers 4 and ldm name them, with its position ids."""
+    """The weights of a text encoder under the names of transformers 4 and ldm, with position ids."""
     named = {"text_model." + key.removeprefix("text_model."): value for key, value in state.items()}
     named["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     return named
 
 
 def vision_to_old(state: Mapping[str, Tensor]) -> Weights:
-    """A vision tower's weights as transformers 4 names them."""
+    """The weights of a vision encoder under the names of transformers 4."""
     return {
         key if key.startswith(("vision_model.", "visual_projection.")) else f"vision_model.{key}": value
         for key, value in state.items()
@@ -139,12 +139,12 @@ def vision_to_old(state: Mapping[str, Tensor]) -> Weights:
 
 
 def prefixed(prefix: str, weights: Mapping[str, Tensor]) -> Weights:
-    """The same weights under a common prefix."""
+    """The weights with a prefix before each name."""
     return {prefix + key: value for key, value in weights.items()}
 
 
 def halved(weights: Mapping[str, Tensor]) -> Weights:
-    """Floats as fp16, whole numbers as they are; contiguous, apart from each other."""
+    """Floats as fp16, integers unchanged; all contiguous, without shared memory."""
     return {
         key: (value.detach().half() if value.is_floating_point() else value).contiguous().clone()
         for key, value in weights.items()

@@ -1,7 +1,7 @@
-"""One training loop for every stage: warm-up, cosine, clipping, EMA, checkpoints, resume.
+"""The training loop of all stages: warm-up, cosine decay, gradient clipping, EMA, checkpoints, resume.
 
-Batches and noise are functions of (seed, step), so a resumed run sees exactly what an
-uninterrupted one would have seen. With several workers (workers.py) each draws its own.
+Batches and noise are functions of (seed, step), so that a resumed run gets the same ones as an uninterrupted
+run. With several workers (workers.py) each draws its own.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ MUON_SIDE = 48  # matrices narrower than this are left to AdamW
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How long and how fast a stage learns.
+    """The length and the learning rates of a stage.
 
-    `batch` is what one worker draws. `muon` is the learning rate of Muon for large matrices; zero
-    leaves all to AdamW.
+    `batch` is the batch size of one worker. `muon` is the learning rate of Muon for large matrices; zero
+    leaves all of them to AdamW.
     """
 
     steps: int
@@ -54,10 +54,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A stage: what is trained, on what, towards what.
+    """A stage of the training: a module, its batches and its loss.
 
-    `batch(rng)` draws a batch, `loss(batch, generator)` a scalar, `preview(path)` a sheet of
-    pictures made with the averaged weights.
+    `batch(rng)` draws a batch, `loss(batch, generator)` returns a scalar, `preview(path)` saves pictures that
+    were made with the averaged weights.
     """
 
     name: str
@@ -77,12 +77,12 @@ class Average:
         self.decay = decay
 
     def update(self, step: int) -> None:
-        """Move towards the live weights; faster in the first steps."""
+        """Move the average towards the live weights; faster during the first steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.shadow, [p.detach() for p in self.live], 1 - decay)
 
     def swap(self) -> None:
-        """Exchange the live weights and the average; call twice to undo."""
+        """Exchange the live weights and the average; a second call undoes it."""
         with torch.no_grad():
             for live, shadow in zip(self.live, self.shadow, strict=True):
                 held = live.detach().clone()
@@ -91,9 +91,9 @@ class Average:
 
 
 def fit(job: Job, out: Path) -> None:
-    """Train `job.module` in place, ending with the averaged weights.
+    """Train `job.module` in place; it ends with the averaged weights.
 
-    Resumes from its checkpoint in `out`; a finished stage is only loaded.
+    Resumes from the stage's checkpoint in `out`; a finished stage is only loaded.
     """
     config = job.settings
     params = [p for p in job.module.parameters() if p.requires_grad]
@@ -139,7 +139,7 @@ def _step(
 
 
 def _batches(job: Job, start: int) -> Iterator[tuple[int, Batch]]:
-    """Batches from step `start` on, the next one drawn while the last one is learned."""
+    """The batches from step `start` on; a thread draws the next one meanwhile."""
 
     def draw(step: int) -> Batch:
         rank = workers.rank()
@@ -168,9 +168,9 @@ def _set_rates(optimisers: list[torch.optim.Optimizer], rate: float) -> None:
 
 
 def _optimisers(module: nn.Module, config: Settings) -> list[torch.optim.Optimizer]:
-    """Muon for large matrices if wanted, AdamW for the rest.
+    """AdamW, and Muon for large matrices if it has a learning rate.
 
-    Matrices and kernels are decayed, never embeddings, norms or biases.
+    Weight decay applies to matrices and convolution kernels, not to embeddings, norms or biases.
     """
     tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -198,7 +198,7 @@ def _save(path: Path, step: int, optimisers: list[torch.optim.Optimizer], averag
 
 
 def _resume(path: Path, optimisers: list[torch.optim.Optimizer], average: Average) -> int:
-    """Load a checkpoint if there is one; returns the step to go on with."""
+    """Load the checkpoint if it exists; returns the step to continue with."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
@@ -209,11 +209,3 @@ def _resume(path: Path, optimisers: list[torch.optim.Optimizer], average: Averag
         optimiser.load_state_dict(held)
     log.info("resuming %s at step %d", path.stem, state["step"])
     return int(state["step"])
-
-
-def restore(name: str, module: nn.Module, out: Path) -> None:
-    """Load the averaged weights of a stage, finished or not, into `module`."""
-    state = torch.load(out / f"{name}.ckpt", weights_only=True)
-    live: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-    with torch.no_grad():
-        torch._foreach_copy_(live, state["average"])

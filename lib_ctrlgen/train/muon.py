@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal (Jordan et al. 2024), beside AdamW for the rest."""
+"""The optimiser Muon: momentum with orthogonalised updates (Jordan et al. 2024)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from .workers import shared
 
-# The quintic of Muon's reference: singular values of 0..1 come near 1 in five rounds.
+# The polynomial of Muon's reference code: five iterations bring singular values in 0..1 close to 1.
 A, B, C = 3.4445, -4.7750, 2.0315
 ROUNDS = 5
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Nearly the orthogonal factor of each matrix [N, rows, columns] (Newton-Schulz)."""
+    """Approximate the orthogonal factor of each matrix [N, rows, columns] (Newton-Schulz)."""
     tall = matrices.shape[1] > matrices.shape[2]
     flat: Tensor = matrices.transpose(1, 2) if tall else matrices
     flat = flat / (flat.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -28,9 +28,9 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal, at the root mean square of an AdamW update (0.2 lr).
+    """Nesterov momentum, orthogonalised and scaled to the root mean square of AdamW's updates (0.2 lr).
 
-    Kernels [out, in, h, w] count as matrices [out, in * h * w].
+    Convolution kernels [out, in, h, w] are treated as matrices [out, in * h * w].
     """
 
     def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, decay: float = 0.0) -> None:
@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient; equal shapes together."""
+        """Update every parameter that has a gradient; parameters of equal shape are processed together."""
         del closure
         for group in self.param_groups:
             shapes: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)

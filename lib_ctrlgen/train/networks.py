@@ -1,4 +1,4 @@
-"""The networks' shapes: Stable Diffusion 1.5's structure at a hundredth of its size."""
+"""The networks of the tiny model: Stable Diffusion 1.5's structure with a hundredth of its size."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from transformers import (
 UNET_CHANNELS = (64, 64, 64, 64)
 VAE_CHANNELS = (32, 64, 64, 96)
 HINT_CHANNELS = (16, 32, 96, 256)
-CONTEXT = 64  # width of the text tower, and of the shared text-picture space
+CONTEXT = 64  # width of the text encoder, and of the joint embedding space
 HEADS = 4
 VISION_SIZE = 64  # pixels
 IP_TOKENS = 4
-SCALE_FACTOR = 0.18215  # as in SD1.5: latents times this have unit deviation
+SCALE_FACTOR = 0.18215  # as in SD1.5: latents times this have standard deviation 1
 
 
 def new_vae() -> AutoencoderKL:
-    """An eightfold autoencoder, pictures [B, 3, H, W] in -1..1 to latents [B, 4, H/8, W/8]."""
+    """An autoencoder: pictures [B, 3, H, W] in -1..1 to latents [B, 4, H/8, W/8]."""
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -38,7 +38,7 @@ def new_vae() -> AutoencoderKL:
 
 
 def new_unet() -> UNet2DConditionModel:
-    """SD1.5's U-Net: latents [B, 4, h, w], steps [B], text [B, 77, 64] to noise [B, 4, h, w]."""
+    """SD1.5's U-Net: latents [B, 4, h, w], timesteps [B], text [B, 77, 64] to noise [B, 4, h, w]."""
     return UNet2DConditionModel(
         sample_size=16,
         block_out_channels=UNET_CHANNELS,
@@ -49,12 +49,12 @@ def new_unet() -> UNet2DConditionModel:
 
 
 def new_control(unet: UNet2DConditionModel) -> ControlNetModel:
-    """A ControlNet that starts as a copy of the U-Net's encoder; hints [B, 3, H, W] in 0..1."""
+    """A ControlNet, initialised with the U-Net's encoder; hints [B, 3, H, W] in 0..1."""
     return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS)
 
 
 def new_text(start: int = 49406, end: int = 49407) -> CLIPTextModel:
-    """The text tower: ids [B, 77] to states [B, 77, 64], after a final layer norm."""
+    """The text encoder: ids [B, 77] to states [B, 77, 64], after a final layer norm."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=49408,
@@ -73,7 +73,7 @@ def new_text(start: int = 49406, end: int = 49407) -> CLIPTextModel:
 
 
 def new_vision() -> CLIPVisionModelWithProjection:
-    """The vision tower: pictures [B, 3, 64, 64], CLIP-normalised, to embeddings [B, 64]."""
+    """The vision encoder: CLIP-normalised pictures [B, 3, 64, 64] to embeddings [B, 64]."""
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=128,
@@ -89,7 +89,7 @@ def new_vision() -> CLIPVisionModelWithProjection:
 
 
 def new_schedule() -> DDPMScheduler:
-    """SD1.5's noise: 1000 steps, betas linear in their roots from 0.00085 to 0.012."""
+    """SD1.5's noise schedule: 1000 timesteps, scaled-linear betas from 0.00085 to 0.012."""
     return DDPMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -100,7 +100,7 @@ def new_schedule() -> DDPMScheduler:
 
 
 class ImageProjection(nn.Module):
-    """A picture's embedding [B, 64] as four more words [B, 4, 64] (IP-Adapter, arXiv 2308.06721)."""
+    """Projects an image embedding [B, 64] to four image tokens [B, 4, 64] (IP-Adapter, arXiv 2308.06721)."""
 
     def __init__(self, embedding: int = CONTEXT, context: int = CONTEXT) -> None:
         super().__init__()
@@ -109,22 +109,17 @@ class ImageProjection(nn.Module):
         self.norm = nn.LayerNorm(context)
 
     def forward(self, embeds: Tensor) -> Tensor:
-        """Embeddings [B, 64] to words [B, 4, 64]."""
+        """Embeddings [B, 64] to image tokens [B, 4, 64]."""
         words = self.proj(embeds).reshape(-1, IP_TOKENS, self.context)
         normed: Tensor = self.norm(words)
         return normed
 
 
-def parameters_of(module: nn.Module) -> int:
-    """How many numbers a module holds."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def freeze(module: nn.Module) -> nn.Module:
-    """Stop a module from learning."""
+    """Stop the training of a module's weights, and set it to evaluation mode."""
     return module.requires_grad_(False).eval()
 
 
 def seeded(seed: int) -> None:
-    """Make the initial weights a function of `seed`."""
+    """Set torch's seed, so that initial weights are reproducible."""
     torch.manual_seed(seed)

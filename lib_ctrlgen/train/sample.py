@@ -1,4 +1,4 @@
-"""A small sampler for previews: DDIM with guidance, on plain diffusers parts."""
+"""A DDIM sampler with guidance for previews."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from .data import to_pictures
 from .networks import SCALE_FACTOR, new_schedule
 
-Predict = Callable[[Tensor, Tensor], Tensor]  # latents [2B, 4, h, w], step -> noise; uncond first
+Predict = Callable[[Tensor, Tensor], Tensor]  # latents [2B, 4, h, w] (uncond first), timestep -> noise
 
 
 def sampler(steps: int) -> DDIMScheduler:
-    """DDIM (arXiv 2010.02502) over SD1.5's noise schedule."""
+    """A DDIM scheduler (arXiv 2010.02502) with SD1.5's noise schedule."""
     ddim = DDIMScheduler.from_config(
         new_schedule().config, set_alpha_to_one=False, steps_offset=1, clip_sample=False
     )
@@ -34,7 +34,7 @@ def sample(
     steps: int = 20,
     guidance: float = 4.0,
 ) -> NDArray[np.uint8]:
-    """Pictures [B, H, W, 3], one for each seed."""
+    """Generate pictures [B, H, W, 3], one for each seed."""
     shape = (4, size[0] // 8, size[1] // 8)
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     latents, ddim = torch.stack(noise), sampler(steps)

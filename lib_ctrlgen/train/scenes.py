@@ -1,7 +1,7 @@
-"""Synthetic scenes: coloured shapes on a softly textured background, with depth.
+"""Synthetic scenes: coloured shapes with depth on a textured background.
 
-A scene is a few numbers, so it can be drawn at any size, described in words, and
-drawn again in another layout with the same look. Needs numpy and OpenCV only.
+A scene is a few numbers, so that it can be drawn at any size, described in words, and drawn with another
+layout and the same look. Needs only numpy and OpenCV.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ COLOURS: Mapping[str, RGB] = PALETTE
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 TEXTURES = ("plain", "striped", "checkered", "dotted", "noisy")
 
-CONTRAST = 13.0  # half the height of a texture in grey levels: below canny's 100/200
+CONTRAST = 13.0  # half the contrast of a texture in grey levels: canny (100/200) does not find it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """One flat shape. `x`, `y` in 0..1 of the picture, `radius` in 0..1 of its short side.
+    """A flat shape. `x` and `y` are in 0..1 of the picture, `radius` in 0..1 of its short side.
 
-    `depth` is 0 (far) to 1 (near), `tilt` the change of depth across one radius.
+    `depth` goes from 0 (far) to 1 (near), `tilt` is the change of depth across one radius.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """What lies behind the shapes; `period` in pixels, `slope` the change of depth across it."""
+    """The background; `period` of its texture in pixels, `slope` the change of depth across it."""
 
     colour: str
     rgb: RGB
@@ -60,19 +60,19 @@ class Background:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Shapes from far to near on a background."""
+    """A background and shapes, sorted from far to near."""
 
     shapes: tuple[Shape, ...]
     background: Background
 
     @property
     def across(self) -> tuple[Shape, ...]:
-        """The shapes from left to right, as captions name them."""
+        """The shapes from left to right, the order of captions."""
         return tuple(sorted(self.shapes, key=lambda shape: shape.x))
 
 
 def random_scene(rng: np.random.Generator, max_shapes: int = 2) -> Scene:
-    """Draw a scene of 1..`max_shapes` shapes with colours that all differ."""
+    """A random scene of 1..`max_shapes` shapes, all of different colours."""
     count = 1 if max_shapes == 1 or rng.random() < 0.6 else int(rng.integers(2, max_shapes + 1))
     names = [str(name) for name in rng.permutation(list(COLOURS))[: count + 1]]
     shapes = _place(rng, names[1:])
@@ -81,7 +81,7 @@ def random_scene(rng: np.random.Generator, max_shapes: int = 2) -> Scene:
 
 
 def same_look(scene: Scene, rng: np.random.Generator) -> Scene:
-    """Return another layout with the colours and the texture of `scene`."""
+    """A scene with another layout and the colours and texture of `scene`."""
     placed = _place(rng, [shape.colour for shape in scene.shapes])
     colours = {shape.colour: shape.rgb for shape in scene.shapes}
     shapes = tuple(replace(shape, rgb=colours[shape.colour]) for shape in placed)
@@ -91,7 +91,7 @@ def same_look(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _place(rng: np.random.Generator, colours: list[str]) -> tuple[Shape, ...]:
-    """Place shapes from left to right, near the middle's height; far ones are drawn first."""
+    """Place shapes from left to right at about half height; far ones come first in the result."""
     slots = [(place + 0.5) / len(colours) for place in range(len(colours))]
     reach = 0.12 if len(colours) == 1 else 0.04
     placed = [
@@ -156,7 +156,7 @@ def _to_bytes(values: Field) -> Image:
 
 
 def _shade(depth: Field) -> Field:
-    """Nearer is lit more, so that depth tells something that edges do not."""
+    """Make nearer parts brighter, so that depth is visible where edges do not show it."""
     return np.asarray(0.72 + 0.3 * depth, np.float32)
 
 
@@ -178,7 +178,7 @@ def _draw_background(back: Background, grid_x: Field, grid_y: Field) -> tuple[Fi
 
 
 def _turned(back: Background, grid_x: Field, grid_y: Field) -> tuple[Field, Field]:
-    """Coordinates in periods, turned by the background's angle."""
+    """Coordinates in periods of the background's texture, rotated by its angle."""
     cos, sin = np.cos(back.angle), np.sin(back.angle)
     along = (cos * grid_x + sin * grid_y) / back.period
     across = (cos * grid_y - sin * grid_x) / back.period
@@ -239,7 +239,7 @@ def _mask(shape: Shape, height: int, width: int) -> Field:
 
 
 def outline(kind: str) -> tuple[NDArray[np.float64], ...]:
-    """The closed loops, each [N, 2], of a shape of radius 1 around 0; even-odd filled."""
+    """The closed polygons [N, 2] of a shape with radius 1 around the origin, for even-odd filling."""
     if kind == "circle":
         return (_spokes(72, (1.0,)),)
     if kind == "square":
@@ -260,7 +260,7 @@ def outline(kind: str) -> tuple[NDArray[np.float64], ...]:
 
 
 def _spokes(count: int, radii: tuple[float, ...]) -> NDArray[np.float64]:
-    """`count` points around 0, the first one on top, at the radii in turn."""
+    """`count` points around the origin, the first one at the top, with the radii used in turn."""
     angle = 2 * np.pi * np.arange(count) / count - np.pi / 2
     radius = np.resize(np.array(radii), count)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)

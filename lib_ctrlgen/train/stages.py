@@ -1,4 +1,4 @@
-"""The stages in order: towers, autoencoder, latents, U-Net with text, then all controls together."""
+"""The stages of the training in order: encoders, autoencoder, latents, U-Net, then all controls together."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ STAGES = tuple(SETTINGS)
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where to write, from which seed, from what to go on, and whether only to try every stage out.
+    """The options of a training run: output folder, seed, the model to start from, and quick tests.
 
-    `start` is an exported family: only the last two stages are trained, from its weights.
+    `start` is the folder of an exported model: only the last two stages are then trained, from its weights.
     """
 
     out: Path
@@ -56,21 +56,21 @@ class Run:
     tokenizer: Path = TOKENIZER
 
     def settings(self, stage: str) -> Settings:
-        """How a stage is trained in this run."""
+        """The settings of a stage in this run."""
         full = replace(SETTINGS[stage], seed=self.seed)
         return replace(full, steps=2, batch=4, warmup=1, log_every=1, bf16=False) if self.quick else full
 
     def fit(self, job: Job) -> None:
-        """Train a job, or load it when its checkpoint is finished."""
+        """Train a job, or load it if its checkpoint is finished."""
         fit(replace(job, preview=None) if self.quick else job, self.out)
 
     def scenes(self) -> int:
-        """How many scenes to encode."""
+        """The number of scenes to encode."""
         return 50 if self.quick else SCENES
 
 
 def clip_stage(run: Run) -> Towers:
-    """Train or load the text and the vision tower."""
+    """Train or load the text and the vision encoder."""
     seeded(run.seed)
     towers = Towers()
     tokenizer = CLIPTokenizer.from_pretrained(run.tokenizer)
@@ -80,7 +80,7 @@ def clip_stage(run: Run) -> Towers:
 
 
 def vae_stage(run: Run) -> AutoencoderKL:
-    """Train or load the autoencoder: on crops first, then on whole pictures."""
+    """Train or load the autoencoder, on crops first, then on whole pictures."""
     seeded(run.seed)
     vae = new_vae()
     run.fit(vae_job("vae", vae, 64, run.settings("vae")))
@@ -91,7 +91,7 @@ def vae_stage(run: Run) -> AutoencoderKL:
 
 
 def base_stages(run: Run) -> tuple[Towers, Frozen, UNet2DConditionModel]:
-    """Everything that the U-Net's training takes as given, trained or read, and a U-Net to begin with."""
+    """Train or load the networks that the U-Net's training needs, and create or load its U-Net."""
     if run.start is None:
         towers, vae = clip_stage(run), vae_stage(run)
         seeded(run.seed)
@@ -108,12 +108,12 @@ def base_stages(run: Run) -> tuple[Towers, Frozen, UNet2DConditionModel]:
 
 
 def unet_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionModel) -> None:
-    """Train or load the U-Net with the text tower, which the vision tower follows.
+    """Train or load the U-Net together with the text encoder; the vision encoder is then adapted.
 
-    `frozen.text` is the tower in `towers`.
+    `frozen.text` is the text encoder in `towers`.
     """
     towers.text.requires_grad_(True)
-    run.fit(unet_job("unet", unet, frozen, run.settings("unet"), tell=True))
+    run.fit(unet_job("unet", unet, frozen, run.settings("unet"), train_text=True))
     towers.requires_grad_(True)
     freeze(towers.text)
     run.fit(clip_job("align", towers, frozen.tokenizer, run.settings("align")))
@@ -121,18 +121,18 @@ def unet_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionMo
 
 
 def words_stage(run: Run, towers: Towers) -> None:
-    """Teach a text tower that was read from a family to tell words apart; the vision tower stays."""
+    """Train a loaded text encoder to distinguish words; the vision encoder stays as it is."""
     before = copy.deepcopy(towers.text)
     towers.text.requires_grad_(True)
     towers.text_projection.requires_grad_(True)
-    towers.said.requires_grad_(True)
+    towers.word_probe.requires_grad_(True)
     tokenizer = CLIPTokenizer.from_pretrained(run.tokenizer)
     run.fit(clip_job("words", towers, tokenizer, run.settings("words"), near=before))
     freeze(towers)
 
 
 def together_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionModel) -> Whole:
-    """Train or load the U-Net, the ControlNets and the IP-Adapter, together."""
+    """Train or load the U-Net, the ControlNets and the IP-Adapter together."""
     seeded(run.seed)
     controls = {name: new_control(unet).requires_grad_(True) for name in HINTS}
     for name, control in controls.items():
@@ -147,7 +147,7 @@ def together_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditi
 
 
 def prepare(run: Run, last: str = "together") -> None:
-    """The stages that one process trains: the towers, the autoencoder, and the latents made with it."""
+    """Run the stages of a single process: encoders, autoencoder, and the latents that it encodes."""
     run.out.mkdir(parents=True, exist_ok=True)
     if run.start is None and STAGES.index(last) < STAGES.index("unet"):
         clip_stage(run)
@@ -158,7 +158,7 @@ def prepare(run: Run, last: str = "together") -> None:
 
 
 def finish(run: Run, last: str = "together") -> None:
-    """The stages that several processes may share, up to `last`; the leader writes the export."""
+    """Run the stages that several processes share, up to `last`; the first process writes the export."""
     towers, frozen, unet = base_stages(run)
     if run.start is None:
         unet_stage(run, towers, frozen, unet)
@@ -174,7 +174,7 @@ def finish(run: Run, last: str = "together") -> None:
 
 
 def train(run: Run, last: str = "together", count: int = 1) -> None:
-    """Train every stage up to `last`, the large ones in `count` processes; stages that are done are read."""
+    """Train every stage up to `last`, the large ones in `count` processes; finished stages are loaded."""
     prepare(run, last)
     if STAGES.index(last) < STAGES.index("unet"):
         return

@@ -1,7 +1,7 @@
-"""U-Net, ControlNets and IP-Adapter learned together: every row of a batch under its own controls.
+"""Trains U-Net, ControlNets and IP-Adapter together; every row of a batch has its own controls.
 
-The formats are those of controls trained on a frozen U-Net (ControlNet, arXiv 2302.05543;
-IP-Adapter, arXiv 2308.06721), but one pass teaches all of them, and the U-Net learns to be led.
+The file formats are those of controls trained on a frozen U-Net (ControlNet, arXiv 2302.05543; IP-Adapter,
+arXiv 2308.06721), but here the U-Net is trained to follow them at the same time.
 """
 
 from __future__ import annotations
@@ -33,11 +33,9 @@ FULL_WEIGHT = 0.5  # share of references at weight 1; the others' weights are dr
 NO_PICTURE = 0.06
 NO_CAPTION = {"plain": 0.1, "led": 0.3}
 
-Residuals = tuple[list[Tensor], Tensor]
-
 
 class Whole(nn.Module):
-    """All that learns; the adapter's processors sit in the U-Net too."""
+    """All trained networks in one module; the IP-Adapter's processors are also part of the U-Net."""
 
     def __init__(self, unet: UNet2DConditionModel, controls: dict[str, ControlNetModel]) -> None:
         super().__init__()
@@ -47,10 +45,10 @@ class Whole(nn.Module):
         self.adapter.install(unet)
 
     def forward(self, noisy: Tensor, steps: Tensor, states: Tensor, data: Batch, embeds: Tensor) -> Tensor:
-        """The predicted noise [B, 4, h, w]; `data` says which rows stand under which controls.
+        """Predict the noise [B, 4, h, w]; `data` says which rows have which controls.
 
-        `NAME_rows` [R] and `NAME_hint` [R, 3, H, W] of each control, `embeds` [B, 64] of the
-        references and `weight` [B] of the adapter.
+        `data` has `NAME_rows` [R] and `NAME_hint` [R, 3, H, W] for each control and `weight` [B] for the
+        adapter; `embeds` [B, 64] are the embeddings of the reference pictures.
         """
         down, mid = self.residuals(noisy, steps, states, data)
         words = Reference(self.adapter.image_proj(embeds), data["weight"])
@@ -66,7 +64,7 @@ class Whole(nn.Module):
     def residuals(
         self, noisy: Tensor, steps: Tensor, states: Tensor, data: Batch
     ) -> tuple[tuple[Tensor, ...] | None, Tensor | None]:
-        """The controls' residuals for all rows, zero where a control is absent; None without any."""
+        """The sum of the controls' residuals for all rows, zero for rows without any; None for no control."""
         total: list[Tensor] = []
         for name, control in self.controls.items():
             rows = data[f"{name}_rows"]
@@ -88,10 +86,10 @@ def _placed(values: Tensor, rows: Tensor, count: int) -> Tensor:
 def together_job(
     whole: Whole, vision: CLIPVisionModelWithProjection, frozen: Frozen, settings: Settings
 ) -> Job:
-    """Learn to tell the noise under words, hints and references, alone and stacked.
+    """The job to predict noise from captions, hints and references, alone and combined.
 
-    A reference at weight w shows the scene's own look with chance w squared, else another's: so
-    half a weight means half a belief, and likeness grows with the weight instead of jumping.
+    A reference with weight w shows the scene's own look with probability w squared, else another one, so that
+    the likeness to the reference grows gradually with the weight.
     """
 
     def batch(rng: np.random.Generator) -> Batch:
@@ -140,7 +138,7 @@ def _hints(store: Latents, scenes: list[Scene], stacks: list[tuple[str, ...]]) -
 
 
 def _looks(scenes: list[Scene], looked: np.ndarray, rng: np.random.Generator) -> Batch:
-    """References of the rows that have one, and every row's weight."""
+    """The reference pictures of the rows that have one, and the weight of every row."""
     weight = np.where(rng.random(len(scenes)) < FULL_WEIGHT, 1.0, rng.random(len(scenes))) * looked
     rows = np.flatnonzero(looked)
     sources = [scenes[k] if rng.random() < weight[k] ** 2 else random_scene(rng) for k in rows]
@@ -157,7 +155,7 @@ def _looks(scenes: list[Scene], looked: np.ndarray, rng: np.random.Generator) ->
 
 @torch.no_grad()
 def _embeds(vision: CLIPVisionModelWithProjection, pictures: Tensor, rows: Tensor, count: int) -> Tensor:
-    """References' embeddings [count, 64], zero for rows without one."""
+    """Embeddings [count, 64] of references, zero for rows without one."""
     embeds = torch.zeros(count, vision.config.projection_dim)
     if len(rows):
         embeds[rows] = vision(pixel_values=pictures).image_embeds.float()
@@ -185,7 +183,7 @@ def _previewed(
     stack: tuple[str, ...],
     weight: float,
 ) -> np.ndarray:
-    """Eight scenes under a stack; references show the next scene's look."""
+    """Eight scenes with stacked controls; each reference shows the next scene's look."""
     scenes = _shown()
     looks = [scenes[(k + 1) % len(scenes)] for k in range(len(scenes))]
     rng = np.random.default_rng(0)

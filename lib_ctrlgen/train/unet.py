@@ -1,4 +1,4 @@
-"""The U-Net: noise prediction under captions."""
+"""Trains the U-Net to predict noise from captions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_CAPTION = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """What earlier stages made and later stages only use."""
+    """Networks from earlier stages, which the U-Net's training only uses."""
 
     vae: AutoencoderKL
     text: CLIPTextModel
@@ -40,21 +40,21 @@ class Frozen:
 
     @torch.no_grad()
     def context(self, captions: Sequence[str]) -> Tensor:
-        """Captions to text states [B, 77, 64]."""
+        """Encode captions to text states [B, 77, 64]."""
         return self.states(token_ids(self.tokenizer, captions))
 
     @torch.no_grad()
     def states(self, ids: Tensor) -> Tensor:
-        """Ids [B, 77] to text states [B, 77, 64]."""
+        """Encode ids [B, 77] to text states [B, 77, 64]."""
         states: Tensor = self.text(input_ids=ids).last_hidden_state
         return states.float()
 
 
 def noise_loss(predicted: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
-    """Squared error of the noise, each row weighted 1 / (SNR + 0.05) + 0.15; `alphas` [B].
+    """The squared error of the noise, each row weighted with 1 / (SNR + 0.05) + 0.15; `alphas` is [B].
 
-    P2 weighting (arXiv 2204.00227) with a small k: at the plain weight hardly anything tells a
-    small network to get colours and layout right, which are decided under the strongest noise.
+    This is P2 weighting (arXiv 2204.00227) with a small k. Without it a small network hardly learns colours
+    and layout, which are decided at the highest noise levels.
     """
     snr = alphas / (1 - alphas)
     errors = (predicted.float() - noise).square().mean((1, 2, 3))
@@ -62,12 +62,11 @@ def noise_loss(predicted: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
 
 
 def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Noisy latents, the noise, the steps [B], spread over the batch, and alpha-bar at them [B].
+    """Noisy latents, the noise, timesteps [B] spread over the batch, and their alphas_cumprod [B].
 
-    Late steps, where little noise is left and words decide nothing more, are drawn less often.
-
-    The schedule's last step still lets the latents' mean through. A small random offset of the
-    noise hides it, or the network would read a background's colour there and not in the words.
+    Timesteps with little noise, where words have no more influence, are drawn less often. At the last
+    timestep a little of the latents' mean is left; a small random offset of the noise hides it, because the
+    network would otherwise read the background's colour there instead of in the caption.
     """
     schedule = new_schedule()
     count = len(latents)
@@ -79,13 +78,13 @@ def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor,
 
 
 def unet_job(
-    name: str, unet: UNet2DConditionModel, frozen: Frozen, settings: Settings, tell: bool = False
+    name: str, unet: UNet2DConditionModel, frozen: Frozen, settings: Settings, train_text: bool = False
 ) -> Job:
-    """Learn to tell the noise in latents [B, 4, h, w] from what captions promise.
+    """The job to predict the noise in latents [B, 4, h, w] from captions.
 
-    With `tell` the text tower learns too, so that its states say which colour goes with what.
+    With `train_text` the text encoder is trained too, so that its states bind colours to shapes.
     """
-    trained = nn.ModuleDict({"unet": unet, "text": frozen.text}) if tell else unet
+    trained = nn.ModuleDict({"unet": unet, "text": frozen.text}) if train_text else unet
 
     def batch(rng: np.random.Generator) -> Batch:
         store, rows = pick(frozen.stores, rng, settings.batch)

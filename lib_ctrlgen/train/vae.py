@@ -1,4 +1,4 @@
-"""The autoencoder: L1 and gradient loss, a whisper of KL, so that edges stay crisp."""
+"""Trains the autoencoder with L1 and gradient losses and a very small KL term, which keeps edges sharp."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ COLOUR_WEIGHT = 2.0
 
 
 def slopes(picture: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences between neighbours, down and across."""
+    """Differences between neighbouring pixels, vertical and horizontal."""
     return picture.diff(dim=-2), picture.diff(dim=-1)
 
 
 def reconstruction_loss(made: Tensor, real: Tensor) -> Tensor:
-    """L1 on values, on their slopes and on their means over 8 x 8 pixels."""
+    """L1 loss of values, their slopes, and their means over 8 x 8 pixels."""
     pairs = zip(slopes(made), slopes(real), strict=True)
     edges = torch.stack([(ours - theirs).abs().mean() for ours, theirs in pairs]).sum()
     error = made - real
@@ -35,7 +35,7 @@ def reconstruction_loss(made: Tensor, real: Tensor) -> Tensor:
 
 
 def vae_job(name: str, vae: AutoencoderKL, crop: int, settings: Settings) -> Job:
-    """Learn to rebuild pictures [B, 3, crop, crop]."""
+    """The job to reconstruct pictures [B, 3, crop, crop]."""
 
     def batch(rng: np.random.Generator) -> Batch:
         return {"picture": crops(rng, settings.batch, crop)}

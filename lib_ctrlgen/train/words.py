@@ -1,4 +1,4 @@
-"""Captions of scenes, with attributes left out at random so that words mean what they say."""
+"""Captions of scenes; attributes are left out at random, so that the others keep their meaning."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ STYLES = {
 
 
 def caption(scene: Scene, rng: np.random.Generator, drop: float = 0.1, looks: bool = True) -> str:
-    """Describe a scene from left to right; each attribute is left out with chance `drop`.
+    """Describe a scene from left to right; each attribute is left out with probability `drop`.
 
-    With `looks` off, colours and textures are never named (for training on reference pictures).
+    Without `looks`, colours and textures are never named (for training on reference pictures).
     """
     hide = drop if looks else 1.0
     shapes = [_shape_words(shape, rng, hide, drop) for shape in scene.across]
@@ -32,7 +32,7 @@ def caption(scene: Scene, rng: np.random.Generator, drop: float = 0.1, looks: bo
 
 
 def full_caption(scene: Scene) -> str:
-    """The plainest complete description of a scene."""
+    """The complete description of a scene."""
     shapes = [_article(f"{shape.colour} {shape.kind}") for shape in scene.across]
     back = scene.background
     texture = "" if back.texture == "plain" else f"{back.texture} "

@@ -1,6 +1,6 @@
-"""Several processes of one thread each learn one model together, on equal shares of every batch.
+"""Data-parallel training in several processes of one thread each, with equal shares of every batch.
 
-Small networks waste a second thread on waiting; a second process they use.
+A small network gains little from a second thread, but much from a second process.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch.multiprocessing.spawn import spawn
 
 T = TypeVar("T")
 
-# Large tensors come and go at every step: without this the C library returns their pages to the
+# Large tensors are allocated at every step: without this the C library returns their pages to the
 # system each time, which takes a quarter of the step.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
 def launch(count: int, work: Callable[[], None]) -> None:
-    """Run `work`, which must be picklable, in `count` processes of one thread, and wait for them."""
+    """Run `work`, which must be picklable, in `count` processes of one thread; returns when all are done."""
     os.environ.update(ALLOCATOR, GLOO_SOCKET_IFNAME="lo", OMP_NUM_THREADS="1")
     with tempfile.TemporaryDirectory() as folder:
         spawn(_enter, (count, Path(folder) / "meeting", work), nprocs=count)  # type: ignore[no-untyped-call]
@@ -40,17 +40,17 @@ def _enter(rank: int, count: int, meeting: Path, work: Callable[[], None]) -> No
 
 
 def rank() -> int:
-    """This process's number; 0 leads and writes."""
+    """The number of this process; process 0 writes the files."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def count() -> int:
-    """How many processes work together."""
+    """The number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def leader_first(make: Callable[[], T]) -> T:
-    """Let the leader make something (a cache, a folder) before the others look for it."""
+    """The result of `make`, called by process 0 before the others (it may write a cache that they read)."""
     if rank() == 0:
         made = make()
     if count() > 1:
@@ -59,7 +59,7 @@ def leader_first(make: Callable[[], T]) -> T:
 
 
 def shared(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """`work(rows)`, row by row the same shape, each process doing its part of the rows [N, ...]."""
+    """`work(rows)`, computed in parts by all processes; its result must have the shape of `rows` [N, ...]."""
     if count() == 1 or len(rows) < 2 * count():
         return work(rows)
     done = torch.zeros_like(rows)
@@ -70,7 +70,7 @@ def shared(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
 
 
 def average_gradients(params: Sequence[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes; one that is absent counts as zero."""
+    """Replace every gradient by its mean over the processes; a missing one counts as zero."""
     if count() == 1:
         return
     for param in params:

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lib_ctrlgen.errors import RequestError, nearest
+from lib_ctrlgen.errors import RequestError
 
 from .values import MAX_VALUES, Value, read_values, require_whole_schedules, shown_value, single_value
 
@@ -175,9 +175,3 @@ def replaced(part: Any, path: Sequence[str], value: Any, what: str) -> Any:
     if isinstance(part, Mapping):
         return {**part, name: replaced(part.get(name, {}), rest, value, what)}
     raise RequestError("", f"{what}: there is nothing below {part!r}")
-
-
-def require_axis(name: str, known: Sequence[str]) -> None:
-    """Raise RequestError for an axis of another name."""
-    if name not in known:
-        raise RequestError(f"$.tune.{name}", f"unknown axis ({nearest(name, known)})")

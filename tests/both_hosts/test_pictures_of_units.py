@@ -1,5 +1,6 @@
 """What a unit's pictures are and where they act: one for each picture of a batch, regions, soft masks."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,17 +15,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from lib_ctrlgen.cluster.engines import NodeHost
+from lib_ctrlgen.cluster.models import SharedModels
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.protocols import InputChange
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.files import save_picture
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_job
 from lib_ctrlgen.headless.outputs import write_generation
+from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images.canvas import Canvas, Frame, feathered
-from lib_ctrlgen.images.files import encode_image
+from lib_ctrlgen.images.files import encode_image, image_hash
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors.canny import Canny
 from lib_ctrlgen.preprocessors.none import NoPreprocessor
@@ -419,6 +424,26 @@ def test_a_batch_with_pictures_of_its_own_is_the_single_generations(engine: Engi
             texts.append(image.info["ctrlgen"])
     assert texts[0] != texts[1]
     assert all('"images"' not in text for text in texts)
+
+
+def written_requests(host: EngineHost, cell: GenerationRequest, path: Path) -> list[dict[str, Any]]:
+    """The request that a host writes into each picture of a cell."""
+    (made,) = host.generate([cell])
+    found = []
+    for image, info in zip(made.images, made.infos, strict=True):
+        with Image.open(save_picture(image, path, info)) as saved:
+            found.append(json.loads(saved.info["ctrlgen"]))
+    return found
+
+
+def test_every_engine_host_records_the_images_of_each_picture(engine: Engine, tmp_path: Path) -> None:
+    cell = request(EDGES | {"images": [A, B]}, batch_size=2, seed=7, steps=1)
+    hosts = EngineHost(engine=engine), NodeHost(engine=engine, models=SharedModels(folders=()))
+    alone, node = (written_requests(host, cell, tmp_path / "picture.png") for host in hosts)
+    assert node == alone
+    assert [each["seed"] for each in alone] == [7, 8]
+    hashes = [f"sha256:{image_hash(picture)}" for picture in (A, B)]
+    assert [each["units"][0]["image"] for each in alone] == hashes
 
 
 def test_a_job_names_pictures_by_folder_pattern_and_list(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.sampling import run as sampling
+from lib_ctrlgen.headless.sampling.batch import PromptBatch
 from lib_ctrlgen.images.composite import hole_share, lightness, mixed, pixels_of, relit
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.preprocessors import preprocessor
@@ -185,7 +186,7 @@ def test_a_picture_that_fills_its_frame_has_no_border_to_paint(engine: Engine) -
 def test_the_network_sees_holes_around_a_picture_too(engine: Engine) -> None:
     networks = engine.load("ctrlgen-tiny")
     made = request("inpaint", files.picture(64, 32), resize_mode="resize_and_fill")
-    control: Any = engine.units([made], networks)[0].control
+    control: Any = engine.units(PromptBatch.of([made]), networks)[0].control
     pixels = control.map.pixels(64, 64)[0].permute(1, 2, 0).numpy()
     assert (np.delete(pixels, slice(16, 48), 0) == -1).all()
     assert np.allclose(pixels[16:48] * 255, np.asarray(files.picture(64, 32)), atol=1e-4)
@@ -282,7 +283,7 @@ def test_big_lama_has_the_published_names() -> None:
 
 def test_lama_fills_the_holes_and_nothing_else(with_lama: Engine) -> None:
     networks = with_lama.load("ctrlgen-tiny")
-    (unit,) = with_lama.units([request("inpaint_only+lama")], networks)
+    (unit,) = with_lama.units(PromptBatch.of([request("inpaint_only+lama")]), networks)
     source: Any = getattr(unit.later, "source", None)
     assert source.filler.origin[0] == "lama"
     for size in ((64, 64), (80, 56)):
@@ -338,7 +339,7 @@ def test_another_file_under_lamas_name_is_refused(root: Path, tmp_path: Path) ->
 def test_pictures_keep_their_colours_under_transparency(engine: Engine) -> None:
     """What stands in a hole is what the VAE sees there, not white."""
     networks = engine.load("ctrlgen-tiny")
-    (unit,) = engine.units([request("inpaint_only")], networks)
+    (unit,) = engine.units(PromptBatch.of([request("inpaint_only")]), networks)
     shown: Any = getattr(unit.later, "source", None)
     assert shown.colours(64, 64).getpixel((30, 30)) == (200, 30, 90)
     assert decode_image(unit.spec.image, "").getpixel((30, 30)) == (200, 30, 90, 0)

@@ -57,11 +57,11 @@ def test_an_error_that_cannot_be_shown_still_has_its_code() -> None:
 @full
 def test_a_progress_bar_never_ends_the_work() -> None:
     with Path("/dev/full").open("w") as stream:
-        screen = cli_output.Unbroken(stream)
+        screen = cli_output.SafeStderr(stream)
         assert screen.write("x" * 100_000) == 100_000
         screen.flush()
         assert not screen.isatty()
-    assert cli_output.Unbroken(None).write("x") == 1
+    assert cli_output.SafeStderr(None).write("x") == 1
 
 
 def test_lists_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from lib_ctrlgen.cluster import pool as spread
 from lib_ctrlgen.cluster.actor import LostError, sendable
 from lib_ctrlgen.cluster.batches import LOSSES, Batches
 from lib_ctrlgen.cluster.connect import shared_out, stay_on_loopback
-from lib_ctrlgen.cluster.options import Spread, add_options, spread_of
+from lib_ctrlgen.cluster.options import PoolOptions, add_options, pool_options
 from lib_ctrlgen.cluster.webui_job import jobs_of
 from lib_ctrlgen.cluster.webuis import Client, WebUIMaker, WebUIRecipe
 from lib_ctrlgen.errors import HostError, RequestError
@@ -120,13 +120,13 @@ def test_what_requests_need_is_shipped(root: Path) -> None:
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="gone"):
-        models.Shared(folders=(str(tmp_path / "gone"),)).here()
+        models.SharedModels(folders=(str(tmp_path / "gone"),)).local_folders()
 
 
 def test_paths_are_called_what_they_are_called_on_the_node() -> None:
-    sent = models.Shipped(folders=("/far/models",), files=())
+    sent = models.ShippedModels(folders=("/far/models",), files=())
     payload = {"model": "/far/models/a/b.ckpt", "units": [UNIT, {"model": "/far/models/c.pt"}], "blend": None}
-    moved = models.with_moved(payload, sent)
+    moved = models.with_local_names(payload, sent)
     assert moved["model"] == str(sent.base / "0/a/b.ckpt")
     assert [unit["model"] for unit in moved["units"]] == ["edges", str(sent.base / "0/c.pt")]
 
@@ -238,8 +238,8 @@ def test_the_options_say_where(tmp_path: Path) -> None:
     parser.add_argument("--tokenizer", type=Path)
     add_options(parser)
     text = "--ray auto --ray-cores 3 --ray-models ship --webui http://a --webui http://b"
-    said = spread_of(parser.parse_args(text.split()))
-    assert said == Spread(address="auto", cores=3, models="ship", webuis=("http://a", "http://b"))
+    said = pool_options(parser.parse_args(text.split()))
+    assert said == PoolOptions(address="auto", cores=3, models="ship", webuis=("http://a", "http://b"))
     with pytest.raises(SystemExit):
         parser.parse_args(["--ray-cores", "0"])
 

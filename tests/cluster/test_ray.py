@@ -60,10 +60,10 @@ def host(root: Path) -> EngineHost:
 @pytest.fixture(scope="module")
 def engines(cluster: None, root: Path) -> Iterator[Any]:
     from lib_ctrlgen.cluster.engines import EngineRecipe
-    from lib_ctrlgen.cluster.models import Shared
+    from lib_ctrlgen.cluster.models import SharedModels
     from lib_ctrlgen.cluster.workers import RayWorkers
 
-    recipe = EngineRecipe(models=Shared(folders=(str(root),)))
+    recipe = EngineRecipe(models=SharedModels(folders=(str(root),)))
     with RayWorkers([recipe] * 2, all_ready=True) as workers:
         yield workers
 
@@ -140,7 +140,7 @@ def test_a_killed_workers_cells_are_taken_over(host: EngineHost, engines: Any, t
 
 def test_models_are_shipped(cluster: None, host: EngineHost, tmp_path: Path) -> None:
     from lib_ctrlgen.cluster.engines import EngineRecipe
-    from lib_ctrlgen.cluster.models import Shipped, models_for
+    from lib_ctrlgen.cluster.models import ShippedModels, models_for
     from lib_ctrlgen.cluster.workers import RayWorkers
 
     far = tmp_path / "far"
@@ -152,7 +152,7 @@ def test_models_are_shipped(cluster: None, host: EngineHost, tmp_path: Path) -> 
     shipped = models_for("ship", [far], [own.batch(cell.payload, 1) for cell in cells.cells])
     second = Tuner(own, cells, tmp_path / "two")
     far.rename(tmp_path / "away")  # what the workers have now is what was shipped
-    assert isinstance(shipped, Shipped)
+    assert isinstance(shipped, ShippedModels)
     shutil.rmtree(shipped.base, ignore_errors=True)
     try:
         with RayWorkers([EngineRecipe(models=shipped)]) as workers:

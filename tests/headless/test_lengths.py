@@ -15,7 +15,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.outputs import infotext
-from lib_ctrlgen.headless.sampling.conditions import Conditions, Prompts, prompts_of
+from lib_ctrlgen.headless.sampling.conditions import Conditions, Prompts, parse_prompts
 from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder, prompt_edit
 from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
@@ -106,7 +106,7 @@ def test_schedules_and_concepts_keep_their_lengths(engine: Engine) -> None:
 def test_mixed_concepts_are_padded_with_the_empty_prompt_and_the_negative_one_stays(engine: Engine) -> None:
     encoder = PromptEncoder(towers=engine.load(models.NAME).towers)
     blend = {"mode": "embedding", "concepts": [{"prompt": "a BREAK b"}, {"prompt": "c", "weight": 0.5}]}
-    now = prompts_of(request(blend=blend, negative_prompt="d")).at(0.0, encoder)
+    now = parse_prompts(request(blend=blend, negative_prompt="d")).at(0.0, encoder)
     empty, long, short, negative = (row.states for row in encoder.encode(["", "a BREAK b", "c", "d"]))
     twice = torch.cat([empty, empty], 1)
     wanted = twice + (long - twice) + 0.5 * (torch.cat([short, empty], 1) - twice)
@@ -117,7 +117,7 @@ def test_mixed_concepts_are_padded_with_the_empty_prompt_and_the_negative_one_st
 
 def conditions(engine: Engine, prompt: str, negative: str) -> Conditions:
     encoder = PromptEncoder(towers=engine.load(models.NAME).towers)
-    return prompts_of(request(prompt=prompt, negative_prompt=negative)).at(0.0, encoder)
+    return parse_prompts(request(prompt=prompt, negative_prompt=negative)).at(0.0, encoder)
 
 
 def test_lengths_meet_at_their_least_common_multiple(engine: Engine) -> None:
@@ -132,7 +132,7 @@ def test_an_empty_negative_prompt_of_sdxl_is_zeros_of_one_chunk(family_engine: E
     [empty] = encoder.encode([""])
     for pad, behind in ((False, torch.zeros_like(empty.states)), (True, empty.states)):
         wanted = family_request(prompt="a BREAK b", negative_prompt="", pad_cond_uncond=pad)
-        now = prompts_of(wanted).at(0.0, encoder)
+        now = parse_prompts(wanted).at(0.0, encoder)
         assert torch.equal(now.uncond.states, torch.cat([torch.zeros_like(empty.states), behind], 1))
         assert now.uncond.pooled is not None
         assert now.uncond.pooled.abs().max() == 0
@@ -189,4 +189,4 @@ def test_a_prompt_edit_is_found_as_the_webui_finds_it(text: str, edit: str | Non
 def test_the_infotext_says_that_texts_were_padded() -> None:
     assert "Pad conds: True" in infotext(request(pad_cond_uncond=True), 1)
     assert "Pad conds" not in infotext(request(), 1)
-    assert Prompts(negative=prompts_of(request()).negative, positive=(), named={}).pad is False
+    assert Prompts(negative=parse_prompts(request()).negative, positive=(), named={}).pad is False

@@ -12,7 +12,11 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine, Generation
+from lib_ctrlgen.headless.sampling import conditions
+from lib_ctrlgen.headless.sampling.batch import PromptBatch
 from lib_ctrlgen.headless.tune import EngineHost
+from lib_ctrlgen.prompts import blended
+from lib_ctrlgen.prompts.scheduled import parse_prompt
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
@@ -156,6 +160,55 @@ def test_a_trajectory_is_made_by_itself(engine: Engine) -> None:
     assert difference(made.images, engine.generate(walk).images) == 0
 
 
+@pytest.mark.parametrize(
+    ("fields", "texts"),
+    [
+        ({"prompt": "a ring"}, ["blue", "a ring"]),
+        (
+            {
+                "prompt": "",
+                "batch_size": 3,
+                "blend": {
+                    "mode": "trajectory",
+                    "spacing": 1,
+                    "concepts": [{"prompt": "a"}, {"prompt": "b"}],
+                },
+            },
+            ["blue", "a", "b"],
+        ),
+    ],
+    ids=["prompt", "trajectory"],
+)
+def test_prompts_are_parsed_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], texts: list[str]
+) -> None:
+    parsed: list[str] = []
+
+    def parse(text: str, **options: bool) -> Any:
+        parsed.append(text)
+        return parse_prompt(text, **options)
+
+    for module in (conditions, blended):
+        monkeypatch.setattr(module, "parse_prompt", parse)
+    engine.together([request(negative_prompt="blue", steps=2, **fields)])
+    assert parsed == texts
+
+
+def test_a_batch_tells_what_is_shared_from_what_each_has() -> None:
+    cells = [request(EDGES | {"weight": w}, batch_size=size) for w, size in ((1, 2), (0.5, 1))]
+    batch = PromptBatch.of(cells)
+    assert (batch.cells, batch.pictures, batch.starts) == (2, 3, (0, 2))
+    assert batch.shared is cells[0]
+    assert batch.per_request(batch.per_picture(["a", "b"])) == [["a", "a"], ["b"]]
+
+
+def test_the_first_request_and_one_of_each_other_kind_are_checked() -> None:
+    modes = ("prompt", "balanced", "prompt", "control", "balanced")
+    cells = [request(EDGES | {"control_mode": mode}) for mode in modes]
+    found = PromptBatch.of(cells).to_check()
+    assert [cells.index(each) for each in found] == [0, 1, 3]
+
+
 def test_a_wrong_number_of_one_cell_names_the_place(engine: Engine) -> None:
     with pytest.raises(RequestError) as caught:
         engine.together([request(LOOK), request(LOOK | {"control_mode": "prompt"})])
@@ -168,7 +221,7 @@ def test_texts_pictures_maps_and_hints_are_made_once_for_many_requests(engine: E
     engine.generate(cells[0])
     encoder = engine.encoder(engine.load(cells[0].model))
     hints: list[int] = []
-    network = next(u for u in engine.units(cells[:1], engine.load(cells[0].model))).control
+    network = next(u for u in engine.units(PromptBatch.of(cells[:1]), engine.load(cells[0].model))).control
     handle = network.model.hint_encoder.register_forward_hook(lambda *_: hints.append(1))  # type: ignore[union-attr]
     before, entries = encoder.calls, len(engine.store._cache)
     engine.generate(cells[1])

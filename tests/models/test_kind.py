@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from lib_ctrlgen.controls.registry import identify
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind
-from lib_ctrlgen.models.tensor_files import read_header, read_metadata, read_tensors
+from lib_ctrlgen.models.tensor_files import read_header, read_tensors
 from lib_ctrlgen.models.weight_files import hash8
 from lib_ctrlgen.unet.call import Family
 from tests.support import control_files as files
@@ -191,15 +191,13 @@ def test_any_keys_are_a_kind_or_a_model_error(shapes: Shapes) -> None:
 
 def test_headers_agree_with_tensors(tmp_path: Path) -> None:
     tensors = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(4, dtype=torch.float16)}
-    save_file(tensors, tmp_path / "m.safetensors", metadata={"base": "x"})
+    save_file(tensors, tmp_path / "m.safetensors")
     torch.save({"state_dict": {**tensors, "step": 3}}, tmp_path / "m.ckpt")
     torch.save(tensors, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     for name in ("m.safetensors", "m.ckpt", "old.pth"):
         assert read_header(tmp_path / name) == {"a.weight": (2, 3), "b": (4,)}
         read = read_tensors(tmp_path / name)
         assert all(torch.equal(read[key], value) for key, value in tensors.items())
-    assert read_metadata(tmp_path / "m.safetensors") == {"base": "x"}
-    assert read_metadata(tmp_path / "m.ckpt") == {}
 
 
 def test_nested_adapter_pickle_is_flattened(tmp_path: Path) -> None:

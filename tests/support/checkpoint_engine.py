@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.sampling.run import walked
+from lib_ctrlgen.headless.sampling.batch import PromptBatch
+from lib_ctrlgen.headless.sampling.run import sample_batch
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.controls import test_lllite as lllite
@@ -124,8 +125,9 @@ def pixels(image: Any) -> np.ndarray:
 def latents_of(engine: Engine, *requests: GenerationRequest) -> Tensor:
     """The last latents of the engine, [B, 4, h, w]."""
     networks = engine.load(requests[0].model)
-    units = engine.units(requests, networks)
-    return walked(requests, networks, units, engine.encoder(networks)).latents
+    batch = PromptBatch.of(requests)
+    units = engine.units(batch, networks)
+    return sample_batch(batch, networks, units, engine.encoder(networks)).latents
 
 
 def theirs(pipeline: Any, wanted: GenerationRequest, **more: Any) -> Tensor:

@@ -1,1 +1,1 @@
-"""Reading checkpoints: single files and diffusers folders."""
+"""Loads checkpoints: single files in ldm's or sgm's layout, and diffusers folders."""

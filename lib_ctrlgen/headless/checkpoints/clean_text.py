@@ -1,7 +1,7 @@
-"""What the WebUI does to a text before CLIP's tokenizer sees it.
+"""Cleans prompts before CLIP's tokenizer reads them, as the WebUI does with the package ftfy.
 
-There `ftfy` repairs what comes out of word processors and of keyboards for other scripts. These are its
-repairs that concern prompts, without its guesses at texts that were decoded wrongly.
+Implemented are ftfy's fixes that concern prompts (curly quotes, full-width characters, ligatures, control
+characters), not its repair of texts that were decoded with the wrong encoding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufff9-\ufffc]")
 
 
 def clean_text(text: str) -> str:
-    r"""A text with plain quotes, plain widths and no control characters, in normal form C.
+    r"""A text with straight quotes, normal-width characters and no control characters, in form NFC.
 
     >>> clean_text("\u201cratio\u201d \uff11\uff16\uff1a\uff19, it\u2019s na\u00efve &amp; blue")
     '"ratio" 16:9, it\'s naïve & blue'

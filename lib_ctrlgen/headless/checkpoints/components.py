@@ -1,4 +1,4 @@
-"""The networks in diffusers' folders."""
+"""Loads single networks from diffusers folders."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lib_ctrlgen.models.weight_files import parts_of, weights_in
 
 
 def read_network(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """A diffusers network from its folder, frozen. Raises ModelError."""
+    """Load a diffusers network of class `kind` from its folder, frozen. Raises ModelError."""
     file = weights_in(folder, "diffusion_pytorch_model")
     for part in parts_of(file):
-        format_of(part)  # says what is wrong with a file that is no model at all
+        format_of(part)  # raises ModelError for a file that is not a model
     half = ".fp16" in file.name
     try:
         network = kind.from_pretrained(

@@ -1,4 +1,4 @@
-"""A checkpoint's ldm or sgm configuration: the yaml beside it, or its kind's published one."""
+"""The ldm or sgm configuration of a checkpoint: the yaml file beside it, or the published one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "EpsScaling": "epsilon", "
 
 @dataclass(frozen=True, kw_only=True)
 class TextStage:
-    """A text tower as a configuration names it: a published one's name, or the folder that describes it.
+    """A text encoder in a configuration: a published architecture's name, or a folder with its config.
 
-    `layer` is the hidden state that is used (-2: the last layer's output is not), None for the last.
+    `layer` is the hidden state that the U-Net reads: None for the last layer's, -2 for the one before it.
     """
 
     name: str
@@ -32,7 +32,7 @@ class TextStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """An ldm or sgm configuration. `waves` is the width of each of SDXL's sizes in its vector."""
+    """An ldm or sgm configuration; `waves` is the width of the sinusoidal embedding of SDXL's sizes."""
 
     raw: Mapping[str, Any]
     stages: tuple[TextStage, ...]
@@ -41,7 +41,7 @@ class Config:
 
 
 def yaml_beside(checkpoint: Path) -> Path | None:
-    """`name.yaml` beside a checkpoint, if there is one."""
+    """The path of `name.yaml` beside a checkpoint, or None."""
     beside = checkpoint.with_suffix(".yaml")
     return beside if beside.is_file() else None
 
@@ -49,7 +49,7 @@ def yaml_beside(checkpoint: Path) -> Path | None:
 def read_config(path: Path, kind: Kind) -> Config:
     """Read the configuration of a checkpoint of this kind.
 
-    Raises ModelError when it is broken, of another kind, or describes a model that is not supported.
+    Raises ModelError when it is broken, belongs to another kind, or describes a model that is not supported.
     """
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
@@ -106,7 +106,7 @@ NOT_YET = "only SDXL's base is supported yet"
 
 
 def _denoiser(params: Mapping[str, Any]) -> NoiseConfig:
-    """sgm's denoiser: Legacy DDPM noise, epsilon or v."""
+    """The noise configuration in sgm's denoiser section (LegacyDDPMDiscretization, epsilon or v)."""
     discretization = params["discretization_config"]
     _require(_class(discretization), "LegacyDDPMDiscretization", "the noise")
     given = discretization.get("params") or {}
@@ -132,9 +132,9 @@ def _require(found: str, wanted: str, what: str) -> None:
 
 
 def _stage(path: Path, stage: Mapping[str, Any], wanted: str) -> TextStage:
-    """A tower's folder, relative to the yaml; none for the published towers' own names.
+    """The text encoder of a configuration's section; a folder is relative to the yaml file.
 
-    transformers' towers are named by `version`, OpenCLIP's by `arch`.
+    transformers' text encoders are named by `version`, OpenCLIP's by `arch`.
     """
     _require(_class(stage), wanted, "the text encoder")
     params = stage.get("params") or {}

@@ -1,6 +1,6 @@
-"""Single-file checkpoints in ldm's and sgm's layout as diffusers and transformers networks.
+"""Converts single-file checkpoints (ldm, sgm) to networks of diffusers and transformers.
 
-The only place that uses diffusers' converters, whose names are the same from 0.31 to 0.42.
+This is the only module that uses diffusers' converters, whose names are the same from 0.31 to 0.42.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def unet_of(
 ) -> Any:
     """The U-Net of a checkpoint; `sizes` for SDXL's. Raises ModelError when it does not fit `config`."""
     arguments = create_unet_diffusers_config_from_ldm(config.raw, tensors)
-    if sizes:  # diffusers knows SDXL by the width of its context alone
+    if sizes:  # diffusers recognises SDXL only by the width of its text embeddings
         arguments |= {
             "class_embed_type": None,
             "addition_embed_type": "text_time",
@@ -78,10 +78,10 @@ def text_of(
     *,
     projected: bool = False,
 ) -> Any:
-    """A text tower from its tensors under transformers' names; `projected` with a projection of the end.
+    """A text encoder from tensors with transformers' names; `projected` adds the text projection.
 
-    transformers 5 drops the prefix `text_model.`, and not every version keeps `position_ids`. Raises
-    ModelError when they do not fit `config`.
+    transformers 5 has no prefix `text_model.`, and not every version keeps `position_ids`. Raises ModelError
+    when the tensors do not fit `config`.
     """
     with torch.device("meta"):
         network: Any = (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
@@ -96,15 +96,15 @@ def text_of(
     found |= {key: places for key in wanted if key.endswith("position_ids")}
     fill(network, found, "the text encoder", device, dtype)
     for module in network.modules():
-        if getattr(module, "position_ids", places).is_meta:  # not in the file, nor among the weights
+        if getattr(module, "position_ids", places).is_meta:  # a buffer that the state dict lacks
             module.position_ids = places
     return network
 
 
 def from_open_clip(tensors: Tensors, layers: int, *, projected: bool) -> dict[str, Tensor]:
-    """An OpenCLIP text tower's tensors under transformers' names: its first `layers` layers.
+    """Rename an OpenCLIP text encoder's tensors to transformers' names; keep the first `layers` layers.
 
-    OpenCLIP joins query, key and value, and multiplies with its projection from the other side.
+    OpenCLIP stores query, key and value as one tensor, and its text projection transposed.
     """
     found: dict[str, Tensor] = {}
     for key, value in tensors.items():
@@ -127,25 +127,25 @@ def _open_clip_layer(key: str, value: Tensor) -> dict[str, Tensor]:
 
 
 def _number(key: str) -> int:
-    """The layer that a tensor belongs to; -1 for one of none."""
+    """The number of the layer that a tensor belongs to; -1 for tensors outside the layers."""
     match = LAYER.match(key)
     return int(match[1]) if match else -1
 
 
 def part_of(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
-    """The tensors of a part of a checkpoint, under their full names."""
+    """The tensors whose names begin with `prefix`, under their full names."""
     return {key: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def inner_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of a part of a checkpoint, without its prefix."""
+    """The tensors whose names begin with `prefix`, with the prefix removed."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def predicts_v(unet: Any) -> bool:
-    """Whether an SD2 U-Net predicts v, found out as the WebUI does for a file without a yaml.
+    """Whether an SD2 U-Net predicts v, tested as the WebUI does for a checkpoint without a yaml.
 
-    At the noisiest step v is almost the negative of the picture, epsilon almost the input itself.
+    At the noisiest timestep v is nearly the negative of the image, while epsilon is nearly the input itself.
     """
     like = next(unet.parameters())
     x = torch.full((1, 4, 8, 8), 0.5, device=like.device, dtype=like.dtype)

@@ -1,4 +1,4 @@
-"""diffusers folders (model_index.json) of SD1.5, SD2 and SDXL."""
+"""Loads diffusers folders (model_index.json) of SD1.5, SD2 and SDXL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .text_encoder import Tower, read_padded, read_text_config
 
 PIPELINES = {"StableDiffusionPipeline": False, "StableDiffusionXLPipeline": True}
 
-OTHER_NOISE = ("EDM", "FlowMatch")  # Playground's, SD3's
+OTHER_NOISE = ("EDM", "FlowMatch")  # in the names of the schedulers of Playground and SD3
 
 
 def read_folder(path: Path, place: Place, dtype: torch.dtype) -> Networks:
@@ -54,7 +54,7 @@ def _read(path: Path, place: Place, dtype: torch.dtype, *, sdxl: bool) -> Networ
 
 
 def noise_of(config: Mapping[str, Any]) -> NoiseConfig:
-    """The noise of a scheduler's configuration. Raises ModelError."""
+    """The noise configuration in a scheduler's config file. Raises ModelError if it is not supported."""
     name = str(config.get("_class_name", ""))
     if name.startswith(OTHER_NOISE):
         raise ModelError(f"it is sampled by {name}: only noise of Stable Diffusion's kind is supported")
@@ -78,7 +78,7 @@ def _require_base(unet: Mapping[str, Any], *, sdxl: bool) -> None:
 
 
 def _one_tokenizer(towers: list[Tower]) -> tuple[Tower, ...]:
-    """SDXL's towers have one vocabulary; the second one's tokenizer may cut a text at every "!"."""
+    """Give both of SDXL's text encoders the first tokenizer: the second may split a text at every "!"."""
     first = towers[0].tokenizer
     words = first.get_vocab()
     alike = (tower.tokenizer.get_vocab() == words for tower in towers)

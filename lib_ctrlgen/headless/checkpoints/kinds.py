@@ -1,4 +1,4 @@
-"""Which kind of Stable Diffusion a single-file checkpoint is, told by its keys and shapes."""
+"""Detects the kind of a single-file Stable Diffusion checkpoint from its tensors' names and shapes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SUPPORTED = "without the WebUI only SD1.5, SD2 and SDXL are supported yet"
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of checkpoint: `text` are the prefixes of its text towers, `published` its usual yaml.
+    """A kind of checkpoint. `text`: the prefixes of its text encoders; `published`: its usual yaml.
 
-    `open_clip` says of each tower whether it is OpenCLIP's, else it is transformers'. `sized`: the U-Net
-    is told the picture's size. `unsaid`: without a yaml, what is predicted has to be found out.
+    open_clip: for each text encoder whether it has OpenCLIP's layout, else transformers'; sized: the U-Net is
+    conditioned on the picture's size (SDXL); prediction_unknown: only a yaml says what the U-Net predicts.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Kind:
     open_clip: tuple[bool, ...]
     published: Path
     sized: bool = False
-    unsaid: bool = False
+    prediction_unknown: bool = False
 
     @property
     def parts(self) -> Mapping[str, str]:
-        """The prefixes of what a whole checkpoint holds, and what they are."""
+        """The prefixes of a complete checkpoint's networks, each with a name for error messages."""
         names = dict(zip(self.text, ("a CLIP text encoder", "a second CLIP text encoder"), strict=False))
         return {UNET: "a U-Net", VAE: "an autoencoder", **names}
 
@@ -49,7 +49,7 @@ SD2 = Kind(
     text=("cond_stage_model.model.",),
     open_clip=(True,),
     published=FOLDER / "sd2.yaml",
-    unsaid=True,
+    prediction_unknown=True,
 )
 SDXL = Kind(
     name="SDXL",
@@ -75,7 +75,7 @@ CHANNELS = {9: "an inpainting checkpoint", 8: "an InstructPix2Pix checkpoint", 5
 
 
 def kind_of(tensors: Tensors) -> Kind:
-    """The kind of a whole checkpoint. Raises ModelError that says what else a file is, or lacks."""
+    """The kind of a complete checkpoint. Raises ModelError that says what the file is, or what it lacks."""
     other = next((name for prefix, name in OTHERS.items() if _has(tensors, prefix)), "")
     if other:
         raise ModelError(f"it is {other}: {SUPPORTED}")
@@ -91,7 +91,7 @@ def kind_of(tensors: Tensors) -> Kind:
 
 
 def require_channels(channels: int) -> None:
-    """Raise ModelError unless a U-Net reads latents alone, without a mask or another picture."""
+    """Raise ModelError unless the U-Net has 4 input channels (not an inpainting or pix2pix model)."""
     if channels != 4:
         name = CHANNELS.get(channels, "another kind of checkpoint")
         raise ModelError(f"it is {name} with a {channels}-channel U-Net: {SUPPORTED}, with 4 channels")

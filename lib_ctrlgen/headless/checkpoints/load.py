@@ -1,4 +1,4 @@
-"""Stable Diffusion for diffusers, from a single-file checkpoint or a diffusers folder; never the network."""
+"""Loads Stable Diffusion from a single file or a diffusers folder, without any download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Networks", "Place", "load_networks", "load_pipeline", "new_pipeline"
 
 
 def load_networks(path: Path, store: ModelStore, place: Place | None = None) -> Networks:
-    """The networks of a single-file checkpoint or a diffusers folder, from the store's cache.
+    """Load the networks of a single-file checkpoint or a diffusers folder, or get them from the cache.
 
     Raises ModelError that says what is wrong with the file and what to do.
     """
@@ -41,14 +41,14 @@ def load_networks(path: Path, store: ModelStore, place: Place | None = None) -> 
 
 
 def load_pipeline(path: Path, store: ModelStore, place: Place | None = None) -> Any:
-    """diffusers' own pipeline on cached networks, with a DDIM scheduler. Raises ModelError."""
+    """A diffusers pipeline on cached networks, with a DDIM scheduler. Raises ModelError."""
     networks = load_networks(path, store, place)
     own = {"timestep_spacing": "leading", "steps_offset": 1, "clip_sample": False, "set_alpha_to_one": False}
     return new_pipeline(networks, DDIMScheduler(**own, **networks.noise))
 
 
 def new_pipeline(networks: Networks, scheduler: Any) -> Any:
-    """A silent pipeline without safety checker or watermark around networks that it does not own."""
+    """A diffusers pipeline on existing networks, without progress bar, safety checker or watermark."""
     parts: dict[str, Any] = {"vae": networks.vae, "unet": networks.unet, "scheduler": scheduler}
     for name, tower in zip(("", "_2"), networks.towers, strict=False):
         parts[f"text_encoder{name}"] = tower.encoder
@@ -63,7 +63,7 @@ def new_pipeline(networks: Networks, scheduler: Any) -> Any:
 
 
 def _padding(tokenizer: Any, pad: int) -> Any:
-    """A tokenizer that pads as diffusers expects it to."""
+    """A tokenizer that pads with the token `pad`, as diffusers expects."""
     if tokenizer.pad_token_id == pad:
         return tokenizer
     own = deepcopy(tokenizer)

@@ -1,4 +1,4 @@
-"""What a pipeline is made of, and where it lives."""
+"""The networks of a loaded checkpoint, and the device and dtype that they are loaded to."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lib_ctrlgen.errors import ModelError
 
 from .text_encoder import Tower
 
-SIZES = 6  # height and width of the original, top and left of the crop, height and width of the picture
+SIZES = 6  # numbers in add_time_ids: original height and width, crop top and left, target height and width
 
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """A model's networks; shared by every pipeline of the same model.
+    """The networks of a checkpoint. They are shared by every pipeline and generation that uses it.
 
-    `towers` are the text encoders: one, or SDXL's two. `noise` are the arguments of its schedulers.
+    towers: the text encoders, one, or two for SDXL; noise: the arguments of diffusers' schedulers.
     """
 
     unet: Any
@@ -29,7 +29,7 @@ class Networks:
     noise: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Raise ModelError unless SDXL's text and sizes make up the vector that its U-Net takes."""
+        """Raise ModelError where SDXL's text and size embeddings do not fit the U-Net's input width."""
         if not self.sized:
             return
         wanted = int(self.unet.add_embedding.linear_1.in_features)
@@ -53,15 +53,15 @@ class Networks:
 
     @property
     def sized(self) -> bool:
-        """Whether the U-Net is told the picture's size and a summary of its text: SDXL."""
+        """Whether the U-Net reads the picture's size and a pooled text embedding, as SDXL's does."""
         return len(self.towers) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where networks live. Half precision on a CPU becomes float32.
+    """The device and dtype of networks. Half precision on a CPU becomes float32.
 
-    `tokenizer` is a folder with CLIP's, for checkpoints that name no text folder.
+    `tokenizer` is a folder with CLIP's tokenizer, for checkpoints that name no text folder.
     """
 
     device: torch.device

@@ -1,4 +1,4 @@
-"""What a checkpoint's U-Net predicts, and the noise that it was trained with."""
+"""What a checkpoint's U-Net predicts (epsilon or v), and the betas that it was trained with."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LAST_ALPHA = 4.8973451890853435e-08  # the WebUI's stand-in for zero, so that th
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseConfig:
-    """Betas linear in their roots from `start` to `end`, and what is predicted (diffusers' names).
+    """The scaled-linear betas (linear in their square roots) from `start` to `end`, and the prediction type.
 
-    `zero_snr` moves the last step to (nearly) nothing but noise: Lin, Liu, Li and Yang 2023, Common
-    Diffusion Noise Schedules and Sample Steps are Flawed, as the WebUI's "Zero Terminal SNR" does.
+    `zero_snr` rescales them so that the last timestep is (nearly) pure noise: Lin, Liu, Li and Yang 2023,
+    Common Diffusion Noise Schedules and Sample Steps are Flawed, like the WebUI's "Zero Terminal SNR".
     """
 
     steps: int = 1000
@@ -51,7 +51,7 @@ class NoiseConfig:
         return found | {"trained_betas": self._rescaled()} if self.zero_snr else found
 
     def _rescaled(self) -> list[float]:
-        """Betas whose products of 1 - beta end at `LAST_ALPHA`, and begin where they did."""
+        """Betas rescaled so that alphas_cumprod ends at `LAST_ALPHA` and starts where it did."""
         if self.betas != "scaled_linear":
             raise ModelError(f"zero terminal SNR with betas '{self.betas}' is not supported")
         roots = torch.linspace(self.start**0.5, self.end**0.5, self.steps, dtype=torch.float64)
@@ -64,9 +64,9 @@ class NoiseConfig:
 
 
 def alphas_cumprod_of(arguments: Mapping[str, Any]) -> Tensor:
-    """What is left of a picture's power at each timestep [T], from the arguments of diffusers schedulers.
+    """alphas_cumprod [T] from the arguments of diffusers' schedulers, computed in float64.
 
-    In double precision until the end, as the WebUI computes it: diffusers adds up in single precision.
+    The WebUI computes it in float64 too; diffusers uses float32.
     """
     kind, steps = arguments["beta_schedule"], arguments["num_train_timesteps"]
     if arguments.get("trained_betas") is not None:

@@ -1,4 +1,4 @@
-"""Single-file checkpoints in ldm's layout (SD1.5, SD2) and sgm's (SDXL), with their yaml."""
+"""Loads single-file checkpoints in ldm's (SD1.5, SD2) or sgm's layout (SDXL), with their yaml."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .text_encoder import OPEN_CLIP_PAD, Tower, read_text_config, read_tokenizer
 
 
 def yaml_time(path: Path) -> int:
-    """When the yaml beside a checkpoint was changed; 0 without one."""
+    """The modification time of the yaml beside a checkpoint; 0 if there is none."""
     beside = yaml_beside(path)
     return beside.stat().st_mtime_ns if beside else 0
 
 
 def read_checkpoint(path: Path, place: Place, dtype: torch.dtype) -> Networks:
-    """Read a single-file checkpoint, fp16 or fp32. Raises ModelError."""
+    """Load a single-file checkpoint, fp16 or fp32. Raises ModelError."""
     tensors = read_tensors(path)
     try:
         kind = kind_of(tensors)
@@ -47,8 +47,8 @@ def _read(
     unet = unet_of(tensors, config, place.device, dtype, sizes=kind.sized)
     noise = config.noise
     if kind.sized:
-        noise = told_by_keys(tensors, noise)
-    elif kind.unsaid and guess and predicts_v(unet):
+        noise = noise_by_keys(tensors, noise)
+    elif kind.prediction_unknown and guess and predicts_v(unet):
         noise = replace(noise, prediction="v_prediction")
     towers = zip(kind.text, kind.open_clip, config.stages, strict=True)
     return Networks(
@@ -63,8 +63,8 @@ def _read(
     )
 
 
-def told_by_keys(tensors: Tensors, noise: NoiseConfig) -> NoiseConfig:
-    """What the keys `v_pred` and `ztsnr` of an SDXL file say of its noise."""
+def noise_by_keys(tensors: Tensors, noise: NoiseConfig) -> NoiseConfig:
+    """The noise configuration of an SDXL file, changed by its marker keys `v_pred` and `ztsnr`."""
     prediction = "v_prediction" if "v_pred" in tensors else noise.prediction
     return replace(noise, prediction=prediction, zero_snr="ztsnr" in tensors)
 
@@ -72,7 +72,7 @@ def told_by_keys(tensors: Tensors, noise: NoiseConfig) -> NoiseConfig:
 def tower_of(
     tensors: Tensors, stage: TextStage, place: Place, dtype: torch.dtype, *, hidden: bool, open_clip: bool
 ) -> Tower:
-    """A checkpoint's text tower; `hidden` for SDXL's, which are used without their final norm."""
+    """Load a text encoder of a checkpoint; `hidden` for SDXL's, which are used without their final norm."""
     unused = int(open_clip and not hidden and stage.layer is not None)
     architecture = read_text_config(stage.folder, stage.name, unused)
     if hidden:

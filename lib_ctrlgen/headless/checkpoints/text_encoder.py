@@ -1,4 +1,4 @@
-"""Text towers: their architectures, their tokenizers, and what each gives for a chunk of tokens."""
+"""Text encoders: their architectures, their tokenizers, and how chunks of tokens are encoded."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ FIELDS = {
 class Tower:
     """A text encoder of transformers with its tokenizer.
 
-    `pad` is the token behind a text's end. With `hidden` the states before the last layer are used,
-    without the final norm (SDXL), else what the encoder puts out. `whole` is False where the layers
-    that a published tower ends with are left out.
+    pad: the token that fills a chunk behind the end token; hidden: use the hidden states before the last
+    layer without the final norm (SDXL), else the encoder's output; whole: False where unused last layers of a
+    published architecture are left out.
     """
 
     tokenizer: Any
@@ -69,7 +69,7 @@ class Tower:
     whole: bool = True
 
     def encode(self, ids: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """States [1, T, X] of a chunk of tokens, and the projected state of its end [1, P], if it has one."""
+        """Encode a chunk: states [1, T, X], and the pooled, projected state [1, P] where there is one."""
         tokens = torch.tensor([ids], device=self.encoder.device)
         with torch.no_grad():
             found = self.encoder(tokens, output_hidden_states=self.hidden)
@@ -78,7 +78,7 @@ class Tower:
 
 
 def read_text_config(folder: Path | None, name: str = CLIP, unused: int = 0) -> CLIPTextConfig:
-    """The text tower's architecture: a folder's config.json, or a published one's by its name.
+    """The config of a text encoder, from a folder's config.json or a published architecture's name.
 
     The last `unused` layers are left out.
     """
@@ -105,7 +105,7 @@ def read_tokenizer(folder: Path | None) -> Any:
 
 
 def _tokenizer_of(folder: Path) -> Any:
-    """A folder's tokenizer; transformers 5 writes tokenizer.json alone, and 4 cannot read that."""
+    """Load a folder's tokenizer. transformers 5 writes only tokenizer.json, which 4 cannot read."""
     missing = [name for name in TOKENIZER_FILES if not (folder / name).is_file()]
     if missing and not (folder / "tokenizer.json").is_file():
         raise ModelError(f"the text folder {folder} lacks {' and '.join(missing)}")
@@ -118,10 +118,10 @@ def _tokenizer_of(folder: Path) -> Any:
 
 
 def read_padded(folder: Path) -> tuple[Any, int]:
-    """A diffusers folder's tokenizer, and the token that it pads with.
+    """The tokenizer of a diffusers folder, and the token that it pads with.
 
-    OpenCLIP's towers are padded with "!": the tokenizer is read as if it padded with the end, because
-    it would otherwise cut a text at every "!", which OpenCLIP does not.
+    OpenCLIP's text encoders are padded with "!". The tokenizer is loaded with the end token as padding,
+    because a tokenizer that pads with "!" would split every text at "!", which OpenCLIP does not.
     """
     declared = _tokenizer_of(folder)
     pad = int(declared.pad_token_id)
@@ -131,7 +131,7 @@ def read_padded(folder: Path) -> tuple[Any, int]:
 
 
 def _opened(source: str, **options: Any) -> Any:
-    """A tokenizer; transformers 4 without ftfy would take the accents off, which the WebUI does not."""
+    """Load a tokenizer. Without ftfy, transformers 4 would strip accents, which the WebUI does not."""
     tokenizer = CLIPTokenizer.from_pretrained(source, local_files_only=True, **options)
     if hasattr(tokenizer, "fix_text"):
         tokenizer.fix_text = clean_text

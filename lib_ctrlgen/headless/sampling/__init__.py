@@ -1,1 +1,1 @@
-"""Running a sampler: prompts, noise, guidance and the samplers themselves."""
+"""Sampling: prompts, noise, guidance and the samplers."""

@@ -1,10 +1,10 @@
-"""What the U-Net is told at each step: a request's prompts, its AND parts and its concepts, encoded."""
+"""The text conditions of each step: a request's prompts, with their AND parts and concepts, encoded."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -17,6 +17,7 @@ from lib_ctrlgen.prompts.blended import (
     PromptSource,
     Shares,
     blended_prompt,
+    placed,
     split_and,
 )
 from lib_ctrlgen.prompts.scheduled import Prompt, parse_prompt, require_names
@@ -29,10 +30,11 @@ from .prompt_encoder import PromptEncoder, require_plain
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """One step's text. Rows are laid out picture by picture, each picture's parts in order.
+    """The text features of one step for B pictures, each with P conditional rows (its parts).
 
-    `uncond` has B rows, `rows` B * P, and `shares` says what the rows of each picture are. All rows have the
-    same number of tokens; `copies` says how often the conditional ones hold each of theirs.
+    uncond: B rows, of the negative prompts; rows: B * P rows, picture by picture, each picture's parts in
+    order; shares: the concept and the weight of each picture's rows. All rows have the same number of tokens;
+    copies: how many times the conditional rows repeat each of their tokens to reach it.
     """
 
     uncond: Features
@@ -42,17 +44,17 @@ class Conditions:
 
     @property
     def plain(self) -> bool:
-        """Whether one row per picture says it all."""
+        """Whether each picture has one conditional row, of weight 1."""
         return all(each == ONE_ROW for each in self.shares)
 
     @property
     def owners(self) -> tuple[int, ...]:
-        """The concepts of a picture's rows, the same in all pictures."""
+        """The concept of each of a picture's conditional rows, the same in all pictures."""
         return self.shares[0].owners
 
 
-def joined(parts: Sequence[Conditions]) -> Conditions:
-    """The conditions of several batches as those of one."""
+def concatenated(parts: Sequence[Conditions]) -> Conditions:
+    """The conditions of several batches as those of one batch."""
     if len(parts) == 1:
         return parts[0]
     return Conditions(
@@ -65,10 +67,12 @@ def joined(parts: Sequence[Conditions]) -> Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """A negative prompt, a positive one per picture, and the named weights that stand in for theirs.
+    """The parsed prompts of one request: a negative prompt and a prompt for each picture.
 
-    Texts may need different numbers of chunks. `AND` parts are stretched to the longest of them. With `pad`
-    the shorter side, positive or negative, gets the empty prompt behind it, else both keep their lengths.
+    named: the request's `prompt_weights`, schedules for the names in the prompts; turn: mix the features of
+    concepts with slerp instead of lerp; pad: where the prompts need different numbers of chunks, append
+    chunks of the empty prompt to the shorter ones of both sides (the WebUI's `pad_cond_uncond`).
+    `AND` parts are always extended to the longest of them, by repeating their last token's state.
     """
 
     negative: Prompt
@@ -77,8 +81,15 @@ class Prompts:
     turn: bool = False
     pad: bool = False
 
+    def along(self, trajectory: Trajectory) -> Prompts:
+        """The same prompts with each picture at its place of a trajectory."""
+        first = self.positive[0]
+        if not isinstance(first, MixedPrompt):
+            return self
+        return replace(self, positive=tuple(placed(first, place) for place in trajectory.places))
+
     def key(self, progress: float) -> object:
-        """What the conditions depend on: equal keys, equal conditions."""
+        """A value for comparison: where two steps have equal keys, their conditions are equal."""
         first = self.positive[0]
         texts = self.negative.at(progress, self.named), first.at(progress, self.named)
         if not isinstance(first, BlendedPrompt):
@@ -87,7 +98,7 @@ class Prompts:
         return *texts, all_texts, first.weights_at(progress), first.strengths_at(progress)
 
     def at(self, progress: float, encoder: PromptEncoder) -> Conditions:
-        """The conditions at `progress`."""
+        """The encoded conditions at `progress` in [0, 1]."""
         first, negative = self.positive[0], self.negative.at(progress, self.named)
         if isinstance(first, MixedPrompt):
             return self._mixed(progress, negative, first.texts_at(progress, self.named), encoder)
@@ -109,7 +120,7 @@ class Prompts:
     def _together(
         self, uncond: Features, rows: Features, encoder: PromptEncoder, shares: Shares
     ) -> Conditions:
-        """Both sides at one number of tokens, which a U-Net's batch needs."""
+        """Positive and negative features with one number of tokens, as rows of one U-Net call need."""
         if self.pad:
             [empty] = encoder.encode([""])
             longest = max(uncond.length, rows.length)
@@ -125,7 +136,7 @@ class Prompts:
     def _mixed(
         self, progress: float, negative: str, texts: Sequence[str], encoder: PromptEncoder
     ) -> Conditions:
-        """One row per picture with the concepts' features, at one length, mixed by the picture's weights."""
+        """One conditional row per picture: the mean of the concepts' features, weighted for the picture."""
         uncond, empty, *features = encoder.encode_guided(negative, ["", *texts])
         longest = max(each.length for each in features)
         padded = [each.padded(longest, empty) for each in (empty, *features)]
@@ -135,44 +146,46 @@ class Prompts:
         return self._together(uncond, mixed, encoder, ONE_ROW)
 
 
-def prompts_of(request: GenerationRequest, steps: Trajectory | None = None) -> Prompts:
-    """The request's prompts, read; `steps` are a trajectory whose pictures stand elsewhere.
+def parse_prompts(request: GenerationRequest) -> Prompts:
+    """Parse the prompts of a request; the pictures of a trajectory are spaced evenly.
 
-    Raises RequestError at the place of what is wrong.
+    Raises RequestError at the field that is wrong.
     """
     with at_path("$.negative_prompt"):
         negative = parse_prompt(request.negative_prompt, negative=True)
     if len(split_and(negative.at(0.0))) > 1:
         raise RequestError("$.negative_prompt", "AND belongs into the prompt: a negative prompt is one text")
     require_plain(negative.at(0.0), "$.negative_prompt")
+    trajectory = trajectory_of(request)
     with at_path("$.prompt"):
-        positive = positive_prompts(request, steps or trajectory_of(request))
+        positive = _positive_prompts(request)
     weights = (weight for prompt in (negative, *positive) for weight in prompt.weights)
     require_names(request.prompt_weights, weights)
-    turn = request.blend is not None and request.blend.interpolation == "slerp"
-    return Prompts(
+    prompts = Prompts(
         negative=negative,
         positive=positive,
         named=request.prompt_weights,
-        turn=turn,
+        turn=request.blend is not None and request.blend.interpolation == "slerp",
         pad=request.pad_cond_uncond,
     )
+    return prompts if trajectory is None else prompts.along(trajectory)
 
 
-def positive_prompts(request: GenerationRequest, steps: Trajectory | None) -> tuple[PromptSource, ...]:
-    """The prompt of each picture."""
-    blend = request.blend
-    if blend is None:
+def _positive_prompts(request: GenerationRequest) -> tuple[PromptSource, ...]:
+    """The prompt of each picture, the same for all of them."""
+    if request.blend is None:
         source: PromptSource = parse_prompt(request.prompt)
         require_plain(source.at(0.0), "$.prompt")
         return (source,) * request.batch_size
-    places = steps.places if steps else (0.0,) * request.batch_size
-    found = tuple(blended_prompt(blend, request.prompt, place=place) for place in places)
-    for index, prompt in enumerate(getattr(found[0], "concepts", ())):
+    source = blended_prompt(request.blend, request.prompt)
+    for index, prompt in enumerate(getattr(source, "concepts", ())):
         require_plain(prompt.at(0.0), f"$.blend.concepts[{index}].prompt")
-    return found
+    return (source,) * request.batch_size
 
 
 def trajectory_of(request: GenerationRequest) -> Trajectory | None:
-    """The trajectory that the request's batch is, if it is one. Raises RequestError."""
+    """The trajectory over the request's pictures; None for other requests.
+
+    Raises RequestError where the number of pictures does not fit the number of concepts.
+    """
     return Trajectory.of(request.blend, request.batch_size)

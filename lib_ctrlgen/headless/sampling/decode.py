@@ -1,4 +1,4 @@
-"""From latents to pictures: one by one, so that memory stays small, and equal latents once."""
+"""Decodes latents to pictures, one at a time to save memory, and equal latents only once."""
 
 from __future__ import annotations
 

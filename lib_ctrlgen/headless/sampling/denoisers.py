@@ -1,4 +1,4 @@
-"""A guided U-Net as the function that a sampler calls: of latents and a noise level."""
+"""The functions that samplers call: the guided U-Net for latents at a noise level."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 from .guidance import GuidedUNet
 from .noise_levels import LcmLevels, NoiseLevels
 
-SIGMA_DATA = 0.5  # of latent consistency models
+SIGMA_DATA = 0.5  # the constant of latent consistency models' boundary condition
 LCM_TIME_SCALE = 10.0
 
 
 def wide(values: Tensor) -> Tensor:
-    """[B] as [B, 1, 1, 1]."""
+    """Reshape [B] to [B, 1, 1, 1]."""
     return values.reshape(-1, 1, 1, 1)
 
 
 @dataclass
 class SigmaDenoiser:
-    """x = clean + sigma * noise, to the clean latent (Karras et al. 2022).
+    """Predicts the clean latents from x = clean + sigma * noise (Karras et al. 2022).
 
-    `velocity` says that the U-Net predicts v instead of the noise, here and in the others.
+    velocity: the U-Net predicts v instead of the noise, here and in the other classes.
     """
 
     unet: GuidedUNet
@@ -31,7 +31,7 @@ class SigmaDenoiser:
     velocity: bool
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The guided clean latents of x [B, 4, h, w] at sigma [B]."""
+        """The guided clean latents for x [B, 4, h, w] at sigma [B]."""
         self.unet.begin(x)
         level = wide(sigma)
         scale = (level**2 + 1).rsqrt()
@@ -43,7 +43,7 @@ class SigmaDenoiser:
 
 @dataclass
 class LcmDenoiser:
-    """The consistency function of a latent consistency model (Luo et al. 2023), which predicts noise."""
+    """The consistency function of a latent consistency model (Luo et al. 2023)."""
 
     unet: GuidedUNet
     levels: LcmLevels
@@ -59,9 +59,9 @@ class LcmDenoiser:
 
 @dataclass
 class TimestepDenoiser:
-    """x = sqrt(abar) clean + sqrt(1 - abar) noise, to the noise (Ho, Jain and Abbeel 2020).
+    """Predicts the noise from x = sqrt(abar) clean + sqrt(1 - abar) noise (Ho, Jain and Abbeel 2020).
 
-    `uncond` is the noise that the last call found without the prompt.
+    `uncond` is the unconditional prediction of the last call.
     """
 
     unet: GuidedUNet

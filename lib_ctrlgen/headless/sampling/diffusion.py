@@ -1,4 +1,4 @@
-"""What controls may ask of a checkpoint beside its U-Net: its VAE and its noise schedule."""
+"""The parts of a checkpoint beside its U-Net that controls use: the VAE and the noise schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
 
 
 def diffusion_of(networks: Networks, origin: tuple[Hashable, ...]) -> Diffusion:
-    """The parts of loaded networks; `origin` names their file."""
+    """The VAE's encoder and the noise schedule of loaded networks; `origin` identifies their file."""
 
     def encode(picture: Image.Image) -> Tensor:
         vae = networks.vae

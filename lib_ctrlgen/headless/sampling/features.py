@@ -1,4 +1,4 @@
-"""What a U-Net is told of a text."""
+"""Text features: the outputs of the text encoders that the U-Net reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib_ctrlgen.blending.formulas import mixed_features
 
 @dataclass(frozen=True)
 class Features:
-    """Rows of text: the states of all tokens [R, T, X], and with SDXL a summary of each row [R, P]."""
+    """Rows of encoded text: token states [R, T, X] and, for SDXL, pooled embeddings [R, P]."""
 
     states: Tensor
     pooled: Tensor | None = None
@@ -22,7 +22,7 @@ class Features:
         return len(self.states)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Features:
-        """Both tensors changed alike."""
+        """Both tensors with `change` applied."""
         return Features(change(self.states), None if self.pooled is None else change(self.pooled))
 
     def repeat(self, count: int) -> Features:
@@ -35,50 +35,50 @@ class Features:
         return int(self.states.shape[1])
 
     def behind(self, more: Tensor) -> Features:
-        """The same rows with more states [1, n, X] behind those of each row; the summary stays."""
+        """The same rows with the states `more` [1, n, X] appended to each; the pooled embeddings are kept."""
         return Features(torch.cat([self.states, more.expand(len(self), -1, -1)], 1), self.pooled)
 
     def stretched(self, length: int) -> Features:
-        """One row whose last state is repeated up to `length` tokens."""
+        """One row, extended to `length` tokens by repeating its last state."""
         return self.behind(self.states[:, -1:].repeat(1, length - self.length, 1))
 
     def padded(self, length: int, empty: Features) -> Features:
-        """The states of the empty prompt behind each row, up to `length` tokens."""
+        """Each row, extended to `length` tokens with the states of the empty prompt."""
         return self.behind(empty.states.repeat(1, (length - self.length) // empty.length, 1))
 
     def tiled(self, length: int) -> Features:
-        """All states repeated as a whole up to `length` tokens, a multiple of what they are.
+        """Each row's states repeated as a whole up to `length` tokens, a multiple of the present number.
 
-        Attention over keys that all occur equally often is attention over them once.
+        Attention over keys that all occur equally often equals attention over each of them once.
         """
         return Features(self.states.repeat(1, length // self.length, 1), self.pooled)
 
     def zeros(self) -> Features:
-        """Nothing, in the same shapes."""
+        """Zeros in the same shapes."""
         return self.map(torch.zeros_like)
 
     @staticmethod
     def rows(parts: Sequence[Features]) -> Features:
-        """The rows of all parts, one after the other."""
+        """The rows of all parts, concatenated."""
         pooled = [part.pooled for part in parts if part.pooled is not None]
         return Features(torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None)
 
     @staticmethod
     def chained(chunks: Sequence[Features]) -> Features:
-        """One text from its chunks: their tokens behind each other, and the first one's summary."""
+        """One text from its chunks: token states concatenated, the pooled embedding of the first chunk."""
         return Features(torch.cat([chunk.states for chunk in chunks], 1), chunks[0].pooled)
 
     @staticmethod
     def beside(towers: Sequence[Features]) -> Features:
-        """What several towers make of a text: channels beside each other, and the last one's summary."""
+        """One text from several encoders: channels concatenated, the pooled embedding of the last encoder."""
         pooled = [each.pooled for each in towers if each.pooled is not None]
         return Features(torch.cat([each.states for each in towers], 2), pooled[-1] if pooled else None)
 
 
 def mixed_texts(texts: Sequence[Features], empty: Features, weights: Tensor, *, turn: bool) -> Features:
-    """One row per row of `weights` [B, K]: K concepts' features, mixed around those of the empty prompt.
+    """Mix the features of K concepts by `weights` [B, K], one row for each, relative to the empty prompt's.
 
-    Summaries are mixed along straight lines.
+    With `turn` the token states are mixed with slerp, else linearly; pooled embeddings always linearly.
     """
     count = len(weights)
     wide = [each.states.expand(count, -1, -1) for each in texts]

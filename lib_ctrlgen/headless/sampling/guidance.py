@@ -1,7 +1,7 @@
-"""The U-Net under classifier-free guidance: one call for all rows of a step.
+"""Classifier-free guidance (Ho and Salimans 2022) around a U-Net, one call for all rows of a step.
 
-Ho and Salimans 2022, with `AND` parts and concepts: u + scale * delta, where delta is c - u, or what a
-blend makes of several.
+The result is u + scale * delta, u being the unconditional and c the conditional output. delta is c - u, or
+for prompts with `AND` and for blends the sum that `blending.formulas` computes from several c.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from lib_ctrlgen.blending.formulas import Combination, blended_delta
 from lib_ctrlgen.headless.checkpoints.networks import Networks
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 
+from .batch import EncodedBatch
 from .conditions import Conditions
 from .features import Features
 
@@ -34,27 +35,18 @@ class Prediction(NamedTuple):
     uncond: Tensor
 
 
-class Told(Protocol):
-    """What a batch says of each step."""
-
-    def scales(self, progress: float) -> Sequence[float]:
-        """The guidance scale of each picture."""
-
-    def conditions(self, progress: float) -> Conditions:
-        """The text of each picture."""
-
-
 @dataclass
 class GuidedUNet:
-    """Counts the steps of a run, one per call, and says to the units which rows a call has.
+    """The function that samplers call: a U-Net with classifier-free guidance for a whole batch.
 
-    `total` is what progress is measured by; a sampler may call less or more often. `size` is height and
-    width in pixels. `crossfed` may change the sampler's latents before each step but the first; `after`
-    hears how many steps are done.
+    It counts its calls, which are the steps, and announces the rows of each call in `queue` for the units.
+    total: the number of calls from which progress is computed; a sampler may make fewer or more; size:
+    height and width in pixels; scale_divisor: what guidance scales are divided by; crossfed: may change the
+    sampler's latents before each step but the first; after: is called with the number of finished steps.
     """
 
     networks: Networks
-    told: Told
+    batch: EncodedBatch
     combination: Combination
     queue: RowQueue
     total: int
@@ -67,23 +59,23 @@ class GuidedUNet:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """The U-Net's; diffusers looks through all modules for it, which takes milliseconds."""
+        """The U-Net's dtype, cached: diffusers searches all modules for it, which takes milliseconds."""
         found: torch.dtype = self.networks.unet.dtype
         return found
 
     @property
     def progress(self) -> float:
-        """How far the run is before the coming call, 0..1."""
+        """The share of the steps that are finished before the next call, in [0, 1)."""
         return min(self.step, self.total - 1) / self.total
 
     def begin(self, x: Tensor) -> None:
-        """Say what latents a sampler is about to call with, before they are scaled; they may be changed."""
+        """Change the latents x [B, 4, h, w] in place before a sampler scales them and calls."""
         if self.crossfed is not None and self.step > 0:
             x.copy_(self.crossfed(x, self.progress))
 
     def __call__(self, x: Tensor, timestep: Tensor) -> Prediction:
-        """What the U-Net makes of scaled latents [B, 4, h, w] at timesteps [B]."""
-        now, scales = self.told.conditions(self.progress), self.told.scales(self.progress)
+        """Predict from scaled latents [B, 4, h, w] at timesteps [B]; counts one step."""
+        now, scales = self.batch.conditions(self.progress), self.batch.guidance_scales(self.progress)
         owners = now.owners
         unconds = [Row(cond=False, image=image) for image in range(len(x))] if self.guided else []
         conds = [Row(cond=True, image=image, concept=own) for image in range(len(x)) for own in owners]
@@ -101,7 +93,7 @@ class GuidedUNet:
         return Prediction(outputs[0] + scale * self._deltas(rows, outputs[0], now), outputs[0])
 
     def _deltas(self, rows: Tensor, uncond: Tensor, now: Conditions) -> Tensor:
-        """What guidance adds to the unconditional outputs [B, 4, h, w]; `rows` are [B, P, 4, h, w]."""
+        """The delta of each picture, [B, 4, h, w], from conditional outputs `rows` [B, P, 4, h, w]."""
         if now.plain:
             return rows[:, 0] - uncond
         pairs = zip(rows, uncond, now.shares, strict=True)
@@ -116,7 +108,7 @@ class GuidedUNet:
         return torch.split(joined, [len(each) for each in latents])
 
     def _call(self, x: Tensor, timestep: Tensor, text: Features) -> Tensor:
-        """One call, in the U-Net's own precision, with float32 before and behind it."""
+        """Call the U-Net in its own dtype; the output is float32."""
         unet = self.networks.unet
         text = text.map(lambda each: each.to(x.device, self.dtype))
         more: dict[str, Any] = {}

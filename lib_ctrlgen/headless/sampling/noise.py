@@ -1,4 +1,4 @@
-"""Where pictures start: their seeds, and initial noises, mixed where a blend asks for it."""
+"""Seeds and initial noise of pictures, mixed where a blend asks for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANNELS = 4
 
 
 def seeds_of(request: GenerationRequest) -> tuple[int, ...]:
-    """One seed per picture; along a trajectory that of the next concept, or the request's."""
+    """The seed of each picture; along a trajectory the seed of the nearest concept, or the request's."""
     steps = trajectory_of(request)
     if steps is None or request.blend is None:
         return tuple(request.seed + i for i in range(request.batch_size))
@@ -28,14 +28,14 @@ def seeds_of(request: GenerationRequest) -> tuple[int, ...]:
 
 
 def generators_of(seeds: Sequence[int]) -> list[Generator]:
-    """CPU generators, so that a seed gives the same noise on every device."""
+    """CPU generators for these seeds, so that a seed gives the same noise on every device."""
     return [Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
 def first_noise(
     request: GenerationRequest, generators: Sequence[Generator], steps: Trajectory | None = None
 ) -> Tensor:
-    """The initial noise [B, 4, h, w], drawn from these generators, one per picture.
+    """The initial noise [B, 4, h, w], each picture's from its own generator.
 
     Raises RequestError for a blend of img2img pictures, which only the WebUI has.
     """

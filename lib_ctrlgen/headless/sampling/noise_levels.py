@@ -1,7 +1,7 @@
-"""The noise levels that a U-Net was trained with, between timesteps too, as k-diffusion measures them.
+"""The sigmas of a U-Net's timesteps, and of fractional timesteps, as in k-diffusion.
 
-sigma = sqrt((1 - abar) / abar): the noise's deviation beside a clean latent of full size (Karras et al.
-2022). Between two timesteps the logarithm of sigma is linear.
+sigma = sqrt((1 - abar) / abar) is the noise's standard deviation relative to the clean latent (Karras et al.
+2022). Between two timesteps log sigma is linear.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-LCM_STEPS = 50  # that a latent consistency model was distilled with
+LCM_STEPS = 50  # timesteps that latent consistency models are distilled with
 
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """`sigmas` [T], rising, are those of the timesteps 0, 1, ..., T - 1."""
+    """The noise levels of a model: `sigmas` [T], rising, of the timesteps 0, 1, ..., T - 1."""
 
     sigmas: Tensor
 
@@ -38,11 +38,11 @@ class NoiseLevels:
 
     @property
     def highest(self) -> float:
-        """The largest sigma, where pictures begin."""
+        """The largest sigma, where sampling starts."""
         return float(self.sigmas[-1])
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The timesteps, with fractions, of sigmas [*]."""
+        """The (fractional) timesteps of sigmas [*]."""
         logs = self.logs.to(sigma.device)
         wanted = sigma.log()
         low = (torch.searchsorted(logs, wanted.contiguous(), right=True) - 1).clamp(0, len(logs) - 2)
@@ -50,7 +50,7 @@ class NoiseLevels:
         return low + share
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """The sigmas of timesteps [*], which may have fractions."""
+        """The sigmas of (fractional) timesteps [*]."""
         place = timestep.float()
         logs = self.logs.to(place.device)
         low, high, share = place.floor().long(), place.ceil().long(), place.frac()
@@ -63,9 +63,9 @@ class NoiseLevels:
 
 @dataclass(frozen=True)
 class LcmLevels(NoiseLevels):
-    """The levels of the 50 timesteps that a latent consistency model knows (Luo et al. 2023).
+    """The levels of the 50 timesteps of a latent consistency model (Luo et al. 2023).
 
-    They lie `stride` apart, the last one of the model among them. Timesteps are whole.
+    They are `stride` timesteps apart and include the model's last one. Timesteps are whole numbers.
     """
 
     stride: int = 20
@@ -77,12 +77,12 @@ class LcmLevels(NoiseLevels):
         return LcmLevels(NoiseLevels.of(alphas_cumprod[stride - 1 :: stride]).sigmas, stride)
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The nearest level's timestep."""
+        """The timestep of the nearest level."""
         distances = (sigma.log()[..., None] - self.logs.to(sigma.device)).abs()
         return distances.argmin(-1) * self.stride + self.stride - 1
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """The sigma at each of the model's own timesteps, of which this sampler knows every `stride`-th."""
+        """The sigmas of the model's timesteps, of which every `stride`-th is a level."""
         place = (timestep - (self.stride - 1)).float() / self.stride
         return super().sigma(place.clamp(0, len(self.sigmas) - 1))
 

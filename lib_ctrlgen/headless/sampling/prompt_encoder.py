@@ -1,4 +1,4 @@
-"""Prompts as the WebUI encodes them: weights, BREAK, and chunks of 75 tokens, encoded apart and joined."""
+"""Encodes prompts as the WebUI does: weights, BREAK, and chunks of 75 tokens, encoded separately."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .features import Features
 
 CHUNK = 75
 REMEMBERED = 256  # chunks
-BACKTRACK = 20  # tokens: a comma this near to a chunk's end takes what follows it to the next
+BACKTRACK = 20  # tokens: where a chunk is full and has a comma among its last ones, it ends there
 EXTRA_NETWORK = re.compile(r"<\w+:[^>]+>")
 EDIT_PIECE = re.compile(r"\\.|[()\[\]|:]", re.DOTALL)
 EDIT_STEP = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
@@ -27,7 +27,7 @@ EDIT_STEP = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 
 @dataclass(frozen=True)
 class Chunk:
-    """77 tokens (start, up to 75, end, padding) and their weights."""
+    """77 tokens (start, up to 75, end, padding) and the weight of each."""
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
@@ -35,7 +35,7 @@ class Chunk:
 
 @dataclass
 class PromptEncoder:
-    """Encodes prompts; each distinct chunk of tokens once, whatever its weights, while it is remembered.
+    """Encodes prompts, and caches the encoded chunks by their tokens, independent of the weights.
 
     `calls` counts how often a text encoder ran.
     """
@@ -45,21 +45,21 @@ class PromptEncoder:
     _states: dict[tuple[int, tuple[int, ...]], Features] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str]) -> list[Features]:
-        """Each text as one row of 77 n tokens; n is what this text needs.
+        """Encode each text as one row of 77 n tokens, n being the number of chunks that it needs.
 
-        A text of at most 75 tokens, without weights, gives exactly what diffusers' pipeline makes of it.
-        Two towers stand side by side, channel by channel.
+        A text of at most 75 tokens without weights gives exactly the embeddings of diffusers' pipelines. The
+        channels of two text encoders are concatenated.
         """
         return [self._row(text) for text in texts]
 
     def encode_guided(self, negative: str, texts: Sequence[str]) -> list[Features]:
-        """The negative prompt, then each text. SDXL's empty negative prompt is zeros, as in the WebUI."""
+        """Encode the negative prompt and the texts. SDXL encodes an empty negative prompt as zeros."""
         uncond, *rows = self.encode([negative, *texts])
         nothing = negative == "" and uncond.pooled is not None
         return [uncond.zeros() if nothing else uncond, *rows]
 
     def _row(self, text: str) -> Features:
-        """One text's features; towers whose tokenizers need different numbers of chunks get empty ones."""
+        """The features of one text. A text encoder that needs fewer chunks than another gets empty ones."""
         chunked = [chunks_of(text, tower.tokenizer, tower.pad) for tower in self.towers]
         count = max(map(len, chunked))
         towers = []
@@ -70,9 +70,9 @@ class PromptEncoder:
         return Features.beside(towers)
 
     def _weighed(self, number: int, chunk: Chunk) -> Features:
-        """A chunk's features [1, 77, X] times the weights, with their mean restored.
+        """The features [1, 77, X] of a chunk, multiplied by its weights and rescaled to their former mean.
 
-        The WebUI's emphasis "Original": a chunk's mean stays what it was, tower by tower.
+        This is the WebUI's emphasis "Original"; the mean is restored for each text encoder separately.
         """
         found = self._encoded(number, chunk.ids)
         if all(weight == 1.0 for weight in chunk.weights):
@@ -94,7 +94,7 @@ class PromptEncoder:
 
 
 def require_plain(text: str, path: str) -> None:
-    """Raise RequestError at `path` for what only the WebUI does with a prompt, and for what nobody reads."""
+    """Raise RequestError at `path` for prompt syntax that only the WebUI has, or that is malformed."""
     network = EXTRA_NETWORK.search(text)
     found = network[0] if network else prompt_edit(text)
     if found:
@@ -110,7 +110,7 @@ def prompt_edit(text: str) -> str | None:
     >>> prompt_edit("a [b] (c) [[d]:(e:1.2):0.4]"), prompt_edit(r"[see: 3 cats] \[a|b\] {a|b}")
     ('[[d]:(e:1.2):0.4]', None)
     """
-    stack: list[tuple[int, list[int]]] = []  # each open bracket, and where its own colons and bars are
+    stack: list[tuple[int, list[int]]] = []  # of each open bracket its place, and those of its own signs
     for piece in EDIT_PIECE.finditer(text):
         sign, place = piece[0], piece.start()
         if sign in "([":
@@ -127,7 +127,7 @@ def prompt_edit(text: str) -> str | None:
 
 
 def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
-    """The tokens of a text in chunks, at least one, padded with the tokenizer's own token or with `pad`."""
+    """Split a text into chunks of tokens, at least one, padded with `pad` or the tokenizer's own token."""
     open_ids: list[int] = []
     open_weights: list[float] = []
     chunks: list[Chunk] = []
@@ -155,7 +155,7 @@ def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
 
 
 def _break_place(ids: list[int], comma: int | None) -> int:
-    """Where a full chunk ends: behind its last comma when that is near, else at its end."""
+    """The place to end a full chunk: behind a comma among its last tokens, or at its end."""
     behind = next((place + 1 for place in reversed(range(len(ids))) if ids[place] == comma), 0)
     return behind if behind and len(ids) - (behind - 1) <= BACKTRACK else len(ids)
 
@@ -163,7 +163,7 @@ def _break_place(ids: list[int], comma: int | None) -> int:
 def framed(
     ids: Sequence[int], tokenizer: Any, pad: int | None = None, weights: Sequence[float] = ()
 ) -> Chunk:
-    """Up to 75 tokens between start and end, padded to 77."""
+    """Up to 75 tokens as a chunk: start token, tokens, end token, padding up to 77."""
     rest = CHUNK - len(ids)
     ends = [tokenizer.eos_token_id, *[tokenizer.pad_token_id if pad is None else pad] * rest]
     return Chunk(

@@ -1,7 +1,7 @@
-"""The WebUI's samplers, run: k-diffusion's, and those that it does not have (`solvers`).
+"""The WebUI's samplers: k-diffusion's functions, and those that it lacks (in `solvers`).
 
-Every sampler gets the WebUI's settings: eta 1 for those of k-diffusion and 0 for DDIM's, no churn, noise
-of deviation 1, and for SDE solvers a Brownian tree of the picture's seed.
+Every sampler gets the WebUI's defaults: eta 1 for k-diffusion's and 0 for DDIM's, no churn, noise with
+standard deviation 1, and for SDE solvers a Brownian tree with the picture's seed.
 """
 
 from __future__ import annotations
@@ -28,15 +28,13 @@ from .solvers.lcm import lcm
 from .solvers.restart import restart
 from .solvers.unipc import unipc
 
-Noise: TypeAlias = Callable[..., Tensor]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a sampler needs: the U-Net, what it was trained with, and where noise comes from.
+    """The inputs of a sampler: the U-Net, its noise schedule, and the source of new noise.
 
-    `choice` is the sampler and its scheduler. `seeds` and `generators` are the pictures'; the generators
-    have drawn the first noise already.
+    `choice` is the sampler and its scheduler. `seeds` and `generators` have one entry per picture; the
+    generators have already drawn the initial noise.
     """
 
     choice: Choice
@@ -48,20 +46,20 @@ class Run:
     generators: Sequence[Generator]
 
     def noise(self, *_sigmas: object) -> Tensor:
-        """New noise [B, 4, h, w], each picture's from its own generator on the CPU."""
+        """New noise [B, 4, h, w] from each picture's CPU generator; k-diffusion's sigmas are ignored."""
         height, width = (side // 8 for side in self.unet.size)
         drawn = [torch.randn((4, height, width), generator=each) for each in self.generators]
         return torch.stack(drawn).to(self.unet.networks.unet.device)
 
     def sigmas(self, levels: NoiseLevels) -> Tensor:
-        """The noise levels of the scheduler."""
+        """The sigmas of the scheduler."""
         return sigmas_of(self.choice, self.steps, levels, sdxl=self.unet.networks.sized)
 
 
 class BrownianNoise:
-    """Noise of SDE solvers: increments of each picture's Brownian tree, drawn on the CPU.
+    """The noise of SDE solvers: increments of a Brownian tree for each picture, drawn on the CPU.
 
-    The tree is made when it is first asked, because it cannot be over a single sigma.
+    The tree is made at the first call, because it cannot be made over a single sigma.
     """
 
     def __init__(self, like: Tensor, sigmas: Tensor, seeds: Sequence[int]) -> None:
@@ -69,12 +67,12 @@ class BrownianNoise:
         self.tree: Any = None
 
     def __call__(self, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        """Noise [B, 4, h, w] of deviation 1 between two sigmas."""
+        """Noise [B, 4, h, w] with standard deviation 1 between two sigmas."""
         if self.tree is None:
             kept = self.sigmas[self.sigmas > 0]
             empty = torch.zeros(self.like.shape)
             self.tree = k_sampling().BrownianTreeNoiseSampler(empty, kept.min(), kept.max(), self.seeds)
-        with warnings.catch_warnings():  # of ends that differ in the seventh digit
+        with warnings.catch_warnings():  # torchsde warns about interval ends that differ by rounding
             warnings.simplefilter("ignore", UserWarning)
             found: Tensor = self.tree(torch.as_tensor(sigma).cpu(), torch.as_tensor(sigma_next).cpu())
         return found.to(self.like.device)
@@ -84,7 +82,7 @@ Sample: TypeAlias = Callable[[Run, Tensor], Tensor]
 
 
 def of_k(function: str, noise: str = "", **options: Any) -> Sample:
-    """One of k-diffusion's functions over the scheduler's sigmas; `noise` is where its own comes from."""
+    """A sampler from k-diffusion's `function`; `noise` chooses its noise: "tree", "generator" or none."""
 
     def sample(run: Run, start: Tensor) -> Tensor:
         levels = NoiseLevels.of(run.alphas_cumprod)
@@ -101,7 +99,7 @@ def of_k(function: str, noise: str = "", **options: Any) -> Sample:
 
 
 def of_dpm(function: str, **options: Any) -> Sample:
-    """One of k-diffusion's DPM-Solvers, which choose their own sigmas between both ends."""
+    """A sampler from k-diffusion's DPM-Solvers, which choose sigmas between the highest and lowest."""
 
     def sample(run: Run, start: Tensor) -> Tensor:
         levels = NoiseLevels.of(run.alphas_cumprod)
@@ -117,7 +115,7 @@ def of_dpm(function: str, **options: Any) -> Sample:
 
 
 def finite(model: SigmaDenoiser) -> Callable[[Tensor, Tensor], Tensor]:
-    """The model, with a HostError for what is not finite: DPM adaptive would try such a step for ever."""
+    """The model with a HostError for results that are not finite: DPM adaptive would retry for ever."""
 
     def call(x: Tensor, sigma: Tensor) -> Tensor:
         found = model(x, sigma)
@@ -132,7 +130,7 @@ def finite(model: SigmaDenoiser) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def of_timesteps(function: Callable[[TimestepDenoiser, Tensor, int], Tensor]) -> Sample:
-    """A solver that steps through timesteps."""
+    """A sampler from a solver that steps through timesteps."""
 
     def sample(run: Run, start: Tensor) -> Tensor:
         return function(TimestepDenoiser(run.unet, run.alphas_cumprod, run.velocity), start, run.steps)
@@ -141,14 +139,14 @@ def of_timesteps(function: Callable[[TimestepDenoiser, Tensor, int], Tensor]) ->
 
 
 def sample_restart(run: Run, start: Tensor) -> Tensor:
-    """Restart."""
+    """The sampler "Restart"."""
     levels = NoiseLevels.of(run.alphas_cumprod)
     sigmas = run.sigmas(levels)
     return restart(SigmaDenoiser(run.unet, levels, run.velocity), start * sigmas[0], sigmas, run.noise)
 
 
 def sample_lcm(run: Run, start: Tensor) -> Tensor:
-    """LCM."""
+    """The sampler "LCM"."""
     levels = LcmLevels.of(run.alphas_cumprod)
     sigmas = run.sigmas(levels)
     return lcm(LcmDenoiser(run.unet, levels, run.velocity), start * sigmas[0], sigmas, run.noise)
@@ -181,7 +179,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
 
 
 def sampled(run: Run, start: Tensor) -> Tensor:
-    """The clean latents [B, 4, h, w] that a sampler makes of noise of deviation 1.
+    """Run the sampler on noise of standard deviation 1; returns the clean latents [B, 4, h, w].
 
     Raises RequestError at `$.sampler` where k-diffusion is needed and not installed.
     """
@@ -190,10 +188,10 @@ def sampled(run: Run, start: Tensor) -> Tensor:
 
 
 def needs_guidance(sampler: str) -> bool:
-    """Whether a sampler, by its own name, reads the unconditional prediction whatever the guidance is."""
+    """Whether a sampler always needs the unconditional prediction, also at guidance scale 1."""
     return sampler == "DDIM CFG++"
 
 
 def scale_divisor(sampler: str) -> float:
-    """What a sampler, by its own name, divides the guidance scale by."""
+    """The number that a sampler divides the guidance scale by."""
     return CFG_PLUS_PLUS if sampler == "DDIM CFG++" else 1.0

@@ -1,7 +1,7 @@
-"""Schedulers: how many noise levels a sampler steps over, by the WebUI's names.
+"""The WebUI's schedulers: each computes the sigmas that a sampler steps through.
 
-Each is a function of the number of steps and the model's levels, and gives falling sigmas; all but
-"KL Optimal" end at zero.
+Each is a function of the number of steps and the model's noise levels, and returns falling sigmas; all but
+"KL Optimal" end with zero.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def sigmas_of(choice: Choice, steps: int, levels: NoiseLevels, *, sdxl: bool = F
 
 
 def ended(sigmas: Tensor) -> Tensor:
-    """With a zero at the end."""
+    """The sigmas with a zero appended."""
     return torch.cat([sigmas.float(), torch.zeros(1)])
 
 
 def uniform(count: int, levels: NoiseLevels) -> Tensor:
-    """Even timesteps, both ends among them."""
+    """Evenly spaced timesteps, including the first and the last."""
     return ended(levels.uniform(count))
 
 
@@ -61,17 +61,17 @@ def karras_between(count: int, highest: float, lowest: float) -> Tensor:
 
 
 def exponential(count: int, levels: NoiseLevels) -> Tensor:
-    """Even in log sigma."""
+    """Evenly spaced in log sigma."""
     return ended(torch.linspace(math.log(levels.highest), math.log(levels.lowest), count).exp())
 
 
 def sgm_uniform(count: int, levels: NoiseLevels) -> Tensor:
-    """Even timesteps without the first one, as in Stability AI's generative-models."""
+    """Evenly spaced timesteps without the first one, as in Stability AI's generative-models."""
     return ended(levels.sigma(_timesteps(count + 1, levels)[:-1]))
 
 
 def normal(count: int, levels: NoiseLevels) -> Tensor:
-    """Even timesteps between those of both ends."""
+    """Evenly spaced (fractional) timesteps between those of the highest and the lowest sigma."""
     return ended(levels.sigma(_timesteps(count, levels)))
 
 
@@ -81,19 +81,19 @@ def _timesteps(count: int, levels: NoiseLevels) -> Tensor:
 
 
 def simple(count: int, levels: NoiseLevels) -> Tensor:
-    """Every (T / count)th level from the end."""
+    """Every (T / count)-th level, counted from the last."""
     stride = len(levels.sigmas) / count
     return ended(levels.sigmas[[-(1 + int(number * stride)) for number in range(count)]])
 
 
 def ddim(count: int, levels: NoiseLevels) -> Tensor:
-    """Whole strides from level 1 on; there may be a few more than `count`."""
+    """Every k-th level from level 1 on, k = T / count rounded down; it can be a few more than `count`."""
     stride = max(len(levels.sigmas) // count, 1)
     return ended(levels.sigmas[1::stride].flip(0))
 
 
 def kl_optimal(count: int, levels: NoiseLevels) -> Tensor:
-    """Even in arctan sigma (Sabour, Fidler and Kreis 2024, theorem 3.1); it ends at the lowest level."""
+    """Evenly spaced in arctan sigma (Sabour, Fidler and Kreis 2024, theorem 3.1), without a zero."""
     share = torch.arange(count + 1) / count
     return torch.tan(share * math.atan(levels.lowest) + (1 - share) * math.atan(levels.highest))
 
@@ -107,7 +107,7 @@ def beta(count: int, levels: NoiseLevels) -> Tensor:
 
 
 def align_your_steps(count: int, published: tuple[float, ...]) -> Tensor:
-    """The published levels; for other numbers of steps, linear in log sigma between them."""
+    """The published levels; for other numbers of steps, interpolated linearly in log sigma."""
     logs = torch.tensor(published, dtype=torch.float64).log().flip(0)
     places = torch.linspace(0, 1, count, dtype=torch.float64) * (len(published) - 1)
     low = places.floor().long().clamp(max=len(published) - 2)
@@ -119,7 +119,7 @@ SCHEDULES: Mapping[str, Scheduler] = MappingProxyType(
         "Uniform": uniform,
         "Karras": karras,
         "Exponential": exponential,
-        "Polyexponential": exponential,  # with the WebUI's rho of 1 the same
+        "Polyexponential": exponential,  # equal, because the WebUI's rho is 1
         "SGM Uniform": sgm_uniform,
         "KL Optimal": kl_optimal,
         "Simple": simple,

@@ -1,9 +1,9 @@
-"""How many threads a CPU's U-Net is run with: measured, because no rule is right on every machine.
+"""Measures with how many CPU threads a U-Net runs fastest.
 
-Threads of one call wait for each other at every layer. A small network has so little to share that one
-thread wins; and on a busy machine all threads wait for the one that the system has put aside. So the
-U-Net itself is timed for a moment, at the size that is about to be generated or a smaller one, with
-different numbers of threads.
+The threads of a U-Net call wait for each other at every layer. In a small network one thread can be the
+fastest, and on a busy machine all threads wait for one that is not running. Therefore the U-Net itself is
+timed for a moment with different numbers of threads, at the size that is about to be generated or a smaller
+one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.unet.port import Hooks
 
-VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # by which users say it themselves
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # with which users choose the number
 FRESH = 60.0  # seconds for which a measurement holds: a machine's load changes
-GAIN = 0.9  # another number of threads must take less than this share of the time
-QUICK = 0.1  # seconds: a call below that is timed twice
-# Parameters times latent cells times rows, which a call's time goes with. Below the first, one thread is
-# tried first, else last. What is timed is at most this: a few percent of a picture.
+GAIN = 0.9  # another number of threads is chosen where it takes less than this share of the time
+QUICK = 0.1  # seconds: faster calls are timed twice
+# The time of a call grows with parameters x latent pixels x rows. Below SMALL, one thread is tried first,
+# else last. Timed calls are reduced to at most MOST_OF_..., which is a few percent of a picture's time.
 SMALL = 2e11
 MOST_OF_SMALL, MOST_OF_LARGE = 4e10, 5e11
 
@@ -34,14 +34,14 @@ Clock = Callable[[], float]
 
 
 class TooSlowError(Exception):
-    """A trial has taken longer than the best one so far."""
+    """A timed call took longer than the fastest one so far."""
 
 
 @dataclass
 class Threads:
-    """The number of threads for each kind of work, `fixed` for all of them or measured (None).
+    """The number of threads for each kind of work: `fixed` for all, or measured where it is None.
 
-    `limit` is the most that is tried, by default as many as torch has when it is first asked.
+    `limit` is the largest number that is tried, by default torch's own number of threads.
     """
 
     fixed: int | None = None
@@ -52,15 +52,15 @@ class Threads:
 
     @staticmethod
     def of(asked: int = 0, environment: Mapping[str, str] = os.environ) -> Threads:
-        """What a user asks for: a number, or 0 to measure unless the environment says a number."""
+        """The setting for a number that a user gave; 0 measures, unless an environment variable is set."""
         if asked:
             return Threads(fixed=asked)
-        said = any(environment.get(name) for name in VARIABLES)
-        return Threads(fixed=torch.get_num_threads() if said else None)
+        is_set = any(environment.get(name) for name in VARIABLES)
+        return Threads(fixed=torch.get_num_threads() if is_set else None)
 
     @contextmanager
     def chosen(self, unet: Any, rows: int, height: int, width: int) -> Iterator[None]:
-        """Run the block with the best number for calls of `rows` latents of this size."""
+        """Run the block with the fastest number of threads for U-Net calls on `rows` latents of this size."""
         with self._restored():
             self.last = self._number(unet, rows, height, width)
             torch.set_num_threads(self.last)
@@ -68,9 +68,10 @@ class Threads:
 
     @contextmanager
     def as_last(self) -> Iterator[None]:
-        """Run the block with the number of the last generation, or with one thread before the first.
+        """Run the block with the number of the last generation; before the first, with one thread.
 
-        For what is not worth a measurement: reading weights is copying, scores are of small networks.
+        This is for work that needs no measurement: loading weights, and small networks such as those of
+        scores.
         """
         with self._restored():
             torch.set_num_threads(self.last if self.fixed is None else self.fixed)
@@ -99,9 +100,9 @@ class Threads:
 
 
 def best_of(seconds: Callable[[int, float], float], limit: int, *, from_one: bool) -> int:
-    """The best of 1, 2, 4, ... `limit` threads, tried upwards or downwards until it is no longer faster.
+    """The fastest of 1, 2, 4, ... `limit` threads, tried upwards or downwards until a number is slower.
 
-    `seconds(threads, most)` times a call, and gives infinity when it takes more than `most`.
+    `seconds(threads, most)` times a call and returns infinity where it takes more than `most` seconds.
     """
     doubled = (1 << power for power in range(limit.bit_length()))
     numbers = [*takewhile(lambda number: number < limit, doubled), limit]
@@ -116,7 +117,7 @@ def best_of(seconds: Callable[[int, float], float], limit: int, *, from_one: boo
 
 
 class Trial:
-    """Times calls of a U-Net without any control on it, with latents of nothing."""
+    """Times calls of a U-Net on zero latents, without controls."""
 
     def __init__(self, unet: Any, rows: int, height: int, width: int) -> None:
         self.unet = unet
@@ -131,10 +132,10 @@ class Trial:
         self.shape = (rows, int(unet.config.in_channels), height, width)
         if self.small:
             torch.set_num_threads(1)
-            self.call()  # the first call sets up what all others use
+            self.call()  # a warm-up: the first call allocates memory that all others use
 
     def seconds(self, threads: int, most: float) -> float:
-        """The time of a call with so many threads, the better one of two where it is quick."""
+        """The seconds of a call with this number of threads; the faster of two where a call is quick."""
         torch.set_num_threads(threads)
         found = self._timed(most)
         return min(found, self._timed(most)) if found < QUICK else found
@@ -148,7 +149,7 @@ class Trial:
 
     @contextmanager
     def stopped(self, most: float) -> Iterator[None]:
-        """Within the block the U-Net raises TooSlowError at the first layer behind `most` seconds."""
+        """Within the block the U-Net raises TooSlowError at the first layer after `most` seconds."""
         start = perf_counter()
 
         def check(_module: nn.Module, _inputs: object) -> None:
@@ -161,7 +162,7 @@ class Trial:
             yield
 
     def call(self) -> None:
-        """One call."""
+        """Call the U-Net once."""
         rows, config = self.shape[0], self.unet.config
         width = config.cross_attention_dim
         width = width if isinstance(width, int) else width[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from .recommend import LESS_IS_BETTER, TIE, contest, mean_of
 
@@ -42,7 +43,7 @@ def at_least(gain: float, error: float) -> float:
     """The probability that a true difference is not negative, of one measured as `gain`: normal."""
     if error <= 0:
         return float(gain >= 0)
-    return 0.5 * (1 + math.erf(gain / error / math.sqrt(2)))
+    return NormalDist().cdf(gain / error)
 
 
 def how_sure(

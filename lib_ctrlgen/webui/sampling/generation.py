@@ -29,6 +29,7 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.store import WorkingSet
+from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.session.blank_maps import note_blanks
@@ -218,7 +219,9 @@ def controlled_units(
             notices=notices,
             away=bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
         )
-        units = load_requests(requests, target, len(requests) // canvas.pictures if stacked else 1)
+        size = canvas.pictures
+        cells = tuple(requests)[::size] if stacked else tuple(requests)
+        units = load_requests(RequestBatch(requests=cells, sizes=(size,) * len(cells)), target)
     note_size(shared.sd_model.sd_checkpoint_info.filename, int(p.width), int(p.height), notices)
     if used.shortage:
         p.comment(used.shortage)

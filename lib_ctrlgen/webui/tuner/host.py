@@ -15,10 +15,9 @@ from modules import processing, shared
 from msgspec import Meta, field
 from msgspec.structs import replace
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.files import read_picture
+from lib_ctrlgen.files import png_text, read_picture
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.notices import KEY, warnings_in
@@ -185,7 +184,7 @@ class WebUIHost:
         images = processed.images[first : first + starts[-1]]
         if len(images) < starts[-1]:
             raise HostError(f"{len(images)} pictures came back, {starts[-1]} were asked for")
-        infos = [_info(text) for text in processed.infotexts[first : first + starts[-1]]]
+        infos = [png_text(text) for text in processed.infotexts[first : first + starts[-1]]]
         seeds = [int(seed) for seed in processed.all_seeds]
         warnings = generation.extra_generation_params.get(KEY)
         return [
@@ -266,12 +265,6 @@ def control_payload(request: TunedRequest) -> dict[str, Any]:
     if request.cfg_scale.constant is not None:
         kept.pop("cfg_scale", None)  # the WebUI's own number says it
     return kept
-
-
-def _info(text: str) -> PngInfo:
-    info = PngInfo()
-    info.add_itxt("parameters", text)
-    return info
 
 
 def folder_of(p: Any, name: str, key: str) -> Path:

@@ -1,8 +1,8 @@
-"""The samplers of the package k-diffusion (Crowson), without the training code that comes with it.
+"""Loads the samplers of the package k-diffusion (Crowson) without its training code.
 
-The package imports torchvision, wandb, kornia and others when it is imported, and in one environment
-with a new numpy it cannot even be installed with all of them. Its file `sampling.py` needs only torch,
-scipy, torchsde and torchdiffeq, and one function of the package's `utils`, which stands in `utils.py` here.
+The package imports torchvision, wandb, kornia and others when it is imported, and with a new numpy it cannot
+be installed together with all of them. Its file `sampling.py` needs only torch, scipy, torchsde and
+torchdiffeq, and one function of the package's `utils`, which our `utils.py` provides.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ def k_sampling() -> Any:
 
 
 def missing(package: str) -> str:
-    """What to say when a package that samplers need is not installed."""
+    """The error message for a missing package that samplers need."""
     return f"this sampler needs the package {package}: pip install --no-deps {package}"

@@ -1,1 +1,1 @@
-"""Samplers that k-diffusion does not have, one file each, from the formulas of their papers."""
+"""Samplers that k-diffusion lacks, one file each, written from their papers' formulas."""

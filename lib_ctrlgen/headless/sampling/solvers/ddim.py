@@ -9,12 +9,12 @@ from torch import Tensor
 
 from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 
-# Adams and Bashforth's weights of the newest noise and those before it, by their number
+# Adams-Bashforth coefficients of the predictions, newest first, by their number
 ADAMS_BASHFORTH = ((1.0,), (1.5, -0.5), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
 
 def even_timesteps(steps: int, train_steps: int = 1000) -> list[int]:
-    """1, 1 + s, 1 + 2 s, ... with a whole stride s: as many as `steps`, or a few more."""
+    """The timesteps 1, 1 + s, 1 + 2 s, ... with an integer stride s; `steps` of them or a few more."""
     return [min(each + 1, train_steps - 1) for each in range(0, train_steps, train_steps // steps)]
 
 
@@ -30,23 +30,23 @@ def levels_down(model: TimestepDenoiser, steps: int) -> Iterator[tuple[Tensor, T
 
 
 def moved(x: Tensor, noise: Tensor, start: Tensor, end: Tensor, away: Tensor | None = None) -> Tensor:
-    """x at the level `start` moved to `end`: equation 12 of DDIM, without new noise.
+    """Step from x at level `start` to level `end`: equation 12 of DDIM, without new noise.
 
-    `away` is the noise that is put back, the same as that which is taken out unless it is given.
+    `away` is the noise that is added at `end`, by default the predicted noise that is removed.
     """
     clean = (x - (1 - start).sqrt() * noise) / start.sqrt()
     return end.sqrt() * clean + (1 - end).sqrt() * (noise if away is None else away)
 
 
 def ddim(model: TimestepDenoiser, x: Tensor, steps: int) -> Tensor:
-    """Latents [B, 4, h, w] from noise of deviation 1."""
+    """Sample with DDIM from noise of standard deviation 1; returns latents [B, 4, h, w]."""
     for time, _, start, end in levels_down(model, steps):
         x = moved(x, model(x, time.to(x.device).expand(len(x))), start, end)
     return x
 
 
 def ddim_cfgpp(model: TimestepDenoiser, x: Tensor, steps: int) -> Tensor:
-    """DDIM that puts the unconditional noise back. The model's guidance is to be divided by 12.5."""
+    """DDIM that adds the unconditional noise (CFG++). The guidance scale must be divided by 12.5."""
     for time, _, start, end in levels_down(model, steps):
         noise = model(x, time.to(x.device).expand(len(x)))
         x = moved(x, noise, start, end, model.uncond)
@@ -54,7 +54,7 @@ def ddim_cfgpp(model: TimestepDenoiser, x: Tensor, steps: int) -> Tensor:
 
 
 def plms(model: TimestepDenoiser, x: Tensor, steps: int) -> Tensor:
-    """DDIM with the noise of up to four steps; the first one looks ahead with a second call."""
+    """PLMS: DDIM with a combination of up to four predictions. The first step calls the U-Net twice."""
     seen: list[Tensor] = []
     for time, coming, start, end in levels_down(model, steps):
         here, there = (each.to(x.device).expand(len(x)) for each in (time, coming))

@@ -11,7 +11,7 @@ from lib_ctrlgen.headless.sampling.denoisers import LcmDenoiser
 
 
 def lcm(model: LcmDenoiser, x: Tensor, sigmas: Tensor, noise: Callable[..., Tensor]) -> Tensor:
-    """To the clean latent at once, with noise of the next level added, step by step."""
+    """At every step predict the clean latents, and add noise of the next level."""
     for sigma, coming in itertools.pairwise(sigmas):
         x = model(x, sigma.to(x.device).expand(len(x)))
         if coming > 0:

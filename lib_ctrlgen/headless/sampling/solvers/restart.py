@@ -1,7 +1,7 @@
-"""Restart (Xu et al. 2023, arXiv 2306.14878): Heun's steps that go back to more noise near the end.
+"""Restart (Xu et al. 2023, arXiv 2306.14878): Heun steps that go back to a higher sigma near the end.
 
-With the WebUI's settings: from 20 steps on, once from sigma 0.1 back to 2 over nine steps; from 36 steps
-on twice, each over a quarter of the steps. The steps for that are taken from the way down.
+It has the WebUI's settings: from 20 steps on, once from sigma 0.1 back to 2 over nine steps; from 36 steps on
+twice, each over a quarter of the steps. These steps are subtracted from the descent.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 from lib_ctrlgen.headless.sampling.denoisers import SigmaDenoiser
 from lib_ctrlgen.headless.sampling.schedulers import ended, karras_between
 
-LOW, HIGH = 0.1, 2.0  # sigmas where a restart begins, and where it goes back to
+LOW, HIGH = 0.1, 2.0  # a restart goes back from the first sigma to the second
 ONCE, TWICE = 20, 36  # steps
 STEPS = 9
 
 
 def restart(model: SigmaDenoiser, x: Tensor, sigmas: Tensor, noise: Callable[..., Tensor]) -> Tensor:
-    """Latents [B, 4, h, w] from noise of deviation sigmas[0]."""
+    """Sample with Restart from noise of standard deviation sigmas[0]; returns latents [B, 4, h, w]."""
     before = None
     for start, end in steps_of(sigmas):
         if before is not None and before < start:
@@ -31,7 +31,7 @@ def restart(model: SigmaDenoiser, x: Tensor, sigmas: Tensor, noise: Callable[...
 
 
 def heun_step(model: SigmaDenoiser, x: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Algorithm 1 of Karras et al. 2022 without churn."""
+    """A Heun step: algorithm 1 of Karras et al. 2022 without churn."""
     slope = (x - model(x, start.to(x.device).expand(len(x)))) / start
     ahead = x + slope * (end - start)
     if end == 0:
@@ -41,7 +41,7 @@ def heun_step(model: SigmaDenoiser, x: Tensor, start: Tensor, end: Tensor) -> Te
 
 
 def steps_of(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Start and end of every step; one that starts above the end of the step before it is a restart."""
+    """Start and end sigma of every step; a step that starts above the end of the one before is a restart."""
     count = len(sigmas) - 1
     if count < ONCE:
         return list(itertools.pairwise(sigmas))

@@ -1,6 +1,7 @@
-"""UniPC (Zhao et al. 2023, arXiv 2302.04867): predictor and corrector of order three in the data's form.
+"""UniPC (Zhao et al. 2023, arXiv 2302.04867), order three, predicting the clean latents.
 
-With the WebUI's settings: B(h) = h, even timesteps, lower orders at the end, no corrector in the last step.
+It has the WebUI's settings: B(h) = h, evenly spaced timesteps, lower orders at the end, no corrector in the
+last step.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ORDER = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A place on the way: timestep, sqrt(abar), sqrt(1 - abar), and the logarithm of their quotient."""
+    """A noise level: timestep, sqrt(abar), sqrt(1 - abar), and the logarithm of their quotient."""
 
     timestep: float
     signal: float
@@ -34,7 +35,7 @@ class Level:
 
 
 def levels_of(alphas_cumprod: Tensor, count: int) -> list[Level]:
-    """`count` even timesteps from the last to the first; in between, log abar is linear."""
+    """`count` levels at even timesteps from the last to the first; log abar is interpolated linearly."""
     logs = alphas_cumprod.double().cpu().log()
     times = torch.linspace(len(logs) - 1, 0, count, dtype=torch.float64)
     low = times.floor().long().clamp(max=len(logs) - 2)
@@ -44,7 +45,7 @@ def levels_of(alphas_cumprod: Tensor, count: int) -> list[Level]:
 
 
 def unipc(model: TimestepDenoiser, x: Tensor, steps: int) -> Tensor:
-    """Latents [B, 4, h, w] from noise of deviation 1."""
+    """Sample with UniPC from noise of standard deviation 1; returns latents [B, 4, h, w]."""
     count = len(even_timesteps(steps, len(model.alphas_cumprod)))
     levels = levels_of(model.alphas_cumprod, count + 1)
     seen: list[tuple[Level, Tensor]] = []  # the newest first
@@ -70,7 +71,7 @@ def _clean(model: TimestepDenoiser, x: Tensor, level: Level) -> Tensor:
 
 
 class Step:
-    """From x at the newest of some levels (with their clean latents, newest first) to `end`."""
+    """A step to `end` from x at the newest of several levels, with their clean latents (newest first)."""
 
     def __init__(self, x: Tensor, seen: Sequence[tuple[Level, Tensor]], end: Level) -> None:
         (start, self.first), *others = seen
@@ -78,16 +79,16 @@ class Step:
         self.ratios = [(level.snr - start.snr) / span for level, _ in others]
         pairs = zip(others, self.ratios, strict=True)
         self.slopes = [(clean - self.first) / ratio for (_, clean), ratio in pairs]
-        self.span, self.scale = -span, end.signal * span  # in the data's form h counts backwards
+        self.span, self.scale = -span, end.signal * span  # -h, as clean latents are predicted
         self.straight = end.noise / start.noise * x - end.signal * math.expm1(-span) * self.first
 
     def predicted(self) -> Tensor:
-        """x at the end, from the levels before it."""
+        """The predictor: x at `end`, computed from the previous levels."""
         weights = [0.5] if len(self.slopes) == 1 else self._weights(self.ratios)
         return self._bent(self.slopes, weights)
 
     def corrected(self, clean: Tensor) -> Tensor:
-        """x at the end, with the clean latent that was found there."""
+        """The corrector: x at `end`, computed also from the clean latents found there."""
         ratios = [*self.ratios, 1.0]
         weights = [0.5] if len(ratios) == 1 else self._weights(ratios)
         return self._bent([*self.slopes, clean - self.first], weights)
@@ -97,7 +98,7 @@ class Step:
         return self.straight + self.scale * sum(bent, torch.zeros_like(self.first))
 
     def _weights(self, ratios: Sequence[float]) -> list[float]:
-        """Those that make the method exact to their number: equation 8 of the paper, with B(h) = h."""
+        """The coefficients that make the method exact to its order: the paper's equation 8, B(h) = h."""
         if not ratios:
             return []
         grid = torch.tensor(ratios, dtype=torch.float64)
