@@ -26,8 +26,13 @@ class Entry:
 
     def load(self) -> Any:
         """The class. Imports its module on the first call."""
-        module, _, name = self.place.partition(":")
-        return getattr(import_module(module), name)
+        return load_class(self.place)
+
+
+def load_class(place: str) -> Any:
+    """The class at `package.module:Class`, or a function. Imports its module on the first call."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 # The order is the order in which `lib_ctrlgen.controls.registry.identify` asks the families about a file.
