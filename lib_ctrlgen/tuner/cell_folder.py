@@ -13,7 +13,8 @@ from PIL import Image
 from lib_ctrlgen.files import read_picture, save_picture, save_text
 
 from .cells import Cell
-from .scoring.scores import VERSION, summary
+from .scoring.catalogue import FIRST_SCORES, VERSION, score_names
+from .scoring.scores import summary
 from .worker import Judged
 
 CELLS = "cells"
@@ -21,12 +22,15 @@ CELLS = "cells"
 
 @dataclass(frozen=True, kw_only=True)
 class KeptCell:
-    """A cell's files, scores and warnings; `version` is that of the scores.
+    """A cell's files, scores and warnings.
 
-    `encoder` is the one that likeness was measured with. `pictures` are there where the cell was read.
+    version   the version of the scores; `measured` names those that were measured, or tried to
+    encoder   the CLIP vision encoder that measured likeness, `name [hash]`
+    pictures  filled where the cell was read from its folder
     """
 
     version: int
+    measured: tuple[str, ...]
     files: tuple[str, ...]
     means: Mapping[str, float]
     spreads: Mapping[str, float]
@@ -53,6 +57,7 @@ class KeptCells:
             said = json.loads(self.file(cell).read_text("utf-8"))
             found = KeptCell(
                 version=int(said.get("scores_version", 1)),
+                measured=tuple(map(str, said.get("measured", FIRST_SCORES))),
                 files=tuple(map(str, said["files"])),
                 means={str(name): float(value) for name, value in said["means"].items()},
                 spreads={str(name): float(value) for name, value in said["sd"].items()},
@@ -90,10 +95,12 @@ class KeptCells:
         reasons = dict(judged.scores[0].reasons)
         warnings, encoder = judged.made.warnings, judged.encoder
         said: dict[str, Any] = {"scores_version": VERSION, "encoder": encoder, "files": files}
+        said |= {} if score_names() == FIRST_SCORES else {"measured": score_names()}
         said |= {"means": means, "sd": spreads, "reasons": reasons, "warnings": warnings}
         save_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", self.file(cell))
         return KeptCell(
             version=VERSION,
+            measured=score_names(),
             files=files,
             means=means,
             spreads=spreads,

@@ -15,7 +15,8 @@ from lib_ctrlgen import __version__
 
 from .cells import Grid
 from .finished_cell import Done, encoders_of
-from .scoring.recommend import LESS_IS_BETTER, Choice, leaders, score_label, way
+from .scoring.catalogue import direction, less_is_better, score_label
+from .scoring.recommend import Choice, leaders
 from .settings import settings_of
 
 HERE = Path(__file__).parent
@@ -104,8 +105,8 @@ def report_html(report: Report, folder: Path) -> str:
         cells=cells,
         names=report.scores,
         labels={name: score_label(name) for name in report.scores},
-        ways={name: way(name) for name in report.scores},
-        less=[name for name in report.scores if name in LESS_IS_BETTER],
+        ways={name: direction(name) for name in report.scores},
+        less=[name for name in report.scores if less_is_better(name)],
         choice=report.choice,
         heats=[Markup(svg) for svg in report.heats],
         search=search,
@@ -143,7 +144,7 @@ def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequenc
         "stopped": done.stopped,
         "recipe": report.recipes[number],
         "front": front,
-        "leads": [f"{'least' if name in LESS_IS_BETTER else 'most'} {score_label(name)}" for name in leads],
+        "leads": [f"{'least' if less_is_better(name) else 'most'} {score_label(name)}" for name in leads],
     }
 
 

@@ -23,9 +23,9 @@ from .finished_cell import Done, failed
 from .lock import FolderLock
 from .progress import Progress, Tell, Tuned
 from .report import Report, Section, report_html
-from .scoring.recommend import LESS_IS_BETTER, front, recommend, score_label, way
+from .scoring.catalogue import VERSION, direction, less_is_better, score_label, score_names
+from .scoring.recommend import front, recommend
 from .scoring.score_warnings import warnings_of
-from .scoring.scores import VERSION
 from .sheet import HeatTitle, heat_map, labelled
 from .tables import table_csv, table_json
 from .worker import FAILURES, Host, Made, Outcome, Task, Worker, Workers
@@ -118,12 +118,12 @@ class Tuner:
         return list(found.values())
 
     def read(self, cell: Cell) -> Done | None:
-        """A cell that an earlier run finished, its scores of this version and measured by this encoder.
+        """A cell that an earlier run finished with these scores, in this version and by this encoder.
 
         Other machines have encoders of their own: what they measured stays.
         """
         found = self.kept.read(cell)
-        if found is None or found.version != VERSION:
+        if found is None or found.version != VERSION or not set(score_names()) <= set(found.measured):
             return None
         if isinstance(self.workers, Worker) and found.encoder != self.encoder:
             return None
@@ -248,7 +248,7 @@ class Tuner:
             for name in names:
                 values = {place(each): each.means[name] for each in cells if name in each.means}
                 title = HeatTitle(
-                    f"{score_label(name)}{self.layer(cells)}", way(name), *titles, name in LESS_IS_BETTER
+                    f"{score_label(name)}{self.layer(cells)}", direction(name), *titles, less_is_better(name)
                 )
                 svg = heat_map(title, values, columns, rows)
                 yield save_text(svg, self.out / f"heat-{name}{end}.svg"), svg

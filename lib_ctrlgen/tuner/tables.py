@@ -14,8 +14,8 @@ from lib_ctrlgen.request.notices import JOINT
 
 from .cells import Grid
 from .finished_cell import Done, encoders_of
+from .scoring.catalogue import VERSION
 from .scoring.recommend import Choice
-from .scoring.scores import VERSION
 
 
 def row_of(grid: Grid, done: Done) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.prompts.emphasis import weigh
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
-from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.request.spec import ControlUnit
 
-from .scores import Scores, adherence, cosine, over_control
+from .scores import Scores, cosine
 
 PROJECTION = "text_projection.safetensors"
 NO_PROJECTION = f"the CLIP vision encoder {{name}} has no text projection beside it ({PROJECTION})"
@@ -36,21 +36,8 @@ LONGEST = 77  # tokens
 NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
-def picture_scores(
-    picture: Image.Image, free: Image.Image | None, request: ControlRequest, likeness: Likeness
-) -> Scores:
-    """What every host can score: adherence, likeness to references, over-control."""
-    found = Scores()
-    for index, unit in request.enabled_units:
-        if looks(unit, likeness.store):
-            found |= likeness.reference(picture, unit, index)
-        else:
-            found |= adherence(picture, unit, index)
-    return found if free is None else found | over_control(picture, free)
-
-
-def looks(unit: ControlUnit, store: ModelStore) -> bool:
-    """Whether a unit is an IP-Adapter: its picture is a reference, not a map."""
+def is_reference(unit: ControlUnit, store: ModelStore) -> bool:
+    """Whether a unit is an IP-Adapter: its picture is a reference, not a control map."""
     return control_for(store.get(store.resolve(unit.model), identify_file)).name == "ip_adapter"
 
 

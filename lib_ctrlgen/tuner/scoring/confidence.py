@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .recommend import LESS_IS_BETTER, TIE, contest, mean_of
+from .catalogue import gain, kind_of, score_label
+from .recommend import TIE, contest, mean_of
 
 Numbers = Mapping[str, float]
 
@@ -34,7 +35,7 @@ def error_of(spreads: Numbers, kind: str, seeds: int) -> float:
     >>> error_of({"adherence.0": 0.3}, "adherence", 10)
     0.1
     """
-    found = [value for name, value in spreads.items() if name.partition(".")[0] == kind]
+    found = [value for name, value in spreads.items() if kind_of(name) == kind]
     return math.sqrt(sum(value**2 for value in found) / (seeds - 1)) / len(found) if found else 0.0
 
 
@@ -59,18 +60,17 @@ def how_sure(
         second = others[0] if others else None
         return Confidence(score=score, runner_up=second, probability=None, within=0, sentence=_start(nothing))
 
-    def gain(other: int) -> float:
-        ours, theirs = (mean_of(means[i], score) or 0.0 for i in (best, other))
-        return theirs - ours if score in LESS_IS_BETTER else ours - theirs
+    def gain_over(other: int) -> float:
+        return gain(score, *(mean_of(means[i], score) or 0.0 for i in (best, other)))
 
     def error(other: int) -> float:
         return math.hypot(*(error_of(spreads[i], score, seeds) for i in (best, other)))
 
-    probability = at_least(gain(others[0]), error(others[0]))
-    within = sum(gain(other) <= error(other) + TIE for other in others)
+    probability = at_least(gain_over(others[0]), error(others[0]))
+    within = sum(gain_over(other) <= error(other) + TIE for other in others)
     sentence = (
-        f"In {_named(score)} it is at least as good as the runner-up ({shown[others[0]]}) with a probability "
-        f"of {probability:.0%}, by the spread over {seeds} seeds (normal approximation); "
+        f"In {score_label(score)} it is at least as good as the runner-up ({shown[others[0]]}) with a "
+        f"probability of {probability:.0%}, by the spread over {seeds} seeds (normal approximation); "
         f"{within} of {len(others)} others that come into question lie within the error of the difference."
     )
     return Confidence(
@@ -79,10 +79,6 @@ def how_sure(
 
 
 ONE_SEED = "one seed says nothing about spread: take two or more (tune.seeds) to see how sure this is"
-
-
-def _named(score: str) -> str:
-    return score.replace("_", "-")
 
 
 def _start(words: str) -> str:

@@ -24,9 +24,6 @@ Pixels = NDArray[np.uint8]
 
 BLANK = "the unit's own control map is blank (one grey level all over), so there is nothing to follow"
 
-# Of how scores are measured: one more whenever a score of the same picture changes. Kept cells with another
-# version are measured again. 2: a blank control map has no adherence. 3: one encoder measures all likeness.
-VERSION = 3
 CLIPPED = (2, 253)  # grey levels at or beyond which a channel shows nothing
 
 

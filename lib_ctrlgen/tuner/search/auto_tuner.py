@@ -22,8 +22,7 @@ from lib_ctrlgen.tuner.lock import FolderLock
 from lib_ctrlgen.tuner.open_seed import with_search_seed
 from lib_ctrlgen.tuner.progress import Progress, Tell, Tuned
 from lib_ctrlgen.tuner.run import FREE
-from lib_ctrlgen.tuner.scoring.recommend import LESS_IS_BETTER
-from lib_ctrlgen.tuner.scoring.scores import VERSION
+from lib_ctrlgen.tuner.scoring.catalogue import VERSION, less_is_better
 from lib_ctrlgen.tuner.worker import Host, Worker, Workers
 
 from .attempts import Attempt, Attempts, Tried
@@ -125,11 +124,11 @@ class AutoTuner:
         if done.error:
             raise HostError(f"the first candidate ({done.cell.shown[0]}) failed: {done.error}")
         wanted = objectives(done.means)
-        if not set(wanted) - set(LESS_IS_BETTER):
+        if all(map(less_is_better, wanted)):
             why = "; ".join(map(": ".join, done.reasons.items()))
             raise RequestError("$.tune.auto", f"nothing to search for: no score says what is good. {why}")
         self.kinds = tuple(wanted)
-        less = [kind in LESS_IS_BETTER for kind in wanted]
+        less = [less_is_better(kind) for kind in wanted]
         search = Search(self.out / MEMORY, self.name(VERSION), self.space.ranges, self.auto.seed, less)
         if not search.proposals():
             self.adopt(search, less)

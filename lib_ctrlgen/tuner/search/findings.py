@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lib_ctrlgen.tuner.cells import AutoSpec
 from lib_ctrlgen.tuner.finished_cell import Done
 from lib_ctrlgen.tuner.report import Section
+from lib_ctrlgen.tuner.scoring.catalogue import direction, score_label
 from lib_ctrlgen.tuner.scoring.confidence import Confidence, error_of, how_sure
-from lib_ctrlgen.tuner.scoring.recommend import front, recommend, way
+from lib_ctrlgen.tuner.scoring.recommend import front, recommend
 from lib_ctrlgen.tuner.values import shown_value
 
 from .early_stopping import objectives
@@ -37,7 +38,7 @@ class TriedCell:
     @property
     def words(self) -> str:
         """Its values and scores, as a plot says them."""
-        scores = ", ".join(f"{named(kind)} {value:.3f}" for kind, value in self.scores.items())
+        scores = ", ".join(f"{score_label(kind)} {value:.3f}" for kind, value in self.scores.items())
         return f"{', '.join(self.done.cell.shown)}: {scores}{' (stopped early)' if self.done.stopped else ''}"
 
 
@@ -102,7 +103,7 @@ class Findings:
             parts.append(f"{stopped} stopped early, at {self.auto.early:.0%} of the steps")
         if failed:
             parts.append(f"{failed} failed")
-        wanted = ", ".join(map(named, self.kinds)) or "nothing yet"
+        wanted = ", ".join(map(score_label, self.kinds)) or "nothing yet"
         return (
             f"{len(self.shown)} candidates ({', '.join(parts)}) cost {self.spent:g} of {self.auto.budget} "
             f"pictures. Searched for: {wanted}."
@@ -219,10 +220,5 @@ class Findings:
 
 
 def titled(kind: str) -> str:
-    """The same for an axis of a plot, with the way in which it is good."""
-    return f"{named(kind)} ({way(kind)})"
-
-
-def named(kind: str) -> str:
-    """A kind of score in words."""
-    return kind.replace("_", "-")
+    """A score's label and direction, for an axis of a plot."""
+    return f"{score_label(kind)} ({direction(kind)})"
