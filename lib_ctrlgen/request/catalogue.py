@@ -16,35 +16,65 @@ from typing import Any
 
 from lib_ctrlgen.errors import RequestError, nearest
 
+from .params import Param
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A name that requests use, and where its class is: `package.module:Class`."""
+    """A name that requests use, and where its class is: `package.module:Class`.
+
+    `params_place` is where the class's `params` are without importing the class, for a family whose module
+    takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
+    """
 
     name: str
     place: str
+    params_place: str = ""
 
     def load(self) -> Any:
         """The class. Imports its module on the first call."""
-        return load_class(self.place)
+        return load_object(self.place)
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """The parameters that the class declares."""
+        found: tuple[Param, ...] = load_object(self.params_place) if self.params_place else self.load().params
+        return found
 
 
-def load_class(place: str) -> Any:
-    """The class at `package.module:Class`, or a function. Imports its module on the first call."""
+def load_object(place: str) -> Any:
+    """What stands at `package.module:name`. Imports its module on the first call."""
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
 
 
+PARAMS = "lib_ctrlgen.controls.params"
 # The order is the order in which `lib_ctrlgen.controls.registry.identify` asks the families about a file.
 CONTROLS: tuple[Entry, ...] = (
-    Entry("control_lora", "lib_ctrlgen.controls.controlnet.control_lora:ControlLora"),
-    Entry("controlnet", "lib_ctrlgen.controls.controlnet.controlnet:ControlNet"),
-    Entry("controlnet_union", "lib_ctrlgen.controls.controlnet.union:ControlNetUnion"),
-    Entry("instant_id", "lib_ctrlgen.controls.controlnet.instant_id:InstantID"),
-    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite"),
-    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter:IPAdapter"),
-    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter"),
-    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle"),
+    Entry(
+        "control_lora",
+        "lib_ctrlgen.controls.controlnet.control_lora:ControlLora",
+        f"{PARAMS}:CONTROLNET",
+    ),
+    Entry(
+        "controlnet",
+        "lib_ctrlgen.controls.controlnet.controlnet:ControlNet",
+        f"{PARAMS}:CONTROLNET",
+    ),
+    Entry(
+        "controlnet_union",
+        "lib_ctrlgen.controls.controlnet.union:ControlNetUnion",
+        f"{PARAMS}:UNION",
+    ),
+    Entry(
+        "instant_id",
+        "lib_ctrlgen.controls.controlnet.instant_id:InstantID",
+        f"{PARAMS}:INSTANT_ID",
+    ),
+    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
+    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
+    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
 )
 PREPROCESSORS: tuple[Entry, ...] = (
     Entry("none", "lib_ctrlgen.preprocessors.none:NoPreprocessor"),

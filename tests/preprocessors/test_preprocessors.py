@@ -9,7 +9,7 @@ from PIL import Image
 from lib_ctrlgen.controls.controlnet.union_types import CHOICES
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.preprocessors import Preprocessor, preprocessor, preprocessors
-from lib_ctrlgen.request.catalogue import load_class
+from lib_ctrlgen.request.catalogue import load_object
 from lib_ctrlgen.request.params import Param, check_params
 from lib_ctrlgen.tuner.scoring.map_likeness import COMPARISONS
 from tests.support.control_files import picture
@@ -48,7 +48,7 @@ def test_what_its_attributes_name_exists(item: Preprocessor) -> None:
     assert not (item.reads_map and item.detects), "a map is not looked at for anything"
     assert item.union_type in {"", *CHOICES[1:]}
     assert item.compared is None or item.compared in COMPARISONS
-    assert not item.after_unet or callable(load_class(item.after_unet).of)
+    assert not item.after_unet or callable(load_object(item.after_unet).of)
 
 
 def test_canny_finds_the_border_of_a_square() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.control_map import ControlMap
+from lib_ctrlgen.controls.params import UNION
 from lib_ctrlgen.controls.protocols import FusableControl
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.kind import ModelKind, Shapes
@@ -41,15 +42,7 @@ class ControlNetUnion(ControlNetwork):
 
     name: ClassVar[str] = "controlnet_union"
     title: ClassVar[str] = "ControlNet Union"
-    params: ClassVar[tuple[Param, ...]] = (
-        Param(
-            name="union_type",
-            label="Type of the map (auto: by the preprocessor)",
-            kind="choice",
-            default=AUTO,
-            choices=CHOICES,
-        ),
-    )
+    params: ClassVar[tuple[Param, ...]] = UNION
 
     mixer: UnionMixer
     mixer_weights: Weights

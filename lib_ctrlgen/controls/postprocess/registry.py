@@ -8,7 +8,7 @@ from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.holes import require_hole
 from lib_ctrlgen.controls.protocols import FinishingControl, PredictionControl
 from lib_ctrlgen.preprocessors import preprocessor
-from lib_ctrlgen.request.catalogue import load_class
+from lib_ctrlgen.request.catalogue import load_object
 
 Later: TypeAlias = PredictionControl | FinishingControl
 
@@ -23,5 +23,5 @@ def later_control(job: UnitInputs, target: Target) -> Later | None:
         require_hole(job)
     if not chosen.after_unet:
         return None
-    later: Later = load_class(chosen.after_unet).of(job, target)
+    later: Later = load_object(chosen.after_unet).of(job, target)
     return later

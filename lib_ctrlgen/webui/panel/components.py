@@ -1,4 +1,4 @@
-"""What the parts of the panel share: the list of components, and the choices of a model list."""
+"""What the parts of the panel share: the lists of components, picture inputs, and what is known of models."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.images.files import is_deep_text
 from lib_ctrlgen.webui.settings import model_store
 
-from .unit_fields import NO_MODEL
+from .infotext import PastedField
+from .unit_fields import NO_MODEL, PICTURE_FIELDS, unit_fields
 
 
 class PictureInput(gr.Image):  # type: ignore[misc]
@@ -44,6 +46,44 @@ class Panel:
     def elem_id(self, name: str) -> str:
         """The element's id in the page."""
         return f"ctrlgen_{self.tab}_{name}"
+
+
+@dataclass
+class UnitPanel:
+    """One unit's tab while it is built: components by field name."""
+
+    panel: Panel
+    index: int
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    def elem_id(self, name: str) -> str:
+        """The element's id in the page."""
+        return self.panel.elem_id(f"unit{self.index}_{name}")
+
+    def show(self, name: str, component: type, **options: Any) -> Any:
+        """Create the component of a field, with the field's default as its value."""
+        options = {"value": unit_fields()[name], "elem_id": self.elem_id(name), **options}
+        self.parts[name] = component(**options)
+        return self.parts[name]
+
+    def register(self) -> None:
+        """Make the components arguments of the script, in the fields' order."""
+        for name in unit_fields():
+            self.panel.add(self.parts[name])
+            if name not in PICTURE_FIELDS:
+                self.panel.paste_fields.append((self.parts[name], PastedField(self.index, name)))
+
+
+def family_of(model: Any) -> str:
+    """The control family of a listed model; empty where there is none or its file cannot be read."""
+    from lib_ctrlgen.controls.registry import identify_file  # imports every family, and diffusers
+
+    store = model_store()
+    try:
+        kind = store.get(store.resolve(model), identify_file) if model not in (None, "", NO_MODEL) else None
+    except (CtrlGenError, OSError):
+        return ""
+    return kind.control if kind else ""
 
 
 def model_choices() -> dict[str, list[str]]:
