@@ -1,7 +1,7 @@
-"""What a request can ask for by name: control families and preprocessors, one line each.
+"""The control families and preprocessors that a request can name, one line each.
 
-A line holds the name and the place of the class, which is imported when it is first used. So this table is
-read without torch, and a package that is missing or broken stops only the requests that need it.
+A line holds the name and the place of the class, which is imported when it is first used. So this table can
+be read without torch, and a missing or broken package stops only the requests that need it.
 
 >>> entry("canny", PREPROCESSORS, "preprocessor").place
 'lib_ctrlgen.preprocessors.canny:Canny'
@@ -43,7 +43,7 @@ class Entry:
 
 
 def load_object(place: str) -> Any:
-    """What stands at `package.module:name`. Imports its module on the first call."""
+    """The object at `package.module:name`. Imports its module on the first call."""
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
 
@@ -96,12 +96,12 @@ MOST_CHOICES = 8  # that an error lists in full
 
 
 def control_names() -> tuple[str, ...]:
-    """What a unit's `control` may say."""
+    """The values that a unit's `control` may have."""
     return (AUTO, *(each.name for each in CONTROLS))
 
 
 def preprocessor_names() -> tuple[str, ...]:
-    """What a unit's `preprocessor` may say."""
+    """The values that a unit's `preprocessor` may have."""
     return tuple(each.name for each in PREPROCESSORS)
 
 
@@ -113,12 +113,12 @@ def check_name(path: str, name: str, known: Iterable[str]) -> None:
 
 
 def choices(given: str, known: Sequence[str]) -> str:
-    """The names that would be right: all of them, or of many the nearest to what was given."""
+    """The valid names for an error: all of them, or if there are many, those nearest to the given one."""
     return f"choices: {', '.join(known)}" if len(known) <= MOST_CHOICES else nearest(given, known)
 
 
 def entry(name: str, entries: Iterable[Entry], what: str, path: str = "") -> Entry:
-    """The entry of this name; `what` it is stands in the RequestError, which is raised at `path`."""
+    """The entry of this name. Raises RequestError at `path`; `what` names the kind of entry in it."""
     by_name = {each.name: each for each in entries}
     if name not in by_name:
         raise RequestError(path, f"unknown {what} {name!r}; {nearest(name, by_name)}")

@@ -54,17 +54,17 @@ class KeptCells:
     def read(self, cell: Cell) -> KeptCell | None:
         """A cell that is finished; None where its note or one of its pictures is missing or damaged."""
         try:
-            said = json.loads(self.file(cell).read_text("utf-8"))
+            note = json.loads(self.file(cell).read_text("utf-8"))
             found = KeptCell(
-                version=int(said.get("scores_version", 1)),
-                measured=tuple(map(str, said.get("measured", FIRST_SCORES))),
-                files=tuple(map(str, said["files"])),
-                means={str(name): float(value) for name, value in said["means"].items()},
-                spreads={str(name): float(value) for name, value in said["sd"].items()},
-                reasons={str(name): str(value) for name, value in said["reasons"].items()},
-                warnings=tuple(map(str, said.get("warnings", ()))),
-                encoder=str(said.get("encoder", "")),
-                pictures=self.pictures(said["files"]),
+                version=int(note.get("scores_version", 1)),
+                measured=tuple(map(str, note.get("measured", FIRST_SCORES))),
+                files=tuple(map(str, note["files"])),
+                means={str(name): float(value) for name, value in note["means"].items()},
+                spreads={str(name): float(value) for name, value in note["sd"].items()},
+                reasons={str(name): str(value) for name, value in note["reasons"].items()},
+                warnings=tuple(map(str, note.get("warnings", ()))),
+                encoder=str(note.get("encoder", "")),
+                pictures=self.pictures(note["files"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -94,10 +94,10 @@ class KeptCells:
         spreads = spreads if judged.spreads is None else dict(judged.spreads)
         reasons = dict(judged.scores[0].reasons)
         warnings, encoder = judged.made.warnings, judged.encoder
-        said: dict[str, Any] = {"scores_version": VERSION, "encoder": encoder, "files": files}
-        said |= {} if score_names() == FIRST_SCORES else {"measured": score_names()}
-        said |= {"means": means, "sd": spreads, "reasons": reasons, "warnings": warnings}
-        save_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", self.file(cell))
+        note: dict[str, Any] = {"scores_version": VERSION, "encoder": encoder, "files": files}
+        note |= {} if score_names() == FIRST_SCORES else {"measured": score_names()}
+        note |= {"means": means, "sd": spreads, "reasons": reasons, "warnings": warnings}
+        save_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", self.file(cell))
         return KeptCell(
             version=VERSION,
             measured=score_names(),

@@ -1,4 +1,4 @@
-"""A cell that is finished, or failed."""
+"""A cell that was generated and scored, or that failed."""
 
 from __future__ import annotations
 

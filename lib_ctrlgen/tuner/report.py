@@ -1,4 +1,4 @@
-"""The tuner's report: one HTML page that needs nothing else."""
+"""The tuner's report: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FEW = 0.5  # the share of the cells that may be unbeaten before it says little
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What a search adds to the page: sentences, and plots as SVG."""
+    """The page's section about a search: sentences, and plots as SVG."""
 
     title: str
     sentences: Sequence[str]
@@ -34,11 +34,11 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the page shows.
+    """The content of the page.
 
     names    each cell's values with the names of their axes
-    recipes  what is copied to make a cell again, one per cell; `use` says what to do with it
-    best     the numbers of the cells that no other beats
+    recipes  the text that generates a cell again, one per cell; `use` says what to do with it
+    best     the numbers of the cells on the Pareto front
     heats    heat maps as SVG
     """
 
@@ -119,7 +119,7 @@ def report_html(report: Report, folder: Path) -> str:
 
 
 def seed_names(done: Sequence[Done]) -> list[str]:
-    """What the pictures of a cell are called: by their seeds, where these are the same in all cells."""
+    """Names for the pictures of a cell: by seed, where all cells have the same seeds, else by number."""
     count = max((len(each.files) for each in done), default=0)
     found = []
     for k in range(count):
@@ -129,7 +129,7 @@ def seed_names(done: Sequence[Done]) -> list[str]:
 
 
 def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequence[str]) -> dict[str, Any]:
-    """A cell as the page shows it."""
+    """A cell as the template reads it."""
     done = report.done[number]
     return {
         "number": number,

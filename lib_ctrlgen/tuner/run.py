@@ -1,8 +1,8 @@
-"""A grid of requests, run cell by cell into a folder, scored, and reported.
+"""Generates the cells of a grid into a folder, scores them and writes the report.
 
-Each picture lies in a file that is named by what it is made of, and is written whole or not at all. So an
-interrupted or killed run goes on where it stopped, and an axis that gets more values costs the new cells
-only. One run at a time holds the folder.
+The file of a picture is named by the hash of its request and written atomically. So an interrupted run
+continues where it stopped, and an axis with more values costs the new cells only. One run at a time locks
+the folder.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Tuner:
         self.tuned: Tuned  # what the last run wrote
 
     def run(self, tell: Tell) -> Tuned:
-        """Make what is missing; the report is written also when a run is interrupted, with what there is.
+        """Make the missing cells. An interrupted run writes the report too, with the finished cells.
 
         Raises FolderInUseError while another run holds the folder.
         """
@@ -54,7 +54,7 @@ class Tuner:
             return self.locked_run(tell)
 
     def locked_run(self, tell: Tell) -> Tuned:
-        """The run in a folder that is held."""
+        """Run while the folder is locked."""
         first = {cell.key: cell for cell in reversed(self.grid.cells)}
         done = {key: found for key, cell in first.items() if (found := self.read(cell)) is not None}
         waiting = [key for key in dict.fromkeys(c.key for c in self.ordered()) if key not in done]
@@ -147,7 +147,7 @@ class Tuner:
         return self.done(cell, self.kept.note(cell, found.files, judged))
 
     def keep(self, cell: Cell, outcome: Outcome) -> Done:
-        """Write a cell's pictures and its note; a failure is told in its place, and tried again next time."""
+        """Write a cell's pictures and note. A failed cell is reported, and tried again in the next run."""
         if isinstance(outcome, Exception):
             return failed(cell, self.requests[cell.key], " ".join(str(outcome).split()))
         self.made += len(outcome.made.images) + outcome.others
@@ -201,7 +201,7 @@ class Tuner:
         )
 
     def recipe(self, done: Done) -> str:
-        """What makes a cell again, as the report copies it; the units' pictures lie beside the report."""
+        """A text that generates a cell again, for the report; the units' pictures are in the folder."""
         return self.host.recipe(done.request, self.out, done.files)
 
     def write_recommended(self, recipe: str) -> None:
@@ -227,7 +227,7 @@ class Tuner:
         return f", {self.grid.axes[2].named(cells[0].cell.coords[2])}"
 
     def names(self) -> tuple[Sequence[str], Sequence[str], tuple[str, str]]:
-        """What stands beside a sheet: the values of x and y, and the axes' labels."""
+        """The captions of a sheet: the values of x and y, and the axes' labels."""
         x, *rest = self.grid.axes
         return x.shown, rest[0].shown if rest else ("",), (x.label, rest[0].label if rest else "")
 

@@ -23,8 +23,8 @@ def row_of(grid: Grid, done: Done) -> dict[str, Any]:
     values = {axis.label: text for axis, text in zip(grid.axes, done.cell.shown, strict=True)}
     spreads = {f"{name}_sd": value for name, value in done.spreads.items()}
     stopped = {"stopped": "early"} if done.stopped else {}
-    said = {"warnings": JOINT.join(done.warnings), "error": done.error, "files": " ".join(done.files)}
-    return {**values, **done.means, **spreads, **stopped, **said}
+    rest = {"warnings": JOINT.join(done.warnings), "error": done.error, "files": " ".join(done.files)}
+    return {**values, **done.means, **spreads, **stopped, **rest}
 
 
 def table_csv(grid: Grid, done: Sequence[Done]) -> str:

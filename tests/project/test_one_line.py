@@ -21,7 +21,7 @@ from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.progress import Tuned
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.tuner.scoring import catalogue as scores
-from lib_ctrlgen.tuner.scoring.confidence import how_sure
+from lib_ctrlgen.tuner.scoring.confidence import confidence_of
 from lib_ctrlgen.tuner.scoring.recommend import front, leaders, recommend
 from lib_ctrlgen.tuner.search.early_stopping import clearly_beaten, objectives
 from tests.support import control_files as files
@@ -162,7 +162,7 @@ def test_a_cost_counts_the_right_way_round(name: str) -> None:
     assert choice is not None
     assert choice.cell == 1
     assert "least ink used of such cells (0.10)" in choice.reason
-    sure = how_sure(cells, [{"ink": 0.1}] * 3, 4, ["a", "b", "c"])
+    sure = confidence_of(cells, [{"ink": 0.1}] * 3, 4, ["a", "b", "c"])
     assert sure is not None
     assert (sure.score, sure.runner_up) == ("ink", 0)
     assert sure.probability is not None
@@ -173,6 +173,12 @@ def test_a_cost_counts_the_right_way_round(name: str) -> None:
     rivals = [better, better, worse, worse]
     assert clearly_beaten(worse, rivals)
     assert not clearly_beaten(better, rivals)
+
+
+def test_a_cell_that_lacks_a_cost_is_not_the_cheapest() -> None:
+    choice = recommend([{"adherence.0": 0.9}, {"adherence.0": 0.9, "ink": 0.4}])
+    assert choice is not None
+    assert choice.cell == 1
 
 
 def test_a_new_score_of_which_more_is_better_can_recommend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,7 +253,7 @@ def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None
         ({"other": 1}, {"params": '{"other": 1}'}),
     ],
 )
-def test_a_familys_parameters_have_fields_of_their_own(params: dict[str, Any], shown: dict[str, Any]) -> None:
+def test_parameters_of_a_family_have_own_fields(params: dict[str, Any], shown: dict[str, Any]) -> None:
     found = panel_values({"model": "a", "params": params})
     assert shown.items() <= found.items()
     assert unit_settings(values() | found, "$")["params"] == params
@@ -264,7 +264,7 @@ def test_the_catalogue_names_the_parameters_of_each_family() -> None:
     assert [entry.params for entry in CONTROLS] == [family.params for family in controls()]
 
 
-def test_a_familys_defaults_are_not_sent() -> None:
+def test_defaults_of_a_family_are_not_sent() -> None:
     """The model may be of another family, which would refuse them."""
     assert unit_settings(values(), "$")["params"] == {}
 

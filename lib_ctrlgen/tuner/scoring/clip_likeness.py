@@ -1,7 +1,7 @@
 """Likeness to an IP-Adapter's reference picture and to the prompt, in the space of a CLIP vision encoder.
 
-One encoder measures both, for all cells of a folder: the one that `tune.encoder` names; else, of those in
-the model folders, the first by name that has the text's projection beside it; else the first by name.
+One encoder measures both for all cells of a folder: the one that `tune.encoder` names; without a name, the
+first encoder by name that has the text projection beside it; without one of these, the first by name.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TextTower:
     transformer: Any
 
     def pooled(self, text: str) -> Tensor:
-        """The state of a text's end, [X]; what is longer than 77 tokens is cut off."""
+        """The pooled output (the end token's state) of a text [X]; longer texts are cut to 77 tokens."""
         options = {"truncation": True, "max_length": LONGEST, "padding": "max_length"}
         ids = self.tokenizer(text, return_tensors="pt", **options)["input_ids"]
         device = next(self.transformer.parameters()).device
@@ -84,14 +84,14 @@ def has_projection(encoder: EncoderFolder) -> bool:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Measures likeness with one encoder of a store; without one there are reasons in the place of scores."""
+    """Measures likeness with a CLIP vision encoder; without one, it returns reasons instead of scores."""
 
     store: ModelStore
     encoder: EncoderFolder | None
 
     @classmethod
     def of(cls, store: ModelStore, name: str = "") -> Likeness:
-        """With the encoder of this name, or the one that is chosen. Raises RequestError."""
+        """With the encoder of this name, or the default one. Raises RequestError at `$.tune.encoder`."""
         return cls(store, chosen_encoder(store, name))
 
     @cached_property

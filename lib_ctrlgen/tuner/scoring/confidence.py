@@ -1,4 +1,4 @@
-"""How sure a recommendation is, from the spread over the seeds."""
+"""The confidence in a recommendation, estimated from the spread of scores over the seeds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ Numbers = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Confidence:
-    """How sure the recommendation is.
+    """The confidence in a recommendation.
 
-    score        what decides between it and the runner-up
-    runner_up    the number of the cell that comes second, None where there is none
-    probability  that it is really at least as good, None with one seed
-    within       how many of those it competes with lie within the error of the difference
+    score        the score that decides between the recommended cell and the runner-up
+    runner_up    the number of the second best cell, None where there is none
+    probability  the probability that the recommended cell is at least as good, None with one seed
+    within       how many of the other candidates are within the standard error of the difference
+    sentence     all this in a sentence
     """
 
     score: str
@@ -30,7 +31,7 @@ class Confidence:
 
 
 def error_of(spreads: Numbers, kind: str, seeds: int) -> float:
-    """The standard error of a mean score of a kind, from standard deviations over the seeds (two at least).
+    """The standard error of a cell's mean score, from its standard deviations over two or more seeds.
 
     >>> error_of({"adherence.0": 0.3}, "adherence", 10)
     0.1
@@ -40,16 +41,16 @@ def error_of(spreads: Numbers, kind: str, seeds: int) -> float:
 
 
 def at_least(gain: float, error: float) -> float:
-    """The probability that a true difference is not negative, of one measured as `gain`: normal."""
+    """The probability that the true difference is not negative if it is normal around `gain`."""
     if error <= 0:
         return float(gain >= 0)
     return 0.5 * (1 + math.erf(gain / error / math.sqrt(2)))
 
 
-def how_sure(
-    means: Sequence[Numbers], spreads: Sequence[Numbers], seeds: int, shown: Sequence[str]
+def confidence_of(
+    means: Sequence[Numbers], spreads: Sequence[Numbers], seeds: int, names: Sequence[str]
 ) -> Confidence | None:
-    """How sure the first of the contest is; None where nothing was scored. `shown` names the cells."""
+    """The confidence in the recommended cell; None where nothing was scored. `names` are the cells' names."""
     found = contest(means)
     if found is None:
         return None
@@ -69,7 +70,7 @@ def how_sure(
     probability = at_least(gain_over(others[0]), error(others[0]))
     within = sum(gain_over(other) <= error(other) + TIE for other in others)
     sentence = (
-        f"In {score_label(score)} it is at least as good as the runner-up ({shown[others[0]]}) with a "
+        f"In {score_label(score)} it is at least as good as the runner-up ({names[others[0]]}) with a "
         f"probability of {probability:.0%}, by the spread over {seeds} seeds (normal approximation); "
         f"{within} of {len(others)} others that come into question lie within the error of the difference."
     )

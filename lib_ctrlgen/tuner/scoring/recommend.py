@@ -1,4 +1,4 @@
-"""Which cell to take: the Pareto front over all scores, and one recommendation with its reason."""
+"""The Pareto front over all scores, and one recommended cell with the reason in a sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from .catalogue import gain, kind_of, less_is_better, score_label, score_names
 
 NEAR = 0.95  # of the best score: what still counts as following a control or a reference
 TIE = 1e-9
-TOLD = 4  # tied cells that a reason names
+MISSING = 1e9  # the sort key of a cell that lacks a cost
+MOST_TIES = 4  # tied cells that a reason names
 LIKENESS = ("reference", "prompt")  # what is recommended by where no cell has adherence
 
 Numbers = Mapping[str, float]
@@ -17,7 +18,7 @@ Numbers = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The recommended cell by its number, and why, in a sentence. `tied` are the cells that are as good."""
+    """The recommended cell's number, the reason in a sentence, and the cells that are exactly as good."""
 
     cell: int
     reason: str
@@ -59,10 +60,11 @@ def leaders(cells: Sequence[Numbers]) -> dict[int, list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """Who competes: cells by their numbers, best first.
+    """The cells that are candidates for the recommendation.
 
-    kinds  the scores that decide between them, the second one where the first is equal, and so on
-    keys   each cell's numbers for these, less is better
+    kinds  the scores that decide between them: the first one, among equal cells the second, and so on
+    order  the cells' numbers, the best first
+    keys   the sort key of each cell: its scores of `kinds`, negated where more is better
     """
 
     kinds: tuple[str, ...]
@@ -87,7 +89,7 @@ class Contest:
 
 
 def contest(cells: Sequence[Numbers]) -> Contest | None:
-    """The cells to choose from; None where nothing was scored.
+    """The cells to choose from, in order; None where nothing was scored.
 
     With adherence: those within 5 % of the best one; of these, with a reference, those within 5 % of the most
     likeness to it; the least over-control first. Without adherence: all, the most likeness to the reference
@@ -129,8 +131,19 @@ def near(cells: Sequence[Numbers], kind: str, among: Sequence[int]) -> list[int]
 def _ordered(cells: Sequence[Numbers], kinds: Sequence[str], among: Sequence[int]) -> Contest:
     """Some cells, the best first: by the first of these scores that they have, then by the second, ..."""
     scored = [kind for kind in kinds if any(_has(cells[i], kind) for i in among)]
-    keys = {i: tuple(-gain(kind, mean_of(cells[i], kind) or 0.0, 0.0) for kind in scored) for i in among}
+    keys = {i: tuple(_sort_key(cells[i], kind) for kind in scored) for i in among}
     return Contest(kinds=tuple(scored), order=tuple(sorted(among, key=keys.__getitem__)), keys=keys)
+
+
+def _sort_key(cell: Numbers, kind: str) -> float:
+    """A cell's score for sorting, less is better. A cell that lacks a cost comes last.
+
+    Over-control is an exception: a cell without units has none, which is the same as 0.
+    """
+    value = mean_of(cell, kind)
+    if value is None and less_is_better(kind) and kind != "over_control":
+        return MISSING
+    return -gain(kind, value or 0.0, 0.0)
 
 
 def _has(cell: Numbers, kind: str) -> bool:
@@ -162,7 +175,7 @@ def _likeness(cells: Sequence[Numbers], found: Contest) -> str:
 
 
 def _lines(cells: Sequence[Numbers], found: Contest) -> str:
-    """Why, of cells with adherence."""
+    """The reason for a cell with adherence."""
     chosen, following = found.order[0], near(cells, "adherence", range(len(cells)))
     cell = cells[chosen]
     parts = [_within(cells, chosen, "adherence", range(len(cells)), "It follows its controls to {:.2f}")]
@@ -187,7 +200,7 @@ def _ties(tied: Sequence[int], names: Sequence[str]) -> str:
     """A sentence about the cells that are as good as the recommended one."""
     if not tied:
         return ""
-    shown = [names[i] for i in tied[:TOLD]] if names else []
+    shown = [names[i] for i in tied[:MOST_TIES]] if names else []
     more = f" and {len(tied) - len(shown)} more" if shown and len(tied) > len(shown) else ""
     which = f" ({'; '.join(shown)}{more})" if shown else ""
     count = "Another cell is" if len(tied) == 1 else f"{len(tied)} other cells are"

@@ -1,4 +1,4 @@
-"""Stopping early: which candidates are not worth their remaining steps, and what all are searched for."""
+"""Early stopping: which candidates are not worth their remaining steps, and the objectives of a search."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def objectives(means: Numbers) -> dict[str, float]:
 def clearly_beaten(one: Numbers, finished: Sequence[Numbers]) -> bool:
     """Whether two of the finished candidates are clearly better in every objective that differs at all.
 
-    Clearly: by a tenth of its range over all these candidates, who were all judged at the same share of
-    their steps. Nothing is beaten while fewer than four are finished.
+    Clearly means by a tenth of the objective's range over all these candidates, which were all scored at the
+    same share of their steps. No candidate is beaten while fewer than four are finished.
     """
     rivals = [each for each in finished if each.keys() == one.keys()]
     if len(rivals) < LEAST:

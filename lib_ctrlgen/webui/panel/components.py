@@ -17,9 +17,9 @@ from .unit_fields import NO_MODEL, PICTURE_FIELDS, unit_fields
 
 
 class PictureInput(gr.Image):  # type: ignore[misc]
-    """A picture of the page. One that is grey with more than eight bits stays the text that was sent.
+    """An image component. A grey picture with more than eight bits stays the text that the page sent.
 
-    gradio would bring it to eight bits, and not by its range.
+    gradio would reduce it to eight bits and clip its range.
     """
 
     is_template = True  # in the page it is what its base class is
@@ -38,7 +38,7 @@ class Panel:
     paste_fields: list[tuple[Any, Callable[..., Any]]] = field(default_factory=list)
 
     def add(self, component: Any) -> Any:
-        """Make a component an argument of the script. Its value is no one's default for later."""
+        """Make a component an argument of the script. The WebUI does not save its value as a default."""
         component.do_not_save_to_config = True
         self.components.append(component)
         return component

@@ -1,4 +1,4 @@
-"""The panel's values and the request: one is translated into the other. Nothing of the host here."""
+"""Converts a unit's values in the panel to the request and back, without the WebUI's modules."""
 
 from __future__ import annotations
 
@@ -116,16 +116,16 @@ def unit_fields() -> Payload:
 
 
 def read_request(args: Sequence[Any], init: Pictures = (), count: int = 1) -> ControlRequest:
-    """The request in a script's arguments: the first one if it says something, else the panel's.
+    """The request in a script's arguments: the first argument if it is given, else the panel's values.
 
     The first argument is a dict (REST) or a JSON text. `init` are the img2img pictures of a generation of
     `count` pictures. Raises RequestError.
     """
-    return with_init(said(args), init, count)
+    return with_init(stated_request(args), init, count)
 
 
-def said(args: Sequence[Any]) -> ControlRequest:
-    """The same as it is said, without the img2img pictures. Raises RequestError."""
+def stated_request(args: Sequence[Any]) -> ControlRequest:
+    """The request in a script's arguments, without the img2img pictures. Raises RequestError."""
     first, *panel = args or (None,)
     if first is None or first == "":
         whole = whole_settings(panel, pictures=True)
