@@ -34,17 +34,17 @@ def preprocessors_command(_options: argparse.Namespace) -> None:
     for each in preprocessors():
         print(f"{each.name:<{width}}  {each.title}")
         for param in params_of(each):
-            print(f"{'':<{width}}    {param.name}: {_range(param)}")
+            print(f"{'':<{width}}    {param.name}: {param_range(param)}")
 
 
-def _range(param: Param) -> str:
-    """The range and the default of a parameter, as text."""
+def param_range(param: Param) -> str:
+    """The values that a parameter takes, and its default."""
     if param.kind in {"int", "float"}:
         low, high = ("" if end is None else f"{end:g}" for end in (param.minimum, param.maximum))
         values = f"{low}..{high}" + ("" if param.off is None else f" or {param.off:g}")
     else:
         values = " | ".join(param.choices) or {"bool": "true | false"}.get(param.kind, param.kind)
-    return f"{values} (default {param.default})"
+    return values if param.default == "" else f"{values} (default {param.default})"
 
 
 def models_command(options: argparse.Namespace) -> None:

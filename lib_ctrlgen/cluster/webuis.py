@@ -15,7 +15,8 @@ from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.files import png_text
-from lib_ctrlgen.tuner.scoring.scores import VERSION, Scores
+from lib_ctrlgen.tuner.scoring.catalogue import VERSION
+from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Judged, Made, Outcome
 
 from .actor import LostError, Maker, Returned, Sent

@@ -7,11 +7,9 @@ from PIL import Image, ImageChops
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.resize import filled, smooth
+from lib_ctrlgen.preprocessors import preprocessor
 
 from .base import UnitInputs
-
-PAINTED = "inpaint"  # the beginning of the names of preprocessors that paint holes
-
 
 NO_HOLE = (
     "the picture has no hole to paint: send a PNG that is transparent there, or choose 'resize_and_fill' "
@@ -26,7 +24,7 @@ def fitted(job: UnitInputs, picture: Image.Image, width: int, height: int) -> Im
 
 def has_border(job: UnitInputs) -> bool:
     """Whether what 'resize_and_fill' fills around the picture is to be painted, too."""
-    return job.unit.preprocessor.startswith(PAINTED) and job.unit.resize_mode == "resize_and_fill"
+    return preprocessor(job.unit.preprocessor).marks_holes and job.unit.resize_mode == "resize_and_fill"
 
 
 def holes_at(job: UnitInputs, width: int, height: int) -> Image.Image:

@@ -16,9 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from lib_ctrlgen.controls.params import ENCODED, IMAGE_ENCODER
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
-from lib_ctrlgen.models.clip_vision import IMAGE_ENCODER, VisionTower, find_encoder, load_tower
+from lib_ctrlgen.models.clip_vision import VisionTower, find_encoder, load_tower
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.attention import KeyValue
@@ -38,7 +39,7 @@ class IPAdapter:
 
     name: ClassVar[str] = "ip_adapter"
     title: ClassVar[str] = "IP-Adapter"
-    params: ClassVar[tuple[Param, ...]] = (IMAGE_ENCODER,)
+    params: ClassVar[tuple[Param, ...]] = ENCODED
 
     weights: AdapterWeights
 

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.params import ENCODED, IMAGE_ENCODER
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
-from lib_ctrlgen.models.clip_vision import IMAGE_ENCODER, find_encoder, load_tower
+from lib_ctrlgen.models.clip_vision import find_encoder, load_tower
 from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes, strip_prefix
 from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.offload import Weights, placed
@@ -76,7 +77,7 @@ class T2IStyle:
 
     name: ClassVar[str] = "t2i_style"
     title: ClassVar[str] = "T2I style adapter"
-    params: ClassVar[tuple[Param, ...]] = (IMAGE_ENCODER,)
+    params: ClassVar[tuple[Param, ...]] = ENCODED
 
     network: Any
     path: Path

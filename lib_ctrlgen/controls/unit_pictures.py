@@ -12,7 +12,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import require_visible
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.images.masks import ALL_BLACK, is_black
-from lib_ctrlgen.preprocessors.detection import NOT_DETECTING
+from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.per_picture import PictureInputs
 from lib_ctrlgen.request.spec import ControlUnit
@@ -46,7 +46,7 @@ def _decoded(unit: ControlUnit, part: PictureInputs, path: str, notices: Notices
         raise RequestError(image_at, NO_PICTURE)
     picture = decode_image(part.image, image_at)
     require_visible(picture, image_at)
-    if min(picture.size) == 1 and unit.preprocessor not in NOT_DETECTING:
+    if min(picture.size) == 1 and preprocessor(unit.preprocessor).detects:
         size = f"{picture.width} x {picture.height}"
         raise RequestError(image_at, f"{size} pixels: {unit.preprocessor!r} can find nothing in it")
     _note_range(picture, image_at, notices)

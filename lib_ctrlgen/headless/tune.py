@@ -19,7 +19,8 @@ from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.open_seed import require_seeds
 from lib_ctrlgen.tuner.recipe import PICTURES, linked
-from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, picture_scores, plain_text
+from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, plain_text
+from lib_ctrlgen.tuner.scoring.measure import ScoreInputs, measure_all
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
 
@@ -96,13 +97,20 @@ class EngineHost:
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         """All scores of a picture."""
         with self.engine.threads.as_last():
-            return picture_scores(picture, free, request, self.likeness) | self.prompt(picture, request)
+            inputs = ScoreInputs(
+                picture=picture,
+                uncontrolled=free,
+                request=request,
+                likeness=self.likeness,
+                prompt=plain_text(request.prompt, request.prompt_weights),
+                text_tower=self.text_tower(request),
+            )
+            return measure_all(inputs)
 
-    def prompt(self, picture: Image.Image, request: GenerationRequest) -> Scores:
-        """The CLIP likeness of a picture to the prompt."""
+    def text_tower(self, request: GenerationRequest) -> TextTower | None:
+        """The checkpoint's first text encoder; None where a part of it is missing."""
         first = self.engine.load(request.model).towers[0]
-        tower = TextTower(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
-        return self.likeness.prompt(picture, plain_text(request.prompt, request.prompt_weights), tower)
+        return TextTower(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
 
 
 def made_of(request: GenerationRequest, generation: Generation) -> Made:

@@ -19,7 +19,6 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.request.names import listed
-from lib_ctrlgen.request.params import Param
 
 from .loading import fill
 from .model_files import ModelFile
@@ -31,12 +30,6 @@ from .weight_files import weights_in
 
 Feature: TypeAlias = Literal["pooled", "penultimate", "last"]
 
-IMAGE_ENCODER = Param(
-    name="image_encoder",
-    label="Image encoder (folder name, empty: automatic)",
-    kind="text",
-    default="",
-)
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 FIELDS = (

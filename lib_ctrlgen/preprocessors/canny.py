@@ -1,4 +1,4 @@
-"""Edges by Canny (1986)."""
+"""Edges, by the detector of Canny 1986, A Computational Approach to Edge Detection."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from PIL import Image
 
 from lib_ctrlgen.request.params import Param
 
-from .base import Comparison
+from .base import Comparison, Preprocessor
 
 
-class Canny:
+class Canny(Preprocessor):
     """White edges on black, one pixel wide."""
 
     name: ClassVar[str] = "canny"
@@ -38,6 +38,7 @@ class Canny:
             step=1,
         ),
     )
+    union_type: ClassVar[str] = "canny"
     compared: ClassVar[Comparison | None] = "edges"
 
     def __call__(
@@ -47,7 +48,7 @@ class Canny:
         high_threshold: int = 200,
         **params: Any,
     ) -> Image.Image:
-        """Find edges in the colours of an RGB picture (the strongest channel counts)."""
+        """Return the edges of an RGB picture; at each pixel the channel of the strongest gradient counts."""
         del params
         edges = cv2.Canny(np.array(image.convert("RGB")), low_threshold, high_threshold)
         return Image.fromarray(np.asarray(edges, np.uint8)).convert("RGB")

@@ -1,4 +1,4 @@
-"""The colours of a picture without its shapes, as T2I-Adapter's colour network was taught them."""
+"""A coarse grid of a picture's colours, the control map of T2I-Adapter's colour network (Mou et al. 2023)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lib_ctrlgen.request.params import Param
-
-from .base import Comparison
+from .base import Preprocessor
 
 CELL = 64
 
 
-class ColorGrid:
-    """One colour for each 64 x 64 pixels: shrunk by cubic interpolation, grown to the nearest."""
+class ColorGrid(Preprocessor):
+    """One colour for each 64 x 64 pixels: shrunk by cubic interpolation, enlarged by nearest neighbour."""
 
     name: ClassVar[str] = "color"
     title: ClassVar[str] = "Colour grid"
-    params: ClassVar[tuple[Param, ...]] = ()
-    compared: ClassVar[Comparison | None] = None
+    detects: ClassVar[bool] = False
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
-        """Return the grid of an RGB picture, which keeps its size; a last part of a cell joins another."""
+        """Return the grid of an RGB picture. If 64 does not divide a side, its cells are a little larger."""
         del params
         width, height = image.size
         cells = max(1, width // CELL), max(1, height // CELL)

@@ -1,4 +1,4 @@
-"""From a unit's picture to its map: at which size a preprocessor runs, and how the picture gets there."""
+"""Runs a preprocessor on a unit's picture, at the generation's size or at another resolution."""
 
 from __future__ import annotations
 
@@ -26,22 +26,14 @@ RESOLUTION = Param(
 )
 CELL = 8
 
-# What these read is a map already.
-MAPS = frozenset({"none", "invert"})
-# These find nothing: they change pixel by pixel, or what they do is a matter of the generation's own size.
-NOT_DETECTING = MAPS | {
-    "blur_gaussian", "color", "inpaint", "inpaint_only", "inpaint_only+lama", "recolor_intensity",
-    "recolor_luminance", "shuffle", "threshold", "tile_colorfix", "tile_colorfix+sharp", "tile_resample",
-}  # fmt: skip
-
 
 def params_of(chosen: Preprocessor) -> tuple[Param, ...]:
-    """A preprocessor's parameters, with those that all have which find something in a picture."""
-    return chosen.params if chosen.name in NOT_DETECTING else (*chosen.params, RESOLUTION)
+    """A preprocessor's parameters, and `resolution` where it detects something."""
+    return (*chosen.params, RESOLUTION) if chosen.detects else chosen.params
 
 
 def own_values(chosen: Preprocessor, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a unit's parameters that are the preprocessor's."""
+    """The values of a unit's `params` that belong to the preprocessor."""
     return {param.name: params[param.name] for param in params_of(chosen) if param.name in params}
 
 
@@ -52,14 +44,15 @@ def detected(
     size: tuple[int, int],
     values: Mapping[str, Any],
 ) -> Image.Image:
-    """The map of a picture at a size (width, height), RGB.
+    """The RGB control map of a picture at a size (width, height) in pixels.
 
-    The picture is fitted, then preprocessed: at this size, or with `resolution` at another one of the same
-    proportions, from which the map is brought to this size. `values` are the preprocessor's parameters.
+    The picture is fitted by the unit's resize mode (`frame`) and preprocessed at this size, or with
+    `resolution` at another size of the same proportions, whose map is then resized. `values` are the
+    preprocessor's parameters.
     """
     own = dict(values)
     at = detection_size(size, int(own.pop(RESOLUTION.name, RESOLUTION.default)))
-    fitted = frame.fitted(picture, *at, resample if chosen.name in MAPS else smooth)
+    fitted = frame.fitted(picture, *at, resample if chosen.reads_map else smooth)
     found = chosen(fitted, **own)
     return found if at == size else Image.fromarray(resample(np.asarray(found), *size))
 

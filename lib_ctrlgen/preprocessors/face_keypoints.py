@@ -1,4 +1,4 @@
-"""The five points of a face as InstantID draws them: its limbs and dots (Wang et al. 2024)."""
+"""The five keypoints of a face, drawn as InstantID draws them (Wang et al. 2024)."""
 
 from __future__ import annotations
 
@@ -10,30 +10,27 @@ import numpy as np
 from PIL import Image
 
 from lib_ctrlgen.images.faces import find_face
-from lib_ctrlgen.request.params import Param
 
-from .base import Comparison
+from .base import Preprocessor
 
 NOSE, RADIUS, STICK, SHADE = 2, 10, 4, 0.6
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
 
 
-class FaceKeypoints:
-    """Where the largest face's eyes, nose and mouth are; needs insightface."""
+class FaceKeypoints(Preprocessor):
+    """Draws the eyes, the nose and the corners of the mouth of the largest face; needs insightface."""
 
     name: ClassVar[str] = "instant_id_face_keypoints"
     title: ClassVar[str] = "InstantID face keypoints"
-    params: ClassVar[tuple[Param, ...]] = ()
-    compared: ClassVar[Comparison | None] = None
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
-        """Find the largest face of an RGB picture and draw it. Raises ModelError without one."""
+        """Return the largest face's keypoints on black. Raises ModelError where there is no face."""
         del params
         return drawn(find_face(image).points, image.size)
 
 
 def drawn(points: Sequence[tuple[float, float]], size: tuple[int, int]) -> Image.Image:
-    """Five points in pixels (eyes, nose, corners of the mouth) on black, in a picture of this size."""
+    """A black picture of this size with five points (x, y) in pixels: eyes, nose, corners of the mouth."""
     canvas = np.zeros((size[1], size[0], 3), np.uint8)
     places = np.asarray(points, float)
     for place, colour in zip(places, COLOURS, strict=True):
@@ -46,7 +43,7 @@ def drawn(points: Sequence[tuple[float, float]], size: tuple[int, int]) -> Image
 
 
 def _limb(canvas: np.ndarray, one: np.ndarray, other: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """A filled ellipse from a point to another."""
+    """Draw a filled ellipse from one point to the other."""
     middle, along = (one + other) / 2, one - other
     axes = int(np.hypot(*along) / 2), STICK
     angle = int(np.degrees(np.arctan2(along[1], along[0])))

@@ -1,4 +1,4 @@
-"""Painting a picture's holes: the picture is the map, and what is transparent in it is the hole."""
+"""Preprocessors for inpainting networks: the map is the picture, its transparent area is generated anew."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from .none import NoPreprocessor
 
 
 class Inpaint(NoPreprocessor):
-    """Holes are marked in the map, and nothing more: the rest may change, too."""
+    """The map marks the hole, and the network does the rest; the area outside may change too."""
 
     name: ClassVar[str] = "inpaint"
     title: ClassVar[str] = "Inpaint, all in harmony (inpaint_global_harmonious)"
+    reads_map: ClassVar[bool] = False
+    marks_holes: ClassVar[bool] = True
+    union_type: ClassVar[str] = "inpaint"
 
 
-class InpaintOnly(NoPreprocessor):
-    """The same, and what is outside the holes is kept (`lib_ctrlgen.controls.postprocess.inpaint_only`)."""
+class InpaintOnly(Inpaint):
+    """Like `Inpaint`, and the area outside the hole stays as it is in the picture."""
 
     name: ClassVar[str] = "inpaint_only"
     title: ClassVar[str] = "Inpaint the holes alone"
@@ -32,10 +35,12 @@ class InpaintOnly(NoPreprocessor):
             step=1,
         ),
     )
+    after_unet: ClassVar[str] = "lib_ctrlgen.controls.postprocess.inpaint_only:InpaintOnly"
 
 
 class InpaintLama(InpaintOnly):
-    """The same on holes that LaMa has filled."""
+    """Like `InpaintOnly`, with the hole filled by LaMa before it is encoded and noised."""
 
     name: ClassVar[str] = "inpaint_only+lama"
     title: ClassVar[str] = "Inpaint the holes alone, filled by LaMa first"
+    after_unet: ClassVar[str] = "lib_ctrlgen.controls.postprocess.inpaint_only:LamaInpaint"

@@ -1,4 +1,4 @@
-"""White becomes black: for line drawings on paper."""
+"""The negative of a picture, for line drawings on white paper."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import Any, ClassVar
 
 from PIL import Image, ImageOps
 
-from lib_ctrlgen.request.params import Param
-
-from .base import Comparison
+from .base import Comparison, Preprocessor
 
 
-class Invert:
+class Invert(Preprocessor):
     """Inverts every channel."""
 
     name: ClassVar[str] = "invert"
     title: ClassVar[str] = "Invert"
-    params: ClassVar[tuple[Param, ...]] = ()
+    detects: ClassVar[bool] = False
+    reads_map: ClassVar[bool] = True
     compared: ClassVar[Comparison | None] = "structure"
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:

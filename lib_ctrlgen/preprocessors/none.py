@@ -1,4 +1,4 @@
-"""The picture is the control map already."""
+"""No preprocessing: the picture is the control map already."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from lib_ctrlgen.request.params import Param
-
-from .base import Comparison
+from .base import Preprocessor
 
 
-class NoPreprocessor:
+class NoPreprocessor(Preprocessor):
     """Returns the picture as it is."""
 
     name: ClassVar[str] = "none"
     title: ClassVar[str] = "None (the picture is a control map)"
-    params: ClassVar[tuple[Param, ...]] = ()
-    compared: ClassVar[Comparison | None] = None
+    detects: ClassVar[bool] = False
+    reads_map: ClassVar[bool] = True
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return the picture unchanged."""

@@ -1,4 +1,4 @@
-"""The lightness of a picture as a grey map, for recolouring."""
+"""The lightness of a picture as a grey control map, for networks that colour grey pictures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from PIL import Image
 from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of
 from lib_ctrlgen.request.params import Param
 
-from .none import NoPreprocessor
+from .base import Preprocessor
 
 
-class RecolorLuminance(NoPreprocessor):
-    """L of CIE L*a*b*; the finished picture gets it, too (`lib_ctrlgen.controls.postprocess.recolor`)."""
+class RecolorLuminance(Preprocessor):
+    """L of CIE L*a*b*. The finished picture gets the same lightness."""
 
     name: ClassVar[str] = "recolor_luminance"
     title: ClassVar[str] = "Recolour, keeping the luminance"
+    detects: ClassVar[bool] = False
+    after_unet: ClassVar[str] = "lib_ctrlgen.controls.postprocess.recolor:RecolorLuminance"
     params: ClassVar[tuple[Param, ...]] = (
         Param(
             name="gamma",
@@ -39,8 +41,9 @@ class RecolorLuminance(NoPreprocessor):
 
 
 class RecolorIntensity(RecolorLuminance):
-    """V of HSV: the strongest of the three channels."""
+    """V of HSV, the strongest of the three channels. The finished picture gets the same V."""
 
     name: ClassVar[str] = "recolor_intensity"
     title: ClassVar[str] = "Recolour, keeping the intensity"
+    after_unet: ClassVar[str] = "lib_ctrlgen.controls.postprocess.recolor:RecolorIntensity"
     space: ClassVar[LightSpace] = "intensity"

@@ -1,4 +1,4 @@
-"""Maps for tile ControlNets: the picture itself, or coarser."""
+"""Control maps for tile ControlNets: the picture itself, or the picture without its finest detail."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from lib_ctrlgen.request.params import Param
 
+from .base import Preprocessor
 from .none import NoPreprocessor
 
 VARIATION = Param(
@@ -23,11 +24,13 @@ VARIATION = Param(
 )
 
 
-class TileResample(NoPreprocessor):
+class TileResample(Preprocessor):
     """The picture without detail smaller than `factor` pixels."""
 
     name: ClassVar[str] = "tile_resample"
     title: ClassVar[str] = "Tile, made coarser"
+    detects: ClassVar[bool] = False
+    union_type: ClassVar[str] = "tile"
     params: ClassVar[tuple[Param, ...]] = (
         Param(
             name="factor",
@@ -41,7 +44,7 @@ class TileResample(NoPreprocessor):
     )
 
     def __call__(self, image: Image.Image, factor: float = 1.0, **params: Any) -> Image.Image:
-        """Shrink an RGB picture by area and bring it back to its size by cubic interpolation."""
+        """Return an RGB picture shrunk `factor` times by area averaging and enlarged again (cubic)."""
         del params
         width, height = image.size
         small = max(1, int(width / factor)), max(1, int(height / factor))
@@ -52,15 +55,18 @@ class TileResample(NoPreprocessor):
 
 
 class TileColorFix(NoPreprocessor):
-    """The picture; its colours are kept in what the U-Net predicts (`postprocess.colorfix`)."""
+    """The picture unchanged. After each U-Net call its colours replace those of the predicted latent."""
 
     name: ClassVar[str] = "tile_colorfix"
     title: ClassVar[str] = "Tile, colours kept"
     params: ClassVar[tuple[Param, ...]] = (VARIATION,)
+    reads_map: ClassVar[bool] = False
+    union_type: ClassVar[str] = "tile"
+    after_unet: ClassVar[str] = "lib_ctrlgen.controls.postprocess.colorfix:ColorFix"
 
 
-class TileColorFixSharp(NoPreprocessor):
-    """The same, and sharper."""
+class TileColorFixSharp(TileColorFix):
+    """Like `TileColorFix`, with a blurred prediction on unconditional rows, which sharpens the picture."""
 
     name: ClassVar[str] = "tile_colorfix+sharp"
     title: ClassVar[str] = "Tile, colours kept, sharper"

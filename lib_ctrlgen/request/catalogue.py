@@ -1,7 +1,7 @@
-"""What a request can ask for by name: control families and preprocessors, one line each.
+"""The control families and preprocessors that a request can name, one line each.
 
-A line holds the name and the place of the class, which is imported when it is first used. So this table is
-read without torch, and a package that is missing or broken stops only the requests that need it.
+A line holds the name and the place of the class, which is imported when it is first used. So this table can
+be read without torch, and a missing or broken package stops only the requests that need it.
 
 >>> entry("canny", PREPROCESSORS, "preprocessor").place
 'lib_ctrlgen.preprocessors.canny:Canny'
@@ -16,30 +16,65 @@ from typing import Any
 
 from lib_ctrlgen.errors import RequestError, nearest
 
+from .params import Param
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A name that requests use, and where its class is: `package.module:Class`."""
+    """A name that requests use, and where its class is: `package.module:Class`.
+
+    `params_place` is where the class's `params` are without importing the class, for a family whose module
+    takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
+    """
 
     name: str
     place: str
+    params_place: str = ""
 
     def load(self) -> Any:
         """The class. Imports its module on the first call."""
-        module, _, name = self.place.partition(":")
-        return getattr(import_module(module), name)
+        return load_object(self.place)
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """The parameters that the class declares."""
+        found: tuple[Param, ...] = load_object(self.params_place) if self.params_place else self.load().params
+        return found
 
 
+def load_object(place: str) -> Any:
+    """The object at `package.module:name`. Imports its module on the first call."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+PARAMS = "lib_ctrlgen.controls.params"
 # The order is the order in which `lib_ctrlgen.controls.registry.identify` asks the families about a file.
 CONTROLS: tuple[Entry, ...] = (
-    Entry("control_lora", "lib_ctrlgen.controls.controlnet.control_lora:ControlLora"),
-    Entry("controlnet", "lib_ctrlgen.controls.controlnet.controlnet:ControlNet"),
-    Entry("controlnet_union", "lib_ctrlgen.controls.controlnet.union:ControlNetUnion"),
-    Entry("instant_id", "lib_ctrlgen.controls.controlnet.instant_id:InstantID"),
-    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite"),
-    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter:IPAdapter"),
-    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter"),
-    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle"),
+    Entry(
+        "control_lora",
+        "lib_ctrlgen.controls.controlnet.control_lora:ControlLora",
+        f"{PARAMS}:CONTROLNET",
+    ),
+    Entry(
+        "controlnet",
+        "lib_ctrlgen.controls.controlnet.controlnet:ControlNet",
+        f"{PARAMS}:CONTROLNET",
+    ),
+    Entry(
+        "controlnet_union",
+        "lib_ctrlgen.controls.controlnet.union:ControlNetUnion",
+        f"{PARAMS}:UNION",
+    ),
+    Entry(
+        "instant_id",
+        "lib_ctrlgen.controls.controlnet.instant_id:InstantID",
+        f"{PARAMS}:INSTANT_ID",
+    ),
+    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
+    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
+    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
 )
 PREPROCESSORS: tuple[Entry, ...] = (
     Entry("none", "lib_ctrlgen.preprocessors.none:NoPreprocessor"),
@@ -61,12 +96,12 @@ MOST_CHOICES = 8  # that an error lists in full
 
 
 def control_names() -> tuple[str, ...]:
-    """What a unit's `control` may say."""
+    """The values that a unit's `control` may have."""
     return (AUTO, *(each.name for each in CONTROLS))
 
 
 def preprocessor_names() -> tuple[str, ...]:
-    """What a unit's `preprocessor` may say."""
+    """The values that a unit's `preprocessor` may have."""
     return tuple(each.name for each in PREPROCESSORS)
 
 
@@ -78,12 +113,12 @@ def check_name(path: str, name: str, known: Iterable[str]) -> None:
 
 
 def choices(given: str, known: Sequence[str]) -> str:
-    """The names that would be right: all of them, or of many the nearest to what was given."""
+    """The valid names for an error: all of them, or if there are many, those nearest to the given one."""
     return f"choices: {', '.join(known)}" if len(known) <= MOST_CHOICES else nearest(given, known)
 
 
 def entry(name: str, entries: Iterable[Entry], what: str, path: str = "") -> Entry:
-    """The entry of this name; `what` it is stands in the RequestError, which is raised at `path`."""
+    """The entry of this name. Raises RequestError at `path`; `what` names the kind of entry in it."""
     by_name = {each.name: each for each in entries}
     if name not in by_name:
         raise RequestError(path, f"unknown {what} {name!r}; {nearest(name, by_name)}")

@@ -1,14 +1,14 @@
-"""Axes of the tuner: which place of a request, and which values.
+"""Axes of the tuner: a path in the request, and the values that it takes.
 
     units.0.weight: 0.2, 0.4, 1@0 hold      a list; quote a value that holds a comma, or write one a line
     units.0.enabled: true, false            switches
     units.0.guidance_end: 0.25-1 [4]        four values, evenly spaced
     units.1.weight: 0.5-1.5 (+0.25)         in steps
-    units.0.model+units.0.preprocessor: edges+canny, lines+none   places that move together
+    units.0.model+units.0.preprocessor: edges+canny, lines+none   paths that change together
     prompt.replace: red, blue, green        the prompt as it is ("red"), then with others in its place
     prompt.glow: 0.5-1.5 [3]                the weight with this name in the prompt
 
-A friendly label may stand for a place: "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed", "Checkpoint".
+A friendly label may replace a path: "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed", "Checkpoint".
 
 >>> axis = parse_axis("Unit 0 weight", "0.2, 0.6-1 [3]")
 >>> axis.paths, axis.shown
@@ -48,7 +48,7 @@ REPLACE = "prompt.replace"
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Places of a request that take values together; `values[i]` has one value per place."""
+    """One or more paths in a request that change together; `values[i]` has one value per path."""
 
     label: str
     paths: tuple[str, ...]
@@ -56,11 +56,11 @@ class Axis:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The values as a sheet shows them."""
+        """The values as texts for sheets and reports."""
         return tuple(" + ".join(map(shown_value, row)) for row in self.values)
 
     def named(self, index: int) -> str:
-        """A value with the axis' name; places that move together, each with its own.
+        """A value with the axis' name; of several paths, each value with its own name.
 
         >>> parse_axis("Unit 0 model+CFG", "edges+4").named(0)
         'Unit 0 model = edges, CFG = 4'
@@ -100,7 +100,7 @@ def parse_axis(place: str, values: str | Sequence[Value | Sequence[Value]]) -> A
 
 
 def path_of(place: str) -> str:
-    """The path of a friendly label; a path stays what it is.
+    """The path of a friendly label; a path is returned unchanged.
 
     >>> path_of("Unit 1 guidance end"), path_of("CFG"), path_of("units.0.params.low_threshold")
     ('units.1.guidance_end', 'cfg_scale', 'units.0.params.low_threshold')
@@ -118,7 +118,7 @@ def _field(name: str) -> str:
 
 
 def _row(item: Value | Sequence[Value], count: int) -> tuple[Value, ...]:
-    """One value for each of `count` places."""
+    """One value for each of `count` paths."""
     if count == 1 and isinstance(item, (bool, int, float, str)):
         return (item,)
     parts = [single_value(part) for part in item.split("+")] if isinstance(item, str) else item
@@ -129,9 +129,9 @@ def _row(item: Value | Sequence[Value], count: int) -> tuple[Value, ...]:
 
 
 def applied(payload: Mapping[str, Any], axis: Axis, index: int) -> Payload:
-    """A copy of a request's payload with the axis' value number `index` in its places.
+    """A copy of a request's payload with the axis' value number `index` at its paths.
 
-    Raises RequestError for a place that is not there.
+    Raises RequestError for a path that does not exist.
     """
     result: Any = dict(payload)
     for path, value in zip(axis.paths, axis.values[index], strict=True):
@@ -146,7 +146,7 @@ def applied(payload: Mapping[str, Any], axis: Axis, index: int) -> Payload:
 
 
 def _searched(payload: Payload, wanted: str, value: str) -> Payload:
-    """Another text in the place of `wanted`, in the prompt, the negative prompt and the concepts."""
+    """A copy with `wanted` replaced by `value` in the prompt, the negative prompt and the concepts."""
     found = {name: str(payload.get(name) or "") for name in ("prompt", "negative_prompt")}
     concepts = (payload.get("blend") or {}).get("concepts") or []
     texts = [*found.values(), *(str(concept.get("prompt") or "") for concept in concepts)]
@@ -162,7 +162,7 @@ def _searched(payload: Payload, wanted: str, value: str) -> Payload:
 def replaced(part: Any, path: Sequence[str], value: Any, what: str) -> Any:
     """A copy of JSON-like data with the value at `path`, names and numbers, replaced.
 
-    Raises RequestError for a place that is not there.
+    Raises RequestError for a path that does not exist.
     """
     if not path:
         return value

@@ -1,4 +1,4 @@
-"""Checks all cells of a grid, or the ends of a search, and places an error at the axis that brought it."""
+"""Checks all cells of a grid, or the ends of a search's ranges; errors name the axis that caused them."""
 
 from __future__ import annotations
 

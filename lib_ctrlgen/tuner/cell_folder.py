@@ -13,7 +13,8 @@ from PIL import Image
 from lib_ctrlgen.files import read_picture, save_picture, save_text
 
 from .cells import Cell
-from .scoring.scores import VERSION, summary
+from .scoring.catalogue import FIRST_SCORES, VERSION, score_names
+from .scoring.scores import summary
 from .worker import Judged
 
 CELLS = "cells"
@@ -21,12 +22,15 @@ CELLS = "cells"
 
 @dataclass(frozen=True, kw_only=True)
 class KeptCell:
-    """A cell's files, scores and warnings; `version` is that of the scores.
+    """A cell's files, scores and warnings.
 
-    `encoder` is the one that likeness was measured with. `pictures` are there where the cell was read.
+    version   the version of the scores; `measured` names those that were measured, or tried to
+    encoder   the CLIP vision encoder that measured likeness, `name [hash]`
+    pictures  filled where the cell was read from its folder
     """
 
     version: int
+    measured: tuple[str, ...]
     files: tuple[str, ...]
     means: Mapping[str, float]
     spreads: Mapping[str, float]
@@ -50,16 +54,17 @@ class KeptCells:
     def read(self, cell: Cell) -> KeptCell | None:
         """A cell that is finished; None where its note or one of its pictures is missing or damaged."""
         try:
-            said = json.loads(self.file(cell).read_text("utf-8"))
+            note = json.loads(self.file(cell).read_text("utf-8"))
             found = KeptCell(
-                version=int(said.get("scores_version", 1)),
-                files=tuple(map(str, said["files"])),
-                means={str(name): float(value) for name, value in said["means"].items()},
-                spreads={str(name): float(value) for name, value in said["sd"].items()},
-                reasons={str(name): str(value) for name, value in said["reasons"].items()},
-                warnings=tuple(map(str, said.get("warnings", ()))),
-                encoder=str(said.get("encoder", "")),
-                pictures=self.pictures(said["files"]),
+                version=int(note.get("scores_version", 1)),
+                measured=tuple(map(str, note.get("measured", FIRST_SCORES))),
+                files=tuple(map(str, note["files"])),
+                means={str(name): float(value) for name, value in note["means"].items()},
+                spreads={str(name): float(value) for name, value in note["sd"].items()},
+                reasons={str(name): str(value) for name, value in note["reasons"].items()},
+                warnings=tuple(map(str, note.get("warnings", ()))),
+                encoder=str(note.get("encoder", "")),
+                pictures=self.pictures(note["files"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -89,11 +94,13 @@ class KeptCells:
         spreads = spreads if judged.spreads is None else dict(judged.spreads)
         reasons = dict(judged.scores[0].reasons)
         warnings, encoder = judged.made.warnings, judged.encoder
-        said: dict[str, Any] = {"scores_version": VERSION, "encoder": encoder, "files": files}
-        said |= {"means": means, "sd": spreads, "reasons": reasons, "warnings": warnings}
-        save_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", self.file(cell))
+        note: dict[str, Any] = {"scores_version": VERSION, "encoder": encoder, "files": files}
+        note |= {} if score_names() == FIRST_SCORES else {"measured": score_names()}
+        note |= {"means": means, "sd": spreads, "reasons": reasons, "warnings": warnings}
+        save_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", self.file(cell))
         return KeptCell(
             version=VERSION,
+            measured=score_names(),
             files=files,
             means=means,
             spreads=spreads,

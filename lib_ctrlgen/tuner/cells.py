@@ -1,4 +1,4 @@
-"""A tuner's job, and the cells of its grid: every mistake in them is found before the first step."""
+"""A tuner's job and the cells of its grid, which are all checked before the first picture is generated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AxisSpec(Spec, frozen=True, kw_only=True):
 
 
 class AutoSpec(Spec, frozen=True, kw_only=True):
-    """A search in the place of a grid.
+    """A search over ranges of values, instead of a grid.
 
     budget    pictures in all, those at fewer steps in proportion; uncontrolled ones come on top
     ranges    one place each; values as on an axis (one of them is taken), or `0.2-1.5`: any number between
@@ -85,7 +85,7 @@ Request = TypeVar("Request", bound=ControlRequest)
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One place of the grid: `coords` index the axes, `key` names what it is made of."""
+    """A cell of the grid: `coords` index the values of the axes, `key` is the hash of its request."""
 
     coords: tuple[int, ...]
     shown: tuple[str, ...]
@@ -95,7 +95,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The axes that a job names, x first, and all cells, x running fastest."""
+    """The axes of a job, x first, and all cells; x varies fastest."""
 
     axes: tuple[Axis, ...]
     cells: tuple[Cell, ...]
@@ -103,7 +103,7 @@ class Grid:
 
     @property
     def pictures(self) -> int:
-        """How many pictures the whole grid holds."""
+        """The number of pictures in the whole grid."""
         return len(self.cells) * self.seeds
 
     def named(self, cell: Cell) -> str:

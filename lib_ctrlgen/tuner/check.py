@@ -1,4 +1,4 @@
-"""Found before the first picture is made: cells whose models, preprocessors or parameters do not exist."""
+"""Checks the models, preprocessors and parameters of all cells before the first picture is generated."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
 @dataclass
 class Checker:
-    """Checks the controls of many requests; pictures and units that were seen before are not looked at again.
+    """Checks the units of many requests; units and pictures that were checked before are skipped.
 
-    Without a store nothing is said of the models, which lie elsewhere.
+    Without a store the models are not checked: they are on another machine.
     """
 
     store: ModelStore | None
@@ -23,7 +23,7 @@ class Checker:
     units: list[ControlUnit] = field(default_factory=list)
 
     def check(self, request: ControlRequest) -> None:
-        """Raise RequestError at what no generation would take."""
+        """Raise RequestError at a unit that no generation would accept."""
         for index, unit in request.enabled_units:
             if unit not in self.units:
                 path = f"$.units[{index}]"

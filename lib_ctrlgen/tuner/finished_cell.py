@@ -1,4 +1,4 @@
-"""A cell that is finished, or failed."""
+"""A cell that was generated and scored, or that failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lib_ctrlgen.request.spec import ControlRequest
 
 from .cells import Cell
-from .scoring.recommend import LIKENESS
+from .scoring.catalogue import by_encoder
 
 SEED = re.compile(r"-seed-(\d+)\.png$")
 
@@ -45,9 +45,8 @@ class Done:
 
 
 def encoders_of(done: Iterable[Done]) -> tuple[str, ...]:
-    """The encoders that some likeness of these cells was measured with."""
-    alike = [each for each in done if any(name.partition(".")[0] in LIKENESS for name in each.means)]
-    return tuple(dict.fromkeys(each.encoder for each in alike if each.encoder))
+    """The CLIP vision encoders that scores of these cells were measured with, each once."""
+    return tuple(dict.fromkeys(each.encoder for each in done if each.encoder and by_encoder(each.means)))
 
 
 def failed(cell: Cell, request: ControlRequest, error: str) -> Done:

@@ -1,4 +1,4 @@
-"""One run per folder: a lock that the operating system gives up when its process ends, however it ends."""
+"""One run per folder: a lock that the operating system releases when the process ends, even by a crash."""
 
 from __future__ import annotations
 
@@ -82,15 +82,16 @@ def is_held(folder: Path) -> bool:
 def in_use(folder: Path) -> str:
     """Who holds a folder, and what to do."""
     try:
-        said = json.loads((folder / HOLDER).read_text("utf-8"))
-        who = f"process {said['process']} on {said['machine']} ({said['command']}), since {said['since']}"
+        holder = json.loads((folder / HOLDER).read_text("utf-8"))
+        process, command = f"process {holder['process']} on {holder['machine']}", holder["command"]
+        who = f"{process} ({command}), since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         who = "another process"
     return f"the folder {folder} is in use by {who}: wait until it ends, or choose another folder"
 
 
 def this_process() -> dict[str, object]:
-    """What others are told of the process that holds a folder."""
+    """This process, machine, command and time, for the error of another process that wants the folder."""
     return {
         "process": os.getpid(),
         "machine": socket.gethostname(),

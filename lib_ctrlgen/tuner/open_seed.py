@@ -1,4 +1,4 @@
-"""A tuner's job that leaves seeds open: one is drawn for all cells, and kept for later runs."""
+"""Draws the seeds that a tuner's job leaves open (-1), one for all cells, and keeps them for later runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of the tuner says while it goes on, and at its end."""
+"""The progress of a tuner's run, and its results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Tuned:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is: cells, those of earlier runs among them; None until a first one was made."""
+    """How many cells are done, with those of earlier runs; `seconds_left` is None before the first one."""
 
     done: int
     total: int

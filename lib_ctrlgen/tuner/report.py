@@ -1,4 +1,4 @@
-"""The tuner's report: one HTML page that needs nothing else."""
+"""The tuner's report: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from lib_ctrlgen import __version__
 
 from .cells import Grid
 from .finished_cell import Done, encoders_of
-from .scoring.recommend import LESS_IS_BETTER, Choice, leaders, score_label, way
+from .scoring.catalogue import direction, less_is_better, score_label
+from .scoring.recommend import Choice, leaders
 from .settings import settings_of
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ FEW = 0.5  # the share of the cells that may be unbeaten before it says little
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What a search adds to the page: sentences, and plots as SVG."""
+    """The page's section about a search: sentences, and plots as SVG."""
 
     title: str
     sentences: Sequence[str]
@@ -33,11 +34,11 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the page shows.
+    """The content of the page.
 
     names    each cell's values with the names of their axes
-    recipes  what is copied to make a cell again, one per cell; `use` says what to do with it
-    best     the numbers of the cells that no other beats
+    recipes  the text that generates a cell again, one per cell; `use` says what to do with it
+    best     the numbers of the cells on the Pareto front
     heats    heat maps as SVG
     """
 
@@ -104,8 +105,8 @@ def report_html(report: Report, folder: Path) -> str:
         cells=cells,
         names=report.scores,
         labels={name: score_label(name) for name in report.scores},
-        ways={name: way(name) for name in report.scores},
-        less=[name for name in report.scores if name in LESS_IS_BETTER],
+        ways={name: direction(name) for name in report.scores},
+        less=[name for name in report.scores if less_is_better(name)],
         choice=report.choice,
         heats=[Markup(svg) for svg in report.heats],
         search=search,
@@ -118,7 +119,7 @@ def report_html(report: Report, folder: Path) -> str:
 
 
 def seed_names(done: Sequence[Done]) -> list[str]:
-    """What the pictures of a cell are called: by their seeds, where these are the same in all cells."""
+    """Names for the pictures of a cell: by seed, where all cells have the same seeds, else by number."""
     count = max((len(each.files) for each in done), default=0)
     found = []
     for k in range(count):
@@ -128,7 +129,7 @@ def seed_names(done: Sequence[Done]) -> list[str]:
 
 
 def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequence[str]) -> dict[str, Any]:
-    """A cell as the page shows it."""
+    """A cell as the template reads it."""
     done = report.done[number]
     return {
         "number": number,
@@ -143,7 +144,7 @@ def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequenc
         "stopped": done.stopped,
         "recipe": report.recipes[number],
         "front": front,
-        "leads": [f"{'least' if name in LESS_IS_BETTER else 'most'} {score_label(name)}" for name in leads],
+        "leads": [f"{'least' if less_is_better(name) else 'most'} {score_label(name)}" for name in leads],
     }
 
 

@@ -1,8 +1,8 @@
-"""A grid of requests, run cell by cell into a folder, scored, and reported.
+"""Generates the cells of a grid into a folder, scores them and writes the report.
 
-Each picture lies in a file that is named by what it is made of, and is written whole or not at all. So an
-interrupted or killed run goes on where it stopped, and an axis that gets more values costs the new cells
-only. One run at a time holds the folder.
+The file of a picture is named by the hash of its request and written atomically. So an interrupted run
+continues where it stopped, and an axis with more values costs the new cells only. One run at a time locks
+the folder.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .finished_cell import Done, failed
 from .lock import FolderLock
 from .progress import Progress, Tell, Tuned
 from .report import Report, Section, report_html
-from .scoring.recommend import LESS_IS_BETTER, front, recommend, score_label, way
+from .scoring.catalogue import VERSION, direction, less_is_better, score_label, score_names
+from .scoring.recommend import front, recommend
 from .scoring.score_warnings import warnings_of
-from .scoring.scores import VERSION
 from .sheet import HeatTitle, heat_map, labelled
 from .tables import table_csv, table_json
 from .worker import FAILURES, Host, Made, Outcome, Task, Worker, Workers
@@ -46,7 +46,7 @@ class Tuner:
         self.tuned: Tuned  # what the last run wrote
 
     def run(self, tell: Tell) -> Tuned:
-        """Make what is missing; the report is written also when a run is interrupted, with what there is.
+        """Make the missing cells. An interrupted run writes the report too, with the finished cells.
 
         Raises FolderInUseError while another run holds the folder.
         """
@@ -54,7 +54,7 @@ class Tuner:
             return self.locked_run(tell)
 
     def locked_run(self, tell: Tell) -> Tuned:
-        """The run in a folder that is held."""
+        """Run while the folder is locked."""
         first = {cell.key: cell for cell in reversed(self.grid.cells)}
         done = {key: found for key, cell in first.items() if (found := self.read(cell)) is not None}
         waiting = [key for key in dict.fromkeys(c.key for c in self.ordered()) if key not in done]
@@ -118,12 +118,12 @@ class Tuner:
         return list(found.values())
 
     def read(self, cell: Cell) -> Done | None:
-        """A cell that an earlier run finished, its scores of this version and measured by this encoder.
+        """A cell that an earlier run finished with these scores, in this version and by this encoder.
 
         Other machines have encoders of their own: what they measured stays.
         """
         found = self.kept.read(cell)
-        if found is None or found.version != VERSION:
+        if found is None or found.version != VERSION or not set(score_names()) <= set(found.measured):
             return None
         if isinstance(self.workers, Worker) and found.encoder != self.encoder:
             return None
@@ -147,7 +147,7 @@ class Tuner:
         return self.done(cell, self.kept.note(cell, found.files, judged))
 
     def keep(self, cell: Cell, outcome: Outcome) -> Done:
-        """Write a cell's pictures and its note; a failure is told in its place, and tried again next time."""
+        """Write a cell's pictures and note. A failed cell is reported, and tried again in the next run."""
         if isinstance(outcome, Exception):
             return failed(cell, self.requests[cell.key], " ".join(str(outcome).split()))
         self.made += len(outcome.made.images) + outcome.others
@@ -201,7 +201,7 @@ class Tuner:
         )
 
     def recipe(self, done: Done) -> str:
-        """What makes a cell again, as the report copies it; the units' pictures lie beside the report."""
+        """A text that generates a cell again, for the report; the units' pictures are in the folder."""
         return self.host.recipe(done.request, self.out, done.files)
 
     def write_recommended(self, recipe: str) -> None:
@@ -227,7 +227,7 @@ class Tuner:
         return f", {self.grid.axes[2].named(cells[0].cell.coords[2])}"
 
     def names(self) -> tuple[Sequence[str], Sequence[str], tuple[str, str]]:
-        """What stands beside a sheet: the values of x and y, and the axes' labels."""
+        """The captions of a sheet: the values of x and y, and the axes' labels."""
         x, *rest = self.grid.axes
         return x.shown, rest[0].shown if rest else ("",), (x.label, rest[0].label if rest else "")
 
@@ -248,7 +248,7 @@ class Tuner:
             for name in names:
                 values = {place(each): each.means[name] for each in cells if name in each.means}
                 title = HeatTitle(
-                    f"{score_label(name)}{self.layer(cells)}", way(name), *titles, name in LESS_IS_BETTER
+                    f"{score_label(name)}{self.layer(cells)}", direction(name), *titles, less_is_better(name)
                 )
                 svg = heat_map(title, values, columns, rows)
                 yield save_text(svg, self.out / f"heat-{name}{end}.svg"), svg

@@ -1,4 +1,4 @@
-"""What all cells of a run have in common, as the report shows it: the prompt, the size, the units."""
+"""The settings that all cells of a run share, for the report: the prompt, the size, the units."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def _base_rows(
         yield "Pictures per cell", f"{seeds}: the first seed and those after it"
 
 
-def _unit(index: int, unit: ControlUnit, said: Mapping[str, Any], varied: Mapping[str, Axis]) -> Block:
-    values = {"model": unit.model, **ALWAYS, **said}
+def _unit(index: int, unit: ControlUnit, fields: Mapping[str, Any], varied: Mapping[str, Axis]) -> Block:
+    values = {"model": unit.model, **ALWAYS, **fields}
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
         if name not in ("image", "images", "mask", "masks", "enabled"):

@@ -69,7 +69,7 @@ def _tile(
 
 @dataclass(frozen=True)
 class HeatTitle:
-    """What a heat map says of itself: the score, which way it is good, and the axes' names."""
+    """The captions of a heat map: the score, its direction, and the axes' names."""
 
     score: str
     way: str

@@ -14,8 +14,8 @@ from lib_ctrlgen.request.notices import JOINT
 
 from .cells import Grid
 from .finished_cell import Done, encoders_of
+from .scoring.catalogue import VERSION
 from .scoring.recommend import Choice
-from .scoring.scores import VERSION
 
 
 def row_of(grid: Grid, done: Done) -> dict[str, Any]:
@@ -23,8 +23,8 @@ def row_of(grid: Grid, done: Done) -> dict[str, Any]:
     values = {axis.label: text for axis, text in zip(grid.axes, done.cell.shown, strict=True)}
     spreads = {f"{name}_sd": value for name, value in done.spreads.items()}
     stopped = {"stopped": "early"} if done.stopped else {}
-    said = {"warnings": JOINT.join(done.warnings), "error": done.error, "files": " ".join(done.files)}
-    return {**values, **done.means, **spreads, **stopped, **said}
+    rest = {"warnings": JOINT.join(done.warnings), "error": done.error, "files": " ".join(done.files)}
+    return {**values, **done.means, **spreads, **stopped, **rest}
 
 
 def table_csv(grid: Grid, done: Sequence[Done]) -> str:

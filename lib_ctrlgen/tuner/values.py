@@ -1,4 +1,4 @@
-r"""The values of an axis, as a text: a list with ranges, on one line or one value a line.
+r"""Reads the values of an axis from a text: a list with ranges, on one line, or one value per line.
 
 >>> read_values('0.2, 0.6-1 [3], "1@0, 0@1" , 1>0')
 [0.2, 0.6, 0.8, 1, '1@0, 0@1', '1>0']
@@ -31,7 +31,7 @@ SWITCHES = {"true": True, "false": False}
 
 
 def read_values(text: str, *, texts: bool = False) -> list[Value]:
-    """The values of a text; ranges are written out, the rest become numbers and switches where they are.
+    """The values in a text: ranges are expanded, numbers and true/false are converted, others stay texts.
 
     With `texts` they stay as they are written, but for ranges. Raises RequestError at `values`.
     """
@@ -85,7 +85,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _quoted(line: str) -> str | None:
-    """What stands in the quotes of a line that is one quoted value."""
+    """The value of a line that is one quoted value; None for other lines."""
     found = PIECE.fullmatch(line)
     return None if found is None or found["quoted"] is None else found["quoted"].replace('""', '"')
 
@@ -131,13 +131,13 @@ def _values(piece: str, *, texts: bool) -> Iterator[Value]:
 
 
 def single_value(piece: str) -> Value:
-    """A number or a switch, where it is one, else the text."""
+    """A number, true or false where the text is one, else the text."""
     text = piece.strip()
     return number(text) if PLAIN.fullmatch(text) else SWITCHES.get(text.lower(), text)
 
 
 def _spaced(first: float, last: float, count: int) -> Iterator[Value]:
-    """`0-1 [5]`: both ends and what lies evenly between."""
+    """`0-1 [5]`: five evenly spaced values, both ends included."""
     if not 1 <= count <= MAX_VALUES:
         raise RequestError("values", f"[{count}] must be 1..{MAX_VALUES}")
     if count == 1:
@@ -147,7 +147,7 @@ def _spaced(first: float, last: float, count: int) -> Iterator[Value]:
 
 
 def _stepped(first: float, last: float, step: float) -> Iterator[Value]:
-    """`0.5-1.5 (+0.25)`: as far as the steps go without passing the end."""
+    """`0.5-1.5 (+0.25)`: values in steps, up to the end or the last step before it."""
     if step == 0 or (last - first) * step < 0:
         raise RequestError("values", f"steps of {step:g} never go from {first:g} to {last:g}")
     count = math.floor((last - first) / step + 1e-9) + 1
@@ -157,7 +157,7 @@ def _stepped(first: float, last: float, step: float) -> Iterator[Value]:
 
 
 def rounded(value: float) -> Value:
-    """A number without the noise of arithmetic; a whole one as an int, as a list would hold it."""
+    """A number without floating-point noise; a whole number becomes an int."""
     return number(plain_number(value))
 
 
@@ -168,7 +168,7 @@ def number(text: str) -> Value:
 
 
 def shown_value(value: Value) -> str:
-    """A value as sheets and reports show it.
+    """A value as a text for sheets and reports.
 
     >>> [shown_value(value) for value in (True, 0.25, "1>0")]
     ['true', '0.25', '1>0']

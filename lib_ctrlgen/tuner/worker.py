@@ -1,6 +1,6 @@
-"""What makes and judges cells: a host, in batches as large as its memory allows.
+"""Generates and scores cells with a host, in batches as large as its memory allows.
 
-A `Workers` is one host here, or many elsewhere; the tuner does not know which.
+`Workers` are one host in this process, or many hosts on other machines.
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A cell's pictures and the scores of each; `others` counts pictures that were made for scores only.
+    """A cell's pictures and the scores of each.
 
-    `spreads` are there where another tuner judged: then `scores` are one, of means. `encoder` is that of the
-    host that judged.
+    others   the number of pictures that were generated for scores only (uncontrolled ones)
+    spreads  standard deviations, where another tuner scored the cell: `scores` is then one item, the means
+    encoder  the CLIP vision encoder of the host that scored the cell
     """
 
     made: Made
@@ -100,7 +101,7 @@ class Host(Protocol):
         """
 
     def alike(self, request: Any) -> str:
-        """What requests must have in common to be made together: equal texts, one batch."""
+        """A text that is equal for requests that can be generated in one batch."""
 
     def generate(self, requests: Sequence[Any]) -> list[Made]:
         """Make the pictures of requests that are alike. KeyboardInterrupt stops the run."""
@@ -110,7 +111,7 @@ class Host(Protocol):
 
 
 class Workers(Protocol):
-    """What makes stacks of cells, in any order."""
+    """Generates and scores stacks of cells, in any order."""
 
     def each(self, stacks: Sequence[Stack]) -> Iterator[tuple[Task, Outcome]]:
         """Every task once, as it is finished. An error is the cell's own; KeyboardInterrupt stops all."""
@@ -118,7 +119,7 @@ class Workers(Protocol):
 
 @dataclass
 class Capacity:
-    """The largest batch that fits, in pixels of pictures: what is known of it, found by trying."""
+    """The largest batch that fits into memory, in pixels of all its pictures, found by trying."""
 
     fits: int = 0
     fails: int | None = None
@@ -147,7 +148,7 @@ def out_of_memory(error: Exception) -> bool:
 
 @dataclass
 class Worker:
-    """Makes and judges with one host; uncontrolled pictures lie in `folder`."""
+    """Generates and scores with one host; uncontrolled pictures are kept in `folder`."""
 
     host: Host
     folder: Path
@@ -219,6 +220,6 @@ def pixels(task: Task) -> int:
 
 
 def release_memory() -> None:
-    """Give back what a failed batch left in a GPU's cache."""
+    """Free the GPU memory that a failed batch left in torch's cache."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.union_mixer import UnionMixer
-from lib_ctrlgen.controls.controlnet.union_types import CHOICES, guess, type_number
+from lib_ctrlgen.controls.controlnet.union_types import CHOICES, type_number
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.preprocessors import preprocessors
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
@@ -300,15 +301,12 @@ def test_a_type_that_cannot_be_told_is_an_error_at_its_place(
     assert raised.value.path == "$.units[0].params.union_type"
 
 
-def test_every_choice_has_a_number_and_preprocessors_guess_one() -> None:
+def test_every_choice_has_a_number_and_preprocessors_name_one() -> None:
     assert {type_number(name) for name in CHOICES[1:]} == set(range(TYPES))
-    known = "openpose_full dw_openpose_full depth_leres++ hed_safe pidinet scribble_xdog canny lineart_anime"
-    known += (
-        " mlsd normal_bae seg_ufade20k oneformer_coco tile_resample inpaint softedge_teed softedge_anyline"
-    )
-    numbers = [type_number(guess(name) or "") for name in known.split()]
-    assert numbers == [0, 0, 1, 2, 2, 2, 3, 3, 3, 4, 5, 5, 6, 7, 2, 3]
-    assert guess("recolor_luminance") is None
+    named = {item.name: item.union_type for item in preprocessors() if item.union_type}
+    tiles = dict.fromkeys(("tile_resample", "tile_colorfix", "tile_colorfix+sharp"), "tile")
+    holes = dict.fromkeys(("inpaint", "inpaint_only", "inpaint_only+lama"), "inpaint")
+    assert named == {"canny": "canny"} | tiles | holes
 
 
 def test_what_is_to_be_repainted_is_black(store: ModelStore, unet: Any) -> None:

@@ -14,7 +14,7 @@ from lib_ctrlgen.images.canvas import Crop, Frame
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.resize import fit, resample, smooth
 from lib_ctrlgen.preprocessors import detected, params_of, preprocessor, preprocessors
-from lib_ctrlgen.preprocessors.detection import MAPS, NOT_DETECTING, RESOLUTION, detection_size
+from lib_ctrlgen.preprocessors.detection import RESOLUTION, detection_size
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.request.unit import ResizeMode
@@ -175,9 +175,10 @@ def test_another_resolution_is_refused(value: Any) -> None:
 
 
 def test_what_finds_nothing_has_no_resolution() -> None:
-    assert {item.name for item in preprocessors() if RESOLUTION not in params_of(item)} >= MAPS
-    for item in preprocessors():
-        assert (RESOLUTION in params_of(item)) == (item.name not in NOT_DETECTING)
+    detecting = {item.name for item in preprocessors() if RESOLUTION in params_of(item)}
+    assert detecting == {item.name for item in preprocessors() if item.detects}
+    assert detecting == {"canny", "instant_id_face_keypoints"}
+    assert {item.name for item in preprocessors() if item.reads_map} == {"none", "invert"}
     with pytest.raises(RequestError, match="unknown parameter"):
         check_params({"resolution": 512}, params_of(INVERT), "$")
 

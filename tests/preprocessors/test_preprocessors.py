@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_ctrlgen.controls.controlnet.union_types import CHOICES
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.preprocessors import Preprocessor, preprocessor, preprocessors
+from lib_ctrlgen.request.catalogue import load_object
 from lib_ctrlgen.request.params import Param, check_params
+from lib_ctrlgen.tuner.scoring.map_likeness import COMPARISONS
 from tests.support.control_files import picture
 
 CANNY = preprocessor("canny")
@@ -38,6 +41,14 @@ def test_parameters_at_their_bounds(item: Preprocessor) -> None:
     for bound in ("minimum", "maximum"):
         values = {param.name: getattr(param, bound) for param in item.params}
         assert item(picture(), **values).size == (64, 64)
+
+
+@pytest.mark.parametrize("item", list(preprocessors()), ids=lambda item: item.name)
+def test_what_its_attributes_name_exists(item: Preprocessor) -> None:
+    assert not (item.reads_map and item.detects), "a map is not looked at for anything"
+    assert item.union_type in {"", *CHOICES[1:]}
+    assert item.compared is None or item.compared in COMPARISONS
+    assert not item.after_unet or callable(load_object(item.after_unet).of)
 
 
 def test_canny_finds_the_border_of_a_square() -> None:

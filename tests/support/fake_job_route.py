@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.tuner.axes import applied, parse_axis
 from lib_ctrlgen.tuner.cells import TuneSpec, key_of
-from lib_ctrlgen.tuner.scoring.scores import VERSION
+from lib_ctrlgen.tuner.scoring.catalogue import VERSION
 
 ROUTE = "/ctrlgen/v1/tune"
 

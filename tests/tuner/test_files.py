@@ -24,7 +24,7 @@ from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.lock import HOLDER, LOCK, FolderInUseError, FolderLock, is_held
 from lib_ctrlgen.tuner.progress import Tuned
 from lib_ctrlgen.tuner.run import Tuner
-from lib_ctrlgen.tuner.scoring.scores import VERSION
+from lib_ctrlgen.tuner.scoring.catalogue import VERSION
 from lib_ctrlgen.tuner.search import auto_tuner as auto
 from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner
 from tests.support.analytic_host import PAYLOAD, AnalyticHost

@@ -19,7 +19,7 @@ from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import TuneSpec
 from lib_ctrlgen.tuner.progress import Tuned
-from lib_ctrlgen.tuner.scoring.confidence import at_least, how_sure
+from lib_ctrlgen.tuner.scoring.confidence import at_least, confidence_of
 from lib_ctrlgen.tuner.search import auto_tuner as module
 from lib_ctrlgen.tuner.search.auto_tuner import AutoTuner, auto_tuner
 from lib_ctrlgen.tuner.search.early_stopping import clearly_beaten
@@ -389,19 +389,19 @@ def test_the_probability_is_that_of_a_normal_difference(gain: float, error: floa
     assert at_least(gain, error) == pytest.approx((draws >= 0).mean(), abs=0.02)
 
 
-def test_how_sure_says_what_it_rests_on() -> None:
+def test_confidence_of_says_what_it_rests_on() -> None:
     means = [{"adherence.0": 0.9}, {"adherence.0": 0.89}, {"adherence.0": 0.88}, {"adherence.0": 0.1}]
     spreads = [{"adherence.0": 0.01}] * 4
     names = ["a", "b", "c", "d"]
-    two = how_sure(means, spreads, 2, names)
+    two = confidence_of(means, spreads, 2, names)
     assert two is not None
     assert (two.score, two.runner_up, two.within) == ("adherence", 1, 1)
     assert two.probability == pytest.approx(at_least(0.01, 0.01 * 2**0.5))
     assert "76%" in two.sentence
-    one = how_sure(means, [{}] * 4, 1, names)
+    one = confidence_of(means, [{}] * 4, 1, names)
     assert one is not None
     assert (one.probability, "says nothing about spread" in one.sentence) == (None, True)
-    assert how_sure([{}], [{}], 2, ["a"]) is None
+    assert confidence_of([{}], [{}], 2, ["a"]) is None
 
 
 @given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3), st.floats(0, 9)), max_size=6))

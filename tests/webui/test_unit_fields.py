@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lib_ctrlgen.controls.registry import controls
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import decode_image, encode_image
+from lib_ctrlgen.request.catalogue import CONTROLS
 from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import parse_request, to_payload
 from lib_ctrlgen.webui.panel.blend_fields import (
@@ -222,7 +224,8 @@ schedules = st.sampled_from(["", "1@0, 0.2@1", "1@0, 0.6@0.4 smooth, 0@1", "1 in
             "inpaint_crop": st.booleans(),
             "mask_feather": numbers,
             "layer_weights": st.sampled_from(["", "1.0; 0.5", "1@0, 0@1; 0.5"]),
-            "params": st.sampled_from(["", '{"image_encoder": "a"}']),
+            "params": st.sampled_from(["", '{"other": "a"}']),
+            "ip_adapter_image_encoder": st.sampled_from(["", "a"]),
         }
     )
 )
@@ -238,6 +241,32 @@ def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None
     if sent["weight_schedule"]:
         sent["weight"] = 1.0
     assert shown == {name: sent[name] for name in SHOWN}
+
+
+@pytest.mark.parametrize(
+    ("params", "shown"),
+    [
+        ({"union_type": "depth"}, {"controlnet_union_union_type": "depth", "params": ""}),
+        ({"transparent": "holes"}, {"control_lora_transparent": "holes", "params": ""}),
+        ({"image_encoder": "a"}, {"ip_adapter_image_encoder": "a", "params": ""}),
+        ({"union_type": "x"}, {"controlnet_union_union_type": "auto", "params": '{"union_type": "x"}'}),
+        ({"other": 1}, {"params": '{"other": 1}'}),
+    ],
+)
+def test_parameters_of_a_family_have_own_fields(params: dict[str, Any], shown: dict[str, Any]) -> None:
+    found = panel_values({"model": "a", "params": params})
+    assert shown.items() <= found.items()
+    assert unit_settings(values() | found, "$")["params"] == params
+
+
+def test_the_catalogue_names_the_parameters_of_each_family() -> None:
+    """The panel reads them there, so that it needs not import the families."""
+    assert [entry.params for entry in CONTROLS] == [family.params for family in controls()]
+
+
+def test_defaults_of_a_family_are_not_sent() -> None:
+    """The model may be of another family, which would refuse them."""
+    assert unit_settings(values(), "$")["params"] == {}
 
 
 def test_a_weight_that_the_slider_cannot_show_becomes_a_schedule() -> None:

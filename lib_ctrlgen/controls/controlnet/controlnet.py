@@ -13,7 +13,9 @@ from typing import ClassVar
 
 from lib_ctrlgen.controls.base import Target, UnitInputs, own_name
 from lib_ctrlgen.controls.control_map import ControlMap
+from lib_ctrlgen.controls.params import CONTROLNET
 from lib_ctrlgen.models.kind import ModelKind, Shapes
+from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 
@@ -32,15 +34,7 @@ class ControlNet(ControlNetwork):
 
     name: ClassVar[str] = "controlnet"
     title: ClassVar[str] = "ControlNet"
-    params: ClassVar[tuple[Param, ...]] = (
-        Param(
-            name="transparent",
-            label="Transparent pixels (auto: holes for inpainting files, else white)",
-            kind="choice",
-            default="auto",
-            choices=("auto", "white", "holes"),
-        ),
-    )
+    params: ClassVar[tuple[Param, ...]] = CONTROLNET
 
     inpainting: bool = False
 
@@ -69,5 +63,5 @@ class ControlNet(ControlNetwork):
     def holes(self, job: UnitInputs) -> bool:
         """Whether the picture's transparent pixels are what is to be painted."""
         chosen = job.params["transparent"]
-        fitting = self.inpainting or job.unit.preprocessor.startswith("inpaint")
+        fitting = self.inpainting or preprocessor(job.unit.preprocessor).marks_holes
         return chosen == "holes" or (chosen == "auto" and fitting)

@@ -19,6 +19,7 @@ from torch import Tensor
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.ip_adapter_file import converted
+from lib_ctrlgen.controls.params import INSTANT_ID
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
@@ -43,26 +44,7 @@ class InstantID(ControlNet):
 
     name: ClassVar[str] = "instant_id"
     title: ClassVar[str] = "InstantID's ControlNet"
-    params: ClassVar[tuple[Param, ...]] = (
-        Param(
-            name="face",
-            label="Face: 512 numbers (JSON list, or base64 of float32); empty: found in the picture",
-            kind="text",
-            default="",
-        ),
-        Param(
-            name="face_image",
-            label="Picture of the face (base64), where it is not the unit's picture",
-            kind="text",
-            default="",
-        ),
-        Param(
-            name="face_adapter",
-            label="InstantID's IP-Adapter file; empty: the one that is there",
-            kind="text",
-            default="",
-        ),
-    )
+    params: ClassVar[tuple[Param, ...]] = INSTANT_ID
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedInstantID:
         """Make one unit ready. Raises RequestError at the unit's fields."""

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.control_map import ControlMap
+from lib_ctrlgen.controls.params import UNION
 from lib_ctrlgen.controls.protocols import FusableControl
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.offload import Weights, placed
+from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import UNetCall, require_family
 from lib_ctrlgen.unet.residuals import Residuals
@@ -29,7 +31,7 @@ from .detect import controlnet_kind
 from .file import control_tensors, load_parts
 from .network import ControlNetwork, NetworkInputs
 from .union_mixer import UnionMixer, load_mixer, union_tensors
-from .union_types import AUTO, CHOICES, guess, type_number
+from .union_types import AUTO, CHOICES, type_number
 
 HOLE = 0.0  # what ProMax sees where it is to paint: black
 
@@ -40,15 +42,7 @@ class ControlNetUnion(ControlNetwork):
 
     name: ClassVar[str] = "controlnet_union"
     title: ClassVar[str] = "ControlNet Union"
-    params: ClassVar[tuple[Param, ...]] = (
-        Param(
-            name="union_type",
-            label="Type of the map (auto: by the preprocessor)",
-            kind="choice",
-            default=AUTO,
-            choices=CHOICES,
-        ),
-    )
+    params: ClassVar[tuple[Param, ...]] = UNION
 
     mixer: UnionMixer
     mixer_weights: Weights
@@ -85,8 +79,8 @@ class ControlNetUnion(ControlNetwork):
         """The number of the unit's type. Raises RequestError for one that is unknown or not in the file."""
         path = f"{job.path}.params.union_type"
         chosen = str(job.params["union_type"])
-        named = guess(job.unit.preprocessor) if chosen == AUTO else chosen
-        if named is None:
+        named = preprocessor(job.unit.preprocessor).union_type if chosen == AUTO else chosen
+        if not named:
             raise RequestError(
                 path,
                 f"the preprocessor {job.unit.preprocessor!r} does not tell the type of the map; "

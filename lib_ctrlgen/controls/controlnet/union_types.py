@@ -1,6 +1,7 @@
-"""The types of maps that a ControlNet Union knows, and which preprocessor makes which.
+"""The types of control maps that a ControlNet Union was trained with, and their numbers in its file.
 
-The numbers are xinsir's; the last two are ProMax's.
+The numbers are those of xinsir's files; 6 and 7 are only in ProMax files. A preprocessor names the type of
+its maps in `union_type`.
 """
 
 from __future__ import annotations
@@ -22,24 +23,6 @@ _NUMBERS = {
     "repaint": 7,
 }
 CHOICES = (AUTO, *_NUMBERS)
-_BEGINNINGS = {
-    "openpose": "openpose",
-    "dw_openpose": "openpose",
-    "depth": "depth",
-    "hed": "hed",
-    "softedge_anyline": "lineart",
-    "softedge": "hed",
-    "pidi": "pidi",
-    "scribble": "scribble",
-    "canny": "canny",
-    "lineart": "lineart",
-    "mlsd": "mlsd",
-    "normal": "normal",
-    "seg": "segment",
-    "oneformer": "segment",
-    "tile": "tile",
-    "inpaint": "inpaint",
-}
 
 
 def type_number(name: str) -> int:
@@ -49,12 +32,3 @@ def type_number(name: str) -> int:
     (2, 7)
     """
     return _NUMBERS[name]
-
-
-def guess(preprocessor: str) -> str | None:
-    """The type of the maps that a preprocessor makes, None where it does not tell.
-
-    >>> guess("canny"), guess("depth_anything_v2"), guess("none")
-    ('canny', 'depth', None)
-    """
-    return next((kind for start, kind in _BEGINNINGS.items() if preprocessor.startswith(start)), None)

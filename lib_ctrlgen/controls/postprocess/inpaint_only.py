@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
-from lib_ctrlgen.controls.holes import require_hole
 from lib_ctrlgen.images.composite import hole_share, mixed, pixels_of
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
@@ -34,8 +33,7 @@ class InpaintOnly:
 
     @staticmethod
     def of(job: UnitInputs, target: Target) -> InpaintOnly:
-        """The control of a unit. Raises RequestError for a picture without holes."""
-        require_hole(job)
+        """The control of a unit whose picture has a hole."""
         return InpaintOnly(source=Source.of(job, target), border=int(job.params["border"]))
 
     @property
@@ -81,8 +79,7 @@ class LamaInpaint(InpaintOnly):
 
     @staticmethod
     def of(job: UnitInputs, target: Target) -> LamaInpaint:
-        """The control of a unit. Raises RequestError for a picture without holes, or without LaMa."""
-        require_hole(job)
+        """The control of a unit whose picture has a hole. Raises RequestError without LaMa."""
         filler = find_lama(target, f"{job.path}.preprocessor")
         return LamaInpaint(source=Source.of(job, target, filler), border=int(job.params["border"]))
 

@@ -6,6 +6,7 @@ After sd-webui-controlnet 1.1.235, `recolor_luminance` and `recolor_intensity`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from PIL import Image
 
@@ -18,18 +19,29 @@ from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of, relit
 class Recolor:
     """Gives the finished picture the lightness of the unit's."""
 
+    space: ClassVar[LightSpace]
     job: UnitInputs
-    space: LightSpace
     gamma: float
 
-    @staticmethod
-    def of(job: UnitInputs, _target: Target) -> Recolor:
+    @classmethod
+    def of(cls, job: UnitInputs, _target: Target) -> Recolor:
         """The control of a unit."""
-        space: LightSpace = "intensity" if job.unit.preprocessor.endswith("intensity") else "luminance"
-        return Recolor(job=job, space=space, gamma=float(job.params["gamma"]))
+        return cls(job=job, gamma=float(job.params["gamma"]))
 
     def finished(self, picture: Image.Image) -> Image.Image:
         """The picture in the lightness of the control map."""
         original = fitted(self.job, self.job.picture, *picture.size)
         light = lightness(pixels_of(original), self.space, self.gamma)
         return Image.fromarray(relit(pixels_of(picture), light, self.space))
+
+
+class RecolorLuminance(Recolor):
+    """Keeps L of CIE L*a*b*."""
+
+    space: ClassVar[LightSpace] = "luminance"
+
+
+class RecolorIntensity(Recolor):
+    """Keeps V of HSV."""
+
+    space: ClassVar[LightSpace] = "intensity"

@@ -1,7 +1,7 @@
 """Likeness to an IP-Adapter's reference picture and to the prompt, in the space of a CLIP vision encoder.
 
-One encoder measures both, for all cells of a folder: the one that `tune.encoder` names; else, of those in
-the model folders, the first by name that has the text's projection beside it; else the first by name.
+One encoder measures both for all cells of a folder: the one that `tune.encoder` names; without a name, the
+first encoder by name that has the text projection beside it; without one of these, the first by name.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.prompts.emphasis import weigh
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
-from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.request.spec import ControlUnit
 
-from .scores import Scores, adherence, cosine, over_control
+from .scores import Scores, cosine
 
 PROJECTION = "text_projection.safetensors"
 NO_PROJECTION = f"the CLIP vision encoder {{name}} has no text projection beside it ({PROJECTION})"
@@ -36,21 +36,8 @@ LONGEST = 77  # tokens
 NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
-def picture_scores(
-    picture: Image.Image, free: Image.Image | None, request: ControlRequest, likeness: Likeness
-) -> Scores:
-    """What every host can score: adherence, likeness to references, over-control."""
-    found = Scores()
-    for index, unit in request.enabled_units:
-        if looks(unit, likeness.store):
-            found |= likeness.reference(picture, unit, index)
-        else:
-            found |= adherence(picture, unit, index)
-    return found if free is None else found | over_control(picture, free)
-
-
-def looks(unit: ControlUnit, store: ModelStore) -> bool:
-    """Whether a unit is an IP-Adapter: its picture is a reference, not a map."""
+def is_reference(unit: ControlUnit, store: ModelStore) -> bool:
+    """Whether a unit is an IP-Adapter: its picture is a reference, not a control map."""
     return control_for(store.get(store.resolve(unit.model), identify_file)).name == "ip_adapter"
 
 
@@ -70,7 +57,7 @@ class TextTower:
     transformer: Any
 
     def pooled(self, text: str) -> Tensor:
-        """The state of a text's end, [X]; what is longer than 77 tokens is cut off."""
+        """The pooled output (the end token's state) of a text [X]; longer texts are cut to 77 tokens."""
         options = {"truncation": True, "max_length": LONGEST, "padding": "max_length"}
         ids = self.tokenizer(text, return_tensors="pt", **options)["input_ids"]
         device = next(self.transformer.parameters()).device
@@ -97,14 +84,14 @@ def has_projection(encoder: EncoderFolder) -> bool:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Measures likeness with one encoder of a store; without one there are reasons in the place of scores."""
+    """Measures likeness with a CLIP vision encoder; without one, it returns reasons instead of scores."""
 
     store: ModelStore
     encoder: EncoderFolder | None
 
     @classmethod
     def of(cls, store: ModelStore, name: str = "") -> Likeness:
-        """With the encoder of this name, or the one that is chosen. Raises RequestError."""
+        """With the encoder of this name, or the default one. Raises RequestError at `$.tune.encoder`."""
         return cls(store, chosen_encoder(store, name))
 
     @cached_property

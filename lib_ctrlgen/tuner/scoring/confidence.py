@@ -1,4 +1,4 @@
-"""How sure a recommendation is, from the spread over the seeds."""
+"""The confidence in a recommendation, estimated from the spread of scores over the seeds."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from .recommend import LESS_IS_BETTER, TIE, contest, mean_of
+from .catalogue import gain, kind_of, score_label
+from .recommend import TIE, contest, mean_of
 
 Numbers = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confidence:
-    """How sure the recommendation is.
+    """The confidence in a recommendation.
 
-    score        what decides between it and the runner-up
-    runner_up    the number of the cell that comes second, None where there is none
-    probability  that it is really at least as good, None with one seed
-    within       how many of those it competes with lie within the error of the difference
+    score        the score that decides between the recommended cell and the runner-up
+    runner_up    the number of the second best cell, None where there is none
+    probability  the probability that the recommended cell is at least as good, None with one seed
+    within       how many of the other candidates are within the standard error of the difference
+    sentence     all this in a sentence
     """
 
     score: str
@@ -30,26 +32,26 @@ class Confidence:
 
 
 def error_of(spreads: Numbers, kind: str, seeds: int) -> float:
-    """The standard error of a mean score of a kind, from standard deviations over the seeds (two at least).
+    """The standard error of a cell's mean score, from its standard deviations over two or more seeds.
 
     >>> error_of({"adherence.0": 0.3}, "adherence", 10)
     0.1
     """
-    found = [value for name, value in spreads.items() if name.partition(".")[0] == kind]
+    found = [value for name, value in spreads.items() if kind_of(name) == kind]
     return math.sqrt(sum(value**2 for value in found) / (seeds - 1)) / len(found) if found else 0.0
 
 
 def at_least(gain: float, error: float) -> float:
-    """The probability that a true difference is not negative, of one measured as `gain`: normal."""
+    """The probability that the true difference is not negative if it is normal around `gain`."""
     if error <= 0:
         return float(gain >= 0)
     return NormalDist().cdf(gain / error)
 
 
-def how_sure(
-    means: Sequence[Numbers], spreads: Sequence[Numbers], seeds: int, shown: Sequence[str]
+def confidence_of(
+    means: Sequence[Numbers], spreads: Sequence[Numbers], seeds: int, names: Sequence[str]
 ) -> Confidence | None:
-    """How sure the first of the contest is; None where nothing was scored. `shown` names the cells."""
+    """The confidence in the recommended cell; None where nothing was scored. `names` are the cells' names."""
     found = contest(means)
     if found is None:
         return None
@@ -60,18 +62,17 @@ def how_sure(
         second = others[0] if others else None
         return Confidence(score=score, runner_up=second, probability=None, within=0, sentence=_start(nothing))
 
-    def gain(other: int) -> float:
-        ours, theirs = (mean_of(means[i], score) or 0.0 for i in (best, other))
-        return theirs - ours if score in LESS_IS_BETTER else ours - theirs
+    def gain_over(other: int) -> float:
+        return gain(score, *(mean_of(means[i], score) or 0.0 for i in (best, other)))
 
     def error(other: int) -> float:
         return math.hypot(*(error_of(spreads[i], score, seeds) for i in (best, other)))
 
-    probability = at_least(gain(others[0]), error(others[0]))
-    within = sum(gain(other) <= error(other) + TIE for other in others)
+    probability = at_least(gain_over(others[0]), error(others[0]))
+    within = sum(gain_over(other) <= error(other) + TIE for other in others)
     sentence = (
-        f"In {_named(score)} it is at least as good as the runner-up ({shown[others[0]]}) with a probability "
-        f"of {probability:.0%}, by the spread over {seeds} seeds (normal approximation); "
+        f"In {score_label(score)} it is at least as good as the runner-up ({names[others[0]]}) with a "
+        f"probability of {probability:.0%}, by the spread over {seeds} seeds (normal approximation); "
         f"{within} of {len(others)} others that come into question lie within the error of the difference."
     )
     return Confidence(
@@ -80,10 +81,6 @@ def how_sure(
 
 
 ONE_SEED = "one seed says nothing about spread: take two or more (tune.seeds) to see how sure this is"
-
-
-def _named(score: str) -> str:
-    return score.replace("_", "-")
 
 
 def _start(words: str) -> str:

@@ -1,4 +1,4 @@
-"""How alike two control maps of one kind are, 0..1."""
+"""How similar two control maps of one preprocessor are, 0..1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib_ctrlgen.images.metrics import map_f1
 from lib_ctrlgen.preprocessors.base import Comparison
 
 WINDOW, SPREAD = (11, 11), 1.5  # of SSIM's Gaussian
-CALM = (0.01**2, 0.03**2)  # SSIM's constants, for values in 0..1
+CONSTANTS = (0.01**2, 0.03**2)  # C1 and C2 of SSIM, for values in 0..1
 
 Grey = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ def edges(found: Image.Image, wanted: Image.Image) -> float:
 
 
 def is_blank(found: Image.Image) -> bool:
-    """Whether a map is of one grey level all over: any picture follows it, so following it says nothing.
+    """Whether a map has one grey level everywhere: any picture follows it, so its adherence means nothing.
 
     >>> is_blank(Image.new("RGB", (8, 8), "white"))
     True
@@ -35,7 +35,7 @@ def is_blank(found: Image.Image) -> bool:
 
 
 def structure(found: Image.Image, wanted: Image.Image) -> float:
-    """SSIM of two maps in grey, where it is positive.
+    """SSIM of two maps in grey; negative values become 0.
 
     Wang, Bovik, Sheikh and Simoncelli 2004, Image Quality Assessment: From Error Visibility to Structural
     Similarity; a Gaussian window of 11 pixels.
@@ -44,8 +44,8 @@ def structure(found: Image.Image, wanted: Image.Image) -> float:
     mean_one, mean_other = _mean(one), _mean(other)
     spread_one, spread_other = _mean(one * one) - mean_one**2, _mean(other * other) - mean_other**2
     shared = _mean(one * other) - mean_one * mean_other
-    light = (2 * mean_one * mean_other + CALM[0]) / (mean_one**2 + mean_other**2 + CALM[0])
-    form = (2 * shared + CALM[1]) / (spread_one + spread_other + CALM[1])
+    light = (2 * mean_one * mean_other + CONSTANTS[0]) / (mean_one**2 + mean_other**2 + CONSTANTS[0])
+    form = (2 * shared + CONSTANTS[1]) / (spread_one + spread_other + CONSTANTS[1])
     return max(0.0, float((light * form).mean()))
 
 

@@ -1,24 +1,24 @@
-"""Which cell to take: the Pareto front over all scores, and one recommendation with its reason."""
+"""The Pareto front over all scores, and one recommended cell with the reason in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Scores of which less is better; of all others more is.
-LESS_IS_BETTER = ("over_control",)
+from .catalogue import gain, kind_of, less_is_better, score_label, score_names
+
 NEAR = 0.95  # of the best score: what still counts as following a control or a reference
 TIE = 1e-9
-TOLD = 4  # tied cells that a reason names
-LIKENESS = {"reference": "likeness to the reference", "prompt": "likeness to the prompt"}
-LABELS = {"adherence": "adherence", **LIKENESS, "over_control": "over-control"}
+MISSING = 1e9  # the sort key of a cell that lacks a cost
+MOST_TIES = 4  # tied cells that a reason names
+LIKENESS = ("reference", "prompt")  # what is recommended by where no cell has adherence
 
 Numbers = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The recommended cell by its number, and why, in a sentence. `tied` are the cells that are as good."""
+    """The recommended cell's number, the reason in a sentence, and the cells that are exactly as good."""
 
     cell: int
     reason: str
@@ -37,12 +37,8 @@ def front(cells: Sequence[Numbers]) -> tuple[int, ...]:
 def _beats(one: Numbers, other: Numbers) -> bool:
     if not set(one) >= set(other):
         return False
-    gains = [_gain(name, one[name], other[name]) for name in other]
-    return all(gain >= 0 for gain in gains) and (len(one) > len(other) or any(gain > TIE for gain in gains))
-
-
-def _gain(name: str, one: float, other: float) -> float:
-    return other - one if name in LESS_IS_BETTER else one - other
+    gains = [gain(name, one[name], other[name]) for name in other]
+    return all(each >= 0 for each in gains) and (len(one) > len(other) or any(each > TIE for each in gains))
 
 
 def leaders(cells: Sequence[Numbers]) -> dict[int, list[str]]:
@@ -53,7 +49,7 @@ def leaders(cells: Sequence[Numbers]) -> dict[int, list[str]]:
     """
     found: dict[int, list[str]] = {}
     for name in dict.fromkeys(name for cell in cells for name in cell):
-        scored = {i: _gain(name, cell[name], 0.0) for i, cell in enumerate(cells) if name in cell}
+        scored = {i: gain(name, cell[name], 0.0) for i, cell in enumerate(cells) if name in cell}
         best = max(scored.values())
         first = [i for i, value in scored.items() if best - value <= TIE]
         if len(first) < len(scored):
@@ -64,10 +60,11 @@ def leaders(cells: Sequence[Numbers]) -> dict[int, list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """Who competes: cells by their numbers, best first.
+    """The cells that are candidates for the recommendation.
 
-    kinds  the scores that decide between them, the second one where the first is equal, and so on
-    keys   each cell's numbers for these, less is better
+    kinds  the scores that decide between them: the first one, among equal cells the second, and so on
+    order  the cells' numbers, the best first
+    keys   the sort key of each cell: its scores of `kinds`, negated where more is better
     """
 
     kinds: tuple[str, ...]
@@ -92,20 +89,36 @@ class Contest:
 
 
 def contest(cells: Sequence[Numbers]) -> Contest | None:
-    """The cells to choose from; None where nothing was scored.
+    """The cells to choose from, in order; None where nothing was scored.
 
     With adherence: those within 5 % of the best one; of these, with a reference, those within 5 % of the most
     likeness to it; the least over-control first. Without adherence: all, the most likeness to the reference
     first; without a reference the most likeness to the prompt. Ties go to the earlier cell.
+
+    A score that is not named here decides after these: of which less is better after over-control, of which
+    more is better last, or first where none of these was scored. Costs alone recommend nothing.
     """
     following = near(cells, "adherence", range(len(cells)))
     if following:
-        return _least_overdone(cells, near(cells, "reference", following) or following)
-    for name in LIKENESS:
-        keys = {i: (-value,) for i, cell in enumerate(cells) if (value := mean_of(cell, name)) is not None}
-        if keys:
-            return Contest(kinds=(name,), order=tuple(sorted(keys, key=keys.__getitem__)), keys=keys)
+        among = near(cells, "reference", following) or following
+        return _ordered(cells, [*costs(), "reference", "adherence", *others()], among)
+    for name in (*LIKENESS, *others()):
+        among = [i for i, cell in enumerate(cells) if _has(cell, name)]
+        if among:
+            further = [kind for kind in (*costs(), *others()) if kind not in {"over_control", name}]
+            return _ordered(cells, [name, *further], among)
     return None
+
+
+def costs() -> list[str]:
+    """The scores of which less is better."""
+    return [name for name in score_names() if less_is_better(name)]
+
+
+def others() -> list[str]:
+    """The scores of which more is better and that the rule of `contest` does not name."""
+    named = {"adherence", *LIKENESS}
+    return [name for name in score_names() if not less_is_better(name) and name not in named]
 
 
 def near(cells: Sequence[Numbers], kind: str, among: Sequence[int]) -> list[int]:
@@ -115,10 +128,22 @@ def near(cells: Sequence[Numbers], kind: str, among: Sequence[int]) -> list[int]
     return [i for i, value in found.items() if value >= NEAR * best] if best > 0 else []
 
 
-def _least_overdone(cells: Sequence[Numbers], among: Sequence[int]) -> Contest:
-    kinds = [k for k in ("over_control", "reference", "adherence") if any(_has(cells[i], k) for i in among)]
-    keys = {i: tuple(-_gain(k, mean_of(cells[i], k) or 0.0, 0.0) for k in kinds) for i in among}
-    return Contest(kinds=tuple(kinds), order=tuple(sorted(among, key=keys.__getitem__)), keys=keys)
+def _ordered(cells: Sequence[Numbers], kinds: Sequence[str], among: Sequence[int]) -> Contest:
+    """Some cells, the best first: by the first of these scores that they have, then by the second, ..."""
+    scored = [kind for kind in kinds if any(_has(cells[i], kind) for i in among)]
+    keys = {i: tuple(_sort_key(cells[i], kind) for kind in scored) for i in among}
+    return Contest(kinds=tuple(scored), order=tuple(sorted(among, key=keys.__getitem__)), keys=keys)
+
+
+def _sort_key(cell: Numbers, kind: str) -> float:
+    """A cell's score for sorting, less is better. A cell that lacks a cost comes last.
+
+    Over-control is an exception: a cell without units has none, which is the same as 0.
+    """
+    value = mean_of(cell, kind)
+    if value is None and less_is_better(kind) and kind != "over_control":
+        return MISSING
+    return -gain(kind, value or 0.0, 0.0)
 
 
 def _has(cell: Numbers, kind: str) -> bool:
@@ -140,32 +165,17 @@ def recommend(cells: Sequence[Numbers], names: Sequence[str] = ()) -> Choice | N
 
 def mean_of(cell: Numbers, kind: str) -> float | None:
     """The mean over the units' scores of a kind, such as `adherence.0` and `adherence.1`."""
-    found = [value for name, value in cell.items() if name.partition(".")[0] == kind]
+    found = [value for name, value in cell.items() if kind_of(name) == kind]
     return sum(found) / len(found) if found else None
 
 
-def score_label(name: str) -> str:
-    """A score's name in words.
-
-    >>> score_label("adherence.0"), score_label("over_control")
-    ('adherence (unit 0)', 'over-control')
-    """
-    kind, _, unit = name.partition(".")
-    return f"{LABELS.get(kind, kind)}{f' (unit {unit})' if unit else ''}"
-
-
-def way(name: str) -> str:
-    """Which way a score is good."""
-    return "less is better" if name in LESS_IS_BETTER else "more is better"
-
-
 def _likeness(cells: Sequence[Numbers], found: Contest) -> str:
-    (kind,) = found.kinds
-    return f"It has the most {LIKENESS[kind]}: {mean_of(cells[found.order[0]], kind) or 0.0:.2f}."
+    kind = found.kinds[0]
+    return f"It has the most {score_label(kind)}: {mean_of(cells[found.order[0]], kind) or 0.0:.2f}."
 
 
 def _lines(cells: Sequence[Numbers], found: Contest) -> str:
-    """Why, of cells with adherence."""
+    """The reason for a cell with adherence."""
     chosen, following = found.order[0], near(cells, "adherence", range(len(cells)))
     cell = cells[chosen]
     parts = [_within(cells, chosen, "adherence", range(len(cells)), "It follows its controls to {:.2f}")]
@@ -173,9 +183,11 @@ def _lines(cells: Sequence[Numbers], found: Contest) -> str:
         words = "of such cells it is like its reference to {:.2f}"
         parts.append(_within(cells, chosen, "reference", following, words))
     held = "; ".join(parts)
-    if "over_control" not in cell:
-        return held + "."
-    return f"{held}, with the least over-control of such cells ({cell['over_control']:.2f})."
+    for cost in costs():
+        value = mean_of(cell, cost)
+        if value is not None:
+            return f"{held}, with the least {score_label(cost)} of such cells ({value:.2f})."
+    return f"{held}."
 
 
 def _within(cells: Sequence[Numbers], chosen: int, kind: str, among: Sequence[int], words: str) -> str:
@@ -188,7 +200,7 @@ def _ties(tied: Sequence[int], names: Sequence[str]) -> str:
     """A sentence about the cells that are as good as the recommended one."""
     if not tied:
         return ""
-    shown = [names[i] for i in tied[:TOLD]] if names else []
+    shown = [names[i] for i in tied[:MOST_TIES]] if names else []
     more = f" and {len(tied) - len(shown)} more" if shown and len(tied) > len(shown) else ""
     which = f" ({'; '.join(shown)}{more})" if shown else ""
     count = "Another cell is" if len(tied) == 1 else f"{len(tied)} other cells are"

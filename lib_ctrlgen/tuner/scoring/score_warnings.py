@@ -1,4 +1,4 @@
-"""What a reader of the report must know before trusting its scores."""
+"""Warnings about the scores of a run, for the report: axes that change control maps, several encoders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib_ctrlgen.tuner.finished_cell import Done, encoders_of
 UNIT_PLACE = re.compile(r"units\.(?P<unit>\d+)\.(?P<field>.+)")
 MAP_FIELDS = ("preprocessor", "image", "resize_mode", "image_from")
 PARAM = "params."
-TOLD = 4  # different warnings of cells that the summary names
+MOST_TEXTS = 4  # different warnings of cells that the summary quotes
 OTHER_ENCODERS = (
     "Likeness was measured with different CLIP vision encoders ({names}): do not compare these cells by it. "
     "Name one of them in tune.encoder and run again."
@@ -27,30 +27,30 @@ OWN_MAP = (
 
 
 def warnings_of(grid: Grid, done: Sequence[Done]) -> tuple[str, ...]:
-    """What is to be known of the axes, of the encoders, and of the cells' own warnings."""
+    """Warnings about the axes and the encoders, and a summary of the cells' own warnings."""
     return (*_axes(grid, done), *_encoders(done), *_cells(done))
 
 
 def _encoders(done: Sequence[Done]) -> Iterator[str]:
-    """Cells whose likeness was measured with different encoders, as those of different machines may be."""
+    """A warning if likeness was measured with different encoders, as on different machines."""
     found = encoders_of(done)
     if len(found) > 1:
         yield OTHER_ENCODERS.format(names=", ".join(found))
 
 
 def _cells(done: Sequence[Done]) -> Iterator[str]:
-    """How many cells have warnings, and which."""
+    """How many cells have warnings, with the most frequent texts."""
     warned = [each for each in done if each.warnings]
     if not warned:
         return
     counts = Counter(text for each in warned for text in each.warnings)
-    told = "; ".join(f"{text} ({count} of {len(done)})" for text, count in counts.most_common(TOLD))
-    more = f"; and {len(counts) - TOLD} more" if len(counts) > TOLD else ""
-    yield f"{len(warned)} of {len(done)} cells have warnings: {told}{more}"
+    quoted = "; ".join(f"{text} ({count} of {len(done)})" for text, count in counts.most_common(MOST_TEXTS))
+    more = f"; and {len(counts) - MOST_TEXTS} more" if len(counts) > MOST_TEXTS else ""
+    yield f"{len(warned)} of {len(done)} cells have warnings: {quoted}{more}"
 
 
 def _axes(grid: Grid, done: Sequence[Done]) -> list[str]:
-    """Axes over what makes a control map, whose adherence is scored."""
+    """A warning for each axis that changes a control map whose adherence is scored."""
     scored = {name for each in done for name in each.means}
     found = []
     for path in (path for axis in grid.axes for path in axis.paths):

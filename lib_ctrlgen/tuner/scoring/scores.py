@@ -1,6 +1,6 @@
-"""What a picture is worth: how well it follows its controls, its reference, its prompt, and at what price.
+"""Scores of one picture, and how adherence and over-control are measured.
 
-A score that cannot be computed is not zero: it is a reason, in words.
+A score that cannot be measured is left out, and the reason is given in words.
 """
 
 from __future__ import annotations
@@ -24,15 +24,12 @@ Pixels = NDArray[np.uint8]
 
 BLANK = "the unit's own control map is blank (one grey level all over), so there is nothing to follow"
 
-# Of how scores are measured: one more whenever a score of the same picture changes. Kept cells with another
-# version are measured again. 2: a blank control map has no adherence. 3: one encoder measures all likeness.
-VERSION = 3
 CLIPPED = (2, 253)  # grey levels at or beyond which a channel shows nothing
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Numbers by name, and for what has none the reason."""
+    """Scores by name, and the reason for each score that could not be measured."""
 
     values: Mapping[str, float] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -42,10 +39,10 @@ class Scores:
 
 
 def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
-    """How well a picture follows a unit's map, 0..1: the unit's own preprocessor on both, compared.
+    """How well a picture follows a unit's control map, 0..1; the score is named `adherence.INDEX`.
 
-    A unit whose own map is blank has none: every picture without features would follow it perfectly.
-    Named `adherence.INDEX`.
+    The unit's preprocessor runs on the generated picture and on the unit's, and both maps are compared. A
+    unit whose map is blank has no adherence: every picture without features would follow it perfectly.
     """
     name = f"adherence.{index}"
     chosen = preprocessor(unit.preprocessor, f"$.units[{index}].preprocessor")
@@ -61,10 +58,10 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
 
 
 def over_control(picture: Image.Image, free: Image.Image) -> Scores:
-    """What control cost, 0 and up, against the uncontrolled picture of the same seed.
+    """How much a picture is overdone compared with the uncontrolled picture of the same seed, 0 and up.
 
-    The sum of what grew: the share of clipped pixels, the mean saturation (0..1), and half the
-    logarithm to base two of fine detail (mean absolute Laplacian).
+    The sum of the increases in three measures: the share of clipped pixels, the mean saturation (0..1), and
+    half the logarithm to base two of fine detail (mean absolute Laplacian).
     """
     ours, theirs = _looks(picture), _looks(free)
     grown = [max(0.0, a - b) for a, b in zip(ours[:2], theirs[:2], strict=True)]

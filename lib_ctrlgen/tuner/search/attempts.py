@@ -1,4 +1,4 @@
-"""Points of a space as cells, in full and at a share of their steps: what is made of them, and kept."""
+"""Generates and keeps the cells of a search's points, in full and at a share of their steps."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SHOWN = 8  # candidates on the sheet
 class Attempt:
     """A point's cells.
 
-    cell   the whole one; None where the point makes no request, for the reason in `error`
-    short  the one at fewer steps, its picture costing `share` of a whole one; None where there is no such
+    cell   the cell in full; None where the point is not a valid request, for the reason in `error`
+    short  the cell at fewer steps, whose picture costs `share` of a full one; None without early stopping
     """
 
     point: Point
@@ -38,12 +38,12 @@ class Attempt:
 
     @property
     def key(self) -> str:
-        """What equal attempts have in common; empty without a cell."""
+        """The cell's key, equal for equal requests; empty without a cell."""
         return self.cell.key if self.cell else ""
 
 
 class Attempts:
-    """Makes attempts with a host, and holds the finished ones. `early` is the share of the steps, or None."""
+    """Generates attempts with a host, and keeps the finished cells. `early` is the share of the steps."""
 
     def __init__(
         self, host: Host, space: Space, early: float | None, seeds: int, out: Path, workers: Workers
@@ -74,19 +74,19 @@ class Attempts:
             return Attempt(point=point, error=str(error))
 
     def make_short(self, attempts: Sequence[Attempt], tell: Callable[[float], None]) -> None:
-        """Make what is missing at fewer steps, one picture each; `tell` hears each one's cost."""
+        """Make the missing short cells, one picture each; `tell` is called with the cost of each."""
         costs = {each.short.key: each.share for each in attempts if each.short}
         cells = [each.short for each in attempts if each.short]
         for done in self.judged(cells, self.short, 1):
             tell(costs[done.cell.key])
 
     def make_full(self, attempts: Sequence[Attempt], tell: Callable[[float], None]) -> None:
-        """Make what is missing in full, one picture per seed; `tell` hears each one's cost."""
+        """Make the missing full cells, one picture per seed; `tell` is called with the cost of each."""
         for _ in self.judged([each.cell for each in attempts if each.cell], self.full, self.seeds):
             tell(self.seeds)
 
     def judged(self, cells: Sequence[Cell], into: dict[str, Done], seeds: int) -> Iterator[Done]:
-        """Read or make cells; yields those that were made now."""
+        """Read the cells that exist into `into`, make the others, and yield those."""
         wanted = {cell.key: cell for cell in cells if cell.key not in into}
         tuner = Tuner(
             self.host, Grid(axes=(), cells=tuple(wanted.values()), seeds=seeds), self.out, self.workers
@@ -100,15 +100,15 @@ class Attempts:
             self.made += tuner.made
 
     def fail(self, cell: Cell, error: str) -> None:
-        """Hold a failure in the place of what was made."""
+        """Keep a failure in place of the cell."""
         self.full[cell.key] = failed(cell, self.host.batch(cell.payload, self.seeds), error)
 
     def short_of(self, attempt: Attempt) -> Done | None:
-        """What was made at fewer steps."""
+        """The finished short cell of an attempt, if there is one."""
         return self.short.get(attempt.short.key) if attempt.short else None
 
     def outcome(self, attempt: Attempt, *, stopped: bool) -> Done | None:
-        """What there is to show of an attempt, None where nothing is."""
+        """The finished cell of an attempt, the short one if it was stopped; None where there is none."""
         short = self.short_of(attempt)
         if stopped:
             return replace(short, stopped=True) if short else None
@@ -116,10 +116,10 @@ class Attempts:
 
 
 class Tried(Tuner):
-    """What a search tried, as a grid of one axis; its sheet holds the best ones only."""
+    """The candidates of a search as a grid of one axis, whose sheet shows the best ones only."""
 
     def sheets(self, done: Sequence[Done]) -> Iterator[Path]:
-        """The first of the contest, then the rest of the front."""
+        """One sheet: the best cells by the recommendation's order, then the rest of the Pareto front."""
         scored = [each.compared for each in done]
         found = contest(scored)
         best = list(dict.fromkeys([*(found.order if found else ()), *front(scored)]))[:SHOWN]
@@ -131,6 +131,6 @@ class Tried(Tuner):
         yield save_picture(picture, self.out / "sheet.png")
 
     def heats(self, done: Sequence[Done]) -> Iterator[tuple[Path, str]]:
-        """None: the plots of a search say more."""
+        """No heat maps: a search has scatter plots."""
         del done
         yield from ()

@@ -1,8 +1,8 @@
-"""The tuner's search: a budget of pictures over ranges, in the place of a grid.
+"""The tuner's search: spends a budget of pictures over ranges of values, instead of a grid.
 
-What is tried are cells like those of a grid, so pictures that are there already are never made again. Points
-are proposed in rounds; a round is told to the study when all of it is judged, in the order of its numbers.
-With that, a search that was interrupted anywhere ends as if nothing had happened.
+Its candidates are cells like those of a grid, so a picture that exists is never generated again. Points are
+proposed in rounds; the results of a round are given to the Optuna study once the whole round is scored, in
+the order of its numbers. So a search that was interrupted ends with the same result as one that was not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from lib_ctrlgen.tuner.lock import FolderLock
 from lib_ctrlgen.tuner.open_seed import with_search_seed
 from lib_ctrlgen.tuner.progress import Progress, Tell, Tuned
 from lib_ctrlgen.tuner.run import FREE
-from lib_ctrlgen.tuner.scoring.recommend import LESS_IS_BETTER
-from lib_ctrlgen.tuner.scoring.scores import VERSION
+from lib_ctrlgen.tuner.scoring.catalogue import VERSION, less_is_better
 from lib_ctrlgen.tuner.worker import Host, Worker, Workers
 
 from .attempts import Attempt, Attempts, Tried
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from .study import Ending, Proposal, Search
 
 MEMORY = "auto.journal"
-STALE = 32  # proposals in a row that bring nothing new: the space has been searched
+STALE = 32  # proposals in a row that were all made before: the space counts as searched
 MISSING = (
     "a search needs Optuna, which is not installed: run `python -m pip install optuna` with the Python that "
     "runs this (in the WebUI, that of its own venv folder)"
@@ -102,7 +101,7 @@ class AutoTuner:
             return self.locked_run(tell)
 
     def locked_run(self, tell: Tell) -> Tuned:
-        """The run in a folder that is held."""
+        """Run while the folder is locked."""
         self.tell, self.pending, self.before, self.started = tell, 0.0, 0.0, monotonic()
         try:
             search = self.begin()
@@ -125,11 +124,11 @@ class AutoTuner:
         if done.error:
             raise HostError(f"the first candidate ({done.cell.shown[0]}) failed: {done.error}")
         wanted = objectives(done.means)
-        if not set(wanted) - set(LESS_IS_BETTER):
+        if all(map(less_is_better, wanted)):
             why = "; ".join(map(": ".join, done.reasons.items()))
             raise RequestError("$.tune.auto", f"nothing to search for: no score says what is good. {why}")
         self.kinds = tuple(wanted)
-        less = [kind in LESS_IS_BETTER for kind in wanted]
+        less = [less_is_better(kind) for kind in wanted]
         search = Search(self.out / MEMORY, self.name(VERSION), self.space.ranges, self.auto.seed, less)
         if not search.proposals():
             self.adopt(search, less)
@@ -140,19 +139,19 @@ class AutoTuner:
         return search
 
     def adopt(self, search: Search, less: Sequence[bool]) -> None:
-        """Go on with the same search of scores of an earlier version: its pictures are measured again."""
+        """Continue the same search with scores of an earlier version: its pictures are measured again."""
         from .study import Search, holds
 
         file = self.out / MEMORY
         name = next((name for v in range(VERSION - 1, 0, -1) if holds(file, name := self.name(v))), None)
         if name is None:
             return
-        told = Search(file, name, self.space.ranges, self.auto.seed, less).told()
-        self.remake(told)
-        search.adopt(told, lambda each: self.values(self.attempts.at(each.point)))
+        earlier = Search(file, name, self.space.ranges, self.auto.seed, less).ended()
+        self.remake(earlier)
+        search.adopt(earlier, lambda each: self.values(self.attempts.at(each.point)))
 
     def name(self, version: int) -> str:
-        """What a study can be gone on with: the same job, ranges, seeds, scores and encoder; any budget."""
+        """The study's name, equal for equal jobs, ranges, seeds, scores and encoders, whatever the budget."""
         ranges = [[each.path, each.low, each.high, list(each.values)] for each in self.space.ranges]
         auto: dict[str, Any] = {"seed": self.auto.seed, "early": self.auto.early, "seeds": self.seeds}
         auto |= {"scores": version} if version > 1 else {}
@@ -160,21 +159,21 @@ class AutoTuner:
         return key_of({"payload": self.space.payload, "ranges": ranges, "kinds": self.kinds, **auto})
 
     def recall(self) -> None:
-        """Take up what earlier runs told; pictures that were lost are made again."""
-        told = [each for each in self.proposals if each.ending]
-        self.remake(told)
-        for each in told:
+        """Restore the results of earlier runs; pictures that were deleted are generated again."""
+        ended = [each for each in self.proposals if each.ending]
+        self.remake(ended)
+        for each in ended:
             self.remember(each)
 
-    def remake(self, told: Sequence[Proposal]) -> None:
-        """Read the cells of proposals; what is lost of them is made again."""
-        tried = [self.attempts.at(each.point) for each in told if each.ending != "failed"]
+    def remake(self, ended: Sequence[Proposal]) -> None:
+        """Read the cells of proposals that have ended; missing ones are generated again."""
+        tried = [self.attempts.at(each.point) for each in ended if each.ending != "failed"]
         self.attempts.make_short(tried, lambda _cost: None)
-        finished = [self.attempts.at(each.point) for each in told if each.ending == "finished"]
+        finished = [self.attempts.at(each.point) for each in ended if each.ending == "finished"]
         self.attempts.make_full(finished, lambda _cost: None)
 
     def remember(self, proposal: Proposal) -> None:
-        """Hold how a proposal's cell ended."""
+        """Keep how a proposal's cell ended."""
         cell = self.attempts.at(proposal.point).cell
         if cell is None or proposal.ending is None or cell.key in self.ended:
             return
@@ -194,23 +193,23 @@ class AutoTuner:
 
     @property
     def searched(self) -> bool:
-        """Whether nothing new has been proposed for long."""
-        told = [each for each in self.proposals if each.ending]
-        return len(told) > STALE and not any(each.cost for each in told[-STALE:])
+        """Whether the last proposals (`STALE` of them) had all been made before."""
+        ended = [each for each in self.proposals if each.ending]
+        return len(ended) > STALE and not any(each.cost for each in ended[-STALE:])
 
     def batch(self, search: Search) -> list[Proposal]:
-        """The next round, what an earlier run left open first; none when the budget or the space is spent."""
+        """The next round, open proposals of an earlier run first; empty when budget or space is spent."""
         if self.searched:
             return []
         proposals = search.proposals()
-        told = sum(each.ending is not None for each in proposals)
+        ended = sum(each.ending is not None for each in proposals)
         room = int((self.auto.budget - self.spent) / self.dearest + 1e-9)
-        size = max(0, min(room, self.auto.together - (told - 1) % self.auto.together))
+        size = max(0, min(room, self.auto.together - (ended - 1) % self.auto.together))
         batch = [each for each in proposals if not each.ending][:size]
         return batch + [search.ask() for _ in range(size - len(batch))]
 
     def judge(self, search: Search, batch: Sequence[Proposal]) -> None:
-        """Make a round's candidates, the promising ones in full, and tell how each ended."""
+        """Generate a round's candidates, the promising ones in full, and record how each ended."""
         attempts = {each.number: self.attempts.at(each.point) for each in batch}
         fresh = [each for each in attempts.values() if each.cell and each.key not in self.ended]
         self.attempts.make_short(fresh, self.report)
@@ -261,7 +260,7 @@ class AutoTuner:
         return [found[kind] for kind in self.kinds] if found.keys() >= set(self.kinds) else None
 
     def report(self, cost: float) -> None:
-        """Tell how much of the budget is spent, with what was made just now."""
+        """Report how much of the budget is spent; `cost` are pictures made since the last record."""
         self.pending += cost
         done = self.spent + self.pending
         gained, total = done - self.before, self.auto.budget
@@ -281,7 +280,7 @@ class AutoTuner:
         return list(found.values())
 
     def write(self) -> Tuned:
-        """The report, the tables and what is known of the search."""
+        """Write the report, the tables and `auto.json`."""
         shown = self.shown()
         findings = Findings(
             space=self.space,

@@ -1,12 +1,12 @@
-"""Stopping early: which candidates are not worth their remaining steps, and what all are searched for."""
+"""Early stopping: which candidates are not worth their remaining steps, and the objectives of a search."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lib_ctrlgen.tuner.scoring.recommend import LESS_IS_BETTER, mean_of
+from lib_ctrlgen.tuner.scoring.catalogue import gain, score_names
+from lib_ctrlgen.tuner.scoring.recommend import mean_of
 
-KINDS = ("adherence", "reference", "prompt", "over_control")
 LEAST = 4  # finished candidates before any is stopped
 BEATERS = 2  # how many of them have to beat it
 CLEAR = 0.1  # of the scores' range: how much better is clearly better
@@ -15,19 +15,19 @@ Numbers = Mapping[str, float]
 
 
 def objectives(means: Numbers) -> dict[str, float]:
-    """The mean of each kind of score that there is, in the order of KINDS.
+    """The mean of each kind of score that there is, in the order of the catalogue.
 
     >>> objectives({"over_control": 0.25, "adherence.0": 0.5, "adherence.1": 1.0})
     {'adherence': 0.75, 'over_control': 0.25}
     """
-    return {kind: value for kind in KINDS if (value := mean_of(means, kind)) is not None}
+    return {kind: value for kind in score_names() if (value := mean_of(means, kind)) is not None}
 
 
 def clearly_beaten(one: Numbers, finished: Sequence[Numbers]) -> bool:
     """Whether two of the finished candidates are clearly better in every objective that differs at all.
 
-    Clearly: by a tenth of its range over all these candidates, who were all judged at the same share of
-    their steps. Nothing is beaten while fewer than four are finished.
+    Clearly means by a tenth of the objective's range over all these candidates, which were all scored at the
+    same share of their steps. No candidate is beaten while fewer than four are finished.
     """
     rivals = [each for each in finished if each.keys() == one.keys()]
     if len(rivals) < LEAST:
@@ -42,5 +42,4 @@ def _range(values: Sequence[float]) -> float:
 
 
 def _beats(other: Numbers, one: Numbers, ranges: Numbers) -> bool:
-    signs = {name: -1 if name in LESS_IS_BETTER else 1 for name in ranges}
-    return all(signs[name] * (other[name] - one[name]) >= CLEAR * size for name, size in ranges.items())
+    return all(gain(name, other[name], one[name]) >= CLEAR * size for name, size in ranges.items())

@@ -1,4 +1,4 @@
-"""What a search found, in words, plots and numbers."""
+"""The results of a search as sentences, scatter plots and `auto.json`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lib_ctrlgen.tuner.cells import AutoSpec
 from lib_ctrlgen.tuner.finished_cell import Done
 from lib_ctrlgen.tuner.report import Section
-from lib_ctrlgen.tuner.scoring.confidence import Confidence, error_of, how_sure
-from lib_ctrlgen.tuner.scoring.recommend import front, recommend, way
+from lib_ctrlgen.tuner.scoring.catalogue import direction, score_label
+from lib_ctrlgen.tuner.scoring.confidence import Confidence, confidence_of, error_of
+from lib_ctrlgen.tuner.scoring.recommend import front, recommend
 from lib_ctrlgen.tuner.values import shown_value
 
 from .early_stopping import objectives
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TriedCell:
-    """A cell that was tried, and the first proposal of it."""
+    """A cell of the search, and the first proposal that led to it."""
 
     done: Done
     proposal: Proposal
@@ -36,14 +37,14 @@ class TriedCell:
 
     @property
     def words(self) -> str:
-        """Its values and scores, as a plot says them."""
-        scores = ", ".join(f"{named(kind)} {value:.3f}" for kind, value in self.scores.items())
+        """Its values and scores, for the tooltip in a plot."""
+        scores = ", ".join(f"{score_label(kind)} {value:.3f}" for kind, value in self.scores.items())
         return f"{', '.join(self.done.cell.shown)}: {scores}{' (stopped early)' if self.done.stopped else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """A search with all that was tried, each cell once; `searched` says that nothing new was proposed."""
+    """A search and its cells, each once; `searched` says that it ended because nothing new was proposed."""
 
     space: Space
     auto: AutoSpec
@@ -61,40 +62,40 @@ class Findings:
     def sure(self) -> Confidence | None:
         """How sure the recommendation is."""
         names = [self.name(each) for each in self.shown]
-        return how_sure(self.compared, [each.done.spreads for each in self.shown], self.seeds, names)
+        return confidence_of(self.compared, [each.done.spreads for each in self.shown], self.seeds, names)
 
     @property
     def kinds(self) -> list[str]:
-        """What was searched for."""
+        """The objectives of the search."""
         return list(dict.fromkeys(kind for scores in self.compared for kind in objectives(scores)))
 
     @property
     def spent(self) -> float:
-        """Pictures that it cost."""
+        """The cost of all proposals, in pictures."""
         return round(sum(each.cost for each in self.proposals), 4)
 
     @property
     def economy(self) -> tuple[float, float]:
-        """Pictures that trying at fewer steps cost, and pictures that it saved."""
+        """The pictures that trying candidates at fewer steps cost, and the pictures that it saved."""
         paid = [each for each in self.proposals if each.cost and each.ending != "failed"]
         stopped = sum(each.ending == "stopped" for each in paid)
         whole = self.seeds * (len(paid) - stopped)
         return round(sum(each.cost for each in paid) - whole, 4), float(self.seeds * stopped)
 
     def name(self, each: TriedCell) -> str:
-        """A cell's values, each with the name of its place."""
+        """A cell's values, each with the label of its range."""
         pairs = zip(self.space.ranges, self.space.row(each.proposal.point), strict=True)
         return ", ".join(f"{place.label} = {shown_value(value)}" for place, value in pairs)
 
     def section(self) -> Section:
-        """What the report says and shows of the search."""
+        """The report's section about the search."""
         sure = self.sure
         first = [] if sure is None else [sure.sentence]
         sentences = [*first, self.summary(), *self.notes()]
         return Section(title="How sure is this?", sentences=sentences, plots=self.plots())
 
     def summary(self) -> str:
-        """What was tried, in a sentence."""
+        """The number of candidates, what they cost and what was searched for, in two sentences."""
         stopped = sum(each.done.stopped for each in self.shown)
         failed = sum(bool(each.done.error) for each in self.shown)
         parts = [f"{len(self.shown) - stopped - failed} in full"]
@@ -102,14 +103,14 @@ class Findings:
             parts.append(f"{stopped} stopped early, at {self.auto.early:.0%} of the steps")
         if failed:
             parts.append(f"{failed} failed")
-        wanted = ", ".join(map(named, self.kinds)) or "nothing yet"
+        wanted = ", ".join(map(score_label, self.kinds)) or "nothing yet"
         return (
             f"{len(self.shown)} candidates ({', '.join(parts)}) cost {self.spent:g} of {self.auto.budget} "
             f"pictures. Searched for: {wanted}."
         )
 
     def notes(self) -> list[str]:
-        """What a reader would wonder about."""
+        """Sentences on early stopping, on an early end, and on proposals that were not valid."""
         found = []
         tried, saved = self.economy
         if tried:
@@ -126,7 +127,7 @@ class Findings:
         return found
 
     def marks(self) -> list[Mark]:
-        """How each cell is drawn."""
+        """The mark of each cell in plots."""
         best, choice = front(self.compared), recommend(self.compared)
         found: list[Mark] = ["plain"] * len(self.shown)
         for number, each in enumerate(self.shown):
@@ -178,12 +179,12 @@ class Findings:
         return found
 
     def error(self, each: TriedCell, kind: str) -> float:
-        """A score's standard error; 0 where it is not known."""
+        """The standard error of a cell's score over its seeds; 0 where it is not known."""
         known = self.seeds > 1 and not each.done.stopped
         return error_of(each.done.spreads, kind, self.seeds) if known else 0.0
 
     def candidate(self, each: TriedCell) -> dict[str, Any]:
-        """A cell in numbers."""
+        """A cell as JSON types."""
         values = dict(
             zip((r.path for r in self.space.ranges), self.space.row(each.proposal.point), strict=True)
         )
@@ -201,7 +202,7 @@ class Findings:
         }
 
     def json(self) -> str:
-        """All of it as JSON."""
+        """The content of `auto.json`."""
         sure = self.sure
         found = {
             "budget": self.auto.budget,
@@ -219,10 +220,5 @@ class Findings:
 
 
 def titled(kind: str) -> str:
-    """The same for an axis of a plot, with the way in which it is good."""
-    return f"{named(kind)} ({way(kind)})"
-
-
-def named(kind: str) -> str:
-    """A kind of score in words."""
-    return kind.replace("_", "-")
+    """A score's label and direction, for an axis of a plot."""
+    return f"{score_label(kind)} ({direction(kind)})"

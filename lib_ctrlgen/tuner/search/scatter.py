@@ -1,4 +1,4 @@
-"""A scatter plot as a self-contained SVG: what a search tried."""
+"""A scatter plot of a search's candidates as a self-contained SVG."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORDS: dict[Mark, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A point, the standard errors of both numbers (0: not known), and what hovering says."""
+    """A point, the standard errors of both numbers (0: not known), and the text of its tooltip."""
 
     x: float
     y: float
@@ -48,7 +48,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a number lies, in pixels; what is outside lies on the edge."""
+        """The position of a number in pixels; numbers outside of the scale are drawn at its edge."""
         share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
         return round(self.start + share * (self.end - self.start), 1)
 

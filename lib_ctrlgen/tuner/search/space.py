@@ -1,4 +1,4 @@
-"""What a search may try: ranges over places of a request, and the cells in them.
+"""The search space: ranges of values for paths in a request, and the cells in it.
 
     units.0.weight: 0.2-1.5        any number between
     steps: 10-30 (+1)              a value of an axis: here whole numbers
@@ -39,7 +39,7 @@ WHOLE = "for whole numbers write {:g}-{:g} (+1)"
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """One place: numbers from `low` to `high`, or one of `values`."""
+    """A path and its range: numbers from `low` to `high`, or one of `values`."""
 
     label: str
     path: str
@@ -49,12 +49,12 @@ class Range:
 
     @property
     def ordered(self) -> bool:
-        """Whether the listed values are numbers that grow."""
+        """Whether the listed values are rising numbers."""
         numbers = [v for v in self.values if isinstance(v, (int, float)) and not isinstance(v, bool)]
         return len(numbers) == len(self.values) and numbers == sorted(numbers)
 
     def at(self, number: float) -> Value:
-        """The value at a point's number."""
+        """The value of the request for a point's number."""
         if self.values:
             return self.values[int(number)]
         digits = DIGITS - math.floor(math.log10(self.high - self.low))
@@ -98,7 +98,7 @@ def parse_range(place: str, values: Text) -> Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """All ranges over a payload. `start` is the job itself, as far as it lies inside."""
+    """The ranges over a payload. `start` is the point of the job itself, clipped to the ranges."""
 
     payload: Mapping[str, Any]
     kind: type[ControlRequest]
@@ -107,7 +107,7 @@ class Space:
 
     @property
     def label(self) -> str:
-        """The places' names, as one."""
+        """The labels of all ranges, as one text."""
         return " + ".join(each.label for each in self.ranges)
 
     def row(self, point: Point) -> tuple[Value, ...]:
@@ -129,12 +129,12 @@ class Space:
         return Cell(coords=(0,), shown=axis.shown[1:], payload=made, key=key_of(made))
 
     def shortened(self, point: Point, share: float) -> float:
-        """What a picture at so much of its steps costs, in pictures: 1 where that is all of them."""
+        """The cost of a picture at this share of its steps, as a share of a full picture."""
         request: Any = parse_request(applied(self.payload, self.axis([self.start, point]), 1), self.kind)
         return steps_at(request, share) / int(request.steps)
 
     def dearest(self, share: float) -> float:
-        """The most that such a picture costs anywhere in the space."""
+        """The highest cost of such a picture in the whole space."""
         varied = any(each.path == "steps" for each in self.ranges)
         return 1.0 if varied else self.shortened(self.start, share)
 

@@ -1,8 +1,8 @@
-"""A search's memory: an Optuna study in a journal file. The only module that imports Optuna.
+"""A search's proposals and results, in an Optuna study in a journal file. Only this module imports Optuna.
 
-What is proposed depends on the seed and on what the study holds, not on the process that asks: every proposal
-has a generator of its own, seeded by its number. So a search that is gone on with proposes what it would have
-proposed anyway.
+A proposal depends on the seed and on the results in the study, not on the process that asks: every proposal
+has its own random generator, seeded by its number. So a search that is continued proposes the same points as
+one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ RANDOM = 10  # proposals before the first that learns
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """A point to try. `ending` is None until it is told; `cost` is in pictures."""
+    """A point to try. `ending` is None until it has ended; `cost` is in pictures."""
 
     number: int
     point: Point
@@ -58,9 +58,9 @@ class Proposal:
 
 
 class Search:
-    """Proposes points of some ranges, and remembers what became of them.
+    """Proposes points of some ranges, and keeps their results.
 
-    `name` tells studies of one file apart; `directions` says of each objective whether less is better.
+    `name` distinguishes the studies of one file; `less` says for each objective whether less is better.
     Raises HostError for a file that cannot be read.
     """
 
@@ -77,7 +77,7 @@ class Search:
             )
 
     def begin(self, point: Point, values: Sequence[float], cost: float) -> None:
-        """Hold a first point that was judged before there was a study."""
+        """Add the first point, which was scored before the study existed."""
         first = optuna.trial.create_trial(
             params=dict(zip(self.distributions, self.internal(point), strict=True)),
             distributions=self.distributions,
@@ -86,12 +86,12 @@ class Search:
         )
         self.study.add_trial(first)
 
-    def adopt(self, told: Sequence[Proposal], values: Callable[[Proposal], list[float] | None]) -> None:
-        """Hold what a search with scores of another version was told, with objectives that are measured anew.
+    def adopt(self, ended: Sequence[Proposal], values: Callable[[Proposal], list[float] | None]) -> None:
+        """Add the proposals of a search with scores of another version, with objectives measured again.
 
         A finished proposal without objectives counts as failed.
         """
-        for each in told:
+        for each in ended:
             measured = values(each) if each.ending == "finished" else None
             lost = each.ending == "finished" and measured is None
             trial = optuna.trial.create_trial(
@@ -104,20 +104,20 @@ class Search:
             self.study.add_trial(trial)
 
     def internal(self, point: Point) -> list[float | int]:
-        """A point as the study holds it: places in lists as integers."""
+        """A point as Optuna stores it: indices into lists of values as integers."""
         floats = (isinstance(each, FloatDistribution) for each in self.distributions.values())
         return [float(number) if whole else int(number) for number, whole in zip(point, floats, strict=True)]
 
     def proposals(self) -> list[Proposal]:
-        """All that was proposed, in order."""
+        """All proposals, in order."""
         return [self.proposal(trial) for trial in self.study.get_trials(deepcopy=False)]
 
-    def told(self) -> list[Proposal]:
+    def ended(self) -> list[Proposal]:
         """The proposals that have ended, up to the first one that has not."""
         return list(takewhile(lambda each: each.ending is not None, self.proposals()))
 
     def proposal(self, trial: FrozenTrial) -> Proposal:
-        """What the study holds of a proposal."""
+        """A trial of the study as a proposal."""
         if trial.state == TrialState.RUNNING:
             return self.again(trial)
         ending = next(name for name, state in ENDINGS.items() if state == trial.state)
@@ -139,7 +139,7 @@ class Search:
             return self.proposed(number)
 
     def again(self, trial: FrozenTrial) -> Proposal:
-        """A proposal that has not ended; one that a crash left incomplete is completed."""
+        """A proposal that has not ended; parameters that a crash left out are suggested again."""
         number = trial.number
         with quiet():
             if number not in self.open:
@@ -154,7 +154,7 @@ class Search:
         return Proposal(number=number, point=point)
 
     def tell(self, proposal: Proposal, values: Sequence[float] | None) -> None:
-        """Hold what became of a proposal: its objectives where it is finished."""
+        """Record how a proposal ended, with its objectives if it is finished."""
         if proposal.ending is None:
             raise ValueError(f"proposal {proposal.number} has not ended")
         trial = self.open.pop(proposal.number)
@@ -166,7 +166,7 @@ class Search:
 
 @contextmanager
 def opened(file: Path) -> Iterator[JournalStorage]:
-    """The journal of a folder that nobody else uses now. Raises HostError where it cannot be read."""
+    """The journal of a folder that this process has locked. Raises HostError where it cannot be read."""
     try:
         without_torn_end(file)
         for left in file.parent.glob(f"{file.name}.lock*"):  # of a process that was killed
@@ -179,7 +179,7 @@ def opened(file: Path) -> Iterator[JournalStorage]:
 
 
 def holds(file: Path, name: str) -> bool:
-    """Whether a journal has a study of this name. Raises HostError."""
+    """Whether a journal contains a study of this name. Raises HostError."""
     if not file.is_file():
         return False
     with opened(file) as storage:
@@ -187,7 +187,7 @@ def holds(file: Path, name: str) -> bool:
 
 
 def distribution(each: Range) -> BaseDistribution:
-    """A range as Optuna knows it: numbers that grow are near each other, other values are not."""
+    """The Optuna distribution of a range: rising numbers are ordered, other values are categories."""
     if not each.values:
         return FloatDistribution(each.low, each.high)
     places = len(each.values)
@@ -195,7 +195,7 @@ def distribution(each: Range) -> BaseDistribution:
 
 
 def suggested(trial: Trial, path: str, what: BaseDistribution) -> float:
-    """A proposal's number at a place; the same each time."""
+    """A proposal's number for a path of the request; repeated calls return the same."""
     if isinstance(what, FloatDistribution):
         return trial.suggest_float(path, what.low, what.high)
     if isinstance(what, IntDistribution):
@@ -206,7 +206,7 @@ def suggested(trial: Trial, path: str, what: BaseDistribution) -> float:
 
 
 def sampler(seed: int, number: int) -> TPESampler:
-    """The generator of one proposal: multi-objective TPE (Ozaki et al. 2022), running ones taken as bad."""
+    """The sampler of one proposal: multi-objective TPE (Ozaki et al. 2022); open trials count as bad ones."""
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     return TPESampler(seed=own, n_startup_trials=RANDOM, multivariate=True, constant_liar=True)
 
@@ -223,7 +223,7 @@ def without_torn_end(file: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No notes of Optuna's; its experimental parts are what we pin by tests."""
+    """Silence Optuna's log and its warnings about experimental parts, whose behaviour our tests pin."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""The Blend tab's values and the request's `blend`, translated into each other. Nothing of the host here."""
+"""Converts the Blend tab's values to the request's `blend` and back, without the WebUI's modules."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ COUNT = len(BLEND_FIELDS) + MAX_CONCEPTS * len(CONCEPT_FIELDS)
 def blend_settings(values: Sequence[Any], *, pictures: bool) -> Payload:
     """`{"blend": ...}` of the tab's values, nothing when it is off; a disabled concept is left out.
 
-    A field that was left empty says nothing, so that the request's own defaults and errors hold.
+    An empty field is left out, so that the request's own defaults and errors apply.
     """
     blend = BLEND_FIELDS | dict(zip(BLEND_FIELDS, values, strict=False))
     if blend["mode"] in (OFF, "", None):
         return {}
     used = [each for each in _split(values) if each["used"]]
     concepts = [_concept(each, f"$.blend.concepts[{i}]", pictures=pictures) for i, each in enumerate(used)]
-    said = {name: value for name, value in blend.items() if value not in (BLEND_FIELDS[name], "", None)}
-    if str(said.get("spacing", "")).isdecimal():
-        said["spacing"] = int(said["spacing"])
-    return {"blend": said | {"concepts": concepts}}
+    given = {name: value for name, value in blend.items() if value not in (BLEND_FIELDS[name], "", None)}
+    if str(given.get("spacing", "")).isdecimal():
+        given["spacing"] = int(given["spacing"])
+    return {"blend": given | {"concepts": concepts}}
 
 
 def blend_values(blend: Any) -> list[Any]:

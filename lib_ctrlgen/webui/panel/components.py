@@ -1,4 +1,4 @@
-"""What the parts of the panel share: the list of components, and the choices of a model list."""
+"""What the parts of the panel share: the lists of components, picture inputs, and what is known of models."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any
 
 import gradio as gr
 
+from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.images.files import is_deep_text
 from lib_ctrlgen.webui.settings import model_store
 
-from .unit_fields import NO_MODEL
+from .infotext import PastedField
+from .unit_fields import NO_MODEL, PICTURE_FIELDS, unit_fields
 
 
 class PictureInput(gr.Image):  # type: ignore[misc]
-    """A picture of the page. One that is grey with more than eight bits stays the text that was sent.
+    """An image component. A grey picture with more than eight bits stays the text that the page sent.
 
-    gradio would bring it to eight bits, and not by its range.
+    gradio would reduce it to eight bits and clip its range.
     """
 
     is_template = True  # in the page it is what its base class is
@@ -36,7 +38,7 @@ class Panel:
     paste_fields: list[tuple[Any, Callable[..., Any]]] = field(default_factory=list)
 
     def add(self, component: Any) -> Any:
-        """Make a component an argument of the script. Its value is no one's default for later."""
+        """Make a component an argument of the script. The WebUI does not save its value as a default."""
         component.do_not_save_to_config = True
         self.components.append(component)
         return component
@@ -44,6 +46,44 @@ class Panel:
     def elem_id(self, name: str) -> str:
         """The element's id in the page."""
         return f"ctrlgen_{self.tab}_{name}"
+
+
+@dataclass
+class UnitPanel:
+    """One unit's tab while it is built: components by field name."""
+
+    panel: Panel
+    index: int
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    def elem_id(self, name: str) -> str:
+        """The element's id in the page."""
+        return self.panel.elem_id(f"unit{self.index}_{name}")
+
+    def show(self, name: str, component: type, **options: Any) -> Any:
+        """Create the component of a field, with the field's default as its value."""
+        options = {"value": unit_fields()[name], "elem_id": self.elem_id(name), **options}
+        self.parts[name] = component(**options)
+        return self.parts[name]
+
+    def register(self) -> None:
+        """Make the components arguments of the script, in the fields' order."""
+        for name in unit_fields():
+            self.panel.add(self.parts[name])
+            if name not in PICTURE_FIELDS:
+                self.panel.paste_fields.append((self.parts[name], PastedField(self.index, name)))
+
+
+def family_of(model: Any) -> str:
+    """The control family of a listed model; empty where there is none or its file cannot be read."""
+    from lib_ctrlgen.controls.registry import identify_file  # imports every family, and diffusers
+
+    store = model_store()
+    try:
+        kind = store.get(store.resolve(model), identify_file) if model not in (None, "", NO_MODEL) else None
+    except (CtrlGenError, OSError):
+        return ""
+    return kind.control if kind else ""
 
 
 def model_choices() -> dict[str, list[str]]:

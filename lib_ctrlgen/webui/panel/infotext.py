@@ -84,7 +84,7 @@ class PastedField:
 
 @dataclass(frozen=True)
 class PastedBlend:
-    """The same for one component of the Blend tab; a picture without a blend switches it off."""
+    """Like `PastedField`, for a component of the Blend tab; a picture without a blend switches it off."""
 
     index: int
 
@@ -100,7 +100,7 @@ class PastedBlend:
 
 @dataclass(frozen=True)
 class PastedSetting:
-    """The same for what the panel holds beside the units; it is empty for pictures made without."""
+    """Like `PastedField`, for the fields beside the units; empty for pictures made without them."""
 
     field: str
 

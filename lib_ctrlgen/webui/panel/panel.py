@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import gradio as gr
@@ -10,26 +9,17 @@ from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request.catalogue import preprocessor_names
-from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.settings import model_store, unit_count
 
 from .blend_tab import build_blend
-from .components import Panel, PictureInput, model_choices
-from .infotext import PastedField, PastedSetting
+from .components import Panel, PictureInput, UnitPanel, model_choices
+from .infotext import PastedSetting
 from .preview import control_map, plan_html
 from .tiny_model import build_tiny_model
-from .unit_fields import (
-    LOW_VRAM,
-    PICTURE_FIELDS,
-    SLIDER_MAX,
-    WHOLE_FIELDS,
-    detects,
-    param_fields,
-    unit_fields,
-)
+from .unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
+from .unit_params import build_family_params, build_params
 
 CONTROL_MODES = {
     "balanced": "Balanced",
@@ -46,32 +36,6 @@ SCHEDULE_EXAMPLE = "1@0, 1@0.3, 0@0.6"
 SCHEDULE_HELP = (
     "weight@progress, progress from 0 to 1. Also 1>0.2, easings (0@0.5 smooth), windows (1 in 0..0.5)"
 )
-
-
-@dataclass
-class UnitPanel:
-    """One unit's tab while it is built: components by field name."""
-
-    panel: Panel
-    index: int
-    parts: dict[str, Any] = field(default_factory=dict)
-
-    def elem_id(self, name: str) -> str:
-        """The element's id in the page."""
-        return self.panel.elem_id(f"unit{self.index}_{name}")
-
-    def show(self, name: str, component: type, **options: Any) -> Any:
-        """Create the component of a field, with the field's default as its value."""
-        options = {"value": unit_fields()[name], "elem_id": self.elem_id(name), **options}
-        self.parts[name] = component(**options)
-        return self.parts[name]
-
-    def register(self) -> None:
-        """Make the components arguments of the script, in the fields' order."""
-        for name in unit_fields():
-            self.panel.add(self.parts[name])
-            if name not in PICTURE_FIELDS:
-                self.panel.paste_fields.append((self.parts[name], PastedField(self.index, name)))
 
 
 def build_panel(tab: str) -> Panel:
@@ -116,7 +80,9 @@ def build_unit(unit: UnitPanel) -> None:
             choices = list(preprocessor_names())  # gradio 3.41 shows a pair as one text
             unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
         with FormRow():
-            _build_params(unit)
+            build_params(unit)
+        with FormRow():
+            build_family_params(unit)
         _build_weight(unit)
         with FormRow():
             _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")
@@ -153,32 +119,6 @@ def _build_model(unit: UnitPanel) -> None:
     choices = model_choices()["choices"]
     model = unit.show("model", gr.Dropdown, label="Model", choices=choices, scale=3)
     create_refresh_button(model, model_store().refresh, model_choices, unit.elem_id("refresh"))
-
-
-def _build_params(unit: UnitPanel) -> None:
-    """The preprocessors' parameters; those of the chosen one are shown."""
-    fields = param_fields()
-    sliders = [_param(unit, name, owner, param) for name, (owner, param) in fields.items()]
-    owners = [owner for owner, _ in fields.values()]
-    bounds = {"minimum": 0, "maximum": RESOLUTION.maximum, "step": RESOLUTION.step}
-    label = f"{RESOLUTION.label}, else {RESOLUTION.minimum} or more"
-    sliders.append(unit.show("resolution", gr.Slider, label=label, visible=False, **bounds))
-
-    def reveal(name: str) -> list[dict[str, Any]]:
-        return [gr.update(visible=shown) for shown in (*(owner == name for owner in owners), detects(name))]
-
-    chosen = unit.parts["preprocessor"]
-    chosen.change(reveal, inputs=[chosen], outputs=sliders, show_progress=False)
-
-
-def _param(unit: UnitPanel, name: str, owner: str, param: Param) -> Any:
-    options: dict[str, Any] = {"label": param.label, "visible": owner == "none"}
-    if param.kind in {"int", "float"}:
-        bounds = {"minimum": param.minimum, "maximum": param.maximum, "step": param.step}
-        return unit.show(name, gr.Slider, **options, **bounds)
-    if param.kind == "choice":
-        return unit.show(name, gr.Dropdown, choices=list(param.choices), **options)
-    return unit.show(name, gr.Checkbox if param.kind == "bool" else gr.Textbox, **options)
 
 
 def _build_weight(unit: UnitPanel) -> None:

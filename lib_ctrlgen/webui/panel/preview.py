@@ -1,4 +1,4 @@
-"""What the panel's preview buttons show: the plan over the steps, and a unit's control map."""
+"""The panel's previews: the plan over the steps, and a unit's control map."""
 
 from __future__ import annotations
 

@@ -49,9 +49,9 @@ def install_button(elem_id: str) -> Any:
     """The button that installs the model, and the HTML below it that says what came of it."""
     with gr.Column():
         button = gr.Button(INSTALL, elem_id=elem_id, size="sm")
-        said = gr.HTML(elem_id=f"{elem_id}_said")
-    button.click(installed, outputs=[said], show_progress=False).then(fn=None, _js=REFRESH)
-    return said
+        result = gr.HTML(elem_id=f"{elem_id}_said")
+    button.click(installed, outputs=[result], show_progress=False).then(fn=None, _js=REFRESH)
+    return result
 
 
 def installed() -> str:

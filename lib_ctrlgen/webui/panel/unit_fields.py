@@ -1,4 +1,4 @@
-"""The panel's values and the request: one is translated into the other. Nothing of the host here."""
+"""Converts a unit's values in the panel to the request and back, without the WebUI's modules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.preprocessors import params_of, preprocessors
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
+from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
 from lib_ctrlgen.webui.sampling.init_images import Pictures, with_init
@@ -91,6 +92,18 @@ def param_fields() -> dict[str, tuple[str, Param]]:
     }
 
 
+def family_fields() -> dict[str, tuple[tuple[str, ...], Param]]:
+    """The control families' parameters by field name, each with the names of the families that take it.
+
+    A parameter that several families share is one field, named after the first of them.
+    """
+    families: dict[Param, list[str]] = {}
+    for entry in catalogue.CONTROLS:
+        for param in entry.params:
+            families.setdefault(param, []).append(entry.name)
+    return {f"{names[0]}_{param.name}": (tuple(names), param) for param, names in families.items()}
+
+
 def detects(name: str) -> bool:
     """Whether the preprocessor of this name may run at another resolution than the generation's."""
     return any(item.name == name and RESOLUTION in params_of(item) for item in preprocessors())
@@ -98,20 +111,21 @@ def detects(name: str) -> bool:
 
 def unit_fields() -> Payload:
     """Every field of a unit with its default, in the order of the script's arguments."""
-    return BASE_FIELDS | {name: param.default for name, (_, param) in param_fields().items()}
+    fields = {**param_fields(), **family_fields()}
+    return BASE_FIELDS | {name: param.default for name, (_, param) in fields.items()}
 
 
 def read_request(args: Sequence[Any], init: Pictures = (), count: int = 1) -> ControlRequest:
-    """The request in a script's arguments: the first one if it says something, else the panel's.
+    """The request in a script's arguments: the first argument if it is given, else the panel's values.
 
     The first argument is a dict (REST) or a JSON text. `init` are the img2img pictures of a generation of
     `count` pictures. Raises RequestError.
     """
-    return with_init(said(args), init, count)
+    return with_init(stated_request(args), init, count)
 
 
-def said(args: Sequence[Any]) -> ControlRequest:
-    """The same as it is said, without the img2img pictures. Raises RequestError."""
+def stated_request(args: Sequence[Any]) -> ControlRequest:
+    """The request in a script's arguments, without the img2img pictures. Raises RequestError."""
     first, *panel = args or (None,)
     if first is None or first == "":
         whole = whole_settings(panel, pictures=True)
@@ -229,8 +243,19 @@ def panel_values(unit: Values) -> Payload:
     for name, (owner, param) in param_fields().items():
         if owner == values["preprocessor"] and param.name in params:
             values[name] = params.pop(param.name)
+    shown = {name: param.name for name, (_, param) in family_fields().items() if fits(param, params)}
+    values |= {name: params[param] for name, param in shown.items()}
+    params = {name: value for name, value in params.items() if name not in shown.values()}
     values["params"] = json.dumps(params) if params else ""
     return {name: value for name, value in values.items() if name not in PICTURE_FIELDS}
+
+
+def fits(param: Param, params: Values) -> bool:
+    """Whether a unit has a value for this parameter that its component can show."""
+    try:
+        return param.name in params and param.check(params[param.name], "") is not None
+    except RequestError:
+        return False
 
 
 def _encode(picture: Image.Image | str | None) -> str:
@@ -246,6 +271,10 @@ def _unit_params(values: Values, path: str) -> Payload:
     }
     if detects(values["preprocessor"]) and values["resolution"]:
         own[RESOLUTION.name] = values["resolution"]
+    for name, (_, param) in family_fields().items():
+        # The other families' fields are at their defaults: the panel resets them when a model is chosen.
+        if values.get(name) not in (None, param.default):
+            own[param.name] = values[name]
     return own | _written_params(values["params"] or "", f"{path}.params")
 
 

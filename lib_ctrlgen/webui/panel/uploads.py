@@ -13,7 +13,7 @@ from lib_ctrlgen.images.files import decode_bytes, encode_image
 
 
 def uploaded(value: Any, path: str) -> list[str]:
-    """The pictures of a field as a request wants them: files by their names, anything else as it comes.
+    """The pictures of a field as texts for a request: files sorted by name, others in their order.
 
     gradio hands over open files: only they are read, and no text is taken for a path. Raises RequestError.
     """

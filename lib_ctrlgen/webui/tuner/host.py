@@ -26,7 +26,8 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.open_seed import require_seeds
-from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, picture_scores, plain_text
+from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, plain_text
+from lib_ctrlgen.tuner.scoring.measure import ScoreInputs, measure_all
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Made
 from lib_ctrlgen.webui.comments import texts_without_comments
@@ -242,8 +243,15 @@ class WebUIHost:
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
         """Every score of a picture."""
         read = texts_without_comments({"prompt": request.prompt}, self.p.scripts)["prompt"]
-        found = picture_scores(picture, free, request, self.likeness)
-        return found | self.likeness.prompt(picture, plain_text(read, request.prompt_weights), text_tower())
+        inputs = ScoreInputs(
+            picture=picture,
+            uncontrolled=free,
+            request=request,
+            likeness=self.likeness,
+            prompt=plain_text(read, request.prompt_weights),
+            text_tower=text_tower(),
+        )
+        return measure_all(inputs)
 
 
 def text_tower() -> TextTower | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from modules import shared
 
 from lib_ctrlgen.files import save_text
-from lib_ctrlgen.tuner.scoring.scores import VERSION
+from lib_ctrlgen.tuner.scoring.catalogue import VERSION
 
 State: TypeAlias = dict[str, Any]
 

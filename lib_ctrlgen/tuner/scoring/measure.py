@@ -1,0 +1,71 @@
+"""Measures every score of a generated picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from lib_ctrlgen.request.spec import ControlRequest
+
+from . import catalogue
+from .clip_likeness import Likeness, TextTower, is_reference
+from .scores import Scores, adherence, over_control
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreInputs:
+    """What a score may be measured from.
+
+    picture       the generated picture
+    uncontrolled  the picture of the same seed without units; None where the request has no units
+    request       the request of this one picture
+    likeness      measures likeness with a CLIP vision encoder; `likeness.store` holds the models
+    prompt        the prompt without weights
+    text_tower    the checkpoint's CLIP text encoder; None where it has another one
+    """
+
+    picture: Image.Image
+    uncontrolled: Image.Image | None
+    request: ControlRequest
+    likeness: Likeness
+    prompt: str
+    text_tower: TextTower | None
+
+
+def measure_all(inputs: ScoreInputs) -> Scores:
+    """Every score of the catalogue."""
+    found = Scores()
+    for score in catalogue.SCORES:
+        found |= score.measure(inputs)
+    return found
+
+
+def measure_adherence(inputs: ScoreInputs) -> Scores:
+    """How well the picture follows the control map of each unit that has one."""
+    found = Scores()
+    for index, unit in inputs.request.enabled_units:
+        if not is_reference(unit, inputs.likeness.store):
+            found |= adherence(inputs.picture, unit, index)
+    return found
+
+
+def measure_reference(inputs: ScoreInputs) -> Scores:
+    """How like the picture is to the reference picture of each IP-Adapter."""
+    found = Scores()
+    for index, unit in inputs.request.enabled_units:
+        if is_reference(unit, inputs.likeness.store):
+            found |= inputs.likeness.reference(inputs.picture, unit, index)
+    return found
+
+
+def measure_prompt(inputs: ScoreInputs) -> Scores:
+    """How like the picture is to the prompt."""
+    return inputs.likeness.prompt(inputs.picture, inputs.prompt, inputs.text_tower)
+
+
+def measure_over_control(inputs: ScoreInputs) -> Scores:
+    """What the units cost, against the uncontrolled picture; nothing where there is none."""
+    if inputs.uncontrolled is None:
+        return Scores()
+    return over_control(inputs.picture, inputs.uncontrolled)
