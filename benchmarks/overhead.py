@@ -124,7 +124,7 @@ class Inputs:
     def alone(self, prepared: PreparedControlNet, rows: int = 2) -> Step:
         """A call of the control network by itself, its hint embedded already."""
         x, now, context = self.x[:rows], self.time[:rows], self.context[:rows]
-        hint = prepared.map.hint(prepared.model, *x.shape[-2:])
+        hint = prepared.model.hint(prepared.map, (x.shape[-2], x.shape[-1]))
         return lambda: prepared.model.network(x, now, context, hint, return_dict=False)
 
 

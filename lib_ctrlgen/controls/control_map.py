@@ -1,4 +1,4 @@
-"""A unit's control map at the sizes that are asked for: the picture fitted, preprocessed and encoded."""
+"""A unit's control map at any size: its picture fitted to the size, then preprocessed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from lib_ctrlgen.models.store import CachedValues
 from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
 
 from .base import Target, UnitInputs
-from .controlnet.network import ControlNetwork
 from .holes import has_border, holes_at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ControlMap:
-    """Maps and hint embeddings of one unit. They are kept in the store, for later generations too.
+    """The control maps of one unit. Each is cached in the model store, so that later generations reuse it.
 
-    `holes` says that there is something to be painted anew; there the network sees `hole`.
+    If `holes` is true, parts of the picture are to be inpainted; the network sees the value `hole` there.
     """
 
     job: UnitInputs
@@ -56,20 +55,6 @@ class ControlMap:
             holes=holes,
             picture="+".join(marks),
         )
-
-    def hint(self, model: ControlNetwork, height: int, width: int) -> Tensor:
-        """The embedding [1, C, h, w] of the map for a latent of this size; rows share it."""
-        like = model.like
-        size = width * model.factor, height * model.factor
-
-        def embedded() -> Tensor:
-            with model.hint_weights.present():
-                found: Tensor = model.hint_encoder(self.pixels(*size, model.map_channels).to(like))
-            return found
-
-        key = ("hint", *model.origin, like.dtype, like.device, self.hole, *self.key(*size))
-        hint: Tensor = self.kept(key, embedded)
-        return hint
 
     def pixels(self, width: int, height: int, channels: int = RGB) -> Tensor:
         """The map as the network's input [1, C, H, W] in 0..1, and `hole` in holes: RGB, or brightness.
@@ -112,6 +97,6 @@ class ControlMap:
         return found
 
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
-        """What the map of a size is made of."""
+        """The cache key of the map at a size: everything that its pixels depend on."""
         values = tuple(sorted(self.values.items()))
         return ("map", self.picture, self.preprocessor.name, values, self.job.frame, width, height)

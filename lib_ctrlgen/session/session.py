@@ -13,7 +13,6 @@ from types import TracebackType
 
 from PIL import Image
 
-from lib_ctrlgen.controls.protocols import FinishingControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.request.inactive import Passes, planned, require_acting
@@ -28,8 +27,9 @@ from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
 
 from .effects import EFFECTS, UnitEffect
-from .effects.base import ActingUnit, Masks, RowWeights, within_mask
-from .row_weights import RowWeight, row_dose
+from .effects.base import ActingUnit, Masks, RowWeights
+from .effects.finishing import FinishingEffect
+from .row_weights import row_dose
 from .suspects import Suspects, not_finite
 
 
@@ -64,7 +64,7 @@ class ControlSession:
         self._hooks = Hooks()
         self._masks = Masks()
         self._effects = [kind(self._masks) for kind in ways_of([part for _, part in self._parts])]
-        self._finishing: dict[int, list[tuple[ActiveUnit, RowWeight]]] = {}
+        self._finishing = [each for each in self._effects if isinstance(each, FinishingEffect)]
         self._acted: dict[int | None, set[tuple[int | str, bool]]] = {}
         self._passes: dict[bool, Position] = {}  # the last call of each
         self._position = Position(0, 1, Rows((), ()))
@@ -154,7 +154,6 @@ class ControlSession:
             return position, self._suspects.alone(self._doses(position), [unit for _, unit in self._parts])
         self._position = self.clock(batch)
         doses = self._doses(self._position)
-        self._note(self._position, doses)
         self._note_acted(self._position, doses)
         return self._position, doses
 
@@ -205,17 +204,6 @@ class ControlSession:
             for place, part in self._parts
         ]
 
-    def _note(self, position: Position, doses: Sequence[RowWeights]) -> None:
-        """Remember of each image in a call which units would finish it, if this were its last call."""
-        able = [
-            (part, each)
-            for (_, part), each in zip(self._parts, doses, strict=True)
-            if isinstance(part.control, FinishingControl)
-        ]
-        for row, image in enumerate(position.rows.image if able else ()):
-            found = [(part, each[row]) for part, each in able]
-            self._finishing[image] = [(part, dose) for part, dose in found if dose and dose.weight > 0]
-
     def _note_acted(self, position: Position, doses: Sequence[RowWeights]) -> None:
         """Remember which units acted in this pass."""
         self._passes[position.hires] = position
@@ -256,16 +244,15 @@ class ControlSession:
     @property
     def finishes(self) -> bool:
         """Whether some image's last call so far had units that change the finished picture."""
-        return any(self._finishing.values())
+        return any(effect.acts for effect in self._finishing)
 
     def finished(self, image: int, picture: Image.Image) -> Image.Image:
         """A finished picture after the units that acted in its last call, also when the session is closed.
 
         A mask restricts them as it does in the last call.
         """
-        for unit, dose in self._finishing.get(image, ()):
-            if isinstance(unit.control, FinishingControl):
-                picture = within_mask(unit, dose, picture, unit.control.finished(picture))
+        for effect in self._finishing:
+            picture = effect.finished(image, picture)
         return picture
 
     def _variant(self, image: int) -> int | None:
@@ -285,7 +272,7 @@ def _of(variant: int | None, notices: Sequence[Notice]) -> list[Notice]:
 
 def ways_of(parts: Sequence[ActiveUnit]) -> list[type[UnitEffect]]:
     """The ways in which units act on a U-Net's calls. Raises TypeError for one that would do nothing."""
-    kinds = (*(kind.control for kind in EFFECTS), FinishingControl)
+    kinds = tuple(kind.control for kind in EFFECTS)
     for part in parts:
         if not isinstance(part.control, kinds):
             raise TypeError(f"{type(part.control).__name__} acts in no way that is known here")

@@ -223,7 +223,7 @@ def test_the_product_is_never_formed(folder: Path, unet: Any) -> None:
     control = control_of(folder, unet)
     shapes = {tuple(value.shape) for value in lora.encoder(unet).values() if value.ndim > 1}
     call = control_call(unet, 7, (24, 8))
-    control.map.hint(control.model, 24, 8)
+    control.model.hint(control.map, (24, 8))
     with torch.no_grad(), Watch() as watch:
         control.residuals(call)
     assert len(watch.made) > 300

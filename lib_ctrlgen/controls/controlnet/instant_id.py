@@ -140,7 +140,7 @@ class PreparedInstantID(PreparedControlNet):
         """The same as a part of a call for several units: the face in the text's place."""
         kinds = torch.tensor([int(cond) for cond in call.position.rows.cond], device=self.tokens.device)
         inputs = replace(call.inputs, context=self.tokens[kinds])
-        return NetworkInputs(call=replace(call, inputs=inputs), hint=self.map.hint(self.model, *call.size))
+        return NetworkInputs(call=replace(call, inputs=inputs), hint=self.model.hint(self.map, call.size))
 
 
 def says_instant_id(path: Path) -> bool:

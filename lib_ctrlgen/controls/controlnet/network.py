@@ -17,6 +17,7 @@ import torch
 from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.models.offload import Weights
 from lib_ctrlgen.unet.call import CallInputs, UNetCall
@@ -69,6 +70,24 @@ class ControlNetwork:
     def like(self) -> Tensor:
         """A tensor of the network's dtype and on its device."""
         return self.weights.like
+
+    def hint(self, shown: ControlMap, size: tuple[int, int]) -> Tensor:
+        """The hint embedding [1, C, h, w] of a unit's control map, for a latent of `size` (height, width).
+
+        It is cached in the model store beside the map, so that each picture is encoded once per size.
+        """
+        like = self.like
+        height, width = size
+        pixels = width * self.factor, height * self.factor
+
+        def embedded() -> Tensor:
+            with self.hint_weights.present():
+                found: Tensor = self.hint_encoder(shown.pixels(*pixels, self.map_channels).to(like))
+            return found
+
+        key = ("hint", *self.origin, like.dtype, like.device, shown.hole, *shown.key(*pixels))
+        hint: Tensor = shown.kept(key, embedded)
+        return hint
 
     def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
         """The network's own forward."""

@@ -32,7 +32,7 @@ class PreparedControlNet:
 
     def part(self, call: UNetCall) -> NetworkInputs:
         """The same as a part of a call for several units."""
-        return NetworkInputs(call=call, hint=self.map.hint(self.model, *call.size))
+        return NetworkInputs(call=call, hint=self.model.hint(self.map, call.size))
 
     def control_map(self, width: int, height: int) -> Image.Image:
         """What the network sees: the picture fitted to the size, then preprocessed. RGB."""

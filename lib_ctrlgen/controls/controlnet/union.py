@@ -107,7 +107,7 @@ class PreparedUnion:
 
     def part(self, call: UNetCall) -> NetworkInputs:
         """The same as a part of a call for several units."""
-        hint = self.map.hint(self.model, *call.size)
+        hint = self.model.hint(self.map, call.size)
         return NetworkInputs(
             call=call, hint=hint + self.shift(hint, *call.size), kinds=self.kinds([self.kind])
         )
@@ -170,7 +170,7 @@ class FusedUnion:
 
     def weighted(self, member: PreparedUnion, weight: float, call: UNetCall) -> Tensor:
         """What a map adds to the hint [1, C, h, w]: the network sees its weight twice, as in diffusers."""
-        hint = member.map.hint(self.model, *call.size)
+        hint = self.model.hint(member.map, call.size)
         return weight * (hint + member.shift(hint, *call.size, weight))
 
     def control_map(self, width: int, height: int) -> Image.Image:

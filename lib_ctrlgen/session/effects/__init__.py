@@ -7,6 +7,7 @@ from .base import UnitEffect
 from .denoised import PredictionEffect
 from .extra_tokens import ContextEffect
 from .features import FeatureEffect
+from .finishing import FinishingEffect
 from .linear_inputs import InputEffect
 from .residual import ResidualEffect
 
@@ -16,6 +17,7 @@ EFFECTS: tuple[type[UnitEffect], ...] = (
     AttentionEffect,
     ContextEffect,
     FeatureEffect,
+    FinishingEffect,
     InputEffect,
     PredictionEffect,
     ResidualEffect,
