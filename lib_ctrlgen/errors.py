@@ -1,4 +1,4 @@
-"""Named errors. Every failure of a request ends in one of these, and says what to do."""
+"""The errors that CtrlGen raises. Every failure of a request is one of these and says what to do."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 def sendable(text: str) -> str:
-    """The text with escapes for half characters (lone surrogates), which no server or file could encode."""
+    """The text with escapes for lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class CtrlGenError(Exception):
     """Base of all errors that CtrlGen raises on purpose.
 
-    `status_code` and `detail` lie on the instance because the WebUI's REST API reads
+    `status_code` and `detail` are instance attributes because the WebUI's REST API reads
     `vars(error)`: it answers with that HTTP status and that detail.
     """
 
@@ -48,13 +48,13 @@ class RequestError(CtrlGenError, ValueError):
 
 
 class ModelError(CtrlGenError):
-    """A model file is missing, broken, of an unknown kind or of the wrong family."""
+    """A model file is missing, broken, of an unknown kind or for another checkpoint family."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class HostError(CtrlGenError):
-    """The host (the WebUI, a pipeline) is in a state in which a control cannot be applied."""
+    """The host (the WebUI or the headless engine) is in a state in which a control cannot be applied."""
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def at_path(path: str) -> Iterator[None]:
 
 @contextmanager
 def below(path: str) -> Iterator[None]:
-    """Raise a `RequestError` of a part at its place in the whole: what was `$.x` becomes `path.x`."""
+    """Prefix the path of a `RequestError`: `$.x` becomes `path.x`."""
     try:
         yield
     except RequestError as error:
@@ -80,7 +80,7 @@ def below(path: str) -> Iterator[None]:
 
 
 def nearest(name: str, known: Iterable[str], count: int = 5) -> str:
-    """Say which known names are nearest to `name`, for the end of an error message."""
+    """The known names that are nearest to `name`, as the end of an error message."""
     names = sorted(known)
     if not names:
         return "there are none"
@@ -99,5 +99,5 @@ def install_command(extra: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A word of a command, in double quotes where it holds a space: every shell reads these."""
+    """A word of a shell command, in double quotes if it contains a space."""
     return f'"{text}"' if " " in text else text

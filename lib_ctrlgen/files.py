@@ -1,4 +1,4 @@
-"""Writing pictures and texts whole or not at all, with errors that name the file; reading pictures back."""
+"""Writes pictures and texts atomically, with errors that name the file, and reads written pictures back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def new_folder(path: Path) -> Path:
-    """Make a folder, and try to write into it. Raises HostError, so that nobody samples for nothing."""
+    """Make a folder and test that it can be written, before anything is sampled. Raises HostError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = _unfinished(path / "probe")
@@ -36,11 +36,10 @@ def new_folder(path: Path) -> Path:
 
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """The path of a temporary file in the same folder that becomes the file when the block ends.
+    """The path of a temporary file in the same folder, which is renamed to `path` when the block ends.
 
-    For writers that want a name. Folders are made, and links followed; what is no ordinary file
-    (`/dev/stdout`) is written directly. Where the block fails, the file that was there stays as it was.
-    Raises HostError for a failure of the disk.
+    Missing folders are made and links followed; a special file (`/dev/stdout`) is written directly. When the
+    block raises, the file that was there before stays unchanged. Raises HostError when writing fails.
     """
     try:
         target = path.resolve()
@@ -60,15 +59,15 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 
 def _unfinished(path: Path) -> Path:
-    """A new hidden name in the same folder, with the same ending, which tells writers the format."""
+    """A new hidden name in the same folder with the same suffix, from which writers take the format."""
     return path.with_name(f".{uuid4().hex}{PART}{path.suffix}")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content becomes the file when the block ends, and not before; see `whole_path`.
+    """A stream to a temporary file that is flushed to the disk and renamed when the block ends.
 
-    It is flushed to the disk before it gets its name.
+    See `whole_path`.
     """
     with whole_path(path) as part, part.open("wb") as stream:
         yield stream
@@ -78,7 +77,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what writers that were killed left unfinished below a folder. Nobody may be writing there."""
+    """Remove the temporary files of killed writers below a folder; no writer may be active there."""
     for part in list(folder.rglob(f".*{PART}*")):
         part.unlink(missing_ok=True)
 

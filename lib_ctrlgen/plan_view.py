@@ -1,4 +1,4 @@
-"""A step plan as a table of text and as an SVG."""
+"""Shows a plan as a text table and as an SVG."""
 
 from __future__ import annotations
 
@@ -19,26 +19,12 @@ from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import ControlRequest
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
-
-
-PROMPT = "$.prompt"  # the place of the prompt that concepts stand for
-
-
+PROMPT = "$.prompt"  # the path of the prompt that a blend's concepts replace
 NEGATIVE = "$.negative_prompt"
-
-
-LABEL = 24  # letters of a concept's prompt in a label
-
-
-LETTER = 5.6  # mean width of a letter at the plot's font size
-
-
+LABEL = 24  # characters of a concept's prompt in a label
+LETTER = 5.6  # mean width of a character at the plot's font size
 BARS = " ▁▂▃▄▅▆▇█"
-
-
 ASCII_BARS = " .:-=+*#@"  # for an output that cannot show the others
 
 
@@ -71,9 +57,10 @@ class _Frame:
 
 
 def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] = NOTHING) -> StepPlan:
-    """The plan of all that changes over the steps, to look at: units, guidance, concepts, `prompts`.
+    """The plan to show: the weights of units, and all else that changes over the steps.
 
-    `prompts` are texts by their place in the request. Raises RequestError.
+    These are the guidance, the concepts of a blend and the weights in `prompts`, whose keys are JSON paths.
+    Raises RequestError.
     """
     plan = compile_plan(request.enabled_units, steps)
     rows: dict[str, Schedule] = {}
@@ -99,9 +86,9 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
 
 
 def plan_table(plan: StepPlan, bars: str = BARS) -> str:
-    """A text table: a row per unit with a bar per step, then the numbers where they change.
+    """A text table: for each unit a bar per step, the number of network calls, and the weights.
 
-    `bars` are the letters of the nine heights of a bar.
+    `bars` are nine characters for the heights of a bar.
     """
     width = max((len(label) for label in plan.labels), default=4)
     head = f"{'unit':<{width}}  {'steps 0-' + str(plan.steps - 1):<{plan.steps}}  calls  weights"
@@ -137,7 +124,7 @@ def plan_svg(plan: StepPlan, width: int = 480, height: int = 140) -> str:
 
 
 def _concept_rows(blend: Blend | None) -> dict[str, Schedule]:
-    """The weights of a blend's concepts, where a mode has weights."""
+    """The weights of a blend's concepts by label; empty for modes without weights."""
     if blend is None or blend.mode in {"trajectory", "seeds"}:
         return {}
     names = [f"concept {k} {concept.prompt[:LABEL].strip()}" for k, concept in enumerate(blend.concepts)]
@@ -149,7 +136,7 @@ def _concept_rows(blend: Blend | None) -> dict[str, Schedule]:
 
 
 def _prompt_weights(request: ControlRequest, prompts: Mapping[str, str]) -> Iterator[PromptWeight]:
-    """The weights in the prompts that are ours; in the concepts in the prompt's place."""
+    """The scheduled and named weights in the prompts; with a blend, those in its concepts."""
     for path, text in ({PROMPT: ""} | dict(prompts)).items():
         with at_path(path):
             yield from _source(request.blend, text, path).weights
@@ -162,7 +149,7 @@ def _source(blend: Blend | None, text: str, path: str = PROMPT) -> PromptSource:
 
 
 def cost_note(blend: Blend | None, prompt: str) -> str:
-    """What a blend costs, in a line; empty without one. Raises RequestError."""
+    """A line with the rows, pictures and runs that a blend needs; empty without one. Raises RequestError."""
     if blend is None:
         return ""
     pictures = math.prod(map_size(blend))
@@ -174,7 +161,7 @@ def cost_note(blend: Blend | None, prompt: str) -> str:
 
 
 def _level(value: float, peak: float) -> int:
-    """The height of a bar, 0 only for zero."""
+    """The height of a bar, 0 to 8; 0 only for a value of zero."""
     return 0 if value == 0.0 else max(1, round(abs(value) / peak * (len(BARS) - 1)))
 
 
@@ -188,7 +175,7 @@ def _changes(row: tuple[float, ...]) -> str:
 
 
 def _line(frame: _Frame, row: tuple[float, ...], label: str, colour: str, index: int) -> str:
-    """A staircase: each step holds its weight until the next. Its label stands beside the plot."""
+    """The line of one unit as steps, with its label beside the plot."""
     points = " ".join(
         f"{frame.x(at):.1f},{frame.y(value):.1f}" for step, value in enumerate(row) for at in (step, step + 1)
     )

@@ -1,4 +1,4 @@
-"""The formulas of a blend, on tensors: mixes of predictions, of text features, of noises."""
+"""The formulas of blends on tensors: combining predictions, text features, noises and latents."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor
 from lib_ctrlgen.prompts.blended import Shares
 from lib_ctrlgen.unet.residuals import softened
 
-PARALLEL = 0.9995  # cosine from which on a slerp is a lerp
+PARALLEL = 0.9995  # slerp is lerp for vectors with a cosine above this
 TINY = 1e-12
 
 
 def slerp(first: Tensor, last: Tensor, fraction: Tensor | float, dims: int = 1) -> Tensor:
-    """Spherical interpolation of vectors that fill all but the first `dims` axes of [..., *].
+    """Spherical linear interpolation; a vector is all but the first `dims` axes of a tensor.
 
-    sin((1 - f) a) / sin a * first + sin(f a) / sin a * last, a the angle between both (Shoemake
-    1985); a straight line where they are parallel, opposite or zero. `fraction` is a number or [...].
+    sin((1 - f) a) / sin a * first + sin(f a) / sin a * last, where a is the angle between both (Shoemake
+    1985, Animating Rotation with Quaternion Curves). Linear where they are parallel, opposite or zero.
+    `fraction` f is a number, or a tensor of the first `dims` axes.
     """
     flat_a, flat_b = first.flatten(dims), last.flatten(dims)
     share = torch.as_tensor(fraction, dtype=first.dtype, device=first.device)
@@ -33,7 +34,10 @@ def slerp(first: Tensor, last: Tensor, fraction: Tensor | float, dims: int = 1) 
 
 
 def slerp_many(vectors: Sequence[Tensor], weights: Tensor, dims: int = 1) -> Tensor:
-    """Slerp of several by weights [..., K] >= 0: each one in turn, by its share of the sum so far."""
+    """Slerp of K vectors by weights [..., K] >= 0, one after the other.
+
+    Each vector is mixed in by its share of the sum of the weights up to it.
+    """
     mixed, total = vectors[0], weights[..., 0]
     for index, vector in enumerate(vectors[1:], 1):
         total = total + weights[..., index]
@@ -43,10 +47,10 @@ def slerp_many(vectors: Sequence[Tensor], weights: Tensor, dims: int = 1) -> Ten
 
 
 def mixed_features(features: Sequence[Tensor], empty: Tensor, weights: Tensor, *, turn: bool) -> Tensor:
-    """Text features [B, T, X] of K concepts, mixed around those of the empty prompt.
+    """Mix the text features [B, T, X] of K concepts around those of the empty prompt.
 
-    `weights` [B, K]. e_0 + sum w_k (e_k - e_0); with `turn` the differences are slerped token by
-    token and scaled by the sum of the weights.
+    e_0 + sum w_k (e_k - e_0) for `weights` [B, K]; with `turn` the differences are slerped token by token and
+    scaled by the sum of the weights.
     """
     deltas = [each - empty for each in features]
     if turn:
@@ -59,10 +63,10 @@ def mixed_features(features: Sequence[Tensor], empty: Tensor, weights: Tensor, *
 
 
 def mixed_noises(noises: Sequence[Tensor], weights: Tensor, *, turn: bool) -> Tensor:
-    """Noises [B, C, h, w] mixed by weights [K], or [K, 1, 1, h, w] where masks differ by place.
+    """Mix K noises [B, C, h, w] by weights [K], or by [K, 1, 1, h, w] with masks.
 
-    Slerped by weights; otherwise sum a_k n_k / sqrt(sum a_k^2), element by element, so that unit
-    deviation stays unit deviation. Where all weights are zero: the first noise.
+    With `turn` and without masks they are slerped; otherwise sum a_k n_k / sqrt(sum a_k^2) per element, which
+    keeps unit variance. Where all weights are zero the result is the first noise.
     """
     if turn and weights.ndim == 1:
         return slerp_many(noises, weights.expand(len(noises[0]), -1))
@@ -73,7 +77,7 @@ def mixed_noises(noises: Sequence[Tensor], weights: Tensor, *, turn: bool) -> Te
 
 
 def mixed_latents(latents: Sequence[Tensor], weights: Tensor, *, turn: bool) -> Tensor:
-    """Clean latents [B, C, h, w] mixed by weights as in `mixed_noises`: slerped, or their weighted mean."""
+    """Mix K clean latents [B, C, h, w] by weights as in `mixed_noises`: slerped, or their weighted mean."""
     if turn and weights.ndim == 1:
         return slerp_many(latents, weights.expand(len(latents[0]), -1))
     shares = weights.reshape(len(latents), 1, 1, 1, 1) if weights.ndim == 1 else weights
@@ -89,10 +93,10 @@ def sum_of(shares: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """How the deltas of one picture become one delta.
+    """How the deltas c_k - u of a picture's concepts become one delta.
 
     mode       prediction, perpendicular or saliency
-    normalise  divide by the sum of weights and masks, element by element
+    normalise  whether to divide by the sum of weights times masks, element by element
     masks      [K, 1, h, w] in 0..1, or None
     """
 
@@ -103,9 +107,9 @@ class Combination:
     def __call__(
         self, deltas: Tensor, weights: Sequence[float], strengths: Sequence[float] | None = None
     ) -> Tensor:
-        """Deltas [K, C, h, w] of K concepts with these weights to one [C, h, w].
+        """Combine the deltas [K, C, h, w] of K concepts with their weights to one [C, h, w].
 
-        `strengths` of the masks, 0..1; 1 when absent.
+        `strengths` are those of the masks, 0..1; None: all are 1.
         """
         shares = torch.tensor(tuple(weights), dtype=deltas.dtype, device=deltas.device)[:, None, None, None]
         if self.masks is not None:
@@ -120,7 +124,10 @@ class Combination:
 
 
 def perpendicular(deltas: Tensor) -> Tensor:
-    """The first of [K, C, h, w], and of each other the part perpendicular to it: v - n <n, v> / |n|^2."""
+    """Keep the first of [K, C, h, w], and of each other v the part perpendicular to it: v - n <n, v> / |n|^2.
+
+    Perp-Neg, arXiv 2304.04968.
+    """
     first = deltas[0].flatten()
     others = deltas[1:].flatten(1)
     along = (others @ first) / first.square().sum().clamp(min=TINY)
@@ -128,10 +135,11 @@ def perpendicular(deltas: Tensor) -> Tensor:
 
 
 def most_salient(deltas: Tensor, shares: Tensor) -> Tensor:
-    """Element by element the delta whose share times salience is largest; zero where no share is.
+    """For each element the delta whose share times salience is largest; zero where no share is positive.
 
-    The salience of a concept is the softmax of |d| / rms(d) over its whole latent, so it does not
-    depend on the scale of predictions, which differs between samplers.
+    The salience of a concept is the softmax of |d| / rms(d) over its whole latent (MagicFusion, arXiv
+    2303.13126). Dividing by the root mean square makes it independent of the predictions' scale, which
+    differs between samplers.
     """
     size = deltas.abs().flatten(1)
     rms = size.square().mean(1, keepdim=True).sqrt().clamp(min=TINY)
@@ -142,7 +150,7 @@ def most_salient(deltas: Tensor, shares: Tensor) -> Tensor:
 
 
 def blended_delta(parts: Tensor, uncond: Tensor, shares: Shares, combination: Combination) -> Tensor:
-    """Predictions [P, C, h, w] of one picture's rows, and its unconditional one, as one delta [C, h, w]."""
+    """One delta [C, h, w] from the predictions [P, C, h, w] of a picture's rows and its unconditional one."""
     deltas = concept_deltas(parts, uncond, shares.factors, shares.owners, len(shares.weights))
     return combination(deltas, shares.weights, shares.strengths)
 
@@ -150,7 +158,10 @@ def blended_delta(parts: Tensor, uncond: Tensor, shares: Shares, combination: Co
 def concept_deltas(
     parts: Tensor, uncond: Tensor, factors: Sequence[float], owners: Sequence[int], count: int
 ) -> Tensor:
-    """Predictions [P, C, h, w] of AND parts to the deltas [K, C, h, w] of their concepts."""
+    """The deltas [K, C, h, w] of `count` concepts: for each the weighted sum of its rows' deltas.
+
+    `parts` [P, C, h, w] are the predictions of P rows; `factors` are their weights, `owners` their concepts.
+    """
     scale = torch.tensor(tuple(factors), dtype=parts.dtype, device=parts.device)[:, None, None, None]
     deltas = parts.new_zeros((count, *parts.shape[1:]))
     return deltas.index_add(0, torch.tensor(tuple(owners), device=parts.device), scale * (parts - uncond))

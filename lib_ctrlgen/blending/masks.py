@@ -1,4 +1,4 @@
-"""Where each concept of a blend belongs: masks at the latent's size, and how concepts combine there."""
+"""Reads the masks of a blend's concepts and applies them to combinations, noises and latents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .formulas import Combination, mixed_latents, mixed_noises
 
 
 def combination_of(blend: Blend | None, width: int, height: int) -> Combination:
-    """How concepts are combined, for a picture of this size in pixels. Raises RequestError."""
+    """The combination of a blend's predictions for a picture of this size in pixels. Raises RequestError."""
     if blend is None or blend.mode not in ROW_MODES:
         return Combination(mode="prediction")
     masks = concept_masks(blend, width, height)
@@ -27,7 +27,7 @@ def combination_of(blend: Blend | None, width: int, height: int) -> Combination:
 
 
 def concept_masks(blend: Blend, width: int, height: int) -> Tensor | None:
-    """The concepts' masks [K, 1, h, w] at the latent's size; white where a concept has none."""
+    """The concepts' masks [K, 1, h, w] at the latent's size, 1 where there is none; None without masks."""
     if not blend.has_masks:
         return None
     found = [torch.ones(1, 1, height // LATENT_FACTOR, width // LATENT_FACTOR) for _ in blend.concepts]
@@ -39,7 +39,7 @@ def concept_masks(blend: Blend, width: int, height: int) -> Tensor | None:
 
 
 def concept_mask(blend: Blend, index: int) -> Image.Image:
-    """A concept's mask. Raises RequestError, also for one that leaves nothing of the concept."""
+    """A concept's mask. Raises RequestError, also for a mask that is black everywhere at full strength."""
     concept, path = blend.concepts[index], f"$.blend.concepts[{index}].mask"
     mask = decode_image(concept.mask, path)
     if concept.mask_strength.bounds[0] >= 1:
@@ -48,17 +48,17 @@ def concept_mask(blend: Blend, index: int) -> Image.Image:
 
 
 def blended_noise(blend: Blend, noises: Sequence[Tensor]) -> Tensor:
-    """The concepts' noises [B, C, h, w] as one."""
+    """Mix the concepts' noises [B, C, h, w] into one."""
     return mixed_noises(noises, _shares(blend, noises[0]), turn=blend.slerps)
 
 
 def blended_latents(blend: Blend, latents: Sequence[Tensor]) -> Tensor:
-    """The concepts' clean latents [B, C, h, w] as one."""
+    """Mix the concepts' clean latents [B, C, h, w] into one."""
     return mixed_latents(latents, _shares(blend, latents[0]), turn=blend.slerps)
 
 
 def _shares(blend: Blend, like: Tensor) -> Tensor:
-    """The concepts' weights [K], or [K, 1, 1, h, w] where they have masks; fixed over the steps."""
+    """The concepts' weights [K], or weights times masks [K, 1, 1, h, w]; `like` is one of the latents."""
     weights = torch.tensor([concept.weight(0.0) for concept in blend.concepts]).to(like)
     height, width = like.shape[-2:]
     masks = concept_masks(blend, width * LATENT_FACTOR, height * LATENT_FACTOR)

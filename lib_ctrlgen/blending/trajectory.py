@@ -1,7 +1,7 @@
-"""A row of pictures that goes from concept to concept, denoised in one batch.
+"""Trajectories: a row of pictures from concept to concept, denoised in one batch.
 
-The idea of running both ends, keeping their latents, and drawing what lies between to their mix is
-latentblending's (github.com/lunarring/latentblending); here the ends are rows of the same batch.
+The latents of the pictures between two concepts are pulled towards a mix of the concepts' own latents, as in
+latentblending (github.com/lunarring/latentblending). Here the concepts' pictures are rows of one batch.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from .formulas import slerp
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """`pictures` pictures over `stops` concepts; every concept has a picture of its own.
+    """A row of `pictures` pictures over `stops` concepts; each concept has a picture of its own.
 
-    `spots` are their places, 0..1, evenly spaced where none are given.
+    turn   whether latents are mixed by slerp instead of lerp
+    spots  the places of the pictures, 0..1; evenly spaced if empty
 
-    Raises RequestError at the batch size where the pictures cannot be spread evenly.
+    Raises RequestError at the batch size unless equally many pictures, at least one, fit between concepts.
     """
 
     pictures: int
@@ -44,31 +45,31 @@ class Trajectory:
 
     @staticmethod
     def of(blend: Blend | None, pictures: int) -> Trajectory | None:
-        """The trajectory that a batch under this blend is, if it is one. Raises RequestError."""
+        """The trajectory of a batch with this blend; None for other modes. Raises RequestError."""
         if blend is None or blend.mode != "trajectory":
             return None
         return Trajectory(pictures=pictures, stops=len(blend.concepts), turn=blend.slerps)
 
     @property
     def places(self) -> tuple[float, ...]:
-        """Where each picture stands, 0..1."""
+        """The place of each picture, 0..1."""
         return self.spots or tuple(picture / (self.pictures - 1) for picture in range(self.pictures))
 
     @property
     def each(self) -> int:
-        """How many pictures lie from one concept's own to the next one's."""
+        """The number of pictures from one concept's own to the next one's."""
         return (self.pictures - 1) // (self.stops - 1)
 
     @property
     def nearest(self) -> tuple[int, ...]:
-        """The concept next to each picture, by its number in the row."""
+        """The number of the concept that is nearest to each picture."""
         return tuple(int(picture / self.each + 0.5) for picture in range(self.pictures))
 
     def crossfed(self, latents: Tensor, power: float) -> Tensor:
-        """Latents [pictures, C, h, w] with those between two ends drawn to the ends' mix.
+        """Pull the latents [pictures, C, h, w] between two concepts' pictures a and b towards their mix.
 
-        x <- slerp(x, slerp(x_a, x_b, f), power), power 0..1 (lerp where it does not turn). The ends
-        stay as they are.
+        x <- slerp(x, slerp(x_a, x_b, f), power) with power 0..1, or lerp if `turn` is off; f is the place
+        between both. The concepts' own latents stay unchanged.
         """
         if power == 0.0:
             return latents
@@ -82,10 +83,10 @@ class Trajectory:
         return torch.where((before == number)[:, None, None, None], latents, drawn)
 
     def respaced(self, made: Tensor) -> Trajectory:
-        """The same row with its pictures placed so that neighbours differ alike, judged by a run's result.
+        """Move the places so that neighbouring pictures differ equally, judged by the result of a run.
 
-        `made` [pictures, ...] are latents or pictures; a difference is the root mean square. Between
-        two ends the places move to equal parts of the way that the row took from one to the other.
+        `made` [pictures, ...] are the run's latents or pictures; their difference is the root mean square.
+        Between two concepts the new places are at equal parts of the sum of differences.
         """
         gaps = (made[1:] - made[:-1]).float().square().flatten(1).mean(1).sqrt().cpu().numpy()
         spots = [0.0]

@@ -25,8 +25,8 @@ from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.loading import fill, map_channels
 from lib_ctrlgen.models.offload import Weights, placed
-from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.models.tensor_files import read_tensors
+from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR, Family
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites

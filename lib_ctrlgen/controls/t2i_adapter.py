@@ -19,7 +19,7 @@ from torch.nn import functional
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.offload import Weights, placed
-from lib_ctrlgen.models.store import stamp
+from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR, FeaturePlace, require_family
 

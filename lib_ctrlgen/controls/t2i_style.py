@@ -22,8 +22,8 @@ from lib_ctrlgen.models.clip_vision import find_encoder, load_tower
 from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes, strip_prefix
 from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.offload import Weights, placed
-from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.models.tensor_files import read_tensors
+from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import Family, require_family
 

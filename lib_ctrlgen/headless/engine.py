@@ -25,7 +25,8 @@ from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.memory import Automatic
-from lib_ctrlgen.models.store import ModelStore, stamp
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.request.notices import Notices

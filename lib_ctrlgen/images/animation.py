@@ -1,4 +1,4 @@
-"""Pictures in a row, as a sheet and as an animation."""
+"""Sheets of several pictures, and animations (WebP or MP4) of a row of pictures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.files import whole_file, whole_path
 
-SECONDS = 0.2  # that a picture stays
+SECONDS = 0.2  # for each picture
 FRAMES = 25  # per second, of an MP4
 GUTTER = 2
 
 
 def sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Pictures of one size as a sheet, row by row, with white lines between them."""
+    """Arrange pictures of one size in rows of `columns` pictures, with white lines between them."""
     width, height = images[0].size
     rows = -(-len(images) // columns)
     size = columns * (width + GUTTER) - GUTTER, rows * (height + GUTTER) - GUTTER
@@ -31,9 +31,9 @@ def sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def save_animation(images: Sequence[Image.Image], path: Path) -> Path:
-    """Write an animation, WebP or MP4 by the file's ending, whole or not at all.
+    """Write an animation: MP4 if the path ends in `.mp4`, else WebP.
 
-    Raises HostError when it cannot be written; what was there before stays.
+    Raises HostError when it cannot be written; a file that was there before then stays.
     """
     if path.suffix == ".mp4":
         with whole_path(path) as part:
@@ -47,7 +47,7 @@ def save_animation(images: Sequence[Image.Image], path: Path) -> Path:
 
 
 def _save_mp4(images: Sequence[Image.Image], path: Path) -> None:
-    """Write an MP4. OpenCV does not say when the disk is full, so the file is read again."""
+    """Write an MP4, and count its frames: OpenCV reports no error when the disk is full."""
     repeats = round(SECONDS * FRAMES)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES, images[0].size)
     if not writer.isOpened():
@@ -64,7 +64,7 @@ def _save_mp4(images: Sequence[Image.Image], path: Path) -> None:
 
 
 def _frames(path: Path) -> int:
-    """How many frames of a film can be read; 0 where it is no film."""
+    """The number of frames of a video file, 0 if it cannot be read."""
     reader = cv2.VideoCapture(str(path))
     try:
         return int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() and reader.read()[0] else 0

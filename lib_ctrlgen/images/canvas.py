@@ -1,4 +1,4 @@
-"""What a host paints on, and how a unit's pictures lie on it."""
+"""The area that is generated (a picture, or its crop of "Only masked") and how control images map to it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from .resize import Resize, fit_pixels, soft
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """The part that alone is painted: the box (left, top, right, bottom) of a picture of this size.
+    """The part of an init picture that is generated, when the WebUI inpaints "Only masked".
 
-    The WebUI's inpainting calls it "Only masked".
+    box    left, top, right, bottom in pixels of the init picture
+    whole  width and height of the init picture
     """
 
     box: tuple[int, int, int, int]
@@ -31,10 +32,12 @@ class Crop:
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """What a host makes.
+    """The pictures of one generation.
 
-    pictures: how many; img2img: whether from pictures of its own; mask: white (above 127) where it paints
-    them anew, of their size; crop: the part of them that it paints, if not all.
+    pictures  how many there are
+    img2img   whether they start from init pictures
+    mask      the inpainting mask, of the init pictures' size: above 127 is painted anew
+    crop      the part of the init pictures that is generated, None for all of them
     """
 
     pictures: int = 1
@@ -48,27 +51,27 @@ ONE_PICTURE = Canvas()
 
 @dataclass(frozen=True)
 class Frame:
-    """How a unit's pictures are brought to a size: its resize mode, and what is cut out after it."""
+    """How a unit's pictures are fitted to the generation: the resize mode, and a crop after resizing."""
 
     resize_mode: ResizeMode = "crop_and_resize"
     crop: Crop | None = None
 
     def fitted(self, picture: Image.Image, width: int, height: int, resize: Resize) -> Image.Image:
-        """A picture at `width` x `height` pixels, as RGB."""
+        """Fit a picture to `width` x `height` pixels; RGB."""
         return Image.fromarray(self.pixels(np.asarray(to_rgb(picture)), width, height, resize))
 
     def mask(
         self, picture: Image.Image, width: int, height: int, feather: float = 0.0
     ) -> NDArray[np.float32]:
-        """What a mask means (`masks.mask_values`) at a size [height, width], in 0..1.
+        """Fit a mask to [height, width], values in 0..1 (see `images.masks.mask_values`).
 
-        Softened by a Gaussian of sigma `feather` pixels.
+        It is blurred by a Gaussian of sigma `feather` pixels of the generation.
         """
         values = self.pixels(mask_values(picture), width, height, soft)
         return feathered(values, feather) if feather > 0 else values
 
     def pixels(self, pixels: NDArray[Any], width: int, height: int, resize: Resize) -> NDArray[Any]:
-        """An array [H, W, ...] as [height, width, ...]."""
+        """Fit an array [H, W, ...] to [height, width, ...]."""
         if self.crop is None:
             return fit_pixels(pixels, width, height, self.resize_mode, resize)
         left, top, right, bottom = self.crop.box
@@ -77,7 +80,7 @@ class Frame:
 
 
 def framed(part: NDArray[Any], width: int, height: int, resize: Resize) -> NDArray[Any]:
-    """[H, W, ...] inside [height, width, ...], its border repeated around it: as the WebUI lays a part."""
+    """Fit [H, W, ...] inside [height, width, ...] and repeat its border around it, as the WebUI does."""
     own_height, own_width = part.shape[:2]
     wide = width / height < own_width / own_height
     size = (
@@ -90,7 +93,7 @@ def framed(part: NDArray[Any], width: int, height: int, resize: Resize) -> NDArr
 
 
 def feathered(mask: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """[H, W] under a Gaussian that reaches four sigmas; beyond the border lies what lies at it."""
+    """Blur a mask [H, W] with a Gaussian kernel of four sigmas; pixels of the border are repeated outside."""
     reach = 2 * math.ceil(4 * sigma) + 1
     blurred = cv2.GaussianBlur(mask, (reach, reach), sigma, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(blurred, np.float32)

@@ -1,4 +1,4 @@
-"""Pictures as pixels: transparency, fitting to a size, tensors."""
+"""Converts pictures to RGB, to masks of their transparency, and to tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .files import normal_mode
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture as RGB with 8 bits per channel; transparency becomes white, as the field does."""
+    """Convert a picture to RGB with 8 bits per channel, on a white background as other tools do."""
     normal = normal_mode(image)
     if normal.mode == "RGB":
         return normal
@@ -25,13 +25,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def require_visible(image: Image.Image, path: str) -> None:
-    """Raise RequestError at `path` for a picture that is transparent everywhere."""
+    """Raise RequestError at `path` if a picture is transparent everywhere."""
     if image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
         raise RequestError(path, "is transparent everywhere: there is nothing to see in it")
 
 
 def transparent(image: Image.Image) -> Image.Image | None:
-    """White where the picture is less than half opaque, black elsewhere, as RGB; None where it never is."""
+    """An RGB mask, white where the picture is less than half opaque; None if it is so nowhere."""
     normal = normal_mode(image)
     if normal.mode != "RGBA":
         return None
@@ -40,6 +40,6 @@ def transparent(image: Image.Image) -> Image.Image | None:
 
 
 def to_hint(image: Image.Image) -> Tensor:
-    """The picture as a float32 tensor [1, 3, H, W] in 0..1."""
+    """Convert a picture to a float32 tensor [1, 3, H, W] in 0..1."""
     pixels = torch.from_numpy(np.array(to_rgb(image)))
     return pixels.permute(2, 0, 1)[None].float().div(255.0)

@@ -1,4 +1,4 @@
-"""What is done to a finished picture: the original around a hole, an original's lightness."""
+"""Edits finished pictures: pastes the original around a hole, transfers the lightness of an original."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _SPACES = {
 
 
 def pixels_of(picture: Image.Image) -> Pixels:
-    """A picture as [H, W, 3]."""
+    """A picture as RGB pixels [H, W, 3]."""
     return np.array(picture.convert("RGB"))
 
 
 def lightness(pixels: Pixels, space: LightSpace, gamma: float = 1.0) -> Pixels:
-    """The lightness [H, W] of [H, W, 3], to the power of `gamma` in 0..1."""
+    """The lightness [H, W] of RGB pixels [H, W, 3]; `gamma` is the exponent applied to it in 0..1."""
     to, _, channel = _SPACES[space]
     light: NDArray[Any] = cv2.cvtColor(pixels, to)[..., channel]
     return np.asarray(np.rint((light / 255.0) ** gamma * 255.0), np.uint8)
 
 
 def relit(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
-    """[H, W, 3] with another lightness [H, W]; what that makes impossible as a colour is clipped."""
+    """Replace the lightness of RGB pixels [H, W, 3] by `light` [H, W]; colours out of range are clipped."""
     to, back, channel = _SPACES[space]
     parts = cv2.cvtColor(pixels, to)
     parts[..., channel] = light
@@ -40,7 +40,7 @@ def relit(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
 
 
 def hole_share(hole: NDArray[np.bool_], border: int) -> NDArray[np.float32]:
-    """How much of each pixel [H, W] is painted anew: 1 in the hole, falling to 0 within `border` pixels."""
+    """The generated picture's share of each pixel [H, W]: 1 in the hole, 0 from `border` pixels on."""
     share = hole.astype(np.float32)
     if border:
         side = border if border % 2 else border + 1
@@ -50,6 +50,6 @@ def hole_share(hole: NDArray[np.bool_], border: int) -> NDArray[np.float32]:
 
 
 def mixed(pixels: Pixels, other: Pixels, share: NDArray[np.float32]) -> Pixels:
-    """`share` [H, W] of `pixels` and the rest of `other`, both [H, W, 3]; exact where it is 0 or 1."""
+    """Mix `share` [H, W] of `pixels` with the rest of `other`, both [H, W, 3]; exact for shares 0 and 1."""
     part = share[..., None]
     return np.asarray(np.rint(part * pixels + (1 - part) * other).clip(0, 255), np.uint8)

@@ -1,4 +1,4 @@
-"""Grey pictures of more than eight bits, such as depth maps: what is black and what is white in them.
+"""Converts grey pictures of more than eight bits, such as depth maps, to brightness in 0..1.
 
 - 16-bit integers: 0 is black, 65535 is white.
 - Floats from 0 to 1 are taken as they are.
@@ -15,14 +15,14 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 
-ROUNDING = 1e-3  # floats may leave 0..1 by this much, and are then cut off
+ROUNDING = 1e-3  # floats that leave 0..1 by up to this much are clipped
 
 
 def grey_of(image: Image.Image, white: int | None, *, unsigned: bool) -> Image.Image:
-    """A deep picture as one of Pillow's mode F, brightness in 0..1; as RGB where 8 bits hold it exactly.
+    """Convert a deep picture to Pillow's mode F, brightness in 0..1, or to RGB where 8 bits hold it exactly.
 
-    `white` is the value that is white, None where the values decide it; `unsigned` says that Pillow shows
-    unsigned 32-bit integers as signed ones. Raises RequestError for values that are not finite.
+    `white` is the value of white; None: by the rules above. `unsigned` says that its 32-bit integers are
+    unsigned, which Pillow reads as signed ones. Raises RequestError for values that are not finite.
     """
     values = np.asarray(image)
     if unsigned and values.dtype == np.int32:
@@ -31,7 +31,7 @@ def grey_of(image: Image.Image, white: int | None, *, unsigned: bool) -> Image.I
 
 
 def brightness(values: NDArray[Any], white: int | None) -> NDArray[np.float32]:
-    """Numbers [H, W] as brightness in 0..1, by the rules above.
+    """Scale values [H, W] to brightness in 0..1, by the rules above.
 
     Raises RequestError if some are not finite.
     """
@@ -52,7 +52,7 @@ def brightness(values: NDArray[Any], white: int | None) -> NDArray[np.float32]:
 
 
 def grey_picture(bright: NDArray[np.float32]) -> Image.Image:
-    """A picture of brightness [H, W]: RGB where eight bits hold it exactly, else of Pillow's mode F."""
+    """Make a picture of brightness [H, W]: RGB where 8 bits hold it exactly, else Pillow's mode F."""
     levels = bright * np.float32(255)
     whole = levels.round()
     if np.abs(levels - whole).max() > ROUNDING:

@@ -1,7 +1,7 @@
-"""Faces: the embedding that says who, the five points that say where. Found by insightface, if it is there.
+"""Finds a face's identity embedding and its five landmarks with the package insightface, if it is installed.
 
-Deng et al. 2019, ArcFace. The package is optional and never installed by us: its models are for
-research only, and installing it moves others' versions. An embedding can be given instead.
+The embedding is that of ArcFace (Deng et al. 2019). CtrlGen never installs the package: its models are for
+research only, and installing it changes versions of other packages. An embedding can be given instead.
 """
 
 from __future__ import annotations
@@ -30,23 +30,29 @@ PACKAGE = "insightface"
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """The largest face of a picture: eyes, nose and corners of the mouth in pixels; ArcFace's 512 numbers."""
+    """A face.
+
+    points     both eyes, the nose and both corners of the mouth, (x, y) in pixels
+    embedding  the 512 numbers of ArcFace, not normalised
+    """
 
     points: tuple[tuple[float, float], ...]
     embedding: tuple[float, ...]
 
 
 def read_embedding(text: str, path: str) -> tuple[float, ...]:
-    """The 512 numbers in a text: a JSON list, or base64 of little-endian float32.
+    """Read an ArcFace embedding of 512 numbers: a JSON list, or base64 of little-endian float32.
 
-    They are ArcFace's own, not normalised. Raises RequestError at `path`.
+    Raises RequestError at `path`, also for an embedding of zeros, which means that no face was found.
     """
     stripped = text.strip()
     values = _listed(stripped, path) if stripped.startswith("[") else _packed(stripped, path)
     if len(values) != WIDTH or not all(map(isfinite, values)):
         raise RequestError(path, f"a face is {WIDTH} finite numbers, these are {len(values)}")
     if not any(values):
-        raise RequestError(path, "a face of zeros is nobody's: leave it out, or send the embedding")
+        raise RequestError(
+            path, "the embedding is all zeros, which means that no face was found: leave it out, or send one"
+        )
     return values
 
 
@@ -93,7 +99,7 @@ def find_face(picture: Image.Image) -> Face:
 
 @lru_cache(maxsize=1)
 def _finder(root: Path) -> Any:
-    """insightface's finder. It would download what it lacks, so that is looked for first."""
+    """insightface's face finder. Raises ModelError where it would download its models."""
     if not has_finder():
         raise ModelError(
             "faces are found by the package insightface, which is not installed: install it where you may "

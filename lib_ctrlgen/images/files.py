@@ -1,7 +1,7 @@
-"""Reading and writing pictures: bytes of a file, base64 and data URLs. No torch here, and no numpy.
+"""Decodes and encodes pictures: file contents, base64 and data URLs, without importing torch.
 
-Requests carry pictures as base64 or data URLs only. Paths and URLs are refused:
-a server must not read files or addresses that a client names.
+Requests hold pictures as base64 or data URLs. Paths and URLs are refused, because a server must not read
+files or addresses that a client names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BYTES_TEXTS = ("b'", 'b"')
 WHITE_16 = 65535
 UNSIGNED = 1
 SAMPLE_FORMAT = 339  # the TIFF tag that tells signed from unsigned integers
-# What files that are no readable pictures begin with, and what they are.
+# How other kinds of files begin, and the text of the error for each.
 OTHER_KINDS = (
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with 'git lfs pull'"),
     (b"<!doctype html", "a web page: download the picture itself"),
@@ -45,16 +45,16 @@ OTHER_KINDS = (
 
 
 def decode_image(text: str, path: str) -> Image.Image:
-    """Decode base64 or a data URL into an image, upright by its EXIF: RGB, RGBA, or F.
+    """Decode base64 or a data URL into an image, turned upright by its EXIF data: RGB, RGBA, or F.
 
-    F is grey of more than eight bits, as brightness in 0..1 (see `deep_greys`). Raises RequestError
+    F is grey of more than eight bits, as brightness in 0..1 (see `images.deep_greys`). Raises RequestError
     at `path` for a server path, a URL, a broken or unknown file, or more than 64 megapixels.
     """
     return decode_bytes(_decode_base64(text, path), path, f"; paths on the server are not read: {SEND}")
 
 
 def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
-    """The same from the bytes of a file. `advice` ends the error for bytes that are no picture."""
+    """Decode the bytes of a file as `decode_image` does; `advice` ends the error for an unreadable file."""
     try:
         with warnings.catch_warnings(), at_path(path):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -71,7 +71,7 @@ def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
 
 
 def picture_file(text: str, path: str) -> tuple[bytes, str]:
-    """The file inside base64 or a data URL as it was sent, and the ending of its format, such as `png`.
+    """The bytes of the file in base64 or a data URL, and the suffix of its format, such as `png`.
 
     Raises RequestError at `path`.
     """
@@ -87,7 +87,7 @@ _LIMIT = f"{MAX_PIXELS // 1_000_000} megapixels; send a smaller one"
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The picture in one of the three modes, turned as its EXIF says."""
+    """The picture as RGB, RGBA or F, turned upright by its EXIF data."""
     image.load()  # this turns a TIFF; older versions of Pillow leave its tag, and would turn it twice
     upright = image if image.format == "TIFF" else ImageOps.exif_transpose(image)
     return _grey(upright, image) if is_deep(image) else normal_mode(upright)
@@ -99,7 +99,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def _grey(upright: Image.Image, opened: Image.Image) -> Image.Image:
-    """A deep picture in mode F or RGB, read as its file was when it was opened. Raises RequestError."""
+    """Convert a grey picture of more than 8 bits to mode F or RGB; `opened` has the file's mode and tags."""
     from .deep_greys import grey_of  # numpy, which quick commands do without
 
     sixteen = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PNG")
@@ -109,7 +109,7 @@ def _grey(upright: Image.Image, opened: Image.Image) -> Image.Image:
 
 
 def is_deep_text(text: str) -> bool:
-    """Whether a data URL holds a picture that is grey with more than eight bits; only its head is read."""
+    """Whether a data URL holds a grey picture of more than eight bits; the pixels are not decoded."""
     try:
         with Image.open(io.BytesIO(_decode_base64(text, "")), formats=FORMATS) as image:
             return is_deep(image)
@@ -118,12 +118,12 @@ def is_deep_text(text: str) -> bool:
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
-    """The formats that a file is tried as: AVIF too where it is one and this Pillow reads it."""
+    """The formats to try for a file; AVIF only for such a file, if this Pillow reads it."""
     return (*FORMATS, "AVIF") if _is_avif(data) and _reads_avif() else FORMATS
 
 
 def _is_avif(data: bytes) -> bool:
-    """Whether a file says among its brands that it is AVIF."""
+    """Whether a file has one of AVIF's brands in its header."""
     return data[4:8] == b"ftyp" and any(brand in data[8:48] for brand in (b"avif", b"avis"))
 
 
@@ -134,7 +134,7 @@ def _reads_avif() -> bool:
 
 
 def _reason(data: bytes, error: Exception) -> str:
-    """Why bytes are no picture, in words."""
+    """The reason, for an error message, why bytes cannot be read as a picture."""
     start = data[:64].lstrip().lower()
     known = next((kind for begin, kind in OTHER_KINDS if start.startswith(begin)), None)
     if known is not None:
@@ -149,7 +149,7 @@ def _reason(data: bytes, error: Exception) -> str:
 
 
 def _decode_base64(text: str, path: str) -> bytes:
-    """The bytes in base64 or a data URL: either alphabet, line breaks, any padding or none."""
+    """Decode base64 or a data URL, in either alphabet, with line breaks and any or no padding."""
     head = text[:64].lstrip().lower()
     if head.startswith(("http:", "https:", "file:", "ftp:")):
         raise RequestError(path, f"URLs are not read; {SEND}")
@@ -169,7 +169,7 @@ def _decode_base64(text: str, path: str) -> bytes:
 
 
 def _no_base64(head: str) -> str:
-    """The message for a text that is no base64 picture; `head` is how it begins."""
+    """The error message for a text that is no base64; `head` is its beginning."""
     if head.startswith(BYTES_TEXTS):
         return "is Python's str() of base64 bytes: send encoded.decode('ascii') instead of str(encoded)"
     return f"not base64, and paths on the server are not read; {SEND}"
@@ -181,7 +181,7 @@ def _require_size(image: Image.Image) -> None:
 
 
 def normal_mode(image: Image.Image) -> Image.Image:
-    """The picture as RGB; as RGBA where it may be transparent; as F where it is grey of more than 8 bits."""
+    """Convert to F if grey of more than 8 bits, to RGBA if it has transparency, else to RGB."""
     if is_deep(image):
         return _grey(image, image)
     transparent = (
@@ -193,7 +193,7 @@ def normal_mode(image: Image.Image) -> Image.Image:
 
 
 def encode_image(image: Image.Image) -> str:
-    """The picture as a data URL: PNG, or TIFF for one of floats."""
+    """Encode a picture as a data URL: TIFF for mode F, else PNG."""
     kind = "TIFF" if image.mode == "F" else "PNG"
     buffer = io.BytesIO()
     image.save(buffer, format=kind)
@@ -201,9 +201,9 @@ def encode_image(image: Image.Image) -> str:
 
 
 def image_hash(image: Image.Image | str) -> str:
-    """The first 12 hex digits of the SHA-256 of the decoded pixels, their mode and size.
+    """The first 12 hex digits of the SHA-256 of a picture's mode, size and decoded pixels.
 
-    Independent of the file format. Raises RequestError for a text that is no picture.
+    It does not depend on the file format. Raises RequestError for a text that holds no picture.
     """
     picture = decode_image(image, "") if isinstance(image, str) else image
     normal = picture if picture.mode in {"RGB", "RGBA"} else normal_mode(picture)

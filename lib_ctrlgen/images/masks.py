@@ -1,4 +1,4 @@
-"""What a mask means: the one reading of it, for the masks of units and of a blend's concepts."""
+"""Reads masks of units and of blend concepts: brightness times opacity, in 0..1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib_ctrlgen.errors import RequestError
 from .files import normal_mode
 
 SAME_COLOUR = 8  # of 255: lossy files change colours by less
-BLACK = 0.5 / 255  # a mask below this everywhere leaves nothing
+BLACK = 0.5 / 255  # a mask with no value above this is black
 ALL_BLACK = (
     "is black everywhere (or wholly transparent), so nothing is left of what it restricts: paint white (or "
     "opaque) where that belongs, or leave the mask out"
@@ -22,9 +22,9 @@ ALL_BLACK = (
 
 
 def mask_values(image: Image.Image) -> NDArray[np.float32]:
-    """What a mask means, [H, W] in 0..1: its brightness times its opacity.
+    """The values [H, W] of a mask in 0..1: its brightness times its opacity.
 
-    A picture of one colour and varying opacity says everything by its opacity, which then counts alone.
+    If the picture has one colour and varying opacity, the values are its opacity alone.
     """
     normal = normal_mode(image)
     if normal.mode == "F":
@@ -37,7 +37,7 @@ def mask_values(image: Image.Image) -> NDArray[np.float32]:
 
 
 def _is_only_alpha(pixels: NDArray[np.uint8], opacity: NDArray[np.float32]) -> bool:
-    """Whether a picture [H, W, 4] looks the same with every pixel in the colour of its most opaque one."""
+    """Whether a picture [H, W, 4] has varying opacity and, where it can be seen, only one colour."""
     if opacity.min() == opacity.max():
         return False
     colours = pixels[..., :3].astype(np.float32)
@@ -46,16 +46,16 @@ def _is_only_alpha(pixels: NDArray[np.uint8], opacity: NDArray[np.float32]) -> b
 
 
 def is_black(mask: Image.Image) -> bool:
-    """Whether a mask leaves nothing."""
+    """Whether a mask is black (or transparent) everywhere."""
     return bool(mask_values(mask).max() < BLACK)
 
 
 def require_something(mask: Image.Image, path: str) -> None:
-    """Raise RequestError at `path` for a mask that leaves nothing."""
+    """Raise RequestError at `path` for a mask that is black everywhere."""
     if is_black(mask):
         raise RequestError(path, ALL_BLACK)
 
 
 def by_area(values: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
-    """A mask [H, W] as a tensor [1, 1, h, w] of a latent's height and width."""
+    """Resize a mask [H, W] by area averaging to a tensor [1, 1, h, w] of a latent's height and width."""
     return functional.interpolate(torch.from_numpy(values)[None, None], size, mode="area")

@@ -1,7 +1,4 @@
-"""Plain image analysis of what a picture shows: edges, colours, shapes, texture.
-
-Needs numpy and OpenCV only, so that the tuner can score with it anywhere.
-"""
+"""Measures edges, colours, shapes and textures of pictures with numpy and OpenCV."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ GRADIENTS = (100, 200)  # canny's thresholds
 
 @dataclass(frozen=True, kw_only=True)
 class FoundShape:
-    """A patch that stands out from the background; `area` as a share of the picture."""
+    """A shape that differs from the background in colour; `area` is its share of the picture."""
 
     kind: str
     colour: str
@@ -42,7 +39,7 @@ class FoundShape:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundScene:
-    """What `find_scene` sees: shapes from large to small, and the background's colour."""
+    """The shapes of a picture from large to small, and the background's colour."""
 
     shapes: tuple[FoundShape, ...]
     background: str
@@ -88,7 +85,10 @@ def _opponent(picture: Image) -> Field:
 
 
 def find_scene(picture: Image, smallest: float = 0.015) -> FoundScene:
-    """Name the background's colour, and kind and colour of what stands on it."""
+    """Find the background's colour, and the kind and colour of the shapes on it.
+
+    Shapes below the share `smallest` of the picture are left out.
+    """
     smooth = cv2.medianBlur(picture, 5)
     labels = colour_names(np.asarray(smooth, np.uint8))
     names = list(PALETTE)
@@ -187,7 +187,7 @@ FOLDS: Mapping[str, int] = MappingProxyType({"circle": 48, "square": 4, "triangl
 
 
 def prompt_accuracy(picture: Image, wanted: Sequence[tuple[str, str]], background: str) -> float:
-    """Share of what was asked for that is found: each (colour, kind), and the background."""
+    """The share of the wanted shapes (colour, kind) and the background's colour that a picture has, 0..1."""
     found = find_scene(picture)
     left = [(shape.colour, shape.kind) for shape in found.shapes]
     hits = [float(found.background == background)]
@@ -199,7 +199,7 @@ def prompt_accuracy(picture: Image, wanted: Sequence[tuple[str, str]], backgroun
 
 
 def placement(picture: Image, layout: Image) -> float:
-    """How near the centre of what a picture shows is to that of a layout, 0..1.
+    """How near the centre of a picture's shapes is to that of a layout, 0..1.
 
     It is 1 at the same centre, and 0 where the centres are an eighth of the short side apart or more, or
     where a picture shows nothing but its ground.

@@ -1,9 +1,9 @@
-"""Resizing of control maps so that they stay maps, and of pictures and masks, which need no such care.
+"""Resizes control maps, pictures and masks.
 
-The rules that users of the field know: few colours (a segmentation) nearest, shrinking by
-area, else cubic; a black and white map stays black and white (threshold of Otsu, 1979), and
-its lines stay one pixel wide (thinning of Zhang and Suen, 1984, without the suppression of
-non-maxima that goes before it elsewhere: that leaves bristles on enlarged slanted lines).
+Control maps follow the rules of sd-webui-controlnet: maps of few colours (segmentations) are resized by the
+nearest pixel, others by area averaging when they shrink, else by cubic interpolation. A black and white map
+stays black and white (threshold of Otsu 1979), and its lines stay one pixel wide (thinning of Zhang and Suen
+1984). The suppression of non-maxima before thinning is left out: it leaves bristles on slanted lines.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from lib_ctrlgen.request.unit import ResizeMode
 from .codec import to_rgb
 
 Pixels = NDArray[np.uint8]
-# From an array [H, W] or [H, W, C] to the same of a width and a height.
+# A function that resizes an array [H, W] or [H, W, C] to a width and a height.
 Resize: TypeAlias = Callable[[Any, int, int], Any]
 
 
 def resample(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Resize [H, W, 3] to [height, width, 3] by the rules above."""
+    """Resize a control map [H, W, 3] to [height, width, 3] by the rules above."""
     if pixels.shape[:2] == (height, width):
         return pixels
     colours = count_colours(pixels, 200)
@@ -39,7 +39,7 @@ def resample(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def resample_grey(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Resize a grey map [H, W] of more than 8 bits, brightness in 0..1, by the same rules."""
+    """Resize a grey control map [H, W] of more than 8 bits, brightness in 0..1, by the rules above."""
     few = len(np.unique(values[:: max(1, values.shape[0] // 64)])) < 200
     if few and 2 < len(np.unique(values)) < 200:
         return np.asarray(_resize(values, width, height, cv2.INTER_NEAREST))
@@ -47,17 +47,20 @@ def resample_grey(values: NDArray[np.float32], width: int, height: int) -> NDArr
 
 
 def smooth(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    """Resize a picture [H, W, ...] that is no map: by area where it shrinks, else by cubic interpolation."""
+    """Resize a picture [H, W, ...]: by area averaging if it shrinks, else by cubic interpolation."""
     return _resize(pixels, width, height, _finer(pixels, width, height, cv2.INTER_CUBIC))
 
 
 def soft(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Resize a mask [H, W]: by area where it shrinks, else linearly; two that add up to one still do."""
+    """Resize a mask [H, W]: by area averaging if it shrinks, else linearly.
+
+    Both are linear in the values, so masks that sum to 1 still do.
+    """
     return np.asarray(_resize(values, width, height, _finer(values, width, height, cv2.INTER_LINEAR)))
 
 
 def _finer(pixels: NDArray[Any], width: int, height: int, growing: int) -> int:
-    """The interpolation to a size: `growing`, or by area where there are fewer pixels."""
+    """OpenCV's interpolation for a new size: by area if it has fewer pixels, else `growing`."""
     return cv2.INTER_AREA if width * height < pixels.shape[0] * pixels.shape[1] else growing
 
 
@@ -96,7 +99,7 @@ def _binary(resized: Pixels, *, thin_lines: bool) -> Pixels:
 
 
 def thin(lines: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Reduce the strokes of [H, W] to one pixel of width, without breaking them (Zhang, Suen)."""
+    """Reduce strokes [H, W] to a width of one pixel without breaking them (Zhang and Suen 1984)."""
     current = lines.astype(np.uint8)
     passes = [(~_removable(second=second)).astype(np.uint8) for second in (False, True)]
     while True:
@@ -113,7 +116,7 @@ _RING = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.uint8)
 
 
 def _removable(*, second: bool) -> NDArray[np.bool_]:
-    """For each of the 256 neighbourhoods: whether a half-pass deletes the pixel."""
+    """For each of the 256 possible neighbourhoods, whether a sub-iteration deletes the pixel."""
     ring = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
     ring = ring.astype(np.bool_)
     count = ring.sum(axis=1)
@@ -127,14 +130,14 @@ def _removable(*, second: bool) -> NDArray[np.bool_]:
 
 
 def fit(image: Image.Image, width: int, height: int, resize_mode: ResizeMode) -> Image.Image:
-    """Bring a control map to `width` x `height` pixels, as RGB. It stays a map: see `resampling.resample`."""
+    """Fit a control map to `width` x `height` pixels with `resample`; RGB."""
     return Image.fromarray(fit_pixels(np.asarray(to_rgb(image)), width, height, resize_mode, resample))
 
 
 def fit_pixels(
     pixels: NDArray[Any], width: int, height: int, resize_mode: ResizeMode, resize: Resize
 ) -> NDArray[Any]:
-    """Bring [H, W, ...] to [height, width, ...], resizing with `resize`.
+    """Fit [H, W, ...] to [height, width, ...] by a resize mode, resizing with `resize`.
 
     `just_resize` stretches. `crop_and_resize` covers the target and crops the centre.
     `resize_and_fill` fits inside and fills with the median colour of the border.
@@ -152,7 +155,7 @@ def fit_pixels(
 
 
 def filled(size: tuple[int, int], width: int, height: int) -> Image.Image:
-    """White where `resize_and_fill` fills what a picture of `size` leaves free, as RGB."""
+    """An RGB mask, white where `resize_and_fill` fills around a picture of `size` (width, height)."""
     scale = min(width / size[0], height / size[1])
     canvas = np.full((height, width, 3), 255, np.uint8)
     _paste_centre(canvas, np.zeros((_scaled(size[1], scale), _scaled(size[0], scale), 3), np.uint8))
@@ -164,7 +167,7 @@ def _scaled(length: int, scale: float) -> int:
 
 
 def _paste_centre(canvas: NDArray[Any], picture: NDArray[Any]) -> None:
-    """Copy `picture` onto the middle of `canvas`; the part that does not fit is cut off."""
+    """Copy `picture` onto the centre of `canvas`, cropped where it is larger."""
     to_y, from_y, rows = _overlap(canvas.shape[0], picture.shape[0])
     to_x, from_x, columns = _overlap(canvas.shape[1], picture.shape[1])
     part = picture[from_y : from_y + rows, from_x : from_x + columns]
@@ -172,5 +175,5 @@ def _paste_centre(canvas: NDArray[Any], picture: NDArray[Any]) -> None:
 
 
 def _overlap(outer: int, inner: int) -> tuple[int, int, int]:
-    """Start in the outer, start in the inner, and length, of two centred intervals."""
+    """The overlap of two centred intervals: its start in the outer one, in the inner one, and its length."""
     return max(0, (outer - inner) // 2), max(0, (inner - outer) // 2), min(outer, inner)

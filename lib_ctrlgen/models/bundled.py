@@ -1,4 +1,4 @@
-"""The bundled tiny model: where it lies, and how it gets into a WebUI."""
+"""The bundled tiny model: its folder, its installation into a WebUI, the sizes that it has learnt."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def tiny_folder() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """One file of an installation: what it became, and what was done."""
+    """One installed file: its path in the WebUI, and what was done."""
 
     path: Path
     action: Literal["written", "replaced", "already there"]
 
 
 def install(webui: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
-    """Place the bundled model in a WebUI's model folders; doing it again changes nothing.
+    """Copy the bundled model into the model folders of the WebUI in `webui`; doing it again changes nothing.
 
     Raises HostError when the folder is no WebUI, and what `install_into` raises.
     """
@@ -44,10 +44,10 @@ def install(webui: Path, source: Path | None = None, *, replace: bool = False) -
 
 
 def install_into(models: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
-    """The same with a WebUI's `models` folder itself, which may be anywhere.
+    """Copy the bundled model into a WebUI's `models` folder, which may be anywhere.
 
-    Raises HostError when the folder cannot be written, or when a different file is in the way
-    and `replace` is off: then nothing is written.
+    Raises HostError when the folder cannot be written. Without `replace` it also raises, and writes
+    nothing, when a different file of the same name exists.
     """
     source = source or tiny_folder()
     plan = [(path, target) for path, target in _plan(source, models) if not _is_yaml(path)]
@@ -96,7 +96,7 @@ def _same(path: Path, target: Path) -> bool:
 
 
 def size_note(checkpoint: str, width: int, height: int) -> str:
-    """What to know before the tiny model makes a picture of this size; empty where there is nothing.
+    """The warning for a picture of a size that the tiny model has not learnt; empty for other pictures.
 
     >>> size_note("ctrlgen-tiny", 512, 512)[:43]
     'ctrlgen-tiny has learnt pictures of 64 to 2'
@@ -112,7 +112,7 @@ def size_note(checkpoint: str, width: int, height: int) -> str:
 
 
 def note_size(checkpoint: str, width: int, height: int, notices: Notices) -> None:
-    """Add what `size_note` says of a checkpoint, named or as a path, to a generation's warnings."""
+    """Add the warning of `size_note` to a generation's; `checkpoint` is a name or a path."""
     if note := size_note(PurePath(checkpoint).stem, width, height):
         notices.add("$.width" if width not in SIZES else "$.height", note)
 
@@ -128,7 +128,7 @@ def rewritten(config: str, text: PurePath) -> str:
 
 
 def _put(target: Path, content: bytes) -> Placed:
-    """Write a file unless it holds this already."""
+    """Write a file unless it has this content already."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)

@@ -1,4 +1,4 @@
-"""CLIP vision towers from transformers folders, and the features that IP-Adapters read.
+"""Loads CLIP vision encoders from transformers folders and computes the features that IP-Adapters use.
 
 Radford et al. 2021, Learning Transferable Visual Models From Natural Language Supervision.
 """
@@ -48,7 +48,7 @@ FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFolder:
-    """A folder with a CLIP vision tower; its widths are read from config.json alone."""
+    """A folder with a CLIP vision encoder; its widths are read from config.json alone."""
 
     name: str
     path: Path
@@ -57,19 +57,19 @@ class EncoderFolder:
     projection: int
 
     def width(self, feature: Feature) -> int:
-        """Channels of a feature: pooled [1, P], penultimate or last [1, N, H]."""
+        """The number of channels of a feature: P of pooled [1, P], H of penultimate or last [1, N, H]."""
         return self.projection if feature == "pooled" else self.hidden
 
     def __str__(self) -> str:
         return f"{self.name} (hidden {self.hidden}, projection {self.projection})"
 
     def label(self, store: ModelStore) -> str:
-        """What is recorded for it: its name and hash."""
+        """Its name and hash, `name [hash]`, as infotexts record it."""
         return f"{self.name} [{store.files.hash(self.weights)}]"
 
 
 def encoders(store: ModelStore) -> tuple[EncoderFolder, ...]:
-    """All CLIP vision towers under the store's roots, by name."""
+    """All CLIP vision encoders in the store's folders, sorted by name."""
     found = (_folder(name, path) for name, path in sorted(store.folders().items()))
     return tuple(encoder for encoder in found if encoder is not None)
 
@@ -84,7 +84,7 @@ def _folder(name: str, path: Path) -> EncoderFolder | None:
 
 
 def vision_config(folder: Path) -> dict[str, Any]:
-    """The architecture of a vision tower, from a vision or a whole CLIP config. Raises ModelError."""
+    """The architecture of a vision encoder, from its own or a whole CLIP's config.json. Raises ModelError."""
     content = read_json(folder / "config.json")
     if content.get("model_type") not in {"clip", "clip_vision_model"}:
         raise ModelError(f"{folder.name} is no CLIP vision encoder")
@@ -96,9 +96,9 @@ def vision_config(folder: Path) -> dict[str, Any]:
 
 
 def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = "") -> EncoderFolder:
-    """The tower whose feature has this width; with a name (and perhaps a `[hash]`), the one so named.
+    """The encoder whose feature has this width; with a name (perhaps with a `[hash]`), the one of that name.
 
-    Raises ModelError that lists the towers there are: also where several fit that are not the same.
+    Raises ModelError that lists the encoders if none fits, or if several fit whose weights differ.
     """
     known = encoders(store)
     fitting = [encoder for encoder in known if encoder.width(feature) == width]
@@ -118,7 +118,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
 
 
 def encoder_named(store: ModelStore, name: str) -> EncoderFolder:
-    """The tower of this name, perhaps with a `[hash]`, whatever its widths. Raises ModelError."""
+    """The encoder of this name, perhaps with a `[hash]`, whatever its widths. Raises ModelError."""
     known = encoders(store)
     file = store.files.choose(name, [ModelFile(each.name, each.weights) for each in known], "image encoder")
     return next(each for each in known if each.weights == file)
@@ -136,7 +136,7 @@ def _named(name: str, fitting: list[EncoderFolder], wanted: str, store: ModelSto
 
 @dataclass(frozen=True, kw_only=True)
 class VisionTower:
-    """A loaded tower with the preprocessing it was trained with."""
+    """A loaded CLIP vision encoder with the preprocessing that it was trained with."""
 
     network: Any
     weights: Weights
@@ -146,21 +146,21 @@ class VisionTower:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype it computes in."""
+        """The dtype of computing."""
         return self.weights.like.dtype
 
     def square(self, image: Image.Image) -> Image.Image:
-        """The part of a picture that the tower sees, at its size."""
+        """The centre square of a picture at the encoder's input size, RGB."""
         return centre_square(image, self.size)
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """CLIP's input [1, 3, S, S]: the centre square, normalised."""
+        """The encoder's input [1, 3, S, S]: the centre square, normalised."""
         square = np.array(self.square(image), np.float32) / 255.0
         normal = (square - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return torch.from_numpy(normal).permute(2, 0, 1)[None]
 
     def feature(self, pixels: Tensor, feature: Feature) -> Tensor:
-        """`image_embeds` [1, P], the last but one hidden state, or the last one [1, N, H]."""
+        """Compute `image_embeds` [1, P], or the last but one or last hidden state [1, N, H], of an input."""
         pixels, hidden = pixels.to(self.weights.like), feature == "penultimate"
         with self.weights.present():
             output = self.network(pixel_values=pixels, output_hidden_states=hidden)
@@ -169,14 +169,14 @@ class VisionTower:
         return chosen
 
     def zeros(self) -> Tensor:
-        """A picture of zeros AFTER normalisation, as the official IP-Adapter code takes it."""
+        """An input of zeros after normalisation: IP-Adapter's unconditional image (tencent-ailab)."""
         return torch.zeros(1, 3, self.size, self.size)
 
 
 def centre_square(image: Image.Image, size: int) -> Image.Image:
-    """The middle square of a picture at `size` pixels: shorter side resized (bicubic), then cropped.
+    """The centre square of a picture: the shorter side is resized to `size` pixels (bicubic), then cropped.
 
-    The ends of a long picture are lost, as they are everywhere in the field.
+    The ends of a long picture are lost, as in other tools.
     """
     rgb = to_rgb(image)
     short = min(rgb.size)
@@ -187,7 +187,7 @@ def centre_square(image: Image.Image, size: int) -> Image.Image:
 
 
 def load_tower(store: ModelStore, folder: EncoderFolder, placement: Placement) -> VisionTower:
-    """The tower of a folder, from the store. Raises ModelError."""
+    """Load the encoder of a folder, or take it from the store. Raises ModelError."""
 
     def load_vision_tower(path: Path) -> VisionTower:
         config = vision_config(path.parent)
@@ -203,7 +203,7 @@ def load_tower(store: ModelStore, folder: EncoderFolder, placement: Placement) -
 
 
 def _tower_tensors(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The tower's own tensors: text parts left out, `vision_model.` added where transformers 5 drops it."""
+    """The vision encoder's tensors of a CLIP file; `vision_model.` is added where transformers 5 drops it."""
     wanted = network.state_dict()
     named = {key if key in wanted else f"vision_model.{key}": value for key, value in tensors.items()}
     mine = {key: value for key, value in named.items() if key in wanted}
@@ -214,7 +214,7 @@ def _tower_tensors(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[st
 
 
 def _restore_positions(network: nn.Module, device: torch.device) -> None:
-    """Give `position_ids` its values where it is a buffer outside the state dict."""
+    """Set `position_ids` where it is a buffer that is not in the state dict."""
     for module in network.modules():
         positions = getattr(module, "position_ids", None)
         if isinstance(positions, Tensor) and positions.is_meta:
@@ -223,7 +223,7 @@ def _restore_positions(network: nn.Module, device: torch.device) -> None:
 
 
 def _normalisation(folder: Path) -> dict[str, Any]:
-    """Mean and standard deviation from preprocessor_config.json, CLIP's own without one."""
+    """Mean and standard deviation from preprocessor_config.json, or those of CLIP without one."""
     path = folder / "preprocessor_config.json"
     content = read_json(path) if path.is_file() else {}
     return {"mean": tuple(content.get("image_mean", MEAN)), "std": tuple(content.get("image_std", STD))}

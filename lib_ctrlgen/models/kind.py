@@ -1,4 +1,4 @@
-"""What a control model's file holds, read off the names and shapes of its tensors; no tensor is loaded."""
+"""The kind of a control model's file, which is found from the names and shapes of its tensors alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelKind:
-    """What a file holds.
+    """What a control model's file holds.
 
-    control: the name of its control family, see `lib_ctrlgen.request.catalogue.CONTROLS`;
-    layout: whose names its tensors have; family: the checkpoints that it is for;
-    variant: an IP-Adapter's (plain, plus, full), a T2I-Adapter's (full, light), a Union's (`promax`), or
-    `difference` for a ControlNet that is stored as the difference to its checkpoint.
+    control  the name of its control family, see `lib_ctrlgen.request.catalogue.CONTROLS`
+    layout   which names its tensors have: those of ldm or of diffusers
+    family   the checkpoint family that it is for
+    variant  of an IP-Adapter (plain, plus, full), a T2I-Adapter (full, light) or a Union (`promax`); or
+             `difference` for a ControlNet that is stored as the difference to its checkpoint
     """
 
     control: str
@@ -46,5 +47,5 @@ def first_size(shapes: Shapes, key: str) -> int:
 
 
 def unsupported(name: str, instead: str = "") -> ModelError:
-    """The error for a file that is recognised and that CtrlGen cannot use; `instead` ends the sentence."""
+    """The error for a file that is recognised but not supported; `instead` is appended to the sentence."""
     return ModelError(f"recognised as {name}, not supported yet{instead}")

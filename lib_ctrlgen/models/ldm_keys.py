@@ -1,7 +1,10 @@
-"""ControlNet's parameter names: from the ldm layout to diffusers' (`ControlNetModel`).
+"""Parameter names of ControlNets and U-Net encoders: from ldm's layout to diffusers' (`ControlNetModel`).
 
-Written out here, because diffusers' own converter is private and wants the layout of a
-checkpoint as well. Lossless: a name changes, a tensor never does.
+diffusers' converter of ControlNets takes whole networks only. ControlLoRAs and differences to a checkpoint
+need the names of single parameters, so the names are written out here (decision 0026).
+
+>>> ldm_names(["input_blocks.1.0.in_layers.0.weight"])
+{'input_blocks.1.0.in_layers.0.weight': 'down_blocks.0.resnets.0.norm1.weight'}
 """
 
 from __future__ import annotations
@@ -29,9 +32,9 @@ _NUMBERED = re.compile(r"(input_blocks|middle_block|zero_convs|input_hint_block)
 
 
 def ldm_names(keys: Iterable[str]) -> dict[str, str]:
-    """Map the ldm names of a ControlNet (without `control_model.`) to diffusers' names.
+    """Map ldm's names of parameters (without the prefix `control_model.`) to diffusers' names.
 
-    Unknown names map to themselves, so that loading can report them.
+    Unknown names map to themselves; loading the network reports them.
     """
     names = list(keys)
     matches = [match for key in names if (match := _NUMBERED.fullmatch(key))]
@@ -60,14 +63,17 @@ def _translate(key: str, per_block: int, last_hint: int) -> str:
 
 
 def _hint(number: int, last: int) -> str:
-    """Convolutions stand at even places, with activations between them."""
+    """The name of a convolution of the hint encoder, which ldm counts together with the activations."""
     if number in (0, last):
         return "conv_in" if number == 0 else "conv_out"
     return f"blocks.{number // 2 - 1}"
 
 
 def _encoder(number: int, rest: str, per_block: int) -> str:
-    """`input_blocks.N`, N >= 1: `per_block` entries a level, of which the last is the downsampler."""
+    """The name of a parameter of `input_blocks.N`, N >= 1.
+
+    A level has `per_block` input blocks; the last one is the downsampler.
+    """
     block, layer = divmod(number - 1, per_block)
     if rest.startswith("0.op."):
         return f"down_blocks.{block}.downsamplers.0.conv.{rest.removeprefix('0.op.')}"

@@ -1,4 +1,4 @@
-"""Putting tensors from a file into a network that was built without memory."""
+"""Fills a network on the meta device with the tensors of a file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RGB, BRIGHTNESS = 3, 1
 
 
 def map_channels(first: Tensor, what: str) -> int:
-    """How many channels of a control map the first convolution [out, in, k, k] of a network reads.
+    """The number of input channels of a network's first convolution [out, in, k, k].
 
-    Raises ModelError unless it is RGB or brightness: what other channels mean, no file says.
+    Raises ModelError unless it is 3 (RGB) or 1 (brightness): no file says what other channels mean.
     """
     channels = int(first.shape[1])
     if channels not in (RGB, BRIGHTNESS):
@@ -40,10 +40,11 @@ def fill(
     dtype: torch.dtype,
     borrowed: AbstractSet[str] = frozenset(),
 ) -> None:
-    """Make `tensors` the frozen weights of a network on the meta device, in evaluation mode.
+    """Set the weights of a network that is on the meta device; it is frozen and in evaluation mode after it.
 
-    Nothing is copied where device and dtype are right already; what is `borrowed` stays where it is.
-    Raises ModelError that names the keys when one is missing, left over or of another shape.
+    Tensors that have the device and dtype already are used without a copy. The parameters named in
+    `borrowed` stay on the meta device. Raises ModelError that names the keys which are missing, unknown or
+    of another shape.
     """
     wanted = {key: value for key, value in network.state_dict().items() if key not in borrowed}
     problems = [

@@ -1,4 +1,4 @@
-"""How much memory loaded models may fill: a fixed amount, or what the machine has to spare."""
+"""How many bytes the cache of loaded models may fill: a fixed number, or what the machine has free."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ RESERVE = 2 * GB  # stays free at least, for activations and for other programs
 RESERVED_SHARE = 0.25  # or this share of the memory, whichever is more
 LARGEST_SHARE = 0.6  # of the memory; what is memory-mapped does not show as used
 CGROUP = Path("/sys/fs/cgroup")
-# of a container: its limit, what it uses, its statistics, and what of these can be taken back
+# The files of control groups (version 2, then 1): limit, usage, statistics; and the line of the statistics
+# with the used bytes that can be reclaimed.
 _CONTAINERS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     (
@@ -31,45 +32,41 @@ _CONTAINERS = (
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a memory, and how many of them can be had now."""
+    """The size of a memory in bytes, and how many of them are free."""
 
     total: int
     available: int
 
 
 class Budget(Protocol):
-    """How many bytes of a memory (`cpu`, or a device type such as `cuda`) cached models may fill.
-
-    `least` is what they may fill in any case. `advice` ends the message when that is not enough; it may
-    hold `{needed}`, in GB.
-    """
+    """How many bytes of a memory (`cpu`, or a device type such as `cuda`) cached models may fill."""
 
     @property
     def least(self) -> int:
-        """Bytes."""
+        """The bytes that they may fill in any case."""
 
     @property
     def advice(self) -> str:
-        """What to do when more is needed."""
+        """The end of the message that the models of a generation do not fit; may hold `{needed}`, in GB."""
 
     def limit(self, memory: str, used: int) -> int:
-        """Bytes, where the cache fills `used` now."""
+        """The bytes that they may fill, given that they fill `used` bytes now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
-    """The same number of bytes at all times, in the CPU's memory and on the device each."""
+    """A budget of the same number of bytes in every memory, at all times."""
 
     least: int
     advice: str = ""
 
     def limit(self, _memory: str, _used: int) -> int:
-        """Bytes."""
+        """The fixed number of bytes."""
         return self.least
 
 
 def memory_of(memory: str) -> Memory | None:
-    """A memory's size and what is free of it; None where that cannot be told."""
+    """The size of a memory and what is free of it; None where that is not known."""
     if memory == "cuda":
         return cuda_memory()
     return host_memory() if memory == "cpu" else None
@@ -77,9 +74,9 @@ def memory_of(memory: str) -> Memory | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Automatic:
-    """What is free and what the cache fills already, less a reserve; at least `least`.
+    """A budget of what is free plus what the cache fills already, less a reserve; at least `least`.
 
-    `measure` tells a memory's state.
+    `measure` returns the state of a memory.
     """
 
     least: int = LEAST
@@ -87,7 +84,7 @@ class Automatic:
     measure: Callable[[str], Memory | None] = memory_of
 
     def limit(self, memory: str, used: int) -> int:
-        """Bytes, where the cache fills `used` now."""
+        """The bytes that the cache may fill, given that it fills `used` bytes now."""
         found = self.measure(memory)
         if found is None:
             return self.least
@@ -97,12 +94,12 @@ class Automatic:
 
 
 def memory_type(device: torch.device) -> str:
-    """The memory that a device's tensors fill: Apple's GPUs share the CPU's."""
+    """The name of the memory that holds a device's tensors; Apple's GPUs (`mps`) share the CPU's."""
     return "cpu" if device.type == "mps" else device.type
 
 
 def cuda_memory() -> Memory | None:
-    """The current GPU's; what torch keeps for itself and does not use counts as free."""
+    """The current GPU's memory. What torch has reserved but does not use counts as free."""
     if not torch.cuda.is_available():
         return None
     free, total = torch.cuda.mem_get_info()
@@ -111,7 +108,7 @@ def cuda_memory() -> Memory | None:
 
 
 def host_memory() -> Memory:
-    """The machine's, or the container's where that has less."""
+    """The machine's memory, or the container's where that has less."""
     found = psutil.virtual_memory()
     machine = Memory(total=int(found.total), available=int(found.available))
     container = container_memory(CGROUP)
@@ -123,7 +120,7 @@ def host_memory() -> Memory:
 
 
 def container_memory(root: Path) -> Memory | None:
-    """What a Linux control group may use; None without a limit."""
+    """The memory that the Linux control group at `root` may use; None if it has no limit."""
     for limit, usage, statistics, reclaimable in _CONTAINERS:
         with suppress(OSError, ValueError, KeyError):
             total, used = int((root / limit).read_text()), int((root / usage).read_text())

@@ -1,4 +1,4 @@
-"""The model files in some folders: their names, their hashes, and the one file that a text means."""
+"""Lists the model files in folders, computes their hashes, and finds the file that a name means."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ PIPELINE = "model_index.json"  # of a diffusers folder that holds a whole checkp
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model: its name in the list, and its file (a folder for a diffusers pipeline)."""
+    """A model: its name in the model list, and its file (a folder for a diffusers pipeline)."""
 
     name: str
     path: Path
 
 
 class ModelFiles:
-    """The models under some root folders. Safe for threads.
+    """The models in some root folders. Thread-safe.
 
-    A name is relative to its root and without suffix, unless two files of one folder differ in nothing
-    but the suffix. Where two roots have the same name the earlier one's file has it.
+    A name is a path relative to the root, without suffix unless two files of one folder differ in the suffix
+    alone. If two roots have a file of the same name, the file of the earlier root is used.
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
@@ -69,19 +69,19 @@ class ModelFiles:
         return sorted({file.name for file in self.all()})
 
     def find(self, text: str) -> Path:
-        """The model file that a text means, see `names.matching`; a hash `[...]` behind it is checked.
+        """The model file that a name means, see `request.names.matching`; a hash `[...]` after it is checked.
 
-        A path is accepted only inside a root. Raises ModelError that lists the names where several
-        fit, where none does, or where the hash is that of another file.
+        An absolute path is accepted only inside a root. Raises ModelError, with the names that fit, if
+        several files fit or none, or if the hash is another file's.
         """
         return self._find(text, self.all)
 
     def find_checkpoint(self, text: str) -> Path:
-        """The same among checkpoints: diffusers pipelines count as models, and what they hold does not."""
+        """The checkpoint that a name means, as `find`; a diffusers pipeline counts as one model."""
         return self._find(text, self.checkpoints)
 
     def _find(self, text: str, known: Callable[[], Sequence[ModelFile]]) -> Path:
-        """Look into the folders again before saying no."""
+        """Choose a file; if none is found, search the folders again first. Raises ModelError."""
         try:
             return self.choose(text, known())
         except ModelError:
@@ -89,7 +89,7 @@ class ModelFiles:
             return self.choose(text, known())
 
     def choose(self, text: str, files: Sequence[ModelFile], what: str = "model") -> Path:
-        """The one of some files that a text means, as `find` says; `what` says what they are."""
+        """The one of some files that a name means, as in `find`; `what` names their kind in errors."""
         names = list(dict.fromkeys(file.name for file in files))
         name, digest = (text, "") if text in names else split_hash(text)
         if Path(name).is_absolute():
@@ -109,7 +109,7 @@ class ModelFiles:
     def _hashed(
         self, text: str, digest: str, found: list[ModelFile], files: Sequence[ModelFile]
     ) -> list[ModelFile]:
-        """Those of `found` that have a hash; where nothing was found, all files that have it."""
+        """The files of `found` that have this hash; if `found` is empty, all files that have it."""
         if not found:
             return [file for file in files if self.hash(file.path) == digest]
         fitting = [file for file in found if self.has_hash(file.path, digest)]
@@ -130,16 +130,16 @@ class ModelFiles:
         return Path(os.path.abspath(path))  # noqa: PTH100 - a link's own name tells what it is
 
     def has_hash(self, path: Path, digest: str) -> bool:
-        """Whether a hash is a file's: `short_hash`, `hash8`, or the first digits of its SHA-256."""
+        """Whether a file has this hash: `short_hash`, `hash8`, or the first digits of its SHA-256."""
         short = (self._hash(path, kind) for kind in (short_hash, hash8))
         return digest in short or self._hash(path, sha256).startswith(digest)
 
     def hash(self, path: Path) -> str:
-        """A model's short hash, computed once for each state of the file. Raises ModelError."""
+        """A model's short hash, computed again only when the file changes. Raises ModelError."""
         return self._hash(path, short_hash)
 
     def _hash(self, path: Path, kind: Callable[[Path], str]) -> str:
-        """One kind of hash; a pipeline has that of its U-Net."""
+        """One kind of hash, cached; that of a pipeline is its U-Net's."""
         file = weights_in(path / "unet", "diffusion_pytorch_model") if path.is_dir() else path
         key = (kind, *stamp(file))
         if key not in self._hashes:
@@ -147,17 +147,17 @@ class ModelFiles:
         return self._hashes[key]
 
     def name(self, path: Path) -> str:
-        """A file's name in the list, of several links to it this one's; its stem if it is not in there."""
+        """A file's name in the model list, or its stem if it is not listed; each link has its own name."""
         real = path.resolve()
         names = {file.path: file.name for file in self.all() if file.path.resolve() == real}
         return names.get(path) or next(iter(names.values()), printable(path.stem))
 
     def label(self, path: Path) -> str:
-        """What is recorded for a model: its name and its hash, `name [hash]`. Raises ModelError."""
+        """A model's name and hash, `name [hash]`, as infotexts record it. Raises ModelError."""
         return f"{self.name(path)} [{self.hash(path)}]"
 
     def labels(self) -> list[str]:
-        """The labels of all models in the order of `names`; of one that cannot be read, its name."""
+        """The labels of all models, in the order of `names`; an unreadable file has its name alone."""
         found = []
         for name in self.names():
             with suppress(ModelError):
@@ -178,7 +178,7 @@ class ModelFiles:
 
 
 def _distinct(files: Iterable[ModelFile]) -> list[ModelFile]:
-    """The files without those that are the same one under another name."""
+    """The files, without further links to the same file."""
     return list({file.path.resolve(): file for file in files}.values())
 
 
@@ -205,14 +205,14 @@ def _scan(root: Path) -> Iterator[ModelFile]:
 
 
 def _worse(path: Path) -> tuple[bool, bool, str]:
-    """Sorts the forms of one network: full precision first, safetensors first."""
+    """A sort key for several files of one network: full precision first, safetensors first."""
     return ".fp16" in path.name, ".safetensors" not in path.name.lower(), path.name
 
 
 def walk(root: Path) -> list[Path]:
-    """All files under a root, sorted, without hidden ones; linked folders are entered, each real folder once.
+    """All files below a root, sorted. Links to folders are followed, but each real folder is read once.
 
-    Hidden are names that begin with a dot, as macOS leaves beside every file that it copies to other disks.
+    Names that begin with a dot are left out: macOS adds such files to disks of other systems.
     """
     found: list[Path] = []
     seen: set[str] = set()

@@ -1,7 +1,7 @@
-"""Weights that are elsewhere or in another form between uses, and how they are brought for one.
+"""Keeps a network's weights on the CPU, optionally quantised, and loads them to the device for each use.
 
-A use is a network's call, for all units that share it, or the encoding of a picture. What is stored
-is a few flat tensors, so that a use costs a few transfers and not one per layer.
+A use is one forward pass of the network, for all units that share it, or the encoding of a picture. The
+weights are stored in one flat tensor per dtype, so a use costs a few transfers and not one per parameter.
 """
 
 from __future__ import annotations
@@ -19,36 +19,39 @@ from lib_ctrlgen.errors import ModelError
 
 from .storage import FORMS, Placement, spread
 
-ALIGNED = 64  # numbers; every weight begins where kernels like it
+ALIGNED = 64  # each weight begins at a multiple of so many elements, for aligned reads
 
 
 class Weights(Protocol):
-    """The weights of a group of modules."""
+    """The weights of a group of modules that are used together."""
 
     @property
     def like(self) -> Tensor:
-        """A tensor of the device and dtype in which they compute."""
+        """An empty tensor with the device and dtype in which the modules compute."""
 
     def present(self) -> AbstractContextManager[None]:
-        """Inside, the modules can be called. A use inside of a use shares what was brought."""
+        """A context in which the modules can be called. Nested contexts load the weights once."""
 
 
 @dataclass(frozen=True)
 class Resident:
-    """Weights that are always where and as they compute."""
+    """Weights that always stay on the device, in the dtype of computing."""
 
     like: Tensor
 
     def present(self) -> AbstractContextManager[None]:
-        """Nothing has to be done."""
+        """A context that does nothing."""
         return nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """One weight: its owner, its place in the flat tensor of its dtype, and its scale's among the scales.
+    """Where one weight is stored.
 
-    `blank` stands in its place between uses, without memory.
+    owner   the module that has it, as its parameter or buffer `leaf`
+    blank   a tensor on the meta device that takes its place in the module between uses
+    dtype   names the flat tensor that holds it, from element `start` on
+    scale   the index of the first of its scales, one per output channel; None for a weight without
     """
 
     owner: Any
@@ -59,12 +62,12 @@ class Slot:
     scale: int | None
 
     def put(self, value: Tensor) -> None:
-        """Make `value` the owner's."""
+        """Set the owner's parameter or buffer to `value`."""
         held = self.owner._parameters if self.leaf in self.owner._parameters else self.owner._buffers
         held[self.leaf] = value
 
-    def of(self, stored: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """The weight as it computes; `stored` in its own dtype or in that of computing, flat."""
+    def decoded(self, stored: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """The weight from a flat tensor, multiplied by its scales and cast to `dtype` if it has any."""
         value = stored[self.start : self.start + self.blank.numel()].view(self.blank.shape)
         if self.scale is None or scales is None:
             return value
@@ -74,9 +77,9 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Offloaded:
-    """Weights in flat tensors, one per dtype. The modules have theirs during a use alone.
+    """Weights in flat tensors, one per dtype. The modules have their weights only during a use.
 
-    Safe for threads: who comes while others use them shares what they brought.
+    Thread-safe: a thread that begins a use during another one's shares the loaded weights.
     """
 
     like: Tensor
@@ -88,10 +91,10 @@ class Offloaded:
 
     @contextmanager
     def present(self) -> Iterator[None]:
-        """Bring the weights unless they are there, and drop them after the last use."""
+        """A context in which the weights are loaded; the outermost one loads and unloads them."""
         with self._lock:
             if not self._users:
-                self.bring()
+                self.load()
             self._users.append(None)
         try:
             yield
@@ -99,10 +102,10 @@ class Offloaded:
             with self._lock:
                 self._users.pop()
                 if not self._users:
-                    self.drop()
+                    self.unload()
 
-    def bring(self) -> None:
-        """Put every weight in its place, where and as it computes."""
+    def load(self) -> None:
+        """Give every module its weights, on the device and in the dtype of computing."""
         *flats, scales = transfer([*self.flats.values(), self.scales], self.like.device)
         scaled = {slot.dtype for slot in self.slots if slot.scale is not None}
         ready = {
@@ -110,42 +113,43 @@ class Offloaded:
             for dtype, flat in zip(self.flats, flats, strict=True)
         }
         for slot in self.slots:
-            value = slot.of(ready[slot.dtype], scales, self.like.dtype)
+            value = slot.decoded(ready[slot.dtype], scales, self.like.dtype)
             parameter = isinstance(slot.blank, nn.Parameter)
             slot.put(nn.Parameter(value, requires_grad=False) if parameter else value)
 
-    def drop(self) -> None:
-        """Leave shapes alone."""
+    def unload(self) -> None:
+        """Replace every weight by a tensor of its shape on the meta device."""
         for slot in self.slots:
             slot.put(slot.blank)
 
 
 def transfer(flats: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """All tensors on a device. Every weight that is brought goes through here, once per use."""
+    """Copy tensors to a device. Every weight that is loaded for a use passes here, once per use."""
     return [flat.to(device, non_blocking=True) for flat in flats]
 
 
 def placed(modules: Sequence[nn.Module | None], placement: Placement, name: str) -> Weights:
-    """The weights of modules that were loaded at the placement's home, in its dtype, put as it says.
+    """Store the weights of freshly loaded modules as a placement says; None stands for no module.
 
-    What is on the meta device, so no one's or another's, stays out. Raises ModelError for weights that
-    the form cannot hold.
+    The modules must be on `placement.home`, in `placement.dtype`. Tensors on the meta device, such as
+    those that a ControlLoRA borrows, are left out. `name` is the model's, for errors. Raises ModelError
+    for weights that the storage format cannot hold.
     """
     if placement.resident:
         return Resident(placement.like)
-    shelf = OffloadBuilder(placement, name)
+    builder = OffloadBuilder(placement, name)
     for module in modules:
         for owner in module.modules() if module is not None else ():
             for held in (owner._parameters, owner._buffers):
                 for leaf, value in held.items():
                     if value is not None and not value.is_meta:
-                        shelf.add(owner, leaf, value)
-    return shelf.parked()
+                        builder.add(owner, leaf, value)
+    return builder.build()
 
 
 @dataclass
 class OffloadBuilder:
-    """Weights while they are gathered."""
+    """Collects the weights of modules into flat tensors."""
 
     placement: Placement
     name: str
@@ -156,7 +160,7 @@ class OffloadBuilder:
     scaled: int = 0
 
     def add(self, owner: nn.Module, leaf: str, value: Tensor) -> None:
-        """Take one weight; norms' and biases' numbers are few, and stay as they are."""
+        """Add one weight. Norms and biases (one dimension) keep their dtype: they are small."""
         kept, scale = value, None
         if value.is_floating_point() and value.ndim > 1 and self.placement.storage != "auto":
             kept, scale = FORMS[self.placement.storage](value.float())
@@ -178,12 +182,12 @@ class OffloadBuilder:
             self.scaled += len(scale)
 
     def require(self, kept: Tensor) -> None:
-        """Raise ModelError where numbers became too large for a form."""
+        """Raise ModelError if a weight overflowed in fp16."""
         if kept.dtype == torch.float16 and not bool(kept.isfinite().all()):
             raise ModelError(f"'{self.name}' has weights that are too large for fp16: store it as bf16")
 
-    def parked(self) -> Offloaded:
-        """All of them, and nothing in the modules."""
+    def build(self) -> Offloaded:
+        """Store all weights that were added, and remove them from their modules."""
         scales = torch.cat(self.scales) if self.scales else torch.empty(0)
         found = Offloaded(
             like=self.placement.like,
@@ -191,11 +195,11 @@ class OffloadBuilder:
             scales=self.flat([scales]),
             slots=tuple(self.slots),
         )
-        found.drop()
+        found.unload()
         return found
 
     def flat(self, parts: Sequence[Tensor]) -> Tensor:
-        """Tensors as one at home, pinned where it is to go to a GPU."""
+        """Concatenate tensors of one dtype on `placement.home`, in pinned memory if they go to a GPU."""
         dtype = parts[0].dtype
         found = torch.cat([part.view(torch.uint8) for part in parts]).to(self.placement.home)
         if self.placement.away and self.placement.device.type == "cuda":
@@ -204,7 +208,10 @@ class OffloadBuilder:
 
 
 def padded(flat: Tensor) -> Tensor:
-    """The same with zeros up to a whole number of `ALIGNED`. As bytes: some dtypes can do little else."""
+    """Pad a flat tensor with zeros to a multiple of `ALIGNED` elements.
+
+    It works on bytes, because torch cannot concatenate every dtype (fp8).
+    """
     size = flat.element_size()
     over = -len(flat) % ALIGNED * size
     return torch.cat((flat.view(torch.uint8), flat.new_zeros(1, dtype=torch.uint8).expand(over))).view(
@@ -213,6 +220,6 @@ def padded(flat: Tensor) -> Tensor:
 
 
 def blank(value: Tensor) -> Tensor:
-    """The same without memory."""
+    """A tensor of the same shape and dtype on the meta device; a parameter stays a parameter."""
     empty = torch.empty(value.shape, dtype=value.dtype, device="meta")
     return nn.Parameter(empty, requires_grad=False) if isinstance(value, nn.Parameter) else empty

@@ -1,4 +1,4 @@
-"""Where the weights of a unit's networks are between uses, in what form, and where they compute."""
+"""Where and in which number format the weights of a unit's networks are kept between uses."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Networks compute on `device` in `dtype`; `away`: their weights stay in the CPU's memory between uses.
+    """Where networks compute and where their weights are between uses; part of the key of the model cache.
 
-    Equal placements, equal loaded networks.
+    device   computes the network
+    dtype    of computing
+    away     whether the weights stay in the CPU's memory between uses (a unit's `low_vram`)
+    storage  the number format between uses; `auto`: as for computing
     """
 
     device: torch.device
@@ -35,32 +38,32 @@ class Placement:
 
     @property
     def resident(self) -> bool:
-        """Whether they are always as they compute."""
+        """Whether the weights stay on the device, in the dtype of computing."""
         return not self.away and self.storage == "auto"
 
     @property
     def like(self) -> Tensor:
-        """A tensor that has the device and dtype of computing, and nothing else."""
+        """An empty tensor with the device and dtype of computing."""
         return torch.empty(0, device=self.device, dtype=self.dtype)
 
 
 def cast_to(dtype: torch.dtype) -> Callable[[Tensor], Encoded]:
-    """A form that is another dtype alone."""
+    """The storage format that is a plain cast to another dtype."""
     return lambda weight: (weight.to(dtype), None)
 
 
 def scaled_fp8(weight: Tensor) -> Encoded:
-    """float8 (e4m3), each output channel stretched over its range.
+    """Weights [O, ...] as float8 (e4m3) and a scale for each output channel [O].
 
-    Without that, weights of the usual size lie where it has few values. Micikevicius et al. 2022,
-    FP8 Formats for Deep Learning.
+    Each channel is scaled so that its largest number is the largest float8: weights are usually about
+    0.005, where e4m3 has few values. Micikevicius et al. 2022, FP8 Formats for Deep Learning.
     """
     scale = _scale(weight, torch.finfo(torch.float8_e4m3fn).max)
     return (weight / spread(scale, weight)).to(torch.float8_e4m3fn), scale
 
 
 def scaled_int8(weight: Tensor) -> Encoded:
-    """Eight bits per number, symmetric, with a scale for each output channel.
+    """Weights [O, ...] as int8, symmetric, and a scale for each output channel [O].
 
     Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference.
     """
@@ -69,16 +72,17 @@ def scaled_int8(weight: Tensor) -> Encoded:
 
 
 def _scale(weight: Tensor, top: float) -> Tensor:
-    """What each output channel [O] is divided by for its largest number to become `top`.
+    """The scales [O] by which output channels are divided, so that each one's largest magnitude is `top`.
 
-    Not finite for a channel that is not: what is broken stays so, and is found in the prediction.
+    A channel with NaN or infinity has such a scale: broken weights stay broken, and the check of the
+    U-Net's prediction finds them.
     """
     peak = weight.flatten(1).abs().amax(1)
     return torch.where(peak == 0, torch.ones_like(peak), peak / top)
 
 
 def spread(scale: Tensor, weight: Tensor) -> Tensor:
-    """A scale [O] for weights [O, ...]."""
+    """Scales [O] reshaped to [O, 1, ...], to multiply weights [O, ...]."""
     return scale.reshape(-1, *(1,) * (weight.ndim - 1))
 
 

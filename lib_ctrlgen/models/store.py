@@ -1,4 +1,4 @@
-"""One cache for everything that is loaded, over the folders that models are found in."""
+"""The cache of loaded models and of values computed from them, and the folders where models are found."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .memory import GB, Budget, Fixed, memory_type
-from .model_files import ModelFiles, walk
+from .model_files import ModelFiles
 from .weight_files import stamp
-
-__all__ = ["CachedValues", "ModelStore", "WorkingSet", "stamp", "tensor_sizes", "walk"]
 
 T = TypeVar("T")
 
@@ -37,10 +35,10 @@ class Entry:
 class ModelStore:
     """Model folders, and a cache of what was loaded from them.
 
-    The cache drops what was used longest ago when its tensors exceed the budget of a memory, a number
-    of bytes or a `Budget`. What a `WorkingSet` uses is not dropped while the set is entered. What a
-    running generation holds stays alive until it lets go. Safe for threads: a second thread that asks
-    for a model waits for the first one's load.
+    When the cached tensors exceed the budget of a memory (a number of bytes or a `Budget`), the values
+    that were used longest ago are dropped, but none of an entered `WorkingSet`. A value that is dropped
+    while somebody still refers to it lives on there. Thread-safe: a second thread that asks for a model
+    waits until the first one has loaded it.
 
     `reads` counts loads from disk.
     """
@@ -73,16 +71,17 @@ class ModelStore:
             return sum(self._cache[key].sizes.get(memory, 0) for key in chosen)
 
     def get(self, path: Path, loader: Callable[[Path], T], *variant: Hashable) -> T:
-        """What `loader` makes of a file, from the cache if the file has not changed.
+        """Return `loader(path)`, from the cache if the file has not changed since.
 
-        `variant` tells apart what one loader makes of one file (dtype, device, ...).
-        `loader` must be a named function. Raises ModelError when the file is gone.
+        `variant` is the rest of the cache's key: all that the result depends on beside the file (dtype,
+        device, ...). `loader` must be a named function, as its name is part of the key. Raises ModelError
+        when the file is gone, and whatever `loader` raises.
         """
         name = f"{loader.__module__}.{loader.__qualname__}"
         return self._recall((*stamp(path), name, *variant), lambda: self._read(path, loader))
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """A computed value (an image's features, ...) under a key of its own."""
+        """Return the value of a key, such as an image's features, computed if it is not in the cache."""
         return self._recall((COMPUTED, key), compute)
 
     def working_set(self) -> WorkingSet:
@@ -110,12 +109,15 @@ class ModelStore:
             return found
 
     def enter(self, entered: WorkingSet) -> None:
-        """Drop nothing that a set uses, until it leaves."""
+        """Begin to protect the values of a working set, and to record what this thread uses."""
         with self._lock:
             self._entered.append((get_ident(), entered))
 
     def leave(self, entered: WorkingSet) -> str:
-        """Drop what is beyond the budget now. Gives a message where the set itself is beyond it."""
+        """End the protection of a working set, and drop values until the budget holds.
+
+        Returns a message if the set alone exceeds the budget, else an empty text.
+        """
         with self._lock:
             last = max(i for i, (_, each) in enumerate(self._entered) if each is entered)
             del self._entered[last]
@@ -125,7 +127,7 @@ class ModelStore:
             return shortage
 
     def _shortage(self, keys: Sequence[Hashable]) -> str:
-        """That a set does not fit, which is also logged once."""
+        """The message that the values of these keys exceed a memory's budget; it is logged once."""
         for memory in self._memories():
             needed, limit = self.used(memory, keys), self.budget.limit(memory, self.used(memory))
             if needed > limit:
@@ -165,7 +167,7 @@ class ModelStore:
             self._cache.clear()
 
     def refresh(self) -> None:
-        """Look at the folders again."""
+        """Search the folders again at the next question."""
         self.files.refresh()
 
     def names(self) -> list[str]:
@@ -182,10 +184,10 @@ class ModelStore:
 
 
 def _dropped(sizes: Mapping[Hashable, int], excess: int, last: set[Hashable]) -> Iterator[Hashable]:
-    """What to drop of values by size, the ones used longest ago first, so that `excess` bytes are gained.
+    """The keys to drop so that `excess` bytes become free; `sizes` has the one used longest ago first.
 
-    Of those in `last` the smallest one that is enough, or the largest: to read one file again costs less
-    than to read several.
+    Keys in `last` come after all others. Of these the smallest value that is enough is dropped, or else the
+    largest one: reading one file again is cheaper than reading several.
     """
     for key, size in sizes.items():
         if excess > 0 and key not in last:
@@ -201,11 +203,11 @@ def _dropped(sizes: Mapping[Hashable, int], excess: int, last: set[Hashable]) ->
 
 @dataclass(eq=False)
 class WorkingSet:
-    """What one generation uses of a store. While it is entered, nothing of it is dropped.
+    """The cached values that one generation uses. While it is entered, none of them is dropped.
 
-    As long as it `repeats` the last one, so uses no other files, nothing of that one is dropped either:
-    else the first model that has to be read again would push out the next one that is used.
-    `shortage` says after it was left that all of it does not fit into the budget; else it is empty.
+    repeats   whether only files of the last working set were used so far. Then the values of that set are
+              not dropped either: the first model that is read again would push out the next one
+    shortage  after leaving: the message that the set does not fit into the budget; empty if it does
     """
 
     store: ModelStore
@@ -214,30 +216,30 @@ class WorkingSet:
     shortage: str = ""
 
     def note(self, key: Hashable, last: Mapping[Hashable, None]) -> None:
-        """Something is used, where `last` was used by the last set."""
+        """Record that a key is used; `last` are the keys of the last working set."""
         self.keys[key] = None
         computed = isinstance(key, tuple) and key[:1] == (COMPUTED,)
         self.repeats = self.repeats and (computed or key in last)
 
     def __enter__(self) -> WorkingSet:
-        """Begin, or go on, to use models in this thread."""
+        """Protect the values of the set, and add what this thread uses from now on."""
         self.store.enter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let the store drop what is beyond its budget."""
+        """End the protection; the store drops values until its budget holds."""
         self.shortage = self.store.leave(self) or self.shortage
 
 
 @dataclass(frozen=True, eq=False)
 class CachedValues:
-    """Computed values from a store, held as long as this lives, whatever the store drops."""
+    """Computed values of a store. This object keeps them alive when the store drops them."""
 
     store: ModelStore
     held: dict[Hashable, Any] = field(default_factory=dict)
 
     def __call__(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """The value under a key."""
+        """The value of a key: the one that is held, else the store's, else `compute()`."""
         if key not in self.held:
             self.held[key] = self.store.cached(key, compute)
         found: T = self.held[key]
@@ -245,7 +247,7 @@ class CachedValues:
 
 
 def sizes_by_memory(value: object) -> dict[str, int]:
-    """Bytes of a value's tensors in each memory, see `memory_type`; pictures are in the CPU's."""
+    """The bytes of a value's tensors in each memory (see `memory_type`); pictures count for `cpu`."""
     found: dict[str, int] = {}
     for memory, size in _measured(value).values():
         found[memory] = found.get(memory, 0) + size
@@ -253,12 +255,12 @@ def sizes_by_memory(value: object) -> dict[str, int]:
 
 
 def tensor_sizes(value: object) -> dict[int, int]:
-    """Bytes of every tensor and picture in a module, a dataclass or a container, by where they are."""
+    """The bytes of every tensor and picture in a module, dataclass or container, by its address."""
     return {place: size for place, (_, size) in _measured(value).items()}
 
 
 def _measured(value: object) -> dict[int, tuple[str, int]]:
-    """The memory and the bytes of every tensor and picture, by where they are."""
+    """The memory and the bytes of every tensor and picture, by its address; shared tensors count once."""
     if isinstance(value, Image.Image):
         deep = 4 if value.mode in {"F", "I"} else 1
         return {id(value): ("cpu", value.width * value.height * len(value.getbands()) * deep)}

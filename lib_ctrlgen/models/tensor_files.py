@@ -1,6 +1,6 @@
-"""Reading model files: safetensors memory-mapped, pickles with `weights_only=True` or not at all; JSON.
+"""Reads model files: safetensors are memory-mapped, pickles are loaded with `weights_only=True` or refused.
 
-The format is told by a file's first bytes, not by its suffix: both are found under each other's.
+The format is recognised by a file's first bytes, because suffixes are often wrong.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ HEAD = 1024
 DEEPEST = 8  # levels of nested dicts in a pickle
 LFS = b"version https://git-lfs.github.com/spec/"
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"{", b"entry not found", b"invalid ", b"access to ", b"not found")
-# what training tools put a model's tensors under, beside the optimizer's and the like
+# Keys under which training tools save the model's tensors, beside those of an optimizer and others.
 WRAPPERS = ("state_dict", "model_state_dict", "module", "model", "params_ema", "params")
 UNSAFE = re.compile(r"GLOBAL (?P<name>[\w.]+)")
 
 
 class Reader(Protocol):
-    """An open file of tensors."""
+    """An open model file."""
 
     def keys(self) -> Iterable[str]:
         """The names of its tensors."""
@@ -68,7 +68,7 @@ class SafetensorsReader:
 
 
 class PickleReader(dict[str, Tensor]):
-    """The tensors of a pickle."""
+    """The tensors of a loaded pickle."""
 
     def shape(self, key: str) -> tuple[int, ...]:
         """A tensor's shape."""
@@ -80,19 +80,19 @@ class PickleReader(dict[str, Tensor]):
 
 
 def read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of a model file, by its usual name. Of safetensors only the header is read.
+    """The shape of every tensor of a model file, by its published name (see `weight_keys`).
 
-    Raises ModelError for anything that cannot be read.
+    Only the header of a safetensors file is read. Raises ModelError for an unreadable file.
     """
     return _read(path, lambda reader, key: reader.shape(key))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a model, by its usual name, on the CPU and memory-mapped where the format allows it.
+    """Every tensor of a model by its published name, on the CPU, memory-mapped where the format allows it.
 
     `path` may be the index of a sharded model. A `state_dict` is unwrapped; nested dicts (an
-    IP-Adapter's .bin) get dotted keys; see `weight_keys` for the names. Raises ModelError for anything
-    that cannot be read.
+    IP-Adapter's .bin) get dotted keys; see `weight_keys` for the names. Raises ModelError for an unreadable
+    file.
     """
     return _read(path, lambda reader, key: reader.tensor(key))
 
@@ -125,7 +125,7 @@ def _opened(path: Path) -> Iterator[Reader]:
 
 
 def format_of(path: Path) -> Format:
-    """How the tensors of a file are written. Raises ModelError for a file that was not really downloaded."""
+    """The format of a model file. Raises ModelError for a pointer, a web page or an empty file."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -141,7 +141,7 @@ def format_of(path: Path) -> Format:
 
 
 def _require_download(name: str, head: bytes) -> None:
-    """Raise ModelError for what stands in a model's place when a download went wrong."""
+    """Raise ModelError for the results of a failed download: an empty file, a Git LFS pointer, a web page."""
     if not head:
         raise ModelError(f"{name}: the file is empty: download it again")
     if head.startswith(LFS):
@@ -160,7 +160,7 @@ def _require_download(name: str, head: bytes) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises ModelError."""
+    """Read a file with a JSON object. Raises ModelError."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -193,7 +193,7 @@ def _load_pickle(path: Path) -> Any:
 
 
 def _unwrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The innermost dict of a training checkpoint that holds the model."""
+    """The innermost dict of a training checkpoint, which holds the model's tensors."""
     for _ in range(DEEPEST):
         inside = (content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping))
         inner = next(inside, None)

@@ -1,4 +1,4 @@
-"""The files that hold a model's weights: one file, or the parts of a sharded one; and their hashes."""
+"""The files that hold a model's weights (one file, or the shards of one model), and their hashes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ HASHED_AT, HASHED_BYTES = 1 << 20, 1 << 16
 
 
 def weights_in(folder: Path, *stems: str) -> Path:
-    """The weights of a diffusers or transformers folder, or the index of its shards. Raises ModelError.
+    """The weight file in a diffusers or transformers folder, or the index of its shards.
 
-    Full precision comes before `.fp16`, safetensors before pickles.
+    Full precision is preferred to `.fp16`, safetensors to pickles. Raises ModelError if there is none.
     """
     kinds = [f"{suffix}{end}" for end in ("", ".index.json") for suffix in SUFFIXES]
     names = [f"{stem}{part}{kind}" for part in ("", ".fp16") for stem in stems for kind in kinds]
@@ -34,9 +34,10 @@ def weights_in(folder: Path, *stems: str) -> Path:
 
 
 def stem_of(path: Path) -> str | None:
-    """The name of a weight file without suffix, variant of an index or number of a shard.
+    """The name of a weight file without its suffix, and without the number of a shard.
 
-    None for what is no model by its name, and for every shard but the one that stands for all of them.
+    None for files that are no models by their suffix, and for all shards of a model but the one that
+    represents it.
     """
     if match := INDEX.fullmatch(path.name):
         return match["stem"]
@@ -46,7 +47,7 @@ def stem_of(path: Path) -> str | None:
 
 
 def _stands_for_all(path: Path, shard: re.Match[str]) -> bool:
-    """Whether a shard is the first one that is there, and no index is."""
+    """Whether a shard represents its model: there is no index, and no shard before it."""
     beside = sorted(other.name for other in path.parent.iterdir())
     shards = [name for name in beside if (m := SHARD.fullmatch(name)) and m["stem"] == shard["stem"]]
     indexed = any((m := INDEX.fullmatch(name)) and m["stem"] == shard["stem"] for name in beside)
@@ -54,9 +55,9 @@ def _stands_for_all(path: Path, shard: re.Match[str]) -> bool:
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
-    """The files that hold the tensors: the file itself, or all shards of an index or of a shard's model.
+    """The files that hold the tensors: the file itself, or all shards if it is an index or a shard.
 
-    Raises ModelError that names the shards which are missing.
+    Raises ModelError that names the first missing shard.
     """
     if INDEX.fullmatch(path.name):
         names = _indexed(path)
@@ -95,7 +96,7 @@ def _indexed(path: Path) -> list[str]:
 
 
 def stamp(path: Path) -> tuple[Hashable, ...]:
-    """Names a file, and changes when it or one of its shards does. Raises ModelError when it is gone."""
+    """A key that changes with the file or one of its shards. Raises ModelError if it is missing."""
     try:
         real = path.resolve(strict=True)
         states = [part.stat() for part in dict.fromkeys((real, *parts_of(path)))]
@@ -105,7 +106,7 @@ def stamp(path: Path) -> tuple[Hashable, ...]:
 
 
 def hash8(path: Path) -> str:
-    """The short hash that users know from model lists: SHA-256 of 64 KiB at 1 MiB, 8 hex digits."""
+    """The WebUI's old short hash of models: 8 hex digits of the SHA-256 of 64 KiB at 1 MiB."""
     try:
         with path.open("rb") as file:
             file.seek(HASHED_AT)
@@ -131,9 +132,10 @@ def _unreadable(path: Path, error: OSError) -> ModelError:
 
 
 def short_hash(path: Path) -> str:
-    """The hash that is recorded for a model, quick to compute: `hash8`, of several shards that of theirs.
+    """The hash that infotexts record for a model, which is quick to compute.
 
-    A file that ends before 1 MiB, all of which have the same `hash8`, gets 10 digits of its SHA-256.
+    It is `hash8`, or for shards a hash of their hashes. A file that ends before 1 MiB gets 10 digits of its
+    SHA-256 instead, because all such files have the same `hash8`.
     """
     hashes = [
         hash8(part) if part.stat().st_size > HASHED_AT else sha256(part)[:10] for part in parts_of(path)

@@ -1,7 +1,7 @@
-"""The usual names of a model's tensors where training tools saved them under other ones.
+"""Maps the names of tensors that training tools wrote to the published names of a model's tensors.
 
-What is undone: the prefixes of torch's wrappers, prefixes before a network that was part of a larger one,
-counters beside the weights, and the layout of IP-Adapter's training (tencent-ailab).
+It removes the prefixes of torch's wrappers, prefixes of a larger network around the model, and counters
+beside the weights, and converts the layout of IP-Adapter's training code (tencent-ailab).
 
 >>> usual_names({"module._orig_mod.conv_in.weight": (4, 4), "global_step": ()})
 {'conv_in.weight': 'module._orig_mod.conv_in.weight'}
@@ -14,14 +14,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
 
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+from .kind import Shapes
 
 COUNTERS = frozenset({"global_step", "epoch", "step", "steps", "iteration", "num_updates", "decay"})
 _COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile
 _PARALLEL = "module."  # DataParallel, DistributedDataParallel
-# a tensor that a network has under exactly this name; what stands before it was put there by a larger one
+# Tensors by which a network is recognised; what stands before these names is the prefix of a larger network.
 _MARKERS = (
     "controlnet_cond_embedding.conv_in.weight",
     "adapter.body.0.resnets.0.block1.weight",
@@ -35,7 +34,7 @@ _ORDER = ("down_blocks", "up_blocks", "mid_block")  # of diffusers' attention pr
 
 
 def usual_names(shapes: Shapes) -> dict[str, str]:
-    """The usual name of each tensor that belongs to the model, with its name in the file."""
+    """The published name of each tensor of the model, with its name in the file."""
     names, former = {key: key for key in shapes}, None
     while names.keys() != former:
         former = names.keys()
@@ -49,14 +48,14 @@ def _counts(key: str, shape: tuple[int, ...]) -> bool:
 
 
 def _unwrapped(names: Mapping[str, str]) -> dict[str, str]:
-    """The names without what torch's wrappers put into them."""
+    """The names without the prefixes of `torch.compile` and of data parallel wrappers."""
     found = {_COMPILED.sub(r"\1", key): old for key, old in names.items()}
     wrapped = all(key.startswith(_PARALLEL) for key in found)
     return {key.removeprefix(_PARALLEL): old for key, old in found.items()} if wrapped else found
 
 
 def _without_owner(names: Mapping[str, str]) -> dict[str, str]:
-    """The tensors of the one network that stands behind a prefix; all of them where there is none."""
+    """The tensors of the network inside a larger one, without its prefix; all if there is no prefix."""
     prefixes = {key.removesuffix(marker) for key in names for marker in _MARKERS if key.endswith(marker)}
     if len(prefixes) != 1 or "" in prefixes:
         return dict(names)
@@ -65,10 +64,10 @@ def _without_owner(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _trained_adapter(names: Mapping[str, str]) -> dict[str, str]:
-    """The projection and the adapter's layers; the frozen U-Net beside them is left out.
+    """The image projection and the adapter's layers, without the frozen U-Net that was saved with them.
 
-    A saving that drops shared tensors (accelerate's, to safetensors) leaves the layers in the U-Net's
-    attention processors alone. Layer i of these has the number 2 i + 1, as among all processors.
+    accelerate's saving to safetensors drops shared tensors and so keeps the layers in the U-Net's attention
+    processors only. Layer i of the cross attentions is processor 2 i + 1 of all.
     """
     found = {f"image_proj.{rest}": old for key, old in names.items() if (rest := _behind(key, _PROJECTION))}
     matches = [match for key in names if (match := _PROCESSOR.fullmatch(key))]
@@ -80,7 +79,7 @@ def _trained_adapter(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _place(processor: re.Match[str]) -> tuple[int, ...]:
-    """Sorts attention processors: the U-Net's part, then the numbers of block, attention and transformer."""
+    """A sort key for attention processors: part of the U-Net, then block, attention and transformer."""
     *numbers, _attn2 = map(int, re.findall(r"\d+", processor["place"]))
     return _ORDER.index(processor["part"]), *numbers
 

@@ -1,4 +1,4 @@
-r"""The prompts of a blend: what each concept says at each step, and how much it weighs.
+r"""The prompts of a blend: each concept's prompt and weight at each step.
 
 >>> from .spec import parse_request
 >>> first = {"prompt": "{prompt}, red", "weight": "1>0"}
@@ -42,7 +42,7 @@ class PromptSource(Protocol):
 
 @dataclass(frozen=True)
 class PromptPart:
-    """One part of an AND prompt: one conditional row."""
+    """One part of an AND prompt, which is one conditional row."""
 
     text: str
     weight: float
@@ -66,10 +66,12 @@ def _part(piece: str) -> PromptPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """What one picture's conditional rows are at a step.
+    """How the conditional rows of one picture are combined at a step.
 
-    Of each row its concept (`owners`) and its weight in it (`factors`); of each concept its weight and
-    the strength of its mask, None where all masks hold back wholly.
+    owners     for each row, the number of its concept
+    factors    for each row, its weight inside the concept (the weight of its AND part)
+    weights    for each concept, its weight
+    strengths  for each concept, the strength of its mask, 0..1; None: all are 1
     """
 
     owners: tuple[int, ...] = (0,)
@@ -96,18 +98,18 @@ class BlendedPrompt:
         return tuple(weight for prompt in self.concepts for weight in prompt.weights)
 
     def weights_at(self, progress: float) -> tuple[float, ...]:
-        """How much each concept weighs."""
+        """The weight of each concept, divided by their sum with `normalise`."""
         raw = tuple(schedule(progress) for schedule in self.schedules)
         total = sum(raw) if self.normalise else 1.0
         return tuple(weight / total if total else 0.0 for weight in raw)
 
     def strengths_at(self, progress: float) -> tuple[float, ...] | None:
-        """How much each concept's mask holds back; None where all do so wholly."""
+        """The strength of each concept's mask, 0..1; None if all are 1."""
         found = tuple(schedule(progress) for schedule in self.strengths)
         return None if all(strength == 1.0 for strength in found) else found
 
     def parts_at(self, progress: float, named: Named = NOTHING) -> Iterator[tuple[int, PromptPart]]:
-        """Every concept's AND parts with the concept's number; its own weight is not in them."""
+        """Every concept's AND parts, with the concept's number; the concept's weight is not included."""
         for index, prompt in enumerate(self.concepts):
             for part in split_and(prompt.at(progress, named)):
                 yield index, part
@@ -118,11 +120,11 @@ class BlendedPrompt:
         return tuple(index for index, _ in self.parts_at(0.0))
 
     def factors_at(self, progress: float, named: Named = NOTHING) -> tuple[float, ...]:
-        """What each part weighs inside its concept."""
+        """The weight of each AND part inside its concept."""
         return tuple(part.weight for _, part in self.parts_at(progress, named))
 
     def shares_at(self, progress: float, named: Named = NOTHING) -> Shares:
-        """What the rows of the picture are."""
+        """How the rows of the picture are combined."""
         return Shares(
             owners=self.owners,
             factors=self.factors_at(progress, named),
@@ -131,7 +133,7 @@ class BlendedPrompt:
         )
 
     def at(self, progress: float, named: Named = NOTHING) -> str:
-        """All concepts as an AND prompt: what the WebUI combines by itself."""
+        """All concepts as one AND prompt, which the WebUI can combine without CtrlGen."""
         weights = self.weights_at(progress)
         pieces = self.parts_at(progress, named)
         return " AND ".join(f"{part.text} :{plain_number(part.weight * weights[i])}" for i, part in pieces)
@@ -139,7 +141,7 @@ class BlendedPrompt:
 
 @dataclass(frozen=True, kw_only=True)
 class MixedPrompt(BlendedPrompt):
-    """Concepts whose features are mixed: the host sees the first, and gets the mix in its place."""
+    """Concepts whose text features are mixed. The host reads the first; its features are then replaced."""
 
     def at(self, progress: float, named: Named = NOTHING) -> str:
         """The first concept's prompt."""
@@ -151,7 +153,7 @@ class MixedPrompt(BlendedPrompt):
 
 
 def placed(source: MixedPrompt, place: float) -> MixedPrompt:
-    """The same concepts with the weights of another place 0..1 in a trajectory."""
+    """The concepts with the weights of a place 0..1 in a trajectory."""
     return replace(source, schedules=tuple(map(constant, waypoint_weights(place, len(source.concepts)))))
 
 
@@ -178,14 +180,14 @@ def blended_prompt(blend: Blend, prompt: str, *, hires: bool = False, place: flo
 
 
 def rows_of(source: PromptSource) -> int:
-    """The conditional U-Net rows per picture that a prompt takes."""
+    """The number of conditional U-Net rows per picture for a prompt."""
     if isinstance(source, MixedPrompt):
         return 1
     return len(source.owners) if isinstance(source, BlendedPrompt) else len(split_and(source.at(0.0)))
 
 
 def waypoint_weights(place: float, count: int) -> tuple[float, ...]:
-    """How much each of `count` concepts in a row weighs at `place` 0..1: at most two, together 1.
+    """The weights of `count` concepts at a place 0..1 of a trajectory: at most two, with the sum 1.
 
     >>> waypoint_weights(0.25, 3)
     (0.5, 0.5, 0.0)

@@ -1,8 +1,8 @@
-r"""The WebUI's attention grammar: which part of a prompt is weighed how much.
+r"""Parses the WebUI's attention syntax into pieces of a prompt with their weights.
 
-`(x)` is 1.1, `[x]` is 1 / 1.1, `(x:1.3)` is 1.3; brackets multiply, `\(` is a letter, and what is
-not closed lasts to the end. `BREAK` starts another chunk of 75 tokens, but in a bracket that weighs it is
-a word of a negative weight, because the WebUI knows it by its weight.
+`(x)` is 1.1, `[x]` is 1 / 1.1, `(x:1.3)` is 1.3; nested brackets multiply, `\(` is a plain character, and an
+unclosed bracket lasts to the end. `BREAK` starts another chunk of 75 tokens. Inside a weighted bracket it
+is an ordinary word with a negative weight, because the WebUI recognises it by its weight of -1.
 
 >>> weigh("a (big:1.5) cat")
 [Weighed(text='a ', weight=1.0), Weighed(text='big', weight=1.5), Weighed(text=' cat', weight=1.0)]
@@ -31,10 +31,10 @@ class Weighed:
 
 
 def weigh(prompt: str) -> list[Weighed]:
-    """The pieces of a prompt, at least one; neighbours of one weight are joined.
+    """The pieces of a prompt, at least one; neighbours of equal weight are joined.
 
-    Raises RequestError for what stands where a weight is read and is no number, as in `(wait:...)`: the
-    WebUI fails there, too.
+    Raises RequestError for a weight of dots and digits that is no number, as in `(wait:...)`; the WebUI
+    fails there too.
     """
     reader = _Reader()
     done = 0
@@ -54,7 +54,7 @@ CLOSES = {")": "(", "]": "["}
 
 @dataclass
 class _Reader:
-    """The pieces so far, and where the brackets that are still open began."""
+    """The pieces so far, and for each kind of bracket the places where open ones began."""
 
     pieces: list[Weighed] = field(default_factory=list)
     opened: dict[str, list[int]] = field(default_factory=lambda: {"(": [], "[": []})
@@ -89,7 +89,7 @@ class _Reader:
 
 
 def _number(text: str) -> float:
-    """A weight of dots and digits. Raises RequestError where that is no number."""
+    """A weight written in dots and digits. Raises RequestError if it is no number."""
     try:
         found = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-r"""Scheduled weights inside prompts, on top of the WebUI's attention grammar.
+r"""Scheduled and named weights inside prompts, on top of the WebUI's attention syntax.
 
 A text is a schedule only where the WebUI itself would read a weight: at the end of an attention bracket
 `(...)`, and at the end of an `AND` part where the prompt has several. It must be wholly of the schedule
@@ -9,9 +9,9 @@ grammar and hold a keyframe `value@progress`, a ramp `a>b`, a window `in a..b` o
     (neon sign:glow=1.2)               a weight with a name, for tuning
     a cat AND oil painting :0.2@0, 1@0.6
 
-A near miss inside a bracket, which holds a keyframe or a ramp of numbers, is an error. Everything else is
-left to the host byte for byte: `(x:1.2)`, `ratio 16:9`, `:3`, `[a:b:0.4]`, `<lora:name:0.8>`, `3 > 2`. At
-each progress the prompt is an ordinary one, so the host reads it with its own code.
+Text in a bracket that contains a keyframe or a ramp of numbers, but is no valid schedule, is an error.
+Everything else is left to the host byte for byte: `(x:1.2)`, `ratio 16:9`, `:3`, `[a:b:0.4]`,
+`<lora:name:0.8>`, `3 > 2`. At each progress the prompt is an ordinary one, which the host reads itself.
 
 >>> prompt = parse_prompt("a (neon sign:1.4>1) at (night:1.1)")
 >>> prompt.at(0.5)
@@ -38,7 +38,7 @@ NOTHING: Mapping[str, Schedule] = MappingProxyType({})
 
 # Nothing without a colon and, behind it, a sign before a number can be a schedule.
 HINT = re.compile(r"(?:[@>=]|\.\.)\s*[+-]?\.?\d")
-# An escaped letter, an extra network, a sad face (`:(` opens a bracket that nobody closes), and the signs.
+# An escaped character, an extra network, an emoticon such as `:(` (its bracket is not closed), the signs.
 PIECE = re.compile(r"\\.|<\w+:[^>]+>|(?<![^\s,(\[{|])>?[:;=][-'^]?\(|\bAND\b|[():]", re.DOTALL)
 NAME = re.compile(r"[A-Za-z_]\w*")
 HIDDEN = "\0"  # stands for a nested bracket, an escaped letter or an extra network: part of no schedule
@@ -48,7 +48,7 @@ Named: TypeAlias = Mapping[str, Schedule]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptWeight:
-    """A weight that the WebUI cannot read itself; `label` is the text that it weighs."""
+    """A scheduled or named weight; `label` is the text that it belongs to."""
 
     schedule: Schedule
     label: str
@@ -62,7 +62,7 @@ class PromptWeight:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A prompt as plain text with weights between it."""
+    """A prompt as pieces of plain text and the scheduled or named weights between them."""
 
     parts: tuple[str | PromptWeight, ...]
 
@@ -87,10 +87,10 @@ def plain_number(value: float) -> str:
 
 
 def parse_prompt(text: str, *, negative: bool = False) -> Prompt:
-    """Find the scheduled and the named weights of a prompt; in a `negative` one `AND` is a word.
+    """Find the scheduled and the named weights of a prompt; in a `negative` one `AND` is an ordinary word.
 
-    Raises RequestError that shows the place of a near miss in a bracket, or of a schedule whose values are
-    out of range or whose bracket is not closed.
+    Raises RequestError that shows the place of an invalid schedule in a bracket, of a value out of range, or
+    of a scheduled weight whose bracket is not closed.
     """
     colon = text.find(":")
     if colon < 0 or not HINT.search(text, colon):
@@ -113,9 +113,12 @@ class _Span:
 
 @dataclass
 class _Level:
-    """A bracket that is open, or the AND part itself; `inside` is where its text begins.
+    """An open bracket, or the AND part around all brackets.
 
-    `behind` is the text behind its last colon, without what is nested in it.
+    inside  where its text begins
+    face    whether it was opened by an emoticon such as `:(`
+    colon   the place of its last colon
+    behind  the text after that colon; a nested bracket is one placeholder in it
     """
 
     inside: int
@@ -125,14 +128,14 @@ class _Level:
     behind: list[str] = field(default_factory=list)
 
     def holds_schedule(self, *, near: bool) -> bool:
-        """Whether a schedule or a named weight is behind the colon; with `near` also what nearly is one."""
+        """Whether a schedule or a named weight follows the colon; with `near`, also an invalid schedule."""
         name, text = _named("".join(self.behind))
         form = Form.of(text)
         return form.scheduled or (name is not None and form.whole) or (near and form.missed)
 
 
 class _Reader:
-    """Walks over a prompt's round brackets, colons and ANDs, which are all that decide where a weight is."""
+    """Walks over a prompt's round brackets, colons and ANDs to find the places of weights."""
 
     def __init__(self, text: str, *, negative: bool) -> None:
         self.text = text
@@ -141,7 +144,7 @@ class _Reader:
         self.stack = [_Level(0, bracket=False)]
 
     def spans(self) -> Iterator[_Span]:
-        """Every weight that is a schedule or has a name."""
+        """The place of every weight that is a schedule or has a name."""
         done = 0
         for piece in self.pieces:
             self.stack[-1].behind.append(self.text[done : piece.start()])
@@ -151,7 +154,7 @@ class _Reader:
         yield from self.part_end(len(self.text))
 
     def piece(self, sign: str, end: int) -> Iterator[_Span]:
-        """One sign, which ends at `end`."""
+        """Read one sign, which ends at `end`."""
         level = self.stack[-1]
         if sign == ":":
             level.colon, level.behind = end - 1, []
@@ -168,7 +171,7 @@ class _Reader:
             level.behind.append(sign if sign in (")", "AND") else HIDDEN)
 
     def part_end(self, end: int) -> Iterator[_Span]:
-        """The end of an AND part, or of the prompt. Brackets that are open end with it."""
+        """Read the end of an AND part or of the prompt, which also ends all open brackets."""
         for level in self.stack[1:]:
             if not level.face and any(self.weight(level, level, end)):
                 raise _error(self.text, level.inside - 1, "a scheduled weight whose bracket is not closed")
@@ -176,7 +179,7 @@ class _Reader:
             yield from self.weight(self.stack[-1], self.stack[0], end)
 
     def weight(self, level: _Level, whole: _Level, end: int) -> Iterator[_Span]:
-        """The weight of `whole` between a level's last colon and `end`, if it is one of ours."""
+        """The weight of `whole` between a level's last colon and `end`, if it is scheduled or named."""
         if level.colon is None or not level.holds_schedule(near=whole.bracket):
             return
         start = level.colon + 1
@@ -213,7 +216,7 @@ def _error(text: str, place: int, message: str) -> RequestError:
 
 
 def require_names(named: Named, weights: Iterable[PromptWeight]) -> None:
-    """Raise RequestError for a named weight that none of these weights has as its name."""
+    """Raise RequestError for a name in `named` that no weight of the prompts has."""
     known = {weight.name for weight in weights if weight.name}
     for name in named:
         if name not in known:

@@ -1,4 +1,4 @@
-"""The base of all parts of a request: immutable, keyword-only, strict about what JSON can carry."""
+"""The base class of all parts of a request: frozen, keyword-only, without unknown fields."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lib_ctrlgen.errors import RequestError
 
 from .schedule import Schedule
 
-RANDOM_SEED = -1  # draw one
+RANDOM_SEED = -1  # a seed that asks for a random one
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all parts of a request: immutable, keyword-only, strict."""
+    """Base class of all parts of a request. Raises RequestError for values that JSON cannot carry."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -24,7 +24,7 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def check_plain(name: str, value: object) -> None:
-    """Raise RequestError at `name` for what JSON cannot carry: NaN, infinity, half a character."""
+    """Raise RequestError at `name` for what JSON cannot carry: NaN, infinity, a lone surrogate."""
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(name, f"must be a finite number, got {value}")
     if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):

@@ -42,7 +42,7 @@ FILM_ROUNDS = 2
 THE_PROMPT = "{prompt}"
 ROW_MODES = ("prediction", "perpendicular", "saliency")
 
-# What a concept may say in each mode, and what the blend may.
+# The fields of a concept that each mode uses, then those of the blend. Others are errors.
 TAKES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "prediction": frozenset({"prompt", "image", "weight", "hires", "mask", "mask_strength"}),
@@ -74,9 +74,9 @@ def _decaying() -> Schedule:
 
 
 class Concept(Spec, frozen=True, kw_only=True):
-    """One of the things that are blended.
+    """One concept of a blend.
 
-    prompt  its text; `{prompt}` stands for the request's prompt, and so does an empty text
+    prompt  its prompt; `{prompt}` in it stands for the request's prompt, and so does an empty text
     image   a reference picture: seen through the IP-Adapter `blend.model`; in mode `seeds` an
             img2img picture. Base64 or a data URL
     weight  number or schedule; negative weights subtract
@@ -100,7 +100,7 @@ class Concept(Spec, frozen=True, kw_only=True):
         check_share("mask_strength", self.mask_strength)
 
     def in_pass(self, *, hires: bool) -> Schedule:
-        """The weight in the hires pass or in another one."""
+        """The weight in the hires pass, or in the first one."""
         return self.hires if hires and self.hires is not None else self.weight
 
 
@@ -167,36 +167,36 @@ class Blend(Spec, frozen=True, kw_only=True):
 
     @property
     def must_be_positive(self) -> bool:
-        """Whether a negative weight has no meaning: sums that divide, slerps, contests, mixed noise."""
+        """Whether weights may not be negative: with `normalise`, slerps, and the modes saliency and seeds."""
         return self.normalise or self.mode in {"saliency", "seeds"} or self.slerps
 
     @property
     def rounds(self) -> int:
-        """How often a trajectory is placed anew."""
+        """How often a trajectory runs again with its pictures placed anew; 0 for other modes."""
         if self.mode != "trajectory":
             return 0
         return (0 if self.animation == "none" else FILM_ROUNDS) if self.spacing is None else self.spacing
 
     @property
     def slerps(self) -> bool:
-        """Whether mixes turn between directions instead of going straight."""
+        """Whether features, noises or latents are mixed by slerp instead of lerp."""
         if self.interpolation == "auto":
             return self.mode in {"trajectory", "seeds"}
         return self.interpolation == "slerp"
 
     @property
     def has_masks(self) -> bool:
-        """Whether any concept has a place of its own."""
+        """Whether any concept has a mask."""
         return any(concept.mask for concept in self.concepts)
 
     @property
     def mixes_prompts(self) -> bool:
-        """Whether the prompts' features are mixed, so that one row per picture is enough."""
+        """Whether the text features of the concepts are mixed, so that a picture has one conditional row."""
         return self.mode in {"embedding", "trajectory"}
 
 
 def _refuse_others(part: Spec, allowed: frozenset[str], prefix: str, mode: str) -> None:
-    """Raise RequestError at a field that says something where the mode cannot use it."""
+    """Raise RequestError at a field that is set although the mode does not use it."""
     plain = Concept() if isinstance(part, Concept) else None
     for name in part.__struct_fields__:
         value = getattr(part, name)

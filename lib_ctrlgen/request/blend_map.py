@@ -1,4 +1,4 @@
-"""A map of what lies between two to four concepts: a sheet of n x n pictures, a concept in each corner.
+"""Blend maps: a sheet of n x n pictures with one of two to four concepts in each corner.
 
 >>> corner_weights(0.5, 0.0, 2), corner_weights(0.5, 0.5, 4)
 ((0.5, 0.5), (0.25, 0.25, 0.25, 0.25))
@@ -13,7 +13,7 @@ from .schedule import Schedule, constant
 
 
 def map_size(blend: Blend | None) -> tuple[int, int]:
-    """Rows and columns of the sheet that a blend asks for; 1 x 1 for one picture. Two concepts make a row."""
+    """Rows and columns of the sheet that `blend.explore` asks for; 1 x n for two concepts, else 1 x 1."""
     if blend is None or not blend.explore:
         return 1, 1
     return (1 if len(blend.concepts) == 2 else blend.explore), blend.explore
@@ -29,10 +29,10 @@ def map_cells(blend: Blend) -> tuple[Blend, ...]:
 
 
 def corner_weights(x: float, y: float, count: int) -> tuple[float, ...]:
-    """How much each corner weighs at `x`, `y` in 0..1: bilinear, together 1.
+    """The bilinear weight of each corner at `x`, `y` in 0..1; they sum to 1.
 
-    The corners are top left, top right, bottom left, bottom right. Without a fourth concept the
-    bottom right is half of both beside it.
+    The corners are top left, top right, bottom left, bottom right. With three concepts the weight of the
+    bottom right corner goes in equal parts to its two neighbours.
     """
     corners = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
     if count == 3:

@@ -106,7 +106,7 @@ def preprocessor_names() -> tuple[str, ...]:
 
 
 def check_name(path: str, name: str, known: Iterable[str]) -> None:
-    """Raise RequestError at `path` for an unknown name; it lists those that are known, or the nearest."""
+    """Raise RequestError at `path` for an unknown name; it lists the known names, or the nearest of many."""
     known = tuple(known)
     if name not in known:
         raise RequestError(path, f"unknown value {name!r} ({choices(name, known)})")

@@ -1,4 +1,4 @@
-"""One curve: keyframes joined by easings, inside a window. The only window logic there is."""
+"""Curves of keyframes joined by easings inside a window. Windows are implemented here and nowhere else."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Curve:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest value; no easing leaves them."""
+        """The least and the greatest value; easings stay between their keyframes."""
         values = [frame.value for frame in self.keyframes] + ([] if self.window == WHOLE else [0.0])
         return min(values), max(values)
 
@@ -152,7 +152,7 @@ def hermite(t: float, left: float, right: float, slope_left: float, slope_right:
 
 
 def between(value: float, one: float, other: float) -> float:
-    """`value`, kept between two bounds in either order: rounding may have left them."""
+    """`value` clamped between two bounds, given in either order, against rounding errors."""
     return min(max(value, min(one, other)), max(one, other))
 
 

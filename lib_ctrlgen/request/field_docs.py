@@ -1,6 +1,7 @@
-"""What the docstrings of a request's parts say about their fields, for the JSON Schema.
+"""Reads the descriptions of fields from the docstrings of a request's classes, for the JSON Schema.
 
-A docstring holds a table: a field's name, two spaces or more, a text; longer texts go on in indented lines.
+A docstring holds a table: a field's name, two or more spaces, its description; long ones go on in indented
+lines.
 
 >>> class Point:
 ...     '''A place.
@@ -32,7 +33,7 @@ def summary(kind: type) -> str:
 
 
 def field_docs(kind: type) -> dict[str, str]:
-    """The text of each field that the docstrings of a class and of its bases describe."""
+    """The description of each field in the docstrings of a class and of its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         found |= _table(cleandoc(base.__doc__ or ""))
@@ -54,18 +55,18 @@ def _table(text: str) -> dict[str, str]:
 
 
 def described(schema: dict[str, Any], kind: type[Struct]) -> dict[str, Any]:
-    """A JSON Schema of msgspec's, each part with its summary and each field with its text."""
+    """Add the classes' summaries and the fields' descriptions to a JSON Schema that msgspec made."""
     definitions = schema["$defs"]
     for part in parts_of(kind):
         definition = definitions[part.__name__]
         texts, fields = field_docs(part), definition["properties"]
-        told = {
+        with_texts = {
             name: {**field, "description": texts[name]} for name, field in fields.items() if name in texts
         }
         definitions[part.__name__] = {
             **definition,
             "description": summary(part),
-            "properties": {**fields, **told},
+            "properties": {**fields, **with_texts},
         }
     return schema
 

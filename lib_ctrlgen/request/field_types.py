@@ -1,4 +1,4 @@
-"""Which type a request declares at a path: for error messages, and for values that come as text.
+"""Finds the type that a request declares at a path, for error messages and for values given as text.
 
 >>> from lib_ctrlgen.request.spec import GenerationRequest
 >>> [takes_text_only(type_at(GenerationRequest, path.split("."))) for path in ("prompt", "steps")]
@@ -34,12 +34,12 @@ def _inside(part: Any, name: str) -> Any:
 
 
 def is_struct(part: Any) -> bool:
-    """Whether an annotation is a part of a request."""
+    """Whether an annotation is a Struct, that is, a part of a request."""
     return isinstance(part, type) and get_origin(part) is None and issubclass(part, Struct)
 
 
 def alternatives(annotation: Any) -> Iterator[Any]:
-    """The members of a union, without their bounds; the annotation itself where it is no union."""
+    """The members of a union without their `Annotated` bounds; of another annotation that one alone."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield from alternatives(get_args(annotation)[0])
@@ -51,17 +51,17 @@ def alternatives(annotation: Any) -> Iterator[Any]:
 
 
 def takes_text_only(annotation: Any) -> bool:
-    """Whether nothing but text (or one of some texts) fits."""
+    """Whether an annotation accepts strings and nothing else."""
     return annotation is not None and all(map(_is_text, alternatives(annotation)))
 
 
 def takes_text(annotation: Any) -> bool:
-    """Whether text fits, among others."""
+    """Whether an annotation accepts strings."""
     return any(map(_is_text, alternatives(annotation)))
 
 
 def takes_nothing(annotation: Any) -> bool:
-    """Whether `null` fits."""
+    """Whether an annotation accepts `null`."""
     return NoneType in alternatives(annotation)
 
 

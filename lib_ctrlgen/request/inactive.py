@@ -1,4 +1,4 @@
-"""Units that act in no step: a mistake, unless the request itself says that they do nothing.
+"""Finds units that act in no step: an error, or a warning if the request itself sets them to nothing.
 
 >>> from .spec import ControlUnit
 >>> late = ControlUnit(model="edges", guidance_start=0.96)
@@ -27,7 +27,7 @@ Acted: TypeAlias = AbstractSet[tuple[int | str, bool]]
 
 
 def planned(units: Units, passes: Passes) -> Acted:
-    """The units that have a weight in some step of a pass, by their schedules."""
+    """The units whose schedule is not zero in some step of a pass, with that pass."""
     return {
         (place, hires)
         for hires, steps in passes.items()
@@ -37,7 +37,7 @@ def planned(units: Units, passes: Passes) -> Acted:
 
 
 def idle_note(units: Units, steps: int) -> str:
-    """What is to be said, before a run of so many steps in each pass, of units that would not act."""
+    """The warnings, or the error, of a run of so many steps in each pass; lines of text, or nothing."""
     passes = {hires: steps for hires in (False, True) if not hires or any(unit.hires for _, unit in units)}
     try:
         return "\n".join(map(str, require_acting(units, passes, planned(units, passes))))
@@ -46,10 +46,10 @@ def idle_note(units: Units, steps: int) -> str:
 
 
 def require_acting(units: Units, passes: Passes, acted: Acted) -> list[Notice]:
-    """What is to be said of the units of a request that did not act in some pass.
+    """Return warnings of the units that are not in `acted` for some pass.
 
-    A weight of 0 and an empty window are what a request may say on purpose (as one cell of a grid does): a
-    warning. Raises RequestError for a unit that is to act and acts in no step of any pass.
+    A weight of 0 or an empty window may be meant (in a cell of a grid), so it is a warning. Raises
+    RequestError for a unit that has a weight and a window, and yet acts in no step of any pass.
     """
     notices = []
     for place, unit in units:
@@ -60,7 +60,7 @@ def require_acting(units: Units, passes: Passes, acted: Acted) -> list[Notice]:
 
 
 def _judged(path: str, unit: ControlUnit, passes: Passes, idle: Sequence[bool]) -> list[Notice]:
-    """What is to be said of one unit that does not act in the passes `idle`. Raises RequestError."""
+    """The warnings of one unit that does not act in the passes `idle`. Raises RequestError."""
     wanted = [hires for hires in passes if not _is_off(unit, hires=hires)]
     if not wanted:
         return [_off(path, unit)]
@@ -75,7 +75,7 @@ def _judged(path: str, unit: ControlUnit, passes: Passes, idle: Sequence[bool]) 
 
 
 def _is_off(unit: ControlUnit, *, hires: bool) -> bool:
-    """Whether the request itself says that a unit does nothing in a pass: no weight, or an empty window."""
+    """Whether the unit's own fields set it to nothing in a pass: zero weights, or an empty window."""
     weight = unit.hires if hires and unit.hires is not None else unit.weight
     layers = unit.layer_weights
     return (

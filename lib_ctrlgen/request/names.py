@@ -1,4 +1,4 @@
-"""Which of several names a text means: exact, then another spelling, then the only one that contains it.
+"""Finds the model names that a text means: the same name, another spelling, or names that contain it.
 
 >>> split_hash("control_v11p_sd15_canny [d14c016b]")
 ('control_v11p_sd15_canny', 'd14c016b')
@@ -26,10 +26,11 @@ def split_hash(text: str) -> tuple[str, str]:
 
 
 def matching(text: str, names: Iterable[str]) -> list[str]:
-    """The names that a text may mean: those of the first rule that any name fits.
+    """The names that a text may mean: all that fit the first rule which any name fits.
 
-    Tried in this order: the whole name, the last part of its path, and a part of the name; the first two
-    as they are spelled, without a file suffix, without regard to case, and without either.
+    The rules, in order: the text is the whole name; it is the last part of the name's path; it is contained
+    in the name. The first two are tried as spelled, then without the file's suffix, then ignoring case, then
+    both.
     """
     wanted, known = text.strip().replace("\\", "/"), list(names)
     if text in known:
@@ -44,23 +45,23 @@ def matching(text: str, names: Iterable[str]) -> list[str]:
 
 
 def several(text: str, found: Sequence[str], what: str) -> str:
-    """The message for a text that several names fit."""
+    """The error message for a text that fits several names."""
     return f"{text!r} may be each of several {what}s: {listed(found)}; give the whole name"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in an error message; of very many only the first ones."""
+    """Names for an error message, sorted; of many only the first ones and how many more there are."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(sorted(names)[:LISTED]) + more
 
 
 def printable(name: str) -> str:
-    r"""A file's name as text that JSON and pages can hold: bytes in it that are no UTF-8 become `\xe9`."""
+    r"""A file's name as valid Unicode: bytes in it that are no UTF-8 become escapes such as `\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def last_part(name: str) -> str:
-    """What is behind the last slash."""
+    """The part of a name after its last slash."""
     return name.rpartition("/")[2]
 
 

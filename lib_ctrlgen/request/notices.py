@@ -1,7 +1,7 @@
-"""Warnings: what a request says and what will hardly do what its author wants, though it can be done.
+"""Warnings about requests that can be carried out, but hardly as their author wants.
 
-They are collected while a request is loaded and run, and reach the infotext, the page and the command
-line. What is certain to be a mistake is a `RequestError` instead (decision 0021).
+They are collected while a request is loaded and run, and shown in the infotext, on the page and on the
+command line. A certain mistake is a `RequestError` instead (decision 0021).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ JOINT = " | "
 
 @dataclass(frozen=True)
 class Notice:
-    """A warning at the JSON path of its place; for one picture of a batch, or (None) for all of them."""
+    """A warning with the JSON path of what it is about, for one picture of a batch or (None) for all."""
 
     path: str
     message: str
@@ -25,31 +25,33 @@ class Notice:
         return f"{self.path}: {self.message}"
 
 
-def warnings_in(said: object, pictures: Sequence[int]) -> tuple[str, ...]:
-    """The warnings of some pictures, as a host records them: one joined text for all, or a list of them.
+def warnings_in(recorded: object, pictures: Sequence[int]) -> tuple[str, ...]:
+    """The warnings of some pictures from a host's record: one joined text for all, or a list per picture.
 
     >>> warnings_in(["a | b", None, "b | c"], [0, 2])
     ('a', 'b', 'c')
     """
-    texts = [said] if isinstance(said, str) else [said[k] for k in pictures] if isinstance(said, list) else []
+    texts: list[str | None] = [recorded] if isinstance(recorded, str) else []
+    if isinstance(recorded, list):
+        texts = [recorded[number] for number in pictures]
     return tuple(dict.fromkeys(each for text in texts if text for each in text.split(JOINT)))
 
 
 class Notices:
-    """The warnings of one generation, each once, in the order in which they were found."""
+    """The warnings of one generation, each once, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._found: dict[Notice, None] = {}
 
     def add(self, path: str, message: str, picture: int | None = None) -> None:
-        """Add a warning."""
+        """Add a warning at a JSON path, for one picture of the batch or for all."""
         self._found[Notice(path, message, picture)] = None
 
     def extend(self, notices: Iterable[Notice]) -> None:
-        """Add several."""
+        """Add several warnings."""
         self._found |= dict.fromkeys(notices)
 
     def of(self, picture: int | None = None) -> tuple[str, ...]:
-        """The texts for one picture of the batch, with those for all; every text where none is named."""
+        """The warnings of one picture of the batch, with those for all pictures; without a number, all."""
         own = (notice for notice in self._found if picture is None or notice.picture in (None, picture))
         return tuple(dict.fromkeys(map(str, own)))

@@ -17,9 +17,9 @@ Value: TypeAlias = float | int | str | bool
 
 @dataclass(frozen=True, kw_only=True)
 class Param:
-    """One named parameter with its default and bounds (inclusive; None means unbounded).
+    """One named parameter with its default and bounds (inclusive; None: unbounded).
 
-    `off` is a number outside of the bounds that is allowed, too.
+    `off` is one more allowed number outside of the bounds, such as 0 for "automatic".
     """
 
     name: str

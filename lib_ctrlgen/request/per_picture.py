@@ -1,4 +1,4 @@
-"""Units that show each picture of a batch a picture or a mask of its own.
+"""Units with `images` or `masks`: an own control picture or mask for each picture of a batch.
 
 >>> from .spec import ControlRequest, ControlUnit
 >>> unit = ControlUnit(model="edges", images=("A", "B", "A"))
@@ -24,10 +24,7 @@ Request = TypeVar("Request", bound=ControlRequest)
 
 @dataclass(frozen=True, kw_only=True)
 class PictureInputs:
-    """What a unit shows to some pictures, by their numbers; to all of them where `pictures` is None.
-
-    `place` is the first of these numbers, for the paths of errors.
-    """
+    """The control picture and mask of a unit for some pictures of the batch; None: for all of them."""
 
     image: str
     mask: str
@@ -35,12 +32,15 @@ class PictureInputs:
 
     @property
     def place(self) -> int:
-        """The first picture that sees it."""
+        """The number of the first picture that they are for, for the paths of errors."""
         return self.pictures[0] if self.pictures else 0
 
 
 def shown(unit: ControlUnit, count: int, path: str) -> tuple[PictureInputs, ...]:
-    """What a unit shows to `count` pictures, equal ones together. Raises RequestError below `path`."""
+    """The inputs of a unit for `count` pictures of a batch; pictures with equal inputs share one entry.
+
+    Raises RequestError below `path` unless there is one image (or mask) or one for each picture.
+    """
     for name in ("images", "masks"):
         given = len(getattr(unit, name))
         if given not in (0, count):
@@ -64,18 +64,18 @@ def shown(unit: ControlUnit, count: int, path: str) -> tuple[PictureInputs, ...]
 
 
 def own(unit: ControlUnit, picture: int) -> tuple[str, str]:
-    """The picture and the mask that a unit shows to picture number `picture`."""
+    """The control picture and the mask of a unit for one picture of the batch."""
     image = unit.images[picture] if unit.images else unit.image
     return image, unit.masks[picture] if unit.masks else unit.mask
 
 
 def is_per_picture(request: ControlRequest) -> bool:
-    """Whether a unit that acts shows pictures of a batch different things."""
+    """Whether an enabled unit has an own control picture or mask for each picture of the batch."""
     return any(unit.images or unit.masks for _, unit in request.enabled_units)
 
 
 def single(request: Request, picture: int) -> Request:
-    """What a request says of one picture of its batch, as units with one picture."""
+    """The request for one picture of its batch: units keep that picture's image and mask."""
     if not is_per_picture(request):
         return request
     return replace(request, units=tuple(_single(unit, picture) for unit in request.units))

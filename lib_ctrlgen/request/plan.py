@@ -1,7 +1,4 @@
-"""The step plan: every unit's weight at every step, before anything runs.
-
-Pure arithmetic: what the table shows is what the session applies.
-"""
+"""The plan: every unit's weight at every step, computed before sampling; the session applies it."""
 
 from __future__ import annotations
 
@@ -15,10 +12,13 @@ from .spec import ControlUnit
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """`weights[unit][step]`, the weight of each unit at each step; `labels` name the units.
+    """The plan of one pass.
 
-    `computed[unit][step]` is the step whose network call is used, None where the unit does not act; rows
-    of other things than units have none. `note` says what else there is to know before a run, in lines.
+    weights   `weights[line][step]`: the weight of each unit (or concept, or guidance) at each step
+    labels    a name for each line
+    computed  `computed[line][step]`: the step whose residuals are used, None where the unit does not act;
+              there are such lines for units only
+    note      lines of text: the cost of a blend, and warnings
     """
 
     weights: tuple[tuple[float, ...], ...]
@@ -28,14 +28,14 @@ class StepPlan:
     note: str = ""
 
     def active(self, step: int) -> tuple[int, ...]:
-        """The indices of the units that act in this step: those whose weight is not zero."""
+        """The lines whose weight is not zero in this step."""
         return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
 
 
 def compile_plan(
     units: Sequence[tuple[int | str, ControlUnit]], steps: int, *, hires: bool = False
 ) -> StepPlan:
-    """Sample the schedules of the enabled units (with their places) at `i / steps`, for one pass.
+    """Sample the schedules of units at `i / steps`, for one pass; each unit comes with its index.
 
     Raises RequestError when `steps` is not positive.
     """
@@ -50,7 +50,7 @@ def compile_plan(
 
 
 def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
-    """For each step the one whose network call it uses: every `reuse`-th of those with a weight computes.
+    """For each step, the step whose residuals it uses: every `reuse`-th step with a weight computes its own.
 
     >>> computed_at((0, 1, 1, 0, 0.5, 1), 2)
     (None, 1, 1, None, 4, 4)

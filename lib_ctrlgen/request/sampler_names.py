@@ -1,4 +1,4 @@
-"""The samplers and schedulers of the WebUI 1.10.1 by name, with their aliases. Nothing heavy is imported.
+"""The names and aliases of the WebUI 1.10.1's samplers and schedulers, readable without importing torch.
 
 A sampler's name may end in a scheduler, as in infotexts of older WebUIs: `DPM++ 2M Karras`.
 
@@ -46,7 +46,7 @@ class Sampler:
     adaptive: bool = False
 
     def total_steps(self, steps: int) -> int:
-        """The U-Net calls that schedules count over, as the WebUI counts; there may be a few less or more."""
+        """The number of U-Net calls that progress is counted over, as in the WebUI."""
         return 2 * steps if self.doubled else steps
 
 
@@ -111,7 +111,7 @@ def sampler_names() -> tuple[str, ...]:
 
 
 def choose(sampler: str, scheduler: str = AUTOMATIC) -> Choice:
-    """What a request's `sampler` and `scheduler` mean, in any case.
+    """The sampler and scheduler that a request's names mean, ignoring case.
 
     Raises RequestError at `sampler` or `scheduler` that lists the nearest names, or says why both cannot
     be together.
@@ -135,7 +135,7 @@ def choose(sampler: str, scheduler: str = AUTOMATIC) -> Choice:
 
 
 def check_steps(sampler: str, steps: int) -> None:
-    """Raise RequestError at `steps` for fewer than the sampler, by its own name, makes a picture of."""
+    """Raise RequestError at `steps` for fewer steps than the sampler needs; `sampler` is its own name."""
     least = SAMPLERS[sampler].least
     if steps < least:
         raise RequestError("steps", f"{sampler} needs at least {least} steps, got {steps}")

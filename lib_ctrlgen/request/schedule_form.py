@@ -1,4 +1,4 @@
-"""Whether a text is written like a schedule, before its numbers are read."""
+"""Recognises a text that is written as a schedule, or nearly so, by the kinds of its tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCHEDULE = re.compile(rf"{CURVE}(?:\*{CURVE})*")
 class Form:
     """The kinds of a text's tokens, one letter each.
 
-    n number, e easing, i `in`, - `..`, the signs @ > , * themselves, and ? for what no schedule has.
+    n is a number, e an easing, i the word `in`, - is `..`, @ > , * are these signs, ? is any other token.
 
     >>> Form.of("1@0 hold, 0@0.5 in 0..0.7").kinds, Form.of("50mm > 3 cats").kinds
     ('n@ne,n@nin-n', '??>n?')
@@ -28,7 +28,7 @@ class Form:
 
     @staticmethod
     def of(text: str) -> Form:
-        """The form of a text. A number that touches a strange word or sign, as in 50mm or 1/200, is none."""
+        """The form of a text. A number that touches a foreign word or sign (50mm, 1/200) counts as ?."""
         found = list(tokens(text))[:-1]
         kinds = [_kind(token) for token in found]
         for place, (left, right) in enumerate(pairwise(found)):
@@ -39,17 +39,17 @@ class Form:
 
     @property
     def whole(self) -> bool:
-        """Whether the text is wholly of the schedule grammar, whatever its numbers are."""
+        """Whether the whole text follows the grammar of schedules; its numbers may still be out of range."""
         return SCHEDULE.fullmatch(self.kinds) is not None
 
     @property
     def scheduled(self) -> bool:
-        """Whether it is, and has a keyframe, a ramp or a window."""
+        """Whether the whole text follows the grammar and has a keyframe, a ramp or a window."""
         return self.whole and any(kind in self.kinds for kind in "@>i")
 
     @property
     def missed(self) -> bool:
-        """Whether there is a keyframe or a ramp of numbers anywhere in it."""
+        """Whether the text contains a keyframe or a ramp of numbers, perhaps among other words."""
         return "n@n" in self.kinds or "n>n" in self.kinds
 
 

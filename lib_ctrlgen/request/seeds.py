@@ -1,4 +1,4 @@
-"""Seeds that a request leaves open: -1 draws one, as in the WebUI.
+"""Draws random seeds where a request has -1, as the WebUI does.
 
 >>> from .spec import GenerationRequest
 >>> seeded(GenerationRequest(seed=5)).seed
@@ -22,12 +22,12 @@ HIGHEST = 2**32 - 64  # so that the pictures of a batch have seeds that a reques
 
 
 def drawn_seed() -> int:
-    """A new seed, whatever the program drew before."""
+    """A random seed from the operating system, independent of seeded generators."""
     return random.SystemRandom().randrange(HIGHEST)
 
 
 def seeded(request: Request) -> Request:
-    """The request with seeds drawn where it leaves them open: its own, and those of its blend's concepts."""
+    """The request with random seeds in place of -1: its own, and those of its blend's concepts."""
     if getattr(request, "seed", None) == RANDOM_SEED:
         request = replace(request, seed=drawn_seed())
     if request.blend is None:

@@ -1,8 +1,7 @@
-"""The request: what the panel, the REST API, the CLI and job files all say in the same words.
+"""The request: one type for the panel, the REST API, the command line and job files.
 
-Frozen msgspec Structs: validation, error paths and the JSON Schema come from the
-types. Pictures are base64 or data URLs; edges that hold files or arrays encode
-them first.
+The classes are frozen msgspec Structs; validation, error paths and the JSON Schema come from their types.
+Pictures are base64 or data URLs. Callers with files or arrays encode them first.
 
 >>> request = parse_request({"units": [{"model": "edges", "weight": "1>0.2"}]})
 >>> request.units[0].schedule(0.5)
@@ -85,7 +84,7 @@ def _seven() -> Schedule:
 
 
 class ControlRequest(Spec, frozen=True, kw_only=True):
-    """What rides on top of a txt2img or img2img call.
+    """What CtrlGen does to a txt2img or img2img generation.
 
     units            the controls
     prompt_weights   values for the named weights of the prompts, `(neon sign:glow=1.2)`
@@ -109,18 +108,18 @@ class ControlRequest(Spec, frozen=True, kw_only=True):
 
     @property
     def acts(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether the request changes a generation at all."""
         others = (self.prompt_weights, self.cfg_scale, self.hires_cfg_scale, self.blend)
         return bool(self.enabled_units or any(others))
 
     @property
     def enabled_units(self) -> tuple[tuple[int, ControlUnit], ...]:
-        """The units that act, each with its place in `units`."""
+        """The enabled units, each with its index in `units`."""
         return tuple((i, unit) for i, unit in enumerate(self.units) if unit.enabled)
 
 
 class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
-    """A whole picture for the headless host: the controls, and what the WebUI would be told.
+    """A whole generation for the headless engine: controls, prompt, checkpoint, sampler, size, seed.
 
     model            a checkpoint by name or path: a single SD1.5, SD2 or SDXL file, or a diffusers folder
     prompt           what to draw
@@ -156,7 +155,7 @@ class GenerationRequest(ControlRequest, frozen=True, kw_only=True):
 
     @property
     def sampling(self) -> Choice:
-        """The sampler and the scheduler that the names mean."""
+        """The sampler and the scheduler by their own names."""
         return choose(self.sampler, self.scheduler)
 
 
@@ -186,9 +185,9 @@ def parse_json(text: str | bytes, kind: type[AnyRequest] = ControlRequest) -> An
 
 
 def to_payload(request: Struct, *, whole: bool = False) -> dict[str, Any]:
-    """The request as JSON types; `parse_request` of it gives the same request.
+    """The request as JSON types, from which `parse_request` makes an equal request.
 
-    Defaults are left out; with `whole`, those of parts only.
+    Fields with default values are left out; with `whole`, only in units, blend and concepts.
     """
     filled = {
         name: value
@@ -229,7 +228,7 @@ def _is_default(request: Struct, name: str, value: object) -> bool:
 
 @lru_cache(maxsize=64)
 def _fields(kind: type[Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """A struct's fields by name; msgspec reads their annotations anew each time."""
+    """A struct's fields by name, cached: msgspec evaluates the annotations on each call."""
     return {info.name: info for info in msgspec.structs.fields(kind)}
 
 
@@ -247,7 +246,7 @@ def _schema(kind: type) -> dict[str, Any]:
 
 
 def _located(error: msgspec.ValidationError, kind: type[Struct]) -> RequestError:
-    """Turn msgspec's error into one with the path, that names what would be right."""
+    """Turn msgspec's error into a RequestError with the path and the names that would be right."""
     placed = PLACED.fullmatch(str(error))
     if placed is None:
         return RequestError("$", str(error))
@@ -260,7 +259,7 @@ def _located(error: msgspec.ValidationError, kind: type[Struct]) -> RequestError
 
 
 def _explained(path: str, message: str, expected: Any) -> RequestError:
-    """Say which names are known where msgspec only says that one is wrong."""
+    """Add the known names to msgspec's message about an unknown field or value."""
     if unknown := UNKNOWN.fullmatch(message):
         known = getattr(_struct_in(expected), "__struct_fields__", ())
         return RequestError(f"{path}.{unknown['name']}", f"unknown field ({nearest(unknown['name'], known)})")

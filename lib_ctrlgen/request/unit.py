@@ -1,4 +1,4 @@
-"""One unit of a request: the fields of a control, and the names that they may take."""
+"""One unit of a request: a control model with its picture, weights, window and mask."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _full() -> Schedule:
 
 
 def _check_pictures(one: str, picture: str, many: str, pictures: tuple[str, ...]) -> None:
-    """Raise RequestError for a picture for all beside one for each, and for an empty one among them."""
+    """Raise RequestError if both a single picture and a list are given, or a picture of the list is empty."""
     if picture and pictures:
         raise RequestError(many, f"is there beside {one!r}: give one of them")
     for number, each in enumerate(pictures):
@@ -112,7 +112,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         return self.weight.within(self.guidance_start, self.guidance_end)
 
     def in_pass(self, *, hires: bool) -> Schedule:
-        """The same in the hires pass or in another one; each pass runs the window from its own start."""
+        """The schedule in the hires pass or in the first one; the window counts each pass from its start."""
         if not hires or self.hires is None:
             return self.schedule
         return self.hires.within(self.guidance_start, self.guidance_end)

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import (
-    convert_controlnet_checkpoint,
-    convert_ldm_unet_checkpoint,
-    convert_ldm_vae_checkpoint,
-)
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from lib_ctrlgen.controls.controlnet.file import diffusers_tensors
 
 from .clip import Towers
 from .export import NAME
@@ -42,7 +40,7 @@ def read_controls(folder: Path, whole: Whole) -> None:
     control: Any
     for name, control in whole.controls.items():
         tensors = floats(folder / f"ControlNet/{NAME}-{name}.safetensors")
-        fill(control, convert_controlnet_checkpoint(dict(tensors), dict(control.config)))
+        fill(control, diffusers_tensors(tensors))
     adapter = floats(folder / f"ControlNet/{NAME}-ip.safetensors")
     named = {key: value for key, value in whole.adapter.flat().items() if key.startswith("ip_adapter.")}
     with torch.no_grad():

@@ -152,7 +152,7 @@ def test_an_embedding_is_read_in_both_forms(text: str) -> None:
         (json.dumps((*FACE[:-1], "x")), "something else than numbers"),
         ("[1, ", "not a JSON list"),
         ("[" * 100_000, "not a JSON list"),
-        (json.dumps([0.0] * WIDTH), "nobody's"),
+        (json.dumps([0.0] * WIDTH), "no face was found"),
         (packed((*FACE[:-1], float("nan"))), "finite"),
         ("!!", "neither a JSON list nor base64"),
         (base64.b64encode(b"abc").decode(), "3 bytes"),

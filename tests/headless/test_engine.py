@@ -304,7 +304,7 @@ def test_schedules_follow_the_webuis_clock(engine: Engine, name: str) -> None:
     assert told[-1] == (total, total)
     assert all(before <= after for before, after in pairwise(told))
     assert made.plan.weights[0] == tuple(1 - i / total for i in range(total))
-    assert made.images[0].size == (64, 64)  # that a unit acts: test_headless_stack.py, with every sampler
+    assert made.images[0].size == (64, 64)  # that a unit acts: test_stack.py, with every sampler
 
 
 # Generation

@@ -20,7 +20,7 @@ from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes
 from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.offload import placed
-from lib_ctrlgen.models.store import stamp
+from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.unet.call import UNetCall, require_family
 
 from .control_lora_file import LowRankConv2d, LowRankLinear, load_network

@@ -21,8 +21,8 @@ from lib_ctrlgen.models.kind import ModelKind, strip_prefix
 from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.loading import fill, map_channels
 from lib_ctrlgen.models.offload import placed
-from lib_ctrlgen.models.store import stamp
 from lib_ctrlgen.models.tensor_files import read_tensors
+from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.unet.call import UNetShape
 
 from .difference import added_to_base

@@ -24,8 +24,9 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.errors import ModelError, RequestError, at_path
 from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.models.loading import fill
-from lib_ctrlgen.models.store import ModelStore, stamp
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
+from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.names import last_part, listed
 
 NAMES = ("controlnetlama", "big-lama", "lama")

@@ -1,6 +1,6 @@
-"""Converts single-file checkpoints (ldm, sgm) to networks of diffusers and transformers.
+"""Loads single-file checkpoints in ldm's and sgm's layout as diffusers and transformers networks.
 
-This is the only module that uses diffusers' converters, whose names are the same from 0.31 to 0.42.
+U-Net and VAE go through diffusers' converters, whose names are the same from 0.31 to 0.42 (decision 0026).
 """
 
 from __future__ import annotations
