@@ -24,13 +24,12 @@ from lib_ctrlgen.request.inactive import idle_note, planned, require_acting
 from lib_ctrlgen.request.notices import Notice, Notices
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
-from tests.both_hosts.test_pictures_of_units import OUTPUTS, SIZES
-from tests.session.test_stack import ldm, port_of, run
 from tests.support import control_files as files
 from tests.support import headless_models as models
+from tests.support.constant_control import Pushes
 from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
 from tests.support.networks import NoiseControl, Script, active, random_call
-from tests.webui.test_script import Pushes
+from tests.support.unet_calls import RESIDUAL_CHANNELS, RESIDUAL_SIZES, port_of, run, sd_ldm
 
 WEIGHTS = ["1", "0", "1>0", "0>1", "1 in 0..0.3", "0 in 0.2..0.7", "1@0, 0@0.1", "0@0.9, 1@1", "-0.5"]
 shares = st.integers(0, 40).map(lambda k: k / 40)
@@ -102,8 +101,8 @@ def test_passes_are_judged_together() -> None:
 def test_a_session_says_what_did_not_act_in_the_calls_that_were_made(
     steps: int, calls: range, fault: str | None
 ) -> None:
-    unet, call = ldm(), random_call("c0 u0", 3)
-    control = NoiseControl(OUTPUTS, SIZES, 1)
+    unet, call = sd_ldm(), random_call("c0 u0", 3)
+    control = NoiseControl(RESIDUAL_CHANNELS, RESIDUAL_SIZES, 1)
     one = active(control, 0, guidance_start=(steps - 1) / steps)
     session = ControlSession(port_of(unet), [one], Script(steps, [(step, call.rows) for step in calls]))
     with torch.no_grad(), session:

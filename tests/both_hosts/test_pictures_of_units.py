@@ -39,14 +39,10 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.attention import level_size
 from lib_ctrlgen.unet.linear_sites import InputSite
-from tests.headless.test_stack import CLOSE, difference
-from tests.session.test_batched import counted, off
-from tests.session.test_stack import ldm, port_of, run
 from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support import networks
 from tests.support.networks import (
-    CHANNELS,
     SD_PLACES,
     Call,
     ContextNoise,
@@ -57,11 +53,19 @@ from tests.support.networks import (
     active,
     random_call,
 )
+from tests.support.pictures import CLOSE, difference
+from tests.support.unet_calls import (
+    RESIDUAL_CHANNELS,
+    RESIDUAL_SIZES,
+    counted,
+    port_of,
+    relative_error,
+    run,
+    sd_ldm,
+)
 
 A, B, C = (files.data_url(64, 64, seed) for seed in (3, 4, 5))
 TOLERANCE = 1e-5
-SIZES = [(8, 8)] * 3 + [(4, 4)] * 3 + [(2, 2)] * 3 + [(1, 1)] * 4
-OUTPUTS = [CHANNELS[k] for k in (0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3)]
 
 
 @dataclass(eq=False)
@@ -89,7 +93,7 @@ class InputNoise:
 
 
 WAYS: dict[str, Callable[[int], Any]] = {
-    "residual": lambda seed: NoiseControl(OUTPUTS, SIZES, seed),
+    "residual": lambda seed: NoiseControl(RESIDUAL_CHANNELS, RESIDUAL_SIZES, seed),
     "attention": TokenControl,
     "features": lambda seed: FeatureNoise(SD_PLACES, seed),
     "inputs": InputNoise,
@@ -99,7 +103,7 @@ WAYS: dict[str, Callable[[int], Any]] = {
 
 @pytest.fixture(scope="module")
 def unet() -> Any:
-    return ldm()
+    return sd_ldm()
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +135,9 @@ def test_a_unit_acts_on_its_own_pictures_alone(unet: Any, way: str) -> None:
     for image in range(4):
         own = [first] if image in (0, 2) else [other] if image == 1 else []
         pair = [image, 4 + image]
-        assert off(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
-    assert off(found[3::4], plain[3::4]) <= TOLERANCE
-    assert off(found[:3], plain[:3]) > 1e-3
+        assert relative_error(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
+    assert relative_error(found[3::4], plain[3::4]) <= TOLERANCE
+    assert relative_error(found[:3], plain[:3]) > 1e-3
     with torch.no_grad():
         assert torch.equal(run(unet, call), plain)
 
@@ -154,8 +158,8 @@ def test_pictures_of_one_network_are_one_call_and_equal_ones_one_map(
     for image, picture in enumerate((A, B, A, C)):
         own = loaded(folder, unet, 1, {"image": picture}, {"image": B, "weight": 0.5})
         pair = [image, 4 + image]
-        assert off(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
-    assert off(found[0], controlled(unet, loaded(folder, unet, 1, {"image": C}), call)[0]) > 1e-3
+        assert relative_error(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
+    assert relative_error(found[0], controlled(unet, loaded(folder, unet, 1, {"image": C}), call)[0]) > 1e-3
 
 
 def test_a_mask_for_each_picture(folder: Path, unet: Any) -> None:
@@ -165,7 +169,7 @@ def test_a_mask_for_each_picture(folder: Path, unet: Any) -> None:
     found = controlled(unet, units, call)
     for row, image in enumerate(call.rows.image):
         own = loaded(folder, unet, 1, {"image": A, "mask": masks[image]})
-        assert off(found[row : row + 1], controlled(unet, own, call.row(row))) <= TOLERANCE
+        assert relative_error(found[row : row + 1], controlled(unet, own, call.row(row))) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -246,7 +250,7 @@ def thirds() -> list[Image.Image]:
 @pytest.mark.parametrize("feather", [0, 6])
 def test_three_regions_with_units_of_their_own_are_the_formula(unet: Any, feather: float) -> None:
     """R_k = sum_u s_u,k out_u,k mask_u, on the residuals themselves."""
-    controls = [NoiseControl(OUTPUTS, SIZES, seed) for seed in (1, 2, 3)]
+    controls = [NoiseControl(RESIDUAL_CHANNELS, RESIDUAL_SIZES, seed) for seed in (1, 2, 3)]
     settings: list[dict[str, Any]] = [
         {"weight": 0.5},
         {"weight": 1.5, "mask_strength": 0.75},
@@ -258,7 +262,10 @@ def test_three_regions_with_units_of_their_own_are_the_formula(unet: Any, feathe
     ]
     call = random_call("c0 u0", 8)
     soft = [0.825 ** (12 - k) for k in range(13)]
-    layers = [torch.zeros(2, channels, *size) for channels, size in zip(OUTPUTS, SIZES, strict=True)]
+    layers = [
+        torch.zeros(2, channels, *size)
+        for channels, size in zip(RESIDUAL_CHANNELS, RESIDUAL_SIZES, strict=True)
+    ]
     weights = ([0.5] * 13, [1.5] * 13, soft)
     for control, mask, by, strength in zip(controls, thirds(), weights, (1, 0.75, 1), strict=True):
         pixels = np.asarray(mask, np.float64) / 255
@@ -267,9 +274,11 @@ def test_three_regions_with_units_of_their_own_are_the_formula(unet: Any, feathe
         cells = torch.from_numpy(1 - strength * (1 - pixels))[None, None]
         for k, (layer, raw) in enumerate(zip(layers, control.raw(2).layers, strict=True)):
             layer.add_(by[k] * raw * functional.adaptive_avg_pool2d(cells, layer.shape[-2:]).float())
-    wanted = NoiseControl(OUTPUTS, SIZES, 0)
+    wanted = NoiseControl(RESIDUAL_CHANNELS, RESIDUAL_SIZES, 0)
     wanted.raw = lambda batch: type(controls[0].raw(1))(tuple(layers[:-1]), layers[-1])  # type: ignore[method-assign]
-    assert off(controlled(unet, units, call), controlled(unet, [active(wanted)], call)) <= TOLERANCE
+    assert (
+        relative_error(controlled(unet, units, call), controlled(unet, [active(wanted)], call)) <= TOLERANCE
+    )
 
 
 def gaussian(pixels: np.ndarray, sigma: float) -> np.ndarray:
@@ -311,12 +320,12 @@ def test_every_way_of_acting_feathers_alike(unet: Any, way: str) -> None:
     with torch.no_grad():
         plain = run(unet, call)
     whole = controlled(unet, [active(control)], call)
-    assert off(controlled(unet, sides, call), whole) <= 1e-4
+    assert relative_error(controlled(unet, sides, call), whole) <= 1e-4
     hard = controlled(unet, [active(control, 0, half(True))], call)
     soft = controlled(unet, sides[:1], call)
     weak = controlled(unet, [active(control, 0, half(True), mask_strength=0)], call)
-    assert min(off(soft, whole), off(soft, hard), off(soft, plain)) > 1e-3
-    assert off(weak, whole) <= TOLERANCE
+    assert min(relative_error(soft, whole), relative_error(soft, hard), relative_error(soft, plain)) > 1e-3
+    assert relative_error(weak, whole) <= TOLERANCE
 
 
 def test_a_feathered_mask_on_attention_is_the_dense_formula(unet: Any) -> None:
@@ -351,7 +360,7 @@ def test_a_feathered_mask_on_attention_is_the_dense_formula(unet: Any) -> None:
     mixed = (torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, -1) @ v).transpose(1, 2).reshape(found.shape)
     pixels = torch.from_numpy(gaussian(np.asarray(half(True), np.float64) / 255, 6))[None, None]
     tokens = functional.adaptive_avg_pool2d(pixels, level_size(found.shape[1], (8, 8))).reshape(1, -1, 1)
-    assert off(found, plain["out"] + mixed * tokens.float()) <= TOLERANCE
+    assert relative_error(found, plain["out"] + mixed * tokens.float()) <= TOLERANCE
 
 
 # sizes

@@ -22,10 +22,9 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payloa
 from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support.networks import randomise
+from tests.support.pictures import FAR, HOLE, holed, outside
 
 CPU = Place(device=torch.device("cpu"), dtype=torch.float16)
-HOLE = (20, 24, 38, 44)  # left, top, right and bottom, in pixels
-FAR = 7  # pixels from the hole: further than its border reaches
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +39,6 @@ def engine(root: Path) -> Engine:
     return Engine([root], 1 << 30, CPU)
 
 
-def holed() -> Image.Image:
-    picture = files.picture(seed=3).convert("RGBA")
-    picture.paste((200, 30, 90, 0), HOLE)
-    return picture
-
-
 def request(name: str, image: Image.Image | None = None, **fields: Any) -> GenerationRequest:
     whole = {key: fields.pop(key) for key in ("sampler", "steps", "seed") if key in fields}
     picture = encode_image(holed() if image is None else image)
@@ -56,13 +49,6 @@ def request(name: str, image: Image.Image | None = None, **fields: Any) -> Gener
 
 def pixels(engine: Engine, *args: Any, **fields: Any) -> np.ndarray:
     return np.asarray(engine.generate(request(*args, **fields)).images[0])
-
-
-def outside(reach: int) -> np.ndarray:
-    """Where the picture is further than `reach` pixels from the hole."""
-    found = np.ones((64, 64), bool)
-    found[HOLE[1] - reach : HOLE[3] + reach, HOLE[0] - reach : HOLE[2] + reach] = False
-    return found
 
 
 # Finished pictures

@@ -26,12 +26,13 @@ from lib_ctrlgen.models.store import ModelStore, tensor_sizes
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
-from tests.session.test_ldm import mask_image
 from tests.support import lora_files as lora
 from tests.support import networks
-from tests.support.lora_files import port_of
+from tests.support import unet_calls as calls
 from tests.support.networks import Call, Script, TokenControl, active, random_call
+from tests.support.pictures import mask_image
 from tests.support.properties import examples
+from tests.support.unet_calls import port_of
 
 pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
 pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
@@ -45,7 +46,7 @@ def sd_diffusers(seed: int = 0) -> Any:
 
 
 def sdxl_diffusers(seed: int = 0) -> Any:
-    return lora.sdxl_diffusers(seed, **lora.VECTOR_CONFIG)
+    return calls.sdxl_diffusers(seed, **lora.VECTOR_CONFIG)
 
 
 UNETS: dict[str, Callable[..., Any]] = {
@@ -280,7 +281,7 @@ def test_in_a_session(tmp_path: Path, name: str) -> None:
         def control_map(self, width: int, height: int) -> Any:
             raise NotImplementedError
 
-    before, plain = lora.snapshot(base), lora.run(base, random_call("c0 u0 c1 u1", 4))
+    before, plain = lora.snapshot(base), calls.run(base, random_call("c0 u0 c1 u1", 4))
     tokens = active(TokenControl(2), 5, mask_image(3))
     outputs = []
     for each in (unit.control, Dense()):
@@ -290,13 +291,13 @@ def test_in_a_session(tmp_path: Path, name: str) -> None:
     off = max(float((one - two).abs().max()) for one, two in zip(*outputs, strict=True))
     assert off <= TOLERANCE
     lora.assert_untouched(base, before)
-    assert torch.equal(lora.run(base, random_call("c0 u0 c1 u1", 4)), plain)
+    assert torch.equal(calls.run(base, random_call("c0 u0 c1 u1", 4)), plain)
 
 
 def in_session(base: Any, units: list[Any], script: list[tuple[int, Call]]) -> list[Tensor]:
     clock = Script(len(script), [(step, call.rows) for step, call in script])
     with ControlSession(port_of(base), units, clock):
-        return [lora.run(base, call) for _, call in script]
+        return [calls.run(base, call) for _, call in script]
 
 
 def test_without_a_unet_it_says_so(folder: Path, unet: Any) -> None:
@@ -410,8 +411,8 @@ def test_layers_of_the_network(folder: Path, unet: Any) -> None:
 REAL: dict[str, dict[str, Any]] = {
     "SD1.5": {"cross_attention_dim": 768, "attention_head_dim": 8},
     "SDXL": {
-        **lora.SDXL,
-        "up_block_types": lora.UP,
+        **calls.SDXL,
+        "up_block_types": calls.UP,
         "block_out_channels": (320, 640, 1280),
         "transformer_layers_per_block": (1, 2, 10),
         "attention_head_dim": (5, 10, 20),

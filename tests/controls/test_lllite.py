@@ -26,13 +26,14 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.linear_sites import input_sites
-from tests.session.test_ldm import mask_image
-from tests.session.test_restoration import structure
 from tests.support import lora_files as lora
 from tests.support import networks
-from tests.support.lora_files import port_of, run
+from tests.support import unet_calls as calls
 from tests.support.networks import Call, NoiseControl, Script, TokenControl, active, random_call
+from tests.support.pictures import mask_image
 from tests.support.properties import examples
+from tests.support.unet_calls import port_of, run
+from tests.support.unet_hosts import structure
 
 pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
 TOLERANCE = 1e-4
@@ -71,7 +72,7 @@ FILES = {
     "everywhere": sites_of(("input", "output", "middle")),
     "few": {name: of for name, of in sites_of(("output_blocks.3", "middle")).items() if "to_v" in name},
 }
-UNETS = {"sgm": networks.sgm_unet, "diffusers": lora.sdxl_diffusers}
+UNETS = {"sgm": networks.sgm_unet, "diffusers": calls.sdxl_diffusers}
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +259,7 @@ def test_other_sizes_in_one_session(folder: Path, unet: Any) -> None:
 
 
 def test_a_latent_that_no_level_divides(folder: Path) -> None:
-    unet = lora.sdxl_diffusers()
+    unet = calls.sdxl_diffusers()
     units = lora.loaded(folder, unet, {"model": "everywhere"})
     assert off(unet, units, 1, [(0, random_call("c0 u0", 1, (10, 6)))]) <= TOLERANCE
 
@@ -391,14 +392,14 @@ def test_sites_have_the_names_of_ldm(unet: Any) -> None:
 def test_the_published_layout_at_its_size() -> None:
     """Every layer of kohya's files is found in the real SDXL, at the width that it is for."""
     config = {
-        **lora.SDXL,
+        **calls.SDXL,
         "block_out_channels": (320, 640, 1280),
         "transformer_layers_per_block": (1, 2, 10),
         "attention_head_dim": (5, 10, 20),
         "cross_attention_dim": 2048,
     }
     with torch.device("meta"):
-        unet = lora.files.UNet2DConditionModel(**config, up_block_types=lora.UP)
+        unet = lora.files.UNet2DConditionModel(**config, up_block_types=calls.UP)
     found = {site.name.replace(".", "_"): site.width for site in input_sites(unet)}
     published = [(4, 2, 640), (5, 2, 640), (7, 10, 1280), (8, 10, 1280)]
     blocks = [(f"input_blocks_{n}_1", depth, width) for n, depth, width in published]
@@ -431,7 +432,7 @@ def test_it_gives_no_residuals_to_use_again(folder: Path, unet: Any) -> None:
 
 
 def test_another_checkpoint_is_named(folder: Path) -> None:
-    for other in (networks.ldm_unet(), lora.sdxl_diffusers(transformer_layers_per_block=1)):
+    for other in (networks.ldm_unet(), calls.sdxl_diffusers(transformer_layers_per_block=1)):
         with pytest.raises(RequestError, match=r"for SDXL and changes a layer .* of width") as raised:
             lora.loaded(folder, other, {"model": "published"})
         assert "the loaded checkpoint is custom (context 48)" in raised.value.message

@@ -26,11 +26,12 @@ from lib_ctrlgen.preprocessors import preprocessors
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from tests.session.test_ldm import Reference, mask_image
-from tests.session.test_sdxl import sizes_and_text, with_vector
 from tests.support import control_files as files
 from tests.support import networks
+from tests.support.block_reference import Reference
 from tests.support.networks import Call, Script, random_call
+from tests.support.pictures import mask_image
+from tests.support.unet_calls import sizes_and_text, with_vector
 
 TOLERANCE = 1e-4
 TYPES = 8

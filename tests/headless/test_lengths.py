@@ -127,8 +127,8 @@ def test_lengths_meet_at_their_least_common_multiple(engine: Engine) -> None:
     assert (same.rows.length, same.copies) == (2 * 77, 1)
 
 
-def test_an_empty_negative_prompt_of_sdxl_is_zeros_of_one_chunk(family_engine: Engine) -> None:
-    encoder = PromptEncoder(towers=family_engine.load("sdxl").towers)
+def test_an_empty_negative_prompt_of_sdxl_is_zeros_of_one_chunk(checkpoint_engine: Engine) -> None:
+    encoder = PromptEncoder(towers=checkpoint_engine.load("sdxl").towers)
     [empty] = encoder.encode([""])
     for pad, behind in ((False, torch.zeros_like(empty.states)), (True, empty.states)):
         wanted = family_request(prompt="a BREAK b", negative_prompt="", pad_cond_uncond=pad)

@@ -38,6 +38,7 @@ from tests.controls import (
 from tests.support import control_files as files
 from tests.support import lora_files as lora
 from tests.support import networks
+from tests.support import unet_calls as calls
 from tests.support.networks import Call, Script, random_call
 
 CPU = torch.device("cpu")
@@ -70,7 +71,7 @@ def sdxl_call() -> Call:
 
 def save_adapter(folder: Path, unet: Any) -> None:
     files.save_vision(folder / "tower")
-    widths = lora.port_of(unet).shape.attention_hidden
+    widths = calls.port_of(unet).shape.attention_hidden
     files.save_adapter(folder / "net.safetensors", files.plus_projection()[1], widths)
 
 
@@ -103,7 +104,7 @@ CASES = {
     "ip_adapter": Case(unet=files.unet, save=save_adapter, call=plain_call, transfers=0),
     "t2i_style": Case(unet=files.unet, save=save_style, call=plain_call, transfers=0),
     "lllite": Case(
-        unet=lora.sdxl_diffusers,
+        unet=calls.sdxl_diffusers,
         save=saving(lambda _: lora.lllite_tensors(test_lllite.FILES["published"], 1)),
         call=sdxl_call,
         transfers=1,
@@ -138,18 +139,18 @@ class World:
             {"model": "net", "image": files.data_url(64, 64, k), "params": self.params, **fields}
             for k in range(count)
         ]
-        shape = lora.port_of(self.unet).shape
+        shape = calls.port_of(self.unet).shape
         units = parse_request({"units": payload}).units
         return list(load_units(units, Target(store=self.store, shape=shape, unet=self.unet)))
 
     def outputs(self, units: Sequence[ActiveUnit], steps: int = 1) -> list[Tensor]:
         call = self.case.call()
         script = Script(4, [(step, call.rows) for step in range(steps)])
-        with torch.no_grad(), ControlSession(lora.port_of(self.unet), units, script):
-            return [lora.run(self.unet, call) for _ in range(steps)]
+        with torch.no_grad(), ControlSession(calls.port_of(self.unet), units, script):
+            return [calls.run(self.unet, call) for _ in range(steps)]
 
     def plain(self) -> Tensor:
-        return lora.run(self.unet, self.case.call())
+        return calls.run(self.unet, self.case.call())
 
     @cached_property
     def change(self) -> Tensor:
@@ -292,7 +293,7 @@ def test_uses_inside_a_use_share_and_an_error_drops(moves: list[int]) -> None:
 def test_the_host_says_it_and_a_unit_overrules(tmp_path: Path) -> None:
     unet = files.unet()
     save_file(files.controlnet().state_dict(), tmp_path / "net.safetensors")
-    store, shape = ModelStore([tmp_path], 1 << 30), lora.port_of(unet).shape
+    store, shape = ModelStore([tmp_path], 1 << 30), calls.port_of(unet).shape
     for said, host, parked in (
         (None, True, True),
         (False, True, False),

@@ -26,10 +26,10 @@ from lib_ctrlgen.unet.call import Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
-from tests.session.test_ldm import mask_image
 from tests.support import control_files as files
 from tests.support import networks
 from tests.support.networks import Call, NetworkControl, Script, random_call
+from tests.support.pictures import mask_image
 
 ALPHAS = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
 MIXER = torch.randn(4, 3, generator=torch.Generator().manual_seed(7))

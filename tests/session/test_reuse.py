@@ -31,12 +31,12 @@ from lib_ctrlgen.unet.residuals import Residuals
 from lib_ctrlgen.webui.panel.blend_fields import blend_values
 from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
 from tests.controls import test_union as test_controls_union
-from tests.session.test_ldm import mask_image
-from tests.session.test_stack import diffusers, ldm, port_of, run
 from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support import networks
 from tests.support.networks import Call, NetworkControl, Script, active, random_call
+from tests.support.pictures import mask_image
+from tests.support.unet_calls import port_of, run, sd_diffusers, sd_ldm
 
 TOLERANCE = 1e-4
 STEPS = 8
@@ -44,7 +44,7 @@ KINDS = "c0 c1 u0 u1"
 HINT = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(11))
 
 
-@pytest.fixture(scope="module", params=[ldm, diffusers], ids=["ldm", "diffusers"])
+@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
 def unet(request: pytest.FixtureRequest) -> Any:
     return request.param()
 
@@ -137,7 +137,7 @@ def test_the_plan_says_it() -> None:
 @pytest.mark.parametrize("reuse", [1, 3])
 def test_rows_are_told_by_what_they_are(network: Any, reuse: int) -> None:
     """Conditional and unconditional rows apart, in any order, two parts of one picture (`AND`)."""
-    unet = ldm()
+    unet = sd_ldm()
     order = [Row(True, 0), Row(True, 0), Row(True, 1), Row(False, 0), Row(False, 1)]
     rows = Rows(*zip(*order, strict=True))
     steps = 4
@@ -179,7 +179,7 @@ class Moving:
 
 
 def test_when_it_is_forgotten(network: Any) -> None:
-    first, other = ldm(), ldm()
+    first, other = sd_ldm(), sd_ldm()
     control = NetworkControl(network, HINT)
     call, large = random_call("c0 u0", 1), random_call("c0 u0", 1, (8, 16))
     clock = Moving(Position(0, STEPS, call.rows))

@@ -1,4 +1,4 @@
-"""Whole random models of SD2's and SDXL's shape: a single file with its yaml, and a diffusers folder."""
+"""Random checkpoints of the families SD2 and SDXL, as a single file with its YAML or a diffusers folder."""
 
 import json
 from dataclasses import dataclass

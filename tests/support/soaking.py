@@ -123,6 +123,31 @@ PREPROCESSORS = ("none", "none", "canny", "invert", "color", "tile_resample", "r
 WEIGHTS: tuple[Any, ...] = (0.3, 0.7, 1, "1>0.2", "1@0, 0.2@0.5, 0.8@1", "0.8 in 0..0.75")
 
 
+FAULT_PLACES = (
+    "layer",
+    "hook",
+    "after",
+    "placing",
+    "loading",
+    "decoding",
+    "interrupt",
+    "saving",
+    "picture",
+    "file",
+    "damage",
+    "nan",
+)
+OF_ONE_HOST = {"decoding": "headless", "saving": "webui"}
+
+
+def fault_places(host: str) -> tuple[str, ...]:
+    """Where a generation of `host` ("headless" or "webui") can be made to fail.
+
+    Generations are drawn by seed from this tuple, so its order belongs to the seeds in the tests.
+    """
+    return tuple(place for place in FAULT_PLACES if OF_ONE_HOST.get(place, host) == host)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """Where a generation is made to fail: what happens before it, and at which occasion."""

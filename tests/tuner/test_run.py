@@ -26,18 +26,8 @@ from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.progress import Tuned
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner
-from tests.support import control_files as files
 from tests.support import headless_models as models
-
-UNITS = [
-    {"model": f"{models.NAME}-edges", "image": files.drawn_url(), "preprocessor": "canny"},
-    {"model": f"{models.NAME}-ip", "image": files.data_url(seed=2)},
-]
-PAYLOAD: dict[str, Any] = {
-    "prompt": "a red star", "width": 64, "height": 64, "steps": 2, "sampler": "DDIM", "units": UNITS,
-}  # fmt: skip
-X = {"path": "Unit 0 weight", "values": "0, 1"}
-Y = {"path": "Unit 1 weight", "values": "0.5, 1.5"}
+from tests.support.tuner_grids import PAYLOAD, UNITS, X, Y, contents
 
 
 class Counting(Engine):
@@ -77,10 +67,6 @@ def run(engine: Engine, out: Path, **tune: Any) -> Tuned:
     spec = parse_request({"x": X, "y": Y, "seeds": 2} | tune, TuneSpec)
     host = EngineHost(engine=engine)
     return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _progress: None)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_grid_is_made_scored_and_reported(engine: Counting, tmp_path: Path) -> None:

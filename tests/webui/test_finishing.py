@@ -21,10 +21,10 @@ from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params
-from tests.both_hosts.test_postprocess import FAR, holed, outside
 from tests.support import control_files as files
+from tests.support.constant_control import Pushes, hooks
 from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
-from tests.webui.test_script import Pushes, hooks
+from tests.support.pictures import FAR, holed, outside
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.effects.base import at_latent
 from tests.support import control_files as files
+from tests.support.constant_control import Pushes
 from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
-from tests.webui.test_script import Pushes
 
 INIT = files.picture(96, 80, 1)
 OTHER = files.picture(96, 80, 2)

@@ -16,27 +16,11 @@ from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
+from tests.support.constant_control import Pushes, hooks
 from tests.support.fake_webui import FakeWebUI, Processing, TinyUNet, fresh, served
 
 PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))
 REQUEST = {"units": [{"model": "edges", "image": PICTURE, "weight": "1 in 0..0.5"}]}
-
-
-class Pushes:
-    """A control that adds a constant and remembers the calls it saw."""
-
-    def __init__(self) -> None:
-        self.calls: list[UNetCall] = []
-        self.value = 1.0
-
-    def residuals(self, call: UNetCall) -> Residuals:
-        self.calls.append(call)
-        b, (h, w) = call.batch, call.size
-        pushed = torch.full((b, 4, h, w), self.value)
-        return Residuals((pushed, pushed), pushed)
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        return Image.new("RGB", (width, height))
 
 
 @pytest.fixture
@@ -61,10 +45,6 @@ def control(monkeypatch: pytest.MonkeyPatch, script: Any) -> Pushes:
 
     monkeypatch.setattr("lib_ctrlgen.controls.prepare.load_units", load_units)
     return made
-
-
-def hooks(unet: Any) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet.modules())
 
 
 def test_off_means_off(host: FakeWebUI, script: Any) -> None:
