@@ -1,7 +1,6 @@
 """Controls that would do nothing: errors where it is a mistake, else warnings in every answer."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from PIL import Image
 from lib_ctrlgen.cli import main as cli
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.outputs import write_generation
 from lib_ctrlgen.headless.sampling import run as sampling
@@ -25,9 +23,8 @@ from lib_ctrlgen.request.notices import Notice, Notices
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from tests.support import control_files as files
-from tests.support import headless_models as models
 from tests.support.constant_control import Pushes
-from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
+from tests.support.fake_webui import FakeWebUI, Processing, fresh
 from tests.support.networks import NoiseControl, Script, active, random_call
 from tests.support.unet_calls import RESIDUAL_CHANNELS, RESIDUAL_SIZES, port_of, run, sd_ldm
 
@@ -117,18 +114,6 @@ def test_a_session_says_what_did_not_act_in_the_calls_that_were_made(
 
 
 # Headless
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(root: Path) -> Engine:
-    return Engine([root], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
 
 
 EDGES = {"model": "ctrlgen-tiny-edges", "image": files.data_url()}
@@ -231,12 +216,6 @@ def test_the_command_line_prints_them(
 # In the WebUI
 
 PICTURE = encode_image(files.picture(8, 8))
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
 
 
 class Seen(Pushes):

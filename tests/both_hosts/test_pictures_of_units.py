@@ -23,7 +23,6 @@ from lib_ctrlgen.controls.protocols import InputChange
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.files import save_picture
-from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_job
 from lib_ctrlgen.headless.outputs import write_generation
@@ -386,13 +385,6 @@ def test_every_pass_detects_at_its_own_size(folder: Path, unet: Any, monkeypatch
 
 
 # the whole engine
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    root = tmp_path_factory.mktemp("whole") / "tiny"
-    models.write_model(root)
-    return Engine([root], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
 
 
 def request(*units: dict[str, Any], **fields: Any) -> GenerationRequest:

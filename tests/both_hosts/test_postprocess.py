@@ -20,23 +20,10 @@ from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from tests.support import control_files as files
-from tests.support import headless_models as models
 from tests.support.networks import randomise
 from tests.support.pictures import FAR, HOLE, holed, outside
 
 CPU = Place(device=torch.device("cpu"), dtype=torch.float16)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(root: Path) -> Engine:
-    return Engine([root], 1 << 30, CPU)
 
 
 def request(name: str, image: Image.Image | None = None, **fields: Any) -> GenerationRequest:

@@ -30,13 +30,6 @@ IP = f"{models.NAME}-ip"
 Combine = Callable[[Tensor, Tensor, float], Tensor]  # u, deltas [K, 4, h, w], progress -> one delta
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30)
-
-
 def made(engine: Engine, **fields: Any) -> Generation:
     payload = {
         "width": 64, "height": 64, "steps": STEPS, "sampler": "DDIM", "cfg_scale": SCALE, "seed": SEED,

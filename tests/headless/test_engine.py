@@ -42,18 +42,6 @@ NOISE = {
 }
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(root: Path) -> Engine:
-    return Engine([root], 1 << 30, CPU)
-
-
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object) -> None:

@@ -42,13 +42,6 @@ LENGTHS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30)
-
-
 def request(**fields: Any) -> GenerationRequest:
     plain = {"width": 64, "height": 64, "steps": STEPS, "sampler": "DDIM", "cfg_scale": SCALE, "seed": SEED}
     return parse_request({**plain, **fields}, GenerationRequest)

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.sampling import conditions
 from lib_ctrlgen.headless.sampling.batch import PromptBatch
@@ -26,13 +25,6 @@ from tests.support.pictures import CLOSE, difference
 EDGES = {"model": f"{models.NAME}-edges", "image": files.data_url(), "weight": 2}
 LOOK = {"model": f"{models.NAME}-ip", "image": files.data_url(seed=2), "weight": 2}
 MASKED = EDGES | {"mask": files.data_url(seed=3)}
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
 
 
 def request(*units: dict[str, Any], **fields: Any) -> GenerationRequest:

@@ -16,7 +16,6 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.plan_view import plan_table
@@ -265,13 +264,6 @@ def test_maps_of_a_union_are_computed_together_when_one_is_due(tmp_path: Path) -
     assert off(found[2], rows_of({"weight": changing}, {})[1][2]) <= TOLERANCE
     rows, _ = rows_of({"reuse": 20, "guidance_end": 0.5}, {"reuse": 20})
     assert rows == [2, 2]  # one left: it was never computed alone
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
 
 
 def cell(sampler: str, **unit: Any) -> GenerationRequest:

@@ -51,13 +51,6 @@ class Counting(Engine):
         return super().together(requests, progress)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
-
-
 @pytest.fixture
 def engine(root: Path) -> Counting:
     return Counting([root], 1 << 28)

@@ -33,18 +33,6 @@ PAYLOAD: dict[str, Any] = {
 OFF = "$.units[0].weight: the weight is 0: the unit does nothing"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(root: Path) -> Engine:
-    return Engine([root], 1 << 28)
-
-
 def run(engine: Engine, out: Path, *, encoder: str = "") -> Tuned:
     spec = parse_request({"x": {"path": "Unit 0 weight", "values": "0, 1, 0.5"}}, TuneSpec)
     host = EngineHost(engine=engine, encoder_name=encoder)

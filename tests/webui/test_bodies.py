@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.webui.bodies import check_body, check_infotext, check_repeated
-from tests.support.fake_webui import FakeWebUI, fresh, served
+from tests.support.fake_webui import FakeWebUI, fresh
 
 UNITS = {"units": [{"model": "edges", "image": "aGVsbG8="}]}
 GOOD = {"args": [UNITS]}
@@ -169,12 +167,6 @@ def test_an_infotext_does_not_lose_its_pictures(host: FakeWebUI, entry: Any, sai
 def test_any_entry_of_an_infotext_is_read_or_refused(said: Any) -> None:
     with suppress(RequestError):
         check_infotext({}, json.dumps(said))
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
 
 
 class App:

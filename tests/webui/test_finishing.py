@@ -1,10 +1,8 @@
 """Units that act after the U-Net, inside the fake WebUI: latents, noise, finished pictures, failures."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,8 @@ from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params
 from tests.support import control_files as files
 from tests.support.constant_control import Pushes, hooks
-from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
+from tests.support.fake_webui import FakeWebUI, Processing, fresh
 from tests.support.pictures import FAR, holed, outside
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +25,11 @@ from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.effects.base import at_latent
 from tests.support import control_files as files
 from tests.support.constant_control import Pushes
-from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
+from tests.support.fake_webui import FakeWebUI, Processing
 
 INIT = files.picture(96, 80, 1)
 OTHER = files.picture(96, 80, 2)
 GIVEN = files.picture(48, 40, 3)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
-
-
-@pytest.fixture
-def script(host: FakeWebUI) -> Any:
-    return fresh("script").CtrlGenScript()
 
 
 def rectangle(box: tuple[int, int, int, int], size: tuple[int, int] = (96, 80)) -> Image.Image:

@@ -139,11 +139,6 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
         yield webui
 
 
-@pytest.fixture
-def script(host: FakeWebUI) -> Any:
-    return fresh("script").CtrlGenScript()
-
-
 def run(host: FakeWebUI, script: Any, p: Processing, request: Any = "") -> Processing:
     host.swallowing(script.process, p, request)
     p.prompts, p.negative_prompts = list(p.all_prompts), list(p.all_negative_prompts)

@@ -2,7 +2,6 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,21 +16,10 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 from tests.support.constant_control import Pushes, hooks
-from tests.support.fake_webui import FakeWebUI, Processing, TinyUNet, fresh, served
+from tests.support.fake_webui import FakeWebUI, Processing, TinyUNet
 
 PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))
 REQUEST = {"units": [{"model": "edges", "image": PICTURE, "weight": "1 in 0..0.5"}]}
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
-
-
-@pytest.fixture
-def script(host: FakeWebUI) -> Any:
-    return fresh("script").CtrlGenScript()
 
 
 @pytest.fixture
