@@ -18,20 +18,12 @@ from lib_ctrlgen.controls.t2i_style import PreparedT2IStyle
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models.clip_vision import centre_square
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.request.spec import ControlUnit, parse_request
+from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
-
-WIDTH, HEADS, TOKENS = 48, 8, 5
-SHAPE = files.shape()
-
-
-def tensors() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(4)
-    named = files.style_adapter_shapes(WIDTH, files.CONTEXT, TOKENS)
-    return {key: torch.randn(shape, generator=generator) * 0.3 for key, shape in named.items()}
+from tests.support.style_adapter import HEADS, SHAPE, TOKENS, WIDTH, tensors, unit
 
 
 def dense(named: Mapping[str, Tensor], seen: Tensor) -> Tensor:
@@ -60,11 +52,6 @@ def store(tmp_path: Path) -> ModelStore:
     files.save_vision(tmp_path / "tower", hidden=WIDTH)
     save_file(tensors(), tmp_path / "style.safetensors")
     return ModelStore([tmp_path], 1 << 30)
-
-
-def unit(model: str = "style", **fields: Any) -> ControlUnit:
-    payload = {"model": model, "image": files.data_url(40, 32), **fields}
-    return parse_request({"units": [payload]}).units[0]
 
 
 def prepared(store: ModelStore, item: ControlUnit) -> PreparedT2IStyle:

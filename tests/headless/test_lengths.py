@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
@@ -19,13 +20,14 @@ from lib_ctrlgen.headless.sampling.conditions import Conditions, Prompts, parse_
 from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder, prompt_edit
 from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from tests.controls import test_t2i_style as style
 from tests.support import control_files as files
 from tests.support import headless_models as models
+from tests.support import style_adapter as style
 from tests.support.checkpoint_engine import request as family_request
 
 pytest_plugins = ["tests.support.checkpoint_engine"]
@@ -133,8 +135,8 @@ def test_an_empty_negative_prompt_of_sdxl_is_zeros_of_one_chunk(checkpoint_engin
 
 def test_a_style_adapter_weighs_the_same_beside_repeated_text(tmp_path: Path) -> None:
     files.save_vision(tmp_path / "tower", hidden=style.WIDTH)
-    style.save_file(style.tensors(), tmp_path / "style.safetensors")
-    store = style.ModelStore([tmp_path], 1 << 30)
+    save_file(style.tensors(), tmp_path / "style.safetensors")
+    store = ModelStore([tmp_path], 1 << 30)
     units = load_units([style.unit(weight=0.6)], Target(store=store, shape=style.SHAPE))
     unet, call = files.unet(), files.call(2)
     x, context = call.inputs.x, call.inputs.context

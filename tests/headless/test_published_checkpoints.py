@@ -16,7 +16,7 @@ from lib_ctrlgen.headless.checkpoints.text_encoder import BIG_G, CLIP, PUBLISHED
 from lib_ctrlgen.train.layouts import prefixed, vae_to_ldm
 from lib_ctrlgen.unet.call import Family
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from tests.support import checkpoint_models as checkpoints
+from tests.support.open_clip import OpenClip
 
 META = torch.device("meta")
 TOKENS = {"vocab_size": 49408}
@@ -73,7 +73,7 @@ def vae() -> Any:
 
 
 def open_clip(name: str) -> Mapping[str, Tensor]:
-    return checkpoints.OpenClip({**PUBLISHED[name], **TOKENS}).state_dict()
+    return OpenClip({**PUBLISHED[name], **TOKENS}).state_dict()
 
 
 def clip() -> Mapping[str, Tensor]:

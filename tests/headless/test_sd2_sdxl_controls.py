@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.images.codec import to_hint
-from tests.controls import test_lllite as lllite
 from tests.support import checkpoint_models as checkpoints
 from tests.support import control_files as files
+from tests.support import lllite_reference as lllite
 from tests.support.checkpoint_engine import (
     CHECKPOINTS,
     TOLERANCE,

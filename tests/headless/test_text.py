@@ -13,6 +13,7 @@ from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder
 from lib_ctrlgen.request.spec import GenerationRequest
 from tests.support import checkpoint_models as checkpoints
 from tests.support.checkpoint_engine import TOLERANCE, latents_of, off, request
+from tests.support.open_clip import OpenClip
 
 pytest_plugins = ["tests.support.checkpoint_engine"]
 
@@ -22,8 +23,8 @@ def chunk(tokenizer: Any, words: str, pad: int) -> Tensor:
     return torch.tensor([[512, *ids, 513, *[pad] * (75 - len(ids))]])
 
 
-def opened(tensors: dict[str, Tensor], prefix: str, config: dict[str, Any]) -> checkpoints.OpenClip:
-    network = checkpoints.OpenClip(config)
+def opened(tensors: dict[str, Tensor], prefix: str, config: dict[str, Any]) -> OpenClip:
+    network = OpenClip(config)
     own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     left = [key for key in own if key not in network.state_dict()]
     assert left in (["attn_mask", "logit_scale"], ["logit_scale"])

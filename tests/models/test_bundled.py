@@ -14,7 +14,8 @@ from lib_ctrlgen.cli import main as cli
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.models import bundled as tiny
 from lib_ctrlgen.request.notices import Notices
-from tests.support.fake_webui import Component, FakeWebUI, fresh, served
+from tests.support.fake_gradio import Component
+from tests.support.fake_webui import FakeWebUI, fresh, served
 
 ROOT = Path(__file__).resolve().parents[2]
 

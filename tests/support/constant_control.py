@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 
@@ -28,3 +29,9 @@ class Pushes:
 
 def hooks(unet: Any) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in unet.modules())
+
+
+PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))
+
+
+REQUEST = {"units": [{"model": "edges", "image": PICTURE, "weight": "1 in 0..0.5"}]}

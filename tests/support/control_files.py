@@ -243,7 +243,7 @@ def save_adapter(path: Path, projection: dict[str, Tensor], widths: tuple[int, .
     return layers
 
 
-STYLE_LAYERS = 3
+STYLE_LAYERS, STYLE_WIDTH = 3, 48
 
 
 def style_adapter_shapes(width: int, context: int, tokens: int) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,14 @@
+"""What the tests of both hosts share."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.unet_calls import (
+    sd_ldm,
+)
+
+
+@pytest.fixture(scope="module")
+def unet() -> Any:
+    return sd_ldm()

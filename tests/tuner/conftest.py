@@ -1,0 +1,12 @@
+"""What the tests of the tuner share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.tuner_grids import Counting
+
+
+@pytest.fixture
+def engine(root: Path) -> Counting:
+    return Counting([root], 1 << 28)
