@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from tests.support.required import pytest_make_collect_report, pytest_runtest_makereport
+
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
     from tests.support.fake_webui import FakeWebUI
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks of this run
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Before the first import of torch. The networks are tiny: a second thread gains nothing on an

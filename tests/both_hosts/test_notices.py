@@ -12,7 +12,6 @@ from lib_ctrlgen.request.inactive import idle_note, planned, require_acting
 from lib_ctrlgen.request.notices import Notice, Notices
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.session import ControlSession
-from tests.headless.test_notices import SIDE
 from tests.support.networks import NoiseControl, Script, active, random_call
 from tests.support.unet_calls import RESIDUAL_CHANNELS, RESIDUAL_SIZES, port_of, run, sd_ldm
 
@@ -102,9 +101,6 @@ def test_a_session_says_what_did_not_act_in_the_calls_that_were_made(
 
 
 # Headless
-
-
-SIDE.paste((255, 255, 255), (0, 0, 40, 64))
 
 
 # In the WebUI

@@ -27,6 +27,9 @@ from tests.support.control_lora_reference import (
 from tests.support.properties import examples
 from tests.support.unet_calls import port_of
 
+pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
+pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
+
 
 def test_a_checkpoint_of_other_shapes_is_named(tmp_path: Path) -> None:
     """Same skips and text, another vector: what differs is said, of both."""

@@ -19,6 +19,8 @@ from tests.support.networks import Script, random_call
 from tests.support.properties import examples
 from tests.support.unet_calls import port_of, run
 
+pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
+
 
 def test_the_published_layout_at_its_size() -> None:
     """Every layer of kohya's files is found in the real SDXL, at the width that it is for."""

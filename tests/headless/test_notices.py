@@ -18,11 +18,7 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.support import control_files as files
 
 EDGES = {"model": "ctrlgen-tiny-edges", "image": files.data_url()}
-
-
 FLAT = encode_image(Image.new("RGB", (64, 64), (3, 3, 3)))
-
-
 CLEAR = encode_image(Image.new("RGBA", (64, 64), (1, 2, 3, 0)))
 
 
@@ -62,9 +58,8 @@ EDGE[:, :400] = 255
 
 
 CUT_OFF = encode_image(Image.fromarray(EDGE))
-
-
 SIDE = Image.new("RGB", (200, 64))
+SIDE.paste((255, 255, 255), (0, 0, 40, 64))
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,12 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.residuals import Residuals
-from tests.session.test_diffusers_t2i import (
-    SDXL,
-)
 from tests.support import control_files as files
 from tests.support.diffusers_pipeline import (
     IMAGES,
     PICTURES,
     REFERENCES,
+    SDXL,
     Sample,
     controlled,
     require_equal,

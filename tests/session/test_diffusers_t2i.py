@@ -25,6 +25,7 @@ from tests.support import control_files as files
 from tests.support.diffusers_pipeline import (
     IMAGES,
     PICTURES,
+    SDXL,
     Sample,
     controlled,
     require_equal,
@@ -68,20 +69,6 @@ def test_on_top_of_the_hosts_own_t2i_adapter(
     ours = controlled(sample, unet, folder, features("full", 1), **host)
     theirs = controlled(sample, unet, folder, features("full", 1), features("light"))
     require_equal(ours, theirs, sample(StableDiffusionAdapterPipeline, unet, **host))
-
-
-SDXL: dict[str, Any] = {
-    "block_out_channels": (32, 64, 128),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 3),
-    "attention_head_dim": (2, 4, 8),
-    "cross_attention_dim": 48,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 8,
-    "projection_class_embeddings_input_dim": 80,
-}
 
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 10)])

@@ -31,8 +31,6 @@ from tests.support.unet_calls import (
 )
 
 A, B, C = (files.data_url(64, 64, seed) for seed in (3, 4, 5))
-
-
 TOLERANCE = 1e-5
 
 

@@ -23,8 +23,6 @@ from tests.support.networks import (
 )
 
 NOTHING: Mapping[int | str, list[Tensor]] = {}
-
-
 SD_SITES = [f"input_blocks.{i}" for i in (1, 2, 4, 5, 7, 8)]
 
 
@@ -32,8 +30,6 @@ SD_SITES += [f"output_blocks.{i}" for i in range(3, 12)] + ["middle_block"]
 
 
 XL_DEPTHS = [("input_blocks.4", 2), ("input_blocks.5", 2), ("input_blocks.7", 3), ("input_blocks.8", 3)]
-
-
 SD_FEATURES, XL_FEATURES = (2, 5, 8, 11), (3, 5, 8, "mid")
 
 

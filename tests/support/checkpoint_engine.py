@@ -23,9 +23,9 @@ from lib_ctrlgen.headless.sampling.batch import PromptBatch
 from lib_ctrlgen.headless.sampling.run import sample_batch
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from tests.controls import test_lllite as lllite
 from tests.support import checkpoint_models as checkpoints
 from tests.support import control_files as files
+from tests.support import lllite_reference as lllite
 from tests.support import lora_files as lora
 
 Change: TypeAlias = Callable[[dict[str, Tensor], dict[str, Any]], object]

@@ -7,8 +7,6 @@ import pytest
 from lib_ctrlgen.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 JOB = """
 prompt: a red star
 width: 64

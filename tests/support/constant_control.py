@@ -32,6 +32,4 @@ def hooks(unet: Any) -> int:
 
 
 PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))
-
-
 REQUEST = {"units": [{"model": "edges", "image": PICTURE, "weight": "1 in 0..0.5"}]}

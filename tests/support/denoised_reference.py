@@ -30,8 +30,6 @@ from tests.support import networks
 from tests.support.networks import Call, Script, random_call
 
 ALPHAS = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
-
-
 MIXER = torch.randn(4, 3, generator=torch.Generator().manual_seed(7))
 
 

@@ -26,17 +26,9 @@ TOLERANCE = 1e-4
 
 # With v-prediction the latents of a U-Net that has learnt nothing stay of size one.
 SCHEDULER = DDIMScheduler(prediction_type="v_prediction", clip_sample=False, steps_offset=1)
-
-
 STEPS, IMAGES, SIZE = 4, 2, 128
-
-
 PICTURES = [files.picture(SIZE, SIZE, seed) for seed in range(3)]
-
-
 REFERENCES = [files.picture(32, 32, seed) for seed in (7, 8)]  # of the tower's size
-
-
 Sample = Callable[..., Tensor]
 
 
@@ -60,3 +52,17 @@ def require_equal(ours: Tensor, theirs: Tensor, plain: Tensor) -> None:
     worst, effect = float((ours - theirs).abs().max()), float((theirs - plain).abs().max())
     assert worst <= TOLERANCE
     assert effect > 0.05
+
+
+SDXL: dict[str, Any] = {
+    "block_out_channels": (32, 64, 128),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 3),
+    "attention_head_dim": (2, 4, 8),
+    "cross_attention_dim": 48,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 80,
+}

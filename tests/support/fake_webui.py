@@ -12,14 +12,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.fake_gradio import Choice, Component, Dropdown, OptionHTML, OptionInfo, refresh_button
+from tests.support.fake_gradio import Component, OptionHTML, OptionInfo, refresh_button
+from tests.support.fake_libraries import edge_libraries, module
 from tests.support.fake_masking import create_binary_mask, expand_crop_region, get_crop_region
 from tests.support.fake_networks import (
     FakeVAE,
@@ -159,32 +160,63 @@ class FakeWebUI:
             hook(*args, **given)
 
     def modules(self, folder: Path) -> dict[str, Any]:
-        """What stands in `sys.modules`, by name."""
-        shared = {"opts": self.opts, "cmd_opts": self.flags, "sd_model": self.model, "OptionInfo": OptionInfo}
-        shared["OptionHTML"] = OptionHTML
-        shared["state"] = self.state
-        callbacks = {
-            "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
-            "on_ui_settings": self.callbacks.lists["ui_settings"].append,
-            "on_app_started": self.callbacks.lists["app_started"].append,
-            "remove_callbacks_for_function": self.callbacks.remove,
-        }
-        paths = {"models_path": str(folder / "models"), "extensions_dir": str(folder / "extensions")}
-        script: dict[str, Any] = {"Script": type("Script", (), {}), "AlwaysVisible": object()}
-        ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=5, args_to=15)
-        script["scripts_txt2img"] = SimpleNamespace(alwayson_scripts=[ours, Comments(self.opts)])
-        found = {
-            "shared": shared,
+        """The modules that stand in for the WebUI's and its libraries', by their name in `sys.modules`."""
+        found = {**self.shared_modules(folder), **self.script_modules(), **self.sampling_modules()}
+        named = {f"modules.{name}": module(f"modules.{name}", content) for name, content in found.items()}
+        children = {name.partition(".")[2]: child for name, child in named.items()}
+        self.loaded = {"modules": module("modules", children), **named, **edge_libraries()}
+        return self.loaded
+
+    def shared_modules(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Settings, state, paths, devices and the log."""
+        cpu = torch.device("cpu")
+        return {
+            "shared": {
+                "opts": self.opts,
+                "cmd_opts": self.flags,
+                "sd_model": self.model,
+                "state": self.state,
+                "OptionInfo": OptionInfo,
+                "OptionHTML": OptionHTML,
+            },
             "errors": {"report": lambda message, **_: self.log.append(message)},
-            "script_callbacks": callbacks,
             "devices": {
-                "device": torch.device("cpu"),
+                "device": cpu,
                 "dtype_unet": torch.float32,
                 "dtype_vae": torch.float32,
-                "cpu": torch.device("cpu"),
+                "cpu": cpu,
                 "autocast": nullcontext,
                 "without_autocast": nullcontext,
             },
+            "paths_internal": {
+                "models_path": str(folder / "models"),
+                "extensions_dir": str(folder / "extensions"),
+            },
+        }
+
+    def script_modules(self) -> dict[str, dict[str, Any]]:
+        """Scripts, their callbacks, the interface's parts and infotexts."""
+        ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=5, args_to=15)
+        return {
+            "script_callbacks": {
+                "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
+                "on_ui_settings": self.callbacks.lists["ui_settings"].append,
+                "on_app_started": self.callbacks.lists["app_started"].append,
+                "remove_callbacks_for_function": self.callbacks.remove,
+            },
+            "scripts": {
+                "Script": type("Script", (), {}),
+                "AlwaysVisible": object(),
+                "scripts_txt2img": SimpleNamespace(alwayson_scripts=[ours, Comments(self.opts)]),
+            },
+            "infotext_utils": {"parse_generation_parameters": parse_generation_parameters},
+            "ui_common": {"create_refresh_button": refresh_button},
+            "ui_components": {"FormRow": Component},
+        }
+
+    def sampling_modules(self) -> dict[str, dict[str, Any]]:
+        """Checkpoints, samplers, conditioning, masks and what decodes latents."""
+        return {
             "prompt_parser": {
                 "SdConditioning": SdConditioning,
                 "reconstruct_cond_batch": reconstruct_cond_batch,
@@ -208,69 +240,13 @@ class FakeWebUI:
             },
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},
-            "infotext_utils": {"parse_generation_parameters": parse_generation_parameters},
-            "paths_internal": paths,
-            "scripts": script,
-            "ui_common": {"create_refresh_button": refresh_button},
-            "ui_components": {"FormRow": Component},
         }
-        named = {f"modules.{name}": module(f"modules.{name}", content) for name, content in found.items()}
-        children = {name.partition(".")[2]: child for name, child in named.items()}
-        self.loaded = {"modules": module("modules", children), **named, **edge_libraries()}
-        return self.loaded
 
 
 def parse_generation_parameters(text: str) -> dict[str, str]:
     """The values of an infotext's last line; those in quotes are JSON."""
     found = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', text.splitlines()[-1])
     return {name: json.loads(value) if value[:1] == '"' else value for name, value in found}
-
-
-def edge_libraries() -> dict[str, ModuleType]:
-    """gradio and fastapi."""
-    plain = (
-        "Accordion",
-        "Button",
-        "Checkbox",
-        "Column",
-        "File",
-        "HTML",
-        "Image",
-        "Number",
-        "Row",
-        "Slider",
-        "Tab",
-    )
-    gradio: dict[str, Any] = dict.fromkeys((*plain, "Tabs", "Textbox"), Component)
-    gradio |= {"Dropdown": Dropdown, "Radio": Choice}
-    gradio["update"] = lambda **values: {"__type__": "generic_update", **values}
-    security = {"HTTPBasic": lambda: None, "HTTPBasicCredentials": SimpleNamespace}
-    fastapi = {
-        "Body": lambda default: default,
-        "Depends": lambda function: function,
-        "FastAPI": object,
-        "HTTPException": HTTPException,
-        "Request": object,
-    }
-    utils = {"get_parameterless_sub_dependant": lambda depends, path: depends}
-    return {
-        "gradio": module("gradio", gradio),
-        "fastapi": module("fastapi", fastapi),
-        "fastapi.security": module("fastapi.security", security),
-        "fastapi.responses": module(
-            "fastapi.responses", {"FileResponse": lambda path: path, "JSONResponse": SimpleNamespace}
-        ),
-        "fastapi.dependencies": module("fastapi.dependencies", {}),
-        "fastapi.dependencies.utils": module("fastapi.dependencies.utils", utils),
-    }
-
-
-class HTTPException(Exception):  # noqa: N818 - fastapi's name
-    """fastapi's."""
-
-    def __init__(self, status_code: int, detail: str, *_: Any) -> None:
-        super().__init__(detail)
-        self.status_code, self.detail = status_code, detail
 
 
 @contextmanager
@@ -282,13 +258,6 @@ def served(webui: FakeWebUI, folder: Path) -> Iterator[FakeWebUI]:
         yield webui
     for name in [name for name in sys.modules if name.startswith("lib_ctrlgen.webui")]:
         del sys.modules[name]
-
-
-def module(name: str, content: dict[str, Any]) -> ModuleType:
-    """A module with these attributes."""
-    made = ModuleType(name)
-    vars(made).update(content)
-    return made
 
 
 def fresh(name: str) -> Any:

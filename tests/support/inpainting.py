@@ -8,11 +8,7 @@ from tests.support import control_files as files
 from tests.support.fake_webui import FakeWebUI, Processing
 
 INIT = files.picture(96, 80, 1)
-
-
 OTHER = files.picture(96, 80, 2)
-
-
 GIVEN = files.picture(48, 40, 3)
 
 

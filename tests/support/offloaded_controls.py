@@ -26,8 +26,6 @@ from tests.support import union_reference as union
 from tests.support.networks import Call, Script, random_call
 
 CPU = torch.device("cpu")
-
-
 ERRORS = {"fp16": 1e-3, "bf16": 1e-2, "fp8": 5e-2, "int8": 2e-2}
 
 

@@ -9,8 +9,6 @@ from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from tests.support import control_files as files
 
 WIDTH, HEADS, TOKENS = files.STYLE_WIDTH, 8, 5
-
-
 SHAPE = files.shape()
 
 

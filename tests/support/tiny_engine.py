@@ -31,8 +31,6 @@ def request(*units: dict[str, Any], **fields: Any) -> GenerationRequest:
 
 
 EDGES = {"model": "ctrlgen-tiny-edges", "weight": 2}
-
-
 LOOK = {"model": "ctrlgen-tiny-ip", "weight": 2}
 
 

@@ -91,8 +91,6 @@ def with_vector(call: Call, sizes: Tensor, text: Tensor, context: int) -> Call:
 
 RESIDUAL_SIZES = [(8, 8)] * 3 + [(4, 4)] * 3 + [(2, 2)] * 3 + [(1, 1)] * 4
 RESIDUAL_CHANNELS = [CHANNELS[k] for k in (0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3)]
-
-
 SDXL: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

@@ -25,8 +25,6 @@ from tests.support.networks import Call, random_call
 from tests.support.unet_calls import sizes_and_text, with_vector
 
 TYPES = 8
-
-
 PICTURES = [files.picture(64, 64, seed) for seed in (3, 4, 5)]
 
 

@@ -14,7 +14,8 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image, image_hash
 from lib_ctrlgen.request.spec import parse_request
 from tests.support.fake_gradio import Component
-from tests.support.fake_webui import FakeWebUI, HTTPException, fresh
+from tests.support.fake_libraries import HTTPException
+from tests.support.fake_webui import FakeWebUI, fresh
 
 # How the WebUI 1.10.1 writes and reads a value of its infotext (modules/infotext_utils.py).
 PARAM = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
