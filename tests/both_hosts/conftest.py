@@ -1,4 +1,4 @@
-"""What the tests of both hosts share."""
+"""Fixtures for tests that run on both hosts."""
 
 from typing import Any
 

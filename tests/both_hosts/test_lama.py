@@ -1,4 +1,4 @@
-"""LaMa: the network, its published file, and holes that it fills before the sampling."""
+"""LaMa: its network, its published file, and the holes that it fills before sampling."""
 
 from pathlib import Path
 from typing import Any

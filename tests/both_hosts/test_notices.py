@@ -1,4 +1,4 @@
-"""Controls that would do nothing: errors where it is a mistake, else warnings in every answer."""
+"""Units that would do nothing: which are an error, and which only a warning."""
 
 from typing import Any
 
@@ -98,12 +98,6 @@ def test_a_session_says_what_did_not_act_in_the_calls_that_were_made(
     assert session.expected({False: steps}) == []
     with pytest.raises(RequestError, match=fault):
         session.observed()
-
-
-# Headless
-
-
-# In the WebUI
 
 
 def test_notices_of_one_picture_and_of_all() -> None:

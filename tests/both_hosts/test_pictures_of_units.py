@@ -1,4 +1,4 @@
-"""What a unit's pictures are and where they act: one for each picture of a batch, regions, soft masks."""
+"""Units with a picture or a mask for each picture of a batch."""
 
 import json
 from dataclasses import replace
@@ -162,9 +162,6 @@ def test_a_request_of_one_picture() -> None:
     )
     units = single(request, 1).units
     assert [(unit.image, unit.images, unit.mask) for unit in units] == [(B, (), C), (C, (), "")]
-
-
-# regions
 
 
 # sizes

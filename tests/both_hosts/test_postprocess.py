@@ -1,4 +1,4 @@
-"""What preprocessors do after the U-Net and on finished pictures, in whole headless generations; LaMa."""
+"""Preprocessors that change the prediction or the finished pictures, in whole headless generations."""
 
 from typing import Any
 
@@ -191,9 +191,6 @@ def test_a_picture_is_encoded_once(engine: Engine, monkeypatch: pytest.MonkeyPat
 def test_names_with_a_plus_survive_a_payload() -> None:
     made = request("tile_colorfix+sharp", params={"variation": 4, "sharpness": 0.5})
     assert parse_request(to_payload(made), GenerationRequest) == made
-
-
-# LaMa
 
 
 def test_pictures_keep_their_colours_under_transparency(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""What was loaded is recorded by name and hash in both hosts, and can be read back."""
+"""Both hosts record the loaded models by name and hash, and can read the records back."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A job and the tiny model for tests of the command line."""
+"""Fixtures of the command line's tests: a job, and the tiny model."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, where errors go, and that plans need no torch."""
+"""The commands of the command line and their output; plans do not import torch."""
 
 import json
 import subprocess

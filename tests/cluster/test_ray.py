@@ -1,4 +1,4 @@
-"""The tuner on a Ray cluster of two workers on loopback. Marked `cluster`: deselect with -m "not cluster"."""
+"""The tuner on a local Ray cluster of two workers. Deselect these tests with -m "not cluster"."""
 
 import csv
 import io

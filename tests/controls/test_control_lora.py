@@ -1,4 +1,4 @@
-"""ControlLoRA against an ordinary network with the weights W + up down."""
+"""ControlLoRA compared with an ordinary ControlNet that has the weights W + up down."""
 
 import copy
 from pathlib import Path

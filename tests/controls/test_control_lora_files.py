@@ -1,4 +1,4 @@
-"""The layout of published ControlLoRA files, and damaged ones."""
+"""Published ControlLoRA files are loaded, and damaged ones are refused."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Kinds of ControlNets that differ by more than their weights: inpainting, differences."""
+"""ControlNets that need special treatment: for inpainting, and stored as differences."""
 
 from dataclasses import replace
 from pathlib import Path

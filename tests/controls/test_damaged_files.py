@@ -1,4 +1,4 @@
-"""Damaged and truncated files of every family stop the request, and say which unit's file it is."""
+"""A damaged or truncated file of any control family stops the request with an error that names the unit."""
 
 import random
 from pathlib import Path

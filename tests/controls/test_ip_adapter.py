@@ -1,4 +1,4 @@
-"""IP-Adapters: tokens, keys and values, and the vision towers they read."""
+"""IP-Adapters: their tokens, keys and values, and the CLIP vision encoders that they need."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""ControlNet-LLLite against copies of the U-Nets whose linear layers have the formula written out."""
+"""ControlNet-LLLite compared with copies of the U-Nets whose linear layers compute its formula."""
 
 from collections.abc import Sequence
 from pathlib import Path

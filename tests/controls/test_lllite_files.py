@@ -1,4 +1,4 @@
-"""The layout of published ControlNet-LLLite files, and damaged ones."""
+"""Published ControlNet-LLLite files are loaded, and damaged ones are refused."""
 
 from pathlib import Path
 from typing import Any

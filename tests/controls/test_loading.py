@@ -1,4 +1,4 @@
-"""ControlNets from every layout, and units of a request."""
+"""ControlNets are loaded from every published layout, and wrong units are refused."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The layouts of published ControlNets at their full size, by name and shape alone; and damaged ones."""
+"""Published ControlNets are recognised at full size from names and shapes; damaged ones are refused."""
 
 import random
 from collections.abc import Mapping

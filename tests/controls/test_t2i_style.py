@@ -1,4 +1,4 @@
-"""T2I's style adapter: its file, its tokens, and what they do to a U-Net."""
+"""T2I's style adapter: its file, its tokens, and their effect on a U-Net."""
 
 from collections.abc import Mapping
 from pathlib import Path

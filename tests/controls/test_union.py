@@ -1,4 +1,4 @@
-"""ControlNet Union: types, and several maps in one pass, against diffusers' own network."""
+"""ControlNet Union compared with diffusers' own network, with one or several control types."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What every test of the headless engine shares."""
+"""Every test of the headless engine fails if it opens a network connection."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Blends in the headless engine, against denoising loops written out by hand."""
+"""Blends in the headless engine compared with hand-written denoising loops."""
 
 from collections.abc import Callable
 from itertools import pairwise

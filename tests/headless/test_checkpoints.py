@@ -1,4 +1,4 @@
-"""SD2 and SDXL without the WebUI, against diffusers' own pipelines on the same networks."""
+"""SD2 and SDXL in the headless engine compared with diffusers' own pipelines on the same networks."""
 
 from pathlib import Path
 from typing import Any

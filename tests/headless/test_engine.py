@@ -1,4 +1,4 @@
-"""The headless host: loading without a network, samplers, batches, guidance, and no trace left behind."""
+"""The headless engine: samplers, batches, guidance, controls, and a U-Net that is restored afterwards."""
 
 import warnings
 from itertools import pairwise
@@ -201,6 +201,3 @@ def test_nothing_warns(engine: Engine) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's, about diffusers' code
         for sampler in ("Euler", "DPM++ 2M", "DPM++ SDE", "DDIM", "PLMS", "UniPC", "Heun", "LCM", "Restart"):
             engine.generate(request(EDGES, LOOK, sampler=sampler, steps=3))
-
-
-# Prompts

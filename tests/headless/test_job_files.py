@@ -1,4 +1,4 @@
-"""Job files: what YAML and JSON mean in them, what `--set` takes, and their schema."""
+"""Job files in YAML and JSON, their schema, and changes by `--set`."""
 
 import json
 from pathlib import Path

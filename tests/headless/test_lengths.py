@@ -1,4 +1,4 @@
-"""Texts of different lengths headless: each row is told what the WebUI tells it, against plain loops."""
+"""Prompts of different lengths in one batch get the conditioning that the WebUI gives them."""
 
 from collections.abc import Sequence
 from pathlib import Path

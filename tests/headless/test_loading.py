@@ -1,4 +1,4 @@
-"""Checkpoints are read from a single file or a diffusers folder, and unusable ones are named."""
+"""Checkpoints are loaded from a single file or a diffusers folder; errors name what is wrong with others."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Noise and samplers of models that predict v."""
+"""The noise schedules and samplers of models with v-prediction."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Headless: a unit that would do nothing is an error or a warning in every answer."""
+"""The headless engine warns of a unit that would do nothing, or refuses it."""
 
 import json
 from pathlib import Path

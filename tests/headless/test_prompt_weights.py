@@ -1,4 +1,4 @@
-"""Prompts of the engine: chunks, weights, schedules, and guidance over the steps."""
+"""Prompts of the headless engine: chunks, weights, schedules and guidance."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The published checkpoints' layouts at full size, by name and shape alone: ldm's and sgm's own networks."""
+"""Published checkpoints are recognised at full size from the names and shapes of ldm's and sgm's networks."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Headless: cells that reuse residuals are the same in one batch as alone."""
+"""Cells that reuse residuals give the same pictures in one batch as alone."""
 
 from collections.abc import Sequence
 from typing import Any

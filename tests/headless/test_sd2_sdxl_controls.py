@@ -1,4 +1,4 @@
-"""Controls for SD2 and SDXL without the WebUI, against diffusers' own pipelines."""
+"""Controls for SD2 and SDXL in the headless engine compared with diffusers' own pipelines."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Single files of SD2 and SDXL: what is found out of them, and what is refused."""
+"""What is read from single files of SD2 and SDXL, and which files are refused."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Cells of a grid as one batch on a random model: each is as it is alone, with any sampler, at less cost."""
+"""Cells of a grid in one batch are the same as alone, with any sampler, and compute fewer rows."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What SD2's and SDXL's U-Nets are told, against OpenCLIP written out."""
+"""The text conditioning of SD2 and SDXL compared with OpenCLIP's network."""
 
 from pathlib import Path
 from typing import Any

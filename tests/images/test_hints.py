@@ -1,4 +1,4 @@
-"""How pictures become hints: maps stay maps, pictures are resampled as pictures, detection at any size."""
+"""Control images become hints: maps and pictures are resampled differently; detection works at any size."""
 
 from typing import Any
 

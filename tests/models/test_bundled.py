@@ -1,4 +1,4 @@
-"""Installing the bundled model in a WebUI: complete, repeatable, and never over someone's file."""
+"""The tiny model is installed in a WebUI completely, repeatably, and without replacing a user's file."""
 
 import os
 import subprocess

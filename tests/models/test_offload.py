@@ -1,4 +1,4 @@
-"""Weights away or in another form between uses: what is moved, what it computes, what it costs in memory."""
+"""Offloaded and quantised weights: their transfers, their numerical error, and their memory."""
 
 from collections.abc import Sequence
 from dataclasses import replace

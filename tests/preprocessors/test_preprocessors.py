@@ -1,4 +1,4 @@
-"""Preprocessors and their parameters."""
+"""Every preprocessor on ordinary and odd images, and the checks of its parameters."""
 
 from typing import Any
 

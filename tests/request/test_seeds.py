@@ -1,4 +1,4 @@
-"""Seed -1: one is drawn, and stands wherever the seed of a picture stands."""
+"""For seed -1 a random seed is drawn, and recorded wherever a picture's seed is."""
 
 import json
 from pathlib import Path

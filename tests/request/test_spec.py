@@ -1,4 +1,4 @@
-"""Requests: any JSON is a valid request or a RequestError with a path, and nothing else."""
+"""Any JSON is a valid request or a RequestError with a path."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The networks that are compared in diffusers' own pipelines."""
+"""The networks for tests against diffusers' own pipelines."""
 
 from collections.abc import Callable
 from pathlib import Path

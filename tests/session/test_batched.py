@@ -1,4 +1,4 @@
-"""Units with one network are one call of it, and each is what it is with a network of its own."""
+"""Units that share a network are computed in one call, with the same result as with separate networks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What acts on the prediction after the U-Net, against dense formulas on real U-Nets."""
+"""Units that change the prediction after the U-Net, compared with their formulas on real U-Nets."""
 
 from dataclasses import replace
 from typing import Any

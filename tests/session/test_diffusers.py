@@ -1,6 +1,6 @@
-"""The session in a plain diffusers pipeline against diffusers' own ControlNet and IP-Adapter pipelines.
+"""The session in a diffusers pipeline compared with diffusers' own ControlNet and IP-Adapter pipelines.
 
-Both sides get the same weights: theirs as modules, ours as files through the store.
+Both get the same weights: diffusers as modules, the session as files through the model store.
 """
 
 import copy

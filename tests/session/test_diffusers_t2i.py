@@ -1,4 +1,4 @@
-"""T2I-Adapters in a session against diffusers' own T2I-Adapter pipeline."""
+"""T2I-Adapters in a session compared with diffusers' own T2I-Adapter pipeline."""
 
 from pathlib import Path
 from typing import Any

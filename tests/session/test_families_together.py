@@ -1,4 +1,4 @@
-"""Eight units of all families on one U-Net: stacked in one session, and in sessions that end in any order."""
+"""Eight units of different control families on one U-Net, in one session or in eight nested ones."""
 
 import random
 from collections.abc import Callable, Iterator

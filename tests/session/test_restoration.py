@@ -1,4 +1,4 @@
-"""However a session ends, the U-Net is as it was: the same hooks, bit-equal output."""
+"""However a session ends, the U-Net has its former hooks and gives bit-equal output."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""Residuals used again: which rows the networks compute, what stands in between, when it is forgotten."""
+"""Reused residuals: which rows a network computes, and when the stored residuals are dropped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

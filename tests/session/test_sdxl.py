@@ -1,4 +1,4 @@
-"""ControlNets for SDXL from files, on sgm's and diffusers' U-Nets, against forwards written by hand."""
+"""ControlNets for SDXL on sgm's and diffusers' U-Nets compared with hand-written forward passes."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A batch whose images have numbers of their own: each is as it is alone, equal rows are computed once."""
+"""A batch with weights per picture: each picture is as it is alone, and equal rows are computed once."""
 
 from collections.abc import Sequence
 from dataclasses import replace

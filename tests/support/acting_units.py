@@ -1,4 +1,4 @@
-"""Controls of every way of acting on a U-Net, and a session with them."""
+"""Controls that act on a U-Net in each of the five ways, and a session with them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

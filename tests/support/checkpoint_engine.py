@@ -1,6 +1,6 @@
-"""The small SD2 and SDXL models with controls for them, and the engine that reads them.
+"""Fixtures with small SD2 and SDXL models, controls for them, and an engine that reads them.
 
-A plugin: a test module that names it in `pytest_plugins` has its fixtures.
+A test module gets the fixtures by naming this module in `pytest_plugins`.
 """
 
 import copy

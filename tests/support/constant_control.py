@@ -1,4 +1,4 @@
-"""A control that adds a constant to every residual, for tests of the WebUI's script."""
+"""A control whose residuals are a constant, for tests of the WebUI's script."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Random tiny networks and model files in the layouts of the field, for the tests of controls."""
+"""Random tiny networks, and control files in the published layouts."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""A U-Net with ldm's module names and a VAE, small enough to run in every test of the WebUI."""
+"""A tiny U-Net with ldm's module names, and a VAE, for the tests of the WebUI."""
 
 from __future__ import annotations
 

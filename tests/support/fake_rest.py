@@ -1,4 +1,4 @@
-"""The WebUI's route for pictures over the fake host: a JSON text in, a status and its detail out."""
+"""The WebUI's txt2img route on the fake host: a JSON text in, a status and its detail out."""
 
 import json
 from dataclasses import dataclass

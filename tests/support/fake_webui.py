@@ -1,6 +1,6 @@
-"""Light stand-ins for the parts of the WebUI, gradio and fastapi that `lib_ctrlgen.webui` touches.
+"""A fake of the parts of the WebUI that `lib_ctrlgen.webui` uses.
 
-They keep the host's manners: hooks and callbacks swallow exceptions, `p.sample` does not.
+As in the WebUI, hooks and callbacks swallow exceptions, and `p.sample` does not.
 """
 
 from __future__ import annotations

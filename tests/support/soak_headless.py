@@ -1,4 +1,4 @@
-"""A soak of the headless engine: small random SD1.5 and SDXL models with controls of every family."""
+"""A soak of the headless engine on small random SD1.5 and SDXL models, with controls of every family."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""A soak of the WebUI's edge: the fake host around real small U-Nets, with controls of every family."""
+"""A soak of the WebUI's extension: the fake host with small real U-Nets and controls of every family."""
 
 import copy
 import random

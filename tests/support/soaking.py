@@ -1,8 +1,7 @@
-"""What a soak is made of: random stacks of all families, faults, and what must be as it was afterwards.
+"""The parts of a soak: random units of all control families, injected faults, and checks afterwards.
 
-A soak makes many generations in one process, of which many fail or are interrupted somewhere. After
-each, the networks of the host are bit-equal and without hooks; a picture that is finished is the one
-that a fresh process would make.
+A soak makes many generations in one process, many of which fail or are interrupted. After each, the host's
+networks must be bit-equal and without hooks, and a finished picture must be the one that a new process makes.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""The grid that tests of the tuner make on a random model, and what is in a folder."""
+"""The grid that the tuner's tests make on a random model, and helpers to run it and read its folder."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Small random U-Nets of both hosts, and calls of them."""
+"""Small random U-Nets of both hosts, and helpers to call them and compare the results."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

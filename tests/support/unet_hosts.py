@@ -1,4 +1,4 @@
-"""Both hosts' U-Nets with their ports, and everything of a module that a session could leave behind."""
+"""Both hosts' U-Nets with their ports, and `structure`: everything that hooks and patches could change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the tests of the tuner share."""
+"""Fixtures of the tuner's tests."""
 
 from pathlib import Path
 

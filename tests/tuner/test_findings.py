@@ -1,4 +1,4 @@
-"""What a search says of its candidates: probabilities, confidence and plots."""
+"""A search's findings: probabilities, confidence and plots."""
 
 from xml.etree import ElementTree as ET
 

@@ -1,4 +1,4 @@
-"""The tuner's grammar, grid and choice: pure parts."""
+"""The values of axes, the cells of a grid, and the scores of pictures, without a model."""
 
 from typing import Any
 from xml.etree import ElementTree as ET

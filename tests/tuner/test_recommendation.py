@@ -1,4 +1,4 @@
-"""Which cell a grid recommends, and how it says so."""
+"""Which cell a grid recommends, and the reason that it gives."""
 
 from hypothesis import given
 from hypothesis import strategies as st

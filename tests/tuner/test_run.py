@@ -1,4 +1,4 @@
-"""The tuner's run on a random model: what is made, what is kept, what is reported."""
+"""A grid on a random model: which pictures are made, kept and made again."""
 
 import csv
 import json

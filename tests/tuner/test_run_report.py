@@ -1,4 +1,4 @@
-"""A grid's report: cells to copy, warnings, and mistakes found before anything runs."""
+"""A grid's report: cells to copy, warnings, and errors found before sampling."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The tuner's search: ranges, budget, going on, stopping early, how sure it is."""
+"""The tuner's search: its budget, its resumption, and early stopping."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Ranges and budgets of a search are read, or refused before anything runs."""
+"""A search's ranges and budget are read, or refused before sampling."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the tuner tells of a cell beside its scores: warnings, a part that failed, what measured likeness."""
+"""What the tuner records of a cell beside its scores: warnings, failed parts, the encoder for likeness."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""A prediction that is not finite stops the generation, and the unit that spoils it is named."""
+"""A prediction that is not finite stops the generation, and the error names the unit that caused it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

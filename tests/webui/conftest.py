@@ -1,4 +1,4 @@
-"""What the tests of the WebUI's extension share."""
+"""Fixtures of the tests of the WebUI's extension."""
 
 from typing import Any
 

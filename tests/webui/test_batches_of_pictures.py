@@ -1,4 +1,4 @@
-"""WebUI: each batch of a generation takes its own pictures, also with 'Only masked'."""
+"""Each batch of a WebUI generation uses its own control images, also with "Only masked"."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What a blend puts on the host's denoiser, noises and lists, and that it is taken off again."""
+"""What a blend changes on the WebUI's denoiser, noise and lists, and that all of it is restored."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""REST bodies: nothing that is said to CtrlGen is ignored, and what others say is left alone."""
+"""A part of a REST body meant for CtrlGen is never silently ignored, and other parts are left alone."""
 
 import asyncio
 import copy

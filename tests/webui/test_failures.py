@@ -1,4 +1,4 @@
-"""WebUI: no picture is made without its control, whatever fails, and the page or the caller says why."""
+"""Whatever fails in the WebUI, no uncontrolled picture is made, and the page or the client gets the error."""
 
 import traceback
 from typing import Any

@@ -1,4 +1,4 @@
-"""Units that act after the U-Net, inside the fake WebUI: latents, noise, finished pictures, failures."""
+"""Units that change the prediction or the finished pictures, in the fake WebUI."""
 
 import sys
 from dataclasses import replace

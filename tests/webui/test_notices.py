@@ -1,4 +1,4 @@
-"""WebUI: a unit that would do nothing is an error or a warning in the infotext and below the pictures."""
+"""The WebUI warns of a unit that would do nothing, or refuses it."""
 
 from typing import Any
 

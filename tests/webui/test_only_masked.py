@@ -1,4 +1,4 @@
-"""Units in img2img: the part that "Only masked" paints, the init images, the mask's holes, later batches."""
+"""Units in img2img: the crop of "Only masked", the img2img pictures, and the holes of the mask."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The panel on fake components, the infotext's way back into it, and the routes."""
+"""The panel on fake components, its values from an infotext, and the REST routes."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Scheduled prompts and guidance inside a fake host that encodes prompts as the WebUI does."""
+"""Scheduled prompts and guidance in a fake host that encodes prompts as the WebUI does."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The script inside a fake host: off means off, no uncontrolled picture, exact clean-up."""
+"""The always-on script in the fake host: it controls a generation and leaves nothing behind."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tuner's job route, over a fake of REST's own txt2img: one generation at a time, behind a lock."""
+"""The REST routes of tuner jobs, over a fake of the WebUI's own txt2img route."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The tuner's script: its arguments, and what a cell says to the WebUI."""
+"""The tuner's script: its arguments, and the generation that a cell becomes."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The panel's values and the request, there and back."""
+"""The panel's values are converted to a request and back."""
 
 import json
 from pathlib import Path
