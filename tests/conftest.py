@@ -5,11 +5,23 @@ CTRLGEN_WEBUI_URL, its address, such as http://127.0.0.1:7860; and for tests tha
 write its folders CTRLGEN_WEBUI_ROOT.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+from tests.support.required import pytest_make_collect_report, pytest_runtest_makereport
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.headless.engine import Engine
+    from tests.support.fake_webui import FakeWebUI
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks of this run
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Before the first import of torch. The networks are tiny: a second thread gains nothing on an
@@ -23,6 +35,47 @@ settings.register_profile("fixed", deadline=None, print_blob=True, derandomize=T
 settings.register_profile("random", deadline=None, print_blob=True, max_examples=150)
 settings.register_profile("long", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("fixed")
+
+
+# Fixtures import what they need themselves, so that a test which needs no torch starts without it.
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like the bundled tiny model's, with random weights."""
+    from tests.support import headless_models
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    headless_models.write_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(root: Path) -> Engine:
+    """An engine in float32 on the CPU for the random tiny model."""
+    import torch
+
+    from lib_ctrlgen.headless.checkpoints.load import Place
+    from lib_ctrlgen.headless.engine import Engine
+
+    return Engine([root], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[FakeWebUI]:
+    """A fake WebUI whose folder is the test's."""
+    from tests.support.fake_webui import FakeWebUI, served
+
+    with served(FakeWebUI(), tmp_path) as webui:
+        yield webui
+
+
+@pytest.fixture
+def script(host: FakeWebUI) -> Any:
+    """A new instance of the extension's script in the fake WebUI."""
+    from tests.support.fake_webui import fresh
+
+    return fresh("script").CtrlGenScript()
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""The edge to AUTOMATIC1111's WebUI 1.10.1: the only importer of `modules`, gradio and fastapi."""
+"""The extension for AUTOMATIC1111's WebUI 1.10.1. Only this folder imports `modules`, gradio and fastapi."""

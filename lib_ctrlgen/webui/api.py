@@ -1,4 +1,4 @@
-"""REST routes under /ctrlgen/v1: what there is, what a request looks like, what a plan would be."""
+"""The REST routes under /ctrlgen/v1: models, preprocessors, the request's schema, plans and tuner jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROMPTS = {"prompt": "$.prompt", "negative_prompt": "$.negative_prompt"}
 
 
 def add_routes(demo: Any, app: FastAPI) -> None:
-    """Add the routes when the WebUI serves its API; they ask for what `--api-auth` asks for."""
+    """Add the routes if the WebUI serves its API, with the same login as the WebUI's own (`--api-auth`)."""
     del demo
     if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
         return
@@ -52,7 +52,7 @@ def require_login(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> N
 
 
 def models(refresh: bool = False, hashes: bool = False) -> dict[str, Any]:
-    """The names of the control models; `?refresh=true` looks at the folders again.
+    """Return the names of the control models; `?refresh=true` reads the model folders again.
 
     `?hashes=true` adds each model's `name [hash]`, which a request may name and an infotext records.
     """
@@ -64,7 +64,7 @@ def models(refresh: bool = False, hashes: bool = False) -> dict[str, Any]:
 
 
 def preprocessors() -> dict[str, Any]:
-    """The preprocessors with their parameters."""
+    """Return the preprocessors with their parameters."""
     found = [
         {"name": p.name, "title": p.title, "params": [vars(q) for q in known.params_of(p)]}
         for p in known.preprocessors()
@@ -73,12 +73,15 @@ def preprocessors() -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the request."""
+    """Return the JSON Schema of a request."""
     return json_schema(ControlRequest)
 
 
 def plan(payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-    """The plan of `{"units": [...], "steps": 20, "prompt": ""}`: weights, a table, a note and an SVG."""
+    """Return the plan of `{"units": [...], "steps": 20, "prompt": ""}`.
+
+    The answer holds the weights of each step, a text table, a note on what does not act, and an SVG.
+    """
     steps = payload.pop("steps", 20)
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
         raise RequestError("$.steps", f"expected a whole number from 1 to {MAX_STEPS}, got {steps!r}")

@@ -1,7 +1,7 @@
-"""What a REST body says to CtrlGen in a form that the WebUI would leave out. It imports nothing of it.
+"""Checks of REST bodies: parts meant for CtrlGen that the WebUI would ignore are refused.
 
-The WebUI reads `alwayson_scripts.<title>.args`, a list, and nothing else of an always-on script; whatever
-stands elsewhere would give an uncontrolled picture with status 200.
+Of an always-on script the WebUI reads the list `alwayson_scripts.<title>.args` and nothing else. A unit in
+any other place would give an uncontrolled picture with status 200. Nothing here imports the WebUI.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
 TUNER = "ctrlgen x/y tuner"
 SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
-PICTURED = ("image", "images", "image_from", "mask", "masks")  # what an infotext does not bring back
+PICTURED = ("image", "images", "image_from", "mask", "masks")  # an infotext holds only hashes of these
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
 PICTURES = frozenset({"image", "images", "image_from"})
-FOREIGN = frozenset({SCRIPTS, "script_args"})  # what other scripts say in these is theirs
+FOREIGN = frozenset({SCRIPTS, "script_args"})  # values of other scripts, which are not checked
 
 
 def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: str = "$") -> None:
-    """Raise RequestError where the WebUI would ignore, or fail at, what a body says to CtrlGen.
+    """Raise RequestError for a part meant for CtrlGen that the WebUI would ignore or fail at.
 
     `arguments` is the number of the always-on script's arguments; `settings` are the names of CtrlGen's
     settings that a request may override.
@@ -43,10 +43,10 @@ def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: 
 
 
 def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> None:
-    """Raise RequestError where the WebUI would make an infotext's picture without what controlled it.
+    """Raise RequestError for an infotext whose pictures of units the WebUI cannot restore.
 
-    `entry` is CtrlGen's in the infotext of a checked body. It holds hashes in the places of pictures. Where
-    the body brings CtrlGen's request itself, the entry does not count.
+    `entry` is the value of CtrlGen's key in the infotext of a checked body. It names pictures by their
+    hashes only. It is not used when the body also holds a request for CtrlGen.
     """
     if not entry or _says_request(body):
         return
@@ -63,14 +63,14 @@ def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> No
 
 
 def _says_request(body: Mapping[str, Any]) -> bool:
-    """Whether a checked body brings an object of CtrlGen's script."""
+    """Whether a checked body holds a request for CtrlGen's always-on script."""
     scripts = body.get(SCRIPTS)
     entries = scripts.items() if isinstance(scripts, Mapping) else ()
     return any(_is_title(name) and (entry.get("args") or [None])[0] for name, entry in entries)
 
 
 def check_repeated(text: bytes) -> None:
-    """Raise RequestError where a JSON body about CtrlGen names a key twice: only the last one is read."""
+    """Raise RequestError for a JSON body that mentions CtrlGen and repeats a key."""
     if TITLE.encode() in text.lower():
         json.loads(text, object_pairs_hook=_once)
 
@@ -85,7 +85,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_places(body: Mapping[str, Any], path: str) -> None:
-    """Refuse a key "CtrlGen", and a unit, outside of the always-on scripts."""
+    """Raise RequestError for a key "CtrlGen" or a unit outside of `alwayson_scripts`."""
     waiting: list[tuple[str, Any]] = [(path, body)]
     while waiting:
         place, value = waiting.pop()
@@ -93,7 +93,7 @@ def _check_places(body: Mapping[str, Any], path: str) -> None:
             for name in value:
                 if _is_title(name):
                     raise RequestError(f"{place}.{name}", f"the WebUI does not read this here; write {FORM}")
-            if place != path and _is_unit(value):  # at the top they are no words of ours
+            if place != path and _is_unit(value):  # at the top level these may be another extension's fields
                 raise RequestError(place, f"the WebUI does not read a unit here; write {FORM}")
             waiting += [(f"{place}.{name}", each) for name, each in value.items()]
         elif isinstance(value, list):
@@ -113,7 +113,7 @@ def _check_scripts(scripts: Any, arguments: int, path: str) -> None:
 
 
 def _check_entry(entry: Any, arguments: int, path: str) -> None:
-    """What stands behind the title: {"args": [...]}, or nothing."""
+    """Raise RequestError unless the value of the script's title is `{"args": [...]}` or an empty object."""
     if not isinstance(entry, Mapping):
         raise RequestError(path, f"expected an object, got {_kind(entry)}; write {FORM}")
     others = [name for name in entry if name != "args"]
@@ -133,7 +133,7 @@ def _check_args(args: Any, arguments: int, path: str) -> None:
 
 
 def _check_alone(args: Sequence[Any], path: str, hint: str) -> None:
-    """Refuse values behind an object: of the panel's values and the object only the object would count."""
+    """Raise RequestError for values after a request object, which the script would ignore."""
     if not args or args[0] in (None, ""):
         return
     extra = next((n for n, each in enumerate(args) if n and each not in (None, "")), None)
@@ -154,7 +154,7 @@ def _check_tuner(body: Mapping[str, Any], path: str) -> None:
 
 
 def _is_unit(value: Mapping[str, Any]) -> bool:
-    """Whether an object can be nothing else than a control unit: it has a model and a picture."""
+    """Whether an object is a control unit: it has a model and a picture."""
     return "model" in value and not PICTURES.isdisjoint(value)
 
 
@@ -163,7 +163,7 @@ def _is_title(name: str) -> bool:
 
 
 def _kind(value: Any) -> str:
-    """How JSON calls a value's type."""
+    """The name of a value's JSON type, with its article, for error messages."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     found = names.get(type(value), "a number")
     return "an empty list" if value == [] else found

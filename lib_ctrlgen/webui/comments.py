@@ -1,6 +1,6 @@
-"""Comments in prompts (`# ...` to the end of the line), which the WebUI's own script "Comments" cuts off.
+"""Comments in prompts (`# ...` to the end of the line), which the WebUI's script "Comments" removes.
 
-That script runs after ours, so it is asked beforehand, on a copy, what it will leave.
+That script runs after this extension, so it is run here first, on a copy of the generation.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SIGN = "#"
 
 
 def without_comments(p: Any, runner: Any) -> Any:
-    """A copy of `p` whose prompts are without comments; `p` itself where nothing could be cut off.
+    """Return a copy of `p` whose prompts have no comments, or `p` itself if no prompt has a `#`.
 
-    `runner` holds the tab's always-on scripts. The script obeys its setting "Enable comments" itself.
+    `runner` holds the tab's always-on scripts. The WebUI's setting "Enable comments" is obeyed.
     """
     if not any(SIGN in text for name in LISTS for text in getattr(p, name, None) or ()):
         return p
@@ -31,7 +31,7 @@ def without_comments(p: Any, runner: Any) -> Any:
 
 
 def texts_without_comments(texts: Mapping[str, str], runner: Any) -> dict[str, str]:
-    """The same for texts by name."""
+    """Return the texts, by the same names, without comments."""
     given = SimpleNamespace(all_prompts=[*texts.values()], all_negative_prompts=[])
     given.main_prompt = given.main_negative_prompt = ""
     return dict(zip(texts, without_comments(given, runner).all_prompts, strict=True))

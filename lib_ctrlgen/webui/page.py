@@ -1,4 +1,4 @@
-"""A user's mistake on the page: a comment below the gallery and one line in the log, and no picture."""
+"""Errors on the page: one is shown below the gallery and as one line in the log, and no picture is made."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ DECODED_CHANNELS = 3
 
 
 def is_plain_page(p: Any) -> bool:
-    """Whether the page itself asked for a generation's pictures: no API, no script that counts on them."""
+    """Whether the page started the generation, not the API or a script that needs its pictures."""
     scripted = (getattr(p, "script_args", None) or (0,))[0]
     return not (getattr(p, "is_api", False) or scripted or getattr(p, "txt2img_upscale", False))
 
 
 def show_mistake(p: Any, error: CtrlGenError) -> None:
-    """Say what was wrong below the gallery, and in the log."""
+    """Show an error below the gallery and in the log."""
     log(error)
     p.comment(f"CtrlGen: {error}")
 
 
 class NoPicture:
-    """The only element of a batch that could not be made: `torch.stack` makes no pictures of it."""
+    """The only element of a failed batch; `torch.stack` of it is a batch of zero pictures."""
 
     @classmethod
     def __torch_function__(
         cls, function: Callable[..., Any], _types: Any, _args: Any = (), _kwargs: Any = None
     ) -> Tensor:
-        """No pictures, [0, 3, 0, 0], where the WebUI stacks a batch's decoded pictures."""
+        """Return an empty batch, [0, 3, 0, 0], where the WebUI stacks the decoded pictures of a batch."""
         return torch.zeros(0, DECODED_CHANNELS, 0, 0) if function is torch.stack else NotImplemented
 
 
 class NoPictures(list[NoPicture]):
-    """What `p.sample` gives where it failed: to the WebUI, decoded pictures, of which there are none."""
+    """The result of a failed `p.sample`. The WebUI takes it for decoded pictures, of which there are none."""
 
     already_decoded = True
 
 
 def end_batch(held: MethodPatch, error: CtrlGenError) -> NoPictures:
-    """End a sampling of the page that failed, without the exception that the WebUI would print at length.
+    """Show an error of `p.sample` on the page, and return an empty batch instead of raising.
 
-    The pictures of the batches before it stay; `before_process_batch` ends those after it.
+    The pictures of earlier batches stay; `before_process_batch` ends the later batches.
     """
     show_mistake(held.p, error)
     Refusal.instead_of(held, error)

@@ -1,4 +1,4 @@
-"""The WebUI's own REST routes: bodies that it would misread are refused, errors are answered in one line."""
+"""Additions to the WebUI's own REST routes: checks of their bodies, and answers for CtrlGen's errors."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 
 
 def guard_api(demo: Any, app: FastAPI) -> None:
-    """Check the bodies of the two routes that make pictures, and answer every error of CtrlGen."""
+    """Check the bodies of txt2img and img2img, and answer every CtrlGenError with its status code."""
     del demo
     for route in app.routes:
         if getattr(route, "path", "") in PATHS:
-            # Behind the route's own dependencies, of which one may ask for the login.
+            # After the route's own dependencies, one of which may require the login.
             check = get_parameterless_sub_dependant(depends=Depends(require_readable), path=route.path)
             route.dependant.dependencies.append(check)
     app.add_exception_handler(CtrlGenError, answered)
-    app.middleware_stack = None  # built anew at the next request, now with the handler
+    app.middleware_stack = None  # the next request builds it again, with the handler
 
 
 async def require_readable(request: Request) -> None:
-    """Raise RequestError for a body of which the WebUI would ignore something that is for CtrlGen."""
+    """Raise RequestError for a body with a part meant for CtrlGen that the WebUI would ignore."""
     try:
         body = await request.json()  # FastAPI has parsed it already
     except ValueError:
-        return  # FastAPI says what is wrong with it
+        return  # FastAPI answers with the error
     check_body(body, arguments(), overridable())
     check_repeated(await request.body())
     text = body.get("infotext") if isinstance(body, dict) else None
@@ -43,14 +43,14 @@ async def require_readable(request: Request) -> None:
 
 
 async def answered(_request: Request, error: CtrlGenError) -> JSONResponse:
-    """The answer that the WebUI would give, with one line in its log instead of a traceback."""
+    """Return the error in the form of the WebUI's own answers, and log one line instead of a traceback."""
     log(error)
     content = {"error": type(error).__name__, "detail": error.detail, "body": "", "errors": str(error)}
     return JSONResponse(status_code=error.status_code, content=content)
 
 
 def log(error: CtrlGenError) -> None:
-    """One line in the WebUI's log."""
+    """Write an error as one line into the WebUI's log."""
     errors.report(f"CtrlGen: {' '.join(str(error).split())}")
 
 

@@ -1,6 +1,6 @@
-"""The always-on script: shows the panel, reads the request, and stands in `p.sample`.
+"""The always-on script: it builds the panel, reads the request, and replaces `p.sample`.
 
-With no unit enabled and nothing scheduled, nothing is imported, hooked or registered for a generation.
+If no unit is enabled and nothing is scheduled, a generation imports, hooks and registers nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .rest import guard_api
 from .sampling.cell_batch import Stacked, stacked_of
 from .sampling.init_images import init_pictures, picture_count
 from .sampling.method_patch import Refusal, SamplePatch, held_sample, release
-from .sampling.prompt_check import holds_ours
+from .sampling.prompt_check import needs_schedules
 from .settings import TITLE, appends_maps, register_settings
 
 
 class CtrlGenScript(scripts.Script):  # type: ignore[misc]
-    """One instance per tab. It keeps nothing of a generation; that is in `p.sample`."""
+    """The script of one tab. Everything about a generation is kept in its `p.sample`, not here."""
 
     def title(self) -> str:
         """The name in the page and in `alwayson_scripts`."""
@@ -50,33 +50,33 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         return panel.components
 
     def process(self, p: Any, *args: Any) -> None:
-        """Once per generation, after the checkpoint is loaded: read, check and load."""
+        """Read, check and load the request. Called once per generation, after the checkpoint is loaded."""
         release(p)
         held = prepare(p, args)
         if held is not None:
             held.install()
 
     def before_process_batch(self, p: Any, *args: Any, **given: Any) -> None:
-        """Before each batch: after a mistake the page's generation ends here, without a traceback."""
+        """End a generation of the page that failed, without a traceback. Called before each batch."""
         del args, given
         held = held_sample(p)
         if isinstance(held, Refusal) and isinstance(held.error, CtrlGenError) and is_plain_page(p):
-            if not held.told:
+            if not held.shown:
                 show_mistake(p, held.error)
             held.end_batches()
 
     def process_before_every_sampling(self, p: Any, *args: Any, **given: Any) -> None:
-        """Once per pass, before its sampling: a blend may mix what it begins with."""
+        """Let a blend change the latents and noise of a pass. Called before the sampling of each pass."""
         del args
         held = held_sample(p)
         if held is not None:
             held.begin(given["x"], given["noise"])
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-        """Once per generation, after the pictures: append a blend's sheets, and control maps if wanted.
+        """Append a blend's sheets and, if the setting says so, the control maps to the pictures.
 
-        Not where a script of the dropdown makes the generation: it counts the pictures, and some of them
-        join all of them into one (SD upscale, outpainting, prompt matrix).
+        Nothing is appended when a script of the dropdown runs the generation: those count the pictures,
+        and some join all of them into one (SD upscale, outpainting, prompt matrix).
         """
         del args
         held = held_sample(p)
@@ -85,22 +85,22 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         more = held.sheets(processed.images[processed.index_of_first_image :])
         more += held.control_maps() if appends_maps() else []
         processed.images.extend(more)
-        # "Save" in the gallery wants an infotext per picture, with a seed in it.
+        # "Save" in the gallery needs an infotext with a seed for each picture.
         processed.infotexts.extend([processed.infotexts[0]] * len(more))
 
 
 def runs_script(p: Any) -> bool:
-    """Whether a script was chosen in the dropdown: its number, from 1, is the first of all arguments."""
+    """Whether a script is chosen in the dropdown: the first script argument is its number, or 0 for none."""
     arguments = getattr(p, "script_args", None) or (0,)
     return bool(arguments[0])
 
 
 def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
-    """What has to stand in `p.sample`: nothing, a controlled sampling, or the reason why not."""
+    """Return what replaces `p.sample`: a controlled sampling, a Refusal that raises, or None for nothing."""
     try:
         stacked = stacked_of(args)
         requests = stacked.requests if stacked else (one_request(p, args),)
-        prompts = holds_ours(without_comments(p, getattr(p, "scripts", None)), requests[0])
+        prompts = needs_schedules(without_comments(p, getattr(p, "scripts", None)), requests[0])
         if stacked or requests[0].acts or prompts:
             return controlled(p, requests, prompts, stacked)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
@@ -110,15 +110,15 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
 
 
 def one_request(p: Any, args: tuple[Any, ...]) -> ControlRequest:
-    """The request for all pictures of a generation, with seeds drawn where it leaves them open."""
+    """Return the request for all pictures of a generation; concepts without a seed get a random one."""
     return seeded(read_request(args, init_pictures(p), picture_count(p)))
 
 
 def controlled(
     p: Any, requests: Sequence[ControlRequest], prompts: bool, stacked: Stacked | None
 ) -> SamplePatch:
-    """Load what acts, and note it in the infotexts. Raises CtrlGenError."""
-    from .sampling.generation import controlled_sample  # the engine, only once it is needed
+    """Load the models of the requests, and record the requests in the infotexts. Raises CtrlGenError."""
+    from .sampling.generation import controlled_sample  # imports torch and the controls, so only when needed
 
     held = controlled_sample(p, requests, prompts=prompts, stacked=stacked)
     if stacked:
@@ -134,7 +134,7 @@ def controlled(
 
 
 def register() -> None:
-    """Register the callbacks. Called from `scripts/`, again after every reload of the page."""
+    """Register the WebUI's callbacks. Called from `scripts/`, and again after every reload of the UI."""
     script_callbacks.on_ui_settings(register_settings)
     script_callbacks.on_ui_settings(register_tiny_setting)
     script_callbacks.on_app_started(add_routes)

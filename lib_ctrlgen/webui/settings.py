@@ -1,4 +1,4 @@
-"""The settings section, the model folders and the one model store of the process."""
+"""The settings of the extension, the folders with control models, and the process's model store."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def register_settings() -> None:
 
 
 def unit_count() -> int:
-    """How many units the panel has."""
+    """The number of units in the panel."""
     return max(1, min(MAX_UNITS, int(_setting("ctrlgen_units", UNITS))))
 
 
 def appends_maps() -> bool:
-    """Whether control maps are appended to the pictures."""
+    """Whether the setting says that control maps are appended to the pictures."""
     return bool(_setting("ctrlgen_append_maps", True))
 
 
 def model_store() -> ModelStore:
-    """The process's model store: a new one only when its folders or its size were changed."""
+    """Return the process's model store. A new one is made only when its folders or its size change."""
     return _store(tuple(model_folders()), cache_gigabytes())
 
 
 def cache_gigabytes() -> float | None:
-    """What loaded models may fill: the command line's number, else the setting's; None for automatic."""
+    """The memory for loaded models in GB, from the command line or else the setting; None is automatic."""
     given = _flag("ctrlgen_cache_gb", None)
     if given is not None:
         return float(given)
@@ -55,7 +55,7 @@ def cache_gigabytes() -> float | None:
 
 
 def model_folders() -> list[Path]:
-    """Where control models are looked for, whether or not the folders exist yet."""
+    """The folders that are searched for control models. They need not exist."""
     models, extensions = Path(paths_internal.models_path), Path(paths_internal.extensions_dir)
     own = [models / name for name in ("ControlNet", "CtrlGen", "ipadapter", "clip_vision")]
     old = extensions / "sd-webui-controlnet" / "models"
@@ -72,7 +72,7 @@ def _store(roots: tuple[Path, ...], gigabytes: float | None) -> ModelStore:
 
 
 def _setting(name: str, default: Any) -> Any:
-    """A setting's value; the default where the settings page was never built (`--nowebui`)."""
+    """A setting's value, or the default if the settings page was never built (`--nowebui`)."""
     return shared.opts.data.get(name, default)
 
 
@@ -81,7 +81,7 @@ def _flag(name: str, default: Any) -> Any:
 
 
 def _options() -> dict[str, Any]:
-    """The options by name, `restrict_api` on what a REST client must not change."""
+    """The options by name. A REST client cannot change those with `restrict_api`."""
     info = shared.OptionInfo
     units = info(UNITS, "Units in the panel", gr.Slider, {"minimum": 1, "maximum": MAX_UNITS, "step": 1})
     maps = info(True, "Append control maps to the pictures").info(

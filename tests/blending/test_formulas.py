@@ -1,4 +1,4 @@
-"""Every formula of a blend against another way of writing it down."""
+"""The formulas of blends, each compared with a second way of computing it."""
 
 import math
 

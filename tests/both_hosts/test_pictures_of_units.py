@@ -1,34 +1,27 @@
-"""What a unit's pictures are and where they act: one for each picture of a batch, regions, soft masks."""
+"""Units with a picture or a mask for each picture of a batch."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn import functional
 
 from lib_ctrlgen.cluster.engines import NodeHost
 from lib_ctrlgen.cluster.models import SharedModels
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
-from lib_ctrlgen.controls.protocols import InputChange
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, repeated
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.files import save_picture
-from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_job
 from lib_ctrlgen.headless.outputs import write_generation
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.images.canvas import Canvas, Frame, feathered
+from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image, image_hash
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors.canny import Canny
@@ -36,70 +29,22 @@ from lib_ctrlgen.preprocessors.none import NoPreprocessor
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.per_picture import single
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.session.session import ControlSession
-from lib_ctrlgen.unet.attention import level_size
-from lib_ctrlgen.unet.linear_sites import InputSite
-from tests.headless.test_stack import CLOSE, difference
-from tests.session.test_batched import counted, off
-from tests.session.test_stack import ldm, port_of, run
 from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support import networks
+from tests.support.acting_units import TOLERANCE, WAYS, A, B, C, controlled, half
 from tests.support.networks import (
-    CHANNELS,
-    SD_PLACES,
-    Call,
-    ContextNoise,
-    FeatureNoise,
-    NoiseControl,
-    Script,
     TokenControl,
     active,
     random_call,
 )
-
-A, B, C = (files.data_url(64, 64, seed) for seed in (3, 4, 5))
-TOLERANCE = 1e-5
-SIZES = [(8, 8)] * 3 + [(4, 4)] * 3 + [(2, 2)] * 3 + [(1, 1)] * 4
-OUTPUTS = [CHANNELS[k] for k in (0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3)]
-
-
-@dataclass(eq=False)
-class InputNoise:
-    """An `InputControl`: a change of what attention reads that depends on what it reads."""
-
-    seed: int
-    layers: int = 1
-
-    def present(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
-        return {site.name: InputChange(0, self.change(place)) for place, site in enumerate(sites)}
-
-    def change(self, place: int) -> Callable[[Tensor], Tensor]:
-        def of(x: Tensor) -> Tensor:
-            generator = torch.Generator().manual_seed(1000 * self.seed + place)
-            return torch.tanh(x) * torch.randn(1, *x.shape[1:], generator=generator)
-
-        return of
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        raise NotImplementedError
-
-
-WAYS: dict[str, Callable[[int], Any]] = {
-    "residual": lambda seed: NoiseControl(OUTPUTS, SIZES, seed),
-    "attention": TokenControl,
-    "features": lambda seed: FeatureNoise(SD_PLACES, seed),
-    "inputs": InputNoise,
-    "context": ContextNoise,
-}
-
-
-@pytest.fixture(scope="module")
-def unet() -> Any:
-    return ldm()
+from tests.support.pictures import CLOSE, difference
+from tests.support.unet_calls import (
+    counted,
+    port_of,
+    relative_error,
+    run,
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +52,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     save_file(networks.controlnet(1).state_dict(), root / "net.safetensors")
     return root
-
-
-def controlled(unet: Any, units: Sequence[ActiveUnit], call: Call, step: int = 0) -> Tensor:
-    with torch.no_grad(), ControlSession(port_of(unet), units, Script(4, [(step, call.rows)])):
-        return run(unet, call)
 
 
 def loaded(folder: Path, unet: Any, count: int, *items: dict[str, Any]) -> tuple[ActiveUnit, ...]:
@@ -131,9 +71,9 @@ def test_a_unit_acts_on_its_own_pictures_alone(unet: Any, way: str) -> None:
     for image in range(4):
         own = [first] if image in (0, 2) else [other] if image == 1 else []
         pair = [image, 4 + image]
-        assert off(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
-    assert off(found[3::4], plain[3::4]) <= TOLERANCE
-    assert off(found[:3], plain[:3]) > 1e-3
+        assert relative_error(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
+    assert relative_error(found[3::4], plain[3::4]) <= TOLERANCE
+    assert relative_error(found[:3], plain[:3]) > 1e-3
     with torch.no_grad():
         assert torch.equal(run(unet, call), plain)
 
@@ -154,8 +94,8 @@ def test_pictures_of_one_network_are_one_call_and_equal_ones_one_map(
     for image, picture in enumerate((A, B, A, C)):
         own = loaded(folder, unet, 1, {"image": picture}, {"image": B, "weight": 0.5})
         pair = [image, 4 + image]
-        assert off(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
-    assert off(found[0], controlled(unet, loaded(folder, unet, 1, {"image": C}), call)[0]) > 1e-3
+        assert relative_error(found[pair], controlled(unet, own, call.take(pair))) <= TOLERANCE
+    assert relative_error(found[0], controlled(unet, loaded(folder, unet, 1, {"image": C}), call)[0]) > 1e-3
 
 
 def test_a_mask_for_each_picture(folder: Path, unet: Any) -> None:
@@ -165,7 +105,7 @@ def test_a_mask_for_each_picture(folder: Path, unet: Any) -> None:
     found = controlled(unet, units, call)
     for row, image in enumerate(call.rows.image):
         own = loaded(folder, unet, 1, {"image": A, "mask": masks[image]})
-        assert off(found[row : row + 1], controlled(unet, own, call.row(row))) <= TOLERANCE
+        assert relative_error(found[row : row + 1], controlled(unet, own, call.row(row))) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -224,136 +164,6 @@ def test_a_request_of_one_picture() -> None:
     assert [(unit.image, unit.images, unit.mask) for unit in units] == [(B, (), C), (C, (), "")]
 
 
-# regions
-
-
-def half(left: bool, size: int = 64) -> Image.Image:
-    """White on one side of the middle."""
-    mask = Image.new("L", (size, size))
-    mask.paste(255, (0, 0, size // 2, size) if left else (size // 2, 0, size, size))
-    return mask
-
-
-def thirds() -> list[Image.Image]:
-    """Three columns of 24, 16 and 24 pixels."""
-    masks = []
-    for start, end in ((0, 24), (24, 40), (40, 64)):
-        masks.append(Image.new("L", (64, 64)))
-        masks[-1].paste(255, (start, 0, end, 64))
-    return masks
-
-
-@pytest.mark.parametrize("feather", [0, 6])
-def test_three_regions_with_units_of_their_own_are_the_formula(unet: Any, feather: float) -> None:
-    """R_k = sum_u s_u,k out_u,k mask_u, on the residuals themselves."""
-    controls = [NoiseControl(OUTPUTS, SIZES, seed) for seed in (1, 2, 3)]
-    settings: list[dict[str, Any]] = [
-        {"weight": 0.5},
-        {"weight": 1.5, "mask_strength": 0.75},
-        {"control_mode": "prompt"},
-    ]
-    units = [
-        active(control, k, mask, mask_feather=feather, **own)
-        for k, (control, mask, own) in enumerate(zip(controls, thirds(), settings, strict=True))
-    ]
-    call = random_call("c0 u0", 8)
-    soft = [0.825 ** (12 - k) for k in range(13)]
-    layers = [torch.zeros(2, channels, *size) for channels, size in zip(OUTPUTS, SIZES, strict=True)]
-    weights = ([0.5] * 13, [1.5] * 13, soft)
-    for control, mask, by, strength in zip(controls, thirds(), weights, (1, 0.75, 1), strict=True):
-        pixels = np.asarray(mask, np.float64) / 255
-        if feather:
-            pixels = gaussian(pixels, feather)
-        cells = torch.from_numpy(1 - strength * (1 - pixels))[None, None]
-        for k, (layer, raw) in enumerate(zip(layers, control.raw(2).layers, strict=True)):
-            layer.add_(by[k] * raw * functional.adaptive_avg_pool2d(cells, layer.shape[-2:]).float())
-    wanted = NoiseControl(OUTPUTS, SIZES, 0)
-    wanted.raw = lambda batch: type(controls[0].raw(1))(tuple(layers[:-1]), layers[-1])  # type: ignore[method-assign]
-    assert off(controlled(unet, units, call), controlled(unet, [active(wanted)], call)) <= TOLERANCE
-
-
-def gaussian(pixels: np.ndarray, sigma: float) -> np.ndarray:
-    """A dense convolution with the normalised Gaussian as far as four sigmas, the border repeated."""
-    reach = int(np.ceil(4 * sigma))
-    at = np.arange(-reach, reach + 1)
-    kernel = np.exp(-(at**2) / (2 * sigma**2))
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        around = [(0, 0), (0, 0)]
-        around[axis] = (reach, reach)
-        padded = np.pad(pixels, around, mode="edge")
-        pixels = np.apply_along_axis(lambda line: np.convolve(line, kernel, "valid"), axis, padded)
-    return pixels
-
-
-def test_the_feather_is_a_gaussian_of_its_sigma() -> None:
-    pixels = np.asarray(half(True), np.float32) / 255
-    assert np.abs(feathered(pixels, 5.0) - gaussian(pixels, 5.0)).max() < 1e-5
-
-
-@pytest.mark.parametrize("mode", ["just_resize", "crop_and_resize", "resize_and_fill"])
-@pytest.mark.parametrize("feather", [0, 3, 40.5])
-def test_masks_that_complete_each_other_stay_so(mode: Any, feather: float) -> None:
-    rng = np.random.default_rng(1)
-    one = Image.fromarray(rng.integers(0, 256, (37, 51), dtype=np.uint8))
-    other = one.point(lambda value: 255 - value)
-    for size in ((64, 48), (16, 24), (51, 37)):
-        total = sum(Frame(mode).mask(mask, *size, feather) for mask in (one, other))
-        assert np.abs(total - 1).max() < 1e-5
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_of_acting_feathers_alike(unet: Any, way: str) -> None:
-    """The same control on both sides of a soft border is the control without masks; on one side it is not."""
-    control = WAYS[way](1)
-    sides = [active(control, k, half(k == 0), mask_feather=10) for k in range(2)]
-    call = random_call("c0 u0", 9)
-    with torch.no_grad():
-        plain = run(unet, call)
-    whole = controlled(unet, [active(control)], call)
-    assert off(controlled(unet, sides, call), whole) <= 1e-4
-    hard = controlled(unet, [active(control, 0, half(True))], call)
-    soft = controlled(unet, sides[:1], call)
-    weak = controlled(unet, [active(control, 0, half(True), mask_strength=0)], call)
-    assert min(off(soft, whole), off(soft, hard), off(soft, plain)) > 1e-3
-    assert off(weak, whole) <= TOLERANCE
-
-
-def test_a_feathered_mask_on_attention_is_the_dense_formula(unet: Any) -> None:
-    """Each layer's term times the mask's mean over the pixels of each of its tokens."""
-    unit = active(TokenControl(1), 0, half(True), mask_feather=6)
-    call = random_call("c0", 10)
-    seen: list[tuple[Tensor, Tensor]] = []
-    sites = port_of(unet).attention_sites()
-    plain: dict[str, Tensor] = {}
-    with torch.no_grad():
-        hook = sites[0].to_out.register_forward_pre_hook(lambda _m, args: plain.update(out=args[0]))
-        query = sites[0].to_q.register_forward_hook(lambda _m, _a, out: plain.update(query=out))
-        run(unet, call)
-        hook.remove()
-        query.remove()
-
-    class Spy:
-        def __call__(self, _module: Any, args: tuple[Tensor, ...]) -> None:
-            seen.append((args[0], plain["query"]))
-
-    with torch.no_grad(), ControlSession(port_of(unet), [unit], Script(4, [(0, call.rows)])):
-        spy = sites[0].to_out.register_forward_pre_hook(Spy())
-        run(unet, call)
-        spy.remove()
-    found, query_rows = seen[0]
-    pair = TokenControl(1).pair(0, sites[0].hidden)
-    heads = sites[0].heads
-    q, k, v = (
-        t.reshape(1, t.shape[1], heads, -1).transpose(1, 2)
-        for t in (query_rows, pair.keys[1:], pair.values[1:])
-    )
-    mixed = (torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, -1) @ v).transpose(1, 2).reshape(found.shape)
-    pixels = torch.from_numpy(gaussian(np.asarray(half(True), np.float64) / 255, 6))[None, None]
-    tokens = functional.adaptive_avg_pool2d(pixels, level_size(found.shape[1], (8, 8))).reshape(1, -1, 1)
-    assert off(found, plain["out"] + mixed * tokens.float()) <= TOLERANCE
-
-
 # sizes
 
 
@@ -377,13 +187,6 @@ def test_every_pass_detects_at_its_own_size(folder: Path, unet: Any, monkeypatch
 
 
 # the whole engine
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    root = tmp_path_factory.mktemp("whole") / "tiny"
-    models.write_model(root)
-    return Engine([root], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
 
 
 def request(*units: dict[str, Any], **fields: Any) -> GenerationRequest:

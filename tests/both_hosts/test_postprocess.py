@@ -1,6 +1,5 @@
-"""What preprocessors do after the U-Net and on finished pictures, in whole headless generations; LaMa."""
+"""Preprocessors that change the prediction or the finished pictures, in whole headless generations."""
 
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -9,9 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_ctrlgen.controls.postprocess.lama import FourierUnit, LamaNetwork
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.sampling import run as sampling
 from lib_ctrlgen.headless.sampling.batch import PromptBatch
@@ -20,49 +17,12 @@ from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from tests.support import control_files as files
-from tests.support import headless_models as models
-from tests.support.networks import randomise
-
-CPU = Place(device=torch.device("cpu"), dtype=torch.float16)
-HOLE = (20, 24, 38, 44)  # left, top, right and bottom, in pixels
-FAR = 7  # pixels from the hole: further than its border reaches
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(root: Path) -> Engine:
-    return Engine([root], 1 << 30, CPU)
-
-
-def holed() -> Image.Image:
-    picture = files.picture(seed=3).convert("RGBA")
-    picture.paste((200, 30, 90, 0), HOLE)
-    return picture
-
-
-def request(name: str, image: Image.Image | None = None, **fields: Any) -> GenerationRequest:
-    whole = {key: fields.pop(key) for key in ("sampler", "steps", "seed") if key in fields}
-    picture = encode_image(holed() if image is None else image)
-    item = {"model": "ctrlgen-tiny-edges", "image": picture, "preprocessor": name, **fields}
-    payload = {"prompt": "a red star", "width": 64, "height": 64, "steps": 3, "sampler": "DDIM", **whole}
-    return parse_request({**payload, "units": [item]}, GenerationRequest)
+from tests.support.holed_requests import request
+from tests.support.pictures import FAR, HOLE, holed, outside
 
 
 def pixels(engine: Engine, *args: Any, **fields: Any) -> np.ndarray:
     return np.asarray(engine.generate(request(*args, **fields)).images[0])
-
-
-def outside(reach: int) -> np.ndarray:
-    """Where the picture is further than `reach` pixels from the hole."""
-    found = np.ones((64, 64), bool)
-    found[HOLE[1] - reach : HOLE[3] + reach, HOLE[0] - reach : HOLE[2] + reach] = False
-    return found
 
 
 # Finished pictures
@@ -231,109 +191,6 @@ def test_a_picture_is_encoded_once(engine: Engine, monkeypatch: pytest.MonkeyPat
 def test_names_with_a_plus_survive_a_payload() -> None:
     made = request("tile_colorfix+sharp", params={"variation": 4, "sharpness": 0.5})
     assert parse_request(to_payload(made), GenerationRequest) == made
-
-
-# LaMa
-
-
-@pytest.fixture(scope="module")
-def lama() -> LamaNetwork:
-    network = randomise(LamaNetwork(8, 2), 3, 0.3)
-    for name, buffer in network.named_buffers():
-        if name.endswith("running_var"):
-            buffer.copy_(torch.rand(buffer.shape, generator=torch.Generator().manual_seed(1)) + 0.5)
-    return network
-
-
-@pytest.fixture
-def with_lama(root: Path, tmp_path: Path, lama: LamaNetwork) -> Engine:
-    tensors = {f"generator.{key}": value for key, value in lama.state_dict().items()}
-    (tmp_path / "lama").mkdir()
-    torch.save({"state_dict": tensors | {"other": torch.zeros(1)}}, tmp_path / "lama/ControlNetLama.pth")
-    return Engine([root, tmp_path], 1 << 30, CPU)
-
-
-def test_the_fourier_unit_is_a_convolution_of_the_spectrum() -> None:
-    unit = randomise(FourierUnit(3), 5, 0.5)
-    x = torch.randn(2, 3, 6, 10, generator=torch.Generator().manual_seed(0))
-    spectrum = np.fft.rfft2(x.numpy(), norm="ortho")
-    parts = np.stack([spectrum.real, spectrum.imag], 2).reshape(2, 6, *spectrum.shape[2:])
-    weight = unit.conv_layer.weight[:, :, 0, 0].numpy()
-    scale = (unit.bn.weight / (unit.bn.running_var + unit.bn.eps).sqrt()).numpy()
-    made = np.einsum("oc,bchw->bohw", weight, parts)
-    made = (made - unit.bn.running_mean.numpy()[:, None, None]) * scale[:, None, None]
-    made = np.maximum(made + unit.bn.bias.numpy()[:, None, None], 0).reshape(2, 3, 2, *spectrum.shape[2:])
-    wanted = np.fft.irfft2(made[:, :, 0] + 1j * made[:, :, 1], s=(6, 10), norm="ortho")
-    assert np.abs(unit(x).numpy() - wanted).max() < 1e-5
-
-
-def test_big_lama_has_the_published_names() -> None:
-    """Of `FFCResNetGenerator` with 64 channels and 18 blocks: 51 M parameters."""
-    with torch.device("meta"):
-        network = LamaNetwork(64, 18)
-    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    assert shapes["model.1.ffc.convl2l.weight"] == (64, 4, 7, 7)
-    assert shapes["model.4.ffc.convl2g.weight"] == (384, 256, 3, 3)
-    assert shapes["model.5.conv1.ffc.convg2g.fu.conv_layer.weight"] == (384, 384, 1, 1)
-    assert shapes["model.22.conv2.bn_g.running_var"] == (384,)
-    assert shapes["model.24.weight"] == (512, 256, 3, 3)
-    assert shapes["model.34.weight"] == (3, 64, 7, 7)
-    assert sum(value.numel() for value in network.parameters()) == 50_975_875
-
-
-def test_lama_fills_the_holes_and_nothing_else(with_lama: Engine) -> None:
-    networks = with_lama.load("ctrlgen-tiny")
-    (unit,) = with_lama.units(PromptBatch.of([request("inpaint_only+lama")]), networks)
-    source: Any = getattr(unit.later, "source", None)
-    assert source.filler.origin[0] == "lama"
-    for size in ((64, 64), (80, 56)):
-        plain, filled = source.colours(*size), source.picture(*size)
-        holes = source.holes(*size)
-        assert np.array_equal(np.asarray(plain)[~holes], np.asarray(filled)[~holes])
-        assert (np.asarray(plain)[holes] != np.asarray(filled)[holes]).any(1).mean() > 0.9
-
-
-def test_lama_is_in_the_first_noise_while_the_unit_acts(
-    with_lama: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Any] = []
-    original = sampling.started
-
-    def started(noise: Any, units: Any, variants: Any) -> Any:
-        seen.append((noise, original(noise, units, variants), units))
-        return seen[-1][1]
-
-    monkeypatch.setattr(sampling, "started", started)
-    weights: list[Any] = [1, 0.5, "1>0.2", {"guidance_start": 0.5}]
-    for weight in weights:
-        own = weight if isinstance(weight, dict) else {"weight": weight}
-        with_lama.generate(request("inpaint_only+lama", **own))
-    noise, found, units = seen[0]
-    latent = units[0].later.source.latent(8, 8)
-    alpha = torch.linspace(0.00085**0.5, 0.012**0.5, 1000).square().neg().add(1).prod()
-    wanted = alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
-    assert torch.allclose(found, wanted, atol=1e-5)
-    assert torch.allclose(seen[1][1], (noise + wanted) / 2, atol=1e-5)
-    assert torch.allclose(seen[2][1], wanted, atol=1e-5)
-    assert torch.equal(seen[3][1], noise)
-    cells = [request("inpaint_only+lama", weight=weight) for weight in (1, 0.5)]
-    seen.clear()
-    with_lama.together(cells)
-    assert torch.allclose(seen[0][1], torch.cat([wanted, (noise + wanted) / 2]), atol=1e-5)
-
-
-def test_without_lama_the_error_says_what_to_put_where(engine: Engine, root: Path) -> None:
-    with pytest.raises(RequestError, match=r"put ControlNetLama\.pth \(huggingface.*Annotators") as caught:
-        engine.generate(request("inpaint_only+lama"))
-    assert caught.value.path == "$.units[0].preprocessor"
-    assert str(root) in caught.value.message
-
-
-def test_another_file_under_lamas_name_is_refused(root: Path, tmp_path: Path) -> None:
-    torch.save({"weight": torch.zeros(2)}, tmp_path / "big-lama.pt")
-    with pytest.raises(RequestError, match="'big-lama' is no LaMa") as caught:
-        Engine([root, tmp_path], 1 << 30, CPU).generate(request("inpaint_only+lama"))
-    assert caught.value.path == "$.units[0].preprocessor"
 
 
 def test_pictures_keep_their_colours_under_transparency(engine: Engine) -> None:

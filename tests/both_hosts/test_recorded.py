@@ -1,4 +1,4 @@
-"""What was loaded is recorded by name and hash in both hosts, and can be read back."""
+"""Both hosts record the loaded models by name and hash, and can read the records back."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.memory import Automatic, Fixed
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
+from tests.support.fake_webui import FakeWebUI, Processing, served
 
 PICTURE = encode_image(Image.new("RGB", (8, 8), "red"))
 
@@ -33,11 +33,6 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
     (folder / "Edges.safetensors").write_bytes(b"edges")
     with served(FakeWebUI(), tmp_path) as webui:
         yield webui
-
-
-@pytest.fixture
-def script(host: FakeWebUI) -> Any:
-    return fresh("script").CtrlGenScript()
 
 
 class Nothing:

@@ -1,4 +1,4 @@
-"""Whatever is posted: a picture under all the units that were asked for, or a 4xx with a JSON path."""
+"""Any REST body gives a picture under all of its units, or a 4xx answer with a JSON path."""
 
 import json
 from collections.abc import Iterator

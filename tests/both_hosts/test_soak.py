@@ -1,4 +1,4 @@
-"""Twenty of the generations of benchmarks/soak.py: whatever fails in them, nothing is left of it."""
+"""Some generations of benchmarks/soak.py: nothing is left on the networks, whatever fails in between."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The command line in a real process: full, closed and plain output, and lists of names."""
+"""The command line in a real process: a full disk, a closed pipe, plain output and lists of names."""
 
 import os
 import subprocess

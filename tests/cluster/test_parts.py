@@ -1,4 +1,4 @@
-"""Beyond one machine, without Ray: batches, model files, and a WebUI's cells over HTTP."""
+"""Distributed tuning without Ray: batches, model files, and cells that a WebUI makes over HTTP."""
 
 import argparse
 import base64

@@ -1,4 +1,4 @@
-"""The tuner on a Ray cluster of two workers on loopback. Marked `cluster`: deselect with -m "not cluster"."""
+"""The tuner on a local Ray cluster of two workers. Deselect these tests with -m "not cluster"."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ from lib_ctrlgen.tuner.worker import Task
 from tests.support import headless_models as models
 from tests.support.cluster_stub import Stub
 from tests.support.fake_job_route import Jobs, serving
-from tests.tuner.test_run import PAYLOAD, X, Y, contents
+from tests.support.tuner_grids import PAYLOAD, X, Y, contents
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]

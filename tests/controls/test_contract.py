@@ -22,11 +22,12 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.catalogue import CONTROLS
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
-from tests.session.test_restoration import structure
 from tests.support import control_files as files
 from tests.support.contract_files import EXAMPLES, Example
-from tests.support.lora_files import assert_untouched, port_of, run, snapshot
+from tests.support.lora_files import assert_untouched, snapshot
 from tests.support.networks import Script
+from tests.support.unet_calls import port_of, run
+from tests.support.unet_hosts import structure
 
 pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
 pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")

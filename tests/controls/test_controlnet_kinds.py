@@ -1,4 +1,4 @@
-"""Kinds of ControlNets that differ by more than their weights: inpainting, differences."""
+"""ControlNets that need special treatment: for inpainting, and stored as differences."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from tests.session.test_ldm import Reference
 from tests.support import control_files as files
 from tests.support import networks
+from tests.support.block_reference import Reference
 from tests.support.networks import Script, random_call
 
 

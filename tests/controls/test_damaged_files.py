@@ -1,4 +1,4 @@
-"""Damaged and truncated files of every family stop the request, and say which unit's file it is."""
+"""A damaged or truncated file of any control family stops the request with an error that names the unit."""
 
 import random
 from pathlib import Path
@@ -13,11 +13,10 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from tests.controls.test_published_layouts import damaged
-from tests.session.test_families_together import sd_diffusers
 from tests.support import control_families as families
 from tests.support import control_files as files
-from tests.support.lora_files import sdxl_diffusers
+from tests.support.control_files import damaged
+from tests.support.unet_calls import sd_diffusers, sdxl_diffusers
 
 VECTOR = {
     "addition_embed_type": "text_time",

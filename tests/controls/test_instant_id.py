@@ -1,4 +1,4 @@
-"""InstantID's ControlNet: a face in the text's place, and everything that can be wrong with the face."""
+"""InstantID's ControlNet, which reads a face embedding in place of the text."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""IP-Adapters: tokens, keys and values, and the vision towers they read."""
+"""IP-Adapters: their tokens, keys and values, and the CLIP vision encoders that they need."""
 
 import json
 from pathlib import Path
@@ -12,44 +12,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from lib_ctrlgen.controls.base import Target
-from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
-from lib_ctrlgen.controls.prepare import load_units
-from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.clip_vision import MEAN, STD, centre_square
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
+from tests.support.ip_adapter_units import SHAPE, prepared, refused, unit, write
 
-SHAPE = files.shape()
 SITES = DiffusersUNet(files.unet()).attention_sites()
-
-
-def unit(model: str = "adapter", **fields: Any) -> ControlUnit:
-    payload = {"model": model, "image": files.data_url(50, 40), **fields}
-    return parse_request({"units": [payload]}).units[0]
-
-
-def prepared(store: ModelStore, item: ControlUnit, shape: UNetShape = SHAPE) -> PreparedIPAdapter:
-    (active,) = load_units([item], Target(store=store, shape=shape))
-    assert isinstance(active.control, PreparedIPAdapter)
-    return active.control
-
-
-def refused(item: ControlUnit, store: ModelStore) -> RequestError:
-    with pytest.raises(RequestError) as raised:
-        load_units([item], Target(store=store, shape=SHAPE))
-    return raised.value
-
-
-def write(folder: Path, kind: str, suffix: str = "safetensors") -> Any:
-    """An adapter file; returns its projection."""
-    module, tensors = files.plain_projection() if kind == "plain" else files.plus_projection()
-    files.save_adapter(folder / f"adapter.{suffix}", tensors, SHAPE.attention_hidden)
-    return module
 
 
 @pytest.fixture

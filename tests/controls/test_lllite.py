@@ -1,205 +1,36 @@
-"""ControlNet-LLLite against copies of the U-Nets whose linear layers have the formula written out."""
+"""ControlNet-LLLite compared with copies of the U-Nets whose linear layers compute its formula."""
 
-import copy
-import functools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.protocols import InputControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.images.codec import to_hint
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.linear_sites import input_sites
-from tests.session.test_ldm import mask_image
-from tests.session.test_restoration import structure
 from tests.support import lora_files as lora
 from tests.support import networks
-from tests.support.lora_files import port_of, run
+from tests.support import unet_calls as calls
+from tests.support.lllite_reference import BLOCKS, FILES, UNETS, Reference, sites_of
 from tests.support.networks import Call, NoiseControl, Script, TokenControl, active, random_call
+from tests.support.pictures import mask_image
 from tests.support.properties import examples
+from tests.support.unet_calls import port_of, run
+from tests.support.unet_hosts import structure
 
 pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
 TOLERANCE = 1e-4
-
-READERS = [f"attn1.to_{part}" for part in "qkv"] + ["attn2.to_q"]
-# of the tiny SDXL: a transformer's name in ldm and in diffusers, its depth, its width, its level
-BLOCKS = [
-    ("input_blocks.4.1", "down_blocks.1.attentions.0", 2, 64, 2),
-    ("input_blocks.5.1", "down_blocks.1.attentions.1", 2, 64, 2),
-    ("input_blocks.7.1", "down_blocks.2.attentions.0", 3, 128, 3),
-    ("input_blocks.8.1", "down_blocks.2.attentions.1", 3, 128, 3),
-    ("output_blocks.0.1", "up_blocks.0.attentions.0", 3, 128, 3),
-    ("output_blocks.1.1", "up_blocks.0.attentions.1", 3, 128, 3),
-    ("output_blocks.2.1", "up_blocks.0.attentions.2", 3, 128, 3),
-    ("output_blocks.3.1", "up_blocks.1.attentions.0", 2, 64, 2),
-    ("output_blocks.4.1", "up_blocks.1.attentions.1", 2, 64, 2),
-    ("output_blocks.5.1", "up_blocks.1.attentions.2", 2, 64, 2),
-    ("middle_block.1", "mid_block.attentions.0", 3, 128, 3),
-]
-PUBLISHED = ("input_blocks", "middle_block")  # what kohya's program trains
-
-
-def sites_of(parts: Sequence[str] = PUBLISHED) -> dict[str, tuple[int, int]]:
-    """Width and level of each layer, by its ldm name, in the blocks that start like this."""
-    return {
-        f"{name}.transformer_blocks.{k}.{reader}": (width, level)
-        for name, _, depth, width, level in BLOCKS
-        for k in range(depth)
-        for reader in READERS
-        if name.startswith(tuple(parts))
-    }
-
-
-FILES = {
-    "published": sites_of(),
-    "everywhere": sites_of(("input", "output", "middle")),
-    "few": {name: of for name, of in sites_of(("output_blocks.3", "middle")).items() if "to_v" in name},
-}
-UNETS = {"sgm": networks.sgm_unet, "diffusers": lora.sdxl_diffusers}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("lllite")
-    for seed, (name, sites) in enumerate(FILES.items()):
-        lora.save(lora.lllite_tensors(sites, seed), root / f"{name}.safetensors")
-    return root
-
-
-@pytest.fixture(scope="module")
-def store(folder: Path) -> ModelStore:
-    return ModelStore([folder], 1 << 30)
-
-
-@pytest.fixture(scope="module", params=UNETS)
-def unet(request: pytest.FixtureRequest) -> Any:
-    return UNETS[request.param]()
-
-
-class WrittenOut(nn.Module):
-    """A linear layer that reads x + sum of w m up(relu(mid([embedding, relu(down(x))]))), for one row."""
-
-    def __init__(self, linear: nn.Module) -> None:
-        super().__init__()
-        self.linear = linear
-        self.terms: list[tuple[Mapping[str, Tensor], Tensor, float, Tensor]] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = x
-        for weights, embedding, weight, mask in self.terms:
-            low = functional.relu(affine(weights, "down.0", x[0]))
-            middle = functional.relu(affine(weights, "mid.0", torch.cat([embedding, low], dim=1)))
-            total = total + weight * mask * affine(weights, "up.0", middle)
-        return self.linear(total)  # type: ignore[no-any-return]
-
-
-def affine(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-
-def embedding_of(weights: Mapping[str, Tensor], hint: Tensor) -> Tensor:
-    """[places, E] from the map in -1..1; where a kernel does not fit, the edge is repeated."""
-    kernels = [
-        weights[f"conditioning1.{n}.weight"] for n in (0, 2, 4) if f"conditioning1.{n}.weight" in weights
-    ]
-    stride = math.prod(kernel.shape[2] for kernel in kernels)
-    height, width = (math.ceil(side / stride) * stride for side in hint.shape[2:])
-    rows = torch.arange(height).clamp(max=hint.shape[2] - 1)
-    columns = torch.arange(width).clamp(max=hint.shape[3] - 1)
-    found = hint[:, :, rows][:, :, :, columns]
-    for place, kernel in enumerate(kernels):
-        found = functional.relu(found) if place else found
-        bias = weights[f"conditioning1.{2 * place}.bias"]
-        found = functional.conv2d(found, kernel, bias, stride=kernel.shape[2])
-    return found[0].flatten(1).T
-
-
-@functools.cache
-def weights_of(model: str) -> dict[str, dict[str, Tensor]]:
-    """The tensors of one of `FILES`, by the layer that they are for."""
-    tensors = lora.lllite_tensors(FILES[model], list(FILES).index(model))
-    found: dict[str, dict[str, Tensor]] = {name: {} for name in FILES[model]}
-    stems = {f"lllite_unet_{name.replace('.', '_')}": name for name in found}
-    for key, value in tensors.items():
-        stem, _, rest = key.partition(".")
-        found[stems[stem]][rest] = value
-    return found
-
-
-class Reference:
-    """A copy of a U-Net that is run row by row, with its layers written out."""
-
-    def __init__(self, unet: Any) -> None:
-        self.unet = copy.deepcopy(unet)
-        self.layers: dict[str, WrittenOut] = {}
-        for ldm, diffusers, depth, _, _ in BLOCKS:
-            own = ldm if hasattr(unet, "input_blocks") else diffusers
-            for k in range(depth):
-                for reader in READERS:
-                    path = f"{own}.transformer_blocks.{k}.{reader}"
-                    parent, _, leaf = path.rpartition(".")
-                    layer = WrittenOut(self.unet.get_submodule(path))
-                    setattr(self.unet.get_submodule(parent), leaf, layer)
-                    self.layers[f"{ldm}.transformer_blocks.{k}.{reader}"] = layer
-
-    def forward(
-        self, call: Call, progress: float, units: Sequence[ActiveUnit], cells: Sequence[Any] = ()
-    ) -> Tensor:
-        rows = []
-        for i in range(len(call.rows)):
-            for layer in self.layers.values():
-                layer.terms = []
-            for place, unit in enumerate(units):
-                spec = cells[call.rows.image[i]][place] if cells else unit.spec
-                self.set_terms(unit, spec, call.row(i), progress)
-            rows.append(run(self.unet, call.row(i)))
-        return torch.cat(rows)
-
-    def set_terms(self, unit: ActiveUnit, spec: Any, call: Call, progress: float) -> None:
-        """One unit's part of each layer that its file names, with the numbers of its spec."""
-        if spec.control_mode == "control" and not call.rows.cond[0]:
-            return
-        sites = FILES[spec.model]
-        blocks = [name for name, *_ in BLOCKS if any(site.startswith(f"{name}.") for site in sites)]
-        scales = [1.0] * len(blocks)
-        if spec.control_mode != "balanced":
-            scales = [0.825 ** (len(blocks) - 1 - k) for k in range(len(blocks))]
-        if spec.layer_weights is not None:
-            scales = [schedule(progress) for schedule in spec.layer_weights]
-        inside = spec.guidance_start <= progress < spec.guidance_end
-        height, width = (8 * side for side in call.x.shape[2:])
-        hint = to_hint(unit.control.control_map(width, height)) * 2 - 1  # type: ignore[union-attr]
-        for name, (_, level) in sites.items():
-            weights = weights_of(spec.model)[name]
-            scale = scales[blocks.index(name.partition(".transformer")[0])] * spec.schedule(progress) * inside
-            mask = mask_of(unit, spec, progress, 2 ** (level - 1))
-            self.layers[name].terms.append((weights, embedding_of(weights, hint), scale, mask))
-
-
-def mask_of(unit: ActiveUnit, spec: Any, progress: float, factor: int) -> Tensor:
-    """[places, 1], or one 1: s m + (1 - s), the mask averaged over blocks."""
-    if unit.mask is None:
-        return torch.ones(1, 1)
-    pixels = torch.from_numpy(np.asarray(unit.mask.convert("L"), dtype=np.float32)) / 255.0
-    strength = spec.mask_strength(progress)
-    pooled = functional.avg_pool2d(pixels[None], 8 * factor)[0].reshape(-1, 1)
-    return strength * pooled + (1 - strength)
 
 
 def mask_url(seed: int, size: tuple[int, int] = (8, 8)) -> str:
@@ -258,7 +89,7 @@ def test_other_sizes_in_one_session(folder: Path, unet: Any) -> None:
 
 
 def test_a_latent_that_no_level_divides(folder: Path) -> None:
-    unet = lora.sdxl_diffusers()
+    unet = calls.sdxl_diffusers()
     units = lora.loaded(folder, unet, {"model": "everywhere"})
     assert off(unet, units, 1, [(0, random_call("c0 u0", 1, (10, 6)))]) <= TOLERANCE
 
@@ -388,27 +219,6 @@ def test_sites_have_the_names_of_ldm(unet: Any) -> None:
         assert (site.block, site.width) == (block, names[3])
 
 
-def test_the_published_layout_at_its_size() -> None:
-    """Every layer of kohya's files is found in the real SDXL, at the width that it is for."""
-    config = {
-        **lora.SDXL,
-        "block_out_channels": (320, 640, 1280),
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),
-        "cross_attention_dim": 2048,
-    }
-    with torch.device("meta"):
-        unet = lora.files.UNet2DConditionModel(**config, up_block_types=lora.UP)
-    found = {site.name.replace(".", "_"): site.width for site in input_sites(unet)}
-    published = [(4, 2, 640), (5, 2, 640), (7, 10, 1280), (8, 10, 1280)]
-    blocks = [(f"input_blocks_{n}_1", depth, width) for n, depth, width in published]
-    for block, depth, width in [*blocks, ("middle_block_1", 10, 1280)]:
-        for k in range(depth):
-            for reader in READERS:
-                name = f"{block}_transformer_blocks_{k}_{reader.replace('.', '_')}"
-                assert found[name] == width
-
-
 def test_layer_weights_are_one_per_transformer(folder: Path, unet: Any) -> None:
     (unit,) = lora.loaded(folder, unet, {"model": "published"})
     assert unit.control.layers == 5  # type: ignore[union-attr]
@@ -431,64 +241,11 @@ def test_it_gives_no_residuals_to_use_again(folder: Path, unet: Any) -> None:
 
 
 def test_another_checkpoint_is_named(folder: Path) -> None:
-    for other in (networks.ldm_unet(), lora.sdxl_diffusers(transformer_layers_per_block=1)):
+    for other in (networks.ldm_unet(), calls.sdxl_diffusers(transformer_layers_per_block=1)):
         with pytest.raises(RequestError, match=r"for SDXL and changes a layer .* of width") as raised:
             lora.loaded(folder, other, {"model": "published"})
         assert "the loaded checkpoint is custom (context 48)" in raised.value.message
         assert raised.value.path == "$.units[0].model"
-
-
-@pytest.mark.parametrize(
-    ("key", "message"),
-    [
-        ("lllite_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.{}", "reads the picture"),
-        ("lllite_unet_input_blocks_4_1_transformer_blocks_0_ff_net_2.{}", "reads the picture"),
-        ("lllite_unet_input_blocks_4_0_in_layers_2.{}", "reads the picture"),
-    ],
-)
-def test_layers_that_do_not_read_the_picture(tmp_path: Path, key: str, message: str) -> None:
-    name = key.removeprefix("lllite_unet_").removesuffix(".{}")
-    tensors = lora.lllite_tensors({name: (64, 2)}, 1)
-    lora.save(tensors, tmp_path / "net.safetensors")
-    with pytest.raises(RequestError, match=message):
-        lora.loaded(tmp_path, networks.sgm_unet(), {"model": "net"})
-
-
-@examples(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_damaged_files_are_refused_or_load(
-    tmp_path_factory: pytest.TempPathFactory, small: Any, data: st.DataObject
-) -> None:
-    tensors = lora.lllite_tensors(FILES["few"], 1)
-    for key in data.draw(st.lists(st.sampled_from(sorted(tensors)), min_size=1, max_size=3, unique=True)):
-        value, kind = tensors.pop(key), data.draw(st.sampled_from(["cut", "rename", "shape", "flat"]))
-        if kind == "rename":
-            tensors[key.replace("down", "mid").replace("0", "4")] = value
-        elif kind == "shape":
-            tensors[key] = torch.zeros(data.draw(st.lists(st.integers(0, 70), max_size=5)))
-        elif kind == "flat":
-            tensors[key] = value.flatten()
-    folder = tmp_path_factory.mktemp("damaged")
-    lora.save(tensors, folder / "net.safetensors")
-    try:
-        units = lora.loaded(folder, small, {"model": "net"})
-    except RequestError:
-        return
-    call = random_call("c0 u0", 1)
-    with ControlSession(port_of(small), units, Script(1, [(0, call.rows)])):
-        run(small, call)
-
-
-@pytest.fixture(scope="module")
-def small() -> Any:
-    return networks.sgm_unet()
-
-
-def test_a_truncated_file_is_refused(tmp_path: Path, small: Any) -> None:
-    path = lora.save(lora.lllite_tensors(FILES["few"], 1), tmp_path / "net.safetensors")
-    path.write_bytes(path.read_bytes()[:-99])
-    with pytest.raises(RequestError, match="cannot be read"):
-        lora.loaded(tmp_path, small, {"model": "net"})
 
 
 def test_the_control_map_is_shown(folder: Path, unet: Any) -> None:
@@ -496,3 +253,21 @@ def test_the_control_map_is_shown(folder: Path, unet: Any) -> None:
     shown = unit.control.control_map(40, 24)  # type: ignore[union-attr]
     assert isinstance(shown, Image.Image)
     assert shown.size == (40, 24)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("lllite")
+    for seed, (name, sites) in enumerate(FILES.items()):
+        lora.save(lora.lllite_tensors(sites, seed), root / f"{name}.safetensors")
+    return root
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> ModelStore:
+    return ModelStore([folder], 1 << 30)
+
+
+@pytest.fixture(scope="module", params=UNETS)
+def unet(request: pytest.FixtureRequest) -> Any:
+    return UNETS[request.param]()

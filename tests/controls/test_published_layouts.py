@@ -1,4 +1,4 @@
-"""The layouts of published ControlNets at their full size, by name and shape alone; and damaged ones."""
+"""Published ControlNets are recognised at full size from names and shapes; damaged ones are refused."""
 
 import random
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
+from tests.support.control_files import damaged
 
 SD1: dict[str, Any] = {"cross_attention_dim": 768, "attention_head_dim": 8}
 SD2: dict[str, Any] = {
@@ -128,23 +129,6 @@ def small() -> dict[str, dict[str, Tensor]]:
     mixer = files.random_weights(UnionMixer(6, 32, 128, 1, 2))
     plain = dict(network.state_dict())
     return {"controlnet": plain, "union": {**plain, **mixer.state_dict()}}
-
-
-def damaged(tensors: dict[str, Tensor], chance: random.Random) -> dict[str, Tensor]:
-    """Some tensors left out, named otherwise, or of other shapes."""
-    found = dict(tensors)
-    for key in chance.sample(sorted(tensors), min(len(tensors), chance.choice([1, 3, 40]))):
-        value = found.pop(key)
-        what = chance.randrange(5)
-        if what == 0:
-            found[key] = value.flatten()[: chance.randrange(3)].clone()
-        elif what == 1:
-            found[key] = torch.zeros([chance.randrange(3) for _ in range(chance.randrange(5))])
-        elif what == 2:
-            found[key.replace("0", "999999999", 1) if "0" in key else f"{key}_"] = value
-        elif what == 3:
-            found["difference"] = value
-    return found
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "ldm"])

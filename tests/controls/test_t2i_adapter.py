@@ -1,4 +1,4 @@
-"""T2I-Adapters from every layout, and what they give for a picture."""
+"""T2I-Adapters are loaded from every published layout, and give the published network's features."""
 
 from collections.abc import Mapping
 from pathlib import Path

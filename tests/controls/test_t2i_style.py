@@ -1,4 +1,4 @@
-"""T2I's style adapter: its file, its tokens, and what they do to a U-Net."""
+"""T2I's style adapter: its file, its tokens, and their effect on a U-Net."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,44 +18,12 @@ from lib_ctrlgen.controls.t2i_style import PreparedT2IStyle
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models.clip_vision import centre_square
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.request.spec import ControlUnit, parse_request
+from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
-
-WIDTH, HEADS, TOKENS, LAYERS = 48, 8, 5, 3
-SHAPE = files.shape()
-
-
-def shapes(width: int, context: int, tokens: int) -> dict[str, tuple[int, ...]]:
-    """The published file's keys and shapes."""
-    found: dict[str, tuple[int, ...]] = {
-        "style_embedding": (1, tokens, width),
-        "proj": (width, context),
-    }
-    for norm in ("ln_pre", "ln_post"):
-        found |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
-    for layer in (f"transformer_layes.{i}" for i in range(LAYERS)):
-        found |= {
-            f"{layer}.attn.in_proj_weight": (3 * width, width),
-            f"{layer}.attn.in_proj_bias": (3 * width,),
-        }
-        for name, out, inputs in (
-            ("attn.out_proj", width, width),
-            ("mlp.c_fc", 4 * width, width),
-            ("mlp.c_proj", width, 4 * width),
-        ):
-            found |= {f"{layer}.{name}.weight": (out, inputs), f"{layer}.{name}.bias": (out,)}
-        for norm in ("ln_1", "ln_2"):
-            found |= {f"{layer}.{norm}.weight": (width,), f"{layer}.{norm}.bias": (width,)}
-    return found
-
-
-def tensors() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(4)
-    named = shapes(WIDTH, files.CONTEXT, TOKENS)
-    return {key: torch.randn(shape, generator=generator) * 0.3 for key, shape in named.items()}
+from tests.support.style_adapter import HEADS, SHAPE, TOKENS, WIDTH, tensors, unit
 
 
 def dense(named: Mapping[str, Tensor], seen: Tensor) -> Tensor:
@@ -68,7 +36,7 @@ def dense(named: Mapping[str, Tensor], seen: Tensor) -> Tensor:
         return h @ named[f"{name}.weight"].T + named[f"{name}.bias"]
 
     h = norm(torch.cat([seen, named["style_embedding"][0]]), "ln_pre")
-    for layer in (f"transformer_layes.{i}" for i in range(LAYERS)):
+    for layer in (f"transformer_layes.{i}" for i in range(files.STYLE_LAYERS)):
         joined = norm(h, f"{layer}.ln_1") @ named[f"{layer}.attn.in_proj_weight"].T
         q, k, v = (joined + named[f"{layer}.attn.in_proj_bias"]).chunk(3, dim=1)
         parts = zip(*(part.chunk(HEADS, dim=1) for part in (q, k, v)), strict=True)
@@ -86,11 +54,6 @@ def store(tmp_path: Path) -> ModelStore:
     return ModelStore([tmp_path], 1 << 30)
 
 
-def unit(model: str = "style", **fields: Any) -> ControlUnit:
-    payload = {"model": model, "image": files.data_url(40, 32), **fields}
-    return parse_request({"units": [payload]}).units[0]
-
-
 def prepared(store: ModelStore, item: ControlUnit) -> PreparedT2IStyle:
     (active,) = load_units([item], Target(store=store, shape=SHAPE))
     assert isinstance(active.control, PreparedT2IStyle)
@@ -98,7 +61,7 @@ def prepared(store: ModelStore, item: ControlUnit) -> PreparedT2IStyle:
 
 
 def test_the_published_layout_is_recognised() -> None:
-    found = identify(shapes(1024, 768, 8))
+    found = identify(files.style_adapter_shapes(1024, 768, 8))
     assert (found.control, found.family.name) == ("t2i_style", "SD1.5")
     with pytest.raises(ModelError, match="a T2I style adapter, but its proj is missing"):
         identify({"style_embedding": (1, 8, 1024)})

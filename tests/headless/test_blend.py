@@ -1,4 +1,4 @@
-"""Blends in the headless engine, against denoising loops written out by hand."""
+"""Blends in the headless engine compared with hand-written denoising loops."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -28,13 +28,6 @@ STEPS, SCALE, SEED = 3, 4.0, 5
 IP = f"{models.NAME}-ip"
 
 Combine = Callable[[Tensor, Tensor, float], Tensor]  # u, deltas [K, 4, h, w], progress -> one delta
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30)
 
 
 def made(engine: Engine, **fields: Any) -> Generation:

@@ -1,4 +1,4 @@
-"""SD2 and SDXL without the WebUI, against diffusers' own pipelines on the same networks."""
+"""SD2 and SDXL in the headless engine compared with diffusers' own pipelines on the same networks."""
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from lib_ctrlgen.headless.checkpoints.load import Place, load_networks
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.batching import alike
-from tests.support import checkpoint_models as families
+from tests.support import checkpoint_models as checkpoints
 from tests.support.checkpoint_engine import (
+    CHECKPOINTS,
     CPU,
     EDGES,
-    FAMILIES,
     TOLERANCE,
     Change,
     changed,
@@ -29,11 +29,11 @@ from tests.support.checkpoint_engine import (
 pytest_plugins = ["tests.support.checkpoint_engine"]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_single_file_gives_the_networks_it_was_written_from(family_root: Path, name: str) -> None:
-    source = FAMILIES[name][0]()
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_single_file_gives_the_networks_it_was_written_from(checkpoint_root: Path, name: str) -> None:
+    source = CHECKPOINTS[name][0]()
     loaded = load_networks(
-        family_root / name / f"{name}.safetensors", ModelStore([family_root], 1 << 30), CPU
+        checkpoint_root / name / f"{name}.safetensors", ModelStore([checkpoint_root], 1 << 30), CPU
     )
     mine = loaded.unet, loaded.vae, *(tower.encoder for tower in loaded.towers)
     for one, other in zip(mine, (source.unet, source.vae, *source.texts), strict=True):
@@ -52,14 +52,16 @@ V: dict[str, Change] = {
 KEYED: dict[str, Change] = {"sdxl": lambda tensors, _params: tensors.update(v_pred=torch.zeros(0))}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", CHECKPOINTS)
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_pictures_are_diffusers_own(family_root: Path, tmp_path: Path, name: str, prediction: str) -> None:
-    pipeline = FAMILIES[name][2](FAMILIES[name][0](), tmp_path / "tokenizers", prediction)
+def test_pictures_are_diffusers_own(
+    checkpoint_root: Path, tmp_path: Path, name: str, prediction: str
+) -> None:
+    pipeline = CHECKPOINTS[name][2](CHECKPOINTS[name][0](), tmp_path / "tokenizers", prediction)
     pipeline.save_pretrained(tmp_path / "models" / "folder")
     changes = [V[name], *([KEYED[name]] if name in KEYED else [])] if prediction != "epsilon" else [nothing]
     for number, change in enumerate(changes):
-        changed(family_root, tmp_path / "models" / str(number), name, change)
+        changed(checkpoint_root, tmp_path / "models" / str(number), name, change)
     engine = Engine([tmp_path / "models"], 1 << 30, CPU)
     wanted = theirs(pipeline, request())
     for model in ("folder", *(f"{number}/{name}" for number in range(len(changes)))):
@@ -71,38 +73,38 @@ def test_pictures_are_diffusers_own(family_root: Path, tmp_path: Path, name: str
 def nothing(_tensors: Any, _params: Any) -> None: ...
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_an_empty_negative_prompt_is_none_to_sdxl_and_a_text_to_sd2(
-    family_engine: Engine, tmp_path: Path, name: str
+    checkpoint_engine: Engine, tmp_path: Path, name: str
 ) -> None:
     wanted = request(model=name, negative_prompt="")
-    pipeline = FAMILIES[name][2](FAMILIES[name][0](), tmp_path)
+    pipeline = CHECKPOINTS[name][2](CHECKPOINTS[name][0](), tmp_path)
     other = theirs(pipeline, wanted, **({"negative_prompt": None} if name == "sdxl" else {}))
-    assert off(latents_of(family_engine, wanted), other) < TOLERANCE
+    assert off(latents_of(checkpoint_engine, wanted), other) < TOLERANCE
 
 
-def test_prompts_differ(family_engine: Engine) -> None:
-    for name in FAMILIES:
-        first = latents_of(family_engine, request(model=name))
-        assert off(latents_of(family_engine, request(model=name, prompt="a blue ring")), first) > 1e-2
+def test_prompts_differ(checkpoint_engine: Engine) -> None:
+    for name in CHECKPOINTS:
+        first = latents_of(checkpoint_engine, request(model=name))
+        assert off(latents_of(checkpoint_engine, request(model=name, prompt="a blue ring")), first) > 1e-2
 
 
-def test_a_picture_of_sdxl_is_decoded_as_diffusers_does(family_engine: Engine, tmp_path: Path) -> None:
+def test_a_picture_of_sdxl_is_decoded_as_diffusers_does(checkpoint_engine: Engine, tmp_path: Path) -> None:
     wanted = request()
-    pipeline = families.sdxl_pipeline(families.sdxl(), tmp_path)
+    pipeline = checkpoints.sdxl_pipeline(checkpoints.sdxl(), tmp_path)
     latents = theirs(pipeline, wanted) / 0.25
     with torch.no_grad():
         other = pipeline.image_processor.postprocess(pipeline.vae.decode(latents).sample)[0]
-    mine = family_engine.generate(wanted).images[0]
+    mine = checkpoint_engine.generate(wanted).images[0]
     assert mine.size == (64, 96)
     assert np.abs(np.asarray(mine).astype(int) - np.asarray(other)).max() <= 1
 
 
 def test_half_precision_keeps_sdxls_autoencoder_and_the_sampler_in_float32(
-    family_root: Path, tmp_path: Path
+    checkpoint_root: Path, tmp_path: Path
 ) -> None:
     place = Place(device=torch.device("cpu"), dtype=torch.bfloat16)
-    engine = Engine([family_root / "sdxl", family_root], 1 << 30, place)
+    engine = Engine([checkpoint_root / "sdxl", checkpoint_root], 1 << 30, place)
     for model in ("sdxl", "sdxl-folder"):
         networks = engine.load(model)
         assert (networks.unet.dtype, networks.vae.dtype) == (torch.bfloat16, torch.float32)
@@ -133,18 +135,18 @@ CELLS: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("sampler", ["Euler a", "DPM++ 2M"])
-def test_cells_together_are_as_alone(family_engine: Engine, kind: str, sampler: str) -> None:
+def test_cells_together_are_as_alone(checkpoint_engine: Engine, kind: str, sampler: str) -> None:
     cells = [request(**{"sampler": sampler, **fields}) for fields in CELLS[kind]]
     assert all(alike(cell) == alike(cells[0]) for cell in cells)
-    together = latents_of(family_engine, *cells)
-    alone = torch.cat([latents_of(family_engine, cell) for cell in cells])
+    together = latents_of(checkpoint_engine, *cells)
+    alone = torch.cat([latents_of(checkpoint_engine, cell) for cell in cells])
     assert off(together, alone) < TOLERANCE
     assert off(together[:1], together[-1:]) > 1e-3
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_mode_of_a_blend_makes_a_picture(family_engine: Engine, name: str) -> None:
-    plain = latents_of(family_engine, request(model=name))
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_every_mode_of_a_blend_makes_a_picture(checkpoint_engine: Engine, name: str) -> None:
+    plain = latents_of(checkpoint_engine, request(model=name))
     for mode in ("prediction", "perpendicular", "saliency", "embedding", "seeds", "trajectory"):
         own = {"seed": 3} if mode in ("seeds", "trajectory") else {}
         blend = {
@@ -156,6 +158,8 @@ def test_every_mode_of_a_blend_makes_a_picture(family_engine: Engine, name: str)
         }
         prompt = "a red star" if mode == "seeds" else ""
         pictures = 3 if mode == "trajectory" else 1
-        made = latents_of(family_engine, request(model=name, prompt=prompt, blend=blend, batch_size=pictures))
+        made = latents_of(
+            checkpoint_engine, request(model=name, prompt=prompt, blend=blend, batch_size=pictures)
+        )
         assert torch.isfinite(made).all()
         assert off(made[:1], plain) > 1e-3

@@ -1,4 +1,4 @@
-"""The demo and its report: every file that it names is there, and the page needs nothing else."""
+"""The demo writes every file that its report names, and the report needs no other."""
 
 import json
 import re

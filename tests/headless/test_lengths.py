@@ -1,4 +1,4 @@
-"""Texts of different lengths headless: each row is told what the WebUI tells it, against plain loops."""
+"""Prompts of different lengths in one batch get the conditioning that the WebUI gives them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
@@ -19,13 +20,14 @@ from lib_ctrlgen.headless.sampling.conditions import Conditions, Prompts, parse_
 from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder, prompt_edit
 from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from tests.controls import test_t2i_style as style
 from tests.support import control_files as files
 from tests.support import headless_models as models
+from tests.support import style_adapter as style
 from tests.support.checkpoint_engine import request as family_request
 
 pytest_plugins = ["tests.support.checkpoint_engine"]
@@ -40,13 +42,6 @@ LENGTHS = [
     (f"{LONG} AND a circle :-0.4", "grey"),
     ("a (red:1.3) circle AND b BREAK c", "d BREAK e BREAK f"),
 ]
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30)
 
 
 def request(**fields: Any) -> GenerationRequest:
@@ -127,8 +122,8 @@ def test_lengths_meet_at_their_least_common_multiple(engine: Engine) -> None:
     assert (same.rows.length, same.copies) == (2 * 77, 1)
 
 
-def test_an_empty_negative_prompt_of_sdxl_is_zeros_of_one_chunk(family_engine: Engine) -> None:
-    encoder = PromptEncoder(towers=family_engine.load("sdxl").towers)
+def test_an_empty_negative_prompt_of_sdxl_is_zeros_of_one_chunk(checkpoint_engine: Engine) -> None:
+    encoder = PromptEncoder(towers=checkpoint_engine.load("sdxl").towers)
     [empty] = encoder.encode([""])
     for pad, behind in ((False, torch.zeros_like(empty.states)), (True, empty.states)):
         wanted = family_request(prompt="a BREAK b", negative_prompt="", pad_cond_uncond=pad)
@@ -140,8 +135,8 @@ def test_an_empty_negative_prompt_of_sdxl_is_zeros_of_one_chunk(family_engine: E
 
 def test_a_style_adapter_weighs_the_same_beside_repeated_text(tmp_path: Path) -> None:
     files.save_vision(tmp_path / "tower", hidden=style.WIDTH)
-    style.save_file(style.tensors(), tmp_path / "style.safetensors")
-    store = style.ModelStore([tmp_path], 1 << 30)
+    save_file(style.tensors(), tmp_path / "style.safetensors")
+    store = ModelStore([tmp_path], 1 << 30)
     units = load_units([style.unit(weight=0.6)], Target(store=store, shape=style.SHAPE))
     unet, call = files.unet(), files.call(2)
     x, context = call.inputs.x, call.inputs.context

@@ -1,4 +1,4 @@
-"""Noise and samplers of models that predict v."""
+"""The noise schedules and samplers of models with v-prediction."""
 
 from pathlib import Path
 
@@ -12,18 +12,18 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.sampling.noise_levels import NoiseLevels
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.sampler_names import SAMPLERS
-from tests.support import checkpoint_models as families
+from tests.support import checkpoint_models as checkpoints
 from tests.support.checkpoint_engine import CPU, Change, changed, latents_of, off, request
 from tests.support.fake_unet import SamplerRun
 
 pytest_plugins = ["tests.support.checkpoint_engine"]
 
 
-def test_zero_terminal_snr_is_the_webuis(family_root: Path, tmp_path: Path) -> None:
+def test_zero_terminal_snr_is_the_webuis(checkpoint_root: Path, tmp_path: Path) -> None:
     both: Change = lambda tensors, _params: tensors.update(v_pred=torch.zeros(0), ztsnr=torch.zeros(0))  # noqa: E731
-    path = changed(family_root, tmp_path, "sdxl", both)
+    path = changed(checkpoint_root, tmp_path, "sdxl", both)
     noise = load_networks(path, ModelStore([tmp_path], 1 << 30), CPU).noise
-    roots = alphas_cumprod_of({**families.NOISE}).double().sqrt()
+    roots = alphas_cumprod_of({**checkpoints.NOISE}).double().sqrt()
     wanted = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
     wanted[-1] = 4.8973451890853435e-08
     levels = NoiseLevels.of(alphas_cumprod_of(noise))

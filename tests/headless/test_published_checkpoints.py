@@ -1,4 +1,4 @@
-"""The published checkpoints' layouts at full size, by name and shape alone: ldm's and sgm's own networks."""
+"""Published checkpoints are recognised at full size from the names and shapes of ldm's and sgm's networks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from lib_ctrlgen.headless.checkpoints.text_encoder import BIG_G, CLIP, PUBLISHED
 from lib_ctrlgen.train.layouts import prefixed, vae_to_ldm
 from lib_ctrlgen.unet.call import Family
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from tests.support import checkpoint_models as families
+from tests.support.open_clip import OpenClip
 
 META = torch.device("meta")
 TOKENS = {"vocab_size": 49408}
@@ -73,7 +73,7 @@ def vae() -> Any:
 
 
 def open_clip(name: str) -> Mapping[str, Tensor]:
-    return families.OpenClip({**PUBLISHED[name], **TOKENS}).state_dict()
+    return OpenClip({**PUBLISHED[name], **TOKENS}).state_dict()
 
 
 def clip() -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Samplers and schedulers: their names, their sigmas, and what they make of data whose answer is known."""
+"""Samplers and schedulers: their names, their sigmas, and their results on data with a known answer."""
 
 import math
 import subprocess

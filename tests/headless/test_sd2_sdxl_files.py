@@ -1,4 +1,4 @@
-"""Single files of SD2 and SDXL: what is found out of them, and what is refused."""
+"""What is read from single files of SD2 and SDXL, and which files are refused."""
 
 import dataclasses
 import json
@@ -22,12 +22,12 @@ pytest_plugins = ["tests.support.checkpoint_engine"]
 
 @pytest.mark.parametrize("v", [False, True])
 def test_what_a_bare_sd2_file_predicts_is_found_out(
-    family_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, v: bool
+    checkpoint_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, v: bool
 ) -> None:
     def bias(tensors: dict[str, Tensor], _params: Any) -> None:
         tensors["model.diffusion_model.out.2.bias"] += -3.0 if v else 0.0
 
-    path = changed(family_root, tmp_path, "sd2", bias)
+    path = changed(checkpoint_root, tmp_path, "sd2", bias)
     published = path.with_suffix(".yaml").rename(tmp_path / "published.yaml")
     kind = dataclasses.replace(kinds.SD2, published=published)
     monkeypatch.setattr("lib_ctrlgen.headless.checkpoints.single_file.kind_of", lambda _tensors: kind)
@@ -105,22 +105,22 @@ SECOND = "conditioner.embedders.1.model."
     ],
 )
 def test_what_cannot_be_used_is_named(
-    family_root: Path, tmp_path: Path, name: str, change: Change, message: str
+    checkpoint_root: Path, tmp_path: Path, name: str, change: Change, message: str
 ) -> None:
-    path = changed(family_root, tmp_path, name, change)
+    path = changed(checkpoint_root, tmp_path, name, change)
     with pytest.raises(ModelError, match=rf"'{name}\.safetensors': .*({message})"):
         load_networks(path, ModelStore([tmp_path], 1 << 30), CPU)
 
 
-def test_a_folder_with_other_noise_is_refused(family_root: Path, tmp_path: Path) -> None:
-    shutil.copytree(family_root / "sdxl-folder", tmp_path / "folder")
+def test_a_folder_with_other_noise_is_refused(checkpoint_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint_root / "sdxl-folder", tmp_path / "folder")
     path = tmp_path / "folder" / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "EDMEulerScheduler"}))
     with pytest.raises(ModelError, match="'folder': it is sampled by EDMEulerScheduler"):
         load_networks(tmp_path / "folder", ModelStore([tmp_path], 1 << 30), CPU)
 
 
-def test_a_refiner_is_named(family_root: Path, tmp_path: Path) -> None:
+def test_a_refiner_is_named(checkpoint_root: Path, tmp_path: Path) -> None:
     def refine(tensors: dict[str, Tensor], _params: Any) -> None:
         for key in [key for key in tensors if key.startswith("conditioner.")]:
             value = tensors.pop(key)
@@ -128,4 +128,6 @@ def test_a_refiner_is_named(family_root: Path, tmp_path: Path) -> None:
                 tensors[key.replace("embedders.1", "embedders.0")] = value
 
     with pytest.raises(ModelError, match="it is an SDXL refiner: "):
-        load_networks(changed(family_root, tmp_path, "sdxl", refine), ModelStore([tmp_path], 1 << 30), CPU)
+        load_networks(
+            changed(checkpoint_root, tmp_path, "sdxl", refine), ModelStore([tmp_path], 1 << 30), CPU
+        )

@@ -1,16 +1,13 @@
-"""Cells of a grid as one batch on a random model: each is as it is alone, with any sampler, at less cost."""
+"""Cells of a grid in one batch are the same as alone, with any sampler, and compute fewer rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.sampling import conditions
 from lib_ctrlgen.headless.sampling.batch import PromptBatch
@@ -23,32 +20,16 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.worker import Capacity, Judged, Task, Worker, out_of_memory
 from tests.support import control_files as files
 from tests.support import headless_models as models
+from tests.support.pictures import CLOSE, difference
 
 EDGES = {"model": f"{models.NAME}-edges", "image": files.data_url(), "weight": 2}
 LOOK = {"model": f"{models.NAME}-ip", "image": files.data_url(seed=2), "weight": 2}
 MASKED = EDGES | {"mask": files.data_url(seed=3)}
-CLOSE = 1  # of 255: kernels give other last digits for other batch sizes
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
 
 
 def request(*units: dict[str, Any], **fields: Any) -> GenerationRequest:
     plain = {"prompt": "a red star", "width": 64, "height": 64, "steps": 4, "sampler": "Euler"}
     return parse_request({**plain, "units": list(units), **fields}, GenerationRequest)
-
-
-def pixels(image: Image.Image) -> np.ndarray:
-    return np.asarray(image).astype(int)
-
-
-def difference(one: Sequence[Image.Image], other: Sequence[Image.Image]) -> int:
-    pairs = zip(one, other, strict=True)
-    return max(int(np.abs(pixels(a) - pixels(b)).max()) for a, b in pairs)
 
 
 def each_is_as_alone(engine: Engine, cells: Sequence[GenerationRequest]) -> list[Generation]:

@@ -1,4 +1,4 @@
-"""The number of threads: measured at the U-Net itself, given by a user, and put back."""
+"""The number of threads is measured on the U-Net or given by the user, and restored afterwards."""
 
 import argparse
 from collections.abc import Iterator

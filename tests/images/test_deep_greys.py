@@ -1,4 +1,4 @@
-"""Grey maps of more than eight bits from the file to the network, and files that are no readable picture."""
+"""Grey images of more than eight bits keep their depth up to the network; unreadable files are refused."""
 
 import base64
 import io

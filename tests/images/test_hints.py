@@ -1,4 +1,4 @@
-"""How pictures become hints: maps stay maps, pictures are resampled as pictures, detection at any size."""
+"""Control images become hints: maps and pictures are resampled differently; detection works at any size."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.request.unit import ResizeMode
 from lib_ctrlgen.tuner.scoring.scores import adherence
-from tests.preprocessors.test_preprocessors import ALONE
 from tests.support.control_files import picture
+from tests.support.preprocessors import NEED_NO_FACE
 from tests.support.properties import examples
 
 MODES: tuple[ResizeMode, ...] = ("just_resize", "crop_and_resize", "resize_and_fill")
@@ -128,7 +128,7 @@ def test_transparency_is_white_before_anything_else() -> None:
     clear.paste((255, 0, 0, 255), (5, 5, 15, 15))
     solid = Image.new("RGB", (20, 20), "white")
     solid.paste((255, 0, 0), (5, 5, 15, 15))
-    for chosen in ALONE:
+    for chosen in NEED_NO_FACE:
         for mode in MODES:
             given_, wanted = (detected(chosen, each, Frame(mode), (48, 32), {}) for each in (clear, solid))
             assert given_.tobytes() == wanted.tobytes()

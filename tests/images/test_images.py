@@ -1,4 +1,4 @@
-"""Pictures: decoding, fitting, tensors."""
+"""Images are decoded, fitted to a size and converted to tensors."""
 
 import base64
 import io

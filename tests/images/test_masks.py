@@ -1,4 +1,4 @@
-"""What a mask means, wherever it comes from."""
+"""A mask means the same from every source: a grey image, an alpha channel, a file or a request."""
 
 import io
 from typing import Any

@@ -1,3 +1,5 @@
+"""The measures of similarity between images."""
+
 import cv2
 import numpy as np
 import pytest

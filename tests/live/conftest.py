@@ -1,12 +1,13 @@
 """Live tests run beside a real WebUI 1.10.1 that has this repository as an extension.
 
 The tiny model must be installed (`ctrlgen tiny --install FOLDER`) and loaded. Optional:
-CTRLGEN_WEBUI_SAME, another checkpoint of the same family; CTRLGEN_WEBUI_OTHER, one of another
-family. Everything runs at 64 px with few steps.
+CTRLGEN_WEBUI_SAME, another checkpoint of the same checkpoint family; CTRLGEN_WEBUI_OTHER, one
+of another. Everything runs at 64 px with few steps.
 """
 
 import base64
 import io
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ def encoded(picture: Image.Image) -> str:
 
 EDGES = {"model": "ctrlgen-tiny-edges", "image": encoded(scene()), "preprocessor": "canny"}
 DEPTH = {"model": "ctrlgen-tiny-depth", "image": encoded(scene())}
+RED, BLUE = {"prompt": "a red circle"}, {"prompt": "a blue square"}
 PICTURE = {"model": "ctrlgen-tiny-ip", "image": encoded(scene())}
 
 
@@ -96,8 +98,6 @@ class WebUI:
         return Answer(response.status_code, found, images)
 
     def infotext(self, answer: Answer) -> str:
-        import json
-
         return str(json.loads(answer.json["info"])["infotexts"][0])
 
 
@@ -150,10 +150,10 @@ def damaged(webui: WebUI, webui_root: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def same_family() -> str:
+def same_checkpoint_family() -> str:
     return os.environ.get("CTRLGEN_WEBUI_SAME") or pytest.skip("live test: set CTRLGEN_WEBUI_SAME")
 
 
 @pytest.fixture
-def other_family() -> str:
+def other_checkpoint_family() -> str:
     return os.environ.get("CTRLGEN_WEBUI_OTHER") or pytest.skip("live test: set CTRLGEN_WEBUI_OTHER")

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.live.conftest import DEPTH, EDGES, PICTURE, SIZE, Answer, WebUI, encoded, scene
+from tests.live.conftest import BLUE, DEPTH, EDGES, PICTURE, RED, SIZE, Answer, WebUI, encoded, scene
 
 pytestmark = pytest.mark.live
 
-RED, BLUE = {"prompt": "a red circle"}, {"prompt": "a blue square"}
 ROWS = ("prediction", "perpendicular", "saliency")
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.7}
 SAMPLERS = ("Euler", "Euler a", "DPM++ 2M", "DPM++ SDE", "Heun", "DDIM", "UniPC", "PLMS")

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.conftest import DEPTH, EDGES, PICTURE, Answer, WebUI
-from tests.live.test_webui_blend import BLUE, RED
+from tests.live.conftest import BLUE, DEPTH, EDGES, PICTURE, RED, Answer, WebUI
 
 pytestmark = pytest.mark.live
 UNITS = [EDGES | {"weight": "1>0.5"}, DEPTH | {"weight": 0.6}, PICTURE | {"weight": 0.5}]

@@ -105,11 +105,11 @@ def test_img2img_and_inpainting(webui: WebUI) -> None:
 
 @pytest.mark.parametrize("swap", ["refiner", "hires"])
 def test_a_checkpoint_of_the_same_family_may_take_over(
-    webui: WebUI, plain: Answer, same_family: str, swap: str
+    webui: WebUI, plain: Answer, same_checkpoint_family: str, swap: str
 ) -> None:
     fields = {
-        "refiner": {"refiner_checkpoint": same_family, "refiner_switch_at": 0.5},
-        "hires": HIRES | {"hr_checkpoint_name": same_family},
+        "refiner": {"refiner_checkpoint": same_checkpoint_family, "refiner_switch_at": 0.5},
+        "hires": HIRES | {"hr_checkpoint_name": same_checkpoint_family},
     }[swap]
     controlled = webui.generate(EDGES | {"guidance_start": 0.5}, **fields)
     assert controlled.status == 200
@@ -119,11 +119,11 @@ def test_a_checkpoint_of_the_same_family_may_take_over(
 
 @pytest.mark.parametrize("swap", ["refiner", "hires"])
 def test_a_checkpoint_of_another_family_stops_with_its_reason(
-    webui: WebUI, plain: Answer, other_family: str, swap: str
+    webui: WebUI, plain: Answer, other_checkpoint_family: str, swap: str
 ) -> None:
     fields = {
-        "refiner": {"refiner_checkpoint": other_family, "refiner_switch_at": 0.5},
-        "hires": HIRES | {"hr_checkpoint_name": other_family},
+        "refiner": {"refiner_checkpoint": other_checkpoint_family, "refiner_switch_at": 0.5},
+        "hires": HIRES | {"hr_checkpoint_name": other_checkpoint_family},
     }[swap]
     answer = webui.generate(EDGES, **fields)
     assert answer.status == 500
@@ -131,8 +131,10 @@ def test_a_checkpoint_of_another_family_stops_with_its_reason(
     assert webui.generate().same(plain)
 
 
-def test_a_control_that_does_not_fit_the_checkpoint_says_so(webui: WebUI, other_family: str) -> None:
-    answer = webui.generate(EDGES, override_settings={"sd_model_checkpoint": other_family})
+def test_a_control_that_does_not_fit_the_checkpoint_says_so(
+    webui: WebUI, other_checkpoint_family: str
+) -> None:
+    answer = webui.generate(EDGES, override_settings={"sd_model_checkpoint": other_checkpoint_family})
     assert answer.status == 422
     assert answer.detail["path"] == "$.units[0].model"
     assert "checkpoint" in answer.detail["message"]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.conftest import Answer, WebUI
-from tests.live.test_webui_blend import BLUE, RED
+from tests.live.conftest import BLUE, RED, Answer, WebUI
 
 pytestmark = pytest.mark.live
 OURS, THEIRS = "a (red:2@0 hold, 0.5@0.5) circle", "[a (red:2) circle:a (red:0.5) circle:1]"

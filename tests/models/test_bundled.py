@@ -1,4 +1,4 @@
-"""Installing the bundled model in a WebUI: complete, repeatable, and never over someone's file."""
+"""The tiny model is installed in a WebUI completely, repeatably, and without replacing a user's file."""
 
 import os
 import subprocess
@@ -14,7 +14,8 @@ from lib_ctrlgen.cli import main as cli
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.models import bundled as tiny
 from lib_ctrlgen.request.notices import Notices
-from tests.support.fake_webui import Component, FakeWebUI, fresh, served
+from tests.support.fake_gradio import Component
+from tests.support.fake_webui import FakeWebUI, fresh, served
 
 ROOT = Path(__file__).resolve().parents[2]
 

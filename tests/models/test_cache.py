@@ -1,4 +1,4 @@
-"""The cache of models: what a generation uses stays, and the budget follows the machine."""
+"""The model cache keeps what a generation uses, and its budget follows the free memory."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recognising files by their keys, and reading them."""
+"""Control files are recognised by their keys, and read."""
 
 import hashlib
 import pickle

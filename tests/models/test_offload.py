@@ -1,8 +1,7 @@
-"""Weights away or in another form between uses: what is moved, what it computes, what it costs in memory."""
+"""Offloaded and quantised weights: their transfers, their numerical error, and their memory."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,146 +14,20 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.difference import base_mark
 from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.prepare import load_units
-from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models import offload as parking
 from lib_ctrlgen.models.offload import Offloaded, placed
 from lib_ctrlgen.models.storage import FORMS, Placement, spread
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.webui.panel.blend_fields import blend_values
 from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
-from tests.controls import (
-    test_control_lora,
-    test_lllite,
-)
-from tests.controls import (
-    test_t2i_style as test_controls_t2i_style,
-)
-from tests.controls import (
-    test_union as test_controls_union,
-)
 from tests.support import control_files as files
 from tests.support import lora_files as lora
 from tests.support import networks
-from tests.support.networks import Call, Script, random_call
-
-CPU = torch.device("cpu")
-ERRORS = {"fp16": 1e-3, "bf16": 1e-2, "fp8": 5e-2, "int8": 2e-2}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A family: its U-Net, its files, a call, and how many transfers two units cost in a later call.
-
-    `spread` is how much more than a form's own error a random network of the family makes of it.
-    """
-
-    unet: Callable[[], Any]
-    save: Callable[[Path, Any], None]
-    call: Callable[[], Call]
-    transfers: int
-    spread: float = 1.0
-
-
-def plain_call() -> Call:
-    call = random_call("c0 u0", 3)
-    context = torch.randn(2, 5, files.CONTEXT, generator=torch.Generator().manual_seed(5))
-    return replace(call, context=context)
-
-
-def sdxl_call() -> Call:
-    return random_call("c0 u0", 3)
-
-
-def save_adapter(folder: Path, unet: Any) -> None:
-    files.save_vision(folder / "tower")
-    widths = lora.port_of(unet).shape.attention_hidden
-    files.save_adapter(folder / "net.safetensors", files.plus_projection()[1], widths)
-
-
-def save_style(folder: Path, unet: Any) -> None:
-    width = test_controls_t2i_style.WIDTH
-    files.save_vision(folder / "tower", hidden=width)
-    context = files.CONTEXT if unet.__class__.__name__ == "UNet2DConditionModel" else networks.CONTEXT
-    shapes = test_controls_t2i_style.shapes(width, context, 5)
-    generator = torch.Generator().manual_seed(4)
-    tensors = {key: torch.randn(shape, generator=generator) * 0.3 for key, shape in shapes.items()}
-    save_file(tensors, folder / "net.safetensors")
-
-
-def saving(tensors: Callable[[Any], dict[str, Tensor]]) -> Callable[[Path, Any], None]:
-    return lambda folder, unet: lora.save(tensors(unet), folder / "net.safetensors") and None
-
-
-def t2i(_unet: Any) -> dict[str, Tensor]:
-    return files.t2i_adapter().state_dict()  # type: ignore[no-any-return]
-
-
-CASES = {
-    "controlnet": Case(
-        unet=files.unet,
-        save=saving(lambda _: files.controlnet().state_dict()),
-        call=plain_call,
-        transfers=1,
-    ),
-    "t2i_adapter": Case(unet=files.unet, save=saving(t2i), call=plain_call, transfers=0),
-    "ip_adapter": Case(unet=files.unet, save=save_adapter, call=plain_call, transfers=0),
-    "t2i_style": Case(unet=files.unet, save=save_style, call=plain_call, transfers=0),
-    "lllite": Case(
-        unet=lora.sdxl_diffusers,
-        save=saving(lambda _: lora.lllite_tensors(test_lllite.FILES["published"], 1)),
-        call=sdxl_call,
-        transfers=1,
-    ),
-    "control_lora": Case(
-        unet=test_control_lora.sd_diffusers,
-        save=saving(test_control_lora.tensors_for),
-        call=sdxl_call,
-        transfers=1,
-    ),
-    "controlnet_union": Case(
-        unet=networks.sgm_unet,
-        save=saving(lambda _: test_controls_union.union_tensors()),
-        call=lambda: test_controls_union.sdxl_call("c0 u0", 3)[0],
-        transfers=1,
-        spread=4.0,
-    ),
-}
-
-
-@dataclass
-class World:
-    """A case that is set up."""
-
-    case: Case
-    unet: Any
-    store: ModelStore
-    params: dict[str, Any]
-
-    def units(self, count: int = 1, **fields: Any) -> list[ActiveUnit]:
-        payload = [
-            {"model": "net", "image": files.data_url(64, 64, k), "params": self.params, **fields}
-            for k in range(count)
-        ]
-        shape = lora.port_of(self.unet).shape
-        units = parse_request({"units": payload}).units
-        return list(load_units(units, Target(store=self.store, shape=shape, unet=self.unet)))
-
-    def outputs(self, units: Sequence[ActiveUnit], steps: int = 1) -> list[Tensor]:
-        call = self.case.call()
-        script = Script(4, [(step, call.rows) for step in range(steps)])
-        with torch.no_grad(), ControlSession(lora.port_of(self.unet), units, script):
-            return [lora.run(self.unet, call) for _ in range(steps)]
-
-    def plain(self) -> Tensor:
-        return lora.run(self.unet, self.case.call())
-
-    @cached_property
-    def change(self) -> Tensor:
-        """What a unit whose weights are as in its file changes of the output."""
-        return self.outputs(self.units())[0] - self.plain()
+from tests.support import unet_calls as calls
+from tests.support import union_reference as union
+from tests.support.offloaded_controls import CASES, CPU, ERRORS, World, aligned
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -166,31 +39,6 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     case.save(folder, unet)
     params = {"union_type": "depth"} if request.param == "controlnet_union" else {}
     return World(case, unet, ModelStore([folder], 1 << 30), params)
-
-
-def aligned(units: Sequence[ActiveUnit]) -> Sequence[ActiveUnit]:
-    """The same with weights in memory of their own: a file's lie anywhere, and kernels round by that."""
-    for unit in units:
-        parts = vars(getattr(unit.control, "model", None) or unit.control).values()
-        for part in parts:
-            for parameter in part.parameters() if isinstance(part, nn.Module) else ():
-                if not parameter.is_meta:
-                    parameter.data = parameter.data.clone()
-    return units
-
-
-@pytest.fixture
-def moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The numbers of tensors of every transfer."""
-    found: list[int] = []
-    original = parking.transfer
-
-    def transfer(flats: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-        found.append(len(flats))
-        return original(flats, device)
-
-    monkeypatch.setattr(parking, "transfer", transfer)
-    return found
 
 
 def test_away_it_is_the_same_to_the_bit_and_moved_once_a_use(world: World, moves: list[int]) -> None:
@@ -292,7 +140,7 @@ def test_uses_inside_a_use_share_and_an_error_drops(moves: list[int]) -> None:
 def test_the_host_says_it_and_a_unit_overrules(tmp_path: Path) -> None:
     unet = files.unet()
     save_file(files.controlnet().state_dict(), tmp_path / "net.safetensors")
-    store, shape = ModelStore([tmp_path], 1 << 30), lora.port_of(unet).shape
+    store, shape = ModelStore([tmp_path], 1 << 30), calls.port_of(unet).shape
     for said, host, parked in (
         (None, True, True),
         (False, True, False),
@@ -336,7 +184,7 @@ def test_a_unet_that_comes_block_by_block(tmp_path: Path, name: str) -> None:
     for each in (unet, other):
         if each is other:
             BlockByBlock(other)
-        case = replace(CASES[name], call=lambda: test_controls_union.sdxl_call("c0 u0", 3)[0])
+        case = replace(CASES[name], call=lambda: union.sdxl_call("c0 u0", 3)[0])
         world = World(case, each, ModelStore([tmp_path], 1 << 30), {})
         made.append(world.outputs(world.units(low_vram=True), 2)[1])
     assert float((made[0] - world.plain()).abs().max()) > 1e-3
@@ -365,3 +213,17 @@ def test_the_panel_says_it_too(shown: str, said: bool | None) -> None:
     assert (unit.low_vram, unit.storage) == (said, "fp8")
     back = panel_values({"model": "edges", "storage": "fp8", **({} if said is None else {"low_vram": said})})
     assert (back["low_vram"], back["storage"]) == (shown, "fp8")
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of tensors of every transfer."""
+    found: list[int] = []
+    original = parking.transfer
+
+    def transfer(flats: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+        found.append(len(flats))
+        return original(flats, device)
+
+    monkeypatch.setattr(parking, "transfer", transfer)
+    return found

@@ -1,4 +1,4 @@
-"""The store: names, and the cache that counts bytes."""
+"""The model store finds models by name and counts the bytes of its cache."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

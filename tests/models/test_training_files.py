@@ -1,4 +1,4 @@
-"""Files as training tools and downloads leave them: loaded, or refused with the true reason."""
+"""Files as training tools and downloads leave them are loaded, or refused with the real reason."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all, and nobody samples for a folder that cannot be written."""
+"""Files are written completely or not at all, and an unwritable folder is found before sampling."""
 
 import errno
 import os

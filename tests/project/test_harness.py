@@ -1,4 +1,4 @@
-"""The benchmarks' harness: limits, the JSON line, paired timing, the runner's verdict."""
+"""The harness of the benchmarks: limits, JSON output, paired timing and the runner's verdict."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""install.py: it adds what is missing and never moves a version that the WebUI pins."""
+"""install.py adds missing packages and never changes a version that the WebUI pins."""
 
 import argparse
 import json

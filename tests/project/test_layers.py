@@ -1,7 +1,7 @@
-"""The layers of the library: a folder imports only folders that stand above it in one table.
+"""A folder of the library imports only folders above it in the table of layers.
 
-The table also says what a folder may import from outside. A folder or a file at the top level that is
-not in the table fails: give it a place here.
+The table also lists the outside packages that a folder may import. A folder or a file at the top level that
+is not in the table fails: add it here.
 """
 
 import ast

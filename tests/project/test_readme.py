@@ -1,4 +1,4 @@
-"""What the README and the examples' README say, tried: commands, the plan, the library snippet, links."""
+"""The commands, the plan, the snippet and the links of the READMEs work."""
 
 import re
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""The measures of style that ruff has no rule for."""
+"""The limits of style that ruff has no rule for: the length of functions and of files."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("lib_ctrlgen", "scripts", "benchmarks", "examples", "tools")
+FOLDERS = ("lib_ctrlgen", "scripts", "tests", "benchmarks", "examples", "tools")
 LONGEST_FUNCTION = 50
-LONGEST_FILE = 400
+LONGEST_FILE = 300
 
 
 def files() -> list[Path]:

@@ -1,4 +1,4 @@
-"""The attention grammar, against the results that the WebUI's own code documents and gives."""
+"""The attention grammar compared with the results of the WebUI's own parser."""
 
 import pytest
 from hypothesis import example, given

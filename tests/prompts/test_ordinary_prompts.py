@@ -1,4 +1,4 @@
-"""Ordinary prompts stay ordinary: nothing is refused, nothing is read as a schedule, no byte changes."""
+"""Ordinary prompts are never refused, changed, or read as schedules."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,13 +146,13 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
 
 def test_an_idle_extension_leaves_every_prompt_to_the_webui(host: FakeWebUI) -> None:
     script = fresh("script").CtrlGenScript()
-    holds_ours = fresh("sampling.prompt_check").holds_ours
+    needs_schedules = fresh("sampling.prompt_check").needs_schedules
     found = list(ordinary_prompts(PUBLISHED_LIKE, seed=1))
     for first in range(0, len(found), 40):
         batch = found[first : first + 40]
         p: Any = Processing(host, all_prompts=batch, all_negative_prompts=batch[::-1], all_hr_prompts=batch)
         before, own = dict(vars(p)), list(batch)
-        assert not holds_ours(p, ControlRequest())
+        assert not needs_schedules(p, ControlRequest())
         script.process(p, "")
         assert vars(p) == before
         assert p.all_prompts is batch

@@ -1,4 +1,4 @@
-"""Scheduled weights in prompts: what is found, what is left alone, what is refused."""
+"""Scheduled weights in prompts: which are found, which text is left alone, which is refused."""
 
 import pytest
 from hypothesis import example, given

@@ -1,4 +1,4 @@
-"""The blend section: what it accepts, and what its prompts say."""
+"""The blend section of a request and the prompts of its concepts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Names of models: what is meant is loaded, or the request fails and lists what may be meant."""
+"""A model's name in a request finds one model, or the error lists the similar names."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The step plan: what is computed when, as numbers, text and plot."""
+"""The step plan as numbers, as text and as a plot."""
 
 import math
 from xml.etree import ElementTree as ET

@@ -1,4 +1,4 @@
-"""Schedules: the text form, the windows, the curves."""
+"""Schedules: their text form, windows and curves."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Seed -1: one is drawn, and stands wherever the seed of a picture stands."""
+"""For seed -1 a random seed is drawn, and recorded wherever a picture's seed is."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.outputs import write_generation
 from lib_ctrlgen.headless.tune import EngineHost
@@ -18,16 +17,8 @@ from lib_ctrlgen.request.seeds import drawn_seed, seeded
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import AutoSpec
 from lib_ctrlgen.tuner.open_seed import with_kept_seeds, with_search_seed
-from tests.support import headless_models as models
 
 SMALL = {"prompt": "a red star", "width": 64, "height": 64, "steps": 1, "sampler": "euler karras"}
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
 
 
 def request(**fields: Any) -> GenerationRequest:

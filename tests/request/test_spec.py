@@ -1,4 +1,4 @@
-"""Requests: any JSON is a valid request or a RequestError with a path, and nothing else."""
+"""Any JSON is a valid request or a RequestError with a path."""
 
 import json
 import math
@@ -116,8 +116,8 @@ def test_a_valid_request_round_trips(payload: dict[str, Any]) -> None:
 @given(generations)
 def test_the_schema_describes_what_is_accepted(payload: dict[str, Any]) -> None:
     validator = pytest.importorskip("jsonschema").Draft202012Validator(json_schema(GenerationRequest))
-    validator.validate(payload)
-    validator.validate(to_payload(parse_request(payload, GenerationRequest)))
+    assert validator.is_valid(payload)
+    assert validator.is_valid(to_payload(parse_request(payload, GenerationRequest)))
 
 
 @given(anything, st.sampled_from(KINDS))

@@ -1,7 +1,6 @@
-"""Units with one network are one call of it, and each is what it is with a network of its own."""
+"""Units that share a network are computed in one call, with the same result as with separate networks."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,17 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
-from tests.session.test_ldm import mask_image
-from tests.session.test_stack import batch_of, diffusers, ldm, port_of, run
 from tests.support import control_files as files
 from tests.support import networks
 from tests.support.networks import Call, Script, TokenControl, active, random_call
+from tests.support.pictures import mask_image
+from tests.support.unet_calls import batch_of, counted, port_of, relative_error, run, sd_diffusers, sd_ldm
 
 TOLERANCE = 1e-4  # other vector units round otherwise: 3e-5 was seen
 STEPS = 4
 
 
-@pytest.fixture(scope="module", params=[ldm, diffusers], ids=["ldm", "diffusers"])
+@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
 def unet(request: pytest.FixtureRequest) -> Any:
     build: Callable[[], Any] = request.param
     return build()
@@ -62,31 +61,12 @@ def apart(folder: Path, unet: Any, units: Sequence[ActiveUnit]) -> list[ActiveUn
     return [replace(own, index=each.index) for own, each in zip(loaded, units, strict=True)]
 
 
-@contextmanager
-def counted(units: Sequence[ActiveUnit]) -> Iterator[list[int]]:
-    """The rows of every call of the units' networks."""
-    rows: list[int] = []
-    controls: list[Any] = [each.control for each in units]
-    found = {id(control.model): control.model.network for control in controls}
-    hooks = [
-        network.register_forward_pre_hook(lambda _m, args: rows.append(len(args[0])))
-        for network in found.values()
-    ]
-    yield rows
-    for hook in hooks:
-        hook.remove()
-
-
 def controlled(
     unet: Any, units: Sequence[ActiveUnit], call: Call, step: int, variants: Sequence[Any] = ()
 ) -> Tensor:
     script = Script(STEPS, [(step, call.rows)])
     with torch.no_grad(), ControlSession(port_of(unet), units, script, variants):
         return run(unet, call)
-
-
-def off(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1))
 
 
 STACKS: dict[str, tuple[list[dict[str, Any]], list[list[int]]]] = {
@@ -121,7 +101,7 @@ def test_one_call_of_a_network_for_all_its_units(folder: Path, unet: Any, name: 
         with counted(units) as rows:
             found = controlled(unet, units, call, step)
         assert rows == wanted
-        assert off(found, controlled(unet, alone, call, step)) <= TOLERANCE
+        assert relative_error(found, controlled(unet, alone, call, step)) <= TOLERANCE
 
 
 def test_beside_an_adapter_the_network_is_left_as_it_was(folder: Path, unet: Any) -> None:
@@ -129,7 +109,7 @@ def test_beside_an_adapter_the_network_is_left_as_it_was(folder: Path, unet: Any
     call = random_call("c0 u0", 3)
     with torch.no_grad():
         plain = run(unet, call)
-        assert off(controlled(unet, units, call, 0), plain) > 1e-2
+        assert relative_error(controlled(unet, units, call, 0), plain) > 1e-2
         assert torch.equal(run(unet, call), plain)
 
 
@@ -142,8 +122,8 @@ def test_shuffle_leaves_unconditional_rows_alone(folder: Path, unet: Any) -> Non
     assert rows == [2]
     with torch.no_grad():
         plain = run(unet, call)
-    assert off(found[2:], plain[2:]) <= TOLERANCE
-    assert off(found[:2], plain[:2]) > 1e-3
+    assert relative_error(found[2:], plain[2:]) <= TOLERANCE
+    assert relative_error(found[:2], plain[:2]) > 1e-3
 
 
 def test_images_with_numbers_of_their_own_share_a_call(folder: Path, unet: Any) -> None:
@@ -162,4 +142,4 @@ def test_images_with_numbers_of_their_own_share_a_call(folder: Path, unet: Any) 
     for image, specs in enumerate(variants):
         own = [replace(unit, spec=spec) for unit, spec in zip(alone, specs, strict=True)]
         pair = [image, 4 + image]
-        assert off(found[pair], controlled(unet, own, call.take(pair), 0)) <= 1e-4
+        assert relative_error(found[pair], controlled(unet, own, call.take(pair), 0)) <= 1e-4

@@ -1,4 +1,4 @@
-"""Eight units of all families on one U-Net: stacked in one session, and in sessions that end in any order."""
+"""Eight units of different control families on one U-Net, in one session or in eight nested ones."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -17,30 +16,19 @@ from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
-from tests.session.test_restoration import structure
 from tests.support import control_families as families
 from tests.support import control_files as files
 from tests.support import networks
-from tests.support.lora_files import port_of, run, sdxl_diffusers, snapshot
+from tests.support.lora_files import snapshot
 from tests.support.networks import Call, Script, random_call
+from tests.support.unet_calls import port_of, run, sd_diffusers, sdxl_diffusers
+from tests.support.unet_hosts import structure
 
 pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
 pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
 
 TOLERANCE = 1e-4
 UNION = {"params": {"union_type": "canny"}}
-
-
-def sd_diffusers() -> Any:
-    """`networks.ldm_unet` in diffusers."""
-    return networks.randomise(
-        UNet2DConditionModel(
-            block_out_channels=networks.CHANNELS,
-            cross_attention_dim=networks.CONTEXT,
-            attention_head_dim=networks.HEADS,
-        ),
-        0,
-    )
 
 
 Host = tuple[Callable[[], Any], Callable[[], Any], dict[str, families.Make], list[str]]

@@ -1,11 +1,10 @@
-"""Residuals used again: which rows the networks compute, what stands in between, when it is forgotten."""
+"""Reused residuals: which rows a network computes, and when the stored residuals are dropped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,13 +15,10 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.headless.checkpoints.load import Place
-from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.plan_view import plan_table
-from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.plan import compile_plan
-from lib_ctrlgen.request.spec import GenerationRequest, parse_request
+from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import Position, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Row, RowQueue
@@ -30,13 +26,12 @@ from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.residuals import Residuals
 from lib_ctrlgen.webui.panel.blend_fields import blend_values
 from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
-from tests.controls import test_union as test_controls_union
-from tests.session.test_ldm import mask_image
-from tests.session.test_stack import diffusers, ldm, port_of, run
 from tests.support import control_files as files
-from tests.support import headless_models as models
 from tests.support import networks
+from tests.support import union_reference as union
 from tests.support.networks import Call, NetworkControl, Script, active, random_call
+from tests.support.pictures import mask_image
+from tests.support.unet_calls import port_of, run, sd_diffusers, sd_ldm
 
 TOLERANCE = 1e-4
 STEPS = 8
@@ -44,7 +39,7 @@ KINDS = "c0 c1 u0 u1"
 HINT = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(11))
 
 
-@pytest.fixture(scope="module", params=[ldm, diffusers], ids=["ldm", "diffusers"])
+@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
 def unet(request: pytest.FixtureRequest) -> Any:
     return request.param()
 
@@ -137,7 +132,7 @@ def test_the_plan_says_it() -> None:
 @pytest.mark.parametrize("reuse", [1, 3])
 def test_rows_are_told_by_what_they_are(network: Any, reuse: int) -> None:
     """Conditional and unconditional rows apart, in any order, two parts of one picture (`AND`)."""
-    unet = ldm()
+    unet = sd_ldm()
     order = [Row(True, 0), Row(True, 0), Row(True, 1), Row(False, 0), Row(False, 1)]
     rows = Rows(*zip(*order, strict=True))
     steps = 4
@@ -179,7 +174,7 @@ class Moving:
 
 
 def test_when_it_is_forgotten(network: Any) -> None:
-    first, other = ldm(), ldm()
+    first, other = sd_ldm(), sd_ldm()
     control = NetworkControl(network, HINT)
     call, large = random_call("c0 u0", 1), random_call("c0 u0", 1, (8, 16))
     clock = Moving(Position(0, STEPS, call.rows))
@@ -242,17 +237,17 @@ def test_maps_of_a_union_are_computed_together_when_one_is_due(tmp_path: Path) -
     """Their weights are in what the network sees: other weights are computed anew."""
     pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
     unet = networks.sgm_unet()
-    save_file(test_controls_union.union_tensors(), tmp_path / "union.safetensors")
+    save_file(union.union_tensors(), tmp_path / "union.safetensors")
     store = ModelStore([tmp_path], 1 << 30)
-    calls = [test_controls_union.sdxl_call("c0 u0", 50 + step)[0] for step in range(STEPS)]
+    calls = [union.sdxl_call("c0 u0", 50 + step)[0] for step in range(STEPS)]
 
     def rows_of(*units: dict[str, Any]) -> tuple[list[int], list[Tensor]]:
-        payloads = [test_controls_union.unit(k, "depth", **each) for k, each in enumerate(units)]
-        loaded = test_controls_union.load(store, unet, *payloads)
-        rows, hook = test_controls_union.network_calls(loaded)
+        payloads = [union.unit(k, "depth", **each) for k, each in enumerate(units)]
+        loaded = union.load(store, unet, *payloads)
+        rows, hook = union.network_calls(loaded)
         script = Script(STEPS, [(step, call.rows) for step, call in enumerate(calls)])
         with torch.no_grad(), ControlSession(LdmUNet(unet), loaded, script):
-            found = [test_controls_union.run(unet, call) for call in calls]
+            found = [union.run(unet, call) for call in calls]
         hook.remove()
         return rows, found
 
@@ -265,45 +260,6 @@ def test_maps_of_a_union_are_computed_together_when_one_is_due(tmp_path: Path) -
     assert off(found[2], rows_of({"weight": changing}, {})[1][2]) <= TOLERANCE
     rows, _ = rows_of({"reuse": 20, "guidance_end": 0.5}, {"reuse": 20})
     assert rows == [2, 2]  # one left: it was never computed alone
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return Engine([folder], 1 << 30, Place(device=torch.device("cpu"), dtype=torch.float32))
-
-
-def cell(sampler: str, **unit: Any) -> GenerationRequest:
-    edges = {"model": f"{models.NAME}-edges", "image": files.data_url(), "weight": 8, **unit}
-    plain = {"prompt": "a red star", "width": 64, "height": 64, "steps": 6, "sampler": sampler}
-    return parse_request({**plain, "units": [edges]}, GenerationRequest)
-
-
-def difference(one: Sequence[Image.Image], other: Sequence[Image.Image]) -> int:
-    pairs = zip(one, other, strict=True)
-    return max(int(np.abs(np.asarray(a).astype(int) - np.asarray(b).astype(int)).max()) for a, b in pairs)
-
-
-GRIDS: dict[str, list[dict[str, Any]]] = {
-    "reuse": [{"reuse": reuse} for reuse in (1, 3, 20)],
-    "ends": [{"reuse": 3, "guidance_end": end} for end in (0.34, 0.67, 1)],
-    "weights that part late": [{"reuse": 2, "weight": w} for w in (8, "8@0 hold, -8@0.34 hold")],
-    "starts": [{"reuse": 2, "guidance_start": start} for start in (0, 0.17, 0.34)],
-}
-
-
-@pytest.mark.parametrize(("name", "sampler"), [*((name, "Euler") for name in GRIDS), ("reuse", "Heun")])
-def test_cells_in_one_batch_are_as_alone(engine: Engine, name: str, sampler: str) -> None:
-    cells = [cell(sampler, **unit) for unit in GRIDS[name]]
-    assert all(alike(each) == alike(cells[0]) for each in cells)
-    together = engine.together(cells)
-    for each, made in zip(cells, together, strict=True):
-        alone = engine.generate(each)
-        assert difference(made.images, alone.images) <= 1
-        assert made.plan == alone.plan
-    assert difference(together[0].images, together[-1].images) > 1
-    assert together[0].rows_computed < together[0].rows_asked
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""ControlNets for SDXL from files, on sgm's and diffusers' U-Nets, against forwards written by hand."""
+"""ControlNets for SDXL on sgm's and diffusers' U-Nets compared with hand-written forward passes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.embeddings import Timesteps
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,10 +21,11 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from tests.session.test_ldm import Reference
 from tests.support import control_files as files
 from tests.support import networks
+from tests.support.block_reference import Reference
 from tests.support.networks import Call, Script, random_call
+from tests.support.unet_calls import sizes_and_text, with_vector
 
 TOLERANCE = 1e-4
 SMALL = ("DownBlock2D",) * 3
@@ -54,21 +54,6 @@ def save(network: Any, folder: Path, layout: str) -> ModelStore:
     tensors: dict[str, Tensor] = network.state_dict()
     save_file(files.to_ldm(tensors) if layout == "ldm" else tensors, folder / "net.safetensors")
     return ModelStore([folder], 1 << 30)
-
-
-def sizes_and_text(rows: int) -> tuple[Tensor, Tensor]:
-    """SDXL's six sizes and a pooled text for each row."""
-    generator = torch.Generator().manual_seed(rows)
-    return torch.randint(0, 9, (rows, 6), generator=generator).float(), torch.randn(
-        rows, 8, generator=generator
-    )
-
-
-def with_vector(call: Call, sizes: Tensor, text: Tensor, context: int) -> Call:
-    """The call with sgm's vector: the text, then each size as two waves."""
-    waves = torch.cat([Timesteps(2, True, 0)(column) for column in sizes.T], dim=1)
-    wide = torch.randn(len(text), networks.TOKENS, context, generator=torch.Generator().manual_seed(4))
-    return replace(call, vector=torch.cat((text, waves), dim=1), context=wide)
 
 
 def residuals(

@@ -1,4 +1,4 @@
-"""A batch whose images have numbers of their own: each is as it is alone, equal rows are computed once."""
+"""A batch with weights per picture: each picture is as it is alone, and equal rows are computed once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -15,10 +14,7 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Rows
-from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
-from tests.session.test_ldm import mask_image
 from tests.support import networks
 from tests.support.networks import (
     Call,
@@ -28,9 +24,10 @@ from tests.support.networks import (
     Script,
     TokenControl,
     active,
-    random_call,
 )
+from tests.support.pictures import mask_image
 from tests.support.properties import examples
+from tests.support.unet_calls import batch_of, port_of, run, sd_diffusers, sd_ldm
 
 STEPS = 4
 LAYERS = [k / 10 for k in range(13)]
@@ -80,42 +77,9 @@ def units() -> list[Any]:
     ]
 
 
-def ldm() -> Any:
-    pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
-    return networks.ldm_unet()
-
-
-def diffusers() -> Any:
-    widths = {"block_out_channels": networks.CHANNELS, "cross_attention_dim": networks.CONTEXT}
-    return networks.randomise(UNet2DConditionModel(**widths, attention_head_dim=networks.HEADS), 0)
-
-
-@pytest.fixture(scope="module", params=[ldm, diffusers], ids=["ldm", "diffusers"])
+@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
 def unet(request: pytest.FixtureRequest) -> Any:
     return request.param()
-
-
-def port_of(unet: Any) -> Any:
-    return LdmUNet(unet) if hasattr(unet, "input_blocks") else DiffusersUNet(unet)
-
-
-def run(unet: Any, call: Call) -> Tensor:
-    if hasattr(unet, "input_blocks"):
-        return unet(call.x, call.timestep, context=call.context)  # type: ignore[no-any-return]
-    return unet(call.x, call.timestep[0], encoder_hidden_states=call.context).sample  # type: ignore[no-any-return]
-
-
-def batch_of(images: int, distinct: Sequence[int]) -> Call:
-    """cond and uncond rows of images, of which those with the same number in `distinct` are equal."""
-    kinds = [f"c{i}" for i in range(images)] + [f"u{i}" for i in range(images)]
-    sources = random_call(" ".join(["c0"] * (max(distinct) + 1)), 3)
-    texts = random_call("c0 u0", 5)
-    call = random_call(" ".join(kinds), 0)
-    return replace(
-        call,
-        x=torch.cat([sources.x[list(distinct)]] * 2),
-        context=texts.context.repeat_interleave(images, 0),
-    )
 
 
 @examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,4 +1,4 @@
-"""A host without a model: scores that are functions of the request, so that the best one is known."""
+"""A tuner host without a model, whose scores are known functions of the request."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

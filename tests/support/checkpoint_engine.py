@@ -1,6 +1,6 @@
-"""The small SD2 and SDXL models with controls for them, and the engine that reads them.
+"""Fixtures with small SD2 and SDXL models, controls for them, and an engine that reads them.
 
-A plugin: a test module that names it in `pytest_plugins` has its fixtures.
+A test module gets the fixtures by naming this module in `pytest_plugins`.
 """
 
 import copy
@@ -23,27 +23,27 @@ from lib_ctrlgen.headless.sampling.batch import PromptBatch
 from lib_ctrlgen.headless.sampling.run import sample_batch
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from tests.controls import test_lllite as lllite
-from tests.support import checkpoint_models as families
+from tests.support import checkpoint_models as checkpoints
 from tests.support import control_files as files
+from tests.support import lllite_reference as lllite
 from tests.support import lora_files as lora
 
 Change: TypeAlias = Callable[[dict[str, Tensor], dict[str, Any]], object]
 CPU = Place(device=torch.device("cpu"), dtype=torch.float32)
-FAMILIES: dict[str, Any] = {
-    "sd2": (families.sd2, families.sd2_tensors, families.sd2_pipeline, families.SD2_YAML),
-    "sdxl": (families.sdxl, families.sdxl_tensors, families.sdxl_pipeline, families.SDXL_YAML),
+CHECKPOINTS: dict[str, Any] = {
+    "sd2": (checkpoints.sd2, checkpoints.sd2_tensors, checkpoints.sd2_pipeline, checkpoints.SD2_YAML),
+    "sdxl": (checkpoints.sdxl, checkpoints.sdxl_tensors, checkpoints.sdxl_pipeline, checkpoints.SDXL_YAML),
 }
 TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="session")
-def family_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A single file and a folder of each family."""
-    folder = tmp_path_factory.mktemp("families")
-    for name, (source, tensors, pipeline, params) in FAMILIES.items():
+def checkpoint_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A single file and a folder of each checkpoint family."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, (source, tensors, pipeline, params) in CHECKPOINTS.items():
         made = source()
-        families.write(folder / name, name, tensors(made), params)
+        checkpoints.write(folder / name, name, tensors(made), params)
         pipeline(made, folder / name / "tokenizers").save_pretrained(folder / f"{name}-folder")
         save_file(ldm(controlnet(name)), folder / name / f"{name}-edges.safetensors")
     own = folder / "sdxl"
@@ -54,7 +54,7 @@ def family_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def controlnet(name: str) -> Any:
-    return files.controlnet(3, **(families.SDXL if name == "sdxl" else families.SD2))
+    return files.controlnet(3, **(checkpoints.SDXL if name == "sdxl" else checkpoints.SD2))
 
 
 def ldm(network: Any) -> dict[str, Tensor]:
@@ -72,10 +72,10 @@ def lllite_file() -> tuple[dict[str, Tensor], Any]:
 
 def write_others(folder: Path) -> None:
     """An IP-Adapter with its vision tower, and a ControlLoRA."""
-    unet = files.unet(**families.SDXL)
+    unet = files.unet(**checkpoints.SDXL)
     shape = DiffusersUNet(unet).shape
     files.save_vision(folder / "clip_vision" / "vision")
-    width = families.SDXL["cross_attention_dim"]
+    width = checkpoints.SDXL["cross_attention_dim"]
     image = files.random_weights(ImageProjection(40, width, 4), 4).state_dict()
     random = torch.Generator().manual_seed(6)
     tensors = {f"image_proj.{key.replace('image_embeds.', 'proj.')}": value for key, value in image.items()}
@@ -95,8 +95,8 @@ def hooks_of(network: nn.Module) -> int:
 
 
 @pytest.fixture(scope="session")
-def family_engine(family_root: Path) -> Engine:
-    return Engine([family_root / "sd2", family_root / "sdxl", family_root], 1 << 30, CPU)
+def checkpoint_engine(checkpoint_root: Path) -> Engine:
+    return Engine([checkpoint_root / "sd2", checkpoint_root / "sdxl", checkpoint_root], 1 << 30, CPU)
 
 
 EDGES = {"model": "sdxl-edges", "image": files.data_url(64, 96), "weight": 2}
@@ -154,11 +154,11 @@ def off(mine: Tensor, other: Tensor) -> float:
 
 
 def changed(root: Path, folder: Path, name: str, change: Change) -> Path:
-    """A copy of a family's single file, changed: `change(tensors, params)`. The file's path."""
+    """A copy of a checkpoint's single file, changed: `change(tensors, params)`. The file's path."""
     shutil.copytree(root / name, folder, dirs_exist_ok=True)
     path = folder / f"{name}.safetensors"
     tensors = load_file(path)
-    params = copy.deepcopy(FAMILIES[name][3])
+    params = copy.deepcopy(CHECKPOINTS[name][3])
     change(tensors, params)
-    families.write(folder, name, tensors, params)
+    checkpoints.write(folder, name, tensors, params)
     return path

@@ -1,4 +1,4 @@
-"""A worker without an engine, in a file of its own: workers import it, and it imports next to nothing."""
+"""A cluster worker without an engine. It imports little, because each worker process imports it."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tests.session.test_families_together import sd_diffusers
 from tests.support import control_families as families
 from tests.support import control_files as files
 from tests.support import networks
-from tests.support.lora_files import port_of, sdxl_diffusers
 from tests.support.networks import Call, call_of, random_call
+from tests.support.unet_calls import port_of, sd_diffusers, sdxl_diffusers
 
 FACE = 512  # numbers in a face's embedding
 

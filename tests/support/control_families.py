@@ -1,4 +1,4 @@
-"""Random control files of every family for a U-Net, read off the U-Net itself."""
+"""Random files of every control family, with the shapes that a given U-Net needs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,6 @@ from lib_ctrlgen.headless.checkpoints.load import load_networks
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.linear_sites import input_sites
-from tests.controls.test_t2i_style import shapes
 from tests.support import control_files as files
 from tests.support import lora_files as lora
 
@@ -97,7 +96,7 @@ def level_of(block: str, layers: int, levels: int) -> int:
 def style(base: Base) -> dict[str, Tensor]:
     """T2I's style adapter for the vision tower of the tiny model, of width 128."""
     random = torch.Generator().manual_seed(17)
-    named = shapes(128, int(base.unet.config.cross_attention_dim), 5)
+    named = files.style_adapter_shapes(128, int(base.unet.config.cross_attention_dim), 5)
     return {key: torch.randn(shape, generator=random) * 0.2 for key, shape in named.items()}
 
 

@@ -1,6 +1,7 @@
-"""Random tiny networks and model files in the layouts of the field, for the tests of controls."""
+"""Random tiny networks, and control files in the published layouts."""
 
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,47 @@ def save_adapter(path: Path, projection: dict[str, Tensor], widths: tuple[int, .
     else:
         save_file({**image, **layers}, path)
     return layers
+
+
+STYLE_LAYERS, STYLE_WIDTH = 3, 48
+
+
+def style_adapter_shapes(width: int, context: int, tokens: int) -> dict[str, tuple[int, ...]]:
+    """The keys and shapes of a T2I style adapter's published file."""
+    found: dict[str, tuple[int, ...]] = {
+        "style_embedding": (1, tokens, width),
+        "proj": (width, context),
+    }
+    for norm in ("ln_pre", "ln_post"):
+        found |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
+    for layer in (f"transformer_layes.{i}" for i in range(STYLE_LAYERS)):
+        found |= {
+            f"{layer}.attn.in_proj_weight": (3 * width, width),
+            f"{layer}.attn.in_proj_bias": (3 * width,),
+        }
+        for name, out, inputs in (
+            ("attn.out_proj", width, width),
+            ("mlp.c_fc", 4 * width, width),
+            ("mlp.c_proj", width, 4 * width),
+        ):
+            found |= {f"{layer}.{name}.weight": (out, inputs), f"{layer}.{name}.bias": (out,)}
+        for norm in ("ln_1", "ln_2"):
+            found |= {f"{layer}.{norm}.weight": (width,), f"{layer}.{norm}.bias": (width,)}
+    return found
+
+
+def damaged(tensors: dict[str, Tensor], chance: random.Random) -> dict[str, Tensor]:
+    """Some tensors left out, named otherwise, or of other shapes."""
+    found = dict(tensors)
+    for key in chance.sample(sorted(tensors), min(len(tensors), chance.choice([1, 3, 40]))):
+        value = found.pop(key)
+        what = chance.randrange(5)
+        if what == 0:
+            found[key] = value.flatten()[: chance.randrange(3)].clone()
+        elif what == 1:
+            found[key] = torch.zeros([chance.randrange(3) for _ in range(chance.randrange(5))])
+        elif what == 2:
+            found[key.replace("0", "999999999", 1) if "0" in key else f"{key}_"] = value
+        elif what == 3:
+            found["difference"] = value
+    return found

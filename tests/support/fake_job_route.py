@@ -1,4 +1,4 @@
-"""A WebUI's job route over HTTP, as much of it as a client sees; pictures are flat, of a colour per cell."""
+"""A fake of a WebUI's tuner route over HTTP; each cell's picture is of one colour."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The WebUI's route for pictures over the fake host: a JSON text in, a status and its detail out."""
+"""The WebUI's txt2img route on the fake host: a JSON text in, a status and its detail out."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 
 from tests.support.fake_webui import fresh
 from tests.support.request_bodies import SCRIPTS
-from tests.support.soak_webui import FamilyProcessing, WebUISoak, picture
+from tests.support.soak_webui import UNetProcessing, WebUISoak, picture
 
 FIRST = 3  # where the arguments of our script begin
 
@@ -39,7 +39,7 @@ class FakeRest:
     def __init__(self, soak: WebUISoak) -> None:
         self.soak = soak
         soak.webui.flags.ctrlgen_cache_gb = 1.0
-        self.plain = picture(FamilyProcessing(soak.webui, seed=1, steps=1).sample())
+        self.plain = picture(UNetProcessing(soak.webui, seed=1, steps=1).sample())
         self.rest = fresh("rest")
         self.script = soak.script = fresh("script").CtrlGenScript()
         self.defaults = [component.value for component in self.script.ui(False)]
@@ -78,7 +78,7 @@ class FakeRest:
         return kind(422, message)  # type: ignore[no-any-return]
 
     def made(self, arguments: list[Any]) -> Answer:
-        p = FamilyProcessing(self.soak.webui, seed=1, steps=1)
+        p = UNetProcessing(self.soak.webui, seed=1, steps=1)
         with torch.no_grad():
             found, _ = self.soak.webui.process_images(self.script, p, *arguments)
         held = vars(p).get("sample")

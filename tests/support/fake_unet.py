@@ -1,4 +1,4 @@
-"""A sampler's run over a function in the place of a U-Net."""
+"""Runs a sampler with a function in place of the U-Net."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias

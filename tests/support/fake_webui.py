@@ -1,6 +1,6 @@
-"""Light stand-ins for the parts of the WebUI, gradio and fastapi that `lib_ctrlgen.webui` touches.
+"""A fake of the parts of the WebUI that `lib_ctrlgen.webui` uses.
 
-They keep the host's manners: hooks and callbacks swallow exceptions, `p.sample` does not.
+As in the WebUI, hooks and callbacks swallow exceptions, and `p.sample` does not.
 """
 
 from __future__ import annotations
@@ -12,197 +12,34 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.fake_gradio import Component, OptionHTML, OptionInfo, refresh_button
+from tests.support.fake_libraries import edge_libraries, module
+from tests.support.fake_masking import create_binary_mask, expand_crop_region, get_crop_region
+from tests.support.fake_networks import (
+    FakeVAE,
+    ImageRNG,
+    TinyUNet,
+    decode_latent_batch,
+)
+from tests.support.fake_shared import (
+    Callbacks,
+    Comments,
+    Opts,
+    SdConditioning,
+    reconstruct_cond_batch,
+    reconstruct_multicond_batch,
+)
+
 SAMPLERS = dict.fromkeys(("Euler", "DDIM", "DPM adaptive", "DPM++ 2M"))
 SCHEDULERS = {name: SimpleNamespace(label=name, name=name.lower()) for name in ("Automatic", "Karras")}
 CHECKPOINTS = {name: SimpleNamespace(name=name) for name in ("other", "ctrlgen-tiny")}
-
-
-class Component:
-    """Any gradio component or layout: keeps its options, counts as a context, records its events."""
-
-    made: ClassVar[list[Component]] = []
-
-    def __init__(self, value: Any = None, **options: Any) -> None:
-        self.value = value
-        self.options = options
-        self.label = options.get("label", "")
-        self.elem_id = options.get("elem_id")
-        self.events: list[tuple[Callable[..., Any], dict[str, Any]]] = []
-        Component.made.append(self)
-
-    def __enter__(self) -> Component:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def click(self, fn: Callable[..., Any], **options: Any) -> Component:
-        self.events.append((fn, options))
-        return self
-
-    change = then = click
-
-
-class Choice(Component):
-    """Takes its choices first or by name."""
-
-    def __init__(self, choices: Any = None, value: Any = None, **options: Any) -> None:
-        super().__init__(value, choices=choices, **options)
-
-
-class Dropdown(Choice):
-    """gradio 3.41 turns every choice into text, pairs too."""
-
-    def __init__(self, choices: Any = None, value: Any = None, **options: Any) -> None:
-        super().__init__([str(choice) for choice in choices], value, **options)
-
-
-class OptionInfo:
-    """A setting."""
-
-    def __init__(self, default: Any, label: str = "", *_: Any, **options: Any) -> None:
-        self.default, self.label, self.options = default, label, options
-        self.restrict_api = bool(options.get("restrict_api"))
-        self.section: tuple[str, str] | None = None
-        self.component: Any = None
-        self.do_not_save = False
-
-    def info(self, _text: str) -> OptionInfo:
-        return self
-
-    def needs_reload_ui(self) -> OptionInfo:
-        return self
-
-
-class OptionHTML(OptionInfo):
-    """An explanation among the settings."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.do_not_save = True
-
-
-class Opts:
-    """`shared.opts`: data by name, labels by name."""
-
-    def __init__(self) -> None:
-        self.data: dict[str, Any] = {}
-        self.data_labels: dict[str, OptionInfo] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("data", "data_labels") or name not in self.data:
-            raise AttributeError(name)
-        return self.data[name]
-
-    def add_option(self, name: str, option: OptionInfo) -> None:
-        self.data_labels[name] = option
-        if not option.do_not_save:
-            self.data.setdefault(name, option.default)
-
-
-class Callbacks:
-    """`script_callbacks`: registered functions by kind; calling them swallows exceptions."""
-
-    def __init__(self) -> None:
-        self.lists: dict[str, list[Callable[..., Any]]] = {
-            kind: [] for kind in ("cfg_denoiser", "ui_settings", "app_started")
-        }
-
-    def fire(self, kind: str, *args: Any) -> None:
-        for function in list(self.lists[kind]):
-            with suppress(Exception):  # as the WebUI does
-                function(*args)
-
-    def remove(self, function: Callable[..., Any]) -> None:
-        for functions in self.lists.values():
-            functions[:] = [known for known in functions if known != function]
-
-    @property
-    def count(self) -> int:
-        return sum(map(len, self.lists.values()))
-
-
-class CrossAttention(nn.Module):
-    """As much of ldm's cross attention as its shape is read from."""
-
-    def __init__(self, width: int, context: int) -> None:
-        super().__init__()
-        self.heads = 2
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(context, width, bias=False)
-        self.to_v = nn.Linear(context, width, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(width, width), nn.Dropout(0.0))
-
-
-class Block(nn.Module):
-    """One ldm block: a convolution, maybe with a cross attention beside it."""
-
-    def __init__(self, cin: int, cout: int, context: int | None = None) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(cin, cout, 3, padding=1)
-        if context is not None:
-            self.attn2 = CrossAttention(cout, context)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return torch.tanh(self.conv(h))
-
-
-class TinyUNet(nn.Module):
-    """Encoder of two blocks, middle block, decoder of two, wired like ldm's UNetModel."""
-
-    def __init__(self, width: int = 4, context: int = 8) -> None:
-        super().__init__()
-        self.in_channels = 4
-        self.input_blocks = nn.ModuleList([Block(4, width), Block(width, width, context)])
-        self.middle_block = nn.Sequential(Block(width, width, context))
-        self.middle_block[0].out_channels = width
-        for block in self.input_blocks:
-            block.conv.out_channels = width
-        self.output_blocks = nn.ModuleList([Block(2 * width, width, context), Block(2 * width, 4)])
-
-    def forward(self, x: Tensor, *_others: Tensor) -> Tensor:
-        skips = []
-        h = x
-        for block in self.input_blocks:
-            h = block(h)
-            skips.append(h)
-        h = self.middle_block(h)
-        for block in self.output_blocks:
-            h = block(torch.cat([h, skips.pop()], 1))
-        return h
-
-
-class FakeVAE(nn.Module):
-    """An encoder of means and log variances, whose distribution is drawn from as sgm's is."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.quant_conv = nn.Conv2d(3, 8, 1)
-        self.calls = 0
-
-    def draw(self, pixels: Tensor) -> Tensor:
-        self.calls += 1
-        mean, spread = self.quant_conv(nn.functional.avg_pool2d(pixels, 8)).chunk(2, 1)
-        return mean + spread * torch.randn(mean.shape)
-
-
-class DecodedSamples(list[Tensor]):
-    """Pictures in the place of latents."""
-
-    already_decoded = True
-
-
-def decode_latent_batch(model: Any, latents: Tensor, **_options: Any) -> DecodedSamples:
-    grown = nn.functional.interpolate(latents[:, :3], scale_factor=8.0)
-    return DecodedSamples(torch.tanh(each.detach()) for each in grown)
 
 
 class Processing:
@@ -259,27 +96,6 @@ class Processing:
         unet = self.host.unet
         parts = rows.split(images) if self.split else [rows]
         return torch.cat([unet(p, torch.zeros(len(p)), torch.zeros(len(p), 3, 8)) for p in parts])
-
-
-class SdConditioning(list[str]):
-    """Prompts, and whether they are negative."""
-
-    def __init__(self, prompts: Any, is_negative_prompt: bool = False, copy_from: Any = None) -> None:
-        super().__init__(prompts)
-        given = prompts if copy_from is None else copy_from
-        self.is_negative_prompt = is_negative_prompt or getattr(given, "is_negative_prompt", False)
-
-
-def reconstruct_cond_batch(conds: list[Tensor], _step: int) -> Tensor:
-    return torch.stack(conds)
-
-
-def reconstruct_multicond_batch(conds: Any, _step: int) -> tuple[list[list[tuple[int, float]]], Tensor]:
-    rows = [part for parts in conds.batch for part in parts]
-    numbers = iter(range(len(rows)))
-    return [[(next(numbers), w) for _, w in parts] for parts in conds.batch], torch.stack(
-        [z for z, _ in rows]
-    )
 
 
 class FakeWebUI:
@@ -344,32 +160,63 @@ class FakeWebUI:
             hook(*args, **given)
 
     def modules(self, folder: Path) -> dict[str, Any]:
-        """What stands in `sys.modules`, by name."""
-        shared = {"opts": self.opts, "cmd_opts": self.flags, "sd_model": self.model, "OptionInfo": OptionInfo}
-        shared["OptionHTML"] = OptionHTML
-        shared["state"] = self.state
-        callbacks = {
-            "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
-            "on_ui_settings": self.callbacks.lists["ui_settings"].append,
-            "on_app_started": self.callbacks.lists["app_started"].append,
-            "remove_callbacks_for_function": self.callbacks.remove,
-        }
-        paths = {"models_path": str(folder / "models"), "extensions_dir": str(folder / "extensions")}
-        script: dict[str, Any] = {"Script": type("Script", (), {}), "AlwaysVisible": object()}
-        ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=5, args_to=15)
-        script["scripts_txt2img"] = SimpleNamespace(alwayson_scripts=[ours, Comments(self.opts)])
-        found = {
-            "shared": shared,
+        """The modules that stand in for the WebUI's and its libraries', by their name in `sys.modules`."""
+        found = {**self.shared_modules(folder), **self.script_modules(), **self.sampling_modules()}
+        named = {f"modules.{name}": module(f"modules.{name}", content) for name, content in found.items()}
+        children = {name.partition(".")[2]: child for name, child in named.items()}
+        self.loaded = {"modules": module("modules", children), **named, **edge_libraries()}
+        return self.loaded
+
+    def shared_modules(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Settings, state, paths, devices and the log."""
+        cpu = torch.device("cpu")
+        return {
+            "shared": {
+                "opts": self.opts,
+                "cmd_opts": self.flags,
+                "sd_model": self.model,
+                "state": self.state,
+                "OptionInfo": OptionInfo,
+                "OptionHTML": OptionHTML,
+            },
             "errors": {"report": lambda message, **_: self.log.append(message)},
-            "script_callbacks": callbacks,
             "devices": {
-                "device": torch.device("cpu"),
+                "device": cpu,
                 "dtype_unet": torch.float32,
                 "dtype_vae": torch.float32,
-                "cpu": torch.device("cpu"),
+                "cpu": cpu,
                 "autocast": nullcontext,
                 "without_autocast": nullcontext,
             },
+            "paths_internal": {
+                "models_path": str(folder / "models"),
+                "extensions_dir": str(folder / "extensions"),
+            },
+        }
+
+    def script_modules(self) -> dict[str, dict[str, Any]]:
+        """Scripts, their callbacks, the interface's parts and infotexts."""
+        ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=5, args_to=15)
+        return {
+            "script_callbacks": {
+                "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
+                "on_ui_settings": self.callbacks.lists["ui_settings"].append,
+                "on_app_started": self.callbacks.lists["app_started"].append,
+                "remove_callbacks_for_function": self.callbacks.remove,
+            },
+            "scripts": {
+                "Script": type("Script", (), {}),
+                "AlwaysVisible": object(),
+                "scripts_txt2img": SimpleNamespace(alwayson_scripts=[ours, Comments(self.opts)]),
+            },
+            "infotext_utils": {"parse_generation_parameters": parse_generation_parameters},
+            "ui_common": {"create_refresh_button": refresh_button},
+            "ui_components": {"FormRow": Component},
+        }
+
+    def sampling_modules(self) -> dict[str, dict[str, Any]]:
+        """Checkpoints, samplers, conditioning, masks and what decodes latents."""
+        return {
             "prompt_parser": {
                 "SdConditioning": SdConditioning,
                 "reconstruct_cond_batch": reconstruct_cond_batch,
@@ -393,135 +240,13 @@ class FakeWebUI:
             },
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},
-            "infotext_utils": {"parse_generation_parameters": parse_generation_parameters},
-            "paths_internal": paths,
-            "scripts": script,
-            "ui_common": {"create_refresh_button": refresh_button},
-            "ui_components": {"FormRow": Component},
         }
-        named = {f"modules.{name}": module(f"modules.{name}", content) for name, content in found.items()}
-        children = {name.partition(".")[2]: child for name, child in named.items()}
-        self.loaded = {"modules": module("modules", children), **named, **edge_libraries()}
-        return self.loaded
 
 
 def parse_generation_parameters(text: str) -> dict[str, str]:
     """The values of an infotext's last line; those in quotes are JSON."""
     found = re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', text.splitlines()[-1])
     return {name: json.loads(value) if value[:1] == '"' else value for name, value in found}
-
-
-class Comments:
-    """The WebUI's script that cuts off what stands behind `#` in the prompts, if its setting says so."""
-
-    def __init__(self, opts: Opts) -> None:
-        self.opts = opts
-
-    def title(self) -> str:
-        return "Comments"
-
-    def process(self, p: Any, *_args: Any) -> None:
-        hires = ("hr_prompts", "hr_negative_prompts") if getattr(p, "enable_hr", False) else ()
-        for name in ("prompts", "negative_prompts", *hires) if self.opts.enable_prompt_comments else ():
-            setattr(p, f"all_{name}", [re.sub("#.*", "", text) for text in getattr(p, f"all_{name}")])
-
-
-def create_binary_mask(image: Any, round: bool = True) -> Any:  # noqa: A002 - the WebUI's name
-    """White where a mask with transparency is opaque; else its brightness."""
-    clear = image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255)
-    if not clear:
-        return image.convert("L")
-    alpha = image.getchannel("A")
-    return alpha.point(lambda value: 255 * (value > 128)) if round else alpha
-
-
-def get_crop_region(mask: Any, pad: int = 0) -> tuple[int, int, int, int] | None:
-    """The box of what is not black, grown on all sides as far as the picture goes."""
-    rows, columns = np.asarray(mask).any(1).nonzero()[0], np.asarray(mask).any(0).nonzero()[0]
-    if not len(rows):
-        return None
-    low = max(0, int(columns[0]) - pad), max(0, int(rows[0]) - pad)
-    high = min(mask.width, int(columns[-1]) + 1 + pad), min(mask.height, int(rows[-1]) + 1 + pad)
-    return (*low, *high)
-
-
-def expand_crop_region(box: Any, width: int, height: int, *whole: int) -> tuple[int, int, int, int]:
-    """The box grown about its middle to the proportions of the generation, and moved into the picture."""
-    spans = [[box[0], box[2]], [box[1], box[3]]]
-    target = width / height
-    lengths = [high - low for low, high in spans]
-    axis = 1 if lengths[0] / lengths[1] > target else 0
-    wanted = lengths[0] / target if axis else lengths[1] * target
-    more, limit = int(wanted - lengths[axis]), whole[axis]
-    low, high = spans[axis][0] - more // 2, spans[axis][1] + more - more // 2
-    over = max(0, high - limit)
-    low, high = low - over, high - over
-    if low < 0:
-        low, high = 0, high - low
-    spans[axis] = [low, min(high, limit)]
-    return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
-
-
-class ImageRNG:
-    """Noise by seed."""
-
-    def __init__(self, shape: tuple[int, ...], seeds: list[int]) -> None:
-        self.shape, self.seeds = shape, seeds
-
-    def next(self) -> Tensor:
-        made = [torch.randn(self.shape, generator=torch.Generator().manual_seed(s)) for s in self.seeds]
-        return torch.stack(made)
-
-
-def refresh_button(component: Any, refresh: Any, choices: Any, elem_id: str) -> Component:
-    return Component(elem_id=elem_id)
-
-
-def edge_libraries() -> dict[str, ModuleType]:
-    """gradio and fastapi."""
-    plain = (
-        "Accordion",
-        "Button",
-        "Checkbox",
-        "Column",
-        "File",
-        "HTML",
-        "Image",
-        "Number",
-        "Row",
-        "Slider",
-        "Tab",
-    )
-    gradio: dict[str, Any] = dict.fromkeys((*plain, "Tabs", "Textbox"), Component)
-    gradio |= {"Dropdown": Dropdown, "Radio": Choice}
-    gradio["update"] = lambda **values: {"__type__": "generic_update", **values}
-    security = {"HTTPBasic": lambda: None, "HTTPBasicCredentials": SimpleNamespace}
-    fastapi = {
-        "Body": lambda default: default,
-        "Depends": lambda function: function,
-        "FastAPI": object,
-        "HTTPException": HTTPException,
-        "Request": object,
-    }
-    utils = {"get_parameterless_sub_dependant": lambda depends, path: depends}
-    return {
-        "gradio": module("gradio", gradio),
-        "fastapi": module("fastapi", fastapi),
-        "fastapi.security": module("fastapi.security", security),
-        "fastapi.responses": module(
-            "fastapi.responses", {"FileResponse": lambda path: path, "JSONResponse": SimpleNamespace}
-        ),
-        "fastapi.dependencies": module("fastapi.dependencies", {}),
-        "fastapi.dependencies.utils": module("fastapi.dependencies.utils", utils),
-    }
-
-
-class HTTPException(Exception):  # noqa: N818 - fastapi's name
-    """fastapi's."""
-
-    def __init__(self, status_code: int, detail: str, *_: Any) -> None:
-        super().__init__(detail)
-        self.status_code, self.detail = status_code, detail
 
 
 @contextmanager
@@ -533,13 +258,6 @@ def served(webui: FakeWebUI, folder: Path) -> Iterator[FakeWebUI]:
         yield webui
     for name in [name for name in sys.modules if name.startswith("lib_ctrlgen.webui")]:
         del sys.modules[name]
-
-
-def module(name: str, content: dict[str, Any]) -> ModuleType:
-    """A module with these attributes."""
-    made = ModuleType(name)
-    vars(made).update(content)
-    return made
 
 
 def fresh(name: str) -> Any:

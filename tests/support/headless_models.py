@@ -1,4 +1,4 @@
-"""A whole random model in the bundled tiny model's layout, small enough to sample in a test."""
+"""A complete random model in the layout of the bundled tiny model."""
 
 import json
 from dataclasses import dataclass

@@ -13,10 +13,9 @@ from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
-from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from tests.support import control_files as files
-from tests.support.networks import CONTEXT, VECTOR, randomise
+from tests.support.networks import VECTOR
+from tests.support.unet_calls import port_of
 
 RANK = 5
 MIDDLE, EMBEDDING = 6, 4
@@ -31,33 +30,6 @@ HINT = [
     (16, 16),
 ]  # channels of input_hint_block, but for the last
 ENCODER = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
-SDXL: dict[str, Any] = {
-    "block_out_channels": (32, 64, 128),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "transformer_layers_per_block": (1, 2, 3),
-    "attention_head_dim": (2, 4, 8),
-    "use_linear_projection": True,
-    "cross_attention_dim": CONTEXT,
-}
-UP = ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")
-
-
-def sdxl_diffusers(seed: int = 0, **config: Any) -> Any:
-    """`networks.sgm_unet` in diffusers; without a vector unless the configuration has one."""
-    return randomise(files.UNet2DConditionModel(**{**SDXL, "up_block_types": UP, **config}), seed)
-
-
-def port_of(unet: Any) -> Any:
-    return LdmUNet(unet) if hasattr(unet, "input_blocks") else DiffusersUNet(unet)
-
-
-def run(unet: Any, call: Any) -> Tensor:
-    """One call of any of the U-Nets, with the vector where it takes one."""
-    with torch.no_grad():
-        if hasattr(unet, "input_blocks"):
-            vector = {} if getattr(unet, "num_classes", None) is None else {"y": call.vector}
-            return unet(call.x, call.timestep, context=call.context, **vector)  # type: ignore[no-any-return]
-        return unet(call.x, call.timestep[0], encoder_hidden_states=call.context).sample  # type: ignore[no-any-return]
 
 
 def loaded(

@@ -1,4 +1,4 @@
-"""The WebUI's U-Nets with random weights, and controls for them, for tests of the engine."""
+"""The WebUI's U-Nets and ControlNets with random weights, controls without files, and random calls."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

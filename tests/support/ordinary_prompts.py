@@ -1,4 +1,4 @@
-"""Prompts as people write them, put together from patterns in our own words.
+"""Prompts as people write them, built from patterns.
 
 Each pattern is a habit of published prompts and negative prompts, or another extension's syntax, that holds
 colons, signs and numbers. None is a schedule.

@@ -1,4 +1,4 @@
-"""How many examples the slower property tests try."""
+"""The number of examples for the slower property tests."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""REST bodies by number: right requests, and what may go wrong with them on the way to the WebUI.
+"""Random REST bodies by number: valid requests, and changes that make them invalid.
 
 `Bodies(kinds).body(number)` is JSON-like data, built on the JSON Schema of a request and then changed
 at a few places: wrong types and values, unknown fields, odd texts, huge numbers, NaN, deep nests, other
-shapes of `args`, other spellings of the title. `wanted` says of any body how many units it asks for.
+shapes of `args`, other spellings of the title. `wanted` returns how many units a body asks for.
 """
 
 import json

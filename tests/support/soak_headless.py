@@ -1,4 +1,4 @@
-"""A soak of the headless engine: small random SD1.5 and SDXL models with controls of every family."""
+"""A soak of the headless engine on small random SD1.5 and SDXL models, with controls of every family."""
 
 import random
 import shutil
@@ -15,30 +15,18 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from tests.support import checkpoint_models as family_models
+from tests.support import checkpoint_models as checkpoints
 from tests.support import control_families as families
 from tests.support import control_files as files
 from tests.support import headless_models
-from tests.support.soaking import Injected, Snapshot, Stacks, injected
+from tests.support.soaking import Injected, Snapshot, Stacks, fault_places, injected
 
 CPU = Place(device=torch.device("cpu"), dtype=torch.float32)
 MODELS: dict[str, dict[str, families.Make]] = {
     "ctrlgen-tiny": families.SD15,
     "sdxl": families.SDXL,
 }
-PLACES = (
-    "layer",
-    "hook",
-    "after",
-    "placing",
-    "loading",
-    "decoding",
-    "interrupt",
-    "picture",
-    "file",
-    "damage",
-    "nan",
-)
+PLACES = fault_places("headless")
 MISTAKES = frozenset({"picture", "file", "damage", "nan"})
 PROMPTS = ("a red star", "a (red:1.3>0.5) star on (grey:0.6@0, 1@0.5)", "a red star AND a blue sky :0.5", "")
 BLEND = {"concepts": [{"prompt": ""}, {"prompt": "a (cat:1>0.5)", "weight": "0.3>0.8"}]}
@@ -53,8 +41,8 @@ def write_models(folder: Path) -> None:
     for vision in (tiny / "clip_vision").iterdir():
         shutil.rmtree(vision)
     files.save_vision(tiny / "clip_vision" / "vision", hidden=128)  # the style adapter needs that width
-    sdxl = family_models.sdxl()
-    family_models.write(own, "sdxl", family_models.sdxl_tensors(sdxl), family_models.SDXL_YAML)
+    sdxl = checkpoints.sdxl()
+    checkpoints.write(own, "sdxl", checkpoints.sdxl_tensors(sdxl), checkpoints.SDXL_YAML)
     for unet, name in ((source.unet, "ctrlgen-tiny"), (sdxl.unet, "sdxl")):
         base = families.Base(unet)
         for kind, make in MODELS[name].items():

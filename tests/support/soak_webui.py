@@ -1,4 +1,4 @@
-"""A soak of the WebUI's edge: the fake host around real small U-Nets, with controls of every family."""
+"""A soak of the WebUI's extension: the fake host with small real U-Nets and controls of every family."""
 
 import copy
 import random
@@ -17,29 +17,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lib_ctrlgen.errors import RequestError
-from tests.session.test_families_together import sd_diffusers
 from tests.support import control_families as families
 from tests.support import control_files as files
 from tests.support import networks
 from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
-from tests.support.lora_files import sdxl_diffusers
 from tests.support.soak_headless import expected, with_mistake, write_unusable
-from tests.support.soaking import Injected, Snapshot, Stacks, injected
+from tests.support.soaking import Injected, Snapshot, Stacks, fault_places, injected
+from tests.support.unet_calls import sd_diffusers, sdxl_diffusers
 
 CACHE_GB = 0.04  # so small that values are dropped all the time
-PLACES = (
-    "layer",
-    "hook",
-    "after",
-    "placing",
-    "loading",
-    "interrupt",
-    "saving",
-    "picture",
-    "file",
-    "damage",
-    "nan",
-)
+PLACES = fault_places("webui")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +48,7 @@ class Interrupted(BaseException):
     """What the WebUI's sampler raises in itself once the button was pressed."""
 
 
-class FamilyProcessing(Processing):
+class UNetProcessing(Processing):
     """A generation on a real U-Net, whose text features come from `seed`; may be interrupted."""
 
     seed = 0
@@ -146,12 +133,12 @@ class WebUISoak:
         self.webui.unet = self.unets[self.checkpoint]
         return {"units": Stacks(kinds=tuple(KINDS[self.checkpoint].makes)).units(draw)}
 
-    def processing(self, draw: random.Random) -> FamilyProcessing:
+    def processing(self, draw: random.Random) -> UNetProcessing:
         """A generation of one or two pictures, maybe with hires-fix, maybe row by row."""
         count = draw.choice((1, 1, 2))
         passes = [(64, 64), (128, 64)] if draw.random() < 0.2 else [(64, 64)]
         prompts = [["a", "b"] if draw.random() < 0.2 else ["a"]] * count
-        return FamilyProcessing(
+        return UNetProcessing(
             self.webui,
             seed=draw.randrange(1 << 30),
             steps=draw.choice((2, 3)),

@@ -1,8 +1,7 @@
-"""What a soak is made of: random stacks of all families, faults, and what must be as it was afterwards.
+"""The parts of a soak: random units of all control families, injected faults, and checks afterwards.
 
-A soak makes many generations in one process, of which many fail or are interrupted somewhere. After
-each, the networks of the host are bit-equal and without hooks; a picture that is finished is the one
-that a fresh process would make.
+A soak makes many generations in one process, many of which fail or are interrupted. After each, the host's
+networks must be bit-equal and without hooks, and a finished picture must be the one that a new process makes.
 """
 
 import random
@@ -121,6 +120,31 @@ class Stacks:
 
 PREPROCESSORS = ("none", "none", "canny", "invert", "color", "tile_resample", "recolor_luminance")
 WEIGHTS: tuple[Any, ...] = (0.3, 0.7, 1, "1>0.2", "1@0, 0.2@0.5, 0.8@1", "0.8 in 0..0.75")
+
+
+FAULT_PLACES = (
+    "layer",
+    "hook",
+    "after",
+    "placing",
+    "loading",
+    "decoding",
+    "interrupt",
+    "saving",
+    "picture",
+    "file",
+    "damage",
+    "nan",
+)
+OF_ONE_HOST = {"decoding": "headless", "saving": "webui"}
+
+
+def fault_places(host: str) -> tuple[str, ...]:
+    """Where a generation of `host` ("headless" or "webui") can be made to fail.
+
+    Generations are drawn by seed from this tuple, so its order belongs to the seeds in the tests.
+    """
+    return tuple(place for place in FAULT_PLACES if OF_ONE_HOST.get(place, host) == host)
 
 
 @dataclass(frozen=True, kw_only=True)

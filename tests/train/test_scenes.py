@@ -1,3 +1,5 @@
+"""The drawn scenes on which the tiny model is trained."""
+
 from dataclasses import replace
 
 import cv2

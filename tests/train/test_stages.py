@@ -1,4 +1,4 @@
-"""A few steps of every training stage, and what comes out of them."""
+"""A few steps of every training stage, and the files that they write."""
 
 from pathlib import Path
 

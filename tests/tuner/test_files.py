@@ -1,4 +1,4 @@
-"""What a tuner's folder survives: kills, full disks, damage, two runs at once, scores of another version."""
+"""A tuner's folder survives kills, full disks, damage, concurrent runs, and scores of another version."""
 
 import json
 import os

@@ -1,11 +1,9 @@
-"""The tuner's search: ranges, budget, going on, stopping early, how sure it is."""
+"""The tuner's search: its budget, its resumption, and early stopping."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -17,139 +15,21 @@ from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.jobs import read_tune_job
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tuner.cells import TuneSpec
-from lib_ctrlgen.tuner.progress import Tuned
-from lib_ctrlgen.tuner.scoring.confidence import at_least, confidence_of
 from lib_ctrlgen.tuner.search import auto_tuner as module
-from lib_ctrlgen.tuner.search.auto_tuner import AutoTuner, auto_tuner
+from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner
 from lib_ctrlgen.tuner.search.early_stopping import clearly_beaten
-from lib_ctrlgen.tuner.search.scatter import Dot, scatter
-from lib_ctrlgen.tuner.search.space import parse_range, space_of
+from lib_ctrlgen.tuner.search.space import space_of
 from lib_ctrlgen.tuner.search.study import Search
 from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support.analytic_host import PAYLOAD, AnalyticHost, adherence, overdone
 from tests.support.properties import examples
-
-RANGES = [
-    {"path": "Unit 0 weight", "values": "0-2"},
-    {"path": "Unit 1 weight", "values": "0-2"},
-    {"path": "CFG", "values": "1-15"},
-]
-MEMORY = "auto.journal"
-
-
-def spec(**fields: Any) -> TuneSpec:
-    seeds = fields.pop("seeds", 1)
-    auto = {"budget": 13, "ranges": RANGES} | fields
-    return parse_request({"auto": auto, "seeds": seeds}, TuneSpec)
-
-
-def tuner(host: AnalyticHost, out: Path, **fields: Any) -> AutoTuner:
-    return auto_tuner(host, PAYLOAD, spec(**fields), GenerationRequest, out)
-
-
-def run(host: AnalyticHost, out: Path, **fields: Any) -> Tuned:
-    return tuner(host, out, **fields).run(lambda _progress: None)
-
-
-def summary(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / "auto.json").read_text("utf-8"))
-    return found
+from tests.support.searches import MEMORY, RANGES, run, spec, summary, tried, tuner
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     found = (path for path in folder.rglob("*") if path.is_file() and path.name != MEMORY)
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-
-
-def tried(out: Path) -> list[dict[str, Any]]:
-    return [each["values"] for each in summary(out)["candidates"]]
-
-
-def test_ranges_are_read() -> None:
-    between = parse_range("Unit 0 weight", " -0.5 - 1.5 ")
-    assert (between.path, between.low, between.high) == ("units.0.weight", -0.5, 1.5)
-    assert [between.at(x) for x in (-0.5, 0.123456, 1.0)] == [-0.5, 0.123, 1]
-    assert isinstance(between.at(1.0), int)
-    whole = parse_range("steps", "10-30 (+1)")
-    assert (whole.at(20), whole.ordered, whole.number(17), whole.number(99)) == (30, True, 7, 10)
-    assert not parse_range("sampler", "Euler, DDIM").ordered
-    assert parse_range("units.0.weight", ["1@0 hold", "0.2-1.5"]).values == ("1@0 hold", "0.2-1.5")
-
-
-@given(st.floats(-50, 50), st.floats(1e-3, 100), st.floats(0, 1))
-def test_a_number_stays_inside_and_near(low: float, width: float, share: float) -> None:
-    low, high = round(low, 4), round(low + width, 4)
-    each = parse_range("cfg_scale", f"{low:.4f}-{high:.4f}")
-    number = low + share * (high - low)
-    assert low <= float(each.at(number)) <= high
-    assert abs(float(each.at(number)) - number) <= 0.001 * (high - low) + 1e-8
-
-
-@pytest.mark.parametrize(
-    ("ranges", "path"),
-    [
-        ([{"path": "Unit 0 weight", "values": "1-0.5"}], "ranges[0].values"),
-        ([{"path": "Unit 0 weight", "values": "1"}], "ranges[0].values"),
-        ([RANGES[0], {"path": "Unit 7 weight", "values": "0-1"}], "ranges[1].values"),
-        ([{"path": "units.0.wieght", "values": "0-1"}], "ranges[0].values"),
-        ([{"path": "steps", "values": "10-30"}], "ranges[0].values"),
-        ([{"path": "steps", "values": "0-30 (+5)"}], "ranges[0].values"),
-        ([{"path": "prompt.replace", "values": "b, c"}], "ranges[0].values"),
-        ([{"path": "units.0.model+units.1.model", "values": "a+b, b+a"}], "ranges[0].path"),
-        ([RANGES[0], {"path": "units.0.weight", "values": "0-1"}], "ranges[1].path"),
-        ([], "ranges"),
-    ],
-)
-def test_wrong_ranges_say_where_before_anything_runs(
-    tmp_path: Path, ranges: list[dict[str, Any]], path: str
-) -> None:
-    host = AnalyticHost()
-    with pytest.raises(RequestError) as caught:
-        run(host, tmp_path / "out", ranges=ranges)
-    assert caught.value.path.removeprefix("$.tune").removeprefix("$") == f".auto.{path}"
-    assert (host.made, (tmp_path / "out").exists()) == (0, False)
-
-
-def test_whole_numbers_are_asked_for_in_words(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"for whole numbers write 10-30 \(\+1\)"):
-        run(AnalyticHost(), tmp_path, ranges=[{"path": "steps", "values": "10-30"}])
-
-
-@pytest.mark.parametrize(
-    ("tune", "path"),
-    [
-        ("{auto: {budget: 9, ranges: []}}", "$.tune.auto.ranges"),
-        ("{auto: {budget: 0, ranges: [{path: cfg_scale, values: 1-2}]}}", "$.tune.auto.budget"),
-        ("{auto: {budget: 9, early: 1, ranges: [{path: cfg_scale, values: 1-2}]}}", "$.tune.auto.early"),
-        ("{auto: {budget: 9, rangs: []}}", "$.tune.auto.rangs"),
-        ("{x: {path: steps, values: '1'}, auto: {budget: 9, ranges: [{path: cfg_scale, values: 1-2}]}}",
-         "$.tune.x"),
-        ("{seeds: 2}", "$.tune.x"),
-    ],
-)  # fmt: skip
-def test_a_wrong_job_says_where(tmp_path: Path, tune: str, path: str) -> None:
-    file = tmp_path / "job.yaml"
-    file.write_text(f"tune: {tune}", "utf-8")
-    with pytest.raises(RequestError) as caught:
-        read_tune_job(file)
-    assert caught.value.path == path
-
-
-def test_a_budget_has_room_for_one_candidate(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"takes up to 3\.4 pictures") as caught:
-        run(AnalyticHost(), tmp_path, budget=3, seeds=3, early=0.4)
-    assert caught.value.path == "$.tune.auto.budget"
-
-
-def test_without_optuna_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
-    monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
-    with pytest.raises(RequestError, match=r"Optuna.*python -m pip install optuna") as caught:
-        tuner(AnalyticHost(), tmp_path)
-    assert caught.value.path == "$.tune.auto"
 
 
 def test_it_finds_better_than_chance(tmp_path: Path) -> None:
@@ -381,36 +261,6 @@ def test_a_search_with_the_engine(tmp_path: Path) -> None:
     assert tuned.choice is not None
     assert tuned.sure in tuned.report.read_text("utf-8").replace("&#39;", "'")
     assert all(path.is_file() for path in tuned.sheets)
-
-
-@given(st.floats(-2, 2), st.floats(0.01, 2))
-def test_the_probability_is_that_of_a_normal_difference(gain: float, error: float) -> None:
-    draws = np.random.default_rng(0).normal(gain, error, 20000)
-    assert at_least(gain, error) == pytest.approx((draws >= 0).mean(), abs=0.02)
-
-
-def test_confidence_of_says_what_it_rests_on() -> None:
-    means = [{"adherence.0": 0.9}, {"adherence.0": 0.89}, {"adherence.0": 0.88}, {"adherence.0": 0.1}]
-    spreads = [{"adherence.0": 0.01}] * 4
-    names = ["a", "b", "c", "d"]
-    two = confidence_of(means, spreads, 2, names)
-    assert two is not None
-    assert (two.score, two.runner_up, two.within) == ("adherence", 1, 1)
-    assert two.probability == pytest.approx(at_least(0.01, 0.01 * 2**0.5))
-    assert "76%" in two.sentence
-    one = confidence_of(means, [{}] * 4, 1, names)
-    assert one is not None
-    assert (one.probability, "says nothing about spread" in one.sentence) == (None, True)
-    assert confidence_of([{}], [{}], 2, ["a"]) is None
-
-
-@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3), st.floats(0, 9)), max_size=6))
-def test_a_scatter_plot_is_well_formed(numbers: list[tuple[float, float, float]]) -> None:
-    dots = [Dot(x=x, y=y, dx=error, text="a < b & c") for x, y, error in numbers]
-    tree = ET.fromstring(scatter(dots, "<x>", "y & z"))
-    circles = [each for each in tree.iter("{http://www.w3.org/2000/svg}circle") if each.get("cx")]
-    assert len(circles) == len(dots)
-    assert all(0 <= float(each.get("cx", "")) <= 380 for each in circles)
 
 
 def test_the_example_is_valid() -> None:

@@ -1,4 +1,4 @@
-"""What the tuner tells of a cell beside its scores: warnings, a part that failed, what measured likeness."""
+"""What the tuner records of a cell beside its scores: warnings, failed parts, the encoder for likeness."""
 
 import csv
 import json
@@ -31,18 +31,6 @@ PAYLOAD: dict[str, Any] = {
     "prompt": "a star", "width": 64, "height": 64, "steps": 1, "sampler": "Euler", "units": UNITS,
 }  # fmt: skip
 OFF = "$.units[0].weight: the weight is 0: the unit does nothing"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(root: Path) -> Engine:
-    return Engine([root], 1 << 28)
 
 
 def run(engine: Engine, out: Path, *, encoder: str = "") -> Tuned:

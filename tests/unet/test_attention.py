@@ -1,4 +1,4 @@
-"""Decoupled cross attention, and masks on a layer's own grid."""
+"""Decoupled cross attention, and masks at the resolution of each layer."""
 
 import pytest
 import torch

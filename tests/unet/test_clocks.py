@@ -1,4 +1,4 @@
-"""Clocks: what step a call belongs to, and what its rows are."""
+"""Clocks tell the step of a U-Net call, and what each of its rows is."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A prediction that is not finite stops the generation, and the unit that spoils it is named."""
+"""A prediction that is not finite stops the generation, and the error names the unit that caused it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.session.suspects import Suspects, not_finite
 from lib_ctrlgen.unet import finite
 from lib_ctrlgen.unet.call import Position, Rows
-from tests.session.test_restoration import HOSTS, Host, structure
 from tests.support import networks
+from tests.support.unet_hosts import HOSTS, Host, structure
 
 POSITION = Position(2, 20, Rows((), ()))
 KINDS = ["noise", "tokens", "features", "context"]

@@ -7,8 +7,8 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.residuals import Residuals
 from tests.support import networks
-from tests.support.lora_files import port_of, run
 from tests.support.networks import Script, active, random_call
+from tests.support.unet_calls import port_of, run
 
 SIZES = ((4, 8, 8), (8, 4, 4), (8, 4, 4))
 

@@ -1,7 +1,5 @@
-"""What a blend puts on the host's denoiser, noises and lists, and that it is taken off again."""
+"""What a blend changes on the WebUI's denoiser, noise and lists, and that all of it is restored."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 from lib_ctrlgen.blending.trajectory import Trajectory
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.spec import parse_request
-from tests.support.fake_webui import FakeWebUI, fresh, served
+from tests.support.fake_webui import FakeWebUI, fresh
 
 
 class Denoiser(nn.Module):
@@ -25,12 +23,6 @@ class Denoiser(nn.Module):
         self.seen.append(x.clone())
         self.step += 1
         return x
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
-"""Units that act after the U-Net, inside the fake WebUI: latents, noise, finished pictures, failures."""
+"""Units that change the prediction or the finished pictures, in the fake WebUI."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,16 +19,10 @@ from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import check_params
-from tests.both_hosts.test_postprocess import FAR, holed, outside
 from tests.support import control_files as files
-from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
-from tests.webui.test_script import Pushes, hooks
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
+from tests.support.constant_control import Pushes, hooks
+from tests.support.fake_webui import FakeWebUI, Processing, fresh
+from tests.support.pictures import FAR, holed, outside
 
 
 @pytest.fixture

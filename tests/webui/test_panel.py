@@ -1,9 +1,8 @@
-"""The panel on fake components, the infotext's way back into it, and the routes."""
+"""The panel on fake components, its values from an infotext, and the REST routes."""
 
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,9 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image, image_hash
 from lib_ctrlgen.request.spec import parse_request
-from tests.support.fake_webui import Component, FakeWebUI, HTTPException, fresh, served
+from tests.support.fake_gradio import Component
+from tests.support.fake_libraries import HTTPException
+from tests.support.fake_webui import FakeWebUI, fresh
 
 # How the WebUI 1.10.1 writes and reads a value of its infotext (modules/infotext_utils.py).
 PARAM = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -31,12 +32,6 @@ UNITS = [
     },
     {"model": 'odd, "name": \\x', "image": encode_image(PICTURE), "weight": 0.5},
 ]
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
 
 
 @pytest.fixture

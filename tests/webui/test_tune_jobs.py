@@ -1,4 +1,4 @@
-"""The tuner's job route, over a fake of REST's own txt2img: one generation at a time, behind a lock."""
+"""The REST routes of tuner jobs, over a fake of the WebUI's own txt2img route."""
 
 import json
 import time
@@ -13,7 +13,8 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.tuner.lock import FolderLock
-from tests.support.fake_webui import FakeWebUI, HTTPException, fresh, served
+from tests.support.fake_libraries import HTTPException
+from tests.support.fake_webui import FakeWebUI, fresh, served
 
 TUNE = {"x": {"path": "Steps", "values": "1, 2, 3"}, "name": "chair"}
 JOB = {"request": {"prompt": "a", "seed": 5}, "tune": TUNE}

@@ -1,7 +1,6 @@
-"""The tuner's script: its arguments, and what a cell says to the WebUI."""
+"""The tuner's script: its arguments, and the generation that a cell becomes."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,16 +11,10 @@ from safetensors.torch import save_file
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.request.spec import parse_request
 from tests.support import control_files as files
-from tests.support.fake_webui import FakeWebUI, fresh, served
+from tests.support.fake_webui import FakeWebUI, fresh
 
 UNIT = {"model": "a", "image": files.drawn_url(), "preprocessor": "canny"}
 AUTO = {"budget": 8, "ranges": [{"path": "Unit 0 weight", "values": "0-2"}]}
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
 
 
 @pytest.fixture

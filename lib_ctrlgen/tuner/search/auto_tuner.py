@@ -49,10 +49,7 @@ def auto_tuner(
     out: Path,
     workers: Workers | None = None,
 ) -> AutoTuner:
-    """The search of a job, every mistake found before the first step.
-
-    Raises RequestError at `$.tune.auto`, also where Optuna is missing.
-    """
+    """Return the checked search of a job. Raises RequestError at `$.tune.auto`, also without Optuna."""
     if tune.auto is None:
         raise RequestError("$.tune.auto", "is required")
     space = space_of(payload, tune.auto, kind)

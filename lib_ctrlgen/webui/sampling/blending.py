@@ -1,4 +1,4 @@
-"""A blend in the WebUI: its prompts, its combination in place of the host's, its noises and latents."""
+"""Blends in the WebUI: their prompts, how their predictions are combined, and their noise and latents."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .step_callbacks import Follow, StepHandler, each_denoiser, is_hires
 def read_prompts(
     blends: Sequence[Blend | None], texts: Sequence[str], *, hires: bool = False
 ) -> tuple[PromptSource, ...]:
-    """The positive prompts of one batch, of one blend or of each picture's own. Raises RequestError."""
+    """Parse a batch's positive prompts, with one blend for all or one per picture. Raises RequestError."""
     steps = Trajectory.of(blends[0], len(texts))
     places = steps.places if steps else (0.0,) * len(texts)
 
@@ -46,7 +46,7 @@ def read_prompts(
 
 
 def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list[int]:
-    """The seeds of all pictures: along a trajectory each has the nearest concept's, or the first one's."""
+    """The seeds of all pictures. On a trajectory a picture has its nearest concept's, or else the first."""
     steps = Trajectory.of(blend, batch)
     if blend is None or steps is None:
         return list(seeds)
@@ -56,7 +56,7 @@ def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list
 
 
 class ConceptCombiner:
-    """Stands in for the host's own sum over AND parts where a blend is more than that sum."""
+    """Combines the predictions of concepts by the blend's formula instead of the WebUI's weighted sum."""
 
     def __init__(
         self, blend: Blend, sources: Sequence[BlendedPrompt], named: Sequence[Named], progress: float
@@ -67,7 +67,7 @@ class ConceptCombiner:
         ]
 
     def __call__(self, x_out: Tensor, conds_list: Any, unconds: int, scale: float) -> Tensor:
-        """u + scale * the blended delta, [B, C, h, w]."""
+        """Return uncond + scale * blended delta, [B, C, h, w]."""
         uncond = x_out[-unconds:]
         height, width = x_out.shape[-2:]
         combination = _combination(self.blend, width * LATENT_FACTOR, height * LATENT_FACTOR)
@@ -84,17 +84,17 @@ def _combination(blend: Blend, width: int, height: int) -> Combination:
 
 
 def combines_by_itself(blend: Blend) -> bool:
-    """Whether the host's AND cannot say what the blend asks for."""
+    """Whether the blend needs its own formula because the WebUI's `AND` cannot express it."""
     return blend.mode in ROW_MODES and (blend.mode != "prediction" or blend.has_masks)
 
 
 def mixed_conditioning(
     sources: Sequence[MixedPrompt], features: Sequence[Any], empty: Any, progress: float, *, turn: bool
 ) -> Any:
-    """The concepts' features, each for all pictures of a batch, as one conditioning.
+    """Mix the features of the concepts, each for all pictures of a batch, to one conditioning.
 
-    Tensors [B, T, X], or dicts of them (SDXL's `crossattn` and `vector`); shorter ones are filled up
-    with the empty prompt, as the host does it.
+    Features are tensors [B, T, X], or dicts of them (SDXL's `crossattn` and `vector`). Shorter ones are
+    padded with the features of the empty prompt, as the WebUI does it.
     """
     weights = torch.tensor([source.weights_at(progress) for source in sources])
     if isinstance(empty, dict):
@@ -121,7 +121,7 @@ def _filled(features: Tensor, empty: Tensor, length: int) -> Tensor:
 
 
 class CrossFed:
-    """A trajectory's pictures, drawn to the mixes of their ends before each step of the first pass."""
+    """Pulls a trajectory's pictures towards the mix of their ends before each step of the first pass."""
 
     def __init__(self, blend: Blend, pictures: int) -> None:
         steps = Trajectory.of(blend, pictures)
@@ -132,13 +132,13 @@ class CrossFed:
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
-        """Act on one batch; every denoiser is left as it was."""
+        """Change the latents of one batch at its steps. Every denoiser is restored at the end."""
         self.steps = replace(self.steps, spots=())
         with each_denoiser("forward", self.take) as follow:
             yield lambda params: None if is_hires(params.denoiser) else follow(params)
 
     def take(self, denoiser: Any) -> None:
-        """Change what the sampler holds, in place, before each of the coming calls."""
+        """Change the sampler's latents in place before each call of this denoiser."""
         original = denoiser.forward
 
         def forward(x: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -149,9 +149,9 @@ class CrossFed:
         denoiser.forward = forward
 
     def again(self, made: Any, run: int) -> bool:
-        """Place the pictures anew after a run, if another one is to follow.
+        """Place the pictures anew along the trajectory, and return whether the batch is sampled again.
 
-        The WebUI gives latents as a tensor, and what it has decoded already as a list.
+        `made` is the latents as a tensor, or decoded pictures as a list.
         """
         if run > self.blend.rounds or shared.state.interrupted or shared.state.skipped:
             return False
@@ -159,27 +159,27 @@ class CrossFed:
         return True
 
     def mixes(self, sources: Sequence[MixedPrompt]) -> list[MixedPrompt]:
-        """The prompts of the pictures where they stand now."""
+        """The prompts of the pictures at their present places on the trajectory."""
         return [placed(*pair) for pair in zip(sources, self.steps.places, strict=True)]
 
     def begin(self, _p: Any, _x: Tensor, noise: Tensor) -> None:
-        """The noises between two ends are mixes of theirs."""
+        """Mix the noise of the pictures between two ends from the noise of the ends."""
         noise.copy_(self.steps.crossfed(noise, 1.0))
 
 
 class MixedStart:
-    """A batch that starts from mixed noises, or from mixed img2img pictures."""
+    """Lets a batch start from mixed noise, or from mixed img2img pictures."""
 
     def __init__(self, blend: Blend) -> None:
         self.cells = map_cells(blend)
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
-        """Nothing happens at the steps."""
+        """Does nothing at the steps of a batch."""
         yield lambda _params: None
 
     def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:
-        """Put the mix in the place of what the host drew, in the host's own tensors."""
+        """Replace the WebUI's noise or latents by the mix, in place."""
         blend = self.cells[p.iteration % len(self.cells)]
         if blend.concepts[0].image:
             pictures = [concept.image for concept in blend.concepts]
@@ -190,7 +190,7 @@ class MixedStart:
             noise.copy_(blended_noise(blend, noises))
 
     def latents(self, p: Any, x: Tensor, index: int, text: str) -> Tensor:
-        """A concept's picture as the host encodes an img2img picture, once for each of the batch."""
+        """Encode a concept's picture like an img2img picture, repeated for the batch: [B, C, h, w]."""
         picture = decode_image(text, f"$.blend.concepts[{index}].image")
         height, width = x.shape[-2:]
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
@@ -208,7 +208,7 @@ def _noise_of(seed: int, like: Tensor) -> Tensor:
 
 
 def blend_parts(blend: Blend | None, batch: int, *, img2img: bool) -> list[StepHandler]:
-    """What a blend does beside the prompts. Raises RequestError."""
+    """Return the parts of a blend that act on noise or latents at the steps. Raises RequestError."""
     if blend is None:
         return []
     check_pictures(blend)

@@ -1,4 +1,4 @@
-"""The pictures of one batch with a request for each, as the tuner makes many cells at once."""
+"""A batch in which each picture has its own request, as the tuner makes several cells at once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stacked:
-    """Requests that are alike (`request.batching`), one per picture, with the WebUI's own CFG scales.
+    """Requests that can share a batch (`request.batching`), one per picture, with their CFG scales.
 
-    `each` is the number of pictures that one cell has, one after the other.
-
-    It stands in the place of the always-on script's first argument. Over REST nobody can say it.
+    `each` is the number of consecutive pictures of one cell. The tuner passes this object as the always-on
+    script's first argument; a REST request cannot.
     """
 
     requests: tuple[ControlRequest, ...]
@@ -27,7 +26,7 @@ class Stacked:
     each: int = 1
 
     def guided(self) -> tuple[Schedule | None, ...]:
-        """The guidance of each picture, where it is not the same number for all."""
+        """The guidance schedule of each picture, or (None,) if all have the same constant scale."""
         own = [request.cfg_scale for request in self.requests]
         if not any(own) and len(set(self.scales)) == 1:
             return (None,)
@@ -35,10 +34,10 @@ class Stacked:
 
 
 class SameStart:
-    """Every cell of an img2img stack begins with the latents of the first one.
+    """Lets every cell of an img2img batch begin with the latents of the first cell.
 
-    The WebUI draws from the encoder's distribution for each picture of a batch, with one chain of
-    random numbers: alone, a cell has the first draws.
+    The WebUI samples the VAE's distribution for each picture of a batch from one random generator. A cell
+    that is made alone gets the generator's first numbers, so in a batch each cell must get these, too.
     """
 
     def __init__(self, each: int) -> None:
@@ -46,19 +45,19 @@ class SameStart:
 
     @contextmanager
     def batch(self) -> Iterator[Callable[[Any], None]]:
-        """Nothing happens at the steps."""
+        """Does nothing at the steps of a batch."""
         yield lambda _params: None
 
     def begin(self, _p: Any, x: Any, _noise: Any) -> None:
-        """Put the first cell's latents in the place of the others', in the host's own tensor."""
+        """Copy the first cell's latents to the other cells, in place."""
         x.copy_(x[: self.each].repeat(len(x) // self.each, 1, 1, 1))
 
 
 def stacked_of(args: Sequence[Any]) -> Stacked | None:
-    """The stack in a script's arguments, if there is one."""
+    """Return the requests of a batch of cells from a script's arguments, or None if there are none."""
     return args[0] if args and isinstance(args[0], Stacked) else None
 
 
 def own(values: Sequence[T], picture: int) -> T:
-    """A picture's own value, where not all have the same one."""
+    """Return the value of one picture; a single value is that of all pictures."""
     return values[picture] if len(values) > 1 else values[0]

@@ -1,8 +1,8 @@
-"""Scheduled prompt weights in the WebUI: at every step the ordinary prompt of that progress.
+"""Scheduled prompt weights in the WebUI: each step gets the ordinary prompt with the weights of that step.
 
-The host reads and encodes each of these prompts with its own code, so emphasis, `BREAK`, prompt
-editing, textual inversion and LoRA mean what they always mean. The transformer runs once per
-distinct token sequence: weights act on what comes out of it.
+The WebUI parses and encodes each of these prompts itself, so emphasis, `BREAK`, prompt editing, textual
+inversion and LoRA work as always. The text encoder runs once for each distinct token sequence, because
+weights only multiply its output.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .guidance import Guidance
 from .method_patch import MethodPatch
 from .step_callbacks import Follow
 
-# The methods that encode prompts, and the lists that they read: positive, negative.
+# The positive and negative prompts that each of the WebUI's encoding methods reads.
 FIRST = ("prompts", "negative_prompts")
 HIRES = ("hr_prompts", "hr_negative_prompts")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the host made a conditioning: its function and arguments, and what the prompts were."""
+    """How the WebUI made a conditioning: the function, its arguments, and the prompts with schedules."""
 
     function: Callable[..., Any]
     prompts: Any
@@ -46,7 +46,7 @@ class Recipe:
 
 
 class ScheduledPrompts:
-    """The prompts of one generation."""
+    """Gives each step of a generation the conditioning of its prompts with that step's weights."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class ScheduledPrompts:
 
     @contextmanager
     def ordinary(self, p: Any, lists: tuple[str, str]) -> Iterator[None]:
-        """Let the host read the prompts of progress 0 in the places of ours."""
+        """Replace the scheduled prompts by the ordinary prompts of progress 0 while the WebUI reads them."""
         texts = {name: getattr(p, name) for name in lists}
         if any(value is None for value in texts.values()):
             yield
@@ -95,13 +95,13 @@ class ScheduledPrompts:
                 setattr(p, name, value)
 
     def texts(self, sources: Sequence[PromptSource], progress: float) -> list[str]:
-        """The pictures' ordinary prompts at `progress`."""
+        """The ordinary prompt of each picture at `progress` (0..1)."""
         return [source.at(progress, own(self.named, picture)) for picture, source in enumerate(sources)]
 
     def note(
         self, function: Callable[..., Any], prompts: Any, steps: tuple[int, int | None], made: Any
     ) -> None:
-        """Remember how `made` came about."""
+        """Store how the WebUI made the conditioning `made`."""
         if self.reading:
             positive, negative = self.reading[-1]
             self.recipes[id(made)] = Recipe(
@@ -116,7 +116,7 @@ class ScheduledPrompts:
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
-        """Change the conditioning of every step of one batch."""
+        """Set the conditioning of every step of one batch."""
         try:
             yield self.follow
         finally:
@@ -126,7 +126,7 @@ class ScheduledPrompts:
             self.encoded = EncoderMemo()
 
     def follow(self, params: Any) -> None:
-        """Put this step's conditioning in the place of the one that the host chose."""
+        """Replace the WebUI's conditioning by that of this step's weights."""
         denoiser = params.denoiser
         given = denoiser.sampler.sampler_extra_args
         progress = denoiser.step / denoiser.total_steps
@@ -140,7 +140,7 @@ class ScheduledPrompts:
             params.text_uncond = prompt_parser.reconstruct_cond_batch(uncond, denoiser.step)
 
     def at(self, conditioning: Any, progress: float) -> Any:
-        """A conditioning as it is at `progress`: itself, or what the host makes of other weights."""
+        """Return the conditioning with the weights of `progress`. Raises HostError for an unknown one."""
         recipe = self.recipes.get(id(conditioning))
         if recipe is None:
             raise HostError(
@@ -150,7 +150,7 @@ class ScheduledPrompts:
         return self.made_of(conditioning, recipe, self.texts(recipe.sources, progress))
 
     def owners(self, params: Any) -> list[tuple[int, ...]] | None:
-        """The concept of each of the pictures' prompts, None without concepts that have rows."""
+        """Return the concept of each cond row of each picture, or None if concepts have no rows."""
         recipe = self.recipes.get(id(params.denoiser.sampler.sampler_extra_args["cond"]))
         sources = recipe.sources if recipe else ()
         if not all(isinstance(s, BlendedPrompt) and not isinstance(s, MixedPrompt) for s in sources):
@@ -158,7 +158,7 @@ class ScheduledPrompts:
         return [source.owners for source in sources if isinstance(source, BlendedPrompt)] or None
 
     def blend_concepts(self, params: Any, conditioning: Any, progress: float) -> None:
-        """Mix the concepts' features, or say how their predictions are combined."""
+        """Mix the concepts' features, or set how their predictions are combined."""
         sources = self.recipes[id(conditioning)].sources
         mixed = [source for source in sources if isinstance(source, MixedPrompt)]
         if self.walk is not None:
@@ -170,7 +170,7 @@ class ScheduledPrompts:
             self.guidance.combiner = ConceptCombiner(self.blend, blended, self.named, progress)
 
     def mixed(self, conditioning: Any, sources: Sequence[MixedPrompt], progress: float, step: int) -> Any:
-        """The concepts' features, mixed by each picture's weights."""
+        """Return the concepts' features, mixed by the weights of each picture."""
         recipe = self.recipes[id(conditioning)]
         per_picture = [
             source.texts_at(progress, own(self.named, picture)) for picture, source in enumerate(sources)
@@ -181,7 +181,7 @@ class ScheduledPrompts:
         return mixed_conditioning(sources, features, empty, progress, turn=turn)
 
     def made_of(self, conditioning: Any, recipe: Recipe, prompts: Sequence[str]) -> Any:
-        """A conditioning with other prompts: itself where they are the same."""
+        """Return the conditioning of `prompts`, made or cached; `conditioning` itself if they are its own."""
         texts = tuple(prompts)
         if texts == tuple(recipe.prompts):
             return conditioning
@@ -191,7 +191,7 @@ class ScheduledPrompts:
         return self.made[key]
 
     def make(self, recipe: Recipe, texts: Sequence[str]) -> Any:
-        """What the host makes of these prompts."""
+        """Let the WebUI encode these prompts."""
         prompts = prompt_parser.SdConditioning(texts, copy_from=recipe.prompts)
         with ExitStack() as stack:
             stack.enter_context(kept_notes())
@@ -202,13 +202,13 @@ class ScheduledPrompts:
 
 
 def rows_of(conditioning: Any, step: int) -> tuple[Any, Any]:
-    """The (row, weight) of each picture, and all rows' features, at a step."""
+    """Return the (row, weight) pairs of each picture, and the features of all rows, at a step."""
     batch: tuple[Any, Any] = prompt_parser.reconstruct_multicond_batch(conditioning, step)
     return batch
 
 
 class HeldConds(MethodPatch):
-    """Stands in a method of `p` that encodes prompts."""
+    """Replaces a method of `p` that encodes prompts."""
 
     def __init__(self, p: Any, name: str, lists: tuple[str, str], prompts: ScheduledPrompts) -> None:
         super().__init__(p, name)
@@ -216,20 +216,20 @@ class HeldConds(MethodPatch):
         self.prompts = prompts
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Encode what the WebUI can read."""
+        """Encode the ordinary prompts of progress 0."""
         with self.prompts.ordinary(self.p, self.lists):
             return self.original(*args, **kwargs)
 
 
 class HeldCache(MethodPatch):
-    """Stands in `p.get_conds_with_caching`, which knows how each conditioning is made."""
+    """Replaces `p.get_conds_with_caching`, whose arguments say how each conditioning is made."""
 
     def __init__(self, p: Any, prompts: ScheduledPrompts) -> None:
         super().__init__(p, "get_conds_with_caching")
         self.prompts = prompts
 
     def __call__(self, function: Any, prompts: Any, steps: Any, *args: Any, **kwargs: Any) -> Any:
-        """Make or find the conditioning, and remember how."""
+        """Return the WebUI's conditioning, and store how it is made."""
         made = self.original(function, prompts, steps, *args, **kwargs)
         hires_steps = kwargs.get("hires_steps", args[2] if len(args) > 2 else None)
         self.prompts.note(function, prompts, (steps, hires_steps), made)
@@ -238,13 +238,13 @@ class HeldCache(MethodPatch):
 
 @dataclass
 class EncoderMemo:
-    """What text encoders gave for token sequences, with textual inversions, so that they run once."""
+    """Caches the outputs of text encoders by token sequence and textual inversions."""
 
     states: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     @contextmanager
     def installed(self, model: Any) -> Iterator[None]:
-        """Ask the memo first, on the encoders of `model`; they are left as they were."""
+        """Use the cache in the text encoders of `model`. They are restored at the end."""
         with ExitStack() as stack:
             for number, encoder in enumerate(_encoders(model)):
                 if "encode_with_transformers" not in vars(encoder):
@@ -253,7 +253,7 @@ class EncoderMemo:
             yield
 
     def remembering(self, number: int, encoder: Any) -> Callable[[Any], Any]:
-        """An encoder's method, asked once per distinct input."""
+        """Return an encoder's method with a cache for its inputs."""
         original = encoder.encode_with_transformers
 
         def encode(tokens: Any) -> Any:
@@ -276,7 +276,7 @@ def _encoders(model: Any) -> list[Any]:
 
 @contextmanager
 def kept_notes() -> Iterator[None]:
-    """Encoding notes hashes for the infotext; encoding again must not note them twice."""
+    """Restore the infotext's hashes, which the WebUI would add again at each encoding."""
     notes = sd_hijack.model_hijack.extra_generation_params
     before = dict(notes)
     try:

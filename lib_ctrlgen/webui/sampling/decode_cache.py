@@ -1,4 +1,4 @@
-"""Equal latents of a batch, decoded once."""
+"""Decoding equal latents only once, as cells of a tuner often have them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REMEMBERED = 64  # pictures
 
 @contextmanager
 def decoded_once(model: Any) -> Iterator[None]:
-    """Remember what a checkpoint decodes, on its instance; it is left as it was."""
+    """Cache the checkpoint's `decode_first_stage` by its latents. The method is restored at the end."""
     original = model.decode_first_stage
     made: dict[bytes, Any] = {}
 

@@ -1,7 +1,7 @@
-"""What controls may ask of the loaded checkpoint beside its U-Net: its VAE and its noise schedule.
+"""The VAE and the noise schedule of the loaded checkpoint, for controls that need them.
 
-Everything is asked of `shared.sd_model` at that moment: a refiner or a hires checkpoint may have taken over,
-and the WebUI changes the schedule itself (zero terminal SNR) just before it samples.
+Each call reads `shared.sd_model` again: a refiner or a hires checkpoint may have been loaded since, and the
+WebUI changes the noise schedule (zero terminal SNR) just before it samples.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
 
 
 def loaded_diffusion() -> Diffusion:
-    """The parts of whichever checkpoint is loaded."""
+    """Return functions that use whichever checkpoint is loaded when they are called."""
     return Diffusion(encode=encode, origin=origin, noise=noise)
 
 
 def noise() -> NoiseSchedule:
-    """The checkpoint's schedule, as it is now."""
+    """Return the loaded checkpoint's noise schedule."""
     model = shared.sd_model
     return NoiseSchedule(alphas_cumprod=model.alphas_cumprod, velocity=model.parameterization == "v")
 
 
 def origin() -> tuple[Hashable, ...]:
-    """Names the checkpoint, its VAE and the precision."""
+    """Return a key of the loaded checkpoint, its VAE and the VAE's precision."""
     checkpoint = shared.sd_model.sd_checkpoint_info.filename
     return str(checkpoint), str(sd_vae.loaded_vae_file), devices.dtype_vae
 
 
 def encode(picture: Image.Image) -> Tensor:
-    """The scaled mean of what the VAE says of a picture, [1, 4, h, w]. Raises HostError.
+    """Return the scaled mean of the VAE's distribution for a picture, [1, 4, h, w]. Raises HostError.
 
-    sgm's encoder gives a drawn sample alone, so the mean is taken where the VAE computes it. It is asked
-    by the host's own method, which moves it to the GPU under --medvram; random numbers are as before.
+    sgm's encoder returns only a random sample, so a hook reads the mean inside the VAE. The WebUI's own
+    method runs the VAE, because it moves it to the GPU under --medvram. The random state is restored.
     """
     model, means = shared.sd_model, []
 

@@ -1,4 +1,4 @@
-"""What units do to finished pictures, inside `p.sample`: there a failure stops the request."""
+"""Units that change finished pictures. They run inside `p.sample`, whose errors are not swallowed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lib_ctrlgen.session.session import ControlSession
 
 
 def finished(p: Any, made: Any, session: ControlSession) -> Any:
-    """The decoded pictures of a batch after the units that change them, as the WebUI decodes them itself.
+    """Decode a batch as the WebUI does, and return its pictures after the units that change them.
 
-    `made` are latents [B, 4, h, w], or pictures in the WebUI's list of what is decoded already.
+    `made` is the latents [B, 4, h, w], or the WebUI's list of decoded pictures.
     """
     if not getattr(made, "already_decoded", False):
         if shared.opts.sd_vae_decode_method != "Full":
@@ -29,15 +29,15 @@ def finished(p: Any, made: Any, session: ControlSession) -> Any:
 
 
 def to_picture(decoded: Tensor) -> Image.Image:
-    """A decoded picture [3, H, W] in -1..1, as the WebUI makes it."""
+    """Convert a decoded picture [3, H, W] in -1..1 to 8 bits, as the WebUI does."""
     pixels = ((decoded.float() + 1) / 2).clamp(0, 1).cpu().numpy() * 255
     return Image.fromarray(np.moveaxis(pixels, 0, 2).astype(np.uint8))
 
 
 def from_picture(picture: Image.Image) -> Tensor:
-    """A decoded picture [3, H, W] of which the WebUI makes exactly this one.
+    """Return the decoded picture [3, H, W] in -1..1 that the WebUI converts to exactly this picture.
 
-    It cuts fractions off, so a quarter of a step is added, which rounding would not mind either.
+    The WebUI truncates to 8 bits, so 0.25 of a level is added, which rounding would not change either.
     """
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
     return (pixels.float() + 0.25) / 255 * 2 - 1

@@ -1,6 +1,6 @@
-"""One controlled generation: a session around `p.sample`, with the host's steps as its clock.
+"""A controlled generation: a `ControlSession` around `p.sample` that follows the WebUI's sampling steps.
 
-Imported only once there is something to do: this is what brings the engine and its libraries.
+This module imports torch and the controls, so it is imported only when a request acts.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SELF_MADE_UNET = (
 
 
 class ControlledUnits:
-    """The units of a request, loaded for a U-Net of this shape, and for a generation on a canvas."""
+    """The loaded units of a generation, for a U-Net of `shape` and the pictures and mask of `canvas`."""
 
     def __init__(
         self,
@@ -80,11 +80,12 @@ class ControlledUnits:
         self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
         self.notices = notices or Notices()
-        self.passes: dict[bool, int] = {}  # how many steps each has
+        # The number of steps of the first pass (False) and of the hires pass (True).
+        self.passes: dict[bool, int] = {}
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
-        """Put the units on the U-Net for one batch."""
+        """Control the U-Net during one batch."""
         rows = RowQueue()
         port = current_port()
         require_shape(self.shape, port)
@@ -98,7 +99,7 @@ class ControlledUnits:
         report_rows(session)
 
     def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:
-        """Before a pass: encode what the units need, and put their pictures into txt2img's first noise."""
+        """Before a pass, encode the units' pictures, and let units change the first noise of txt2img."""
         if self.session is None:
             return
         self.prepare(self.session, x)
@@ -108,9 +109,9 @@ class ControlledUnits:
             noise.copy_(started(noise, self.session.units, self.variants))
 
     def prepare(self, session: ControlSession, x: Tensor) -> None:
-        """Encode what the units need for latents like `x`.
+        """Encode the pictures that units need, at the size of the latents `x` [B, C, h, w].
 
-        Not while the U-Net runs: under --medvram the VAE would take its place on the GPU.
+        This must not happen while the U-Net runs: under --medvram the VAE would replace it on the GPU.
         """
         height, width = x.shape[-2:]
         for part in (part for unit in session.units for part in unit.parts):
@@ -118,16 +119,16 @@ class ControlledUnits:
                 part.control.prepare(int(height), int(width))
 
     def finished(self, p: Any, made: Any) -> Any:
-        """The pictures of a batch after the units that finish them; latents where there are none.
+        """Return a batch's pictures after the units that change finished pictures, else `made` itself.
 
-        Raises what the session says where a prediction was not finite: now, while the U-Net is at hand.
+        Raises the session's error if a prediction was not finite, while the U-Net is still loaded.
         """
         if self.session:
             self.session.settle()
         return finished(p, made, self.session) if self.session and self.session.finishes else made
 
     def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:
-        """Before a step's U-Net calls: move to the U-Net that is loaded now, announce the rows."""
+        """Before a step's U-Net calls, move the session to the loaded U-Net, and tell it the step's rows."""
         port = current_port()
         if port.module is not session.port.module:
             session.retarget(port)
@@ -142,9 +143,9 @@ class ControlledUnits:
         rows.begin(*steps, step_rows(params, owners), hires=hires)
 
     def announce(self, session: ControlSession, steps: int, hires: bool) -> None:
-        """At a pass's first step: say what units do not act, once the steps of all passes are known.
+        """At the first step of the last pass, collect warnings about units that do not act.
 
-        Raises RequestError for one that would do nothing.
+        Only then are the steps of all passes known. Raises RequestError for a unit that acts in no step.
         """
         if self.passes.get(hires) == steps:
             return
@@ -153,13 +154,16 @@ class ControlledUnits:
             self.notices.extend(session.expected(self.passes))
 
     def recorded(self, request: ControlRequest) -> ControlRequest:
-        """A request with the names and hashes of the models that were loaded for it."""
+        """Return the request with the names and hashes of the models that were loaded for it."""
         return Loaded.of(self.units).recorded(request)
 
     def control_maps(self) -> list[Image.Image]:
-        """What the control networks saw at the last size, unit by unit."""
+        """Return each unit's control map at the size of the last pass."""
         controls = (unit.control for unit in self.units if unit.concept is None)
-        references = (AttentionControl, ContextControl)  # these see a picture, not a map of it
+        references = (
+            AttentionControl,
+            ContextControl,
+        )  # these see the picture itself and have no control map
         return [
             control.control_map(*self.size)
             for control in controls
@@ -170,9 +174,10 @@ class ControlledUnits:
 def controlled_sample(
     p: Any, requests: Sequence[ControlRequest], *, prompts: bool, stacked: Stacked | None = None
 ) -> FollowedSample:
-    """What requests do to a generation, loaded and in its place. Raises CtrlGenError.
+    """Load requests, and return the replacement of `p.sample` that applies them. Raises CtrlGenError.
 
-    One request for all pictures, or a stack. `prompts` says that they hold weights of ours.
+    There is one request for all pictures, or one for each in `stacked`. `prompts` is whether a prompt has
+    scheduled or named weights, or a blend changes it.
     """
     parts: list[StepHandler] = []
     request = requests[0]
@@ -200,9 +205,9 @@ def controlled_units(
     prompts: ScheduledPrompts | None,
     stacked: Stacked | None = None,
 ) -> ControlledUnits:
-    """Load the first request's units for the loaded checkpoint, check the others'. Raises CtrlGenError.
+    """Load the units of the first request, and check those of the others. Raises CtrlGenError.
 
-    Says so under the picture when the models of the generation do not fit into the store.
+    A comment below the pictures says when the models of the generation do not fit into the model store.
     """
     port = current_port()
     shape, notices, used = port.shape, Notices(), model_store().working_set()
@@ -230,25 +235,25 @@ def controlled_units(
 
 
 def interrupted() -> bool:
-    """Whether the user stopped the generation, or skipped what was left of it."""
+    """Whether the user interrupted the generation or skipped the rest of the batch."""
     return bool(shared.state.interrupted or getattr(shared.state, "skipped", False))
 
 
 def report_rows(session: ControlSession) -> None:
-    """Say in the log what a stack of cells saved."""
+    """Log how many U-Net rows a batch of tuner cells saved by sharing them."""
     if session.variants:
         logger.info("%d of %d rows through the U-Net", session.rows_computed, session.rows_asked)
 
 
 def current_port() -> LdmUNet:
-    """The U-Net that the WebUI would call now. Raises HostError where controls cannot reach it."""
+    """Return a port to the loaded U-Net. Raises HostError if "SD Unet" replaces it."""
     if sd_unet.current_unet is not None:
         raise HostError(SELF_MADE_UNET.format(name=type(sd_unet.current_unet).__name__))
     return LdmUNet(shared.sd_model.model.diffusion_model)
 
 
 def require_shape(shape: UNetShape, port: LdmUNet) -> None:
-    """Raise HostError when the checkpoint was changed for one that the loaded units do not fit."""
+    """Raise HostError if the loaded checkpoint was replaced by one that the loaded units do not fit."""
     if port.shape != shape:
         raise HostError(
             f"the checkpoint was changed for one with another U-Net between the batches ({shape.family}, "
@@ -257,10 +262,11 @@ def require_shape(shape: UNetShape, port: LdmUNet) -> None:
 
 
 def step_rows(params: Any, owners: Sequence[Sequence[int]] | None = None) -> list[Row]:
-    """The rows of a step in the order in which the WebUI lays them out.
+    """Return a step's rows in the order of the WebUI's batch.
 
-    Each image's prompts (several with `AND`; `owners` are their concepts), image by image, then one
-    uncond row per image; twice as many with InstructPix2Pix. Raises HostError when that does not add up.
+    First come the cond rows of each picture, several of them with `AND` (`owners` are their concepts),
+    then one uncond row for each picture, or two with InstructPix2Pix. Raises HostError if the number of
+    rows does not fit this layout.
     """
     prompts = [len(parts) for parts in params.denoiser.sampler.sampler_extra_args["cond"].batch]
     concepts = owners or [[0] * count for count in prompts]

@@ -1,4 +1,4 @@
-"""The guidance scale and the weights of `AND` parts, step by step."""
+"""The guidance scale and the weights of prompts joined by `AND`, at each step."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Weights = Sequence[Sequence[tuple[int, float]]]
 
 
 class Guidance:
-    """Stands in `combine_denoised` of each pass's denoiser: u + scale * sum of w (c - u).
+    """Replaces `combine_denoised` of each pass's denoiser: uncond + scale * sum of w (cond - uncond).
 
-    `weights`, set before a step by whoever knows them, are the (row, w) of each image; `combiner`
-    stands for the whole sum.
+    `weights` are the (row, w) of each picture for the coming step, or None for the WebUI's own;
+    `combiner`, if it is set, computes the whole combination instead.
     """
 
     def __init__(self, scales: Sequence[Schedule | None], hires: Sequence[Schedule | None]) -> None:
@@ -34,12 +34,12 @@ class Guidance:
 
     @property
     def acts(self) -> bool:
-        """Whether there is a schedule in any pass."""
+        """Whether any pass has a guidance schedule."""
         return any(scale is not None for scale in self.hires)
 
     @contextmanager
     def batch(self) -> Iterator[Follow]:
-        """Act on one batch; every denoiser is left as it was."""
+        """Control the guidance of one batch. Every denoiser is restored at the end."""
         with each_denoiser("combine_denoised", self.take) as take:
 
             def follow(params: Any) -> None:
@@ -49,7 +49,7 @@ class Guidance:
             yield follow
 
     def require_guidance(self) -> None:
-        """Raise HostError for checkpoints that are guided in another way."""
+        """Raise HostError for InstructPix2Pix checkpoints, which combine their predictions differently."""
         acts = self.acts or self.combiner is not None
         if acts and getattr(shared.sd_model, "cond_stage_key", None) == "edit":
             raise HostError(
@@ -57,7 +57,7 @@ class Guidance:
             )
 
     def take(self, denoiser: Any) -> None:
-        """Take the place, on the instance. The denoiser keeps its own way of combining."""
+        """Replace the method on the denoiser's instance; the class's own method still combines."""
         original = denoiser.combine_denoised
 
         def combine(x_out: Any, conds_list: Weights, uncond: Any, cond_scale: float) -> Any:
@@ -75,9 +75,9 @@ class Guidance:
         denoiser.combine_denoised = combine
 
     def scales_of(self, denoiser: Any, given: float) -> list[float]:
-        """The scale of this step, one for all pictures or one for each.
+        """The scale of this step: one number for all pictures, or one for each.
 
-        The WebUI gives another one than its own where it skips the unconds.
+        If `given` is not the WebUI's own scale, it skips the uncond rows at this step, and `given` is kept.
         """
         factor = float(denoiser.cond_scale_miltiplier)
         if given != denoiser.sampler.sampler_extra_args["cond_scale"] * factor:

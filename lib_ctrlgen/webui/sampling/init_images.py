@@ -1,4 +1,4 @@
-"""Units that look at the img2img picture: each picture of a batch at its own one."""
+"""Units that use the img2img picture as their image; in a batch each picture has its own."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ Pictures = Sequence[Image.Image]
 
 
 def init_pictures(p: Any) -> tuple[Image.Image, ...]:
-    """The img2img pictures of a generation."""
+    """Return the img2img pictures of a generation, none for txt2img."""
     return tuple(getattr(p, "init_images", None) or ())
 
 
 def picture_count(p: Any) -> int:
-    """How many pictures a generation makes: several img2img pictures are one batch."""
+    """The number of pictures of a generation. Several img2img pictures are one batch."""
     given = len(getattr(p, "init_images", None) or ())
     size = int(p.batch_size)
     return int(p.n_iter) * (given if 1 < given <= size else size)
 
 
 def with_init(request: ControlRequest, pictures: Pictures, count: int) -> ControlRequest:
-    """The request with the img2img pictures in the units that say so, for `count` pictures.
+    """Return the request with the img2img pictures in the units with `image_from: init`.
 
-    Raises RequestError where there are none, or where a unit has others.
+    `count` is the number of pictures of the generation. Raises RequestError if there is no img2img picture,
+    or if such a unit has a picture of its own.
     """
     if not any(unit.image_from == "init" for _, unit in request.enabled_units):
         return request
@@ -48,7 +49,7 @@ def _wants(unit: ControlUnit) -> bool:
 
 
 def _filled(unit: ControlUnit, texts: Sequence[str], count: int, path: str) -> ControlUnit:
-    """A unit with the pictures `texts`: with one where all are the same."""
+    """Return the unit with the encoded pictures `texts`, or with one if they are all the same."""
     if not texts:
         raise RequestError(f"{path}.image_from", "there is no img2img picture: send one, or use img2img")
     several = len(set(texts)) > 1

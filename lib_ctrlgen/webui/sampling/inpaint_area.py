@@ -1,6 +1,6 @@
-"""What a generation of the WebUI paints on: its pictures, its mask, and the part of them with "Only masked".
+"""The area that a generation paints: the whole picture, or the crop of "Only masked" around the mask.
 
-The part is found as the WebUI's img2img finds it in its `init`, which runs after the scripts' `process`.
+The crop is computed like in the WebUI's img2img, whose `init` runs only after the scripts' `process`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .init_images import picture_count
 
 
 def canvas_of(p: Any, each: int | None = None) -> Canvas:
-    """The canvas of a generation; `each` is the number of pictures of one cell, where it makes several."""
+    """Return a generation's canvas; `each` is the pictures of one cell if the tuner makes several cells."""
     pictures = picture_count(p) if each is None else each
     if not hasattr(p, "init_images"):
         return Canvas(pictures=pictures)
@@ -27,14 +27,14 @@ def canvas_of(p: Any, each: int | None = None) -> Canvas:
     if mask is None or not p.inpaint_full_res:
         return Canvas(pictures=pictures, img2img=True, mask=mask)
     box = masking.get_crop_region_v2(mask, p.inpaint_full_res_padding)
-    if box is None:  # nothing is masked: the WebUI then paints the whole picture
+    if box is None:  # the mask is empty, so the WebUI paints the whole picture
         return Canvas(pictures=pictures, img2img=True)
     box = masking.expand_crop_region(box, p.width, p.height, mask.width, mask.height)
     return Canvas(pictures=pictures, img2img=True, mask=mask, crop=Crop(box=box, whole=mask.size))
 
 
 def blurred_mask(p: Any) -> Image.Image | None:
-    """What is inpainted, in grey: white is painted anew. None without a mask."""
+    """Return the blurred inpainting mask in grey (white is repainted), or None without a mask."""
     given = getattr(p, "image_mask", None)
     if given is None:
         return None
@@ -50,9 +50,10 @@ def blurred_mask(p: Any) -> Image.Image | None:
 
 
 def require_place(p: Any, canvas: Canvas) -> None:
-    """Raise HostError unless the WebUI paints where the units' pictures were cut out."""
+    """Raise HostError unless the WebUI paints the crop that the units' pictures were cut to."""
     in_part = getattr(p, "image_mask", None) is not None and p.inpaint_full_res
-    painted = getattr(p, "paste_to", None) if in_part else None  # else it may be of an earlier generation
+    # Without a mask `paste_to` may be left from an earlier generation.
+    painted = getattr(p, "paste_to", None) if in_part else None
     box = canvas.crop.box if canvas.crop else None
     wanted = None if box is None else (box[0], box[1], box[2] - box[0], box[3] - box[1])
     if (None if painted is None else tuple(painted)) != wanted:

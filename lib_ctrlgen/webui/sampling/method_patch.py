@@ -1,8 +1,8 @@
-"""Taking the place of methods of one `p`, above all of `p.sample`.
+"""Replacements of methods of one generation `p`, above all of `p.sample`.
 
-`p.sample` is the one hook of the WebUI whose exceptions reach the user: every always-on hook is
-wrapped in an `except` that goes on without control, so a failure that was found earlier is kept
-here and raised when sampling would begin. Classes stay as they are.
+The WebUI swallows the exceptions of always-on scripts and would sample without control, but not those of
+`p.sample`. An earlier error is therefore stored in the replacement and raised when sampling begins. Methods
+are replaced on the instance; classes are never changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ABSENT = object()
 
 
 class MethodPatch:
-    """Stands in a method of `p` for one generation."""
+    """A callable that replaces the method `name` of `p` for one generation."""
 
     def __init__(self, p: Any, name: str) -> None:
         self.p = p
@@ -27,75 +27,75 @@ class MethodPatch:
         self.former = vars(p).get(name, ABSENT)
 
     def install(self) -> None:
-        """Take the place."""
+        """Replace the method on the instance."""
         setattr(self.p, self.name, self)
 
     def original(self, *args: Any, **kwargs: Any) -> Any:
-        """Do what the WebUI would."""
+        """Call the method that was replaced."""
         former = getattr(type(self.p), self.name).__get__(self.p) if self.former is ABSENT else self.former
         return former(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What happens instead."""
+        """Run in place of the method."""
         raise NotImplementedError
 
 
 class SamplePatch(MethodPatch):
-    """Stands in `p.sample`. Raises what makes the control impossible."""
+    """A replacement of `p.sample`, which raises any error that makes the control impossible."""
 
     def __init__(self, p: Any) -> None:
         super().__init__(p, "sample")
 
     def begin(self, x: Any, noise: Any) -> None:
-        """A pass is about to begin with these latents and this noise."""
+        """Called before a pass with its latents and its noise, [B, C, h, w] each."""
 
     def recorded(self, request: ControlRequest) -> ControlRequest:
-        """A request with the names and hashes of the models that were loaded for it."""
+        """Return the request with the names and hashes of the models that were loaded for it."""
         return request
 
     def sheets(self, _images: Sequence[Image.Image]) -> list[Image.Image]:
-        """What is shown of several pictures together."""
+        """Return pictures that show several of the batch's pictures side by side."""
         return []
 
     def control_maps(self) -> list[Image.Image]:
-        """What the control networks saw, unit by unit."""
+        """Return the control map of each unit."""
         return []
 
 
 class Refusal(SamplePatch):
-    """Raises a failure at every later sampling of a generation; `told` says whether the user knows of it."""
+    """Raises `error` at every sampling of a generation; `shown` is whether the user has seen it already."""
 
-    def __init__(self, p: Any, error: Exception, *, told: bool = False) -> None:
+    def __init__(self, p: Any, error: Exception, *, shown: bool = False) -> None:
         super().__init__(p)
         self.error = error
-        self.told = told
+        self.shown = shown
 
     @classmethod
     def instead_of(cls, held: MethodPatch, error: Exception) -> Refusal:
-        """Takes the place of a sampling that failed; the user was told."""
-        refusal = cls(held.p, error, told=True)
+        """Replace a sampling that failed with an error that was shown already."""
+        refusal = cls(held.p, error, shown=True)
         refusal.former = held.former
         refusal.install()
         return refusal
 
     def end_batches(self) -> None:
-        """Let the WebUI end without further pictures: it stops at a batch that has no prompts.
+        """Make the WebUI stop without further pictures, which it does at a batch without prompts.
 
-        Where it should go on all the same, sampling raises.
+        If it samples nevertheless, the error is raised.
         """
         self.p.prompts = []
-        self.p.do_not_save_grid = True  # a grid of no pictures
+        self.p.do_not_save_grid = True  # the WebUI cannot make a grid of no pictures
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Raise it."""
+        """Raise the error."""
         del args, kwargs
         raise self.error
 
 
 def release(p: Any) -> None:
-    """Undo every earlier `install`: a script may process one `p`, or copies of it, several times.
+    """Undo every earlier `install`, because a script may process one `p`, or copies of it, several times.
 
-    The warnings of an earlier generation go, too: copies share the dict that they are in.
+    Warnings of an earlier generation are removed too: copies share the dict that holds them.
     """
     p.extra_generation_params.pop(KEY, None)
     for name, held in list(vars(p).items()):
@@ -106,6 +106,6 @@ def release(p: Any) -> None:
 
 
 def held_sample(p: Any) -> SamplePatch | None:
-    """What stands in `p.sample`, if it is ours."""
+    """Return the replacement of `p.sample`, or None if this extension has not replaced it."""
     held = vars(p).get("sample")
     return held if isinstance(held, SamplePatch) else None

@@ -1,4 +1,4 @@
-"""Whether the prompts of a generation hold weights of ours. Nothing of the host here."""
+"""Whether prompts need CtrlGen because of scheduled or named weights. Nothing here imports the WebUI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib_ctrlgen.prompts.scheduled import PromptWeight, parse_prompt, require_na
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.spec import ControlRequest
 
-# The lists of `p` that hold prompts, each with its place in a request to the WebUI.
+# The attributes of `p` that are lists of prompts, and the path of each in a REST request.
 LISTS = {
     "all_prompts": "$.prompt",
     "all_negative_prompts": "$.negative_prompt",
@@ -19,14 +19,14 @@ LISTS = {
 }
 
 
-# Of these, the ones that a blend's concepts stand for.
+# The lists of positive prompts, which a blend replaces by those of its concepts.
 POSITIVE = ("all_prompts", "all_hr_prompts")
 
 
-def holds_ours(p: Any, request: ControlRequest) -> bool:
-    """Whether the WebUI cannot read the prompts of `p` by itself: weights of ours, or concepts.
+def needs_schedules(p: Any, request: ControlRequest) -> bool:
+    """Whether prompts of `p` have scheduled or named weights, or a blend replaces them.
 
-    Raises RequestError at the prompt, or at a name that no prompt has.
+    Raises RequestError for a prompt that cannot be parsed, or a weight's name that is in no prompt.
     """
     blend = request.blend if request.blend and request.blend.mode != "seeds" else None
     found: list[PromptWeight] = []

@@ -1,4 +1,4 @@
-"""What a blend makes of several pictures: a map in as many batches, a strip, an animation."""
+"""Pictures that a blend makes of several: a map of weights, a strip, an animation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib_ctrlgen.images.animation import save_animation, sheet
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_size
 
-# The lists of `p` with an entry per picture.
+# The attributes of `p` that are lists with one entry per picture.
 PER_PICTURE = (
     "all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds",
     "all_hr_prompts", "all_hr_negative_prompts",
@@ -22,7 +22,7 @@ PER_PICTURE = (
 
 
 def spread_map(p: Any, blend: Blend | None) -> None:
-    """Give every picture of a map a batch of its own, all with the same seed. Raises RequestError."""
+    """Make each picture of a blend's map a batch of its own, with the same seed. Raises RequestError."""
     count = math.prod(map_size(blend))
     if count == 1:
         return
@@ -35,7 +35,7 @@ def spread_map(p: Any, blend: Blend | None) -> None:
 
 
 def sheets(p: Any, blend: Blend | None, images: Sequence[Image.Image]) -> list[Image.Image]:
-    """The sheets of a finished generation; an animation is written beside the pictures."""
+    """Return the map or the strips of a finished generation, and save its animation beside the pictures."""
     if blend is None or not images:
         return []
     rows, columns = map_size(blend)

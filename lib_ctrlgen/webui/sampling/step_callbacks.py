@@ -1,4 +1,4 @@
-"""A sampling whose steps are followed: before the U-Net calls of each step, every part of a request acts."""
+"""A replacement of `p.sample` that lets each part of a request act before the U-Net calls of each step."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .sheets import sheets
 
 logger = logging.getLogger("ctrlgen")
 
-# Called with the WebUI's CFGDenoiserParams.
+# A function that is called before each step with the WebUI's CFGDenoiserParams.
 Follow: TypeAlias = Callable[[Any], None]
 
 
 class Stop(BaseException):
-    """Carries a failure out of a callback: the WebUI swallows every `Exception` raised there.
+    """Carries an error out of a WebUI callback, which would swallow any `Exception`.
 
-    Its own `InterruptedException` leaves the sampling loop the same way.
+    The WebUI's own `InterruptedException` leaves the sampling loop in the same way.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -38,42 +38,42 @@ class Stop(BaseException):
 
 
 class StepHandler(Protocol):
-    """One part of a request: the units, the prompts' schedules, the guidance, the blend."""
+    """One part of a request that acts at steps: units, scheduled prompts, guidance or a blend."""
 
     def batch(self) -> AbstractContextManager[Follow]:
-        """Act on one batch; what it gives is called before each step. Leaves nothing behind."""
+        """Act during one batch. The function that it yields is called before each step."""
 
 
 @runtime_checkable
 class Showing(Protocol):
-    """A part with control networks."""
+    """A part that has control maps."""
 
     def control_maps(self) -> list[Image.Image]:
-        """What they saw."""
+        """Return the control map of each unit."""
 
 
 @runtime_checkable
 class Recording(Protocol):
-    """A part that loaded models."""
+    """A part that has loaded models."""
 
     def recorded(self, request: ControlRequest) -> ControlRequest:
-        """A request with their names and hashes."""
+        """Return the request with the names and hashes of the loaded models."""
 
 
 @runtime_checkable
 class Beginning(Protocol):
-    """A part that changes what a pass begins with."""
+    """A part that changes the latents or the noise with which a pass begins."""
 
     def begin(self, p: Any, x: Any, noise: Any) -> None:
-        """Change, in place, the latents [B, C, h, w] and the noise of a pass that is about to begin."""
+        """Change the latents `x` and the noise of a pass in place, [B, C, h, w] each."""
 
 
 @runtime_checkable
 class Repeating(Protocol):
-    """A part that may want a batch to be sampled again."""
+    """A part that may require a batch to be sampled again."""
 
     def again(self, made: Any, run: int) -> bool:
-        """Whether, after run number `run` that made these latents or pictures [B, ...]."""
+        """Whether to sample again after run number `run`, whose result is `made` [B, ...]."""
 
 
 @runtime_checkable
@@ -81,18 +81,18 @@ class Finishing(Protocol):
     """A part that may change finished pictures."""
 
     def finished(self, p: Any, made: Any) -> Any:
-        """What a batch made, latents [B, ...] or decoded pictures, after that; called within `batch`."""
+        """Return a batch's changed latents [B, ...] or decoded pictures. Called inside `batch`."""
 
 
 @runtime_checkable
 class Noticing(Protocol):
-    """A part that may have warnings."""
+    """A part that may have warnings for the user."""
 
     notices: Notices
 
 
 class FollowedSample(SamplePatch):
-    """`p.sample` with parts that act. Called once per batch; spans both passes of hires-fix."""
+    """Replaces `p.sample`, and lets the parts act. A call is one batch, with both passes of hires fix."""
 
     def __init__(self, p: Any, parts: Sequence[StepHandler], blend: Blend | None = None) -> None:
         super().__init__(p)
@@ -101,7 +101,7 @@ class FollowedSample(SamplePatch):
         self.failure: Exception | None = None
 
     def begin(self, x: Any, noise: Any) -> None:
-        """A pass is about to begin. A failure is kept for its first step: the WebUI would swallow it."""
+        """Prepare a pass. An error is stored until its first step: the WebUI would swallow it here."""
         try:
             for part in self.parts:
                 if isinstance(part, Beginning):
@@ -110,20 +110,20 @@ class FollowedSample(SamplePatch):
             self.failure = error
 
     def recorded(self, request: ControlRequest) -> ControlRequest:
-        """A request with the names and hashes of the models that were loaded for it."""
+        """Return the request with the names and hashes of the models that were loaded for it."""
         for part in self.parts:
             request = part.recorded(request) if isinstance(part, Recording) else request
         return request
 
     def begun(self, _params: Any) -> None:
-        """Before a step: raise what made the beginning fail."""
+        """Before a step, raise the error of `begin`, if there was one."""
         if self.failure is not None:
             raise self.failure
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Sample one batch. Raises instead of sampling without control.
+        """Sample one batch, or raise the error that makes its control impossible.
 
-        On the page an error of ours ends the batch without pictures instead, see `end_batch`.
+        On the page a CtrlGenError ends the batch without pictures instead, see `end_batch`.
         """
         try:
             return self.made(args, kwargs)
@@ -133,7 +133,7 @@ class FollowedSample(SamplePatch):
             return end_batch(self, error)
 
     def made(self, args: Any, kwargs: Any) -> Any:
-        """The latents or pictures of one batch, [B, ...]."""
+        """Return the latents or decoded pictures of one batch, [B, ...]."""
         try:
             with ExitStack() as stack:
                 follows = [self.begun, *(stack.enter_context(part.batch()) for part in self.parts)]
@@ -145,10 +145,10 @@ class FollowedSample(SamplePatch):
             return made
         except Stop as stop:
             failure = stop.error
-        raise failure  # out here, so that a traceback does not tell it twice
+        raise failure  # outside of `except`, so that the traceback holds it only once
 
     def warn(self) -> None:
-        """Put the parts' warnings into the infotexts and, as comments, below the pictures of the page."""
+        """Write the parts' warnings into the infotexts, the log, and the comments below the pictures."""
         parts = [part.notices for part in self.parts if isinstance(part, Noticing)]
         count = len(self.p.all_seeds)
         texts = [JOINT.join(text for found in parts for text in found.of(k)) or None for k in range(count)]
@@ -159,7 +159,7 @@ class FollowedSample(SamplePatch):
             self.p.comment(f"CtrlGen: {text}")
 
     def sampled(self, args: Any, kwargs: Any) -> Any:
-        """Sample as often as the parts want it, each time from the same noise."""
+        """Sample as often as the parts require, each time from the same noise."""
         fresh = fresh_noise(self.p)
         for run in itertools.count(1):
             made = self.original(*args, **kwargs)
@@ -170,17 +170,17 @@ class FollowedSample(SamplePatch):
         return made
 
     def sheets(self, images: Sequence[Image.Image]) -> list[Image.Image]:
-        """What a blend makes of the finished pictures: strips, a map."""
+        """Return the strips or the map that a blend makes of the finished pictures."""
         return sheets(self.p, self.blend, images)
 
     def control_maps(self) -> list[Image.Image]:
-        """What the control networks saw at the last size, unit by unit."""
+        """Return the control map of each unit at the size of the last pass."""
         parts = (part for part in self.parts if isinstance(part, Showing))
         return [shown for part in parts for shown in part.control_maps()]
 
 
 def fresh_noise(p: Any) -> Callable[[], Any]:
-    """Makes the noise of `p` anew, as the WebUI made it for this batch."""
+    """Return a function that makes a new random generator like the one of this batch."""
     noise = getattr(p, "rng", None)
     names = ("shape", "seeds", "subseeds", "subseed_strength", "seed_resize_from_h", "seed_resize_from_w")
     given = {name: getattr(noise, name) for name in names if hasattr(noise, name)}
@@ -189,15 +189,15 @@ def fresh_noise(p: Any) -> Callable[[], Any]:
 
 
 def is_hires(denoiser: Any) -> bool:
-    """Whether a denoiser works in the second pass of hires-fix."""
+    """Whether a denoiser samples the second pass of hires fix."""
     return bool(getattr(denoiser.p, "is_hr_pass", False))
 
 
 @contextmanager
 def each_denoiser(name: str, take: Callable[[Any], None]) -> Iterator[Follow]:
-    """What it gives lets `take` put something of ours in the attribute `name` of each denoiser, once.
+    """Yield a function that calls `take` once for each denoiser, to set the attribute `name` on its instance.
 
-    On the instance, so that deleting it leaves the denoiser as it was.
+    At the end the attributes are deleted, which restores the methods of the class.
     """
     taken: list[Any] = []
 
@@ -215,7 +215,7 @@ def each_denoiser(name: str, take: Callable[[Any], None]) -> Iterator[Follow]:
 
 @contextmanager
 def each_step(follows: Sequence[Follow]) -> Iterator[None]:
-    """Call them before the U-Net calls of every sampling step; failures come out as Stop."""
+    """Call the functions before the U-Net calls of every step; errors are raised as Stop."""
 
     def step(params: Any) -> None:
         try:

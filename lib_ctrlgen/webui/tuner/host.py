@@ -1,4 +1,4 @@
-"""The WebUI as the tuner's host: every cell is a generation of the WebUI's own."""
+"""The WebUI as the tuner's host: each cell, or batch of cells, is an ordinary generation of the WebUI."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .name_check import check_names, sampler_names
 SKIPPED = "skipped before it was finished; the next run with the same folder name makes it"
 ADAPTIVE = ("dpm adaptive",)  # samplers that look at a whole batch to choose their next step
 
-# The fields that are the WebUI's own, each with its name in `p`.
+# Fields of a cell that the WebUI has itself, with the name of each in `p`.
 OWN = {
     "prompt": "prompt",
     "negative_prompt": "negative_prompt",
@@ -53,13 +53,13 @@ OWN = {
 }
 
 
-# What a picture depends on beside `p`.
+# Settings of the WebUI that change the pictures.
 SETTINGS = (
     "sd_model_checkpoint", "sd_vae", "CLIP_stop_at_last_layers", "emphasis", "randn_source",
     "eta_noise_seed_delta", "use_old_scheduling", "sd_vae_encode_method", "sd_vae_decode_method",
 )  # fmt: skip
 PLAIN = (str, int, float, bool, list, tuple, dict)
-# Of `p`: what says nothing of the picture, and the scripts' arguments, which hold our own.
+# Attributes of `p` that do not change the pictures, or that are part of a cell in another form.
 NOT_THE_PICTURE = (
     "seed", "batch_size", "n_iter", "cfg_scale", "script_args", "script_args_value", "outpath_samples",
     "outpath_grids", "do_not_save_samples", "do_not_save_grid", "extra_generation_params", "comments", "user",
@@ -90,7 +90,7 @@ class TunedRequest(ControlRequest, frozen=True, kw_only=True):
 
 
 def payload_of(p: Any, request: ControlRequest) -> dict[str, Any]:
-    """What `p` and the always-on script's request say, as the payload that axes change.
+    """Return a generation and its control request as one payload, which the axes change.
 
     Raises RequestError for what a tuner cannot run.
     """
@@ -104,7 +104,7 @@ def payload_of(p: Any, request: ControlRequest) -> dict[str, Any]:
 
 
 def fingerprint(p: Any) -> str:
-    """What else of a generation and of the WebUI's settings its pictures depend on, as 16 hex digits."""
+    """Return a hash of everything else that the pictures depend on, in `p` and in the settings."""
     said = {
         name: value
         for name, value in vars(p).items()
@@ -122,9 +122,9 @@ def fingerprint(p: Any) -> str:
 
 @dataclass
 class WebUIHost:
-    """Makes and judges pictures with the WebUI. `place` is where the always-on script's arguments begin.
+    """Makes and scores pictures with the WebUI. `place` is the index of the always-on script's arguments.
 
-    `encoder_name` is that of the CLIP vision encoder that measures likeness; empty, one is chosen.
+    `encoder_name` names the CLIP vision encoder that measures likeness; if it is empty, one is chosen.
     """
 
     p: Any
@@ -153,26 +153,26 @@ class WebUIHost:
         return self.likeness.label
 
     def recipe(self, request: TunedRequest, folder: Path, files: Sequence[str]) -> str:
-        """The infotext of the cell's first picture."""
+        """Return the infotext of the cell's first picture."""
         del request
         picture = read_picture(folder / files[0]) if files else None
         return "" if picture is None else str(picture.info.get("parameters", ""))
 
     def batch(self, payload: Mapping[str, Any], seeds: int) -> TunedRequest:
-        """A cell's request with as many pictures as there are seeds. Raises RequestError."""
+        """Return a cell's request with one picture for each of `seeds` seeds. Raises RequestError."""
         request = require_seeds(parse_request(dict(payload), TunedRequest))
         check_names(request)
         self.checker.check(request)
         return replace(request, batch_size=seeds) if seeds > 1 else request
 
     def alike(self, request: TunedRequest) -> str:
-        """What requests must have in common to be made together."""
+        """Return a key; requests with equal keys can be made in one batch."""
         alone = request.sampler.lower() in ADAPTIVE or (request.blend and request.blend.mode == "seeds")
         shared_part = None if alone else alike(request)
         return key_of(to_payload(shared_part or request, whole=True))
 
     def generate(self, requests: Sequence[TunedRequest]) -> list[Made]:
-        """Run one generation for requests that are alike. KeyboardInterrupt when the user stopped it."""
+        """Run one generation for requests with equal keys. Raises KeyboardInterrupt if the user stops it."""
         generation = self.generation(requests)
         with decoded_once(shared.sd_model):
             processed = processing.process_images(generation)
@@ -199,7 +199,7 @@ class WebUIHost:
         ]
 
     def generation(self, requests: Sequence[TunedRequest]) -> Any:
-        """A copy of `p` that says what the requests say: one by itself, or a stack."""
+        """Return a copy of `p` with the values of one request, or of a batch of requests."""
         made, request = copy(self.p), requests[0]
         made.styles = list(self.p.styles or [])
         made.override_settings = dict(self.p.override_settings)
@@ -223,7 +223,7 @@ class WebUIHost:
         return made
 
     def seeds(self, requests: Sequence[TunedRequest]) -> tuple[Any, Any]:
-        """The seed and variation seed of one request, or of every picture of several."""
+        """Return the seed and variation seed of one request, or lists of those of each picture of several."""
         if len(requests) == 1:
             return requests[0].seed, self.subseed
         places = [(request.seed, k) for request in requests for k in range(request.batch_size)]
@@ -231,7 +231,7 @@ class WebUIHost:
         return [seed + k * counts for seed, k in places], [self.subseed + k for _, k in places]
 
     def stacked(self, requests: Sequence[TunedRequest]) -> Stacked:
-        """The always-on script's requests, picture by picture."""
+        """Return the control request of each picture, as the always-on script's argument."""
         parsed = [parse_request(control_payload(request), ControlRequest) for request in requests]
         pairs = list(zip(requests, parsed, strict=True))
         return Stacked(
@@ -241,7 +241,7 @@ class WebUIHost:
         )
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
-        """Every score of a picture."""
+        """Return all scores of a picture; `free` is the uncontrolled one, if it was made."""
         read = texts_without_comments({"prompt": request.prompt}, self.p.scripts)["prompt"]
         inputs = ScoreInputs(
             picture=picture,
@@ -255,28 +255,28 @@ class WebUIHost:
 
 
 def text_tower() -> TextTower | None:
-    """The loaded checkpoint's CLIP text encoder; None where it has another one (SD2, SDXL)."""
+    """Return the loaded checkpoint's CLIP text encoder, or None if it has another one (SD2, SDXL)."""
     encoder: Any = getattr(shared.sd_model.cond_stage_model, "wrapped", None)
     parts = getattr(encoder, "tokenizer", None), getattr(encoder, "transformer", None)
     return None if None in parts else TextTower(tokenizer=parts[0], transformer=parts[1])
 
 
 def flat_scale(request: TunedRequest) -> float:
-    """The WebUI's own CFG scale."""
+    """Return the constant CFG scale that the WebUI gets: the schedule's value at the first step."""
     return request.cfg_scale(0.0)
 
 
 def control_payload(request: TunedRequest) -> dict[str, Any]:
-    """The part of a request that the always-on script reads."""
+    """Return the part of a cell's request that the always-on script reads."""
     payload = to_payload(request)
     kept = {name: payload[name] for name in ControlRequest.__struct_fields__ if name in payload}
     if request.cfg_scale.constant is not None:
-        kept.pop("cfg_scale", None)  # the WebUI's own number says it
+        kept.pop("cfg_scale", None)  # `p.cfg_scale` holds it
     return kept
 
 
 def folder_of(p: Any, name: str, key: str) -> Path:
-    """Where a tuner writes: a named folder beside the WebUI's pictures, so that it can be gone on with.
+    """Return the tuner's folder beside the WebUI's grids; the same name resumes an earlier run.
 
     Raises RequestError for a name that leaves the folder.
     """

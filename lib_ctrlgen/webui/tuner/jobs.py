@@ -1,7 +1,7 @@
-"""The tuner as a job under `/ctrlgen/v1/tune`: posted, looked at while it runs, gone on with, interrupted.
+"""Tuner jobs under `/ctrlgen/v1/tune`: post one, read its progress and files, resume or interrupt it.
 
-A job is REST's own txt2img or img2img with the tuner's script, called in a thread. What is known of it lies
-in its folder, so that jobs are there after a restart, too.
+A job calls the WebUI's txt2img or img2img route with the tuner's script in a thread. Its progress is kept
+in its folder, so jobs are still listed after a restart.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NO_API = "the WebUI serves no /sdapi/v1/{tab}: start it with --api"
 
 @dataclass(frozen=True, kw_only=True)
 class Posted:
-    """A job that was checked: its folder's name, its tab, the request, the `tune` part, what it makes."""
+    """A checked job: its folder's name `id`, the tab, the request, the axes `tune`, and the plan."""
 
     id: str
     tab: str
@@ -53,12 +53,12 @@ class Posted:
 
     @property
     def note(self) -> Note:
-        """Where it says how far it is."""
+        """The job's progress file."""
         return Note(root_of(self.tab) / self.id)
 
 
 class TuneJobs:
-    """The route's answers. `threads` are the jobs that run or wait in this server."""
+    """The route's functions. `threads` are the jobs that run or wait in this server, by their id."""
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
@@ -66,7 +66,7 @@ class TuneJobs:
         self.threads: dict[str, Thread] = {}
 
     def post(self, payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        """Check a job and start it, or go on with it. Raises RequestError; HTTPException 409 if it runs."""
+        """Check a job, and start or resume it. Raises RequestError, or HTTPException 409 if it runs."""
         job = self.checked(payload)
         with self.lock:
             self.require_free(job)
@@ -79,7 +79,7 @@ class TuneJobs:
         return {"id": job.id, "cells": job.plan.cells, "pictures": job.plan.pictures}
 
     def listed(self) -> list[dict[str, Any]]:
-        """All jobs, the last one first."""
+        """Return all jobs, the newest first."""
         found = sorted(notes(), key=lambda note: note.folder.stat().st_mtime, reverse=True)
         states = [(note.folder.name, said) for note in found if (said := note.read())]
         return [
@@ -87,17 +87,17 @@ class TuneJobs:
         ]
 
     def get(self, name: str) -> dict[str, Any]:
-        """How far a job is, with the cells that are finished. Raises HTTPException 404."""
+        """Return a job's progress and its finished cells. Raises HTTPException 404."""
         _, said = known(name)
         return {"id": name} | {key: said[key] for key in PUBLIC}
 
     def file(self, name: str, path: str) -> FileResponse:
-        """A file of a job's folder. Raises HTTPException 404, also for what lies outside."""
+        """Return a file of a job's folder. Raises HTTPException 404, also for one outside of it."""
         note, _ = known(name)
         return FileResponse(inside(note.folder, path))
 
     def delete(self, name: str) -> dict[str, Any]:
-        """Interrupt a job, or keep one from starting; what is done stays. Raises HTTPException 404."""
+        """Interrupt a job, or cancel a waiting one; finished cells are kept. Raises HTTPException 404."""
         note, said = known(name)
         if said["state"] == "running":
             shared.state.interrupt()
@@ -115,7 +115,7 @@ class TuneJobs:
             raise HTTPException(409, in_use(job.note.folder))
 
     def checked(self, payload: Mapping[str, Any]) -> Posted:
-        """A job whose every cell is a valid request. Raises RequestError."""
+        """Return the checked job; each of its cells is a valid request. Raises RequestError."""
         tab, request, tune = parts_of(payload)
         _, model = self.endpoint(tab)
         name = str(tune.get("name") or "") or key_of(payload)
@@ -128,20 +128,20 @@ class TuneJobs:
         return Posted(id=name, tab=tab, request=request, tune=tune | {"name": name}, plan=plan)
 
     def run(self, job: Posted) -> None:
-        """What the thread does: the WebUI's own way from a request to pictures, which waits for its turn."""
+        """Run the job in its thread through the WebUI's own route, which waits for its turn."""
         endpoint, model = self.endpoint(job.tab)
         script = {"script_name": TUNER, "script_args": [job.tune | {"job": True}], "send_images": False}
         failure = "the WebUI did not run the tuner's script"
         try:
             endpoint(model(**job.request | script))
-        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+        except Exception as error:  # noqa: BLE001 - a thread's error is shown nowhere else
             failure = " ".join(str(getattr(error, "detail", error)).split())
         said = job.note.read()
         if said is None or said["state"] in LIVE:
             job.note.change("failed", error=failure)
 
     def endpoint(self, tab: str) -> tuple[Any, Any]:
-        """REST's own function of a tab, and the type of what it is asked. Raises HostError."""
+        """Return the function of the WebUI's route of a tab, and its request's type. Raises HostError."""
         path = f"/sdapi/v1/{tab}"
         found = next((r.endpoint for r in self.app.routes if getattr(r, "path", "") == path), None)
         if found is None:
@@ -152,7 +152,7 @@ class TuneJobs:
 
 
 def parts_of(payload: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Tab, request and axes of what was posted. Raises RequestError."""
+    """Return the tab, the request and the axes of a posted job. Raises RequestError."""
     others = payload.keys() - {"tab", "request", "tune"}
     if others:
         raise RequestError(f"$.{min(others)}", "unknown field (known: tab, request, tune)")
@@ -171,11 +171,11 @@ def parts_of(payload: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str,
 
 
 def seed_of(request: Mapping[str, Any], tab: str, name: str) -> int:
-    """The first seed: as asked, or where it is left to chance, the one of the same job before, or a new one.
+    """Return the job's first seed: the request's, else that of the same job's earlier run, else a random one.
 
     Raises RequestError, also for a name that leaves the tuner's folder.
     """
-    from .host import folder_of  # the engine, only once it is needed
+    from .host import folder_of  # imports torch, so only when needed
 
     folder = folder_of(SimpleNamespace(outpath_grids=root_of(tab).parent), name, "")
     seed = request.get("seed")
@@ -190,7 +190,7 @@ def seed_of(request: Mapping[str, Any], tab: str, name: str) -> int:
 
 
 def plan_without_p(tab: str, asked: Any, tune: Mapping[str, Any]) -> Plan:
-    """What the script will run, before there is a generation. Raises RequestError."""
+    """Return the plan that the script will run, before a generation exists. Raises RequestError."""
     fields = {name: getattr(asked, name, None) for name in asked.__fields__}
     stand_in = SimpleNamespace(**fields | {"outpath_grids": str(root_of(tab).parent)})
     spec, name = read_tune([tune])
@@ -198,7 +198,7 @@ def plan_without_p(tab: str, asked: Any, tune: Mapping[str, Any]) -> Plan:
 
 
 def controls_of(fields: Mapping[str, Any]) -> ControlRequest:
-    """What a REST request says to the always-on script. Raises RequestError."""
+    """Return the control request in a REST request of the WebUI. Raises RequestError."""
     scripts = fields.get("alwayson_scripts") or {}
     ours = next((said for name, said in scripts.items() if name.lower() == CONTROLS.lower()), None) or {}
     args = ours.get("args") or ()
@@ -206,25 +206,25 @@ def controls_of(fields: Mapping[str, Any]) -> ControlRequest:
 
 
 def first_pictures(fields: Mapping[str, Any]) -> tuple[Image.Image, ...]:
-    """The img2img picture of a request, as far as there is one: the tuner makes one picture at a time."""
+    """Return the first img2img picture of a request, if it has one: a cell starts from a single picture."""
     pictures = fields.get("init_images") or ()
     return tuple(decode_image(each, "$.request.init_images[0]") for each in pictures[:1])
 
 
 def root_of(tab: str) -> Path:
-    """Where the tuner's folders of a tab lie when the API runs it."""
+    """The folder that holds the tuner's folders of a tab when it runs over the API."""
     return Path(getattr(shared.opts, f"outdir_{tab}_grids")) / "ctrlgen-tuner"
 
 
 def notes() -> Iterator[Note]:
-    """The notes of all jobs."""
+    """Yield the progress files of all tuner folders."""
     for root in dict.fromkeys(map(root_of, TABS)):
         if root.is_dir():
             yield from (Note(folder) for folder in root.iterdir() if folder.is_dir())
 
 
 def known(name: str) -> tuple[Note, State]:
-    """A job's note and what it says; of two tabs the last one's. Raises HTTPException 404."""
+    """Return a job's progress file and its content, the newer one if both tabs have it. Raises 404."""
     found = [note for note in notes() if note.folder.name == name]
     found.sort(key=lambda note: note.folder.stat().st_mtime, reverse=True)
     for note in found:
@@ -235,7 +235,7 @@ def known(name: str) -> tuple[Note, State]:
 
 
 def inside(folder: Path, path: str) -> Path:
-    """A file below a folder, links followed. Raises HTTPException 404 for any other."""
+    """Return the resolved path of a file in a folder. Raises HTTPException 404 if it is outside."""
     try:
         found = (folder / path).resolve(strict=True)
         real = folder.resolve(strict=True)

@@ -1,4 +1,4 @@
-"""A running tuner in the page: its sheet so far in the place of live previews, and the time left."""
+"""Shows a running tuner on the page: its unfinished sheet instead of live previews, and the time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names on the tuner's axes that are the WebUI's own: samplers, schedule types, checkpoints."""
+"""Checks of samplers, schedule types and checkpoints on the tuner's axes against the WebUI's lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib_ctrlgen.errors import RequestError, nearest
 
 
 def check_names(request: Any) -> None:
-    """Raise RequestError for what the WebUI does not have: it would take another one without a word."""
+    """Raise RequestError for an unknown name, for which the WebUI would silently take another one."""
     if request.sampler:
         sampler_names(request.sampler, request.scheduler)
     if request.scheduler and request.scheduler not in sd_schedulers.schedulers_map:
@@ -25,7 +25,7 @@ def check_names(request: Any) -> None:
 
 
 def sampler_names(name: str, scheduler: str) -> tuple[str, str]:
-    """A sampler and a schedule type of the WebUI; a sampler's name may end in a schedule type.
+    """Return the WebUI's names of a sampler and a schedule type. A sampler's name may end in the latter.
 
     Raises RequestError at `$.sampler`.
     """

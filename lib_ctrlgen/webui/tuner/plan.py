@@ -1,4 +1,4 @@
-"""What the tuner's script and its job route are told, and what they make of it before anything runs."""
+"""Reads the tuner's arguments, from the page or REST, and plans and checks its grid or search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lib_ctrlgen.webui.settings import model_store
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run makes, and where: a grid, or a search. Of a search `cells` and `pictures` are the most."""
+    """A grid or a search and its folder. For a search `cells` and `pictures` are the maximum."""
 
     tune: TuneSpec
     payload: Mapping[str, Any]
@@ -27,9 +27,9 @@ class Plan:
     pictures: int
 
     def tuner(self, host: Any) -> Any:
-        """The tuner of it. Raises RequestError."""
+        """Return the tuner that runs it. Raises RequestError."""
         from lib_ctrlgen.tuner.run import Tuner
-        from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner  # the engine, only once it is needed
+        from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner  # imports torch, so only when needed
 
         from .host import TunedRequest
 
@@ -39,7 +39,7 @@ class Plan:
 
 
 def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
-    """The grid or search over what `p` and the always-on script's request say. Raises RequestError."""
+    """Plan the grid or search over a generation `p` and its control request. Raises RequestError."""
     from lib_ctrlgen.tuner.axis_errors import check_grid, check_space
     from lib_ctrlgen.tuner.open_seed import with_kept_seeds
     from lib_ctrlgen.tuner.scoring.clip_likeness import chosen_encoder
@@ -70,11 +70,11 @@ def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
 
 
 def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
-    """The axes in a script's arguments, and the folder's name. Raises RequestError at `$.tune`."""
+    """Read the axes and the folder's name from the script's arguments. Raises RequestError at `$.tune`."""
     first, *fields = args or ("",)
     said = _written(first) if first not in (None, "") else _fields(fields)
     name = str(said.pop("name", "") or "")
-    said.pop("job", None)  # how a job marks its own
+    said.pop("job", None)  # set by the job route, not by a user
     with below("$.tune"):
         return parse_request(said, TuneSpec), name
 

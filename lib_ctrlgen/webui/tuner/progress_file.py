@@ -35,12 +35,12 @@ EMPTY: State = {
 
 @dataclass(frozen=True)
 class Note:
-    """The note of one folder."""
+    """The progress file of one tuner folder."""
 
     folder: Path
 
     def read(self) -> State | None:
-        """What it says, None where there is none. A run that died with its server is `stopped`."""
+        """Return its content, or None without a file. A run whose server ended is `stopped`."""
         try:
             said: State = EMPTY | json.loads((self.folder / NAME).read_text("utf-8"))
         except (OSError, ValueError, TypeError):
@@ -49,16 +49,16 @@ class Note:
         return said | ({"state": "stopped"} if dead else {})
 
     def write(self, state: str, /, **said: Any) -> None:
-        """Put it in the place of what stood there, whole at any moment. Raises HostError."""
+        """Replace the file atomically. Raises HostError."""
         own = {"server": server(), "scores_version": VERSION}
         save_text(json.dumps(EMPTY | own | said | {"state": state}, ensure_ascii=False), self.folder / NAME)
 
     def change(self, state: str, /, **said: Any) -> None:
-        """Say something else of the same run."""
+        """Change some values of the same run."""
         self.write(state, **((self.read() or {}) | {"server": server()} | said))
 
     def tell(self, progress: Any) -> None:
-        """A tuner's progress."""
+        """Write the progress of a running tuner."""
         self.write(
             "running",
             done=progress.done,
@@ -68,14 +68,14 @@ class Note:
         )
 
     def end(self, state: str, tuned: Any) -> None:
-        """How a run ended, with all that it has made."""
+        """Write how a run ended, with all of its cells."""
         chosen = tuned.choice and {"cell": tuned.choice.cell, "reason": tuned.choice.reason}
         cells = cells_of(tuned.done)
         self.change(state, done=len(cells), cells=cells, seconds_left=None, recommended=chosen)
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Note what stops a run, and let it pass."""
+        """Write the error that ends a run, and raise it again."""
         try:
             yield
         except Exception as error:
@@ -84,7 +84,7 @@ class Note:
 
 
 def cells_of(done: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """Finished cells in JSON's types."""
+    """Return finished cells as JSON objects."""
     return [
         {
             "coords": list(each.cell.coords),
@@ -102,5 +102,5 @@ def cells_of(done: Sequence[Any]) -> list[Mapping[str, Any]]:
 
 
 def server() -> float:
-    """When this WebUI was started: its name among those that wrote notes."""
+    """The start time of this WebUI, which identifies it in progress files."""
     return float(shared.state.server_start or 0.0)

@@ -1,4 +1,4 @@
-"""The tuner in the script dropdown: its fields, and over REST one JSON argument."""
+"""The tuner as a script of the dropdown, with fields on the page and one JSON argument over REST."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ PLACES = [
 
 
 class TunerScript(scripts.Script):  # type: ignore[misc]
-    """Runs a grid instead of one generation."""
+    """Runs a grid or a search instead of one generation."""
 
     def title(self) -> str:
         """The name in the dropdown, and REST's `script_name`."""
         return TITLE
 
     def show(self, is_img2img: bool) -> bool:
-        """In both tabs."""
+        """Show the script in both tabs."""
         del is_img2img
         return True
 
     def ui(self, is_img2img: bool) -> list[Any]:
-        """One hidden field for REST, then the axes."""
+        """Build a hidden field for REST and the fields of the axes."""
         parts = [gr.Textbox(value="", visible=False, label="request", elem_id=self.elem_id("request"))]
         for name in NAMES:
             with FormRow():
@@ -70,9 +70,9 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         return parts
 
     def run(self, p: Any, *args: Any) -> Any:
-        """Run the grid; the answer is its sheets, then its cells' pictures.
+        """Run the grid, and return its sheets followed by the pictures of its cells.
 
-        On the page a CtrlGenError is a comment, and no picture; in the API it is raised.
+        A CtrlGenError is raised in the API; on the page it is a comment below an empty gallery.
         """
         try:
             return self.tuned(p, args)
@@ -83,7 +83,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
             return processing.Processed(p, [])
 
     def tuned(self, p: Any, args: Sequence[Any]) -> Any:
-        """The same. Raises CtrlGenError."""
+        """Run the grid, and return its sheets followed by the pictures of its cells. Raises CtrlGenError."""
         from .host import WebUIHost
 
         tune, name = read_tune(args)
@@ -104,7 +104,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
 
 
 def watched(plan: Plan, tuner: Any, note: Note) -> Any:
-    """What a tuner makes, shown in the page and noted in its folder while it runs."""
+    """Run a tuner, show its progress on the page, write it into its folder, and return the result."""
     view = view_of(tuner, plan.folder)
     shared.state.job_count = plan.cells
 
@@ -122,12 +122,12 @@ def watched(plan: Plan, tuner: Any, note: Note) -> Any:
 
 
 def stopped() -> bool:
-    """Whether the user interrupted what runs."""
+    """Whether the user interrupted the run."""
     return bool(shared.state.interrupted or shared.state.stopping_generation)
 
 
 def require_wanted(args: Sequence[Any], note: Note) -> None:
-    """Raise HostError for a job that was given up while it waited for its turn."""
+    """Raise HostError for a job that was deleted while it waited for its turn."""
     first = args[0] if args else None
     said = note.read() if isinstance(first, Mapping) and first.get("job") else None
     if said is not None and said["state"] == "interrupted":
@@ -135,7 +135,7 @@ def require_wanted(args: Sequence[Any], note: Note) -> None:
 
 
 def view_of(tuner: Any, folder: Path) -> Any:
-    """What shows a tuner in the page while it runs."""
+    """Return the view that shows a running tuner on the page."""
     from .live_view import TunerView
 
     if not hasattr(tuner, "grid"):
@@ -150,12 +150,12 @@ def controls(p: Any) -> Any:
 
 
 def controls_place(p: Any) -> int:
-    """Where its arguments begin."""
+    """The index of the always-on script's first argument."""
     return int(controls(p).args_from)
 
 
 def answer(p: Any, tuned: Any, folder: Any) -> Any:
-    """The WebUI's answer: sheets first, then each cell's pictures with their own infotexts."""
+    """Return the WebUI's result: the sheets, then the pictures of each cell with their own infotexts."""
     sheets = [Image.open(path).convert("RGB") for path in tuned.sheets]
     files = [folder / name for each in tuned.done for name in each.files]
     pictures = [Image.open(path) for path in files]

@@ -1,0 +1,67 @@
+"""The WebUI's page in a browser: its fields, buttons and gallery."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.live.conftest import EDGES, SIZE, scene
+
+
+def ready(page: Any) -> None:
+    page.wait_for_selector("#ctrlgen_txt2img_panel")
+    page.wait_for_function("typeof ctrlgen !== 'undefined'")
+    page.wait_for_timeout(2000)
+    for name, value in (("width", SIZE), ("height", SIZE), ("steps", 4)):
+        fill(page, f"#txt2img_{name} input[type=number]", str(value))
+
+
+def fill(page: Any, selector: str, text: str) -> None:
+    """Fill, and leave the field: a change is sent on both."""
+    page.locator(selector).fill(text)
+    page.locator(selector).blur()
+    page.wait_for_timeout(500)
+
+
+def unit(name: str, index: int = 0) -> str:
+    return f"#ctrlgen_txt2img_unit{index}_{name}"
+
+
+def choose(page: Any, name: str, title: str) -> None:
+    page.locator(f"{unit(name)} input").first.click()
+    page.locator(f"{unit(name)} ul li", has_text=title).first.click()
+    page.wait_for_timeout(500)
+
+
+def generate(page: Any) -> None:
+    """Press Generate and wait for the answer."""
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_interrupt", state="visible")
+    page.wait_for_selector("#txt2img_interrupt", state="hidden")
+    page.wait_for_timeout(2500)
+
+
+def thumbnails(page: Any) -> int:
+    return int(page.locator("#txt2img_gallery .thumbnails .thumbnail-item").count())
+
+
+def shot(page: Any, name: str) -> None:
+    folder = os.environ.get("CTRLGEN_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def open_panel(page: Any) -> None:
+    if not page.locator(unit("enabled")).is_visible():
+        page.locator("#ctrlgen_txt2img_panel > .label-wrap").click()
+        page.wait_for_timeout(1000)
+
+
+def fill_unit(page: Any, folder: Path) -> None:
+    open_panel(page)
+    scene(128).save(folder / "scene.png")
+    page.locator(f"{unit('image')} input[type=file]").set_input_files(str(folder / "scene.png"))
+    page.wait_for_selector(f"{unit('image')} img")
+    choose(page, "model", EDGES["model"])
+    choose(page, "preprocessor", "canny")
+    page.locator(f"{unit('enabled')} input").check()
+    fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "1@0, 0.6@0.4, 0@1")
