@@ -137,7 +137,7 @@ class PreparedInstantID(PreparedControlNet):
     loaded: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, call: UNetCall) -> NetworkInputs:
-        """The same as a part of a call for several units: the face in the text's place."""
+        """What the network reads for exactly the rows of `call`: the face in the place of the text."""
         kinds = torch.tensor([int(cond) for cond in call.position.rows.cond], device=self.tokens.device)
         inputs = replace(call.inputs, context=self.tokens[kinds])
         return NetworkInputs(call=replace(call, inputs=inputs), hint=self.model.hint(self.map, call.size))

@@ -1,7 +1,8 @@
-"""One unit of a generation that asks a ControlNet for residuals."""
+"""Units that ask a ControlNet's network for residuals."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from PIL import Image
@@ -14,10 +15,25 @@ from .network import ControlNetwork, NetworkInputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedControlNet:
-    """A unit with a network of its own or with one that it shares: see `ControlNetwork.together`."""
+class NetworkUnit(ABC):
+    """A unit whose residuals come from a network that other units may share (`ControlNetwork.together`)."""
 
     model: ControlNetwork
+
+    @abstractmethod
+    def part(self, call: UNetCall) -> NetworkInputs:
+        """What the network reads for exactly the rows of `call`."""
+
+    def residuals(self, call: UNetCall) -> Residuals:
+        """The unweighted residuals for exactly the rows of `call`, [B, C, h, w] each; on SD1.5 thirteen."""
+        (found,) = self.model.together([self.part(call)])
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedControlNet(NetworkUnit):
+    """A ControlNet with a control map."""
+
     map: ControlMap
 
     @property
@@ -25,13 +41,8 @@ class PreparedControlNet:
         """Shuffle acts on conditional rows alone, as it was trained."""
         return self.model.pooled
 
-    def residuals(self, call: UNetCall) -> Residuals:
-        """Raw residuals for exactly the rows of `call`: 12 x [B, C, h, w] and the middle, on SD1.5."""
-        (found,) = self.model.together([self.part(call)])
-        return found
-
     def part(self, call: UNetCall) -> NetworkInputs:
-        """The same as a part of a call for several units."""
+        """What the network reads for exactly the rows of `call`."""
         return NetworkInputs(call=call, hint=self.model.hint(self.map, call.size))
 
     def control_map(self, width: int, height: int) -> Image.Image:

@@ -25,11 +25,11 @@ from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import UNetCall, require_family
-from lib_ctrlgen.unet.residuals import Residuals
 
 from .detect import controlnet_kind
 from .file import control_tensors, load_parts
 from .network import ControlNetwork, NetworkInputs
+from .prepared import NetworkUnit
 from .union_mixer import UnionMixer, load_mixer, union_tensors
 from .union_types import AUTO, CHOICES, type_number
 
@@ -93,20 +93,15 @@ class ControlNetUnion(ControlNetwork):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedUnion:
+class PreparedUnion(NetworkUnit):
     """One unit of a Union: a map and its type."""
 
     model: ControlNetUnion
     map: ControlMap
     kind: int
 
-    def residuals(self, call: UNetCall) -> Residuals:
-        """Raw residuals for exactly the rows of `call`: nine and the middle's, on SDXL."""
-        (found,) = self.model.together([self.part(call)])
-        return found
-
     def part(self, call: UNetCall) -> NetworkInputs:
-        """The same as a part of a call for several units."""
+        """What the network reads for exactly the rows of `call`."""
         hint = self.model.hint(self.map, call.size)
         return NetworkInputs(
             call=call, hint=hint + self.shift(hint, *call.size), kinds=self.kinds([self.kind])
@@ -148,7 +143,7 @@ class PreparedUnion:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FusedUnion:
+class FusedUnion(NetworkUnit):
     """Several maps in one pass, each with its type and weight.
 
     As in diffusers the weights are on the maps then, and no longer on the residuals.
@@ -157,13 +152,8 @@ class FusedUnion:
     model: ControlNetUnion
     members: tuple[tuple[PreparedUnion, float], ...]
 
-    def residuals(self, call: UNetCall) -> Residuals:
-        """The residuals of all maps together."""
-        (found,) = self.model.together([self.part(call)])
-        return found
-
     def part(self, call: UNetCall) -> NetworkInputs:
-        """The same as a part of a call for several units."""
+        """What the network reads for exactly the rows of `call`."""
         hints = torch.cat([self.weighted(*member, call) for member in self.members])
         kinds = self.members[0][0].kinds([member.kind for member, _ in self.members])
         return NetworkInputs(call=call, hint=hints.sum(0, keepdim=True), kinds=kinds)

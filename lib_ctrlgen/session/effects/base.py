@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, softened
 
+Kind = TypeVar("Kind")
 RowWeights: TypeAlias = Sequence[RowWeight | None]
 Size: TypeAlias = tuple[int, int]
 
@@ -108,3 +109,13 @@ class UnitEffect(Protocol):
 
     def close(self) -> None:
         """End of the session."""
+
+
+def control_of(unit: ActiveUnit, kind: type[Kind]) -> Kind:
+    """A unit's control as one of the protocol by which the session chose the units of an effect.
+
+    Raises TypeError for a control of another kind.
+    """
+    if not isinstance(unit.control, kind):
+        raise TypeError(f"{type(unit.control).__name__} is no {kind.__name__}")
+    return unit.control

@@ -13,7 +13,7 @@ from lib_ctrlgen.unet.call import UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import factor, times
 
-from .base import ActingUnit, Masks
+from .base import ActingUnit, Masks, control_of
 
 
 class PredictionEffect:
@@ -46,7 +46,9 @@ class PredictionEffect:
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
         """Remember the call; those that restore come last."""
         self.call = call
-        self.acting = tuple(sorted(acting, key=lambda each: control_of(each).restores))
+        self.acting = tuple(
+            sorted(acting, key=lambda each: control_of(each.unit, PredictionControl).restores)
+        )
 
     def changed(self, output: Tensor, call: UNetCall) -> Tensor:
         """The output [B, 4, h, w] after all units; rows on which none acts stay as they are."""
@@ -57,7 +59,7 @@ class PredictionEffect:
 
     def change(self, each: ActingUnit, output: Tensor, call: UNetCall) -> None:
         """Change an output in place by one unit, in the rows on which it acts."""
-        control = control_of(each)
+        control = control_of(each.unit, PredictionControl)
         rows = [row for row, dose in enumerate(each.doses) if dose is not None]
         doses = [each.doses[row] for row in rows]
         part, index = call.select(rows), row_index(rows)
@@ -75,13 +77,6 @@ class PredictionEffect:
     def close(self) -> None:
         """Forget the call."""
         self.end()
-
-
-def control_of(each: ActingUnit) -> PredictionControl:
-    """The unit's control. Raises TypeError for another kind."""
-    if not isinstance(each.unit.control, PredictionControl):
-        raise TypeError(f"{type(each.unit.control).__name__} changes no prediction")
-    return each.unit.control
 
 
 def share(dose: RowWeight | None) -> float:

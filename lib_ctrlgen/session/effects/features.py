@@ -14,7 +14,7 @@ from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import fit_mask, placewise, soft_features
 from lib_ctrlgen.unet.row_factors import times
 
-from .base import ActingUnit, Masks
+from .base import ActingUnit, Masks, control_of
 
 
 class FeatureEffect:
@@ -37,10 +37,7 @@ class FeatureEffect:
 
     def features(self, each: ActingUnit, call: UNetCall) -> list[Tensor]:
         """One unit's weighted features [B, C, h, w]; rows without a dose get zeros."""
-        control = each.unit.control
-        if not isinstance(control, FeatureControl):
-            raise TypeError(f"{type(control).__name__} gives no features")
-        raw = control.features(*call.size)
+        raw = control_of(each.unit, FeatureControl).features(*call.size)
         factors = layer_factors(each.doses, len(raw), soft_features(len(raw)))
         mask = self.masks.of(each.unit, each.doses, call)
         found = [times(layer.to(call.inputs.x), by) for layer, by in zip(raw, factors, strict=True)]

@@ -18,7 +18,7 @@ from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import Factor, times
 
-from .base import ActingUnit, Masks, RowWeights, Size
+from .base import ActingUnit, Masks, RowWeights, Size, control_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +73,12 @@ class InputEffect:
 
     def share(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> None:
         """Set up one unit's changes, for the rows on which it acts."""
-        if not isinstance(unit.control, InputControl):
-            raise TypeError(f"{type(unit.control).__name__} changes no inputs")
-        self.held.enter_context(unit.control.present())
+        control = control_of(unit, InputControl)
+        self.held.enter_context(control.present())
         rows = [row for row, dose in enumerate(doses) if dose is not None]
-        weights = layer_factors([doses[row] for row in rows], unit.control.layers)
+        weights = layer_factors([doses[row] for row in rows], control.layers)
         mask = self.masks.of(unit, [doses[row] for row in rows], call)
-        for name, change in unit.control.changes(self.sites, call.size).items():
+        for name, change in control.changes(self.sites, call.size).items():
             weight = weights[change.layer]
             if isinstance(weight, Tensor) or weight != 0.0:
                 share = Share(change=change, rows=row_index(rows), weight=weight, mask=mask, size=call.size)

@@ -14,7 +14,7 @@ from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import SharedRows
 
-from .base import ActingUnit, Masks
+from .base import ActingUnit, Masks, control_of
 from .fusion import fused
 from .reuse import ReusedResiduals
 
@@ -105,9 +105,7 @@ def acting_rows(each: ActingUnit) -> list[int]:
 
 def asked(each: ActingUnit, rows: Sequence[int], call: UNetCall, classes: Sequence[int] | None) -> Asked:
     """What a unit asks for these rows: those of one class once."""
-    control = each.unit.control
-    if not isinstance(control, ResidualControl):
-        raise TypeError(f"{type(control).__name__} gives no residuals")
+    control = control_of(each.unit, ResidualControl)
     if classes is None:
         return Asked(control=control, call=call.select(rows))
     shared = SharedRows.of([classes[row] for row in rows])
