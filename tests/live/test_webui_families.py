@@ -103,8 +103,10 @@ def test_a_family_acts_as_headless_and_leaves_nothing(
 
 @pytest.mark.parametrize("pair", [("sd15", "ldm", "diffusers"), ("sdxl", "xl-ldm", "xl-diffusers")])
 def test_both_layouts_are_one_network(request: pytest.FixtureRequest, pair: tuple[str, str, str]) -> None:
+    """To the last rounding: weights that lie elsewhere in memory may be added up in another order."""
     host: Host = request.getfixturevalue(pair[0])
-    assert host.made(host.unit(pair[1])).same(host.made(host.unit(pair[2])))
+    ours, theirs = (host.made(host.unit(name)).images[0] for name in pair[1:])
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
 def test_a_difference_file_is_its_network(sd15: Host) -> None:
