@@ -5,6 +5,7 @@ A new family is tested by being registered: it needs a line in `EXAMPLES` of tes
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ ACTS = 1e-3  # least change of a prediction, which is of size one
 SAME = 3e-5
 
 
-@dataclass(frozen=True)
+@dataclass
 class Subject:
     """A family with its U-Net and its files."""
 
@@ -58,9 +59,19 @@ class Subject:
         with ControlSession(port, load_units(request.units, target), Script(STEPS, [(step, call.rows)])):
             return run(self.unet, call)
 
-    def plain(self, kinds: str = "c0 u0") -> Tensor:
-        """The prediction without a unit."""
-        return run(self.unet, self.example.call(kinds))
+    def unhooked(self) -> Tensor:
+        """The prediction without a session."""
+        return run(self.unet, self.example.call("c0 u0"))
+
+    @cached_property
+    def plain(self) -> Tensor:
+        """The prediction without a unit, made once."""
+        return self.unhooked()
+
+    @cached_property
+    def full(self) -> Tensor:
+        """The prediction with the unit's defaults at step 0, made once."""
+        return self.predicted()
 
 
 @pytest.fixture(scope="module", params=[entry.name for entry in CONTROLS])
@@ -77,11 +88,11 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(autouse=True)
 def untouched(subject: Subject) -> Iterator[None]:
     """After each test the U-Net has its modules, hooks and weights, and gives the same bits."""
-    before, weights, plain = structure(subject.unet), snapshot(subject.unet), subject.plain()
+    before, weights, plain = structure(subject.unet), snapshot(subject.unet), subject.plain
     yield
     assert structure(subject.unet) == before
     assert_untouched(subject.unet, weights)
-    assert torch.equal(subject.plain(), plain)
+    assert torch.equal(subject.unhooked(), plain)
 
 
 def far(one: Tensor, other: Tensor) -> float:
@@ -89,7 +100,7 @@ def far(one: Tensor, other: Tensor) -> float:
 
 
 def test_it_acts_by_its_weight(subject: Subject) -> None:
-    plain, full, half = subject.plain(), subject.predicted(), subject.predicted(weight=0.5)
+    plain, full, half = subject.plain, subject.full, subject.predicted(weight=0.5)
     assert torch.equal(subject.predicted(weight=0), plain)
     assert far(full, plain) > ACTS
     assert 0 < far(half, plain) < far(full, plain)
@@ -98,7 +109,7 @@ def test_it_acts_by_its_weight(subject: Subject) -> None:
 
 def test_it_acts_inside_its_window_alone(subject: Subject) -> None:
     window = {"guidance_start": 0.5, "guidance_end": 0.75}
-    plain, full = subject.plain(), subject.predicted()
+    plain, full = subject.plain, subject.full
     assert torch.equal(subject.predicted(step=1, **window), plain)
     assert torch.equal(subject.predicted(step=3, **window), plain)
     assert far(subject.predicted(step=2, **window), full) <= SAME
@@ -110,7 +121,7 @@ def test_it_acts_where_its_mask_is_white(subject: Subject) -> None:
     mask = encode_image(left)
     if refusal(subject, "mask", mask=mask):
         return  # a family without masks says so
-    masked, plain, full = subject.predicted(mask=mask), subject.plain(), subject.predicted()
+    masked, plain, full = subject.predicted(mask=mask), subject.plain, subject.full
     assert far(masked, plain) > ACTS / 4
     assert far(masked, full) > ACTS / 4
 
@@ -141,7 +152,7 @@ def refusal(subject: Subject, path: str, **fields: Any) -> bool:
 def test_a_mode_acts_or_is_refused(subject: Subject, mode: str) -> None:
     if refusal(subject, "control_mode", control_mode=mode):
         return
-    found, plain, full = subject.predicted(control_mode=mode), subject.plain(), subject.predicted()
+    found, plain, full = subject.predicted(control_mode=mode), subject.plain, subject.full
     assert far(found[:1], plain[:1]) > ACTS / 4
     assert far(found, full) > 0
     if mode == "control":
@@ -151,13 +162,13 @@ def test_a_mode_acts_or_is_refused(subject: Subject, mode: str) -> None:
 def test_reuse_acts_or_is_refused(subject: Subject) -> None:
     reuse = 2
     if not refusal(subject, "reuse", reuse=reuse):
-        assert far(subject.predicted(reuse=reuse), subject.predicted()) <= SAME, "the first step computes"
+        assert far(subject.predicted(reuse=reuse), subject.full) <= SAME, "the first step computes"
 
 
 def test_stored_weights_are_used(subject: Subject) -> None:
     """In eight bits the result moves a little: what ignored `storage` would give the same bits."""
-    full, stored = subject.predicted(), subject.predicted(storage="int8")
-    assert 0 < far(stored, full) < 0.5 * far(full, subject.plain())
+    full, stored = subject.full, subject.predicted(storage="int8")
+    assert 0 < far(stored, full) < 0.5 * far(full, subject.plain)
 
 
 def test_low_vram_takes_weights_to_the_device_for_each_use(
