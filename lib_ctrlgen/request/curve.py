@@ -1,4 +1,4 @@
-"""Curves of keyframes joined by easings inside a window. Windows are implemented here and nowhere else."""
+"""Curves: keyframes joined by easings, inside a window. This is the only implementation of windows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Easing: TypeAlias = Callable[[float], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Keyframe:
-    """The value at one progress; `easing` shapes the segment that starts here."""
+    """A value at one progress. `easing` is the interpolation from this keyframe to the next one."""
 
     progress: float
     value: float
@@ -30,7 +30,7 @@ class Keyframe:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The half-open interval `[start, end)`, closed when `end` is 1. Progress units."""
+    """The half-open interval `[start, end)` of progress; an `end` of 1 is included."""
 
     start: float = 0.0
     end: float = 1.0
@@ -48,9 +48,9 @@ NEVER = Window(end=0.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Keyframes joined by easings, zero outside the window.
+    """A function of progress: keyframes joined by easings inside the window, and zero outside it.
 
-    Raises RequestError when there is no keyframe or progress does not rise.
+    Raises RequestError if there is no keyframe, or if progress does not increase from keyframe to keyframe.
     """
 
     keyframes: tuple[Keyframe, ...]
@@ -69,7 +69,7 @@ class Curve:
         return tuple(slope if math.isfinite(slope) else 0.0 for slope in slopes)
 
     def __call__(self, progress: float) -> float:
-        """The value at `progress` in [0, 1]; zero outside the window."""
+        """Return the value at `progress` in [0, 1], which is zero outside the window."""
         if progress not in self.window:
             return 0.0
         after = bisect_right(self.keyframes, progress, key=lambda frame: frame.progress)
@@ -81,7 +81,7 @@ class Curve:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest value; easings stay between their keyframes."""
+        """The smallest and the largest value; no easing leaves the range of its two keyframes."""
         values = [frame.value for frame in self.keyframes] + ([] if self.window == WHOLE else [0.0])
         return min(values), max(values)
 
@@ -103,16 +103,16 @@ class Curve:
 
 
 def intersect(window: Window, start: float, end: float) -> Window:
-    """The part of `window` inside `[start, end)`; empty when they do not meet."""
+    """Return the part of `window` inside `[start, end)`, or an empty window if they do not overlap."""
     low, high = max(window.start, start), min(window.end, end)
     return Window(start=low, end=high) if low <= high else NEVER
 
 
 def monotone_tangents(frames: tuple[Keyframe, ...]) -> tuple[float, ...]:
-    """Slopes at the keyframes for a cubic that never overshoots.
+    """Return the slope at each keyframe for a piecewise cubic that never overshoots.
 
-    Fritsch and Butland (1984), the weighted harmonic mean used by PCHIP, with
-    the one-sided three-point formula at both ends.
+    The method is Fritsch and Butland's (1984): the weighted harmonic mean of the neighbouring slopes,
+    as in PCHIP, with the one-sided three-point formula at both ends.
     """
     pairs = list(pairwise(frames))
     widths = [right.progress - left.progress for left, right in pairs]
@@ -126,7 +126,10 @@ def monotone_tangents(frames: tuple[Keyframe, ...]) -> tuple[float, ...]:
 
 
 def harmonic(width0: float, width1: float, slope0: float, slope1: float) -> float:
-    """The tangent between two segments; zero at an extremum, infinite where the curve jumps."""
+    """Return the tangent where two segments meet.
+
+    It is zero at an extremum, and infinite where the slopes are too steep for a float.
+    """
     if slope0 == 0.0 or slope1 == 0.0 or (slope0 > 0) != (slope1 > 0):
         return 0.0
     weight0, weight1 = 2 * width1 + width0, width1 + 2 * width0
@@ -135,7 +138,7 @@ def harmonic(width0: float, width1: float, slope0: float, slope1: float) -> floa
 
 
 def end_slope(width0: float, width1: float, slope0: float, slope1: float) -> float:
-    """The tangent at an end, limited so that the curve stays monotone."""
+    """Return the tangent at the first or last keyframe, limited so that the curve stays monotone."""
     slope = ((2 * width0 + width1) * slope0 - width0 * slope1) / (width0 + width1)
     if slope0 == 0.0 or (slope > 0) != (slope0 > 0):
         return 0.0
@@ -145,14 +148,17 @@ def end_slope(width0: float, width1: float, slope0: float, slope1: float) -> flo
 
 
 def hermite(t: float, left: float, right: float, slope_left: float, slope_right: float) -> float:
-    """The cubic through two values with two slopes, at `t` in [0, 1]; slopes per segment."""
+    """Evaluate the cubic Hermite segment from `left` to `right` at `t` in [0, 1].
+
+    Slopes are changes of the value per length of the segment.
+    """
     s = 1.0 - t
     values = (1 + 2 * t) * s * s * left + t * t * (3 - 2 * t) * right
     return between(values + t * s * s * slope_left - t * t * s * slope_right, left, right)
 
 
 def between(value: float, one: float, other: float) -> float:
-    """`value` clamped between two bounds, given in either order, against rounding errors."""
+    """Clamp `value` to two bounds, given in either order, so that rounding cannot exceed them."""
     return min(max(value, min(one, other)), max(one, other))
 
 
@@ -167,6 +173,6 @@ EASINGS: dict[str, Easing] = {
 
 
 def number(value: float) -> str:
-    """The shortest text that reads back as exactly `value`."""
+    """Return the shortest text that parses back to exactly `value`."""
     text = repr(float(value))
     return text.removesuffix(".0")

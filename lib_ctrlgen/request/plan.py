@@ -1,4 +1,4 @@
-"""The plan: every unit's weight at every step, computed before sampling; the session applies it."""
+"""The plan: the weight of every unit at every step, computed before sampling and applied by the session."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .spec import ControlUnit
 class StepPlan:
     """The plan of one pass.
 
-    weights   `weights[line][step]`: the weight of each unit (or concept, or guidance) at each step
-    labels    a name for each line
-    computed  `computed[line][step]`: the step whose residuals are used, None where the unit does not act;
-              there are such lines for units only
-    note      lines of text: the cost of a blend, and warnings
+    weights   `weights[line][step]`: a line for each unit (or concept, or the guidance scale)
+    labels    the name of each line
+    computed  `computed[line][step]`: the step whose residuals the unit uses, or None where it does not act;
+              only units have such lines
+    note      text with the cost of a blend and with warnings
     """
 
     weights: tuple[tuple[float, ...], ...]
@@ -28,16 +28,18 @@ class StepPlan:
     note: str = ""
 
     def active(self, step: int) -> tuple[int, ...]:
-        """The lines whose weight is not zero in this step."""
+        """Return the indices of the lines whose weight at `step` is not zero."""
         return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
 
 
 def compile_plan(
     units: Sequence[tuple[int | str, ControlUnit]], steps: int, *, hires: bool = False
 ) -> StepPlan:
-    """Sample the schedules of units at `i / steps`, for one pass; each unit comes with its index.
+    """Sample the weight schedules of units at `i / steps` for one pass.
 
-    Raises RequestError when `steps` is not positive.
+    `units` are pairs of a unit's index (or name) and the unit.
+
+    Raises RequestError if `steps` is less than 1.
     """
     if steps < 1:
         raise RequestError("$.steps", f"must be at least 1, got {steps}")
@@ -50,7 +52,9 @@ def compile_plan(
 
 
 def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
-    """For each step, the step whose residuals it uses: every `reuse`-th step with a weight computes its own.
+    """Return, for each step, the step whose residuals it uses, or None where the weight is zero.
+
+    Of the steps with a weight, every `reuse`-th one computes its own residuals; the others use the last ones.
 
     >>> computed_at((0, 1, 1, 0, 0.5, 1), 2)
     (None, 1, 1, None, 4, 4)

@@ -1,7 +1,7 @@
 """Schedules: numbers that change over the denoising steps.
 
-A schedule is a callable `progress in [0, 1] -> float`. Steps are sampled at
-`i / steps`, so the first step has progress 0 and none has progress 1.
+A schedule is a callable from progress in [0, 1] to a float. Step `i` has the progress
+`i / steps`, so the first step has progress 0 and no step has progress 1.
 
 Text form::
 
@@ -10,7 +10,7 @@ Text form::
     1@0, 1@0.3, 0@0.6            keyframes `value@progress`, joined by lines
     1@0 hold, 0@0.5 smooth, 1@1  an easing for the segment that starts there
     1>0 in 0.2..0.8              zero outside the window [0.2, 0.8)
-    1>0 * 0.5@0, 1@1             product
+    1>0 * 0.5@0, 1@1             product of two curves
 
 >>> ramp = parse_schedule("1>0.2")
 >>> [round(value, 2) for value in ramp.sample(4)]
@@ -45,7 +45,7 @@ TOKEN = re.compile(
 class Schedule:
     """A product of curves; most schedules have exactly one. Immutable, compared by value.
 
-    Not a dataclass: msgspec would read those field by field instead of as text.
+    It is not a dataclass, because msgspec would decode a dataclass field by field and not from its text form.
     """
 
     __slots__ = ("curves",)
@@ -80,16 +80,19 @@ class Schedule:
         return " * ".join(map(str, self.curves))
 
     def within(self, start: float, end: float) -> Schedule:
-        """This schedule inside `[start, end)` (closed at 1), zero outside. Windows intersect."""
+        """Return this schedule limited to `[start, end)`, and zero outside; an `end` of 1 is included.
+
+        The new window is intersected with the window that each curve already has.
+        """
         return Schedule(tuple(replace(c, window=intersect(c.window, start, end)) for c in self.curves))
 
     def sample(self, steps: int) -> tuple[float, ...]:
-        """The values at `i / steps` for every step `i`."""
+        """Return the value at `i / steps` for every step `i`."""
         return tuple(self(step / steps) for step in range(steps))
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Two values between which the schedule stays at every progress."""
+        """A lower and an upper bound of the schedule's values; they need not be reached."""
         low, high = 1.0, 1.0
         for curve in self.curves:
             corners = [a * b for a in (low, high) for b in curve.bounds]
@@ -98,24 +101,25 @@ class Schedule:
 
     @property
     def constant(self) -> float | None:
-        """The value if it is the same at every progress, else None."""
+        """The value if every curve has a single keyframe and no window, otherwise None."""
         if all(len(curve.keyframes) == 1 and curve.window == WHOLE for curve in self.curves):
             return self(0.0)
         return None
 
 
 def constant(value: float) -> Schedule:
-    """A schedule that never changes."""
+    """Return a schedule that has the same value at every progress."""
     return Schedule((Curve(keyframes=(Keyframe(progress=0.0, value=value),)),))
 
 
 def parse_schedule(source: str | float | Schedule) -> Schedule:
-    """Read a number or the text form (see the module's head).
+    """Parse a number or the text form that the module docstring describes.
 
-    Progress lies in 0..1 and rises strictly; values are finite, at most a million.
-    Before the first and after the last keyframe the nearest value holds.
+    Progress must be in 0..1 and must increase from keyframe to keyframe. Values must be finite and
+    at most one million in magnitude. Before the first keyframe its value holds, and after the last
+    keyframe its value.
 
-    Raises RequestError that shows the place.
+    Raises RequestError for an invalid schedule; the message marks the position in the text.
     """
     if isinstance(source, Schedule):
         return source
@@ -130,7 +134,7 @@ def parse_schedule(source: str | float | Schedule) -> Schedule:
 
 @dataclass(frozen=True)
 class Token:
-    """One word of the text form; `kind` is number, sign, word, other or end."""
+    """One token of the text form: its kind (number, sign, word, other or end), text and character index."""
 
     kind: str
     text: str
@@ -138,7 +142,7 @@ class Token:
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """Split the text form; the last token is an empty one of kind `end`."""
+    """Split the text form into tokens and finish with an empty token of kind `end`."""
     for match in TOKEN.finditer(text):
         kind = str(match.lastgroup)
         yield Token(kind, match[kind], match.start(kind))
@@ -146,7 +150,7 @@ def tokens(text: str) -> Iterator[Token]:
 
 
 class Reader:
-    """A recursive-descent reader of the text form."""
+    """A recursive-descent parser of the text form."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -155,28 +159,28 @@ class Reader:
 
     @property
     def here(self) -> Token:
-        """The token that is read next."""
+        """The next token, which is not yet consumed."""
         return self.tokens[self.index]
 
     def fail(self, message: str, token: Token | None = None) -> RequestError:
-        """An error that shows the place of `token` in the text."""
+        """Return an error whose message marks where `token` (by default the next one) is in the text."""
         place = (token or self.here).place
         shown = f"{self.text[:place]}\N{BLACK RIGHT-POINTING TRIANGLE}{self.text[place:]}"
         return RequestError("", f"{message} at character {place + 1} of the schedule: {shown!r}")
 
     def accept(self, text: str) -> bool:
-        """Step over `text` if it comes next."""
+        """Consume the next token if it is `text`; return whether it was."""
         found = self.here.text == text
         self.index += found
         return found
 
     def expect(self, text: str) -> None:
-        """Step over `text`, which must come next."""
+        """Consume the next token, or raise RequestError if it is not `text`."""
         if not self.accept(text):
             raise self.fail(f"expected {text!r}")
 
     def schedule(self) -> Schedule:
-        """The whole text: a product of curves."""
+        """Parse the whole text, which is a product of curves."""
         curves = [self.curve()]
         while self.accept("*"):
             if len(curves) == FACTORS:
@@ -187,12 +191,12 @@ class Reader:
         return Schedule(tuple(curves))
 
     def curve(self) -> Curve:
-        """`keyframes [in start..end]`."""
+        """Parse `keyframes [in start..end]`."""
         keyframes = self.keyframes()
         return Curve(keyframes=keyframes, window=self.window() if self.accept("in") else WHOLE)
 
     def window(self) -> Window:
-        """`start..end`, after the word `in`."""
+        """Parse `start..end`; the word `in` is already consumed."""
         start = self.progress()
         self.expect("..")
         place = self.here
@@ -202,7 +206,7 @@ class Reader:
         return Window(start=start, end=end)
 
     def keyframes(self) -> tuple[Keyframe, ...]:
-        """A constant, a ramp `a>b`, or `value@progress, ...`."""
+        """Parse a constant, a ramp `a>b`, or keyframes `value@progress, ...`."""
         value = self.value()
         if self.accept(">"):
             last = self.value()
@@ -217,7 +221,7 @@ class Reader:
         return tuple(frames)
 
     def keyframe(self, value: float, previous: float) -> Keyframe:
-        """`@progress [easing]`, after the value."""
+        """Parse `@progress [easing]` after `value`; `previous` is the progress of the keyframe before."""
         self.expect("@")
         place = self.here
         progress = self.progress()
@@ -226,7 +230,7 @@ class Reader:
         return Keyframe(progress=progress, value=value, easing=self.easing())
 
     def easing(self) -> str:
-        """The name of an easing, `linear` when there is none."""
+        """Parse the name of an easing, or return `linear` if none is given."""
         if self.here.kind != "word" or self.here.text == "in":
             return "linear"
         if self.here.text not in EASINGS:
@@ -235,7 +239,7 @@ class Reader:
         return self.tokens[self.index - 1].text
 
     def progress(self) -> float:
-        """A number in 0..1."""
+        """Parse a progress, a number in 0..1."""
         place = self.here
         progress = self.value("progress")
         if not 0.0 <= progress <= 1.0:
@@ -243,7 +247,7 @@ class Reader:
         return progress
 
     def value(self, what: str = "value") -> float:
-        """A finite number."""
+        """Parse a finite number; `what` names it in the error message."""
         token = self.here
         if token.kind != "number":
             raise self.fail(f"expected a {what} (a number)")
