@@ -1,1 +1,1 @@
-"""A control session: the hooks on a U-Net while a generation runs."""
+"""The control session, which hooks the units' controls into a U-Net while a generation runs."""

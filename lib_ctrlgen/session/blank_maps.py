@@ -1,4 +1,4 @@
-"""Control maps and masks that are blank at the size of a pass, so that a unit can do little or nothing."""
+"""Warns of control maps of one colour and of black masks, with which a unit has little or no effect."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from lib_ctrlgen.request.notices import Notices
 
 from .effects.base import at_latent
 
-FLAT = 1  # of 255: pictures whose channels differ by no more are of one colour
+FLAT = 1  # the largest difference within a channel (0..255) at which a picture counts as one colour
 NAMES: Mapping[tuple[int, ...], str] = MappingProxyType({(0, 0, 0): "black", (255, 255, 255): "white"})
 
 
 def note_blanks(units: Sequence[ActiveUnit], latent: tuple[int, int], factor: int, notices: Notices) -> None:
-    """Add a warning for each unit whose map has one colour, or whose mask leaves nothing, in this pass.
+    """Add a warning to `notices` for each unit whose control map has one colour or whose mask is black.
 
-    `latent` are its height and width in latent pixels, of `factor` pixels each.
+    Maps and masks are checked at the size of the pass: `latent` is the height and width of its latent,
+    `factor` the number of pixels per latent cell along a side.
     """
     height, width = latent
     for unit in units:
@@ -37,7 +38,7 @@ def note_blanks(units: Sequence[ActiveUnit], latent: tuple[int, int], factor: in
 
 
 def only_colour(picture: Image.Image) -> tuple[int, ...] | None:
-    """The colour of a picture that has no other one."""
+    """Return the RGB colour of a picture of one colour, None for a picture with several."""
     pixels = np.asarray(picture.convert("RGB"))
     low, high = pixels.min((0, 1)), pixels.max((0, 1))
     return None if (high - low).max() > FLAT else tuple(map(int, low))

@@ -1,4 +1,4 @@
-"""How much of a unit each row of a U-Net's call gets."""
+"""Computes how strongly a unit acts on each row of a U-Net call."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from lib_ctrlgen.unet.row_factors import Factor, factor
 
 @dataclass(frozen=True)
 class RowWeight:
-    """What a unit does to a row; equal doses, equal effects. `layers` are its own layer weights.
+    """All that decides how a unit acts on one row: rows with equal values are treated alike.
 
-    `since` is the step whose residuals are used; None: this step's, and none are kept.
+    weight    the unit's weight at this step
+    mode      the control mode
+    layers    the unit's layer weights at this step; None if the mode decides
+    strength  the mask strength, 0..1
+    since     the step whose residuals are used, for units with `reuse`; None if the network runs at
+              every step and no residuals are kept
     """
 
     weight: float
@@ -26,7 +31,10 @@ class RowWeight:
     since: int | None = None
 
     def per_layer(self, softness: Sequence[float]) -> tuple[float, ...]:
-        """Each layer's number: the weight times its own layer weight, or times the mode's softness."""
+        """Return the factor of each layer: the weight times the layer weight, or times the mode's softness.
+
+        `softness` has one number per layer and is ignored by the mode `balanced`.
+        """
         if self.layers is not None:
             return tuple(self.weight * own for own in self.layers)
         if self.mode == "balanced":
@@ -42,9 +50,10 @@ def row_dose(
     row: int,
     computed: int | None = None,
 ) -> RowWeight | None:
-    """The dose of one row, None where the unit does not act on it. `spec` has the numbers of its image.
+    """Return the row weight of a unit for row `row`, None if the unit does not act on that row.
 
-    `computed` is the step whose network call the plan wants to be used.
+    `spec` is the unit's spec for the row's image, `weight` the planned weight at this step, and
+    `computed` the step whose residuals the plan uses now (`reuse`).
     """
     rows = position.rows
     cond_only = unit.cond_only or (spec.control_mode == "control" and not unit.all_rows)
@@ -68,9 +77,9 @@ def row_dose(
 def layer_factors(
     doses: Sequence[RowWeight | None], layers: int, softness: Sequence[float] | None = None
 ) -> tuple[Factor, ...]:
-    """Of each layer what its rows are multiplied with.
+    """Return for each layer the factors of its rows; rows without a row weight get 0.
 
-    `softness` is the curve of the modes `prompt` and `control` over the layers, that of residuals if absent.
+    `softness` is the factor per layer of the modes `prompt` and `control`; the default is `soft_weights`.
     """
     curve = soft_weights(layers) if softness is None else softness
     numbers = [(0.0,) * layers if dose is None else dose.per_layer(curve) for dose in doses]
@@ -78,5 +87,5 @@ def layer_factors(
 
 
 def strengths(doses: Sequence[RowWeight | None]) -> Factor:
-    """How much the mask holds back in each row."""
+    """Return the mask strength (0..1) of each row; rows without a row weight get 0."""
     return factor([0.0 if dose is None else dose.strength for dose in doses])

@@ -1,7 +1,7 @@
-"""The control session: the only place where hooks are put on a U-Net.
+"""The control session: the only code that puts hooks on a U-Net.
 
-Inside `with ControlSession(port, units, clock):` every U-Net call is controlled;
-afterwards, also after an exception, the U-Net is exactly as it was.
+Inside `with ControlSession(port, units, clock):` the units act on every U-Net call; afterwards all
+hooks are removed, even after an exception.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ from .suspects import Suspects, not_finite
 class ControlSession:
     """Applies units to every call of a U-Net while it is open.
 
-    `variants`, if given, are each image's own specs of all units, alike but for their numbers: a batch of
-    many cells, of which rows that are equal so far are computed once. `rows_computed` of `rows_asked`
-    went through the U-Net.
+    `variants`, if given, are the specs of all units for each image of the batch, which differ only in
+    their numbers. The tuner samples many cells in one batch this way: rows whose inputs are still equal
+    are computed once. `rows_asked` counts the rows that the host passed, `rows_computed` those that the
+    U-Net computed.
 
-    Raises HostError when the host calls the U-Net in a way that cannot be controlled, and what
-    `suspects` says when a prediction is not finite: at one of the next calls, or at the end.
+    Raises HostError when the host calls the U-Net in a way that is not supported, and the error of
+    `suspects.not_finite` when a prediction is not finite: during a later call or when the session closes.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class ControlSession:
         self._effects = [kind(self._masks) for kind in ways_of([part for _, part in self._parts])]
         self._finishing = [each for each in self._effects if isinstance(each, FinishingEffect)]
         self._acted: dict[int | None, set[tuple[int | str, bool]]] = {}
-        self._passes: dict[bool, Position] = {}  # the last call of each
+        self._passes: dict[bool, Position] = {}  # by hires: the last call of the first and of the hires pass
         self._position = Position(0, 1, Rows((), ()))
         self._suspects: Suspects | None = None
         self._watch = FiniteWatch(self._refuse)
@@ -79,13 +80,14 @@ class ControlSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None or issubclass(kind, Exception):  # a host's own complaint names no unit
+            # the host's own exception may be due to NaN: ours names the unit that caused it
+            if kind is None or issubclass(kind, Exception):
                 self.settle()
         finally:
             self._close()
 
     def settle(self) -> None:
-        """Wait until it is known that every prediction so far is finite. Raises where one is not."""
+        """Wait for the checks of all predictions so far; raise the error of the first that is not finite."""
         self._watch.settle()
 
     def _close(self) -> None:
@@ -96,9 +98,9 @@ class ControlSession:
         self._masks.fitted.clear()
 
     def retarget(self, port: UNetPort) -> None:
-        """Move to another U-Net of the same shape, as when a refiner takes over in mid-run.
+        """Move the hooks to another U-Net of the same shape, such as a refiner during sampling.
 
-        Raises HostError when the new U-Net has another shape; the session is closed then.
+        Raises HostError when the new U-Net has another shape; the hooks are removed then.
         """
         self.settle()
         self._hooks.close()
@@ -112,7 +114,7 @@ class ControlSession:
         self._install()
 
     def _plan(self, steps: int, hires: bool = False, variant: int | None = None) -> StepPlan:
-        """The plan of the units, one line for each, though some have several parts."""
+        """Compile the plan of all units for a pass; it has one line for each unit, not for each part."""
         specs = self._specs(variant)
         named = {unit.index: spec for unit, spec in zip(self.units, specs, strict=True)}
         return compile_plan(list(named.items()), steps, hires=hires)
@@ -130,7 +132,7 @@ class ControlSession:
             self._hooks = partial.pop_all()
 
     def _before(self, inputs: CallInputs) -> Effect:
-        """Start of a U-Net call: place it, set up the attention terms, compute the residuals."""
+        """Prepare every effect for a U-Net call; return the summed residuals and the rows computed once."""
         position, doses = self._placed(int(inputs.x.shape[0]))
         call = UNetCall(inputs=inputs, position=position, unet=self.port.module)
         classes, repeats = None, None
@@ -148,7 +150,7 @@ class ControlSession:
         return Effect(total(found) if found else None, repeats)
 
     def _placed(self, batch: int) -> tuple[Position, list[RowWeights]]:
-        """Where a call of `batch` rows stands, and what each unit's part gives each row."""
+        """Return the position of a call with `batch` rows, and the row weights of each part of a unit."""
         if self._suspects is not None:
             position = self._suspects.position
             return position, self._suspects.alone(self._doses(position), [unit for _, unit in self._parts])
@@ -158,7 +160,7 @@ class ControlSession:
         return self._position, doses
 
     def _refuse(self, call: CheckedCall) -> None:
-        """Raise what is wrong with a call whose prediction is not finite."""
+        """Find the cause of a prediction that is not finite, and raise its error."""
         acting = [
             unit
             for (_, unit), doses in zip(self._parts, self._doses(call.position), strict=True)
@@ -173,7 +175,7 @@ class ControlSession:
     def _begin(
         self, effect: UnitEffect, call: UNetCall, doses: Sequence[RowWeights], classes: Sequence[int] | None
     ) -> Residuals | None:
-        """Start a call of one way of acting, with the units that act in this way and in this call."""
+        """Call `begin` of an effect with the units of its kind that act in this call."""
         acting = [
             ActingUnit(unit=part, doses=each)
             for (_, part), each in zip(self._parts, doses, strict=True)
@@ -186,7 +188,7 @@ class ControlSession:
             effect.end()
 
     def _doses(self, position: Position) -> list[RowWeights]:
-        """Of each unit's parts, what every row of the call gets."""
+        """Return the row weights of each part for all rows of a call."""
         images = position.rows.image
         plans = {i: self.plan_for(position.steps, position.hires, self._variant(i)) for i in set(images)}
         return [
@@ -214,9 +216,9 @@ class ControlSession:
                     self._acted.setdefault(variant, set()).add((part.index, position.hires))
 
     def expected(self, passes: Passes) -> list[Notice]:
-        """What is to be said of units that will not act in passes of so many steps.
+        """Return a notice for each unit that will not act, given the number of steps of each pass.
 
-        Raises RequestError for one that would do nothing though its request does not say so.
+        Raises RequestError for a unit that cannot act at all although its request does not switch it off.
         """
         return [
             notice
@@ -225,9 +227,12 @@ class ControlSession:
         ]
 
     def observed(self) -> list[Notice]:
-        """The same of units that did not act in the calls that were made; nothing after an interruption."""
+        """Return a notice for each unit that did not act in the calls so far, none after an interruption.
+
+        Raises RequestError as `expected` does.
+        """
         if not self._passes or any(last.step + 2 < last.steps for last in self._passes.values()):
-            return []  # the last step may have one call where others have two
+            return []  # a second-order sampler may call the U-Net only once in its last step
         passes = {hires: last.steps for hires, last in self._passes.items()}
         return [
             notice
@@ -236,29 +241,29 @@ class ControlSession:
         ]
 
     def _requested(self) -> list[tuple[int | None, list[tuple[int | str, ControlUnit]]]]:
-        """The units' specs by their places, of each variant."""
+        """Return for each variant the index and the spec of every unit, without repeating a unit."""
         variants = range(len(self.variants)) if self.variants else (None,)
         places = [unit.index for unit in self.units]
         return [(each, list(dict(zip(places, self._specs(each), strict=True)).items())) for each in variants]
 
     @property
     def finishes(self) -> bool:
-        """Whether some image's last call so far had units that change the finished picture."""
+        """Whether a unit that changes finished pictures acted in the last call of some image."""
         return any(effect.acts for effect in self._finishing)
 
     def finished(self, image: int, picture: Image.Image) -> Image.Image:
-        """A finished picture after the units that acted in its last call, also when the session is closed.
+        """Return the finished picture of an image, changed by the units that acted in its last call.
 
-        A mask restricts them as it does in the last call.
+        Each change is limited to the unit's mask. The session may be closed already.
         """
         for effect in self._finishing:
             picture = effect.finished(image, picture)
         return picture
 
     def _variant(self, image: int) -> int | None:
-        """The number of the specs that an image has, None without variants."""
+        """Return the image's index into `variants`, None without variants. Raises HostError past the last."""
         if self.variants and image >= len(self.variants):
-            raise HostError(f"picture {image} of a batch that was to hold {len(self.variants)}")
+            raise HostError(f"the host samples picture {image} of a batch prepared for {len(self.variants)}")
         return image if self.variants else None
 
     def _specs(self, variant: int | None) -> Sequence[ControlUnit]:
@@ -266,12 +271,12 @@ class ControlSession:
 
 
 def _of(variant: int | None, notices: Sequence[Notice]) -> list[Notice]:
-    """Notices of the picture that is this variant's."""
+    """Return the notices with the picture number set to `variant`."""
     return [replace(notice, picture=variant) for notice in notices]
 
 
 def ways_of(parts: Sequence[ActiveUnit]) -> list[type[UnitEffect]]:
-    """The ways in which units act on a U-Net's calls. Raises TypeError for one that would do nothing."""
+    """Return the effect classes that the parts need. Raises TypeError for a control with no effect class."""
     kinds = tuple(kind.control for kind in EFFECTS)
     for part in parts:
         if not isinstance(part.control, kinds):

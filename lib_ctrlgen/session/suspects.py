@@ -1,4 +1,4 @@
-"""Says whose fault a prediction that is not finite is: the call is repeated with one unit at a time."""
+"""Finds the unit that makes a prediction NaN or infinite, by repeating the call with one unit at a time."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CURES = (
 
 @dataclass
 class Suspects:
-    """The units that act while a call is repeated: those with these `indices`."""
+    """Restricts a repeated call at `position` to the units whose index is in `indices`."""
 
     position: Position
     indices: frozenset[int | str] = frozenset()
 
     def alone(self, doses: Sequence[RowWeights], parts: Sequence[ActiveUnit]) -> list[RowWeights]:
-        """The row weights of each part; None for every row of a part whose unit is not one of these."""
+        """Return the row weights of each part, with None in every row for units not in `indices`."""
         return [
             each if part.index in self.indices else (None,) * len(each)
             for each, part in zip(doses, parts, strict=True)
@@ -34,10 +34,11 @@ class Suspects:
 
 
 def not_finite(call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspects) -> CtrlGenError:
-    """The error for a call whose prediction is not finite, in which the units `acting` acted.
+    """Return the error for a call whose prediction is not finite; `acting` are the units that acted in it.
 
-    RequestError at a unit that makes a finite prediction not finite, at `$.units` where only several do
-    so together, HostError where the U-Net by itself is not finite or the call cannot be repeated.
+    It is a RequestError with the path of the first unit that alone makes the prediction NaN or infinite,
+    a RequestError at `$.units` if only all units together do, and a HostError if the U-Net without units
+    is not finite or the call cannot be repeated.
     """
     position = call.position
     where = f"step {position.step + 1} of {position.steps}" + (" of the hires pass" if position.hires else "")

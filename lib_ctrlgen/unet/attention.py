@@ -23,15 +23,15 @@ class KeyValue:
     values: Tensor
 
     def to(self, like: Tensor) -> KeyValue:
-        """The same on the device and in the dtype of `like`."""
+        """Return the pair on the device and in the dtype of `like`."""
         return KeyValue(self.keys.to(like), self.values.to(like))
 
 
 @dataclass(frozen=True)
 class AttentionTerm:
-    """One unit's part of one layer: keys, values, weight, and an optional soft mask [1 or B, 1, H, W].
+    """What one unit adds to one cross attention: keys, values, weight and a soft mask [1 or B, 1, H, W].
 
-    `rows` are those of the batch that it is for, None for all; the weight and the mask are theirs.
+    `rows` are the rows of the batch on which it acts, None for all; weight and mask are for these rows.
     """
 
     pair: KeyValue
@@ -41,14 +41,14 @@ class AttentionTerm:
 
     @property
     def acts(self) -> bool:
-        """Whether there is anything to add."""
+        """Whether the weight is not zero."""
         return isinstance(self.weight, Tensor) or self.weight != 0.0
 
     def output(self, query: Tensor, kinds: Tensor, heads: int, grid: tuple[int, int]) -> Tensor:
-        """`w * attention(q, k, v)`, [B, N, hidden].
+        """Return `w * attention(q, k, v)`, times the mask, [B, N, hidden].
 
         query: [B, N, hidden]; kinds: [B] int64, 1 for cond rows and 0 for uncond rows;
-        grid: height and width of the latent, of which the layer sees a power-of-two part.
+        grid: height and width of the latent, which the layer sees at a half, a quarter and so on.
         """
         pair = self.pair.to(query)
         mixed = attend(query, pair.keys[kinds], times(pair.values[kinds], self.weight), heads)
@@ -58,22 +58,22 @@ class AttentionTerm:
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
-    """Multi-head attention. query [B, N, hidden], keys and values [B, T, hidden] -> [B, N, hidden]."""
+    """Multi-head attention: query [B, N, hidden], keys and values [B, T, hidden] -> [B, N, hidden]."""
     q, k, v = (split_heads(tensor, heads) for tensor in (query, keys, values))
     mixed = functional.scaled_dot_product_attention(q, k, v)
     return mixed.transpose(1, 2).reshape(query.shape)
 
 
 def split_heads(tensor: Tensor, heads: int) -> Tensor:
-    """[B, N, heads * d] -> [B, heads, N, d]."""
+    """Reshape [B, N, heads * d] to [B, heads, N, d]."""
     batch, length, hidden = tensor.shape
     return tensor.view(batch, length, heads, hidden // heads).transpose(1, 2)
 
 
 def level_size(tokens: int, grid: tuple[int, int]) -> tuple[int, int]:
-    """The height and width of the layer that has this many tokens.
+    """Return the height and width of the U-Net level that has `tokens` tokens for a latent of size `grid`.
 
-    Each level halves the latent, rounding up. Raises ValueError when no level fits.
+    Each level halves the size, rounding up. Raises ValueError when no level has that many tokens.
     """
     height, width = grid
     while height * width > tokens:
@@ -84,6 +84,6 @@ def level_size(tokens: int, grid: tuple[int, int]) -> tuple[int, int]:
 
 
 def token_mask(mask: Tensor, tokens: int, grid: tuple[int, int]) -> Tensor:
-    """A soft mask [1 or B, 1, H, W] resized by area to the layer's own grid: [1 or B, tokens, 1]."""
+    """Resize a soft mask [1 or B, 1, H, W] by area to a layer's tokens: [1 or B, tokens, 1]."""
     small = functional.interpolate(mask.float(), size=level_size(tokens, grid), mode="area")
     return small.reshape(-1, tokens, 1)

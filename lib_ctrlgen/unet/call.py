@@ -1,4 +1,4 @@
-"""One U-Net invocation, as controls see it, and the shape of the U-Net that is called."""
+"""The inputs and the position of one U-Net call, and the shape of the U-Net, as controls see them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LATENT_FACTOR = 8
 
 @dataclass(frozen=True)
 class Family:
-    """The family of a checkpoint or of a control for it, told by the width of the text features."""
+    """The checkpoint family of a checkpoint or control, found from the width of the text features."""
 
     name: str
     context_dim: int
 
     @staticmethod
     def of(context_dim: int) -> Family:
-        """SD1.5 (768), SD2 (1024), SDXL (2048), or `custom` for any other width."""
+        """Return SD1.5 (768), SD2 (1024), SDXL (2048), or `custom` for any other width."""
         return Family(FAMILY_BY_CONTEXT.get(context_dim, "custom"), context_dim)
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ def require_family(control: Family, checkpoint: Family, name: str) -> None:
 
 @dataclass(frozen=True)
 class FeaturePlace:
-    """A hidden state of the encoder: its channels, and latent cells per cell of it along a side."""
+    """A hidden state of the encoder: its channels, and the latent's height divided by its own (`stride`)."""
 
     channels: int
     stride: int
@@ -50,11 +50,11 @@ class FeaturePlace:
 
 @dataclass(frozen=True, kw_only=True)
 class UNetShape:
-    """What a control must fit.
+    """The layer sizes of a U-Net, which a control must fit.
 
     residual_channels  channels of the encoder's outputs in order, then of the mid block
                        (13 numbers on SD1.5, 10 on SDXL)
-    residual_strides   how many cells of the latent along a side one place of each of them stands for
+    residual_strides   the latent's height divided by that of each of these outputs
     attention_hidden   width of each cross attention in checkpoint order: down, up, mid
                        (16 on SD1.5, 70 on SDXL)
     heads              attention heads of each of these layers
@@ -70,7 +70,7 @@ class UNetShape:
     feature_places: tuple[FeaturePlace, ...]
 
     def residual_sizes(self, height: int, width: int) -> tuple[tuple[int, int, int], ...]:
-        """Channels, height and width of every residual for a latent of this size, the mid block's last."""
+        """Return channels, height and width of every residual for this latent size, the mid block's last."""
         return tuple(
             (channels, -(-height // stride), -(-width // stride))
             for channels, stride in zip(self.residual_channels, self.residual_strides, strict=True)
@@ -79,7 +79,7 @@ class UNetShape:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSite:
-    """One cross attention: `to_q`, `to_k`, `to_v` give query, keys and values; `to_out` is the last layer."""
+    """The layers of one cross attention; `to_out` is its last linear layer, `hidden` its width."""
 
     name: str
     to_q: nn.Module
@@ -91,7 +91,7 @@ class AttentionSite:
 
 
 def repetitions(values: Sequence[Hashable]) -> tuple[int, ...]:
-    """For each value how many equal ones come before it.
+    """Return for each value how many equal values come before it.
 
     >>> repetitions("abaab")
     (0, 0, 1, 2, 1)
@@ -105,14 +105,14 @@ def repetitions(values: Sequence[Hashable]) -> tuple[int, ...]:
 
 
 def row_index(rows: Sequence[int]) -> slice | list[int]:
-    """What selects these rows of a tensor: a slice, so a view, where they follow each other."""
+    """Return an index for these rows of a tensor: a slice (giving a view) if they are consecutive."""
     if rows and tuple(rows) == tuple(range(rows[0], rows[-1] + 1)):
         return slice(rows[0], rows[-1] + 1)
     return list(rows)
 
 
 class RowName(NamedTuple):
-    """What a row is, the same in every step: `nth` tells apart those that are alike otherwise (`AND`)."""
+    """Identifies a row in every step; `nth` numbers rows that agree in the rest, such as those of `AND`."""
 
     cond: bool
     image: int
@@ -122,10 +122,10 @@ class RowName(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """For each row of a batch: whether it is conditional, which image it belongs to, and which concept.
+    """For each row of a batch: whether it is conditional, its image, its concept and its `nth`.
 
-    Without a blend all belong to concept 0, and `concept` may be left out; `nth` too, where a step has
-    one call: how many rows of the step that are alike in the rest come before.
+    `nth` is the number of earlier rows of the step with the same other values; it may be omitted if the
+    step has one call. `concept` may be omitted without a blend, when all rows belong to concept 0.
     """
 
     cond: tuple[bool, ...]
@@ -146,7 +146,7 @@ class Rows:
         return len(self.cond)
 
     def select(self, rows: Sequence[int]) -> Rows:
-        """Only these rows, in this order."""
+        """Return only these rows, in this order."""
         return Rows(
             tuple(self.cond[i] for i in rows),
             tuple(self.image[i] for i in rows),
@@ -156,20 +156,20 @@ class Rows:
 
     @property
     def names(self) -> tuple[RowName, ...]:
-        """What each row is."""
+        """The name of each row."""
         return tuple(map(RowName, self.cond, self.image, self.concept, self.nth))
 
     def of_concept(self, concept: int) -> tuple[bool, ...]:
-        """For each row whether it is a conditional one of this concept."""
+        """Return for each row whether it is conditional and belongs to this concept."""
         return tuple(cond and own == concept for cond, own in zip(self.cond, self.concept, strict=True))
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a call stands: step `step` of `steps`, with these rows. Progress is `step / steps`.
+    """The step of a U-Net call, counted from 0, and its rows. Progress is `step / steps`.
 
-    `hires` says that this is the WebUI's second pass, whose steps count from 0 again. `copies` says how often
-    the context of a conditional row holds each token of its text.
+    `hires` is true in the hires pass, whose steps count from 0 again. `copies` is the number of times that
+    the context of a conditional row repeats each token of its text.
     """
 
     step: int
@@ -181,9 +181,10 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class CallInputs:
-    """What the host gave the U-Net.
+    """The arguments with which the host called the U-Net.
 
-    x [B, C, h, w]; timestep [B]; context [B, T, X]; added: SDXL's vector and the like.
+    x: latent [B, C, h, w]; timestep: [B]; context: text features [B, T, X]; added: further conditioning,
+    such as SDXL's pooled vector.
     """
 
     x: Tensor
@@ -192,7 +193,7 @@ class CallInputs:
     added: Mapping[str, Any] = field(default_factory=dict)
 
     def select(self, rows: Sequence[int]) -> CallInputs:
-        """Only these rows, in this order."""
+        """Return only these rows, in this order."""
         index = row_index(rows)
         added = {
             key: value[index] if isinstance(value, Tensor) else value for key, value in self.added.items()
@@ -204,9 +205,9 @@ class CallInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class UNetCall:
-    """One U-Net invocation: its inputs, where it stands, and the U-Net that is called, if one is.
+    """One U-Net call: its inputs, its position, and the U-Net itself if there is one.
 
-    `twins` are the names of the rows that each row stands for, where it does for more than itself.
+    When equal rows are computed once, `twins` holds for each row the names of all rows it is computed for.
     """
 
     inputs: CallInputs
@@ -216,7 +217,7 @@ class UNetCall:
 
     @property
     def names(self) -> tuple[tuple[RowName, ...], ...]:
-        """The names of the rows that each row stands for."""
+        """For each row the names of all rows that it is computed for."""
         return self.twins or tuple((name,) for name in self.position.rows.names)
 
     @property
@@ -235,7 +236,7 @@ class UNetCall:
         return tuple(i for i, cond in enumerate(self.position.rows.cond) if cond)
 
     def select(self, rows: Sequence[int]) -> UNetCall:
-        """Only these rows; the call itself when they are all of them."""
+        """Return the call with only these rows; the call itself if these are all its rows, in order."""
         if tuple(rows) == tuple(range(self.batch)):
             return self
         position = replace(self.position, rows=self.position.rows.select(rows))
@@ -243,7 +244,7 @@ class UNetCall:
         return replace(self, inputs=self.inputs.select(rows), position=position, twins=twins)
 
     def shared(self, inverse: Sequence[int], firsts: Sequence[int]) -> UNetCall:
-        """Only `firsts`, each of which stands for all rows that have its number in `inverse`."""
+        """Return the call with only the rows `firsts`; row `i` is computed as `firsts[inverse[i]]`."""
         twins: list[tuple[RowName, ...]] = [()] * len(firsts)
         for name, number in zip(self.position.rows.names, inverse, strict=True):
             twins[number] += (name,)

@@ -1,4 +1,4 @@
-"""Clocks say where a U-Net call stands: at which step, and what each of its rows is."""
+"""Clocks, which find the step of each U-Net call, and the image and concept of each of its rows."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from .call import Position, Rows, repetitions
 
 
 class Clock(Protocol):
-    """Called once per U-Net call with the number of rows; says where the call stands."""
+    """Returns the position of each U-Net call; called once per call with the number of its rows."""
 
     def __call__(self, batch: int) -> Position:
-        """The position of a call with `batch` rows. Raises HostError when it cannot be told."""
+        """Return the position of a call with `batch` rows. Raises HostError for an unexpected call."""
 
 
 class CountingClock:
-    """One call per step with the same rows each time, as diffusers' pipelines do.
+    """A clock for hosts that call the U-Net once per step with the same rows, as diffusers' pipelines do.
 
-    With guidance the batch is the unconditional rows, then the conditional ones, of each image one for
-    each of `owners`: the concepts that they belong to. `copies` is that of `Position`.
+    With guidance (`guided`) the batch starts with one unconditional row per image. Then come the
+    conditional rows: for each image one row per entry of `owners`, which is the row's concept.
+    `copies` is that of `Position`.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class CountingClock:
         self.rows = Rows(kinds, unconds + conds, (0,) * len(unconds) + owners * images)
 
     def __call__(self, batch: int) -> Position:
-        """The next step's position."""
+        """Return the position of the next step. Raises HostError for other rows or too many calls."""
         if batch != len(self.rows):
             raise HostError(f"the U-Net was called with {batch} rows, expected {len(self.rows)}")
         if self.step >= self.steps:
@@ -56,11 +57,11 @@ class Row(NamedTuple):
 
 
 class RowQueue:
-    """The rows of a step, announced once and taken by one or more calls in order.
+    """A clock for the WebUI: `begin` announces the rows of a step, and one or more calls take them in order.
 
-    A1111 may run a step's rows in one call, or conditional and unconditional ones
-    apart, or in chunks; it may also skip the unconditional rows, so what is left of
-    a step is dropped when the next begins.
+    The WebUI may compute a step's rows in one call, in separate calls for conditional and unconditional
+    rows, or in chunks. It may also skip the unconditional rows, so rows that no call took are dropped when
+    the next step begins.
     """
 
     def __init__(self) -> None:
@@ -73,14 +74,14 @@ class RowQueue:
     def begin(
         self, step: int, steps: int, rows: Iterable[Row], *, hires: bool = False, copies: int = 1
     ) -> None:
-        """Announce a step: its rows in the order in which they will be called. `copies`: see `Position`."""
+        """Announce a step and its rows, in the order of the calls. `copies` is that of `Position`."""
         self.copies = copies
         self.step, self.steps, self.hires = min(step, steps - 1), steps, hires
         announced = list(rows)
         self.waiting = deque(zip(announced, repetitions(announced), strict=True))
 
     def __call__(self, batch: int) -> Position:
-        """The position of the next `batch` rows."""
+        """Return the position of the next `batch` rows. Raises HostError if fewer rows are left."""
         if batch > len(self.waiting):
             raise HostError(
                 f"the U-Net was called with {batch} rows in step {self.step}, but {len(self.waiting)} are "

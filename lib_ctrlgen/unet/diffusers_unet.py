@@ -1,4 +1,4 @@
-"""What the hosts' U-Nets are called with: read as `CallInputs`, and with residuals and features put in."""
+"""The port for diffusers' `UNet2DConditionModel`: reads its calls, and adds residuals and features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .residuals import Residuals, placewise
 
 
 def read_diffusers(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:
-    """`UNet2DConditionModel.forward(sample, timestep, encoder_hidden_states, ...)`."""
+    """Read the arguments of `UNet2DConditionModel.forward(sample, timestep, encoder_hidden_states, ...)`."""
     given = dict(zip(("sample", "timestep", "encoder_hidden_states"), args, strict=False)) | dict(kwargs)
     x = given["sample"]
     timestep = torch.as_tensor(given["timestep"], device=x.device).reshape(-1).expand(x.shape[0])
@@ -25,28 +25,29 @@ def read_diffusers(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInpu
 
 
 def own_residuals(kwargs: Mapping[str, Any]) -> tuple[Sequence[Tensor] | None, Tensor | None]:
-    """The residuals that the host gave, for the skips and the mid block. Raises HostError for one of both."""
+    """Return the host's own residuals for skips and mid block. Raises HostError if only one is given."""
     down = kwargs.get("down_block_additional_residuals")
     mid = kwargs.get("mid_block_additional_residual")
     if (down is None) != (mid is None):
         raise HostError(
-            "the U-Net was called with residuals for its skips or its mid block, but not for both"
+            "the U-Net was called with residuals for its skips or its mid block only, and controls need both"
         )
     return down, mid
 
 
 def with_features(kwargs: Mapping[str, Any], features: Sequence[Tensor]) -> dict[str, Any]:
-    """diffusers' keyword arguments with our features added to any that are there.
+    """Return diffusers' keyword arguments with `features` added to the host's own.
 
-    The list is a fresh one: diffusers empties it.
+    The list is a copy, because diffusers removes its items.
     """
-    own_residuals(kwargs)  # the old way to give a T2I-Adapter's, which diffusers ignores beside ours
+    # refuse a T2I-Adapter's features in the deprecated form, which diffusers would ignore beside these
+    own_residuals(kwargs)
     name = "down_intrablock_additional_residuals"
     return {**kwargs, name: list(placewise([kwargs.get(name) or (), features]))}
 
 
 def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str, Any]:
-    """diffusers' keyword arguments with our residuals added to any that are there."""
+    """Return diffusers' keyword arguments with `residuals` added to the host's own."""
     down, mid = own_residuals(kwargs)
     if down is not None and mid is not None:
         residuals = residuals + Residuals(tuple(down), mid)
@@ -58,7 +59,7 @@ def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str,
 
 
 def diffusers_places(unet: Any) -> Iterator[FeaturePlace]:
-    """The places in diffusers' `UNet2DConditionModel`, which puts features there by itself."""
+    """Yield the hidden states to which a `UNet2DConditionModel` adds the features it is given."""
     stride = 1
     for block in unet.down_blocks:
         after = stride * 2 if block.downsamplers else stride
@@ -69,7 +70,7 @@ def diffusers_places(unet: Any) -> Iterator[FeaturePlace]:
 
 
 def diffusers_outputs(unet: Any) -> Iterator[FeaturePlace]:
-    """The outputs of a `UNet2DConditionModel`'s encoder layers and of its mid block: channels and strides."""
+    """Yield channels and stride of each encoder output of a `UNet2DConditionModel`, then of its mid block."""
     stride = 1
     yield FeaturePlace(int(unet.conv_in.out_channels), stride)
     for block in unet.down_blocks:
@@ -82,7 +83,7 @@ def diffusers_outputs(unet: Any) -> Iterator[FeaturePlace]:
 
 
 class DiffusersUNet:
-    """diffusers' `UNet2DConditionModel`."""
+    """The port for a `UNet2DConditionModel`. Raises HostError for another module."""
 
     def __init__(self, module: nn.Module) -> None:
         if not hasattr(module, "down_blocks") or not hasattr(module, "mid_block"):
@@ -91,7 +92,7 @@ class DiffusersUNet:
 
     @property
     def shape(self) -> UNetShape:
-        """What a control must fit."""
+        """The shape of the U-Net, which a control must fit."""
         return shape_of(
             self.attention_sites(),
             attentions(self.module),
@@ -101,11 +102,11 @@ class DiffusersUNet:
         )
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
-        """The cross attentions in checkpoint order."""
+        """Return the cross attentions in checkpoint order: down, up, mid."""
         return sites(self.module, ("down_blocks", "up_blocks", "mid_block"))
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
-        """Fill diffusers' own residual arguments, on top of residuals that are there already."""
+        """Add the residuals of `compute` to the residual arguments of each call."""
         narrow = narrowing(self.module, hooks)
 
         def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -120,7 +121,7 @@ class DiffusersUNet:
         hooks.add(self.module.register_forward_hook(after, always_call=True))
 
     def add_features(self, hooks: Hooks, features: Features) -> None:
-        """Fill diffusers' own argument for features, on top of features that are there already."""
+        """Add the features to the feature argument of each call."""
 
         def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
             found = features()

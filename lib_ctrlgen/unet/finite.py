@@ -1,4 +1,4 @@
-"""Finds predictions of a U-Net that are not finite (NaN or infinity), which would become a black picture."""
+"""Detects predictions of a U-Net that are not finite (NaN or infinity), which would give a black picture."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .port import Hooks
 
 
 class FiniteFlag:
-    """Whether a tensor is finite. On CUDA the answer arrives later, and only `value` waits for it."""
+    """Checks whether a tensor is finite. On CUDA the check is asynchronous, and only `value` waits for it."""
 
     def __init__(self, tensor: Tensor) -> None:
-        # NaN and infinities are in one of the two, and on a CPU this is five to ten times as fast
+        # NaN or an infinity shows in the minimum or the maximum; on a CPU this is five to ten times as fast
         flag = torch.isfinite(torch.stack(torch.aminmax(tensor))).all()
         self._event: Any = None
         if flag.is_cuda:
@@ -30,12 +30,12 @@ class FiniteFlag:
 
     @property
     def known(self) -> bool:
-        """Whether `value` would not wait."""
+        """Whether the result is available, so that `value` returns at once."""
         return self._event is None or bool(self._event.query())
 
     @property
     def value(self) -> bool:
-        """Whether all numbers are finite. Waits for the GPU where the answer is not there yet."""
+        """Whether all numbers are finite. Waits for the GPU if necessary."""
         if self._event is not None:
             self._event.synchronize()
         return bool(self._flag)
@@ -43,7 +43,7 @@ class FiniteFlag:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedCall:
-    """One call of a U-Net: its arguments as the host gave them, where it stands, and whether it is finite."""
+    """A U-Net call with the host's original arguments, its position, and the check of its prediction."""
 
     module: nn.Module
     args: tuple[Any, ...]
@@ -52,19 +52,19 @@ class CheckedCall:
     finite: FiniteFlag
 
     def again(self) -> bool:
-        """Make the call once more; whether its prediction is finite now.
+        """Repeat the call, and return whether its prediction is finite.
 
-        Raises RuntimeError where that is impossible: the host may have moved the U-Net away since.
+        Raises RuntimeError if it cannot be repeated, for instance if the U-Net is now on another device.
         """
         with torch.no_grad():
             return FiniteFlag(prediction_of(self.module(*self.args, **self.kwargs))).value
 
 
 class FiniteWatch:
-    """Checks every prediction of a U-Net while its hooks are on, and calls `refuse` for the first bad one.
+    """Checks every prediction of a U-Net, and calls `refuse` with the first call that is not finite.
 
-    A GPU is not waited for during sampling: its answers are looked at when they have come, at the latest
-    in `settle`. `refuse` gets the call and raises.
+    `refuse` must raise. Sampling never waits for the GPU: a result is read once it is available, at the
+    latest in `settle`.
     """
 
     def __init__(self, refuse: Callable[[CheckedCall], None]) -> None:
@@ -74,7 +74,7 @@ class FiniteWatch:
         self._paused = False
 
     def install(self, hooks: Hooks, module: nn.Module, position: Callable[[], Position]) -> None:
-        """Hook a U-Net; `position` says where its latest call stands. The other hooks must be on already."""
+        """Hook a U-Net, after all other hooks; `position` returns the position of the latest call."""
 
         def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if not self._paused:
@@ -94,12 +94,12 @@ class FiniteWatch:
         hooks.add(module.register_forward_hook(after))
 
     def settle(self) -> None:
-        """Wait for the answers that are missing, and refuse the first call whose prediction is not finite."""
+        """Wait for all pending checks, and refuse the first call whose prediction is not finite."""
         while self._pending:
             self._check()
 
     def clear(self) -> None:
-        """Forget the calls that were not looked at."""
+        """Drop the pending checks."""
         self._pending.clear()
         self._given = ((), {})
 
@@ -116,7 +116,7 @@ class FiniteWatch:
 
 
 def prediction_of(output: Any) -> Tensor:
-    """The prediction in what a U-Net returns: a tensor, a tuple, or one of diffusers' dicts."""
+    """Return the prediction from a U-Net's output: a tensor, a tuple or one of diffusers' output classes."""
     if isinstance(output, dict):
         output = output["sample"]
     found: Tensor = output[0] if isinstance(output, tuple) else output

@@ -1,9 +1,9 @@
-"""The levels of a U-Net's encoder, and where a T2I-Adapter's features go.
+"""The port for ldm and sgm U-Nets, which the WebUI uses.
 
-One place for each level, then the mid block. On a level with text attention it is the hidden
-state before the downsampler, else the one that goes on to the next level. So SD1.5 takes
-features after input blocks 2, 5, 8 and 11, SDXL after 3, 5, 8 and the mid block, as
-sd-webui-controlnet and diffusers add them.
+A T2I-Adapter's features are added at one place per level of the encoder, then at the mid block. On a
+level with cross attention the place is the hidden state before the downsampler, otherwise the one after
+it. SD1.5 takes features after input blocks 2, 5, 8 and 11, SDXL after 3, 5, 8 and the mid block, as in
+sd-webui-controlnet and diffusers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .port import Call, Compute, Features, Hooks, attentions, narrowing, shape_o
 
 
 def ldm_places(unet: Any) -> Iterator[tuple[nn.Module, FeaturePlace]]:
-    """Of an ldm or sgm U-Net each place, and the block that puts that hidden state out."""
+    """Yield each place for features in an ldm or sgm U-Net, with the block whose output it is."""
     stride = 1
     for level in ldm_levels(list(unet.input_blocks)[1:]):
         downs = is_downsampler(level[-1])
@@ -33,7 +33,7 @@ def ldm_places(unet: Any) -> Iterator[tuple[nn.Module, FeaturePlace]]:
 
 
 def ldm_outputs(unet: Any) -> Iterator[FeaturePlace]:
-    """The outputs of an ldm or sgm U-Net's encoder blocks and of its mid block: channels and strides."""
+    """Yield channels and stride of each encoder block of an ldm or sgm U-Net, then of its mid block."""
     stride = 1
     for block in unet.input_blocks:
         stride *= 2 if is_downsampler(block) else 1
@@ -42,7 +42,7 @@ def ldm_outputs(unet: Any) -> Iterator[FeaturePlace]:
 
 
 def ldm_levels(blocks: Sequence[nn.Module]) -> Iterator[list[nn.Module]]:
-    """The encoder's blocks by level; a downsampler ends its level."""
+    """Group the encoder's blocks by level; a downsampler is the last block of its level."""
     level: list[nn.Module] = []
     for block in blocks:
         level.append(block)
@@ -54,23 +54,23 @@ def ldm_levels(blocks: Sequence[nn.Module]) -> Iterator[list[nn.Module]]:
 
 
 def is_downsampler(block: nn.Module) -> bool:
-    """Whether an ldm encoder block only makes the hidden state smaller."""
+    """Whether an ldm encoder block is a downsampler."""
     return hasattr(next(iter(block.children())), "op")
 
 
 def has_text(block: nn.Module) -> bool:
-    """Whether there is cross attention in a block."""
+    """Whether a block has cross attention."""
     return any(getattr(module, "attn2", None) is not None for module in block.modules())
 
 
 def out_channels(block: nn.Module) -> int:
-    """The channels that an ldm encoder block puts out: those of its first layer that says so."""
+    """Return an ldm encoder block's output channels, from its first layer that has `out_channels`."""
     found: Any = next(m for m in block.children() if hasattr(m, "out_channels"))
     return int(found.out_channels)
 
 
 def read_ldm(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:
-    """`UNetModel.forward(x, timesteps, context, y)`, as positions or names."""
+    """Read the positional or keyword arguments of `UNetModel.forward(x, timesteps, context, y)`."""
     given = dict(zip(("x", "timesteps", "context", "y"), args, strict=False)) | dict(kwargs)
     context = given.get("context")
     if not isinstance(context, Tensor):
@@ -82,7 +82,7 @@ def read_ldm(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:
 
 
 class LdmUNet:
-    """`UNetModel` of ldm (SD1.x, SD2.x) and of sgm (SDXL), as A1111 runs it."""
+    """The port for `UNetModel` of ldm (SD1.x, SD2.x) and sgm (SDXL). Raises HostError for another module."""
 
     def __init__(self, module: nn.Module) -> None:
         for name in ("input_blocks", "middle_block", "output_blocks"):
@@ -94,7 +94,7 @@ class LdmUNet:
 
     @property
     def shape(self) -> UNetShape:
-        """What a control must fit."""
+        """The shape of the U-Net, which a control must fit."""
         return shape_of(
             self.attention_sites(),
             attentions(self.module),
@@ -104,16 +104,15 @@ class LdmUNet:
         )
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
-        """The cross attentions in checkpoint order."""
+        """Return the cross attentions in checkpoint order: down, up, mid."""
         parts = ("input_blocks", "output_blocks", "middle_block")
         return sites(self.module, parts)
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
-        """Add the mid residual after `middle_block`, each skip residual where the decoder reads it.
+        """Add the mid residual to the output of `middle_block`, and each skip residual to a decoder input.
 
-        The decoder's input is a fresh concatenation with the skip in its last
-        channels, so the residual is added in place there and never to the encoder's
-        output, which feeds later encoder blocks.
+        A decoder block's input is a new concatenation with the skip in its last channels. The residual is
+        added there in place, and not to the encoder's output, which later encoder blocks read too.
         """
         pending: list[Tensor] = []
         narrow = narrowing(self.module, hooks)
@@ -143,13 +142,13 @@ class LdmUNet:
             hooks.add(block.register_forward_pre_hook(decoder))
 
     def add_features(self, hooks: Hooks, features: Features) -> None:
-        """Add them to what the encoder's blocks put out, which also goes into the skips."""
+        """Add the features to the outputs of encoder blocks, which also become skips."""
         for number, (block, _) in enumerate(ldm_places(self.module)):
             hooks.add(block.register_forward_hook(feature_adder(number, features)))
 
 
 def feature_adder(number: int, features: Features) -> Callable[..., Tensor | None]:
-    """A hook that adds one of the features to a block's output, if there are as many."""
+    """Return a hook that adds feature `number` to a block's output, if there are that many features."""
 
     def add(_module: nn.Module, _args: object, output: Tensor) -> Tensor | None:
         found = features()
@@ -159,5 +158,5 @@ def feature_adder(number: int, features: Features) -> Callable[..., Tensor | Non
 
 
 def add_to_last_channels(joined: Tensor, residual: Tensor) -> None:
-    """Add in place onto the last channels of a freshly concatenated decoder input."""
+    """Add a residual in place to the last channels of a decoder block's input."""
     joined[:, -residual.shape[1] :] += residual.to(joined)

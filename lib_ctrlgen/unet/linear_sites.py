@@ -1,4 +1,4 @@
-"""The linear layers of a U-Net's attention that read the picture, under ldm's names in every host."""
+"""Finds the linear layers of a U-Net's attention that read image tokens, and names them as ldm does."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _MIDDLE = {"mid_block.attentions.0": "middle_block.1"}
 
 @dataclass(frozen=True, kw_only=True)
 class InputSite:
-    """A linear layer that reads tokens [B, N, width] of the picture.
+    """A linear layer whose input is image tokens [B, N, width].
 
-    name: as in ldm, `input_blocks.4.1.transformer_blocks.0.attn1.to_q`; `block` is its first part.
+    `name` is its ldm name, such as `input_blocks.4.1.transformer_blocks.0.attn1.to_q`; `block` is the part
+    before `transformer_blocks`, here `input_blocks.4.1`.
     """
 
     name: str
@@ -28,9 +29,9 @@ class InputSite:
 
 
 def input_sites(unet: nn.Module) -> tuple[InputSite, ...]:
-    """Query, key and value of every self attention, and the query of every cross attention.
+    """Return `to_q`, `to_k`, `to_v` of every self attention and `to_q` of every cross attention.
 
-    In checkpoint order: down, up, middle. Keys and values of cross attention read the text.
+    They are in checkpoint order: down, up, middle. `to_k` and `to_v` of cross attention read the text.
     """
     modules = dict(unet.named_modules())
     layers = max((int(found[1]) + 1 for name in modules if (found := _LAYERS.fullmatch(name))), default=0)
@@ -48,7 +49,9 @@ def _sites(modules: Iterable[tuple[str, nn.Module]], layers: int) -> Iterator[In
 
 
 def ldm_block(block: str, layers: int) -> str:
-    """The ldm name of a transformer, given `layers` per level of the encoder (2 in SD); ldm's own stays.
+    """Convert diffusers' name of a transformer to ldm's; a name that is ldm's already is returned as it is.
+
+    `layers` is the number of resnets per level of the encoder (2 in Stable Diffusion).
 
     >>> ldm_block("down_blocks.1.attentions.0", 2), ldm_block("up_blocks.0.attentions.2", 2)
     ('input_blocks.4.1', 'output_blocks.2.1')

@@ -1,6 +1,6 @@
-"""What a U-Net's output says of the clean latent, at every noise level, and what a host has to do with it.
+"""Converts between a U-Net's output and the clean latent x0, for epsilon and v prediction.
 
-Ho, Jain and Abbeel 2020 (`epsilon`); Salimans and Ho 2022 (`v`). A U-Net is called with
+Ho, Jain and Abbeel 2020 (epsilon); Salimans and Ho 2022 (v). The U-Net's input is
 x = sqrt(abar) x0 + sqrt(1 - abar) eps, where abar is `alphas_cumprod` at its timestep.
 """
 
@@ -16,9 +16,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Level:
-    """The noise level of rows: `signal` sqrt(abar) and `noise` sqrt(1 - abar), both [B, 1, 1, 1].
+    """The noise level of each row: `signal` is sqrt(abar), `noise` is sqrt(1 - abar), both [B, 1, 1, 1].
 
-    `velocity` says that the U-Net predicts v = signal * eps - noise * x0 instead of eps.
+    `velocity` is true if the U-Net predicts v = signal * eps - noise * x0, false if it predicts eps.
     """
 
     signal: Tensor
@@ -26,17 +26,17 @@ class Level:
     velocity: bool = False
 
     def denoised(self, x: Tensor, output: Tensor) -> Tensor:
-        """The clean latent that an output stands for, all [B, 4, h, w]."""
+        """Return the clean latent for a U-Net's input `x` and its output, all [B, 4, h, w]."""
         if self.velocity:
             return self.signal * x - self.noise * output
         return (x - self.noise * output) / self.signal
 
     def output_change(self, change: Tensor) -> Tensor:
-        """What to add to the output so that the clean latent changes by `change`."""
+        """Return what to add to the output so that the clean latent changes by `change`, [B, 4, h, w]."""
         return -(change if self.velocity else self.signal * change) / self.noise
 
     def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
-        """A clean latent at this level."""
+        """Return a clean latent with `noise` added at this level, [B, 4, h, w]."""
         return self.signal * clean + self.noise * noise
 
 
@@ -48,7 +48,7 @@ class NoiseSchedule:
     velocity: bool = False
 
     def at(self, timestep: Tensor) -> Level:
-        """The level at timesteps [B]; between two whole ones log sigma is linear, as in k-diffusion."""
+        """Return the level at timesteps [B], interpolating log sigma between integers as k-diffusion does."""
         alphas = self.alphas_cumprod.to(timestep.device, torch.float32)
         logs = ((1 - alphas) / alphas).log() / 2
         place = timestep.float().clamp(0, len(logs) - 1)
@@ -59,18 +59,18 @@ class NoiseSchedule:
 
     @property
     def noisiest(self) -> Level:
-        """The level of the last timestep, [1, 1, 1, 1]: where a picture begins."""
+        """The level of the last timestep, [1, 1, 1, 1], at which sampling begins."""
         return self.at(torch.tensor([len(self.alphas_cumprod) - 1], device=self.alphas_cumprod.device))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diffusion:
-    """What a control may ask of the loaded checkpoint, whichever that is when it asks.
+    """Access to the VAE and the noise schedule of the checkpoint that is loaded at the time of the call.
 
-    encode    a picture's clean latent [1, 4, h, w], as the U-Net knows it: the mean of the VAE's
-              distribution, scaled
-    origin    names the VAE, as part of a key
-    noise     the noise schedule
+    encode    returns a picture's clean latent [1, 4, h, w]: the mean of the VAE's distribution, times the
+              VAE's scaling factor
+    origin    returns a key that identifies the VAE
+    noise     returns the noise schedule
     """
 
     encode: Callable[[Image.Image], Tensor]

@@ -1,7 +1,7 @@
-"""The U-Nets of the hosts behind one protocol: ldm / sgm (A1111) and diffusers.
+"""The protocol of a port, which reads a host's U-Net calls and adds residuals and features to them.
 
-A port reads a U-Net's call and puts residuals in. It only ever uses torch's public
-hooks; every hook goes through a `Hooks`, which takes it off again.
+There is one port for ldm and sgm (the WebUI) and one for diffusers. Ports use only torch's public hooks,
+and add each through a `Hooks`, which removes it at the end.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Effect:
-    """What is done to a call: the residuals to add, and which rows need not be computed twice.
+    """What a port does to a call: adds `residuals`, and computes equal rows (`repeats`) only once.
 
-    Residuals are of the rows that are computed.
+    The residuals have one row for each row that is computed.
     """
 
     residuals: Residuals | None = None
@@ -40,15 +40,15 @@ Features: TypeAlias = Callable[[], Sequence[Tensor]]
 
 
 class Hooks(ExitStack):
-    """Torch hooks that are removed when the stack closes, whatever happened inside."""
+    """Torch hooks that are removed when the stack closes, even after an exception."""
 
     def add(self, handle: RemovableHandle) -> None:
-        """Take the handle's hook off at the end."""
+        """Remove this hook when the stack closes."""
         self.callback(handle.remove)
 
 
 class UNetPort(Protocol):
-    """What a session needs to know of a host's U-Net."""
+    """What a session needs of a host's U-Net: its shape, its cross attentions, and hooks on its calls."""
 
     @property
     def module(self) -> nn.Module:
@@ -56,25 +56,27 @@ class UNetPort(Protocol):
 
     @property
     def shape(self) -> UNetShape:
-        """What a control must fit."""
+        """The shape of the U-Net, which a control must fit."""
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
-        """The cross attentions in checkpoint order: down, up, mid."""
+        """Return the cross attentions in checkpoint order: down, up, mid."""
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
-        """Ask `compute` before every call, do what it returns, and call `done` after it, also on errors."""
+        """Call `compute` before each U-Net call and apply its result; call `done` after, even on errors."""
 
     def add_features(self, hooks: Hooks, features: Features) -> None:
-        """Add what `features` gives, after `attach`'s `compute`, to the places of `shape.feature_places`.
+        """Add the tensors that `features` returns to the hidden states of `shape.feature_places`, in order.
 
-        There may be fewer than places, or none; each is [B, C, h, w], of the rows that are computed.
+        `features` is called after the `compute` of `attach`. It may return fewer tensors than there are
+        places, or none; each is [B, C, h, w] with one row for each row that is computed.
         """
 
 
 def narrowing(module: nn.Module, hooks: Hooks) -> Callable[[SharedRows | None, Call], Call | None]:
-    """What narrows a call to the rows that are computed; a hook spreads the output over the batch again.
+    """Return a function that reduces a call's arguments to the rows that are computed.
 
-    The hook stands before all others, which see the whole batch.
+    A forward hook on `module` copies the output back to all rows of the batch. It is prepended, so that
+    hooks added in the ordinary way see the whole batch.
     """
     current: list[SharedRows] = []
 
@@ -93,14 +95,14 @@ def narrowing(module: nn.Module, hooks: Hooks) -> Callable[[SharedRows | None, C
 
 
 def attentions(root: nn.Module) -> Iterator[Attention]:
-    """All modules with a cross attention `attn2`, with their names, in definition order."""
+    """Yield name and cross attention of every module that has an `attn2`, in definition order."""
     for name, module in root.named_modules():
         if getattr(module, "attn2", None) is not None:
             yield name, module.attn2
 
 
 def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
-    """The cross attentions under these parts of the U-Net, part after part."""
+    """Return the cross attentions in these parts of the U-Net, in the order of `parts`."""
     return tuple(
         AttentionSite(
             name=f"{part}.{name}.attn2",
@@ -123,9 +125,9 @@ def shape_of(
     residuals: Sequence[FeaturePlace],
     places: tuple[FeaturePlace, ...],
 ) -> UNetShape:
-    """The shape from the attention sites, and the places that residuals and features are added to.
+    """Return the U-Net's shape from its cross attentions and the places of residuals and features.
 
-    Raises HostError without cross attention.
+    Raises HostError if the U-Net has no cross attention.
     """
     first = next(layers, None)
     if first is None:

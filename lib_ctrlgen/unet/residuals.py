@@ -1,4 +1,4 @@
-"""ControlNet residuals: what is added to the U-Net's skip connections and mid block."""
+"""ControlNet residuals, the tensors that are added to the U-Net's skip connections and mid block."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEATURE_SOFTNESS = (0.25, 0.62, 0.825, 1.0)
 class Residuals:
     """One tensor per encoder output, in the encoder's order, and one for the mid block.
 
-    down: tuple of [B, C_k, h_k, w_k]; mid: [B, C, h, w].
+    down: tuple of [B, C_k, h_k, w_k], added to the skips; mid: [B, C, h, w].
     """
 
     down: tuple[Tensor, ...]
@@ -31,10 +31,10 @@ class Residuals:
 
     @staticmethod
     def only(layers: Mapping[int, Tensor], sizes: Sequence[tuple[int, int, int]]) -> Residuals:
-        """Residuals of some layers, by their numbers (the mid block's is the last); the others are zero.
+        """Return residuals [B, C, h, w] for some layers, and zeros for all others.
 
-        `sizes` are those of `UNetShape.residual_sizes`; the tensors are [B, C, h, w]. Raises HostError for a
-        tensor of another size, and for no tensor at all.
+        The keys of `layers` are layer numbers, the mid block's the last. `sizes` comes from
+        `UNetShape.residual_sizes`. Raises HostError for a tensor of another size, and if `layers` is empty.
         """
         if not layers:
             raise HostError("residuals of no layer: give at least one")
@@ -49,9 +49,9 @@ class Residuals:
         return found
 
     def require(self, rows: int, sizes: Sequence[tuple[int, int, int]]) -> None:
-        """Raise HostError where these are not residuals of so many rows and of these (C, h, w) by layer.
+        """Raise HostError unless there is one residual [rows, C, h, w] for each (C, h, w) of `sizes`.
 
-        Without this, torch would broadcast a residual of one place over the whole picture.
+        Without this check torch would broadcast a residual of size 1 x 1 over the whole latent.
         """
         found = [tuple(layer.shape) for layer in self.layers]
         wanted = [(rows, *size) for size in sizes]
@@ -67,27 +67,27 @@ class Residuals:
         return (*self.down, self.mid)
 
     def scaled(self, weights: Sequence[Factor]) -> Residuals:
-        """Each layer times its own number, or its rows' own; one per layer, the mid block's last."""
+        """Return each layer times its factor (a number, or one per row); the last is the mid block's."""
         return self._of([times(*pair) for pair in zip(self.layers, weights, strict=True)])
 
     def select(self, rows: Sequence[int]) -> Residuals:
-        """These rows, in this order; a row may be taken more than once."""
+        """Return these rows, in this order; a row may occur more than once."""
         index = row_index(rows)
         return self._of([layer[index] for layer in self.layers])
 
     def to(self, like: Tensor) -> Residuals:
-        """The same on the device and in the dtype of `like`."""
+        """Return the residuals on the device and in the dtype of `like`."""
         return self._of([layer.to(like) for layer in self.layers])
 
     def masked(self, mask: Tensor) -> Residuals:
-        """Times a soft mask [1 or B, 1, H, W] in 0..1, resized to each layer by area."""
+        """Return each layer times a soft mask [1 or B, 1, H, W] in 0..1, resized to it by area."""
         return self._of([layer * fit_mask(mask, layer) for layer in self.layers])
 
     def __add__(self, other: Residuals) -> Residuals:
         return self._of([a + b for a, b in zip(self.layers, other.layers, strict=True)])
 
     def scatter(self, rows: Sequence[int], batch: int) -> Residuals:
-        """Spread rows over a batch: row `i` goes to `rows[i]`, the others are zero."""
+        """Return residuals for `batch` rows: row `i` becomes row `rows[i]`, the others are zero."""
         return self._of([scatter_rows(layer, rows, batch) for layer in self.layers])
 
     @staticmethod
@@ -96,16 +96,17 @@ class Residuals:
 
 
 def soft_weights(layers: int) -> tuple[float, ...]:
-    """0.825^(12 - k) on SD1.5's 13 layers, 1 on the mid block, whatever the number of layers.
+    """Return 0.825^(layers - 1 - k) for each layer k, which is 1 for the mid block.
 
-    sd-webui-controlnet's "My prompt is more important", counted from the mid block.
+    On the 13 layers of SD1.5 it is sd-webui-controlnet's "My prompt is more important".
     """
     return tuple(SOFTNESS ** (layers - 1 - index) for index in range(layers))
 
 
 def soft_features(levels: int) -> tuple[float, ...]:
-    """0.25, 0.62, 0.825, 1 from the finest of four levels on, counted from the last one.
+    """Return the factor of each level: 0.25, 0.62, 0.825 and 1 for four levels, the finest first.
 
+    Fewer levels get the last of these numbers, more levels 0.25 for the finest. The numbers are those of
     sd-webui-controlnet's "My prompt is more important" for T2I-Adapters.
 
     >>> soft_features(3)
@@ -116,20 +117,20 @@ def soft_features(levels: int) -> tuple[float, ...]:
 
 
 def fit_mask(mask: Tensor, layer: Tensor) -> Tensor:
-    """`mask` [B, 1, H, W] at the size, dtype and device of `layer` [B, C, h, w]."""
+    """Resize `mask` [B, 1, H, W] by area to `layer` [B, C, h, w], in its dtype and on its device."""
     small = functional.interpolate(mask.float(), size=layer.shape[-2:], mode="area")
     return small.to(layer)
 
 
 def scatter_rows(tensor: Tensor, rows: Sequence[int], batch: int) -> Tensor:
-    """A batch of zeros with `tensor`'s rows at `rows`."""
+    """Return a batch of zeros in which `rows` are replaced by the rows of `tensor`."""
     spread = tensor.new_zeros((batch, *tensor.shape[1:]))
     spread[row_index(rows)] = tensor
     return spread
 
 
 def total(parts: Sequence[Residuals]) -> Residuals:
-    """The sum of at least one `Residuals`."""
+    """Return the sum of one or more `Residuals`."""
     first, *others = parts
     for other in others:
         first = first + other
@@ -137,13 +138,13 @@ def total(parts: Sequence[Residuals]) -> Residuals:
 
 
 def joined(parts: Sequence[Residuals]) -> Residuals:
-    """The rows of several, one after the other."""
+    """Concatenate the rows of several `Residuals`."""
     layers = [torch.cat(each) for each in zip(*(part.layers for part in parts), strict=True)]
     return Residuals(tuple(layers[:-1]), layers[-1])
 
 
 def placewise(parts: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
-    """The sums of several lists of features, place by place; the lists may differ in length."""
+    """Sum several lists of features element by element; a shorter list counts as zero at its end."""
     return tuple(_sum([one for one in place if one is not None]) for place in zip_longest(*parts))
 
 
@@ -155,7 +156,7 @@ def _sum(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def softened(mask: Tensor, strength: Factor) -> Tensor:
-    """A mask [1 or B, 1, H, W] in 0..1 that holds back by `strength` 0..1 only: 1 - strength (1 - mask)."""
+    """Return 1 - strength (1 - mask): the mask at strength 1, all white at 0. mask: [1 or B, 1, H, W]."""
     if isinstance(strength, Tensor):
         return 1 - strength.to(mask).reshape(-1, 1, 1, 1) * (1 - mask)
     return mask if strength == 1.0 else 1 - strength * (1 - mask)

@@ -1,4 +1,4 @@
-"""Numbers that rows of a batch are multiplied with: one for all, or one for each."""
+"""Factors for the rows of a batch: one number for all rows, or one for each row."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Factor: TypeAlias = float | Tensor
 
 
 def factor(numbers: Sequence[float]) -> Factor:
-    """The number itself where all rows have the same."""
+    """Return one number if all rows have the same, else a float64 tensor [B]."""
     same = all(number == numbers[0] for number in numbers)
     return numbers[0] if same else torch.tensor(numbers, dtype=torch.float64)
 
 
 def times(tensor: Tensor, by: Factor) -> Tensor:
-    """Rows of a tensor [B, ...] times their numbers, rounded as a multiplication by a plain number is."""
+    """Multiply the rows of a tensor [B, ...] by their factors, rounding as for a Python number."""
     if not isinstance(by, Tensor):
         return tensor if by == 1.0 else tensor * by
     wide = torch.promote_types(tensor.dtype, torch.float32)

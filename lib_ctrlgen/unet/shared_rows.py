@@ -1,7 +1,7 @@
-"""Rows of a batch that are the same: computed once, and handed out to each.
+"""Finds equal rows of a batch, so that the U-Net computes them once and the output is copied to each.
 
-A sampler's rows stay equal as long as nothing told them apart, so cells of a grid that agree for the first
-steps share these steps, with any sampler: rows are compared as they are, not as they should be.
+Cells of a grid that have the same weights in the first steps have equal rows there, and share the
+computation of these steps. The rows' actual inputs are compared, so this holds for any sampler.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .call import CallInputs, row_index
 
 @dataclass(frozen=True)
 class SharedRows:
-    """`firsts` are the rows to compute; row `i` of the batch is number `inverse[i]` of them."""
+    """`firsts` are the rows to compute; row `i` of the batch gets the output of `firsts[inverse[i]]`."""
 
     firsts: tuple[int, ...]
     inverse: tuple[int, ...]
 
     @staticmethod
     def of(keys: Sequence[Hashable]) -> SharedRows:
-        """Rows with equal keys are the same row.
+        """Return the sharing of rows whose keys are equal.
 
         >>> SharedRows.of("abac")
         SharedRows(firsts=(0, 1, 3), inverse=(0, 1, 0, 2))
@@ -39,15 +39,15 @@ class SharedRows:
         return SharedRows(tuple(firsts), tuple(numbers[key] for key in keys))
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Whether any row is equal to an earlier one."""
         return len(self.firsts) < len(self.inverse)
 
     def narrowed(self, value: Any) -> Any:
-        """Only the rows to compute, of every tensor with a row per row of the batch in `value`."""
+        """Reduce every tensor in `value` whose first dimension is the batch to the rows to compute."""
         return _rows_of(value, len(self.inverse), self.firsts)
 
     def spread(self, value: Any) -> Any:
-        """The whole batch again."""
+        """Expand every tensor in `value` from the rows that were computed to the whole batch."""
         return _rows_of(value, len(self.firsts), self.inverse)
 
 
@@ -62,7 +62,7 @@ def _rows_of(value: Any, batch: int, rows: Sequence[int]) -> Any:
 
 
 def row_classes(inputs: CallInputs) -> list[int]:
-    """For each row of a U-Net's call the first row with exactly the same inputs."""
+    """Return for each row of a U-Net call the index of the first row with exactly the same inputs."""
     parts = [inputs.x, inputs.timestep, inputs.context, *inputs.added.values()]
     count = int(inputs.x.shape[0])
     flat = [p.reshape(count, -1) for p in parts if isinstance(p, Tensor) and p.ndim and p.shape[0] == count]
@@ -76,7 +76,7 @@ def row_classes(inputs: CallInputs) -> list[int]:
 
 
 def _equal(parts: Sequence[Tensor], first: int, rows: list[int]) -> list[int]:
-    """Those of `rows` that equal row `first` in every part."""
+    """Return those of `rows` that equal row `first` in every tensor of `parts`."""
     for part in parts:
         if not rows:
             break

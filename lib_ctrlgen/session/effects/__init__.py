@@ -1,4 +1,4 @@
-"""The ways in which controls act on a U-Net's calls: one file for each, and a line in `EFFECTS`."""
+"""The effects: each file is one way in which controls act on U-Net calls, listed in `EFFECTS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention over a picture's tokens beside the text's: IP-Adapter and its kin."""
+"""Adds attention over image tokens to every cross attention, for IP-Adapter and similar controls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ from .base import ActingUnit, Masks, RowWeights, Size
 
 @dataclass
 class StepState:
-    """What the hooks need during one U-Net call; empty between calls."""
+    """What the hooks need during one U-Net call; empty between calls.
+
+    terms     for each cross attention the terms of the units that act
+    kinds     for each row 1 if conditional, else 0, [B]
+    size      height and width of the latent
+    queries   the query of each cross attention that has begun
+    """
 
     terms: tuple[tuple[AttentionTerm, ...], ...] = ()
     kinds: Tensor | None = None
@@ -31,7 +37,7 @@ class StepState:
 
 
 class AttentionEffect:
-    """Adds each unit's term to every cross attention, between its query and its last linear layer."""
+    """Adds each unit's attention term to the output of every cross attention, before `to_out`."""
 
     control: ClassVar[type] = AttentionControl
 
@@ -48,7 +54,7 @@ class AttentionEffect:
             self.hook(hooks, place, site)
 
     def hook(self, hooks: Hooks, place: int, site: AttentionSite) -> None:
-        """Keep a layer's query, and add the terms before its last linear layer."""
+        """Hook one cross attention: record its query, and add the terms to the input of `to_out`."""
 
         def keep_query(_module: nn.Module, _args: object, output: Tensor) -> None:
             if self.state.terms:
@@ -63,7 +69,7 @@ class AttentionEffect:
         hooks.add(site.to_out.register_forward_pre_hook(add_terms))
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
-        """Set up every layer's terms."""
+        """Prepare the terms of every cross attention for this call."""
         self.state = StepState()
         if not acting:
             return
@@ -72,7 +78,7 @@ class AttentionEffect:
         self.state = StepState(terms=tuple(zip(*per_unit, strict=True)), kinds=kinds, size=call.size)
 
     def terms(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> list[AttentionTerm]:
-        """A unit's term in each layer."""
+        """Return a unit's term for each cross attention."""
         pairs = self.pairs_of(unit, call.inputs.x)
         rows = [row for row, dose in enumerate(doses) if dose is not None]
         own = [doses[row] for row in rows]
@@ -82,13 +88,16 @@ class AttentionEffect:
         return [AttentionTerm(pair, weight, mask, part) for pair, weight in zip(pairs, weights, strict=True)]
 
     def pairs_of(self, unit: ActiveUnit, x: Tensor) -> tuple[KeyValue, ...]:
-        """The unit's keys and values, computed at its first active call."""
+        """Return the unit's keys and values per cross attention, computed in the first call it acts in."""
         if unit.key not in self.pairs and isinstance(unit.control, AttentionControl):
             self.pairs[unit.key] = unit.control.terms(self.sites, x.dtype, x.device)
         return self.pairs[unit.key]
 
     def attended(self, place: int, heads: int, hidden: Tensor) -> Tensor:
-        """A layer's attention output [B, N, hidden] with all units' terms added."""
+        """Return a cross attention's output [B, N, hidden] with the terms of all units added.
+
+        Raises HostError if no query was recorded, as the host's attention code does not call `to_q`.
+        """
         state = self.state
         query = state.queries.pop(place, None)
         if query is None or state.kinds is None:
@@ -98,7 +107,7 @@ class AttentionEffect:
         for term in state.terms[place]:
             if term.acts and term.rows is None:
                 output = term.output(query, state.kinds, heads, state.size)
-                hidden = output.to(hidden).add_(hidden)  # in place: one large tensor less
+                hidden = output.to(hidden).add_(hidden)  # in place, to save a large tensor
         parts = [term for term in state.terms[place] if term.acts and term.rows is not None]
         if parts:
             hidden = hidden.clone()
@@ -108,10 +117,10 @@ class AttentionEffect:
         return hidden
 
     def end(self) -> None:
-        """Forget the call."""
+        """Clear what was prepared for the call."""
         self.state = StepState()
 
     def close(self) -> None:
-        """Forget the keys and values."""
+        """Clear the cached keys and values."""
         self.state = StepState()
         self.pairs.clear()

@@ -1,4 +1,4 @@
-"""What a way of acting on a U-Net provides, and what all of them share."""
+"""The protocol of an effect, and the masks and acting units that all effects use."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Size: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class ActingUnit:
-    """A unit that acts in a call, and what each row of it gets; some row gets something.
+    """A unit that acts in at least one row of a call. `doses` are its row weights, one per row.
 
-    `joined` are, for several units that act as one, the keys of them and the weights that went into
-    what their network sees.
+    When several units were merged into this one (`fusion`), `joined` holds the key of each and the weight
+    that its control map has within the network; otherwise it is empty.
     """
 
     unit: ActiveUnit
@@ -40,20 +40,21 @@ class ActingUnit:
 
     @property
     def name(self) -> tuple[Hashable, ...]:
-        """The unit, or the units that act as one."""
+        """The key of the unit, or the keys of all units that were merged into it."""
         return tuple(key for key, _ in self.joined) or (self.unit.key,)
 
 
 @dataclass
 class Masks:
-    """The units' masks at the sizes that were asked for, while a session is open."""
+    """Resizes the units' masks to the latent, and caches them until the session closes."""
 
     fitted: dict[tuple[Hashable, Size, torch.device], Tensor] = field(default_factory=dict)
 
     def of(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> Tensor | None:
-        """A unit's mask [1 or B, 1, h, w] at the latent's size and the rows' strengths, on its device.
+        """Return a unit's mask [1 or B, 1, h, w] in 0..1 at the latent's size, None for a unit without one.
 
-        It is fitted like the picture, and feathered. None where the unit has none.
+        It is cropped and resized like the unit's picture, feathered, and softened by the mask strength of
+        each row in `doses`.
         """
         if unit.mask is None:
             return None
@@ -64,7 +65,7 @@ class Masks:
 
 
 def within_mask(unit: ActiveUnit, dose: RowWeight, picture: Image.Image, changed: Image.Image) -> Image.Image:
-    """A changed picture where a unit's mask is white, at its strength, and the picture elsewhere."""
+    """Return `changed` where the unit's mask is white and `picture` where it is black, at mask strength."""
     if unit.mask is None:
         return changed
     mask = torch.from_numpy(at_pixels(unit, unit.mask, *picture.size))
@@ -73,20 +74,20 @@ def within_mask(unit: ActiveUnit, dose: RowWeight, picture: Image.Image, changed
 
 
 def at_latent(unit: ActiveUnit, mask: Image.Image, size: Size) -> Tensor:
-    """A unit's mask [1, 1, h, w] in 0..1 for a latent of this height and width."""
+    """Return a unit's mask [1, 1, h, w] in 0..1 for a latent of this height and width."""
     height, width = (side * LATENT_FACTOR for side in size)
     return by_area(at_pixels(unit, mask, width, height), size)
 
 
 def at_pixels(unit: ActiveUnit, mask: Image.Image, width: int, height: int) -> NDArray[np.float32]:
-    """A unit's mask [height, width] in 0..1, feathered."""
+    """Return a unit's feathered mask [height, width] in 0..1, in pixels."""
     return Frame(unit.spec.resize_mode, unit.crop).mask(mask, width, height, unit.spec.mask_feather)
 
 
 class UnitEffect(Protocol):
-    """One way of acting, with what it needs during a call. A session has one of each that it needs.
+    """One way of acting on U-Net calls. A session creates one instance of each class that its units need.
 
-    `control` is the protocol of the controls that act in this way.
+    `control` is the protocol of the controls that this effect applies.
     """
 
     control: ClassVar[type]
@@ -94,25 +95,25 @@ class UnitEffect(Protocol):
     def __init__(self, masks: Masks) -> None: ...
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
-        """Put the hooks on that it needs beside the port's own; all go through `hooks`."""
+        """Add the effect's own hooks to the U-Net of `port`; `hooks` removes them at the end."""
 
     def begin(
         self, call: UNetCall, acting: Sequence[ActingUnit], classes: Sequence[int] | None
     ) -> Residuals | None:
-        """Start of a call: set up what the hooks do; the residuals that the port is to add, if any.
+        """Prepare the hooks for a call; return residuals for the port to add, or None.
 
-        `classes`, if given, says of each row which row has the same inputs. `acting` may be empty.
+        `acting` may be empty. `classes`, if given, is for each row the first row with the same inputs.
         """
 
     def end(self) -> None:
-        """End of a call, also after an error."""
+        """Clean up after a call, also when it raised."""
 
     def close(self) -> None:
-        """End of the session."""
+        """Clean up when the session closes."""
 
 
 def control_of(unit: ActiveUnit, kind: type[Kind]) -> Kind:
-    """A unit's control as one of the protocol by which the session chose the units of an effect.
+    """Return a unit's control as one of the protocol by which the session chose an effect's units.
 
     Raises TypeError for a control of another kind.
     """

@@ -1,4 +1,4 @@
-"""Changes of the clean latent that the U-Net predicts: colours and whole areas of a picture that is known."""
+"""Changes the clean latent that the U-Net predicts, as `inpaint_only` and `tile_colorfix` do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .base import ActingUnit, Masks, control_of
 
 
 class PredictionEffect:
-    """Changes the U-Net's output unit by unit, each by its weight in 0..1 and within its mask.
+    """Changes the U-Net's output by each unit in turn, in proportion to its weight (0..1) and its mask.
 
-    The hook stands before the one that spreads rows which are computed once.
+    The hook runs before the port's hook that copies rows computed once to the whole batch.
     """
 
     control: ClassVar[type] = PredictionControl
@@ -30,7 +30,7 @@ class PredictionEffect:
         self.acting: tuple[ActingUnit, ...] = ()
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
-        """Hook the U-Net's output, of whatever type the host asked for."""
+        """Hook the U-Net's output: a tensor, a tuple or one of diffusers' output classes."""
 
         def change(_module: nn.Module, _args: object, output: Any) -> Any:
             if self.call is None or not self.acting:
@@ -44,41 +44,41 @@ class PredictionEffect:
         hooks.add(port.module.register_forward_hook(change, prepend=True))
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
-        """Remember the call; those that restore come last."""
+        """Record the call and its units, with those that restore parts of a picture last."""
         self.call = call
         self.acting = tuple(
             sorted(acting, key=lambda each: control_of(each.unit, PredictionControl).restores)
         )
 
     def changed(self, output: Tensor, call: UNetCall) -> Tensor:
-        """The output [B, 4, h, w] after all units; rows on which none acts stay as they are."""
+        """Return the output [B, 4, h, w] changed by all units; rows on which no unit acts are unchanged."""
         result = output.float().clone()
         for each in self.acting:
             self.change(each, result, call)
         return result.to(output)
 
     def change(self, each: ActingUnit, output: Tensor, call: UNetCall) -> None:
-        """Change an output in place by one unit, in the rows on which it acts."""
+        """Apply one unit to `output` in place, in the rows on which it acts."""
         control = control_of(each.unit, PredictionControl)
         rows = [row for row, dose in enumerate(each.doses) if dose is not None]
         doses = [each.doses[row] for row in rows]
         part, index = call.select(rows), row_index(rows)
         level = control.noise().at(part.inputs.timestep.to(output.device))
-        # a U-Net for inpainting sees its mask and picture behind the latent
+        # an inpainting U-Net's input has the mask and the masked picture in channels after the latent
         denoised = level.denoised(part.inputs.x[:, : output.shape[1]].float(), output[index])
         change = times(control.changed(denoised, part) - denoised, factor([share(dose) for dose in doses]))
         mask = self.masks.of(each.unit, doses, call)
         output[index] += level.output_change(change if mask is None else change * mask)
 
     def end(self) -> None:
-        """Forget the call."""
+        """Clear what was recorded of the call."""
         self.call, self.acting = None, ()
 
     def close(self) -> None:
-        """Forget the call."""
+        """Clear what was recorded of the call."""
         self.end()
 
 
 def share(dose: RowWeight | None) -> float:
-    """How much of a change a row gets, 0..1."""
+    """Return the fraction of the change that a row gets, 0..1."""
     return 0.0 if dose is None else min(max(dose.weight, 0.0), 1.0)

@@ -1,8 +1,8 @@
-"""Tokens behind the text's on conditional rows: T2I's style adapter and its kin.
+"""Appends tokens to the text's in conditional rows, as the T2I style adapter does.
 
-To put them into the U-Net's context itself, the other rows of the batch would need tokens too,
-and would be changed by them. So each cross attention is corrected instead: by what attention
-over all tokens of an acting row gives, less what it gives over the text's alone.
+Appending them to the U-Net's context would need tokens in every row of the batch, and change rows on
+which the unit must not act. So the output of each cross attention is corrected instead: in the rows on
+which the unit acts, attention over text and extra tokens minus attention over the text is added.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Pair: TypeAlias = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Addition:
-    """A unit's part in a call: its rows, its factors by layer, its mask.
+    """What one unit adds in a call: the rows it acts on, the factors per cross attention, its mask.
 
-    `copies` says how often each token of the text is there, and so each token of the unit has to be.
+    The unit's tokens are repeated `copies` times, as often as the context repeats the text's tokens.
     """
 
     unit: ActiveUnit
@@ -43,15 +43,15 @@ class Addition:
     copies: int = 1
 
     def acts(self, place: int) -> bool:
-        """Whether there is anything to add in a layer."""
+        """Whether the unit's factor for cross attention number `place` is not zero."""
         by = self.factors[place]
         return isinstance(by, Tensor) or by != 0.0
 
     def change(self, place: int, pair: Pair, seen: Sequence[Tensor], heads: int, size: Size) -> Tensor:
-        """What is added to a layer's attention output of these rows, [R, N, hidden].
+        """Return what to add to the attention output of the unit's rows, [R, N, hidden].
 
-        pair: the keys and values [1, T, hidden] of the unit's tokens in the layer; seen: the layer's own
-        query, keys and values of the whole batch.
+        pair: keys and values [1, T, hidden] of the unit's tokens; seen: the query, keys and values that the
+        layer computed for the whole batch.
         """
         index, by = row_index(self.rows), self.factors[place]
         query, keys, values = (part[index] for part in seen)
@@ -59,7 +59,7 @@ class Addition:
         more = [times(each.expand(len(self.rows), -1, -1), by).to(query) for each in own]
         joint = attend(query, torch.cat((keys, more[0]), 1), torch.cat((values, more[1]), 1), heads)
         change = joint - attend(query, keys, values, heads)
-        if isinstance(by, Tensor):  # a token times zero would still take its share
+        if isinstance(by, Tensor):  # a zero token would still get a share of the softmax
             change = times(change, (by != 0).to(by))
         if self.mask is not None:
             change = change * token_mask(self.mask, query.shape[1], size).to(change)
@@ -67,7 +67,7 @@ class Addition:
 
 
 class ContextEffect:
-    """Corrects every cross attention for each unit's tokens, between its values and its last linear layer."""
+    """Corrects the output of every cross attention for the units' extra tokens, before `to_out`."""
 
     control: ClassVar[type] = ContextControl
 
@@ -81,7 +81,7 @@ class ContextEffect:
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
         """Hook every cross attention."""
-        self.pairs.clear()  # of another U-Net
+        self.pairs.clear()  # they may be those of another U-Net
         self.sites = port.attention_sites()
         for place, site in enumerate(self.sites):
             for part in PARTS:
@@ -89,7 +89,7 @@ class ContextEffect:
             self.hook(hooks, place, site)
 
     def watch(self, hooks: Hooks, place: int, part: str, module: nn.Module) -> None:
-        """Keep what a layer's module gives during a call."""
+        """Record the output of `to_q`, `to_k` or `to_v` of a cross attention while units act."""
 
         def keep(_module: nn.Module, _args: object, output: Tensor) -> None:
             if self.acting:
@@ -98,7 +98,7 @@ class ContextEffect:
         hooks.add(module.register_forward_hook(keep))
 
     def hook(self, hooks: Hooks, place: int, site: AttentionSite) -> None:
-        """Correct a layer's attention output before its last linear layer."""
+        """Correct the attention output that is passed to `to_out`."""
 
         def correct(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             return (self.corrected(place, site.heads, args[0]), *args[1:]) if self.acting else None
@@ -106,14 +106,14 @@ class ContextEffect:
         hooks.add(site.to_out.register_forward_pre_hook(correct))
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
-        """Set up what each unit adds; nothing on unconditional rows."""
+        """Prepare what each unit adds in this call; unconditional rows get nothing."""
         self.end()
         found = [self.addition(each, call) for each in acting]
         self.size = call.size
         self.acting = tuple(each for each in found if each.rows)
 
     def addition(self, each: ActingUnit, call: UNetCall) -> Addition:
-        """A unit's part in a call."""
+        """Return what a unit adds in a call."""
         rows = tuple(row for row in call.cond_rows() if each.doses[row] is not None)
         doses = [each.doses[row] for row in rows]
         factors = layer_factors(doses, len(self.sites)) if rows else ()
@@ -121,9 +121,9 @@ class ContextEffect:
         return Addition(each.unit, rows, factors, mask, call.position.copies)
 
     def pair_of(self, unit: ActiveUnit, place: int) -> Pair:
-        """The keys and values of the unit's tokens in a layer, computed when it first acts there.
+        """Return the keys and values of the unit's tokens in a layer, computed when it first acts there.
 
-        While the layer runs, since a host may keep a U-Net's blocks elsewhere until then.
+        This happens while the layer runs, because a host may keep blocks of the U-Net on the CPU until then.
         """
         key = unit.key, place
         if key not in self.pairs and isinstance(unit.control, ContextControl):
@@ -133,7 +133,10 @@ class ContextEffect:
         return self.pairs[key]
 
     def corrected(self, place: int, heads: int, hidden: Tensor) -> Tensor:
-        """A layer's attention output [B, N, hidden] with all units' tokens taken into account."""
+        """Return a layer's attention output [B, N, hidden] corrected for the tokens of all units.
+
+        Raises HostError if the host's attention code does not call `to_q`, `to_k` and `to_v`.
+        """
         seen = [self.seen.pop((place, part), None) for part in PARTS]
         known = [part for part in seen if part is not None]
         if len(known) < len(PARTS):
@@ -149,17 +152,17 @@ class ContextEffect:
         return corrected
 
     def end(self) -> None:
-        """Forget the call."""
+        """Clear what was prepared for the call."""
         self.acting = ()
         self.seen.clear()
 
     def close(self) -> None:
-        """Forget the keys and values."""
+        """Clear the cached keys and values."""
         self.end()
         self.pairs.clear()
 
 
 def projected(tokens: Tensor, module: nn.Module) -> Tensor:
-    """Tokens through a linear layer, on its device and in its dtype; past its hooks, which watch the text."""
+    """Return the layer's output for the tokens, without its forward hooks, which record the text's."""
     found: Tensor = module.forward(tokens.to(next(module.parameters())))
     return found

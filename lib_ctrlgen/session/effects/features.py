@@ -1,4 +1,4 @@
-"""Features on the hidden states of the U-Net's encoder: T2I-Adapter and its kin."""
+"""Adds features to hidden states of the U-Net's encoder, for T2I-Adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .base import ActingUnit, Masks, control_of
 
 
 class FeatureEffect:
-    """Has the port add the units' weighted features while the encoder runs."""
+    """Sums the weighted features of all units, which the port adds while the encoder runs."""
 
     control: ClassVar[type] = FeatureControl
 
@@ -27,16 +27,16 @@ class FeatureEffect:
         self.pending: tuple[Tensor, ...] = ()
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
-        """Hook the port's places for features."""
+        """Let the port hook the encoder's outputs that features are added to."""
         port.add_features(hooks, lambda: self.pending)
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
-        """The sum of all units' features for the whole batch, place by place."""
+        """Compute the sum of all units' features for the whole batch, for each place in the encoder."""
         self.pending = ()
         self.pending = placewise([self.features(each, call) for each in acting])
 
     def features(self, each: ActingUnit, call: UNetCall) -> list[Tensor]:
-        """One unit's weighted features [B, C, h, w]; rows without a dose get zeros."""
+        """Return one unit's weighted features [B, C, h, w], zero in rows on which it does not act."""
         raw = control_of(each.unit, FeatureControl).features(*call.size)
         factors = layer_factors(each.doses, len(raw), soft_features(len(raw)))
         mask = self.masks.of(each.unit, each.doses, call)
@@ -46,9 +46,9 @@ class FeatureEffect:
         return [layer.expand(call.batch, -1, -1, -1) for layer in found]
 
     def end(self) -> None:
-        """Forget the call."""
+        """Clear the features of the call."""
         self.pending = ()
 
     def close(self) -> None:
-        """Forget the call."""
+        """Clear the features of the call."""
         self.pending = ()

@@ -1,4 +1,4 @@
-"""Units whose network looks at several maps at once are one unit on the rows on which they meet."""
+"""Merges units that share one network which takes several control maps at once (ControlNet Union)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Look: TypeAlias = tuple[str, tuple[float, ...] | None]
 
 @dataclass(frozen=True)
 class Meeting:
-    """Who acts on a row in the same mode and with the same layer weights: places and weights.
+    """Units that are merged on a row because they act with the same mode and layer weights (`look`).
 
-    One that is alone keeps its weight on its residuals, so there `weights` and `look` are empty.
+    `places` are their positions in the group, `weights` their weights within the network. For a single
+    unit `weights` is empty and `look` the default: its weight is applied to its residuals instead.
     """
 
     places: tuple[int, ...]
@@ -28,9 +29,10 @@ class Meeting:
 
 
 def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
-    """The same with those joined that share a network and act on a row in the same way.
+    """Merge units that share one network and act on the same rows in the same way; keep all others.
 
-    A unit with a mask stays by itself: a mask is on residuals.
+    The network then runs once for them. A unit with a mask is never merged, because its mask is applied
+    to its own residuals.
     """
     groups: dict[int, list[ActingUnit]] = {}
     others: list[ActingUnit] = []
@@ -44,7 +46,7 @@ def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
 
 
 def joined(group: Sequence[ActingUnit]) -> list[ActingUnit]:
-    """Units of one network by who meets whom, each with its rows."""
+    """Merge units of one network row by row; each result acts on the rows on which its units meet."""
     rows = range(len(group[0].doses))
     found: dict[Meeting, list[RowWeight | None]] = {}
     for row in rows:
@@ -57,13 +59,16 @@ def joined(group: Sequence[ActingUnit]) -> list[ActingUnit]:
 
 
 def _joined(group: Sequence[ActingUnit], meeting: Meeting) -> tuple[tuple[Hashable, float], ...]:
-    """The keys and weights of the units that meet; nothing for one that is alone."""
+    """Return the keys and weights of the merged units, nothing for a single unit."""
     units = [group[place].unit.key for place in meeting.places]
     return tuple(zip(units, meeting.weights, strict=True)) if meeting.weights else ()
 
 
 def meetings(doses: RowWeights) -> list[tuple[Meeting, RowWeight]]:
-    """Who meets whom on one row, and what they get there together. `doses` are the units' own."""
+    """Group units by mode and layer weights on one row, each group with its common row weight.
+
+    `doses` holds the row weight of each unit of the network on this row.
+    """
     alike: dict[Look, list[tuple[int, RowWeight]]] = {}
     for place, dose in enumerate(doses):
         if dose is not None:
@@ -81,14 +86,17 @@ def _meeting(look: Look, members: Sequence[tuple[int, RowWeight]]) -> tuple[Meet
 
 
 def _since(doses: Sequence[RowWeight]) -> int | None:
-    """Units that meet are computed together, whenever one of them is to be."""
+    """Return the latest step in which the plan runs the network for one of the units.
+
+    The network then runs for all of them. None if a unit has no `reuse`: the network runs at every step.
+    """
     steps = [dose.since for dose in doses]
     known = [step for step in steps if step is not None]
     return max(known) if len(known) == len(steps) else None
 
 
 def _unit(group: Sequence[ActingUnit], meeting: Meeting) -> ActiveUnit:
-    """The unit of a meeting: the only one, or the first one with the control of all."""
+    """Return the only unit of a meeting, or the first unit with the merged control of all."""
     first = group[meeting.places[0]].unit
     if not meeting.weights:
         return first
@@ -96,8 +104,8 @@ def _unit(group: Sequence[ActingUnit], meeting: Meeting) -> ActiveUnit:
 
 
 def together(controls: Sequence[object], weights: Sequence[float]) -> BatchedControl:
-    """One control for all. Raises TypeError for controls that cannot be fused."""
+    """Merge several controls into one. Raises TypeError if one of them is not a FusableControl."""
     fusable = [control for control in controls if isinstance(control, FusableControl)]
     if len(fusable) < len(controls):
-        raise TypeError("controls of one network, of which not all look at several maps at once")
+        raise TypeError("these controls share one network, but not all of them can be fused")
     return fusable[0].fused(list(zip(fusable, weights, strict=True)))

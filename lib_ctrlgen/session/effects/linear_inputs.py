@@ -1,4 +1,4 @@
-"""Changes of what the linear layers of attention read: ControlNet-LLLite."""
+"""Changes the inputs of the attention's linear layers, for ControlNet-LLLite."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .base import ActingUnit, Masks, RowWeights, Size, control_of
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """A unit's part of one layer in one call: its change, times a weight and a mask, in its rows alone."""
+    """What one unit adds to a layer's input in one call: its change, times weight and mask, in `rows`."""
 
     change: InputChange
     rows: slice | list[int]
@@ -32,7 +32,7 @@ class Share:
     size: Size
 
     def add(self, changed: Tensor, x: Tensor) -> None:
-        """Add it to `changed` in place; `x` [B, N, C] is what the layer would have read."""
+        """Add the change to `changed` in place; `x` [B, N, C] is the layer's original input."""
         part = times(self.change.of(x[self.rows]), self.weight)
         if self.mask is not None:
             part = part * token_mask(self.mask, x.shape[1], self.size).to(part)
@@ -40,7 +40,7 @@ class Share:
 
 
 class InputEffect:
-    """Adds each unit's change to the inputs of linear layers; each unit sees the unchanged input."""
+    """Adds each unit's change to the inputs of linear layers, computed from the original input."""
 
     control: ClassVar[type] = InputControl
 
@@ -51,13 +51,13 @@ class InputEffect:
         self.held = ExitStack()
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
-        """Hook every layer that reads the picture."""
+        """Hook every linear layer whose input is image tokens."""
         self.sites = input_sites(port.module)
         for site in self.sites:
             self.hook(hooks, site)
 
     def hook(self, hooks: Hooks, site: InputSite) -> None:
-        """Change what one layer reads."""
+        """Hook one layer to change its input."""
 
         def change(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             shares = self.shares.get(site.name)
@@ -66,13 +66,13 @@ class InputEffect:
         hooks.add(site.module.register_forward_pre_hook(change))
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
-        """Set up every layer's changes."""
+        """Prepare the changes of every layer for this call."""
         self.end()
         for each in acting:
             self.share(each.unit, each.doses, call)
 
     def share(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> None:
-        """Set up one unit's changes, for the rows on which it acts."""
+        """Prepare one unit's changes in the rows on which it acts."""
         control = control_of(unit, InputControl)
         self.held.enter_context(control.present())
         rows = [row for row, dose in enumerate(doses) if dose is not None]
@@ -85,18 +85,18 @@ class InputEffect:
                 self.shares.setdefault(name, []).append(share)
 
     def end(self) -> None:
-        """Forget the call."""
+        """Clear the changes, and release the controls' weights."""
         self.shares = {}
         self.held.close()
 
     def close(self) -> None:
-        """Forget the U-Net."""
+        """Clear the changes and the references to the U-Net's layers."""
         self.end()
         self.sites = ()
 
 
 def changed(x: Tensor, shares: Sequence[Share]) -> Tensor:
-    """What a layer reads instead of `x` [B, N, C]."""
+    """Return the layer input `x` [B, N, C] with the changes of all units added."""
     result = x.clone()
     for share in shares:
         share.add(result, x)

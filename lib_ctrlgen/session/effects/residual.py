@@ -1,4 +1,4 @@
-"""Residuals on the U-Net's skip connections and middle block: ControlNet and its kin."""
+"""Adds residuals to the U-Net's skip connections and mid block, for ControlNets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .reuse import ReusedResiduals
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What one unit asks of its control: the rows to compute, and how they stand for the unit's own."""
+    """A call of one unit's control with the rows to compute; `shared` maps them to the unit's rows."""
 
     control: ResidualControl
     call: UNetCall
@@ -29,12 +29,12 @@ class Asked:
 
     @property
     def network(self) -> int:
-        """The same number for those that one call of their network can answer."""
+        """An id that is equal for units whose residuals one call of their network can compute together."""
         return id(self.control.model if isinstance(self.control, BatchedControl) else self)
 
 
 class ResidualEffect:
-    """Asks each network once for the residuals of all its units; the port adds their weighted sum."""
+    """Computes the weighted sum of all units' residuals, which the port adds; each network runs once."""
 
     control: ClassVar[type] = ResidualControl
 
@@ -43,7 +43,7 @@ class ResidualEffect:
         self.kept = ReusedResiduals()
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
-        """The port adds residuals by itself. What another U-Net's inputs gave is forgotten."""
+        """Add no hooks, since the port adds residuals; clear the residuals cached with another U-Net."""
         del hooks
         self.shape = port.shape
         self.kept.clear()
@@ -51,7 +51,7 @@ class ResidualEffect:
     def begin(
         self, call: UNetCall, acting: Sequence[ActingUnit], classes: Sequence[int] | None
     ) -> Residuals | None:
-        """The sum of all units' residuals for the whole batch."""
+        """Return the sum of all units' weighted residuals for the whole batch, None if no unit acts."""
         joined = fused(acting)
         found = self.raw(joined, call, classes)
         parts = [self.weighted(each, raw, call) for each, raw in zip(joined, found, strict=True)]
@@ -60,7 +60,7 @@ class ResidualEffect:
     def raw(
         self, acting: Sequence[ActingUnit], call: UNetCall, classes: Sequence[int] | None
     ) -> list[Residuals]:
-        """Each unit's unweighted residuals of its rows: those that are due from the networks, others kept."""
+        """Return each unit's unweighted residuals for its rows, from its network or from an earlier step."""
         self.kept.move(call)
         rows = [acting_rows(each) for each in acting]
         due = [self.kept.due(each, own, call) for each, own in zip(acting, rows, strict=True)]
@@ -76,7 +76,10 @@ class ResidualEffect:
         ]
 
     def weighted(self, each: ActingUnit, raw: Residuals, call: UNetCall) -> Residuals:
-        """One unit's residuals for the whole batch; `raw` are those of the rows on which it acts."""
+        """Return one unit's weighted, masked residuals for the whole batch.
+
+        `raw` are its residuals for the rows on which it acts. Raises HostError if they do not fit the U-Net.
+        """
         rows = acting_rows(each)
         doses = [each.doses[row] for row in rows]
         try:
@@ -91,20 +94,20 @@ class ResidualEffect:
         return residuals if len(rows) == call.batch else residuals.scatter(rows, call.batch)
 
     def end(self) -> None:
-        """What is kept is for later calls."""
+        """Do nothing: cached residuals are for later calls."""
 
     def close(self) -> None:
-        """Forget what is kept."""
+        """Clear the cached residuals."""
         self.kept.clear()
 
 
 def acting_rows(each: ActingUnit) -> list[int]:
-    """The rows on which a unit acts."""
+    """Return the indices of the rows on which a unit acts."""
     return [row for row, dose in enumerate(each.doses) if dose is not None]
 
 
 def asked(each: ActingUnit, rows: Sequence[int], call: UNetCall, classes: Sequence[int] | None) -> Asked:
-    """What a unit asks for these rows: those of one class once."""
+    """Return the call of a unit's control for these rows; rows of one class are computed once."""
     control = control_of(each.unit, ResidualControl)
     if classes is None:
         return Asked(control=control, call=call.select(rows))
@@ -114,7 +117,7 @@ def asked(each: ActingUnit, rows: Sequence[int], call: UNetCall, classes: Sequen
 
 
 def answers(questions: Sequence[Asked]) -> list[Residuals]:
-    """The unweighted residuals that each asks for, with one call for each network."""
+    """Return the unweighted residuals for each question, with one call of each network."""
     networks: dict[int, list[int]] = {}
     for place, question in enumerate(questions):
         networks.setdefault(question.network, []).append(place)
@@ -125,7 +128,7 @@ def answers(questions: Sequence[Asked]) -> list[Residuals]:
 
 
 def one_call(questions: Sequence[Asked]) -> list[Residuals]:
-    """What one network answers to all of them."""
+    """Return one network's residuals for several questions, computed in one batch if it can."""
     batched = [(each.control, each.call) for each in questions if isinstance(each.control, BatchedControl)]
     if len(questions) == 1 or not batched:
         return [each.control.residuals(each.call) for each in questions]
@@ -133,5 +136,5 @@ def one_call(questions: Sequence[Asked]) -> list[Residuals]:
 
 
 def spread(question: Asked, found: Residuals) -> Residuals:
-    """Rows that were computed once, as often as they are asked for."""
+    """Repeat rows that were computed once for all rows that share them."""
     return found if question.shared is None else found.select(question.shared.inverse)

@@ -1,7 +1,8 @@
-"""Residuals that are used again at later steps: the unweighted ones, by unit and row.
+"""Caches unweighted residuals by unit and row, for units with `reuse`, which use them at later steps.
 
-Whether a row's are to be used is no state: its dose names the step they have to be of. Rows are told
-by what they are and not by their place, so a step may have any number of U-Net calls.
+The plan decides when they are used: a row weight names the step in which they must have been computed.
+Rows are identified by their name (image, concept, cond), not by their place in the batch, so that a
+step may have any number of U-Net calls.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from lib_ctrlgen.unet.residuals import Residuals, joined
 
 from .base import ActingUnit, Size
 
-Piece: TypeAlias = tuple[Residuals, int]  # one row of several
+Piece: TypeAlias = tuple[Residuals, int]  # residuals, and the index of one row of them
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One row of what a network gave: for the units with these weights, at the step `since`.
+    """The residuals that a network computed for one row at the step `since`.
 
-    `used` is the step at which it was used last.
+    `joined` are the keys and weights of the units that were merged for it; `used` is the last step that
+    used it.
     """
 
     since: int
@@ -35,19 +37,19 @@ class Answer:
 
 @dataclass
 class ReusedResiduals:
-    """What units with `reuse` keep while a session is open, and where its last call stood."""
+    """The cached residuals of units with `reuse`, and the position of the session's last call."""
 
     answers: dict[tuple[tuple[Hashable, ...], RowName], Answer] = field(default_factory=dict)
     stands: tuple[bool, int, Size] | None = None
     step: int = 0
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Clear all cached residuals."""
         self.answers.clear()
         self.stands = None
 
     def move(self, call: UNetCall) -> None:
-        """To the place of a call: another pass, another size or an earlier step begins anew."""
+        """Record a call's position; clear the cache for another pass, another size or an earlier step."""
         position = call.position
         stands = (position.hires, position.steps, call.size)
         if stands != self.stands or position.step < self.step:
@@ -55,7 +57,7 @@ class ReusedResiduals:
         self.stands, self.step = stands, position.step
 
     def due(self, each: ActingUnit, rows: Sequence[int], call: UNetCall) -> list[int]:
-        """Those of a unit's rows that its network has to be asked for. What they kept is dropped."""
+        """Return the rows of a unit that its network must compute; their cached residuals are dropped."""
         found = [row for row in rows if self.answer(each, row, call) is None]
         for row in found:
             for name in call.names[row]:
@@ -63,7 +65,10 @@ class ReusedResiduals:
         return found
 
     def answer(self, each: ActingUnit, row: int, call: UNetCall) -> Answer | None:
-        """What a row may use again: of the right step and weights, and not twice in one step."""
+        """Return the cached residuals that a row may use, None if its network must run.
+
+        They must come from the planned step and the same merged weights, and not be used in this step yet.
+        """
         dose, step = each.doses[row], call.position.step
         if dose is None or dose.since is None or dose.since == step:
             return None
@@ -83,7 +88,7 @@ class ReusedResiduals:
         found: Residuals | None,
         call: UNetCall,
     ) -> Residuals:
-        """The residuals of all of a unit's rows: `found`, of those that were asked for, and kept ones."""
+        """Return the residuals of all of a unit's rows, from `found` for the rows `asked`, else cached."""
         places = {row: place for place, row in enumerate(asked)}
         pieces: list[Piece] = []
         for row in rows:
@@ -95,14 +100,14 @@ class ReusedResiduals:
         return gathered(pieces)
 
     def keep(self, each: ActingUnit, row: int, piece: Piece, call: UNetCall) -> None:
-        """Keep what a network gave for a row, for all rows that it stands for, if it is to be used again."""
+        """Cache one row's residuals, for all rows that it stands for, if the unit has `reuse`."""
         dose = each.doses[row]
         if dose is not None and dose.since is not None:
             answer = Answer(dose.since, each.joined, *piece, call.position.step)
             self.answers.update({(each.name, name): answer for name in call.names[row]})
 
     def again(self, each: ActingUnit, row: int, call: UNetCall) -> Piece:
-        """What is kept for a row."""
+        """Return a row's cached residuals, and record that this step used them."""
         for name in call.names[row]:
             answer = self.answers[each.name, name]
             self.answers[each.name, name] = replace(answer, used=call.position.step)
@@ -110,7 +115,7 @@ class ReusedResiduals:
 
 
 def gathered(pieces: Sequence[Piece]) -> Residuals:
-    """Rows of several `Residuals` as one; views where they follow each other in one."""
+    """Join rows of several `Residuals` into one; a view if they are consecutive rows of a single one."""
     groups = [list(group) for _, group in groupby(pieces, key=lambda piece: id(piece[0]))]
     parts = [group[0][0].select([row for _, row in group]) for group in groups]
     return parts[0] if len(parts) == 1 else joined(parts)

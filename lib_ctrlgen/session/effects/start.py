@@ -1,4 +1,4 @@
-"""Changes of the noise that a generation begins with."""
+"""Changes the initial noise of a generation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lib_ctrlgen.request.spec import ControlUnit
 def started(
     noise: Tensor, units: Sequence[ActiveUnit], variants: Sequence[Sequence[ControlUnit]] = ()
 ) -> Tensor:
-    """The noise [B, 4, h, w] that pictures begin with, changed by the units that act in the first step.
+    """Return the initial noise [B, 4, h, w], changed by each unit in proportion to its weight at progress 0.
 
-    `variants`, if given, are each picture's own specs of all units.
+    Weights are clamped to 0..1. `variants`, if given, are the specs of all units for each picture.
     """
     for place, unit in enumerate(units):
         specs = [variants[image][place] if variants else unit.spec for image in range(len(noise))]
