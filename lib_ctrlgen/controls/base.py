@@ -50,7 +50,7 @@ class Target:
 
     @property
     def placement(self) -> Placement:
-        """Where and how the networks of a control compute, and are between uses."""
+        """The device and dtype in which a control's networks compute, and how their weights are stored."""
         dtype = working_dtype(self.dtype, self.device)
         return Placement(device=self.device, dtype=dtype, away=self.away, storage=self.storage)
 
@@ -68,7 +68,7 @@ class UnitInputs:
 
     `deep` is the picture as brightness in 0..1 (Pillow's mode F) where it has more than 8 bits.
     `transparent` is white where the picture is to be painted anew: where it was transparent, or, of the
-    host's own picture, under the host's mask; None where it is nowhere. `colours` is the picture with the
+    host's own picture, under the host's mask; None where there is no hole. `colours` is the picture with the
     colours that it has there, if it has any. `crop` is the part that is painted.
     """
 

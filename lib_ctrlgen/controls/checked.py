@@ -1,4 +1,4 @@
-"""What can be said of a unit before its model is loaded: preprocessor, family, parameters."""
+"""Checks a unit before its model is loaded: its preprocessor, its control family and its parameters."""
 
 from __future__ import annotations
 

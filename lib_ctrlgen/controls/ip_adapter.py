@@ -1,7 +1,7 @@
 """IP-Adapter: attention over the tokens of a reference picture, beside the text's.
 
 Ye et al. 2023, IP-Adapter: Text Compatible Image Prompt Adapter. Plain, plus and full
-variants; the weights, masks and schedules are the session's.
+variants; weights, masks and schedules are applied by the session.
 """
 
 from __future__ import annotations

@@ -50,12 +50,12 @@ class BatchedControl(ResidualControl, Protocol):
         """The network: the same object for those that share it."""
 
     def part(self, call: UNetCall) -> Any:
-        """What this control asks of the network for the rows of `call`, in the network's own words."""
+        """The network's inputs for the rows of `call`, of the network's own type."""
 
 
 @runtime_checkable
 class FusableControl(BatchedControl, Protocol):
-    """One whose network looks at several maps of the same row at once: ControlNet Union."""
+    """A batched control whose network takes several control maps for one row: ControlNet Union."""
 
     def fused(self, members: Sequence[tuple[FusableControl, float]]) -> BatchedControl:
         """One control for several of one network, each with its weight, which then acts with weight 1."""
@@ -67,7 +67,7 @@ class PartialControl(Protocol):
 
     @property
     def cond_only(self) -> bool:
-        """Whether it does."""
+        """Whether the control acts on conditional rows only."""
 
 
 @runtime_checkable
@@ -108,7 +108,7 @@ class InputControl(MappedControl, Protocol):
         """How many layer weights there are."""
 
     def present(self) -> AbstractContextManager[None]:
-        """Inside, the changes can be called: a control may keep its weights elsewhere between calls."""
+        """A context in which the control's weights are on the device, so that the changes can be called."""
 
     def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
         """The changes by the names of their sites, for a latent of this height and width."""
@@ -126,7 +126,7 @@ class ContextControl(Protocol):
 class PredictionControl(Protocol):
     """A prepared control that changes the clean latent which the U-Net predicts, after each call.
 
-    It acts on all rows, whatever the unit's mode: guidance would undo what one side alone knows.
+    It acts on all rows, whatever the unit's mode: guidance would distort a change of the conditional rows alone.
     """
 
     @property

@@ -29,7 +29,7 @@ from lib_ctrlgen.unet.call import Family, require_family
 
 from .base import Target, UnitInputs, require_picture_unit
 
-HEADS = 8  # no shape tells it
+HEADS = 8  # cannot be read from the tensors' shapes
 ADVICE = ", and never acts on unconditional rows"
 LAYER = re.compile(r"transformer_layes\.(\d+)\.(attn|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(.+)")  # as published
 PARTS = {

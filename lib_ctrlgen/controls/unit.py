@@ -44,7 +44,7 @@ class ActiveUnit:
 
     @property
     def key(self) -> Hashable:
-        """Tells it from the other ones of a session."""
+        """Identifies the unit within a session."""
         return self.index, self.pictures
 
     @property
@@ -73,7 +73,7 @@ class ActiveUnit:
 def unit_variants(
     requests: Sequence[ControlRequest], units: Sequence[ActiveUnit]
 ) -> list[tuple[ControlUnit, ...]]:
-    """What each of several requests that are alike says of `units`: those of the first, and its concepts'."""
+    """The fields of `units` in each of several requests with the same units and concepts."""
     own: list[dict[int | str, ControlUnit]] = [dict(request.enabled_units) for request in requests]
     return [tuple(each.get(unit.index, unit.spec) for unit in units) for each in own]
 

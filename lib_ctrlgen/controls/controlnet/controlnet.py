@@ -30,7 +30,7 @@ HOLE = -1.0  # what an inpainting ControlNet sees where it is to paint
 
 @dataclass(frozen=True, kw_only=True)
 class ControlNet(ControlNetwork):
-    """A loaded ControlNet. `inpainting` says that its name calls it so."""
+    """A loaded ControlNet. `inpainting` is true if its file's name says so."""
 
     name: ClassVar[str] = "controlnet"
     title: ClassVar[str] = "ControlNet"

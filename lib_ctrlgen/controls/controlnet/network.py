@@ -104,7 +104,7 @@ class ControlNetwork:
         return [Residuals(share[:-1], share[-1]) for share in shares]
 
     def answer(self, parts: Sequence[NetworkInputs]) -> Any:
-        """What the network says to the rows of all parts: encoder outputs, and the middle's."""
+        """The network's encoder outputs and its mid block's for the rows of all parts, in one batch."""
         like, inputs = self.like, [part.call.inputs for part in parts]
         return self.run(
             parts[0].call,
@@ -139,7 +139,7 @@ def joined_hints(parts: Sequence[NetworkInputs]) -> Tensor:
 
 
 def pooled(layer: Tensor) -> Tensor:
-    """Each channel's mean over the picture in all its places [B, C, h, w]."""
+    """Global average pooling: each channel's spatial mean, expanded back to [B, C, h, w]."""
     return layer.mean((2, 3), keepdim=True).expand_as(layer)
 
 

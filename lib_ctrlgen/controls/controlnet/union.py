@@ -164,5 +164,5 @@ class FusedUnion(NetworkUnit):
         return weight * (hint + member.shift(hint, *call.size, weight))
 
     def control_map(self, width: int, height: int) -> Image.Image:
-        """The first one's."""
+        """The control map of the first member."""
         return self.members[0][0].control_map(width, height)

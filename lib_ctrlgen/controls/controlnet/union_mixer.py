@@ -28,7 +28,7 @@ class QuickGELU(nn.Module):
     """CLIP's approximation of GELU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Apply the activation to each element of a tensor of any shape."""
         return x * torch.sigmoid(1.702 * x)
 
 

@@ -95,7 +95,7 @@ class FourierConv(nn.Module):
         self.convg2g = Spectral(cin[1]) if cin[1] and out[1] else None
 
     def forward(self, x: Pair) -> Pair:
-        """Both parts anew."""
+        """Return the new local and global parts."""
         local, whole = x
         to_local: Tensor = self.convl2l(local)
         to_whole: Tensor | None = None if self.convl2g is None else self.convl2g(local)
@@ -115,7 +115,7 @@ class FourierLayer(nn.Module):
         self.bn_g = nn.BatchNorm2d(out[1]) if out[1] else None
 
     def forward(self, x: Pair) -> Pair:
-        """Both parts anew."""
+        """Return the new local and global parts."""
         local, whole = self.ffc(x)
         cut = None if self.bn_g is None else functional.relu(self.bn_g(whole))
         return functional.relu(self.bn_l(local)), cut

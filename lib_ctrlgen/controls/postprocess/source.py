@@ -43,7 +43,7 @@ class Source:
 
     @staticmethod
     def of(job: UnitInputs, target: Target, filler: Filler | None = None) -> Source:
-        """That of a unit. Raises RequestError where there is no more of a checkpoint than its U-Net."""
+        """The source of a unit. Raises RequestError if the checkpoint's VAE is not loaded."""
         if target.diffusion is None:
             message = (
                 f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded: choose another"
