@@ -40,6 +40,6 @@ def holes_at(job: UnitInputs, width: int, height: int) -> Image.Image:
 
 
 def require_hole(job: UnitInputs) -> None:
-    """Raise RequestError for a picture without holes; holes that vanish at a size are found by `Source.holes`."""
+    """Raise RequestError for a picture without holes (`Source.holes` finds those that vanish at a size)."""
     if job.transparent is None and not has_border(job):
         raise RequestError(f"{job.path}.image", NO_HOLE)

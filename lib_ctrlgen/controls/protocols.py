@@ -126,7 +126,7 @@ class ContextControl(Protocol):
 class PredictionControl(Protocol):
     """A prepared control that changes the clean latent which the U-Net predicts, after each call.
 
-    It acts on all rows, whatever the unit's mode: guidance would distort a change of the conditional rows alone.
+    It acts on all rows, whatever the unit's mode: guidance would distort a change of one side.
     """
 
     @property
