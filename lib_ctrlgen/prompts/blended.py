@@ -1,6 +1,6 @@
 r"""The prompts of a blend: each concept's prompt and weight at each step.
 
->>> from .spec import parse_request
+>>> from lib_ctrlgen.request.spec import parse_request
 >>> first = {"prompt": "{prompt}, red", "weight": "1>0"}
 >>> last = {"prompt": "a square :2 AND blue", "weight": 0.5}
 >>> blend = parse_request({"blend": {"concepts": [first, last]}}).blend
