@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
@@ -43,6 +44,6 @@ class Preprocessor(Protocol):
     after_unet: ClassVar[str] = ""
     compared: ClassVar[Comparison | None] = None
 
+    @abstractmethod
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Turn an RGB picture into an RGB control map of the same size. Raises ModelError or RequestError."""
-        raise NotImplementedError

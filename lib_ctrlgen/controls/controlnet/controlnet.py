@@ -14,12 +14,11 @@ from typing import ClassVar
 from lib_ctrlgen.controls.base import Target, UnitInputs, own_name
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.params import CONTROLNET
-from lib_ctrlgen.models.kind import ModelKind, Shapes
+from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 
-from .detect import controlnet_kind
 from .difference import base_mark
 from .file import control_tensors, load_parts
 from .network import ControlNetwork
@@ -37,12 +36,6 @@ class ControlNet(ControlNetwork):
     params: ClassVar[tuple[Param, ...]] = CONTROLNET
 
     inpainting: bool = False
-
-    @classmethod
-    def detect(cls, shapes: Shapes) -> ModelKind | None:
-        """The kind of a ControlNet's file, None for other files. Raises ModelError for a broken one."""
-        kind = controlnet_kind(shapes)
-        return kind if kind is not None and kind.control == cls.name else None
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> ControlNet:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.embeddings import Timesteps
@@ -19,9 +19,12 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.offload import Weights
 from lib_ctrlgen.unet.call import CallInputs, UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
+
+from .detect import controlnet_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,8 @@ class NetworkInputs:
 class ControlNetwork:
     """A loaded network. `pooled` residuals are their own mean over the picture (Shuffle)."""
 
+    name: ClassVar[str]
+
     network: Any
     hint_encoder: nn.Module
     vector_embedding: nn.Module | None = None
@@ -47,6 +52,12 @@ class ControlNetwork:
     origin: tuple[Hashable, ...]  # the file, and how it is stored
     weights: Weights  # of the network and of the vector's embedding
     hint_weights: Weights
+
+    @classmethod
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """The kind of this family's file, None for other files. Raises ModelError for a broken one."""
+        kind = controlnet_kind(shapes)
+        return kind if kind is not None and kind.control == cls.name else None
 
     @property
     def layers(self) -> int:

@@ -20,13 +20,12 @@ from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.params import UNION
 from lib_ctrlgen.controls.protocols import FusableControl
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.models.kind import ModelKind, Shapes
+from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import UNetCall, require_family
 
-from .detect import controlnet_kind
 from .file import control_tensors, load_parts
 from .network import ControlNetwork, NetworkInputs
 from .prepared import NetworkUnit
@@ -46,12 +45,6 @@ class ControlNetUnion(ControlNetwork):
 
     mixer: UnionMixer
     mixer_weights: Weights
-
-    @classmethod
-    def detect(cls, shapes: Shapes) -> ModelKind | None:
-        """The kind of a Union's file, None for other files. Raises ModelError for a broken one."""
-        kind = controlnet_kind(shapes)
-        return kind if kind is not None and kind.control == cls.name else None
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> ControlNetUnion:

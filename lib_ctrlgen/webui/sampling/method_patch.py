@@ -7,6 +7,7 @@ are replaced on the instance; classes are never changed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from lib_ctrlgen.request.spec import ControlRequest
 ABSENT = object()
 
 
-class MethodPatch:
+class MethodPatch(ABC):
     """A callable that replaces the method `name` of `p` for one generation."""
 
     def __init__(self, p: Any, name: str) -> None:
@@ -35,9 +36,9 @@ class MethodPatch:
         former = getattr(type(self.p), self.name).__get__(self.p) if self.former is ABSENT else self.former
         return former(*args, **kwargs)
 
+    @abstractmethod
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run in place of the method."""
-        raise NotImplementedError
 
 
 class SamplePatch(MethodPatch):
