@@ -168,8 +168,9 @@ def test_cells_in_one_batch_are_as_they_are_alone(engine: Engine, name: str) -> 
     alone = [engine.generate(cell) for cell in cells]
     for one, other in zip(found, alone, strict=True):
         apart = np.abs(np.asarray(one.images[0]).astype(int) - np.asarray(other.images[0]))
-        # Recolouring turns 8-bit pictures into Lab and back, which makes more of a last bit.
-        assert apart.max() <= (4 if name.startswith("recolor") else 1)
+        # One step of an 8-bit Lab picture is up to eight steps of a channel in RGB.
+        assert apart.max() <= (16 if name.startswith("recolor") else 1)
+        assert (apart > 1).mean() < 0.01
         assert apart.mean() < 0.05
     pictures = {np.asarray(each.images[0]).tobytes() for each in found}
     assert len(pictures) == len(weights)
