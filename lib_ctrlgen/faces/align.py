@@ -48,11 +48,12 @@ def template(size: int) -> Floats:
     Multiples of 112 scale the template of 112 pixels. Multiples of 128 scale it with 8 more pixels on both
     sides and 16 below. Raises ValueError for other sizes.
     """
-    points = np.asarray(TEMPLATE, float)
+    points: Floats = np.asarray(TEMPLATE, np.float64)
     if size > 0 and size % TEMPLATE_SIZE == 0:
         return points * (size / TEMPLATE_SIZE)
     if size > 0 and size % WIDE_SIZE == 0:
-        return (points + (WIDE_MARGIN, 0.0)) * (size / WIDE_SIZE)
+        points += np.array([WIDE_MARGIN, 0.0])
+        return points * (size / WIDE_SIZE)
     raise ValueError(
         f"the size of an aligned face is a multiple of {TEMPLATE_SIZE} or {WIDE_SIZE}, not {size}"
     )

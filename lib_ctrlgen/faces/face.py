@@ -23,8 +23,8 @@ class Face:
     """A face.
 
     box        left, top, right and bottom in pixels
-    points     the left eye, the right eye, the nose, the left and the right corner of the mouth as they are seen
-               in the picture, each (x, y) in pixels
+    points     both eyes, the nose and both corners of the mouth, the left one in the picture first, each
+               (x, y) in pixels
     embedding  the 512 numbers of ArcFace (Deng et al. 2019) as the recogniser returns them, not normalised
     score      the detector's confidence, from 0 to 1
     """
@@ -69,8 +69,7 @@ def choose(faces: Sequence[Face], text: str, path: str = "") -> Face:
         return max(faces, key=lambda face: face.area)
     if not (wanted.isascii() and wanted.isdigit()) or int(wanted[:9]) < 1:
         raise RequestError(
-            path,
-            f"expected '{LARGEST}', or 1, 2, ... for the first, second, ... face from the left, got {text!r}",
+            path, f"expected '{LARGEST}', or the number of a face, counted from the left, got {text!r}"
         )
     number = int(wanted[:9])
     if number > len(faces):
@@ -80,7 +79,10 @@ def choose(faces: Sequence[Face], text: str, path: str = "") -> Face:
 
 
 def choose_several(faces: Sequence[Face], most: int = MOST, path: str = "") -> tuple[Face, ...]:
-    """The largest faces, at most `most`, from left to right. Raises RequestError at `path` where there is none."""
+    """The largest faces, at most `most`, from left to right.
+
+    Raises RequestError at `path` where there is none.
+    """
     require_faces(faces, path)
     return from_left(sorted(faces, key=lambda face: face.area, reverse=True)[:most])
 

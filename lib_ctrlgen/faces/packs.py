@@ -23,6 +23,10 @@ class Pack:
     recogniser: str
 
 
+TERMS = (
+    "CtrlGen does not download the packs, whose licence is for research that is not commercial; a face's "
+    "embedding can be given instead"
+)
 FACE_ID, INSTANT_ID = "buffalo_l", "antelopev2"
 PACKS: Mapping[str, Pack] = MappingProxyType(
     {
@@ -61,32 +65,21 @@ def find_pack(pack: Pack, folders: Sequence[Path]) -> PackFiles:
 
     Raises ModelError that names the missing files and the folders where they were searched.
     """
-    places = list(dict.fromkeys(pack_folders(pack, folders)))
-    missing = {place: _missing(pack, place) for place, _ in places}
-    for place, root in places:
-        if not missing[place]:
+    incomplete = ""
+    for place, root in pack_folders(pack, folders):
+        missing = [name for name in (pack.detector, pack.recogniser) if not (place / name).is_file()]
+        if not missing:
             return PackFiles(
                 pack=pack, detector=place / pack.detector, recogniser=place / pack.recogniser, root=root
             )
-    partly = next(((place, gone) for place, gone in missing.items() if len(gone) == 1), None)
-    if partly is not None:
-        place, gone = partly
-        raise ModelError(f"{gone[0]} of the model pack {pack.name} is missing in {place}; {_TERMS}")
-    searched = ", ".join(str(place) for place, _ in places if place.parent.name != pack.name)
-    raise ModelError(
-        f"the model pack {pack.name} of insightface is missing: put {pack.detector} and {pack.recogniser} into "
-        f"one of these folders: {searched}; {_TERMS}"
+        if len(missing) == 1:
+            incomplete = incomplete or f"{missing[0]} of the model pack {pack.name} is missing in {place}"
+    searched = ", ".join(str(base) for base in dict.fromkeys(_bases(folders)))
+    absent = (
+        f"the model pack {pack.name} is missing ({pack.detector} and {pack.recogniser}): put them into a "
+        f"folder {pack.name} or models/{pack.name} in one of {searched}"
     )
-
-
-_TERMS = (
-    "CtrlGen does not download the packs, which are licensed for research that is not commercial; a face's "
-    "embedding can be given instead"
-)
-
-
-def _missing(pack: Pack, folder: Path) -> list[str]:
-    return [name for name in (pack.detector, pack.recogniser) if not (folder / name).is_file()]
+    raise ModelError(f"{incomplete or absent}; {TERMS}")
 
 
 def pack_folders(pack: Pack, folders: Sequence[Path]) -> Iterator[tuple[Path, Path | None]]:
@@ -94,7 +87,7 @@ def pack_folders(pack: Pack, folders: Sequence[Path]) -> Iterator[tuple[Path, Pa
 
     The archive of antelopev2 holds a folder antelopev2, so that its files are often one folder deeper.
     """
-    for base in _bases(folders):
+    for base in dict.fromkeys(_bases(folders)):
         yield base / "models" / pack.name, base
         yield base / "models" / pack.name / pack.name, None
         yield base / pack.name, base.parent if base.name == "models" else None
