@@ -7,7 +7,6 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +23,7 @@ PACK, RECOGNISER = "pack", "recogniser"  # of the metadata
 MAX_EMBEDDINGS = 64
 MAX_CHARACTERS = MAX_EMBEDDINGS * WIDTH * 32
 HEADER = 8  # the bytes before a safetensors header, its length
+LARGEST_FLOAT, LEAST = 3.4e38, 1e-30
 URL_SAFE = str.maketrans("-_", "+/")
 ZEROS = "the embedding is all zeros, which means that no face was found: leave it out, or send one"
 
@@ -83,9 +83,9 @@ def encoded(values: Sequence[Embedding], pack: str = "", recogniser: str = "") -
 
 
 def _check(values: Embedding, path: str) -> None:
-    if len(values) != WIDTH or not all(map(isfinite, values)):
+    if len(values) != WIDTH or not all(abs(value) <= LARGEST_FLOAT for value in values):  # not of NaN, either
         raise RequestError(path, f"a face is {WIDTH} finite numbers, these are {len(values)}")
-    if not any(values):
+    if max(map(abs, values)) < LEAST:
         raise RequestError(path, ZEROS)
 
 

@@ -8,13 +8,20 @@ from math import sqrt
 from typing import TypeAlias
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.params import Param
 
 Point: TypeAlias = tuple[float, float]
 Box: TypeAlias = tuple[float, float, float, float]
 Embedding: TypeAlias = tuple[float, ...]
 
 WIDTH = 512
-LARGEST = "largest"
+LARGEST, ALL = "largest", "all"
+FACE_CHOICE = Param(
+    name="face_choice",
+    label="Which face: largest, or its number counted from the left (1, 2, ...)",
+    kind="text",
+    default=LARGEST,
+)
 MOST = 5  # as many faces as the portrait adapters were trained to take
 
 
@@ -76,6 +83,14 @@ def choose(faces: Sequence[Face], text: str, path: str = "") -> Face:
         found = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
         raise RequestError(path, f"face {number} from the left is wanted, and {found} found in the picture")
     return from_left(faces)[number - 1]
+
+
+def selected(faces: Sequence[Face], text: str, path: str = "") -> tuple[Face, ...]:
+    """All faces from left to right for "all", else the one of `choose`. Raises RequestError at `path`."""
+    if text.strip().lower() != ALL:
+        return (choose(faces, text, path),)
+    require_faces(faces, path)
+    return from_left(faces)
 
 
 def choose_several(faces: Sequence[Face], most: int = MOST, path: str = "") -> tuple[Face, ...]:
