@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.files import expanded, save_bytes
 
 from .common import Parser, add_model_folders, folders_of
@@ -38,7 +37,7 @@ def add_face(commands: argparse._SubParsersAction[Parser]) -> None:
 def face_command(options: argparse.Namespace) -> None:
     """`ctrlgen face`."""
     from lib_ctrlgen.faces.embeddings import save_embedding
-    from lib_ctrlgen.faces.face import selected
+    from lib_ctrlgen.faces.face import require_faces, selected
     from lib_ctrlgen.faces.find import find_faces
     from lib_ctrlgen.faces.packs import PACKS
     from lib_ctrlgen.images.codec import to_rgb
@@ -48,8 +47,8 @@ def face_command(options: argparse.Namespace) -> None:
     path: Path = options.picture
     picture = to_rgb(decode_bytes(path.read_bytes(), str(path)))
     faces = find_faces(picture, options.pack, folders)
-    with at_path(str(path)):
-        chosen = selected(faces, options.choose)
+    require_faces(faces, str(path))
+    chosen = selected(faces, options.choose, "--choose")
     values = [face.embedding for face in chosen]
     save_bytes(save_embedding(values, options.pack, PACKS[options.pack].recogniser), options.out)
     for face in chosen:

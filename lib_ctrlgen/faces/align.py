@@ -65,11 +65,11 @@ def similarity(points: Floats, goal: Floats) -> Floats:
     Umeyama 1991, Least-squares estimation of transformation parameters between two point patterns; without
     reflection. Raises ModelError where all points are the same, or not finite.
     """
+    if not np.isfinite(points).all() or float(np.ptp(points, axis=0).max()) <= 0:
+        raise ModelError("the five points of the face are at one place, so it cannot be turned upright")
     middle, goal_middle = points.mean(axis=0), goal.mean(axis=0)
     centred, goal_centred = points - middle, goal - goal_middle
     variance = float((centred**2).sum()) / len(points)
-    if not variance > 0 or not np.isfinite(variance):
-        raise ModelError("the five points of the face are at one place, so it cannot be turned upright")
     left, stretch, right = np.linalg.svd(goal_centred.T @ centred / len(points))
     signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
     linear = (left * signs) @ right * (float(stretch @ signs) / variance)

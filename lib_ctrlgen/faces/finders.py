@@ -125,7 +125,7 @@ def imported_package() -> Any:
     try:
         return import_module(f"{PACKAGE}.app")
     except ModuleNotFoundError as error:
-        if error.name != PACKAGE:
+        if error.name not in {PACKAGE, f"{PACKAGE}.app"}:
             logger.warning("%s is installed, and cannot be imported: %s", PACKAGE, first_line(error))
     except Exception as error:  # noqa: BLE001 - a wrong version of protobuf raises TypeError
         logger.warning("%s is installed, and cannot be imported: %s", PACKAGE, first_line(error))

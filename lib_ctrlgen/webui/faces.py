@@ -35,9 +35,9 @@ class FacesRequest(Spec, frozen=True, kw_only=True):
 def faces(payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
     """Return the faces of `{"image": "base64"}`, from left to right.
 
-    Each has `box` (left, top, right, bottom), five `points` and `score`, all in pixels of the picture, and
-    its `embedding` as a safetensors file in base64; `embeddings` is one such file for all of them. Raises
-    RequestError, also where there is no face.
+    Each has its `box` (left, top, right, bottom) and its five `points` (x, y) in pixels, the detector's
+    `score` from 0 to 1, and its `embedding` as a safetensors file in base64; `embeddings` is one such file
+    for all of them. Raises RequestError, also where there is no face.
     """
     request = parse_request(payload, FacesRequest)
     pack = pack_named(request.pack, "$.pack")
