@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from lib_ctrlgen.errors import RequestError
@@ -71,10 +72,18 @@ def read_embedding(text: str, path: str, pack: str = "") -> Embedding:
 
 
 def save_embedding(values: Sequence[Embedding], pack: str = "", recogniser: str = "") -> bytes:
-    """A safetensors file with the tensor `embedding`, float32 [n, 512], and metadata."""
-    said = {PACK: pack, RECOGNISER: recogniser}
-    tensor = torch.tensor([list(each) for each in values], dtype=torch.float32)
-    return save({TENSOR: tensor}, {name: text for name, text in said.items() if text})
+    """A safetensors file with the tensor `embedding`, float32 [n, 512], and metadata.
+
+    It is written here, because the order of the metadata in files of the package safetensors is another one at
+    each call: the same face would have another text.
+    """
+    said = {name: text for name, text in ((PACK, pack), (RECOGNISER, recogniser)) if text}
+    content = np.asarray(values, "<f4").tobytes()
+    tensor = {"dtype": "F32", "shape": [len(values), WIDTH], "data_offsets": [0, len(content)]}
+    header = json.dumps(({"__metadata__": said} if said else {}) | {TENSOR: tensor}, separators=(",", ":"))
+    head = header.encode("ascii")
+    head += b" " * (-len(head) % HEADER)
+    return len(head).to_bytes(HEADER, "little") + head + content
 
 
 def encoded(values: Sequence[Embedding], pack: str = "", recogniser: str = "") -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -148,9 +149,15 @@ def test_the_name_or_the_request_tells_it(folder: Path) -> None:
     assert not isinstance(plain.control, PreparedInstantID)
 
 
+@cache
+def checkpoint() -> Any:
+    """A U-Net that no control acts on."""
+    return networks.sgm_unet(context=CONTEXT)
+
+
 def failure(folder: Path, **fields: Any) -> RequestError:
     with pytest.raises(RequestError) as raised:
-        loaded(folder, networks.sgm_unet(context=CONTEXT), unit(**fields))
+        loaded(folder, checkpoint(), unit(**fields))
     return raised.value
 
 

@@ -66,7 +66,8 @@ def test_several_embeddings(text: str) -> None:
 
 def test_a_saved_file_says_what_made_it() -> None:
     content = save_embedding([FACE, OTHER], "buffalo_l", "w600k_r50.onnx")
-    assert load(content)["embedding"].shape == (2, WIDTH)
+    assert torch.equal(load(content)["embedding"], torch.tensor([FACE, OTHER]))
+    assert content == save_embedding([FACE, OTHER], "buffalo_l", "w600k_r50.onnx")
     found = read_embeddings(text_of(content), "$", "buffalo_l")
     assert (found.pack, found.recogniser) == ("buffalo_l", "w600k_r50.onnx")
     with pytest.raises(RequestError, match="'buffalo_l', and here 'antelopev2' is needed"):
