@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .memory import GB, Budget, Fixed, OutsideTorch, memory_type
 from .model_files import ModelFiles
 from .weight_files import stamp
+from .weights import weight_folders
 
 T = TypeVar("T")
 
@@ -40,11 +41,13 @@ class ModelStore:
     while somebody still refers to it lives on there. Thread-safe: a second thread that asks for a model
     waits until the first one has loaded it.
 
-    `reads` counts loads from disk.
+    `reads` counts loads from disk. `weight_folders` are the folders for `weights.find_weights`, among them
+    those in `weights`, which the user named for the weights of preprocessors.
     """
 
-    def __init__(self, roots: Sequence[Path], budget: int | Budget) -> None:
+    def __init__(self, roots: Sequence[Path], budget: int | Budget, weights: Sequence[Path] = ()) -> None:
         self.files = ModelFiles(roots)
+        self.weight_folders = weight_folders(self.files.roots, weights)
         self.budget = Fixed(least=budget) if isinstance(budget, int) else budget
         self.reads = 0
         self._lock = RLock()
