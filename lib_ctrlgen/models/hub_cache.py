@@ -1,4 +1,4 @@
-"""Reads the cache of the Hugging Face Hub: folders `models--OWNER--NAME/snapshots/REVISION`, never written here."""
+"""Reads the cache of the Hugging Face Hub: folders `models--OWNER--NAME/snapshots/REVISION`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 from lib_ctrlgen.files import expanded
 
 REPOSITORY = "models--"
+# Parts of the names of repositories with controls, adapters and their image encoders.
+CONTROLS = ("control", "adapter", "lllite", "instantid", "gligen", "pulid", "clip-vit")
+PIPELINE = "model_index.json"
 
 
 def hub_cache() -> Path:
@@ -43,6 +46,24 @@ def repositories(cache: Path) -> list[str]:
 def cached_file(repo: str, path: str, cache: Path) -> Path | None:
     """A file of a repository that was downloaded before, or None."""
     return next((each / path for each in snapshots(repo, cache) if (each / path).is_file()), None)
+
+
+def is_hub_cache(root: Path) -> bool:
+    """Whether a model folder is a cache of the Hugging Face Hub."""
+    return any(path.name.startswith(REPOSITORY) for path in _folders(root))
+
+
+def snapshots_of_controls(cache: Path) -> Iterator[tuple[str, Path]]:
+    """The name and the newest snapshot of each repository with a checkpoint or, by its name, with controls.
+
+    The cache holds language models and others, too, which the lists of control models must not show.
+    """
+    for repo in repositories(cache):
+        snapshot = next(snapshots(repo, cache), None)
+        if snapshot is None:
+            continue
+        if any(part in repo.lower() for part in CONTROLS) or (snapshot / PIPELINE).is_file():
+            yield repo, snapshot
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The table of published model files: what each is for, which checkpoints it fits, and where it is published."""
+"""The table of published model files: what each is for, which checkpoints it fits, where it is published."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def published_files() -> tuple[Published, ...]:
 
 
 def named(name: str) -> Published | None:
-    """The published file of this name: the same file name, else one whose patterns fit; None if there is none."""
+    """The published file of this name: the same file name, else the first whose patterns fit, or None."""
     last = last_part(name.replace("\\", "/"))
     exact = (each for each in published_files() if each.file.lower() == last.lower())
     return next(exact, None) or next((each for each in published_files() if each.has_name(last)), None)

@@ -12,8 +12,8 @@ from lib_ctrlgen.errors import ModelError, nearest, quoted
 from lib_ctrlgen.files import expanded
 
 from .hub_cache import cached_file, hub_cache, snapshots
-from .model_files import walk
 from .published import WEIGHTS, Published, named, published_files
+from .scan import walk
 from .weight_files import sha256
 
 PLACE = "ControlNetPreprocessor"  # the folder of Forge's preprocessors, which we share
@@ -75,7 +75,7 @@ def weight_folders(roots: Sequence[Path], more: Sequence[Path] = ()) -> tuple[Pa
 
 
 def own_folder() -> Path:
-    """CtrlGen's folder for files that belong to no WebUI: CTRLGEN_CACHE, else `ctrlgen` in the user's cache."""
+    """CtrlGen's folder for files of no WebUI: CTRLGEN_CACHE, else `ctrlgen` in the user's cache folder."""
     given = os.environ.get("CTRLGEN_CACHE")
     above = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
     return expanded(given or Path(above) / "ctrlgen")
