@@ -46,7 +46,7 @@ class ModelFiles:
             if self._found is None:
                 found = sum((search(root) for root in self.roots), start=Found())
                 inside = {pipeline.path for pipeline in found.pipelines}
-                others = [file for file in found.files if not inside & set(file.path.parents)]
+                others = [file for file in found.files if not (inside and inside & set(file.path.parents))]
                 pipelines = {file.path: file for file in reversed(found.pipelines)}
                 self._found = found.files, (*reversed(pipelines.values()), *others)
             return self._found
@@ -118,7 +118,7 @@ class ModelFiles:
 
     def has_hash(self, path: Path, digest: str) -> bool:
         """Whether a file has this hash: `short_hash`, `hash8`, or the first digits of its SHA-256."""
-        file = _hashed_file(path)
+        file = hashed_file(path)
         short = digest in {
             self.index.computed(file, "hash", short_hash),
             self.index.computed(file, "hash8", hash8),
@@ -127,7 +127,7 @@ class ModelFiles:
 
     def hash(self, path: Path) -> str:
         """A model's short hash, computed again only when the file changes. Raises ModelError."""
-        return self.index.computed(_hashed_file(path), "hash", short_hash)
+        return self.index.computed(hashed_file(path), "hash", short_hash)
 
     def sha256(self, path: Path) -> str:
         """The SHA-256 of a whole file, computed again only when the file changes. Raises ModelError."""
@@ -161,7 +161,7 @@ class ModelFiles:
         return {folder.name: folder.path for folder in reversed(found)}
 
 
-def _hashed_file(path: Path) -> Path:
+def hashed_file(path: Path) -> Path:
     """The file whose hash is a model's: that of a pipeline is its U-Net's."""
     return weights_in(path / "unet", "diffusion_pytorch_model") if path.is_dir() else path
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from lib_ctrlgen.request.names import last_part, without_suffix
 
 TABLE = Path(__file__).with_name("published.json")
 HUB = "https://huggingface.co"
+ENDINGS = ("_fp16", ".fp16", "_fp32", "_bf16", "_pruned")  # of copies of a model in another form
+NO_CONTROLS = frozenset({"preprocessor", "image encoder", "face", "lora"})
 WEIGHTS = "preprocessor"  # the kind of a preprocessor's weights
 
 
@@ -30,7 +31,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     base           the checkpoint family that it fits: SD1.5, SD2, SDXL, or empty
     licence        as its page names it; empty where the page names none
     sha256, bytes  its content; empty and 0 where they are not known
-    also           patterns (`*`) of the names, without suffix, under which the same model is found as well
+    also           other names, without suffix, under which the same model is found
     preprocessors  of weights, the preprocessors that use them; of a model, those whose control maps it takes
     program        whether the file is a TorchScript program, which is accepted with exactly this sha256 alone
     """
@@ -50,6 +51,11 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     program: bool = False
 
     @property
+    def is_no_control(self) -> bool:
+        """Whether it is something that controls or preprocessors use, and no control itself."""
+        return self.kind in NO_CONTROLS
+
+    @property
     def path_in_repo(self) -> str:
         """The path of the file in its repository on the Hub."""
         return self.path or self.file
@@ -66,13 +72,6 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """The page on which the file is published, for people to read."""
         return f"{HUB}/{self.repo}" if self.repo else self.url
 
-    def has_name(self, name: str) -> bool:
-        """Whether a model of this name, with or without folders and suffix, is this file by its name."""
-        stem = without_suffix(last_part(name.lower()))
-        return stem == without_suffix(self.file.lower()) or any(
-            fnmatchcase(stem, pattern.lower()) for pattern in self.also
-        )
-
 
 def hub_endpoint() -> str:
     """The address of the Hugging Face Hub, or of the mirror in HF_ENDPOINT."""
@@ -86,10 +85,30 @@ def published_files() -> tuple[Published, ...]:
 
 
 def named(name: str) -> Published | None:
-    """The published file of this name: the same file name, else the first whose patterns fit, or None."""
-    last = last_part(name.replace("\\", "/"))
-    exact = (each for each in published_files() if each.file.lower() == last.lower())
-    return next(exact, None) or next((each for each in published_files() if each.has_name(last)), None)
+    """The published file that a model or file is by its name, or None.
+
+    Folders, suffix, case, `-` or `_`, and an ending such as `_fp16` make no difference.
+
+    >>> named("sub/Control_v11p_sd15_canny_fp16.safetensors").purpose
+    'edges (Canny)'
+    """
+    return _by_key().get(_key(name))
+
+
+@lru_cache(maxsize=1)
+def _by_key() -> dict[str, Published]:
+    """The table by what `_key` makes of its names; the first of several entries counts."""
+    found: dict[str, Published] = {}
+    for each in published_files():
+        for name in (each.file, *each.also):
+            found.setdefault(_key(name), each)
+    return found
+
+
+def _key(name: str) -> str:
+    stem = without_suffix(last_part(name.replace("\\", "/").lower())).replace("-", "_")
+    ending = next((ending for ending in ENDINGS if stem.endswith(ending)), "")
+    return stem.removesuffix(ending)
 
 
 def weights_of(preprocessor: str) -> Iterator[Published]:
