@@ -116,6 +116,12 @@ class ModelIndex:
         return {}
 
 
+@lru_cache(maxsize=8)
+def kept_index(path: Path) -> ModelIndex:
+    """The process's index in this file."""
+    return ModelIndex(path)
+
+
 def _state(file: Path) -> tuple[int, int]:
     """The size and the time of change of a file, or of all shards together. Raises ModelError."""
     try:

@@ -18,7 +18,7 @@ from .weight_files import sha256
 
 PLACE = "ControlNetPreprocessor"  # the folder of Forge's preprocessors, which we share
 OLD_PLACE = Path("annotator", "downloads")  # in the folder of sd-webui-controlnet, beside its `models`
-CONTROLS = frozenset({"controlnet", "ctrlgen", "ipadapter", "t2i-adapter", "clip_vision"})
+CONTROLS = frozenset({"controlnet", "ctrlgen"})  # folders of a WebUI's `models`, in lower case
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -68,10 +68,10 @@ def weight_folders(roots: Sequence[Path], more: Sequence[Path] = ()) -> tuple[Pa
     more   folders that the user named for such weights, which come first
     """
     own = [root for root in roots if PACKAGE not in root.resolve().parents]  # without the bundled model
-    homes = [root.parent if root.name.lower() in CONTROLS else root for root in own]
-    shared = [home / PLACE for home in homes]
+    beside = [root.parent / PLACE for root in own if root.name.lower() in CONTROLS]  # in a WebUI's `models`
+    inside = [root / PLACE for root in own]
     old = [root.parent / OLD_PLACE for root in own if root.name == "models"]
-    return tuple(dict.fromkeys([*more, *shared[:1], own_folder() / PLACE, *shared[1:], *old, *own]))
+    return tuple(dict.fromkeys([*more, *beside, own_folder() / PLACE, *inside, *old, *own]))
 
 
 def own_folder() -> Path:
