@@ -66,7 +66,7 @@ def list_command(options: argparse.Namespace) -> None:
     folders = folders_of(options)
     rows = [*models_here(options, folders)]
     if options.published:
-        cells = [*_published_cells({row.published.file for row in rows if row.published})]
+        cells = [*_published_cells({row.published.title for row in rows if row.published})]
     else:
         cells = [_cells(row) for row in rows]
     wanted = [row for row in cells if options.text.lower() in " ".join(row).lower()]
@@ -107,8 +107,8 @@ def _published_cells(here: set[str]) -> Iterator[tuple[str, ...]]:
     from lib_ctrlgen.models.published import published_files
 
     for each in published_files():
-        mark = "here" if each.file in here else "-"
-        yield each.file, each.kind, each.base or "-", size_text(each.bytes), mark, each.purpose
+        mark = "here" if each.title in here else "-"
+        yield each.title, each.kind, each.base or "-", size_text(each.bytes), mark, each.purpose
 
 
 def size_text(size: int) -> str:
@@ -149,25 +149,31 @@ def published_lines(entry: Published) -> list[str]:
     """What is known of a published file that is not here."""
     from lib_ctrlgen.models.info import publication
 
-    return [f"{entry.file}: not in the model folders", *publication(entry)]
+    return [f"{entry.title}: not in the model folders", *publication(entry)]
 
 
 def get_command(options: argparse.Namespace) -> None:
     """`ctrlgen models get`."""
     from lib_ctrlgen.models.download import download, require_online
 
-    for entry in published_for(options.name):
-        folder = options.folder or _folder_for(entry, options)
+    wanted = [(entry, options.folder or _folder_for(entry, options)) for entry in published_for(options.name)]
+    for entry, folder in wanted:
         require_online(entry, folder)
-        size, terms = size_text(entry.bytes), entry.licence or "not named on its page"
-        if not options.yes:
-            raise HostError(
-                f"{entry.file} ({entry.purpose}; size {size}; licence {terms}) would be downloaded from "
-                f"{entry.address} into {folder}: add --yes to do it"
-            )
-        with bar(entry.file, "MB") as report:
+    if not options.yes:
+        raise HostError(f"add --yes to download {'; '.join(_offer(*each) for each in wanted)}")
+    for entry, folder in wanted:
+        with bar(entry.title, "MB") as report:
             path = download(entry, folder, lambda done, total: report(done // MEGABYTE, total // MEGABYTE))
         print(path)
+
+
+def _offer(entry: Published, folder: Path) -> str:
+    """What would be downloaded, from where, into which folder."""
+    size = size_text(entry.bytes) if entry.bytes else "not known"
+    terms = entry.licence or f"see {entry.page}"
+    return (
+        f"{entry.title} ({entry.purpose}; size {size}; licence: {terms}) from {entry.address} into {folder}"
+    )
 
 
 def published_for(name: str) -> list[Published]:
@@ -177,7 +183,7 @@ def published_for(name: str) -> list[Published]:
     entry = named(name)
     found = [entry] if entry is not None else [*weights_of(name)]
     if not found:
-        known = [each.file for each in published_files()]
+        known = [each.title for each in published_files()]
         raise ModelError(f"no published file or preprocessor named {name!r}; {nearest(name, known)}")
     return found
 

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
 import requests
 
 from lib_ctrlgen.errors import HostError, ModelError
@@ -52,9 +53,17 @@ def download(entry: Published, folder: Path, report: Report, pause: float = PAUS
     where HF_HUB_OFFLINE is set) and when the disk is full or cannot be written; ModelError for other content
     than the published. The messages say how to get the file by hand.
     """
+    folder = folder / entry.folder
+    for name in entry.beside:  # small files first: they say soon what is wrong
+        _whole(_beside(entry, name), folder, lambda _done, _total: None, pause)
+    return _whole(entry, folder, report, pause)
+
+
+def _whole(entry: Published, folder: Path, report: Report, pause: float) -> Path:
+    """Download one file into a folder, or check the one that is there."""
     target = folder / entry.file
     if target.is_file() and entry.bytes in {0, target.stat().st_size}:
-        _require_content(entry, target, entry.sha256, "it is no download of this call: move it away first")
+        _require_content(entry, target, entry.sha256, "it was there before: move it away first")
         return target
     require_online(entry, folder)
     part = folder / f".{entry.file}{PART}"
@@ -62,11 +71,12 @@ def download(entry: Published, folder: Path, report: Report, pause: float = PAUS
         folder.mkdir(parents=True, exist_ok=True)
         resumed = part.exists()
         answer = _transfer(entry, part, report, pause)
-        if resumed and _is_other(part, entry.sha256 or answer.sha256):
+        digest = entry.sha256 or answer.sha256
+        if resumed and _is_other(part, digest):
             part.unlink()  # the beginning was another file's
-            answer = _transfer(entry, part, report, pause)
-        if _is_other(part, entry.sha256 or answer.sha256):
-            _discard(entry, part, entry.sha256 or answer.sha256)
+            digest = entry.sha256 or _transfer(entry, part, report, pause).sha256
+        if _is_other(part, digest):
+            _discard(entry, part, digest)
         part.replace(target)
     except OSError as error:
         raise HostError(
@@ -74,6 +84,12 @@ def download(entry: Published, folder: Path, report: Report, pause: float = PAUS
             "command goes on with it"
         ) from error
     return target
+
+
+def _beside(entry: Published, name: str) -> Published:
+    """Another file of the same folder on the Hub, of which neither size nor content is known."""
+    path = f"{entry.path_in_repo.rpartition('/')[0]}/{name}".removeprefix("/")
+    return msgspec.structs.replace(entry, file=name, path=path, sha256="", bytes=0, beside=())
 
 
 def require_online(entry: Published, folder: Path) -> None:

@@ -44,8 +44,12 @@ def _same(row: Listed, digest: str) -> Iterator[str]:
     if row.published is None:
         yield "published: no known file has this name"
     elif row.published.sha256 and digest:
-        same = row.published.sha256 == digest
-        yield "content: that of the published file" if same else "content: not that of the published file"
+        if row.published.sha256 == digest:
+            yield "content: that of the published file"
+        elif row.path.name.lower() == row.published.file.lower():
+            yield f"content: not that of the published file, whose SHA-256 is {row.published.sha256}"
+        else:
+            yield f"content: not that of {row.published.file}, perhaps the same model in another form"
     else:
         yield "content: not compared, because the SHA-256 of the published file is not known here"
 

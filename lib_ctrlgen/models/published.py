@@ -33,6 +33,8 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sha256, bytes  its content; empty and 0 where they are not known
     also           other names, without suffix, under which the same model is found
     preprocessors  of weights, the preprocessors that use them; of a model, those whose control maps it takes
+    beside         other files of the same folder on the Hub that it needs
+    folder         the folder for all of these; empty for a file that needs none of its own
     program        whether the file is a TorchScript program, which is accepted with exactly this sha256 alone
     """
 
@@ -48,7 +50,14 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bytes: int = 0
     also: tuple[str, ...] = ()
     preprocessors: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    folder: str = ""
     program: bool = False
+
+    @property
+    def title(self) -> str:
+        """What it is called in lists: its folder's name, or the file's."""
+        return self.folder or self.file
 
     @property
     def is_no_control(self) -> bool:
@@ -87,12 +96,17 @@ def published_files() -> tuple[Published, ...]:
 def named(name: str) -> Published | None:
     """The published file that a model or file is by its name, or None.
 
-    Folders, suffix, case, `-` or `_`, and an ending such as `_fp16` make no difference.
+    Folders, suffix, case and `-` or `_` make no difference; where no other name fits, neither does an ending
+    such as `_fp16`.
 
-    >>> named("sub/Control_v11p_sd15_canny_fp16.safetensors").purpose
+    >>> named("sub/Control-v11p_sd15_canny_fp16.safetensors").purpose
+    'edges (Canny), half precision'
+    >>> named("control_v11p_sd15_canny_pruned.pth").purpose
     'edges (Canny)'
     """
-    return _by_key().get(_key(name))
+    key = _key(name)
+    ending = next((ending for ending in ENDINGS if key.endswith(ending)), "")
+    return _by_key().get(key) or _by_key().get(key.removesuffix(ending))
 
 
 @lru_cache(maxsize=1)
@@ -100,15 +114,15 @@ def _by_key() -> dict[str, Published]:
     """The table by what `_key` makes of its names; the first of several entries counts."""
     found: dict[str, Published] = {}
     for each in published_files():
-        for name in (each.file, *each.also):
+        found.setdefault(_key(each.title), each)
+    for each in published_files():
+        for name in each.also:
             found.setdefault(_key(name), each)
     return found
 
 
 def _key(name: str) -> str:
-    stem = without_suffix(last_part(name.replace("\\", "/").lower())).replace("-", "_")
-    ending = next((ending for ending in ENDINGS if stem.endswith(ending)), "")
-    return stem.removesuffix(ending)
+    return without_suffix(last_part(name.replace("\\", "/").lower())).replace("-", "_")
 
 
 def weights_of(preprocessor: str) -> Iterator[Published]:
