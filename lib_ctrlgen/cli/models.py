@@ -68,7 +68,7 @@ def list_command(options: argparse.Namespace) -> None:
     if options.published:
         cells = [*_published_cells({row.published.title for row in rows if row.published})]
     else:
-        cells = [_cells(row) for row in rows]
+        cells = [tuple(cell or "-" for cell in row.cells) for row in rows]
     wanted = [row for row in cells if options.text.lower() in " ".join(row).lower()]
     if not wanted:
         places = ", ".join(map(str, folders)) or "none"
@@ -96,26 +96,14 @@ def models_here(options: argparse.Namespace, folders: Sequence[Path]) -> Iterato
     yield from sorted((row for row in found if row.path not in seen), key=lambda row: row.name)
 
 
-def _cells(row: Listed) -> tuple[str, ...]:
-    """A row of the list: label, kind, base, size, and purpose or what is wrong."""
-    kind = " ".join(filter(None, (row.kind, row.variant)))
-    return row.label, kind or "?", row.base or "-", size_text(row.size), row.error or row.purpose
-
-
 def _published_cells(here: set[str]) -> Iterator[tuple[str, ...]]:
     """The rows of the published files, with a mark for those that are here."""
+    from lib_ctrlgen.models.listing import size_text
     from lib_ctrlgen.models.published import published_files
 
     for each in published_files():
         mark = "here" if each.title in here else "-"
         yield each.title, each.kind, each.base or "-", size_text(each.bytes), mark, each.purpose
-
-
-def size_text(size: int) -> str:
-    """A number of bytes for people; `-` if it is not known."""
-    if not size:
-        return "-"
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / MEGABYTE:.1f} MB"
 
 
 def info_command(options: argparse.Namespace) -> None:
@@ -169,6 +157,8 @@ def get_command(options: argparse.Namespace) -> None:
 
 def _offer(entry: Published, folder: Path) -> str:
     """What would be downloaded, from where, into which folder."""
+    from lib_ctrlgen.models.listing import size_text
+
     size = size_text(entry.bytes) if entry.bytes else "not known"
     terms = entry.licence or f"see {entry.page}"
     return (

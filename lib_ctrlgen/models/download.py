@@ -23,7 +23,7 @@ from .weight_files import sha256
 
 Report: TypeAlias = Callable[[int, int], None]  # bytes that are there, bytes in all (0: not known)
 
-BLOCK = 1 << 20
+BLOCK = 1 << 16  # of what has arrived, less than this is lost when the connection breaks off
 ATTEMPTS = 5  # without a single byte between them
 PAUSE = 1.0  # seconds before another attempt
 SPARE = 64 << 20  # bytes that stay free on the disk

@@ -66,6 +66,19 @@ class Listed:
         """What the model is for; empty where only its publisher would know that."""
         return self.published.purpose if self.published else ""
 
+    @property
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """The model as texts: label, kind, base, size, and its purpose or what is wrong with it."""
+        kind = " ".join(filter(None, (self.kind, self.variant)))
+        return self.label, kind or "?", self.base, size_text(self.size), self.error or self.purpose
+
+
+def size_text(size: int) -> str:
+    """A number of bytes for people; `-` if it is not known."""
+    if not size:
+        return "-"
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
 
 def listed(files: ModelFiles, models: Iterable[ModelFile], describe: Describe) -> list[Listed]:
     """The models in the order of their names, described by `describe`; the index is saved after that.
