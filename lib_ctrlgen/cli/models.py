@@ -68,7 +68,7 @@ def list_command(options: argparse.Namespace) -> None:
     if options.published:
         cells = [*_published_cells({row.published.title for row in rows if row.published})]
     else:
-        cells = [tuple(cell or "-" for cell in row.cells) for row in rows]
+        cells = [(*(cell or "-" for cell in row.cells[:-1]), row.cells[-1]) for row in rows]
     wanted = [row for row in cells if options.text.lower() in " ".join(row).lower()]
     if not wanted:
         places = ", ".join(map(str, folders)) or "none"
@@ -114,16 +114,17 @@ def info_command(options: argparse.Namespace) -> None:
     from lib_ctrlgen.models.model_files import ModelFiles
     from lib_ctrlgen.models.places import own_index
     from lib_ctrlgen.models.published import named
+    from lib_ctrlgen.models.scan import ModelFile
 
     path = expanded(options.name)
     files = ModelFiles(folders_of(options), own_index())
     published = named(options.name)
     if path.is_file():
-        row = listed_model(files, path.name, path, describe)
+        row = listed_model(files.index, ModelFile(path.name, path), describe)
     else:
         try:
             found = files.find_checkpoint(options.name)
-            row = listed_model(files, files.name(found), found, describe)
+            row = listed_model(files.index, ModelFile(files.name(found), found, found.is_dir()), describe)
         except ModelError:
             if published is None:
                 raise

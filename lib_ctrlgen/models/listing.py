@@ -85,27 +85,27 @@ def listed(files: ModelFiles, models: Iterable[ModelFile], describe: Describe) -
 
     Of several models of one name the first is listed, because only that one is found by the name.
     """
-    first = {file.name: file.path for file in reversed([*models])}
-    rows = [listed_model(files, name, path, describe) for name, path in sorted(first.items())]
+    first = {file.name: file for file in reversed([*models])}
+    rows = [listed_model(files.index, file, describe) for _, file in sorted(first.items())]
     files.index.save()
     return rows
 
 
-def listed_model(files: ModelFiles, name: str, path: Path, describe: Describe) -> Listed:
-    """One model, whose name in the list is known."""
-    published = named(name)
+def listed_model(index: ModelIndex, model: ModelFile, describe: Describe) -> Listed:
+    """One model as a row of the list."""
+    published = named(model.name)
     try:
-        file = hashed_file(path)
-        facts = _with_hash(files.index, file)
+        file = hashed_file(model.path) if model.whole else model.path
+        facts = _with_hash(index, file)
     except ModelError as error:
-        return Listed(name=name, path=path, error=str(error), published=published)
+        return Listed(name=model.name, path=model.path, error=str(error), published=published)
     if published and published.is_no_control:
         facts = msgspec.structs.replace(facts, kind=published.kind, base=published.base, error="", variant="")
     else:
-        facts = _described(files.index, file, facts, lambda: describe(path))
+        facts = _described(index, file, facts, lambda: describe(model.path))
     return Listed(
-        name=name,
-        path=path,
+        name=model.name,
+        path=model.path,
         size=facts.size,
         hash=facts.hash,
         kind=facts.kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_ctrlgen.request.names import SUFFIXES, last_part, printable
@@ -20,10 +20,11 @@ ENDS = (*SUFFIXES, ".json")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model: its name in the model list, and its file (a folder for a diffusers pipeline)."""
+    """A model: its name in the model list, and its file, or the folder of a diffusers pipeline (`whole`)."""
 
     name: str
     path: Path
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _search(root: Path, prefix: str = "") -> Found:
     for folder, names in folders_below(root):
         inside = "/".join(filter(None, (prefix, _relative(folder, root))))
         own = ModelFile(inside or printable(root.name), Path(folder))
-        pipelines += [own] if PIPELINE in names else []
+        pipelines += [replace(own, whole=True)] if PIPELINE in names else []
         folders += [own] if CONFIG in names else []
         for name in names:
             stem = stem_of(Path(folder, name)) if name.lower().endswith(ENDS) else None
