@@ -77,6 +77,8 @@ def size_text(size: int) -> str:
     """A number of bytes for people; `-` if it is not known."""
     if not size:
         return "-"
+    if size < 1e6:
+        return f"{size / 1e3:.1f} kB"
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 

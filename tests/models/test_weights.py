@@ -52,7 +52,7 @@ def test_the_message_names_file_folder_command_and_address(tmp_path: Path, folde
         "https://huggingface.co/lllyasviel/Annotators/resolve/main/ControlNetHED.pth",
     ):
         assert said in str(caught.value)
-    with pytest.raises(ModelError, match="nearest: ControlNetHED.pth"):
+    with pytest.raises(ModelError, match=r"nearest: ControlNetHED\.pth"):
         find_weights("ControlNetHD.pth", folders)
 
 
