@@ -30,7 +30,7 @@ def preload(parser: argparse.ArgumentParser) -> None:
         help="how much memory the control models that stay loaded may fill, in the GPU's and in the "
         "CPU's memory each; overrides the setting (default: what the machine has to spare, at least 4)",
     )
-    add_old_flags(parser, Path(__file__).resolve().parent)
+    add_old_flags(parser, Path(__file__).absolute().parent)
 
 
 def add_old_flags(parser: argparse.ArgumentParser, own: Path) -> None:
@@ -38,7 +38,7 @@ def add_old_flags(parser: argparse.ArgumentParser, own: Path) -> None:
 
     Flags that another extension will add, or has added, are left to it: argparse refuses a second one.
     """
-    beside = [path for path in own.parent.glob("*/preload.py") if path.parent.resolve() != own]
+    beside = [path for path in own.parent.glob("*/preload.py") if path.parent.name != own.name]
     built_in = own.parent.parent.glob("extensions-builtin/*/preload.py")
     others = "\n".join(path.read_text("utf-8", "replace") for path in (*beside, *built_in))
     for flag, what in OLD_FLAGS.items():

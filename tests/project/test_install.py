@@ -205,7 +205,7 @@ def test_the_flags() -> None:
 
 
 def test_flags_of_another_extension_are_left_to_it(tmp_path: Path) -> None:
-    """argparse would stop that extension's preload.py at a flag that exists, and the WebUI's start with it."""
+    """argparse would stop that extension's preload.py at a flag that exists already."""
     own, old = tmp_path / "extensions" / "ctrlgen", tmp_path / "extensions" / "sd-webui-controlnet"
     for folder in (own, old):
         folder.mkdir(parents=True)
