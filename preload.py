@@ -38,9 +38,9 @@ def add_old_flags(parser: argparse.ArgumentParser, own: Path) -> None:
 
     Flags that another extension will add, or has added, are left to it: argparse refuses a second one.
     """
-    beside = [path for path in own.parent.glob("*/preload.py") if path.parent.name != own.name]
-    built_in = own.parent.parent.glob("extensions-builtin/*/preload.py")
-    others = "\n".join(path.read_text("utf-8", "replace") for path in (*beside, *built_in))
+    places = [*own.parent.glob("*/preload.py"), *own.parent.parent.glob("extensions-builtin/*/preload.py")]
+    texts = [path.read_text("utf-8", "replace") for path in places]
+    others = "\n".join(text for text in texts if "--ctrlgen-models-path" not in text)
     for flag, what in OLD_FLAGS.items():
         if f'"{flag}"' not in others and f"'{flag}'" not in others:
             with suppress(argparse.ArgumentError):

@@ -109,6 +109,7 @@ def _published_cells(here: set[str]) -> Iterator[tuple[str, ...]]:
 def info_command(options: argparse.Namespace) -> None:
     """`ctrlgen models info`."""
     from lib_ctrlgen.controls.describe import describe
+    from lib_ctrlgen.models.index import recogniser
     from lib_ctrlgen.models.info import info_lines
     from lib_ctrlgen.models.listing import listed_model
     from lib_ctrlgen.models.model_files import ModelFiles
@@ -120,11 +121,12 @@ def info_command(options: argparse.Namespace) -> None:
     files = ModelFiles(folders_of(options), own_index())
     published = named(options.name)
     if path.is_file():
-        row = listed_model(files.index, ModelFile(path.name, path), describe)
+        row = listed_model(files.index, ModelFile(path.name, path), describe, recogniser())
     else:
         try:
             found = files.find_checkpoint(options.name)
-            row = listed_model(files.index, ModelFile(files.name(found), found, found.is_dir()), describe)
+            model = ModelFile(files.name(found), found, found.is_dir())
+            row = listed_model(files.index, model, describe, recogniser())
         except ModelError:
             if published is None:
                 raise

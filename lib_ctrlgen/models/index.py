@@ -16,6 +16,7 @@ import msgspec
 
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.files import save_bytes
+from lib_ctrlgen.request import catalogue
 
 from .weight_files import INDEX, SHARD, parts_of
 
@@ -134,9 +135,14 @@ def _state(file: Path) -> tuple[int, int]:
     return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)
 
 
-@lru_cache(maxsize=1)
 def recogniser() -> int:
     """A number that changes with the code that recognises files, so that they are described anew."""
+    return crc32(repr(catalogue.CONTROLS).encode(), _code())
+
+
+@lru_cache(maxsize=1)
+def _code() -> int:
+    """A checksum of the code in this package that recognises files."""
     number = 0
     for folder in ("controls", "models"):
         for path in sorted((PACKAGE / folder).rglob("*.py")):

@@ -88,13 +88,14 @@ def listed(files: ModelFiles, models: Iterable[ModelFile], describe: Describe) -
     Of several models of one name the first is listed, because only that one is found by the name.
     """
     first = {file.name: file for file in reversed([*models])}
-    rows = [listed_model(files.index, file, describe) for _, file in sorted(first.items())]
+    state = recogniser()
+    rows = [listed_model(files.index, file, describe, state) for _, file in sorted(first.items())]
     files.index.save()
     return rows
 
 
-def listed_model(index: ModelIndex, model: ModelFile, describe: Describe) -> Listed:
-    """One model as a row of the list."""
+def listed_model(index: ModelIndex, model: ModelFile, describe: Describe, state: int) -> Listed:
+    """One model as a row of the list; `state` is that of `index.recogniser`."""
     published = named(model.name)
     try:
         file = hashed_file(model.path) if model.whole else model.path
@@ -103,8 +104,8 @@ def listed_model(index: ModelIndex, model: ModelFile, describe: Describe) -> Lis
         return Listed(name=model.name, path=model.path, error=str(error), published=published)
     if published and published.is_no_control:
         facts = msgspec.structs.replace(facts, kind=published.kind, base=published.base, error="", variant="")
-    else:
-        facts = _described(index, file, facts, lambda: describe(model.path))
+    elif facts.recogniser != state:
+        facts = index.note(file, facts, **_described(model.path, describe), recogniser=state)
     return Listed(
         name=model.name,
         path=model.path,
@@ -123,18 +124,14 @@ def _with_hash(index: ModelIndex, file: Path) -> Facts:
     return facts if facts.hash else index.note(file, facts, hash=short_hash(file))
 
 
-def _described(index: ModelIndex, file: Path, facts: Facts, describe: Callable[[], Description]) -> Facts:
-    """The facts with the file's description, anew if the code that recognises files has changed."""
-    if facts.recogniser == recogniser():
-        return facts
-    found, error = Description(kind=""), ""
+def _described(path: Path, describe: Describe) -> dict[str, str]:
+    """The facts that say what a file is, or why that is not known."""
     try:
         with catch_warnings():  # torch warns about the protocol of pickles
             simplefilter("ignore")
-            found = describe()
-    except ModelError as raised:
-        error = str(raised)
-    return index.note(file, facts, **vars(found), error=error, recogniser=recogniser())
+            return {**vars(describe(path)), "error": ""}
+    except ModelError as error:
+        return {**vars(Description(kind="")), "error": str(error)}
 
 
 def listed_weights(folders: Sequence[Path]) -> Iterator[Listed]:

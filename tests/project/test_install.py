@@ -209,7 +209,7 @@ def test_flags_of_another_extension_are_left_to_it(tmp_path: Path) -> None:
     own, old = tmp_path / "extensions" / "ctrlgen", tmp_path / "extensions" / "sd-webui-controlnet"
     for folder in (own, old):
         folder.mkdir(parents=True)
-    (own / "preload.py").write_text('"--controlnet-annotator-models-path"')
+    (own / "preload.py").write_text((ROOT / "preload.py").read_text())
     (old / "preload.py").write_text('parser.add_argument("--controlnet-dir")')
     parser = argparse.ArgumentParser()
     parser.add_argument("--controlnet-annotator-models-path")
