@@ -26,21 +26,22 @@ def find_weights(name: str, folders: Sequence[Path]) -> Path:
     """The file with a preprocessor's weights: `name` is its name in the table of published files.
 
     It is searched in `folders` (see `weight_folders`), which may have subfolders, then in the cache of the
-    Hugging Face Hub; nothing is downloaded. A file of another size than the published one is not taken.
-    Raises ModelError that says where to put the file and which command downloads it, also for a TorchScript
+    Hugging Face Hub; nothing is downloaded. Of several files the first one of the published size is taken,
+    else the first one: somebody's own weights, or an incomplete download, at which the reader fails. Raises ModelError that says where to put the file and which command downloads it, also for a TorchScript
     program that is not the published one.
     """
     entry = named(name)
     if entry is None or entry.kind != WEIGHTS:
         known = [each.file for each in published_files() if each.kind == WEIGHTS]
         raise ModelError(f"no preprocessor has weights named {name!r}; {nearest(name, known)}")
-    others = []
+    first: Path | None = None
     for path in _candidates(entry, folders):
-        size = path.stat().st_size
-        if entry.bytes in {0, size}:
+        if entry.bytes in {0, path.stat().st_size}:
             return _checked(entry, path)
-        others.append(f"{path} has {size} bytes instead of {entry.bytes}: it is incomplete or another file")
-    raise ModelError("; ".join([missing(entry, folders), *others]))
+        first = first or path
+    if first is None:
+        raise ModelError(missing(entry, folders))
+    return _checked(entry, first)
 
 
 def find_weight_folder(repo: str, folders: Sequence[Path]) -> Path:

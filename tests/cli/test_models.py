@@ -10,7 +10,7 @@ from tests.support import control_files as files
 from tests.support.command_line import Captured, fails
 from tests.support.hub_server import FakeHub, served
 
-HED = "/lllyasviel/Annotators/resolve/main/ControlNetHED.pth"
+ZOE = "/lllyasviel/Annotators/resolve/main/ZoeD_M12_N.pt"
 
 
 @pytest.fixture
@@ -82,18 +82,17 @@ def test_get_asks_for_consent_and_downloads_where_it_is_found(
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     place = webui / "models" / "ControlNetPreprocessor"
-    (place / "hed" / "ControlNetHED.pth").unlink()
-    get = ["models", "get", "hed", "--models", str(webui)]
-    with served(FakeHub({HED: files.picture(8, 8).tobytes()})) as hub:
+    get = ["models", "get", "depth_zoe", "--models", str(webui)]
+    with served(FakeHub({ZOE: files.picture(8, 8).tobytes()})) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         asked = fails(get, capsys)
-        assert "add --yes to download ControlNetHED.pth (soft edges (HED); size not known;" in asked
-        assert f"from {hub.url}{HED} into {place}" in asked
+        assert "add --yes to download ZoeD_M12_N.pt (depth (ZoeDepth); size not known; licence: see" in asked
+        assert f"from {hub.url}{ZOE} into {place}" in asked
         assert not hub.requests
         assert cli.main([*get, "--yes"]) == 0
-        assert capsys.readouterr().out.strip() == str(place / "ControlNetHED.pth")
+        assert capsys.readouterr().out.strip() == str(place / "ZoeD_M12_N.pt")
         lines = printed(capsys, "list", "--models", str(webui))
-    assert any(line.startswith("ControlNetHED.pth") for line in lines)
+    assert any(line.startswith("ZoeD_M12_N.pt") for line in lines)
     assert "nearest: " in fails(["models", "get", "control_v11p_sd15_cany", "--yes"], capsys)
 
 
