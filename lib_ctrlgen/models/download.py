@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 import requests
+from filelock import FileLock, Timeout
 
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.files import PART
@@ -69,21 +71,41 @@ def _whole(entry: Published, folder: Path, report: Report, pause: float) -> Path
     part = folder / f".{entry.file}{PART}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        resumed = part.exists()
-        answer = _transfer(entry, part, report, pause)
-        digest = entry.sha256 or answer.sha256
-        if resumed and _is_other(part, digest):
-            part.unlink()  # the beginning was another file's
-            digest = entry.sha256 or _transfer(entry, part, report, pause).sha256
-        if _is_other(part, digest):
-            _discard(entry, part, digest)
-        part.replace(target)
+        with _alone(entry, folder):
+            _fetch(entry, part, report, pause)
+            part.replace(target)
     except OSError as error:
         raise HostError(
             f"cannot write {target}: {error.strerror or error}; what has arrived is kept, and the same "
             "command goes on with it"
         ) from error
     return target
+
+
+@contextmanager
+def _alone(entry: Published, folder: Path) -> Iterator[None]:
+    """Keep other processes from downloading the same file. Raises HostError if one does."""
+    lock = FileLock(folder / f".{entry.file}.lock", timeout=0)
+    try:
+        with lock:
+            try:
+                yield
+            finally:
+                Path(lock.lock_file).unlink(missing_ok=True)
+    except Timeout as error:
+        raise HostError(f"{entry.file} is being downloaded into {folder} by another process") from error
+
+
+def _fetch(entry: Published, part: Path, report: Report, pause: float) -> None:
+    """Complete an unfinished file and check it. Raises ModelError for a wrong content, which is removed."""
+    resumed = part.exists()
+    answer = _transfer(entry, part, report, pause)
+    if resumed and _is_other(part, entry.sha256 or answer.sha256):
+        part.unlink()  # the beginning was another file's
+        answer = _transfer(entry, part, report, pause)
+    digest = entry.sha256 or answer.sha256
+    if _is_other(part, digest):
+        _discard(entry, part, digest)
 
 
 def _beside(entry: Published, name: str) -> Published:

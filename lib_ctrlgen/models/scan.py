@@ -68,16 +68,15 @@ def _search(root: Path, prefix: str = "") -> Found:
         pipelines += [replace(own, whole=True)] if PIPELINE in names else []
         folders += [own] if CONFIG in names else []
         for name in names:
-            stem = stem_of(Path(folder, name)) if name.lower().endswith(ENDS) else None
+            path = Path(folder, name)
+            stem = stem_of(path) if name.lower().endswith(ENDS) else None
             if stem is None:
                 continue
             of_folder = stem.lower().removesuffix(".fp16") in WEIGHT_NAMES
             if of_folder and stem.startswith("diffusion_"):
-                networks.setdefault(own.name, []).append(Path(folder, name))
+                networks.setdefault(own.name, []).append(path)
             elif not (of_folder and CONFIG in names):
-                single.setdefault(f"{inside}/{printable(stem)}".removeprefix("/"), []).append(
-                    Path(folder, name)
-                )
+                single.setdefault(f"{inside}/{printable(stem)}".removeprefix("/"), []).append(path)
     return Found(tuple(_models(networks, single)), tuple(pipelines), tuple(folders))
 
 

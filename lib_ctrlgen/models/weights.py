@@ -27,8 +27,9 @@ def find_weights(name: str, folders: Sequence[Path]) -> Path:
 
     It is searched in `folders` (see `weight_folders`), which may have subfolders, then in the cache of the
     Hugging Face Hub; nothing is downloaded. Of several files the first one of the published size is taken,
-    else the first one: somebody's own weights, or an incomplete download, at which the reader fails. Raises ModelError that says where to put the file and which command downloads it, also for a TorchScript
-    program that is not the published one.
+    else the first one: somebody's own weights, or an incomplete download, at which the reader fails. Raises
+    ModelError that says where to put the file and which command downloads it, also for a TorchScript program
+    that is not the published one.
     """
     entry = named(name)
     if entry is None or entry.kind != WEIGHTS:

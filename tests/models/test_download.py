@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.models import download as module
@@ -86,10 +87,19 @@ def test_a_416_ends_a_complete_file_and_begins_a_wrong_one_anew(
     assert len(hub.requests) == (1 if kept == CONTENT else 2)
 
 
-def test_what_was_left_of_another_file_is_not_gone_on_with(hub: FakeHub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("entry", [ENTRY, CHECKED], ids=["by the Hub's SHA-256", "by the table's"])
+def test_what_was_left_of_another_file_is_not_gone_on_with(
+    hub: FakeHub, tmp_path: Path, entry: Published
+) -> None:
     part(tmp_path).write_bytes(b"x" * 1000)
-    assert get(tmp_path).read_bytes() == CONTENT, "the Hub names the SHA-256 where it redirects"
+    assert get(tmp_path, entry).read_bytes() == CONTENT
     assert [asked for _, asked in hub.requests] == ["bytes=1000-", ""]
+
+
+def test_two_processes_do_not_write_one_file(hub: FakeHub, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".a.pth.lock"), pytest.raises(HostError, match="by another process"):
+        get(tmp_path)
+    assert not hub.requests
 
 
 @pytest.mark.parametrize("linked", [True, False])
