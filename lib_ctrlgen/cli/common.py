@@ -97,7 +97,7 @@ def folders_of(options: argparse.Namespace, roots: Sequence[Path] = ()) -> tuple
     return (*roots, *model_roots(options.models), *bundled())
 
 
-class Known:
+class ModelCheck:
     """Checks the model names of requests against the model folders, without importing torch."""
 
     def __init__(self, folders: Sequence[Path]) -> None:

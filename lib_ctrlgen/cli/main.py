@@ -16,7 +16,7 @@ from lib_ctrlgen.files import expanded
 from lib_ctrlgen.plan_view import plan_svg, plan_table
 
 from .common import (
-    Known,
+    ModelCheck,
     Parser,
     add_job,
     add_models,
@@ -28,7 +28,7 @@ from .common import (
     out_of,
 )
 from .lists import add_lists
-from .output import discard, fail, flush, shows, soften
+from .output import can_print, discard_output, escape_unprintable, fail, flush
 from .tune import add_tune
 
 if TYPE_CHECKING:
@@ -59,20 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     `tune` returns another code where some of its cells failed.
     """
-    soften()
+    escape_unprintable()
     try:
         try:
             code = run_arguments(arguments)
         finally:
             flush()
     except BrokenPipeError:
-        discard()
+        discard_output()
         return 0
     except KeyboardInterrupt:
-        discard()
+        discard_output()
         return INTERRUPTED
     except OSError as error:
-        discard()
+        discard_output()
         return fail(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
     return code
 
@@ -198,7 +198,7 @@ def explore_command(options: argparse.Namespace) -> None:
 
 def make_pictures(options: argparse.Namespace, job: Job) -> None:
     """Generate and write a job's pictures; what can be checked without torch is checked first."""
-    Known(folders_of(options, job.roots)).require(job.request)
+    ModelCheck(folders_of(options, job.roots)).require(job.request)
     from lib_ctrlgen.files import new_folder
 
     out = new_folder(out_of(options))
@@ -224,7 +224,7 @@ def plan_command(options: argparse.Namespace) -> None:
     prompts = {"$.prompt": request.prompt, "$.negative_prompt": request.negative_prompt}
     steps = SAMPLERS[request.sampling.sampler].total_steps(request.steps)
     plan = shown_plan(request, steps, prompts)
-    print(plan_table(plan, BARS if shows(BARS) else ASCII_BARS))
+    print(plan_table(plan, BARS if can_print(BARS) else ASCII_BARS))
     if options.svg is not None:
         from lib_ctrlgen.files import save_text
 

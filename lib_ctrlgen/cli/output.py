@@ -11,7 +11,7 @@ from typing import TextIO
 FAILURE = 2
 
 
-def soften() -> None:
+def escape_unprintable() -> None:
     """Print characters that the encoding of an output lacks as escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -24,7 +24,7 @@ def flush() -> None:
         sys.stdout.flush()
 
 
-def discard() -> None:
+def discard_output() -> None:
     """Redirect what is still buffered to nowhere, so that the interpreter's exit does not fail over it."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,7 +38,7 @@ def fail(message: str) -> int:
     return FAILURE
 
 
-def shows(text: str) -> bool:
+def can_print(text: str) -> bool:
     """Whether standard output's encoding has all characters of a text."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")

@@ -12,7 +12,7 @@ from lib_ctrlgen.cluster.options import EXAMPLES, add_options, pool_options
 from lib_ctrlgen.errors import HostError
 
 from .common import (
-    Known,
+    ModelCheck,
     Parser,
     add_job,
     add_models,
@@ -34,7 +34,7 @@ failed; 130 after Ctrl-C.
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
     from lib_ctrlgen.request.spec import GenerationRequest
-    from lib_ctrlgen.tuner.progress import Tuned
+    from lib_ctrlgen.tuner.progress import TunerResult
     from lib_ctrlgen.tuner.run import Tuner
     from lib_ctrlgen.tuner.search.auto_tuner import AutoTuner
 
@@ -76,7 +76,7 @@ def tune_command(options: argparse.Namespace) -> int:
     return PARTLY_FAILED
 
 
-def _print_result(tuned: Tuned) -> None:
+def _print_result(tuned: TunerResult) -> None:
     """Print the result of a run; warnings and the reasons of failed cells go to stderr."""
     print(f"{tuned.made} pictures made, {sum(tuned.failures.values())} cells failed")
     if len(tuned.failures) > 1:
@@ -86,8 +86,8 @@ def _print_result(tuned: Tuned) -> None:
         print(f"ctrlgen: mind: {warning}", file=sys.stderr)
     if tuned.choice is not None:
         print(f"recommended: {tuned.recommended}. {tuned.choice.reason}")
-    if tuned.sure:
-        print(tuned.sure)
+    if tuned.confidence:
+        print(tuned.confidence)
     for path in (tuned.report, *tuned.sheets):
         print(path)
 
@@ -97,7 +97,7 @@ def _command() -> str:
     return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
-def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
+def _grid(options: argparse.Namespace, job: TuneJob) -> TunerResult:
     """Run a job's axes; mistakes are found before an engine is made."""
     from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.axis_errors import check_grid
@@ -125,7 +125,7 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
         return _run(options, Tuner(host, grid, out_of(options), workers), "cell")
 
 
-def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
+def _search(options: argparse.Namespace, job: TuneJob) -> TunerResult:
     """Run a job's search (`auto`)."""
     if options.ray or options.webui:
         raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
@@ -149,7 +149,7 @@ def _parser(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str,
     """A function that parses a cell's request. It raises RequestError for unknown samplers and models."""
     from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
-    known = Known(folders_of(options, job.roots))
+    known = ModelCheck(folders_of(options, job.roots))
 
     def request_of(payload: Mapping[str, Any]) -> GenerationRequest:
         request = parse_request(dict(payload), GenerationRequest)
@@ -159,7 +159,7 @@ def _parser(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str,
     return request_of
 
 
-def _run(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> Tuned:
+def _run(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> TunerResult:
     """Run a tuner under a progress bar."""
     with bar(options.job.stem, unit) as report:
         return tuner.run(lambda progress: report(progress.done, progress.total))

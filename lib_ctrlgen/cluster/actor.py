@@ -11,8 +11,8 @@ from lib_ctrlgen.errors import CtrlGenError, HostError
 if TYPE_CHECKING:
     from lib_ctrlgen.tuner.worker import Outcome
 
-Sent: TypeAlias = tuple[str, Mapping[str, Any]]  # a cell's key, and its request as JSON types
-Returned: TypeAlias = "list[tuple[str, Outcome]]"
+CellRequest: TypeAlias = tuple[str, Mapping[str, Any]]  # a cell's key, and its request as JSON types
+CellOutcomes: TypeAlias = "list[tuple[str, Outcome]]"
 
 
 class LostError(HostError):
@@ -22,7 +22,7 @@ class LostError(HostError):
 class Maker(Protocol):
     """Generates and scores cells."""
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
         """Make every cell; returns each with its outcome. Raises LostError."""
 
     def stop(self) -> None:
@@ -33,7 +33,7 @@ class Recipe(Protocol):
     """How to build a maker; it is pickled and sent to the worker."""
 
     @property
-    def again(self) -> bool:
+    def restartable(self) -> bool:
         """Whether a new worker may be started from this recipe in the place of a lost one."""
 
     @property
@@ -56,7 +56,7 @@ class WorkerActor:
         self.maker = self.recipe.build()
         return __version__
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
         """Make some cells. Exceptions are returned as CtrlGenErrors with their text."""
         return [(key, sendable(outcome)) for key, outcome in self.maker.make(cells)]
 

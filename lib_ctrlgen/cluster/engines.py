@@ -22,7 +22,7 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payloa
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Task, Worker
 
-from .actor import Maker, Returned, Sent
+from .actor import CellOutcomes, CellRequest, Maker
 from .models import Models, with_local_names
 
 
@@ -39,7 +39,7 @@ class EngineRecipe:
     encoder: str = ""
     cores: int = 1
     gpus: int = 0
-    again: bool = True
+    restartable: bool = True
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -90,7 +90,7 @@ class EngineMaker:
     def __post_init__(self) -> None:
         self.worker = Worker(self.host, Path(self.folder.name))
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
         """Make the cells, as many in one batch as on a single machine."""
         stack = [Task(key=key, request=parse_request(payload, GenerationRequest)) for key, payload in cells]
         return [(task.key, outcome) for task, outcome in self.worker.each([stack])]

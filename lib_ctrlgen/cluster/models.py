@@ -81,7 +81,7 @@ class ShippedModels:
         """The complete folders on this node. Raises HostError where the files cannot be written."""
         try:
             for file in self.files:
-                write_down(file, self.base / str(file.folder) / file.path)
+                write_file(file, self.base / str(file.folder) / file.path)
         except OSError as error:
             raise HostError(f"cannot write the models into {self.base}: {error.strerror or error}") from error
         return tuple(self.base / str(number) for number in range(len(self.folders)))
@@ -159,7 +159,7 @@ def sent(folder: int, path: Path, root: Path) -> SentFile:
     return SentFile(folder=folder, path=inside, content=ray.put(content), sha256=digest, size=len(content))
 
 
-def write_down(file: SentFile, target: Path) -> None:
+def write_file(file: SentFile, target: Path) -> None:
     """Fetch a file unless it is there already; it appears only when it is complete. Raises OSError."""
     import ray
 

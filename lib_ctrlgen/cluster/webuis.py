@@ -17,9 +17,9 @@ from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.files import png_text
 from lib_ctrlgen.tuner.scoring.catalogue import VERSION
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Judged, Made, Outcome
+from lib_ctrlgen.tuner.worker import CellPictures, Outcome, ScoredCell
 
-from .actor import LostError, Maker, Returned, Sent
+from .actor import CellOutcomes, CellRequest, LostError, Maker
 from .webui_job import WebUIJob, jobs_of
 
 ROUTE = "/ctrlgen/v1/tune"
@@ -37,7 +37,7 @@ class WebUIRecipe:
 
     url: str = field(repr=False)
     silence: float = SILENCE  # seconds without a response after which the WebUI counts as lost
-    again: bool = False
+    restartable: bool = False
     encoder: str = ""
 
     @property
@@ -117,7 +117,7 @@ class WebUIMaker:
         self.client, self.silence, self.encoder = client, silence, encoder
         self.stopped = Event()
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
         """Make every cell. Raises LostError when the WebUI is gone or a user interrupts it there."""
         return [found for job in jobs_of(cells, self.encoder) for found in self.job(job)]
 
@@ -190,11 +190,11 @@ class WebUIMaker:
             return HostError(str(cell["error"]))
         paths = [f"{ROUTE}/{name}/files/{quote(file)}" for file in cell["files"]]
         images = tuple(Image.open(io.BytesIO(self.get(path).content)) for path in paths)
-        made = Made(
+        made = CellPictures(
             images=tuple(image.convert("RGB") for image in images),
             seeds=tuple(range(seed, seed + len(images))),
             infos=tuple(png_text(str(image.info.get("parameters", ""))) for image in images),
             warnings=tuple(cell.get("warnings", ())),
         )
         scores = (Scores(cell["scores"], cell["reasons"]),)
-        return Judged(made=made, scores=scores, spreads=cell["sd"], encoder=str(cell.get("encoder", "")))
+        return ScoredCell(made=made, scores=scores, spreads=cell["sd"], encoder=str(cell.get("encoder", "")))

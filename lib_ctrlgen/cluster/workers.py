@@ -27,7 +27,7 @@ NOT_STARTED = (
 
 
 @dataclass(eq=False)
-class Handle:
+class WorkerHandle:
     """A worker; `batch` is what it is making, None while it starts or is idle."""
 
     recipe: Recipe
@@ -43,8 +43,8 @@ class RayWorkers:
 
     def __init__(self, recipes: Sequence[Recipe], *, all_ready: bool = False) -> None:
         self.recipes, self.all_ready = tuple(recipes), all_ready
-        self.pending: dict[Any, Handle] = {}
-        self.idle: list[Handle] = []
+        self.pending: dict[Any, WorkerHandle] = {}
+        self.idle: list[WorkerHandle] = []
         self.false_starts = 0
 
     def __enter__(self) -> RayWorkers:
@@ -72,7 +72,7 @@ class RayWorkers:
         batches = Batches(stacks, len(self.recipes))
         while batches or self.busy:
             while batches and self.idle:
-                self.hand_out(self.idle.pop(), batches.take())
+                self.assign(self.idle.pop(), batches.take())
             for handle, answer in self.answers():
                 batch, handle.batch = handle.batch, None
                 if batch is None:
@@ -86,22 +86,22 @@ class RayWorkers:
                     yield from ((task, outcomes[task.key]) for task in batch.tasks)
 
     @property
-    def busy(self) -> list[Handle]:
+    def busy(self) -> list[WorkerHandle]:
         """The workers that are making cells now."""
         return [handle for handle in self.pending.values() if handle.batch is not None]
 
     def start(self, recipe: Recipe) -> None:
         """Start a worker; it is ready when its call `open` has returned."""
         actor: Any = ray.remote(WorkerActor).options(**recipe.options).remote(recipe)
-        self.pending[actor.open.remote()] = Handle(recipe, actor)
+        self.pending[actor.open.remote()] = WorkerHandle(recipe, actor)
 
-    def hand_out(self, handle: Handle, batch: Batch) -> None:
+    def assign(self, handle: WorkerHandle, batch: Batch) -> None:
         """Give a worker the next batch."""
         handle.batch = batch
         cells = [(task.key, to_payload(task.request, whole=True)) for task in batch.tasks]
         self.pending[handle.actor.make.remote(cells)] = handle
 
-    def answers(self) -> Iterator[tuple[Handle, Any]]:
+    def answers(self) -> Iterator[tuple[WorkerHandle, Any]]:
         """The results that have arrived: a value or the error in its place, and its worker."""
         if not self.pending:
             raise HostError("no worker is left: what is done stays, run it again to go on")
@@ -112,11 +112,11 @@ class RayWorkers:
             handle = self.pending.pop(reference)
             yield handle, received(reference)
 
-    def opened(self, handle: Handle, answer: Any) -> None:
+    def opened(self, handle: WorkerHandle, answer: Any) -> None:
         """Handle the result of a worker's start."""
         if isinstance(answer, Exception):
             self.false_starts += 1
-            if not handle.recipe.again or self.false_starts > LOSSES * len(self.recipes):
+            if not handle.recipe.restartable or self.false_starts > LOSSES * len(self.recipes):
                 raise HostError(NOT_STARTED.format(error=first_line(answer))) from answer
             self.replace(handle)
         elif answer != __version__:
@@ -124,10 +124,10 @@ class RayWorkers:
         else:
             self.idle.append(handle)
 
-    def replace(self, handle: Handle) -> None:
+    def replace(self, handle: WorkerHandle) -> None:
         """Start another worker in the place of a lost one, if its recipe allows that."""
         ray.kill(handle.actor)
-        if handle.recipe.again:
+        if handle.recipe.restartable:
             self.start(handle.recipe)
 
     def close(self) -> None:

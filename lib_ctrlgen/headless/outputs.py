@@ -33,7 +33,7 @@ PATIENCE = 60  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class WrittenFiles:
     """The files of one generation; `folder` holds all of them."""
 
     folder: Path
@@ -93,7 +93,7 @@ def _own_request(request: GenerationRequest, number: int, seed: int) -> str:
     return json.dumps(payload, ensure_ascii=False)
 
 
-def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:
+def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> WrittenFiles:
     """Write all files of a generation into a folder that may have others. Raises HostError.
 
     Pictures are numbered as the WebUI numbers them, `00000-SEED.png`; the names of the other files begin with
@@ -113,7 +113,7 @@ def numbered(folder: Path) -> Iterator[int]:
         yield max((int(match[1]) + 1 for match in found), default=0)
 
 
-def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> Written:
+def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> WrittenFiles:
     request = replace(request, seed=generation.request.seed, blend=generation.request.blend)
     made = zip(generation.images, generation.seeds, picture_infos(request, generation), strict=True)
     images = tuple(
@@ -141,7 +141,9 @@ def _write(request: GenerationRequest, generation: Generation, folder: Path, fir
     }
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     result = save_text(text, Path(f"{start}-result.json"))
-    return Written(folder=folder, images=images, control_maps=maps, plan=plan, result=result, sheets=sheets)
+    return WrittenFiles(
+        folder=folder, images=images, control_maps=maps, plan=plan, result=result, sheets=sheets
+    )
 
 
 def write_sheets(request: GenerationRequest, generation: Generation, start: Path) -> tuple[Path, ...]:

@@ -19,10 +19,10 @@ from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.open_seed import require_seeds
 from lib_ctrlgen.tuner.recipe import PICTURES, linked
-from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, plain_text
+from lib_ctrlgen.tuner.scoring.clip_likeness import ClipTextEncoder, Likeness, plain_text
 from lib_ctrlgen.tuner.scoring.measure import ScoreInputs, measure_all
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Made
+from lib_ctrlgen.tuner.worker import CellPictures
 
 from .engine import Engine, Generation, find_model
 from .outputs import picture_infos
@@ -83,10 +83,10 @@ class EngineHost:
         """The request with its models under the names that they have on this machine."""
         return request
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[CellPictures]:
         """Make the pictures of requests that are alike. Their files record the requests as they came."""
         made = self.generations([self.on_this_machine(request) for request in requests])
-        return [made_of(request, each) for request, each in zip(requests, made, strict=True)]
+        return [pictures_of(request, each) for request, each in zip(requests, made, strict=True)]
 
     def generations(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """The generations of requests that are alike."""
@@ -103,19 +103,19 @@ class EngineHost:
                 request=request,
                 likeness=self.likeness,
                 prompt=plain_text(request.prompt, request.prompt_weights),
-                text_tower=self.text_tower(request),
+                text_encoder=self.text_encoder(request),
             )
             return measure_all(inputs)
 
-    def text_tower(self, request: GenerationRequest) -> TextTower | None:
+    def text_encoder(self, request: GenerationRequest) -> ClipTextEncoder | None:
         """The checkpoint's first text encoder; None where a part of it is missing."""
-        first = self.engine.load(request.model).towers[0]
-        return TextTower(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
+        first = self.engine.load(request.model).text_encoders[0]
+        return ClipTextEncoder(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
 
 
-def made_of(request: GenerationRequest, generation: Generation) -> Made:
+def pictures_of(request: GenerationRequest, generation: Generation) -> CellPictures:
     """The pictures of a generation, with the text chunks for each file."""
-    return Made(
+    return CellPictures(
         images=generation.images,
         seeds=generation.seeds,
         infos=picture_infos(request, generation),

@@ -40,7 +40,7 @@ def hint_tensor(hints: list[Image]) -> Tensor:
 
 
 @torch.no_grad()
-def awaken(control: ControlNetModel, make_hint: HintMaker) -> None:
+def scale_hint_layers(control: ControlNetModel, make_hint: HintMaker) -> None:
     """Scale the hint convolutions so that the output of each has standard deviation 1 on real hints.
 
     Layer-sequential unit variance (arXiv 1511.06422). With the usual initial weights, the last of which are

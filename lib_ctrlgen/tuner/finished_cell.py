@@ -15,7 +15,7 @@ SEED = re.compile(r"-seed-(\d+)\.png$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class FinishedCell:
     """A finished cell: its pictures' files, one per seed, their scores, or the error that it ended in.
 
     A `stopped` one has pictures and scores of fewer steps, and is not compared with the others. `warnings`
@@ -44,11 +44,11 @@ class Done:
         return [found[1] if (found := SEED.search(name)) else "" for name in self.files]
 
 
-def encoders_of(done: Iterable[Done]) -> tuple[str, ...]:
+def encoders_of(done: Iterable[FinishedCell]) -> tuple[str, ...]:
     """The CLIP vision encoders that scores of these cells were measured with, each once."""
     return tuple(dict.fromkeys(each.encoder for each in done if each.encoder and by_encoder(each.means)))
 
 
-def failed(cell: Cell, request: ControlRequest, error: str) -> Done:
+def failed(cell: Cell, request: ControlRequest, error: str) -> FinishedCell:
     """A cell that ended in an error."""
-    return Done(cell=cell, request=request, means={}, spreads={}, reasons={}, error=error)
+    return FinishedCell(cell=cell, request=request, means={}, spreads={}, reasons={}, error=error)

@@ -14,9 +14,9 @@ from markupsafe import Markup
 from lib_ctrlgen import __version__
 
 from .cells import Grid
-from .finished_cell import Done, encoders_of
+from .finished_cell import FinishedCell, encoders_of
 from .scoring.catalogue import direction, less_is_better, score_label
-from .scoring.recommend import Choice, leaders
+from .scoring.recommend import Recommendation, leaders
 from .settings import settings_of
 
 HERE = Path(__file__).parent
@@ -43,11 +43,11 @@ class Report:
     """
 
     grid: Grid
-    done: Sequence[Done]
+    done: Sequence[FinishedCell]
     names: Sequence[str]
     recipes: Sequence[str]
     use: str
-    choice: Choice | None
+    choice: Recommendation | None
     best: Sequence[int]
     heats: Sequence[str]
     warnings: Sequence[str] = ()
@@ -118,7 +118,7 @@ def report_html(report: Report, folder: Path) -> str:
     )
 
 
-def seed_names(done: Sequence[Done]) -> list[str]:
+def seed_names(done: Sequence[FinishedCell]) -> list[str]:
     """Names for the pictures of a cell: by seed, where all cells have the same seeds, else by number."""
     count = max((len(each.files) for each in done), default=0)
     found = []
@@ -152,7 +152,7 @@ def _url(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _reasons(done: Sequence[Done]) -> dict[str, str]:
+def _reasons(done: Sequence[FinishedCell]) -> dict[str, str]:
     """Why scores are missing, by name, with the number of cells where it is not all of them."""
     finished = [each for each in done if each.files]
     counts: dict[tuple[str, str], int] = {}
@@ -167,7 +167,7 @@ def _reasons(done: Sequence[Done]) -> dict[str, str]:
     return found
 
 
-def _layers(grid: Grid, done: Sequence[Done]) -> list[dict[str, Any]]:
+def _layers(grid: Grid, done: Sequence[FinishedCell]) -> list[dict[str, Any]]:
     """The grid as tables, one per z: rows of cell numbers, -1 where a cell is missing."""
     numbers = {each.cell.coords: number for number, each in enumerate(done)}
     x, *rest = grid.axes

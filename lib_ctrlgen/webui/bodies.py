@@ -31,7 +31,7 @@ def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: 
     if not isinstance(body, Mapping):
         return
     foreign = FOREIGN if body.get("script_name") else {SCRIPTS}  # without a name nobody reads script_args
-    _check_places({name: said for name, said in body.items() if name not in foreign}, path)
+    _check_places({name: value for name, value in body.items() if name not in foreign}, path)
     _check_scripts(body.get(SCRIPTS), arguments, f"{path}.{SCRIPTS}")
     _check_tuner(body, path)
     changed = body.get("override_settings")
@@ -48,12 +48,12 @@ def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> No
     `entry` is the value of CtrlGen's key in the infotext of a checked body. It names pictures by their
     hashes only. It is not used when the body also holds a request for CtrlGen.
     """
-    if not entry or _says_request(body):
+    if not entry or _has_request(body):
         return
     try:
-        said = json.loads(entry)
-        blend = said.get("blend") or {}
-        parts = [*said.get("units", ()), *blend.get("concepts", ())]
+        recorded = json.loads(entry)
+        blend = recorded.get("blend") or {}
+        parts = [*recorded.get("units", ()), *blend.get("concepts", ())]
         pictures = any(part.get(name) for part in parts for name in PICTURED)
     except (ValueError, TypeError, AttributeError) as error:
         raise RequestError(path, f"its CtrlGen entry is damaged: send the request instead, {FORM}") from error
@@ -62,7 +62,7 @@ def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> No
         raise RequestError(path, message)
 
 
-def _says_request(body: Mapping[str, Any]) -> bool:
+def _has_request(body: Mapping[str, Any]) -> bool:
     """Whether a checked body holds a request for CtrlGen's always-on script."""
     scripts = body.get(SCRIPTS)
     entries = scripts.items() if isinstance(scripts, Mapping) else ()

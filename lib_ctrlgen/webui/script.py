@@ -23,7 +23,7 @@ from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
 from .panel.unit_fields import read_request
 from .rest import guard_api
-from .sampling.cell_batch import Stacked, stacked_of
+from .sampling.cell_batch import CellBatch, cell_batch_of
 from .sampling.init_images import init_pictures, picture_count
 from .sampling.method_patch import Refusal, SamplePatch, held_sample, release
 from .sampling.prompt_check import needs_schedules
@@ -98,7 +98,7 @@ def runs_script(p: Any) -> bool:
 def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
     """Return what replaces `p.sample`: a controlled sampling, a Refusal that raises, or None for nothing."""
     try:
-        stacked = stacked_of(args)
+        stacked = cell_batch_of(args)
         requests = stacked.requests if stacked else (one_request(p, args),)
         prompts = needs_schedules(without_comments(p, getattr(p, "scripts", None)), requests[0])
         if stacked or requests[0].acts or prompts:
@@ -115,7 +115,7 @@ def one_request(p: Any, args: tuple[Any, ...]) -> ControlRequest:
 
 
 def controlled(
-    p: Any, requests: Sequence[ControlRequest], prompts: bool, stacked: Stacked | None
+    p: Any, requests: Sequence[ControlRequest], prompts: bool, stacked: CellBatch | None
 ) -> SamplePatch:
     """Load the models of the requests, and record the requests in the infotexts. Raises CtrlGenError."""
     from .sampling.generation import controlled_sample  # imports torch and the controls, so only when needed

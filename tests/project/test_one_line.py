@@ -18,7 +18,7 @@ from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, json_schema, parse_request
 from lib_ctrlgen.tuner.axes import parse_axis
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
-from lib_ctrlgen.tuner.progress import Tuned
+from lib_ctrlgen.tuner.progress import TunerResult
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.tuner.scoring import catalogue as scores
 from lib_ctrlgen.tuner.scoring.confidence import confidence_of
@@ -61,7 +61,7 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
         yield webui
 
 
-def run(root: Path, out: Path, values: str = "0, 2") -> Tuned:
+def run(root: Path, out: Path, values: str = "0, 2") -> TunerResult:
     spec = parse_request({"x": {"path": "units.0.params.strength", "values": values}}, TuneSpec)
     host = EngineHost(engine=Engine([root], 1 << 28))
     return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _progress: None)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
-from lib_ctrlgen.controls.postprocess.registry import later_control
+from lib_ctrlgen.controls.postprocess.registry import after_unet_control
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import to_hint, transparent
@@ -53,8 +53,8 @@ def ready(index: int, unit: Any, target: Target) -> ActiveUnit:
         transparent=transparent(picture),
         colours=picture.convert("RGB"),
     )
-    later = later_control(job, target)
-    return ActiveUnit(index=index, spec=unit, control=Pushes(), later=later)
+    after_unet = after_unet_control(job, target)
+    return ActiveUnit(index=index, spec=unit, control=Pushes(), after_unet=after_unet)
 
 
 def request(name: str = "inpaint_only", image: Image.Image | None = None, **unit: Any) -> dict[str, Any]:

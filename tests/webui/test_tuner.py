@@ -198,7 +198,7 @@ def test_every_cell_begins_with_the_first_ones_latents(host: FakeWebUI) -> None:
     import torch
 
     x = torch.arange(4.0).reshape(4, 1, 1, 1)
-    fresh("sampling.cell_batch").SameStart(2).begin(None, x, None)
+    fresh("sampling.cell_batch").SharedInitLatents(2).begin(None, x, None)
     assert x.flatten().tolist() == [0, 1, 0, 1]
 
 

@@ -88,7 +88,9 @@ def _sgm(path: Path, raw: Mapping[str, Any]) -> Config:
         _stage(path, second, "FrozenOpenCLIPEmbedder2"),
     )
     if any(stage.layer is None for stage in stages):
-        raise ModelError("SDXL's text comes from the last layer but one of both towers, not so here")
+        raise ModelError(
+            "SDXL's text comes from the last layer but one of both text encoders, which is not so here"
+        )
     names = [str(each.get("input_key")) for each in sizes]
     if names != ["original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple"]:
         raise ModelError(

@@ -69,10 +69,10 @@ class Features:
         return Features(torch.cat([chunk.states for chunk in chunks], 1), chunks[0].pooled)
 
     @staticmethod
-    def beside(towers: Sequence[Features]) -> Features:
+    def beside(text_encoders: Sequence[Features]) -> Features:
         """One text from several encoders: channels concatenated, the pooled embedding of the last encoder."""
-        pooled = [each.pooled for each in towers if each.pooled is not None]
-        return Features(torch.cat([each.states for each in towers], 2), pooled[-1] if pooled else None)
+        pooled = [each.pooled for each in text_encoders if each.pooled is not None]
+        return Features(torch.cat([each.states for each in text_encoders], 2), pooled[-1] if pooled else None)
 
 
 def mixed_texts(texts: Sequence[Features], empty: Features, weights: Tensor, *, turn: bool) -> Features:

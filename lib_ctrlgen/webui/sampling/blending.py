@@ -26,7 +26,7 @@ from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 
 from .cell_batch import own
-from .step_callbacks import Follow, StepHandler, each_denoiser, is_hires
+from .step_callbacks import StepFunction, StepHandler, each_denoiser, is_hires
 
 
 def read_prompts(
@@ -120,7 +120,7 @@ def _filled(features: Tensor, empty: Tensor, length: int) -> Tensor:
     return torch.cat([features, *[empty] * missing], 1) if missing else features
 
 
-class CrossFed:
+class Crossfeed:
     """Pulls a trajectory's pictures towards the mix of their ends before each step of the first pass."""
 
     def __init__(self, blend: Blend, pictures: int) -> None:
@@ -131,7 +131,7 @@ class CrossFed:
         self.blend = blend
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
+    def batch(self) -> Iterator[StepFunction]:
         """Change the latents of one batch at its steps. Every denoiser is restored at the end."""
         self.steps = replace(self.steps, spots=())
         with each_denoiser("forward", self.take) as follow:
@@ -167,14 +167,14 @@ class CrossFed:
         noise.copy_(self.steps.crossfed(noise, 1.0))
 
 
-class MixedStart:
+class MixedLatents:
     """Lets a batch start from mixed noise, or from mixed img2img pictures."""
 
     def __init__(self, blend: Blend) -> None:
         self.cells = map_cells(blend)
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
+    def batch(self) -> Iterator[StepFunction]:
         """Does nothing at the steps of a batch."""
         yield lambda _params: None
 
@@ -216,4 +216,4 @@ def blend_parts(blend: Blend | None, batch: int, *, img2img: bool) -> list[StepH
         return []
     if blend.mode == "seeds" and blend.concepts[0].image and not img2img:
         raise RequestError("$.blend.concepts[0].image", "pictures' latents are mixed in img2img only")
-    return [CrossFed(blend, batch) if blend.mode == "trajectory" else MixedStart(blend)]
+    return [Crossfeed(blend, batch) if blend.mode == "trajectory" else MixedLatents(blend)]

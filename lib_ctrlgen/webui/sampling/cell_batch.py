@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Stacked:
+class CellBatch:
     """Requests that can share a batch (`request.batching`), one per picture, with their CFG scales.
 
     `each` is the number of consecutive pictures of one cell. The tuner passes this object as the always-on
@@ -33,7 +33,7 @@ class Stacked:
         return tuple(scale or constant(flat) for scale, flat in zip(own, self.scales, strict=True))
 
 
-class SameStart:
+class SharedInitLatents:
     """Lets every cell of an img2img batch begin with the latents of the first cell.
 
     The WebUI samples the VAE's distribution for each picture of a batch from one random generator. A cell
@@ -53,9 +53,9 @@ class SameStart:
         x.copy_(x[: self.each].repeat(len(x) // self.each, 1, 1, 1))
 
 
-def stacked_of(args: Sequence[Any]) -> Stacked | None:
+def cell_batch_of(args: Sequence[Any]) -> CellBatch | None:
     """Return the requests of a batch of cells from a script's arguments, or None if there are none."""
-    return args[0] if args and isinstance(args[0], Stacked) else None
+    return args[0] if args and isinstance(args[0], CellBatch) else None
 
 
 def own(values: Sequence[T], picture: int) -> T:

@@ -40,15 +40,15 @@ from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.webui.settings import model_store
 
-from .blending import CrossFed, blend_parts, blended_seeds
-from .cell_batch import SameStart, Stacked
+from .blending import Crossfeed, blend_parts, blended_seeds
+from .cell_batch import CellBatch, SharedInitLatents
 from .conditioning import ScheduledPrompts
 from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
 from .inpaint_area import canvas_of, require_place
 from .sheets import spread_map
-from .step_callbacks import Follow, FollowedSample, StepHandler, is_hires
+from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
 logger = logging.getLogger("ctrlgen")
 SELF_MADE_UNET = (
@@ -84,7 +84,7 @@ class ControlledUnits:
         self.passes: dict[bool, int] = {}
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
+    def batch(self) -> Iterator[StepFunction]:
         """Control the U-Net during one batch."""
         rows = RowQueue()
         port = current_port()
@@ -172,8 +172,8 @@ class ControlledUnits:
 
 
 def controlled_sample(
-    p: Any, requests: Sequence[ControlRequest], *, prompts: bool, stacked: Stacked | None = None
-) -> FollowedSample:
+    p: Any, requests: Sequence[ControlRequest], *, prompts: bool, stacked: CellBatch | None = None
+) -> StepwiseSample:
     """Load requests, and return the replacement of `p.sample` that applies them. Raises CtrlGenError.
 
     There is one request for all pictures, or one for each in `stacked`. `prompts` is whether a prompt has
@@ -186,24 +186,24 @@ def controlled_sample(
     spread_map(p, request.blend)
     parts += blend_parts(request.blend, int(p.batch_size), img2img=hasattr(p, "init_images"))
     if stacked and hasattr(p, "init_images"):
-        parts.append(SameStart(stacked.each))
+        parts.append(SharedInitLatents(stacked.each))
     p.all_seeds = blended_seeds(request.blend, p.all_seeds, int(p.batch_size))
-    walk = next((part for part in parts if isinstance(part, CrossFed)), None)
-    scheduled = ScheduledPrompts(p, requests, guidance, walk) if prompts else None
+    crossfeed = next((part for part in parts if isinstance(part, Crossfeed)), None)
+    scheduled = ScheduledPrompts(p, requests, guidance, crossfeed) if prompts else None
     if stacked or request.enabled_units or (request.blend and request.blend.model):
         parts.append(controlled_units(p, requests, scheduled, stacked))
     if scheduled is not None:
         parts.append(scheduled)
     if prompts or guidance.acts:
         parts.append(guidance)
-    return FollowedSample(p, parts, request.blend)
+    return StepwiseSample(p, parts, request.blend)
 
 
 def controlled_units(
     p: Any,
     requests: Sequence[ControlRequest],
     prompts: ScheduledPrompts | None,
-    stacked: Stacked | None = None,
+    stacked: CellBatch | None = None,
 ) -> ControlledUnits:
     """Load the units of the first request, and check those of the others. Raises CtrlGenError.
 

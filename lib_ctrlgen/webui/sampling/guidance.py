@@ -13,7 +13,7 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.request.schedule import Schedule
 
 from .cell_batch import own
-from .step_callbacks import Follow, each_denoiser, is_hires
+from .step_callbacks import StepFunction, each_denoiser, is_hires
 
 Weights = Sequence[Sequence[tuple[int, float]]]
 
@@ -38,7 +38,7 @@ class Guidance:
         return any(scale is not None for scale in self.hires)
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
+    def batch(self) -> Iterator[StepFunction]:
         """Control the guidance of one batch. Every denoiser is restored at the end."""
         with each_denoiser("combine_denoised", self.take) as take:
 

@@ -26,12 +26,12 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.open_seed import require_seeds
-from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, plain_text
+from lib_ctrlgen.tuner.scoring.clip_likeness import ClipTextEncoder, Likeness, plain_text
 from lib_ctrlgen.tuner.scoring.measure import ScoreInputs, measure_all
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Made
+from lib_ctrlgen.tuner.worker import CellPictures
 from lib_ctrlgen.webui.comments import texts_without_comments
-from lib_ctrlgen.webui.sampling.cell_batch import Stacked
+from lib_ctrlgen.webui.sampling.cell_batch import CellBatch
 from lib_ctrlgen.webui.sampling.decode_cache import decoded_once
 from lib_ctrlgen.webui.settings import model_store
 
@@ -99,25 +99,25 @@ def payload_of(p: Any, request: ControlRequest) -> dict[str, Any]:
     own = {name: getattr(p, attribute, None) for name, attribute in OWN.items()}
     seed = processing.get_fixed_seed(p.seed)
     scale = {} if request.cfg_scale else {"cfg_scale": float(p.cfg_scale)}
-    said = {name: value for name, value in own.items() if value is not None}
-    return to_payload(request) | said | scale | {"seed": int(seed), "host": fingerprint(p)}
+    given = {name: value for name, value in own.items() if value is not None}
+    return to_payload(request) | given | scale | {"seed": int(seed), "host": fingerprint(p)}
 
 
 def fingerprint(p: Any) -> str:
     """Return a hash of everything else that the pictures depend on, in `p` and in the settings."""
-    said = {
+    found = {
         name: value
         for name, value in vars(p).items()
         if isinstance(value, PLAIN) and not name.startswith("cached_")
     }
     for name in (*OWN.values(), *NOT_THE_PICTURE):
-        said.pop(name, None)
-    if not said.get("subseed_strength"):
-        said.pop("subseed", None)
+        found.pop(name, None)
+    if not found.get("subseed_strength"):
+        found.pop("subseed", None)
     pictures = [*(getattr(p, "init_images", None) or ()), getattr(p, "image_mask", None)]
-    said["pictures"] = [image_hash(each) for each in pictures if isinstance(each, Image.Image)]
-    said["settings"] = {name: getattr(shared.opts, name, None) for name in SETTINGS}
-    return key_of({"said": json.dumps(said, sort_keys=True, default=str)})
+    found["pictures"] = [image_hash(each) for each in pictures if isinstance(each, Image.Image)]
+    found["settings"] = {name: getattr(shared.opts, name, None) for name in SETTINGS}
+    return key_of({"said": json.dumps(found, sort_keys=True, default=str)})  # this key is part of the hash
 
 
 @dataclass
@@ -171,7 +171,7 @@ class WebUIHost:
         shared_part = None if alone else alike(request)
         return key_of(to_payload(shared_part or request, whole=True))
 
-    def generate(self, requests: Sequence[TunedRequest]) -> list[Made]:
+    def generate(self, requests: Sequence[TunedRequest]) -> list[CellPictures]:
         """Run one generation for requests with equal keys. Raises KeyboardInterrupt if the user stops it."""
         generation = self.generation(requests)
         with decoded_once(shared.sd_model):
@@ -189,7 +189,7 @@ class WebUIHost:
         seeds = [int(seed) for seed in processed.all_seeds]
         warnings = generation.extra_generation_params.get(KEY)
         return [
-            Made(
+            CellPictures(
                 images=tuple(images[a:b]),
                 seeds=tuple(seeds[a:b]),
                 infos=tuple(infos[a:b]),
@@ -230,11 +230,11 @@ class WebUIHost:
         counts = not self.p.subseed_strength
         return [seed + k * counts for seed, k in places], [self.subseed + k for _, k in places]
 
-    def stacked(self, requests: Sequence[TunedRequest]) -> Stacked:
+    def stacked(self, requests: Sequence[TunedRequest]) -> CellBatch:
         """Return the control request of each picture, as the always-on script's argument."""
         parsed = [parse_request(control_payload(request), ControlRequest) for request in requests]
         pairs = list(zip(requests, parsed, strict=True))
-        return Stacked(
+        return CellBatch(
             requests=tuple(own for request, own in pairs for _ in range(request.batch_size)),
             scales=tuple(flat_scale(request) for request, _ in pairs for _ in range(request.batch_size)),
             each=requests[0].batch_size,
@@ -249,16 +249,16 @@ class WebUIHost:
             request=request,
             likeness=self.likeness,
             prompt=plain_text(read, request.prompt_weights),
-            text_tower=text_tower(),
+            text_encoder=text_encoder(),
         )
         return measure_all(inputs)
 
 
-def text_tower() -> TextTower | None:
+def text_encoder() -> ClipTextEncoder | None:
     """Return the loaded checkpoint's CLIP text encoder, or None if it has another one (SD2, SDXL)."""
     encoder: Any = getattr(shared.sd_model.cond_stage_model, "wrapped", None)
     parts = getattr(encoder, "tokenizer", None), getattr(encoder, "transformer", None)
-    return None if None in parts else TextTower(tokenizer=parts[0], transformer=parts[1])
+    return None if None in parts else ClipTextEncoder(tokenizer=parts[0], transformer=parts[1])
 
 
 def flat_scale(request: TunedRequest) -> float:

@@ -11,7 +11,7 @@ from time import monotonic
 from modules import shared
 from PIL import Image
 
-from lib_ctrlgen.tuner.finished_cell import Done
+from lib_ctrlgen.tuner.finished_cell import FinishedCell
 from lib_ctrlgen.tuner.progress import Progress
 from lib_ctrlgen.tuner.sheet import labelled
 
@@ -49,7 +49,7 @@ class TunerView:
             self.drawn = now
             shared.state.assign_current_image(self.sheet(progress.cells))
 
-    def sheet(self, cells: Sequence[Done]) -> Image.Image:
+    def sheet(self, cells: Sequence[FinishedCell]) -> Image.Image:
         """The grid's layer of the newest cell; of a search the newest cells."""
         if not self.columns:
             newest = cells[-RECENT:]
@@ -60,12 +60,12 @@ class TunerView:
         tiles = {(column, row): self.tile(each) for (column, row), each in places.items()}
         return labelled(tiles, self.columns, self.rows or ("",), self.titles)
 
-    def newest(self, cells: Sequence[Done]) -> Done:
+    def newest(self, cells: Sequence[FinishedCell]) -> FinishedCell:
         """The cell whose picture has not been shown yet, or else the last one."""
         unseen = (each for each in cells if each.files and each.files[0] not in self.tiles)
         return next(unseen, cells[-1])
 
-    def tile(self, done: Done) -> Image.Image | str:
+    def tile(self, done: FinishedCell) -> Image.Image | str:
         """A cell's first picture, small; a failure in words."""
         if done.error or not done.files:
             return done.error or "failed"

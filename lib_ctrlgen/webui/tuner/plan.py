@@ -71,34 +71,34 @@ def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
 
 def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
     """Read the axes and the folder's name from the script's arguments. Raises RequestError at `$.tune`."""
-    first, *fields = args or ("",)
-    said = _written(first) if first not in (None, "") else _fields(fields)
-    name = str(said.pop("name", "") or "")
-    said.pop("job", None)  # set by the job route, not by a user
+    first, *values = args or ("",)
+    fields = _from_json(first) if first not in (None, "") else _from_panel(values)
+    name = str(fields.pop("name", "") or "")
+    fields.pop("job", None)  # set by the job route, not by a user
     with below("$.tune"):
-        return parse_request(said, TuneSpec), name
+        return parse_request(fields, TuneSpec), name
 
 
-def _written(first: Any) -> dict[str, Any]:
+def _from_json(first: Any) -> dict[str, Any]:
     try:
-        said = json.loads(first) if isinstance(first, str) else first
+        fields = json.loads(first) if isinstance(first, str) else first
     except ValueError as error:
         raise RequestError("$.tune", f"not JSON: {error}") from error
-    if not isinstance(said, Mapping):
+    if not isinstance(fields, Mapping):
         raise RequestError(
             "$.tune", 'expected an object such as {"x": {"path": "Steps", "values": "10, 20"}}'
         )
-    return dict(said)
+    return dict(fields)
 
 
-def _fields(fields: Sequence[Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+def _from_panel(fields: Sequence[Any]) -> dict[str, Any]:
+    axes: dict[str, Any] = {}
     pairs, rest = [*fields[: 2 * len(NAMES)]], fields[2 * len(NAMES) :]
     for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
         if str(place or "").strip():
-            said[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
+            axes[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
     seeds, folder, force, budget = [*rest, "", "", "", ""][:4]
     whole = {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
     if not budget:
-        return said | whole
-    return whole | {"auto": {"budget": int(budget), "ranges": list(said.values())}}
+        return axes | whole
+    return whole | {"auto": {"budget": int(budget), "ranges": list(axes.values())}}

@@ -34,7 +34,7 @@ EMPTY: State = {
 
 
 @dataclass(frozen=True)
-class Note:
+class ProgressFile:
     """The progress file of one tuner folder."""
 
     folder: Path
@@ -42,20 +42,20 @@ class Note:
     def read(self) -> State | None:
         """Return its content, or None without a file. A run whose server ended is `stopped`."""
         try:
-            said: State = EMPTY | json.loads((self.folder / NAME).read_text("utf-8"))
+            values: State = EMPTY | json.loads((self.folder / NAME).read_text("utf-8"))
         except (OSError, ValueError, TypeError):
             return None
-        dead = said["state"] in LIVE and said.get("server") != server()
-        return said | ({"state": "stopped"} if dead else {})
+        dead = values["state"] in LIVE and values.get("server") != server()
+        return values | ({"state": "stopped"} if dead else {})
 
-    def write(self, state: str, /, **said: Any) -> None:
+    def write(self, state: str, /, **values: Any) -> None:
         """Replace the file atomically. Raises HostError."""
         own = {"server": server(), "scores_version": VERSION}
-        save_text(json.dumps(EMPTY | own | said | {"state": state}, ensure_ascii=False), self.folder / NAME)
+        save_text(json.dumps(EMPTY | own | values | {"state": state}, ensure_ascii=False), self.folder / NAME)
 
-    def change(self, state: str, /, **said: Any) -> None:
+    def change(self, state: str, /, **values: Any) -> None:
         """Change some values of the same run."""
-        self.write(state, **((self.read() or {}) | {"server": server()} | said))
+        self.write(state, **((self.read() or {}) | {"server": server()} | values))
 
     def tell(self, progress: Any) -> None:
         """Write the progress of a running tuner."""

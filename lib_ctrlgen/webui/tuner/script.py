@@ -19,7 +19,7 @@ from lib_ctrlgen.webui.sampling.init_images import init_pictures
 from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 
 from .plan import Plan, plan_of, read_tune
-from .progress_file import Note
+from .progress_file import ProgressFile
 
 TITLE = "CtrlGen X/Y tuner"
 GO_ON = (
@@ -90,26 +90,26 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         place = controls_place(p)
         request = read_request(p.script_args[place : int(controls(p).args_to)], init_pictures(p))
         plan = plan_of(p, request, tune, name)
-        note = Note(plan.folder)
+        progress_file = ProgressFile(plan.folder)
         subseed = int(processing.get_fixed_seed(p.subseed))
         tuner = plan.tuner(WebUIHost(p=p, place=place, subseed=subseed, encoder_name=tune.encoder))
         with tuner.lock:
-            require_wanted(args, note)
-            note.write("running", total=plan.cells)
-            with note.failures():
-                tuned = watched(plan, tuner, note)
+            require_wanted(args, progress_file)
+            progress_file.write("running", total=plan.cells)
+            with progress_file.failures():
+                tuned = watched(plan, tuner, progress_file)
                 if tuned.failure and not stopped():
                     raise HostError(f"{tuned.failure}. Report: {tuned.report}")
         return answer(p, tuned, plan.folder)
 
 
-def watched(plan: Plan, tuner: Any, note: Note) -> Any:
+def watched(plan: Plan, tuner: Any, progress_file: ProgressFile) -> Any:
     """Run a tuner, show its progress on the page, write it into its folder, and return the result."""
     view = view_of(tuner, plan.folder)
     shared.state.job_count = plan.cells
 
     def tell(progress: Any) -> None:
-        note.tell(progress)
+        progress_file.tell(progress)
         view.tell(progress)
 
     try:
@@ -117,7 +117,7 @@ def watched(plan: Plan, tuner: Any, note: Note) -> Any:
             tuned, state = tuner.run(tell), "done"
     except KeyboardInterrupt:
         tuned, state = tuner.tuned, "interrupted"
-    note.end(state, tuned)
+    progress_file.end(state, tuned)
     return tuned
 
 
@@ -126,11 +126,11 @@ def stopped() -> bool:
     return bool(shared.state.interrupted or shared.state.stopping_generation)
 
 
-def require_wanted(args: Sequence[Any], note: Note) -> None:
+def require_wanted(args: Sequence[Any], progress_file: ProgressFile) -> None:
     """Raise HostError for a job that was deleted while it waited for its turn."""
     first = args[0] if args else None
-    said = note.read() if isinstance(first, Mapping) and first.get("job") else None
-    if said is not None and said["state"] == "interrupted":
+    state = progress_file.read() if isinstance(first, Mapping) and first.get("job") else None
+    if state is not None and state["state"] == "interrupted":
         raise HostError("the job was given up before its turn")
 
 
@@ -161,7 +161,7 @@ def answer(p: Any, tuned: Any, folder: Any) -> Any:
     pictures = [Image.open(path) for path in files]
     texts = [str(picture.info.get("parameters", "")) for picture in pictures]
     if tuned.choice is not None:
-        p.comment(f"Recommended: {tuned.recommended}. {tuned.choice.reason} {tuned.sure}".rstrip())
+        p.comment(f"Recommended: {tuned.recommended}. {tuned.choice.reason} {tuned.confidence}".rstrip())
     for warning in tuned.warnings:
         p.comment(f"Mind: {warning}")
     if stopped():
