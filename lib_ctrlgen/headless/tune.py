@@ -90,7 +90,7 @@ class EngineHost:
 
     def generations(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """The generations of requests that are alike."""
-        if alike(requests[0]) is None:
+        if None in map(alike, requests):
             return [self.engine.generate(request) for request in requests]
         return self.engine.together(requests)
 

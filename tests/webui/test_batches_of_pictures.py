@@ -73,14 +73,14 @@ def test_a_tuners_cells_each_have_all_the_pictures(
     host: FakeWebUI, script: Any, pushing: dict[str, Pushes]
 ) -> None:
     """Two cells of two pictures in one batch; a list for one picture of a cell each is refused."""
-    stacked = __import__("lib_ctrlgen.webui.sampling.cell_batch", fromlist=["CellBatch"])
+    module = __import__("lib_ctrlgen.webui.sampling.cell_batch", fromlist=["CellBatch"])
     texts = [encode_image(files.picture(8, 8, seed)) for seed in (1, 2)]
     cells = [
         parse_request({"units": [{"model": "m", "images": texts, "weight": weight}]}) for weight in (1, 0.5)
     ]
-    stack = stacked.CellBatch(tuple(c for c in cells for _ in range(2)), scales=(7.0,) * 4, each=2)
+    batch = module.CellBatch(requests=tuple(cells), sizes=(2, 2), scales=(7.0, 7.0))
     p = Processing(host, prompts=[["a"]] * 4, batch_size=4, steps=2)
-    script.process(p, stack)
+    script.process(p, batch)
     held = vars(p)["sample"]
     assert [unit.pictures for unit in held.parts[0].units] == [(0, 2), (1, 3)]
     p.sample()
@@ -88,7 +88,7 @@ def test_a_tuners_cells_each_have_all_the_pictures(
     entries = [json.loads(text)["units"][0] for text in p.extra_generation_params["CtrlGen"]]
     assert [entry.get("weight", 1) for entry in entries] == [1, 1, 0.5, 0.5]
     assert [entry["image"] for entry in entries[:2]] == [entry["image"] for entry in entries[2:]]
-    script.process(p, stacked.CellBatch(tuple(cells), scales=(7.0,) * 2, each=1))
+    script.process(p, module.CellBatch(requests=tuple(cells), sizes=(1, 1), scales=(7.0, 7.0)))
     with pytest.raises(RequestError, match="2 pictures for a generation of 1"):
         p.sample()
 

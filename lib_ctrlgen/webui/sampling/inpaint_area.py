@@ -15,12 +15,9 @@ from PIL import Image, ImageOps
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas, Crop
 
-from .init_images import picture_count
 
-
-def canvas_of(p: Any, each: int | None = None) -> Canvas:
-    """Return a generation's canvas; `each` is the pictures of one cell if the tuner makes several cells."""
-    pictures = picture_count(p) if each is None else each
+def canvas_of(p: Any, pictures: int) -> Canvas:
+    """Return a generation's canvas; `pictures` is the number of pictures of one request."""
     if not hasattr(p, "init_images"):
         return Canvas(pictures=pictures)
     mask = blurred_mask(p)

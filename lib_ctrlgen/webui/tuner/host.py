@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,7 +18,7 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import png_text, read_picture
 from lib_ctrlgen.images.files import image_hash
-from lib_ctrlgen.request.batching import alike
+from lib_ctrlgen.request.batching import RequestBatch, alike
 from lib_ctrlgen.request.notices import KEY, warnings_in
 from lib_ctrlgen.request.schedule import Schedule, constant
 from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload
@@ -173,34 +172,34 @@ class WebUIHost:
 
     def generate(self, requests: Sequence[TunedRequest]) -> list[CellPictures]:
         """Run one generation for requests with equal keys. Raises KeyboardInterrupt if the user stops it."""
-        generation = self.generation(requests)
+        batch = batch_of(requests)
+        generation = self.generation(batch)
         with decoded_once(shared.sd_model):
             processed = processing.process_images(generation)
         if shared.state.interrupted or shared.state.stopping_generation:
             raise KeyboardInterrupt
         if shared.state.skipped:
             raise HostError(SKIPPED)
-        starts = list(accumulate((request.batch_size for request in requests), initial=0))
-        first = int(processed.index_of_first_image)
-        images = processed.images[first : first + starts[-1]]
-        if len(images) < starts[-1]:
-            raise HostError(f"{len(images)} pictures came back, {starts[-1]} were asked for")
-        infos = [png_text(text) for text in processed.infotexts[first : first + starts[-1]]]
+        first, count = int(processed.index_of_first_image), batch.pictures
+        images = processed.images[first : first + count]
+        if len(images) < count:
+            raise HostError(f"the WebUI returned {len(images)} pictures instead of {count}")
+        infos = [png_text(text) for text in processed.infotexts[first : first + count]]
         seeds = [int(seed) for seed in processed.all_seeds]
         warnings = generation.extra_generation_params.get(KEY)
         return [
             CellPictures(
-                images=tuple(images[a:b]),
-                seeds=tuple(seeds[a:b]),
-                infos=tuple(infos[a:b]),
-                warnings=warnings_in(warnings, range(a, b)),
+                images=tuple(images[place] for place in places),
+                seeds=tuple(seeds[place] for place in places),
+                infos=tuple(infos[place] for place in places),
+                warnings=warnings_in(warnings, places),
             )
-            for a, b in pairwise(starts)
+            for places in batch.per_request(range(count))
         ]
 
-    def generation(self, requests: Sequence[TunedRequest]) -> Any:
-        """Return a copy of `p` with the values of one request, or of a batch of requests."""
-        made, request = copy(self.p), requests[0]
+    def generation(self, batch: RequestBatch[TunedRequest]) -> Any:
+        """Return a copy of `p` with the values of a batch."""
+        made, request = copy(self.p), batch.shared
         made.styles = list(self.p.styles or [])
         made.override_settings = dict(self.p.override_settings)
         for name, attribute in OWN.items():
@@ -212,33 +211,23 @@ class WebUIHost:
             made.scheduler = scheduler or getattr(self.p, "scheduler", None)
         if request.model:
             made.override_settings["sd_model_checkpoint"] = request.model
-        made.n_iter, made.batch_size = 1, sum(each.batch_size for each in requests)
-        made.seed, made.subseed = self.seeds(requests)
+        made.n_iter, made.batch_size = 1, batch.pictures
+        made.seed, made.subseed = self.seeds(batch)
         made.do_not_save_samples = made.do_not_save_grid = True
         made.extra_generation_params = dict(self.p.extra_generation_params)
         made.cfg_scale = flat_scale(request)
         args = list(self.p.script_args)
-        args[self.place] = self.stacked(requests) if len(requests) > 1 else control_payload(request)
+        args[self.place] = cell_batch(batch) if batch.cells > 1 else control_payload(request)
         made.script_args = args
         return made
 
-    def seeds(self, requests: Sequence[TunedRequest]) -> tuple[Any, Any]:
+    def seeds(self, batch: RequestBatch[TunedRequest]) -> tuple[Any, Any]:
         """Return the seed and variation seed of one request, or lists of those of each picture of several."""
-        if len(requests) == 1:
-            return requests[0].seed, self.subseed
-        places = [(request.seed, k) for request in requests for k in range(request.batch_size)]
+        if batch.cells == 1:
+            return batch.shared.seed, self.subseed
+        places = [(request.seed, k) for request in batch.requests for k in range(request.batch_size)]
         counts = not self.p.subseed_strength
         return [seed + k * counts for seed, k in places], [self.subseed + k for _, k in places]
-
-    def stacked(self, requests: Sequence[TunedRequest]) -> CellBatch:
-        """Return the control request of each picture, as the always-on script's argument."""
-        parsed = [parse_request(control_payload(request), ControlRequest) for request in requests]
-        pairs = list(zip(requests, parsed, strict=True))
-        return CellBatch(
-            requests=tuple(own for request, own in pairs for _ in range(request.batch_size)),
-            scales=tuple(flat_scale(request) for request, _ in pairs for _ in range(request.batch_size)),
-            each=requests[0].batch_size,
-        )
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
         """Return all scores of a picture; `free` is the uncontrolled one, if it was made."""
@@ -252,6 +241,19 @@ class WebUIHost:
             text_encoder=text_encoder(),
         )
         return measure_all(inputs)
+
+
+def batch_of(requests: Sequence[TunedRequest]) -> RequestBatch[TunedRequest]:
+    """Return requests that are alike as one batch."""
+    sizes = tuple(request.batch_size for request in requests)
+    return RequestBatch(requests=tuple(requests), sizes=sizes)
+
+
+def cell_batch(batch: RequestBatch[TunedRequest]) -> CellBatch:
+    """Return the control requests of a batch, as the always-on script's argument."""
+    parsed = (parse_request(control_payload(request), ControlRequest) for request in batch.requests)
+    scales = tuple(map(flat_scale, batch.requests))
+    return CellBatch(requests=tuple(parsed), sizes=batch.sizes, scales=scales)
 
 
 def text_encoder() -> ClipTextEncoder | None:
