@@ -159,10 +159,6 @@ class Rows:
         """The name of each row."""
         return tuple(map(RowName, self.cond, self.image, self.concept, self.nth))
 
-    def of_concept(self, concept: int) -> tuple[bool, ...]:
-        """Return for each row whether it is conditional and belongs to this concept."""
-        return tuple(cond and own == concept for cond, own in zip(self.cond, self.concept, strict=True))
-
 
 @dataclass(frozen=True)
 class Position:

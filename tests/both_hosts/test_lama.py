@@ -77,13 +77,13 @@ def test_lama_is_in_the_first_noise_while_the_unit_acts(
     with_lama: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    original = sampling.started
+    original = sampling.changed_noise
 
-    def started(noise: Any, units: Any, variants: Any) -> Any:
+    def changed_noise(noise: Any, units: Any, variants: Any) -> Any:
         seen.append((noise, original(noise, units, variants), units))
         return seen[-1][1]
 
-    monkeypatch.setattr(sampling, "started", started)
+    monkeypatch.setattr(sampling, "changed_noise", changed_noise)
     weights: list[Any] = [1, 0.5, "1>0.2", {"guidance_start": 0.5}]
     for weight in weights:
         own = weight if isinstance(weight, dict) else {"weight": weight}

@@ -20,7 +20,7 @@ from lib_ctrlgen.request.plan import StepPlan
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.session.blank_maps import note_blanks
-from lib_ctrlgen.session.effects.start import started
+from lib_ctrlgen.session.initial_noise import changed_noise
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.clocks import RowQueue
@@ -98,7 +98,7 @@ def sample_once(
     run = sampler_inputs(batch, guided)
     variants = batch.variants(units)
     noise = first_noises(batch, run.generators, trajectory)
-    noise = started(noise, units, variants).to(networks.unet.device)
+    noise = changed_noise(noise, units, variants).to(networks.unet.device)
     session = ControlSession(DiffusersUNet(networks.unet), units, guided.queue, variants)
     notices.extend(session.expected({False: guided.total}))
     note_blanks(units, latent_size(batch.shared), LATENT_FACTOR, notices)

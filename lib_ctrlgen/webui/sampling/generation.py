@@ -33,7 +33,7 @@ from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.session.blank_maps import note_blanks
-from lib_ctrlgen.session.effects.start import started
+from lib_ctrlgen.session.initial_noise import changed_noise
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
@@ -106,7 +106,7 @@ class ControlledUnits:
         height, width = x.shape[-2:]
         note_blanks(self.session.units, (int(height), int(width)), LATENT_FACTOR, self.notices)
         if x is noise and not getattr(p, "is_hr_pass", False):
-            noise.copy_(started(noise, self.session.units, self.variants))
+            noise.copy_(changed_noise(noise, self.session.units, self.variants))
 
     def prepare(self, session: ControlSession, x: Tensor) -> None:
         """Encode the pictures that units need, at the size of the latents `x` [B, C, h, w].
