@@ -49,5 +49,15 @@ class Progress:
     seconds_left: float | None
     cells: Sequence[FinishedCell]
 
+    @property
+    def text(self) -> str:
+        """The progress and the time left in one line."""
+        done = f"{self.done} of {self.total}"
+        if self.seconds_left is None or self.done == self.total:
+            return done
+        minutes, seconds = divmod(round(self.seconds_left), 60)
+        left = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
+        return f"{done}, about {left} left"
+
 
 Tell = Callable[[Progress], None]

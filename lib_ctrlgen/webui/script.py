@@ -10,6 +10,8 @@ from typing import Any
 from modules import script_callbacks, scripts
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.infotext import KEY, describe
+from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.per_picture import is_per_picture, single
 from lib_ctrlgen.request.seeds import seeded
@@ -18,10 +20,8 @@ from lib_ctrlgen.request.spec import ControlRequest
 from .api import add_routes
 from .comments import without_comments
 from .page import is_plain_page, show_mistake
-from .panel.infotext import KEY, describe
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
-from .panel.unit_fields import read_request
 from .rest import guard_api
 from .sampling.cell_batch import CellBatch, cell_batch_of
 from .sampling.init_images import init_pictures, picture_count

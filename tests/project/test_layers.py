@@ -45,6 +45,7 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "tuner.scoring.recommend": PURE,
     "tuner.finished_cell": PURE,
     "tuner": ENGINE,
+    "forms": PICTURES,
     "train.scenes": ARRAYS,
     "train": ANY,
     "headless": ANY,

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen.cli.main import main
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request import catalogue
@@ -103,11 +104,10 @@ def test_the_panel_offers_both_and_shows_their_sliders(host: FakeWebUI, root: Pa
 
 
 def test_what_the_sliders_say_is_sent_and_comes_back(host: FakeWebUI) -> None:
-    fields = fresh("panel.unit_fields")
-    values = fields.unit_fields() | {"enabled": True, "model": "toy", "preprocessor": "toy_blur"}
-    sent = fields.unit_settings(values | {"toy_strength": 0.5, "toy_blur_radius": 3}, "$")
+    values = unit_fields.unit_fields() | {"enabled": True, "model": "toy", "preprocessor": "toy_blur"}
+    sent = unit_fields.unit_settings(values | {"toy_strength": 0.5, "toy_blur_radius": 3}, "$")
     assert sent["params"] == {"radius": 3, "strength": 0.5}
-    shown = fields.panel_values(sent)
+    shown = unit_fields.panel_values(sent)
     assert (shown["toy_strength"], shown["toy_blur_radius"], shown["params"]) == (0.5, 3, "")
 
 

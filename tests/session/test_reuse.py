@@ -15,6 +15,8 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.forms.blend_fields import blend_values
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.plan_view import plan_table
 from lib_ctrlgen.request.plan import compile_plan
@@ -24,8 +26,6 @@ from lib_ctrlgen.unet.call import Position, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.residuals import Residuals
-from lib_ctrlgen.webui.panel.blend_fields import blend_values
-from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
 from tests.support import control_files as files
 from tests.support import networks
 from tests.support import union_reference as union

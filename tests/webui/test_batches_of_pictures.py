@@ -1,7 +1,6 @@
 """Each batch of a WebUI generation uses its own control images, also with "Only masked"."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
@@ -123,6 +123,5 @@ def test_a_list_of_another_length_makes_no_picture(
 
 
 def test_disabled_units_do_not_ask_for_an_init_image(host: FakeWebUI, script: Any) -> None:
-    payload = sys.modules["lib_ctrlgen.webui.panel.unit_fields"]
     off = {"units": [{"model": "m", "image_from": "init", "enabled": False}]}
-    assert payload.read_request([off]) == parse_request(off)
+    assert unit_fields.read_request([off]) == parse_request(off)

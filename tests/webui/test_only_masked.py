@@ -1,6 +1,5 @@
 """Units in img2img: the crop of "Only masked", the img2img pictures, and the holes of the mask."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.resize import fit
@@ -27,13 +27,15 @@ from tests.support.inpainting import GIVEN, INIT, OTHER, fresh_painted, img2img,
 
 def units_of(p: Any, folder: Path, *units: dict[str, Any]) -> list[ActiveUnit]:
     """A request's units, loaded for a generation as the script loads them."""
-    payload = sys.modules["lib_ctrlgen.webui.panel.unit_fields"]
     painted = fresh_painted()
     said = {"units": [{"model": "net", "preprocessor": "none", **unit} for unit in units]}
-    request = payload.read_request([said], p.init_images, picture_count(p))
+    request = unit_fields.read_request([said], p.init_images, picture_count(p))
     store = ModelStore([folder], 1 << 30)
     return list(
-        load_units(request.units, Target(store=store, shape=files.shape(), canvas=painted.canvas_of(p, picture_count(p))))
+        load_units(
+            request.units,
+            Target(store=store, shape=files.shape(), canvas=painted.canvas_of(p, picture_count(p))),
+        )
     )
 
 

@@ -8,10 +8,10 @@ import gradio as gr
 from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
+from lib_ctrlgen.forms.blend_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
 from lib_ctrlgen.request.blend import MAX_CONCEPTS, MAX_MAP, BlendMode, Interpolation
 from lib_ctrlgen.webui.settings import model_store
 
-from .blend_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
 from .components import Panel, PictureInput, model_choices
 from .infotext import PastedBlend
 

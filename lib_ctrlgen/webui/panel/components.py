@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.unit_fields import NO_MODEL, PICTURE_FIELDS, unit_fields
 from lib_ctrlgen.images.files import is_deep_text
 from lib_ctrlgen.webui.settings import model_store
 
 from .infotext import PastedField
-from .unit_fields import NO_MODEL, PICTURE_FIELDS, unit_fields
 
 
 class PictureInput(gr.Image):  # type: ignore[misc]

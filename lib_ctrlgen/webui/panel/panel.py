@@ -9,6 +9,8 @@ from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.map_preview import control_map
+from lib_ctrlgen.forms.unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.settings import model_store, unit_count
@@ -16,9 +18,8 @@ from lib_ctrlgen.webui.settings import model_store, unit_count
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
 from .infotext import PastedSetting
-from .preview import control_map, plan_html
+from .preview import plan_html
 from .tiny_model import build_tiny_model
-from .unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
 from .unit_params import build_family_params, build_params
 
 CONTROL_MODES = {

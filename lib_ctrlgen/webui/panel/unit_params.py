@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from lib_ctrlgen.forms.unit_fields import detects, family_fields, param_fields
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request.params import Param
 
 from .components import UnitPanel, family_of
-from .unit_fields import detects, family_fields, param_fields
 
 
 def build_params(unit: UnitPanel) -> None:

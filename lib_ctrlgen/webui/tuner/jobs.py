@@ -23,16 +23,17 @@ from PIL import Image
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import save_text
+from lib_ctrlgen.forms.tuner_fields import read_tune
+from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.lock import in_use, is_held
+from lib_ctrlgen.tuner.progress_file import LIVE, ProgressFile, State
 from lib_ctrlgen.webui.bodies import check_body
-from lib_ctrlgen.webui.panel.unit_fields import read_request
 from lib_ctrlgen.webui.rest import arguments, overridable
 
-from .plan import Plan, plan_of, read_tune
-from .progress_file import LIVE, ProgressFile, State
+from .plan import Plan, plan_of, progress_file
 
 TABS = ("txt2img", "img2img")
 CONTROLS, TUNER = "CtrlGen", "CtrlGen X/Y tuner"
@@ -54,7 +55,7 @@ class CheckedJob:
     @property
     def progress_file(self) -> ProgressFile:
         """The job's progress file."""
-        return ProgressFile(root_of(self.tab) / self.id)
+        return progress_file(root_of(self.tab) / self.id)
 
 
 class TuneJobs:
@@ -220,7 +221,7 @@ def progress_files() -> Iterator[ProgressFile]:
     """Yield the progress files of all tuner folders."""
     for root in dict.fromkeys(map(root_of, TABS)):
         if root.is_dir():
-            yield from (ProgressFile(folder) for folder in root.iterdir() if folder.is_dir())
+            yield from (progress_file(folder) for folder in root.iterdir() if folder.is_dir())
 
 
 def known(name: str) -> tuple[ProgressFile, State]:

@@ -12,14 +12,15 @@ from modules.ui_components import FormRow
 from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError, HostError
+from lib_ctrlgen.forms.tuner_fields import read_tune
+from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.tuner.cells import NAMES
+from lib_ctrlgen.tuner.progress_file import ProgressFile
 from lib_ctrlgen.webui.page import show_mistake
-from lib_ctrlgen.webui.panel.unit_fields import read_request
 from lib_ctrlgen.webui.sampling.init_images import init_pictures
 from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 
-from .plan import Plan, plan_of, read_tune
-from .progress_file import ProgressFile
+from .plan import Plan, plan_of, progress_file
 
 TITLE = "CtrlGen X/Y tuner"
 GO_ON = (
@@ -90,26 +91,26 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         place = controls_place(p)
         request = read_request(p.script_args[place : int(controls(p).args_to)], init_pictures(p))
         plan = plan_of(p, request, tune, name)
-        progress_file = ProgressFile(plan.folder)
+        file = progress_file(plan.folder)
         subseed = int(processing.get_fixed_seed(p.subseed))
         tuner = plan.tuner(WebUIHost(p=p, place=place, subseed=subseed, encoder_name=tune.encoder))
         with tuner.lock:
-            require_wanted(args, progress_file)
-            progress_file.write("running", total=plan.cells)
-            with progress_file.failures():
-                tuned = watched(plan, tuner, progress_file)
+            require_wanted(args, file)
+            file.write("running", total=plan.cells)
+            with file.failures():
+                tuned = watched(plan, tuner, file)
                 if tuned.failure and not stopped():
                     raise HostError(f"{tuned.failure}. Report: {tuned.report}")
         return answer(p, tuned, plan.folder)
 
 
-def watched(plan: Plan, tuner: Any, progress_file: ProgressFile) -> Any:
+def watched(plan: Plan, tuner: Any, file: ProgressFile) -> Any:
     """Run a tuner, show its progress on the page, write it into its folder, and return the result."""
     view = view_of(tuner, plan.folder)
     shared.state.job_count = plan.cells
 
     def tell(progress: Any) -> None:
-        progress_file.tell(progress)
+        file.tell(progress)
         view.tell(progress)
 
     try:
@@ -117,7 +118,7 @@ def watched(plan: Plan, tuner: Any, progress_file: ProgressFile) -> Any:
             tuned, state = tuner.run(tell), "done"
     except KeyboardInterrupt:
         tuned, state = tuner.tuned, "interrupted"
-    progress_file.end(state, tuned)
+    file.end(state, tuned)
     return tuned
 
 
@@ -126,22 +127,22 @@ def stopped() -> bool:
     return bool(shared.state.interrupted or shared.state.stopping_generation)
 
 
-def require_wanted(args: Sequence[Any], progress_file: ProgressFile) -> None:
+def require_wanted(args: Sequence[Any], file: ProgressFile) -> None:
     """Raise HostError for a job that was deleted while it waited for its turn."""
     first = args[0] if args else None
-    state = progress_file.read() if isinstance(first, Mapping) and first.get("job") else None
+    state = file.read() if isinstance(first, Mapping) and first.get("job") else None
     if state is not None and state["state"] == "interrupted":
         raise HostError("the job was given up before its turn")
 
 
 def view_of(tuner: Any, folder: Path) -> Any:
     """Return the view that shows a running tuner on the page."""
+    from lib_ctrlgen.tuner.live_sheet import LiveSheet
+
     from .live_view import TunerView
 
-    if not hasattr(tuner, "grid"):
-        return TunerView(folder)
-    columns, rows, titles = tuner.names()
-    return TunerView(folder, columns, rows, titles)
+    names = tuner.names() if hasattr(tuner, "grid") else ()
+    return TunerView(LiveSheet(folder, *names))
 
 
 def controls(p: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Converts the Blend tab's values to the request's `blend` and back, without the WebUI's modules."""
+"""Converts the Blend tab's values to the request's `blend` and back, without a host's modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts a unit's values in the panel to the request and back, without the WebUI's modules."""
+"""Converts a unit's values in the panel to the request and back, without a host's modules."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
-from lib_ctrlgen.webui.sampling.init_images import Pictures, with_init
 
 from .blend_fields import COUNT, blend_settings
+from .init_images import Pictures, with_init
 from .uploads import uploaded
 
 Values: TypeAlias = Mapping[str, Any]
