@@ -95,13 +95,6 @@ def test_errors_travel_as_their_text() -> None:
 # Models
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    headless_models.write_model(folder)
-    return folder
-
-
 def shipped(root: Path, *names: str) -> set[str]:
     return {path.relative_to(root).as_posix() for _, path in models.needed([root], names)}
 

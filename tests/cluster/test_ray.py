@@ -46,13 +46,6 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def host(root: Path) -> EngineHost:
     return EngineHost(engine=Engine([root], 1 << 28))
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support import toys
 from tests.support.analytic_host import AnalyticHost
-from tests.support.fake_webui import Component, FakeWebUI, fresh, served
+from tests.support.fake_webui import Component, FakeWebUI, fresh
 from tools import docs_tables
 
 UNIT = {"model": "toy", "image": files.drawn_url(), "preprocessor": "toy_blur"}
@@ -54,12 +53,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "toy.safetensors",
     )
     return folder
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
 
 
 def run(root: Path, out: Path, values: str = "0, 2") -> TunerResult:

@@ -31,17 +31,12 @@ from tests.support import networks
 from tests.support import union_reference as union
 from tests.support.networks import Call, NetworkControl, Script, active, random_call
 from tests.support.pictures import mask_image
-from tests.support.unet_calls import port_of, run, sd_diffusers, sd_ldm
+from tests.support.unet_calls import port_of, run, sd_ldm
 
 TOLERANCE = 1e-4
 STEPS = 8
 KINDS = "c0 c1 u0 u1"
 HINT = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(11))
-
-
-@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
-def unet(request: pytest.FixtureRequest) -> Any:
-    return request.param()
 
 
 @pytest.fixture(scope="module")
