@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import CtrlGenError, RequestError, install_command
 from lib_ctrlgen.files import expanded
-from lib_ctrlgen.plan_view import plan_svg, plan_table
+from lib_ctrlgen.plots.plan_view import plan_svg, plan_table
 
 from .common import (
     ModelCheck,
@@ -217,7 +217,7 @@ def make_pictures(options: argparse.Namespace, job: Job) -> None:
 def plan_command(options: argparse.Namespace) -> None:
     """`ctrlgen plan`."""
     from lib_ctrlgen.headless.jobs import read_job
-    from lib_ctrlgen.plan_view import ASCII_BARS, BARS, shown_plan
+    from lib_ctrlgen.plots.plan_view import ASCII_BARS, BARS, shown_plan
     from lib_ctrlgen.request.sampler_names import SAMPLERS
 
     request = read_job(options.job, options.set).request

@@ -17,7 +17,7 @@ from lib_ctrlgen import __version__
 from lib_ctrlgen.controls.recorded import described
 from lib_ctrlgen.files import new_folder, png_text, save_picture, save_text
 from lib_ctrlgen.images.animation import save_animation, sheet
-from lib_ctrlgen.plan_view import plan_svg
+from lib_ctrlgen.plots.plan_view import plan_svg
 from lib_ctrlgen.request.blend_map import map_size
 from lib_ctrlgen.request.names import split_hash, without_suffix
 from lib_ctrlgen.request.notices import JOINT, KEY

@@ -28,7 +28,7 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "files": PICTURES,
     "request": PURE,
     "prompts": PURE,
-    "plan_view": PURE,
+    "plots": PURE,
     "images": ARRAYS,
     "unet": ARRAYS,
     "models": MODELS,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.plan_view import plan_svg, plan_table
+from lib_ctrlgen.plots.plan_view import plan_svg, plan_table
 from lib_ctrlgen.request.plan import StepPlan, compile_plan
 from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import ControlUnit

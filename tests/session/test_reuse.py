@@ -18,7 +18,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.forms.blend_fields import blend_values
 from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.plan_view import plan_table
+from lib_ctrlgen.plots.plan_view import plan_table
 from lib_ctrlgen.request.plan import compile_plan
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
@@ -197,7 +197,7 @@ def test_when_it_is_forgotten(network: Any) -> None:
         control.hint = wide.hint
         assert computes(7, hires=True, unet=other, call=large)
     kept = [effect.kept for effect in session._effects if hasattr(effect, "kept")]
-    assert [each.answers for each in kept] == [{}]
+    assert [each.cache for each in kept] == [{}]
 
 
 def test_of_units_with_one_network_those_are_asked_that_are_due(tmp_path: Path, unet: Any) -> None:

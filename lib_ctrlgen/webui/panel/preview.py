@@ -10,7 +10,7 @@ from modules import scripts
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.unit_fields import read_settings
-from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
+from lib_ctrlgen.plots.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.webui.comments import texts_without_comments
 
 
