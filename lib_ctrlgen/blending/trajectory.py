@@ -65,6 +65,11 @@ class Trajectory:
         """The number of the concept that is nearest to each picture."""
         return tuple(int(picture / self.each + 0.5) for picture in range(self.pictures))
 
+    def seeds(self, blend: Blend, first: int) -> tuple[int, ...]:
+        """The seed of each picture: that of its nearest concept, or `first` if the concept has none."""
+        own = [first if concept.seed is None else concept.seed for concept in blend.concepts]
+        return tuple(own[concept] for concept in self.nearest)
+
     def crossfed(self, latents: Tensor, power: float) -> Tensor:
         """Pull the latents [pictures, C, h, w] between two concepts' pictures a and b towards their mix.
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, NoReturn
@@ -83,18 +83,11 @@ def threads_of(text: str) -> int:
     return int(text)
 
 
-def bundled() -> tuple[Path, ...]:
-    """The bundled model's folder, or nothing where this installation lacks it."""
-    from lib_ctrlgen.models.bundled import tiny_folder
-
-    with suppress(HostError):
-        return (tiny_folder(),)
-    return ()
-
-
 def folders_of(options: argparse.Namespace, roots: Sequence[Path] = ()) -> tuple[Path, ...]:
     """The model folders: a job's own, those of the options, and the bundled model's. Raises HostError."""
-    return (*roots, *model_roots(options.models), *bundled())
+    from lib_ctrlgen.models.bundled import bundled_folders
+
+    return (*roots, *model_roots(options.models), *bundled_folders())
 
 
 class ModelCheck:
@@ -108,32 +101,26 @@ class ModelCheck:
 
     def require(self, request: GenerationRequest) -> None:
         """Raise RequestError for a model that does not exist."""
-        for path, name in _models(request):
+        from lib_ctrlgen.request.used_models import used_models
+
+        for path, name in used_models(request):
             if (path, name) not in self.found:
                 with at_path(path):
                     self.files.find_checkpoint(name) if path == "$.model" else self.files.find(name)
                 self.found.add((path, name))
 
 
-def _models(request: GenerationRequest) -> Iterator[tuple[str, str]]:
-    """The JSON path and the name of each model that a request uses."""
-    yield "$.model", request.model
-    for index, unit in request.enabled_units:
-        yield f"$.units[{index}].model", unit.model
-    if request.blend is not None and request.blend.model:
-        yield "$.blend.model", request.blend.model
-
-
 def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
     """An engine over the model folders of the options and the job."""
-    folders, tiny = folders_of(options, roots), bundled()
+    folders = folders_of(options, roots)
     if options.tokenizer is not None:
         require_folder(options.tokenizer, "the tokenizer folder")
     from lib_ctrlgen.headless.checkpoints.load import Place
     from lib_ctrlgen.headless.engine import Engine
+    from lib_ctrlgen.models.bundled import bundled_tokenizer
 
-    tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
-    return Engine(folders, place=Place.best(tokenizer), threads=options.threads)
+    place = Place.best(options.tokenizer or bundled_tokenizer())
+    return Engine(folders, place=place, threads=options.threads)
 
 
 def out_of(options: argparse.Namespace) -> Path:

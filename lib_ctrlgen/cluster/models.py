@@ -21,6 +21,7 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weight_files import parts_of
 from lib_ctrlgen.request.names import SUFFIXES
 from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.request.used_models import used_models
 
 from .options import Way
 
@@ -113,11 +114,7 @@ def models_for(way: Way, folders: Sequence[Path], requests: Iterable[ControlRequ
 
 def model_names(requests: Iterable[ControlRequest]) -> set[str]:
     """The names of all models that the requests use."""
-    names: set[str] = set()
-    for request in requests:
-        parts = [request, request.blend, *(unit for _, unit in request.enabled_units)]
-        names.update(str(getattr(part, "model", "") or "") for part in parts)
-    return names - {""}
+    return {name for request in requests for _, name in used_models(request)} - {""}
 
 
 def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int, Path]]:

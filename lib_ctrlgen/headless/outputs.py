@@ -16,9 +16,9 @@ from PIL.PngImagePlugin import PngInfo
 from lib_ctrlgen import __version__
 from lib_ctrlgen.controls.recorded import described
 from lib_ctrlgen.files import new_folder, png_text, save_picture, save_text
-from lib_ctrlgen.images.animation import save_animation, sheet
+from lib_ctrlgen.images.animation import save_animation
+from lib_ctrlgen.images.blend_sheets import blend_map, strip, trajectories
 from lib_ctrlgen.plots.plan_view import plan_svg
-from lib_ctrlgen.request.blend_map import map_size
 from lib_ctrlgen.request.names import split_hash, without_suffix
 from lib_ctrlgen.request.notices import JOINT, KEY
 from lib_ctrlgen.request.per_picture import single
@@ -152,11 +152,11 @@ def write_sheets(request: GenerationRequest, generation: Generation, start: Path
     The files' paths begin with `start`.
     """
     blend, images = request.blend, generation.images
-    if blend is not None and blend.explore:
-        return (save_picture(sheet(images, map_size(blend)[1]), Path(f"{start}-map.png")),)
-    if blend is None or blend.mode != "trajectory":
-        return ()
-    strip = save_picture(sheet(images, len(images)), Path(f"{start}-strip.png"))
-    if blend.animation == "none":
-        return (strip,)
-    return strip, save_animation(images, Path(f"{start}-strip.{blend.animation}"))
+    if blend is None or blend.explore:
+        return tuple(save_picture(each, Path(f"{start}-map.png")) for each in blend_map(blend, images))
+    written: list[Path] = []
+    for pictures in trajectories(blend, images, len(images)):
+        written.append(save_picture(strip(pictures), Path(f"{start}-strip.png")))
+        if blend.animation != "none":
+            written.append(save_animation(pictures, Path(f"{start}-strip.{blend.animation}")))
+    return tuple(written)

@@ -6,6 +6,7 @@ import filecmp
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -25,6 +26,18 @@ def tiny_folder() -> Path:
     if not (folder / f"{NAME}.safetensors").is_file():
         raise HostError(f"the bundled model is missing from this installation: {folder}")
     return folder
+
+
+def bundled_folders() -> tuple[Path, ...]:
+    """The folder of the bundled model as a model folder; none when this installation lacks it."""
+    with suppress(HostError):
+        return (tiny_folder(),)
+    return ()
+
+
+def bundled_tokenizer() -> Path | None:
+    """The folder of the bundled model's tokenizer, None when this installation lacks it."""
+    return next((folder / "text" for folder in bundled_folders()), None)
 
 
 @dataclass(frozen=True, kw_only=True)

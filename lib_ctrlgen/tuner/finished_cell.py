@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lib_ctrlgen.request.spec import ControlRequest
 
@@ -37,6 +38,20 @@ class FinishedCell:
     def compared(self) -> Mapping[str, float]:
         """The scores that count for the front and the recommendation."""
         return {} if self.stopped else self.means
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The result as JSON types, for the table of all cells and the progress file."""
+        return {
+            "coords": list(self.cell.coords),
+            "values": list(self.cell.shown),
+            "scores": dict(self.means),
+            "sd": dict(self.spreads),
+            "reasons": dict(self.reasons),
+            "files": list(self.files),
+            "warnings": list(self.warnings),
+            "error": self.error,
+        }
 
     @property
     def seeds(self) -> list[str]:

@@ -85,17 +85,4 @@ class ProgressFile:
 
 def cells_of(done: Sequence[Any]) -> list[Mapping[str, Any]]:
     """Return finished cells as JSON objects."""
-    return [
-        {
-            "coords": list(each.cell.coords),
-            "values": list(each.cell.shown),
-            "scores": dict(each.means),
-            "sd": dict(each.spreads),
-            "reasons": dict(each.reasons),
-            "files": list(each.files),
-            "warnings": list(each.warnings),
-            "encoder": each.encoder,
-            "error": each.error,
-        }
-        for each in done
-    ]
+    return [{**each.as_json, "encoder": each.encoder} for each in done]

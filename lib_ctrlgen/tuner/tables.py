@@ -48,15 +48,8 @@ def table_json(
     """All cells as JSON, with the request of each, the Pareto front, the recommendation and warnings."""
     cells = [
         {
-            "coords": list(each.cell.coords),
-            "values": list(each.cell.shown),
-            "scores": dict(each.means),
-            "sd": dict(each.spreads),
-            "reasons": dict(each.reasons),
-            "warnings": list(each.warnings),
-            "error": each.error,
+            **each.as_json,
             **({"stopped": "early"} if each.stopped else {}),
-            "files": list(each.files),
             "request": described(each.request, "sha256", whole=True),
         }
         for each in done

@@ -23,8 +23,7 @@ def seeds_of(request: GenerationRequest) -> tuple[int, ...]:
     steps = trajectory_of(request)
     if steps is None or request.blend is None:
         return tuple(request.seed + i for i in range(request.batch_size))
-    own = [request.seed if c.seed is None else c.seed for c in request.blend.concepts]
-    return tuple(own[stop] for stop in steps.nearest)
+    return steps.seeds(request.blend, request.seed)
 
 
 def generators_of(seeds: Sequence[int]) -> list[Generator]:

@@ -46,13 +46,12 @@ def read_prompts(
 
 
 def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list[int]:
-    """The seeds of all pictures. On a trajectory a picture has its nearest concept's, or else the first."""
+    """The seeds of all pictures. On a trajectory each batch has those of `Trajectory.seeds`."""
     steps = Trajectory.of(blend, batch)
     if blend is None or steps is None:
         return list(seeds)
-    stops = [blend.concepts[index].seed for index in steps.nearest]
-    firsts = [seeds[start] for start in range(0, len(seeds), batch)]
-    return [first if own is None else own for first in firsts for own in stops]
+    firsts = seeds[::batch]
+    return [seed for first in firsts for seed in steps.seeds(blend, first)]
 
 
 class ConceptCombiner:
