@@ -1,4 +1,7 @@
-"""Options, the engine and the progress bar, shared by commands. Heavy imports wait until they are used."""
+"""Options, the engine and the progress bar that several commands share.
+
+Large packages are imported when they are first used.
+"""
 
 from __future__ import annotations
 
@@ -70,12 +73,12 @@ def add_threads(parser: Parser) -> None:
         type=threads_of,
         default=0,
         metavar="N",
-        help="threads of the CPU; auto, the default: measured, or what OMP_NUM_THREADS says",
+        help="number of CPU threads; auto (the default): OMP_NUM_THREADS, else the fastest is measured",
     )
 
 
 def threads_of(text: str) -> int:
-    """A number of threads, 0 for `auto`. Raises ArgumentTypeError."""
+    """The number of threads in an argument, 0 for `auto`. Raises ArgumentTypeError."""
     if text.lower() == "auto":
         return 0
     if not (text.isascii() and text.isdigit()) or int(text) > MOST_THREADS:
@@ -129,7 +132,7 @@ def out_of(options: argparse.Namespace) -> Path:
 
 
 def model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
-    """The folders of `--models`, then those of CTRLGEN_MODELS. Raises HostError for one that is not there."""
+    """The folders of `--models`, then those of CTRLGEN_MODELS. Raises HostError for a missing one."""
     listed = [Path(name) for name in os.environ.get("CTRLGEN_MODELS", "").split(os.pathsep) if name]
     roots = tuple(expanded(path) for path in (*given, *listed))
     for path in roots:
@@ -140,7 +143,7 @@ def model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
 def require_folder(path: Path, what: str) -> None:
     """Raise HostError where a folder that a user named does not exist."""
     if not path.is_dir():
-        raise HostError(f"{what} {path} is {'no folder' if path.exists() else 'not there'}")
+        raise HostError(f"{what} {path} {'is not a folder' if path.exists() else 'does not exist'}")
 
 
 def program() -> str:

@@ -1,4 +1,4 @@
-"""Makes standard output and error robust: when they are full, closed, or lack a character."""
+"""Output that does not fail when the streams are full or closed, or their encoding lacks a character."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def flush() -> None:
 
 
 def discard_output() -> None:
-    """Redirect what is still buffered to nowhere, so that the interpreter's exit does not fail over it."""
+    """Discard the buffered output, so that the interpreter does not fail over it when it exits."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -27,7 +27,7 @@ from .common import (
 PARTLY_FAILED = 3
 EXIT_CODES = f"""\
 exit code: 0 when every cell was made; {PARTLY_FAILED} when some cells failed (the others are kept and
-reported; stderr says how many failed and why the first one did); 2 for a mistake or when every cell
+reported; stderr says how many failed and why the first one did); 2 after an error or if every cell
 failed; 130 after Ctrl-C.
 """
 
@@ -43,7 +43,7 @@ def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command to the parser."""
     tune = commands.add_parser(
         "tune",
-        help="run the grid or search of a job's `tune` section, scored, with a report",
+        help="run the grid or search in a job's `tune` section, with scores and a report",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -62,7 +62,7 @@ def tune_command(options: argparse.Namespace) -> int:
         tuned = _search(options, job) if job.tune.auto else _grid(options, job)
     except KeyboardInterrupt:
         print(
-            f"ctrlgen: what is done stays in {out_of(options)}; go on with: {_command()}",
+            f"ctrlgen: finished cells are kept in {out_of(options)}; continue with: {_command()}",
             file=sys.stderr,
         )
         raise
@@ -83,7 +83,7 @@ def _print_result(tuned: TunerResult) -> None:
         for error, count in tuned.failures.items():
             print(f"ctrlgen: {count} of {len(tuned.done)} cells failed: {error}", file=sys.stderr)
     for warning in tuned.warnings:
-        print(f"ctrlgen: mind: {warning}", file=sys.stderr)
+        print(f"ctrlgen: warning: {warning}", file=sys.stderr)
     if tuned.choice is not None:
         print(f"recommended: {tuned.recommended}. {tuned.choice.reason}")
     if tuned.confidence:
@@ -98,7 +98,7 @@ def _command() -> str:
 
 
 def _grid(options: argparse.Namespace, job: TuneJob) -> TunerResult:
-    """Run a job's axes; mistakes are found before an engine is made."""
+    """Run a job's axes. Errors in them are found before the engine is created."""
     from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.axis_errors import check_grid
     from lib_ctrlgen.tuner.cells import grid_of
@@ -128,7 +128,7 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> TunerResult:
 def _search(options: argparse.Namespace, job: TuneJob) -> TunerResult:
     """Run a job's search (`auto`)."""
     if options.ray or options.webui:
-        raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
+        raise HostError("a search (`auto`) runs on this machine only: leave out --ray and --webui")
     from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.axis_errors import check_space
     from lib_ctrlgen.tuner.search.space import space_of

@@ -1,4 +1,4 @@
-"""The Ray actor of a worker. It receives a recipe and builds from it what generates cells."""
+"""The Ray actor of a worker. It receives a recipe and builds a maker from it, which generates cells."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ CellOutcomes: TypeAlias = "list[tuple[str, Outcome]]"
 
 
 class LostError(HostError):
-    """A worker, or the WebUI that it uses, is gone; other workers make its cells."""
+    """A worker, or the WebUI that it uses, no longer answers; other workers make its cells."""
 
 
 class Maker(Protocol):
     """Generates and scores cells."""
 
     def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
-        """Make every cell; returns each with its outcome. Raises LostError."""
+        """Make every cell, and return each with its outcome. Raises LostError."""
 
     def stop(self) -> None:
         """Stop the work and clean up. May be called from another thread."""
 
 
 class Recipe(Protocol):
-    """How to build a maker; it is pickled and sent to the worker."""
+    """Builds a maker. The recipe is pickled and sent to the worker."""
 
     @property
     def restartable(self) -> bool:
-        """Whether a new worker may be started from this recipe in the place of a lost one."""
+        """Whether a new worker may be started from this recipe to replace a lost one."""
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -52,7 +52,7 @@ class WorkerActor:
         self.maker: Maker
 
     def open(self) -> str:
-        """Build the maker; returns the version of CtrlGen that runs here."""
+        """Build the maker, and return the version of CtrlGen that runs here."""
         self.maker = self.recipe.build()
         return __version__
 

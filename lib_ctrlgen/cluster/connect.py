@@ -18,7 +18,7 @@ from .options import LOCAL
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 REACH = 10.0  # seconds until a cluster must answer
-CORES = 2  # CPU cores per engine: more make few more pictures, and cost engines
+CORES = 2  # CPU cores per engine: with more cores an engine is hardly faster, and fewer engines fit
 NO_CLUSTER = "no Ray cluster at {address} ({error}): `--ray local` starts one on this machine"
 
 
@@ -108,5 +108,5 @@ def fitting_engines(nodes: list[Mapping[str, Any]], cores: int | None) -> Engine
     most = max((int(node.get("CPU", 0)) for node in nodes), default=0)
     wanted = min(cores or CORES, most)
     if not wanted:
-        raise HostError("the cluster has no cores to run an engine on")
+        raise HostError("the cluster has no CPU cores to run an engine on")
     return EngineSlots(engines=sum(int(node.get("CPU", 0)) // wanted for node in nodes), cores=wanted, gpus=0)

@@ -23,7 +23,7 @@ from lib_ctrlgen.request.names import SUFFIXES
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.request.used_models import used_models
 
-from .options import Way
+from .options import ModelTransfer
 
 ELSEWHERE = "the model folder {folder} is not on the node {node}: mount it there, or use --ray-models ship"
 BESIDE = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and tokenizers
@@ -73,7 +73,7 @@ class SentFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ShippedModels:
-    """Model folders whose files are in Ray's object store; each node writes those that it lacks."""
+    """Model folders whose files are in Ray's object store; each node writes the files that it lacks."""
 
     folders: tuple[str, ...]
     files: tuple[SentFile, ...]
@@ -101,7 +101,7 @@ class ShippedModels:
         return name
 
 
-def models_for(way: Way, folders: Sequence[Path], requests: Iterable[ControlRequest]) -> Models:
+def models_for(way: ModelTransfer, folders: Sequence[Path], requests: Iterable[ControlRequest]) -> Models:
     """The model folders for workers; with "ship", the files that the requests need are sent."""
     names = tuple(str(folder.resolve()) for folder in folders)
     if way == "path":
@@ -157,7 +157,7 @@ def sent(folder: int, path: Path, root: Path) -> SentFile:
 
 
 def write_file(file: SentFile, target: Path) -> None:
-    """Fetch a file unless it is there already; it appears only when it is complete. Raises OSError."""
+    """Fetch a file unless it exists; it is renamed to `target` when it is complete. Raises OSError."""
     import ray
 
     if target.is_file() and target.stat().st_size == file.size:
@@ -175,7 +175,7 @@ def private_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"ctrlgen-models-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        raise HostError(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
+        raise HostError(f"{folder} belongs to another user: remove it, or set TMPDIR")
     return folder
 
 

@@ -91,7 +91,7 @@ class Client:
         except requests.RequestException as error:
             raise LostError(f"the WebUI {self.name} does not answer ({type(error).__name__})") from error
         if answer.status_code == 401:
-            raise HostError(f"{self.name} wants a login: --webui http://user:password@host:port")
+            raise HostError(f"{self.name} needs a login: --webui http://user:password@host:port")
         if answer.status_code == 404:
             raise HostError(f"{self.name} has no {path}: start it with --api and this version of CtrlGen")
         if answer.status_code == 422:
@@ -122,7 +122,7 @@ class WebUIMaker:
         return [found for job in jobs_of(cells, self.encoder) for found in self.job(job)]
 
     def stop(self) -> None:
-        """Stop the job in the WebUI, too."""
+        """Also stop the job in the WebUI."""
         self.stopped.set()
 
     def job(self, job: WebUIJob) -> Iterator[tuple[str, Outcome]]:
@@ -139,10 +139,10 @@ class WebUIMaker:
             yield key, self.outcome(name, by_coords[place], job.seeds[key])
 
     def finished(self, job: WebUIJob) -> tuple[str, Mapping[str, Any]]:
-        """Post a job and wait until it is done; returns its name and its last status."""
+        """Post a job, wait until it is done, and return its name and its last status."""
         answer = self.client.call("POST", ROUTE, job.body)
         if answer.status_code == 409:
-            raise LostError(f"{self.client.name} is making the same cells for somebody else")
+            raise LostError(f"{self.client.name} is making the same cells for another client")
         name = quote(str(answer.json()["id"]))
         while True:
             status = self.get(f"{ROUTE}/{name}").json()

@@ -65,7 +65,7 @@ class RayWorkers:
         self.close()
 
     def each(self, stacks: Sequence[Stack]) -> Iterator[tuple[Task, Outcome]]:
-        """Make every task once; yields it when it is finished. Raises HostError where no worker is left.
+        """Make every task once, and yield it when it is finished. Raises HostError if no worker is left.
 
         If the iteration is stopped early, the workers stay busy: open new ones for another run.
         """
@@ -104,7 +104,7 @@ class RayWorkers:
     def answers(self) -> Iterator[tuple[WorkerHandle, Any]]:
         """The results that have arrived: a value or the error in its place, and its worker."""
         if not self.pending:
-            raise HostError("no worker is left: what is done stays, run it again to go on")
+            raise HostError("no worker is left: finished cells are kept, run the command again to continue")
         ready, _ = ray.wait(list(self.pending), timeout=PATIENCE)
         if not ready and not self.busy:
             raise HostError(NOT_STARTED.format(error=f"waited for {PATIENCE:.0f} s"))
@@ -120,12 +120,12 @@ class RayWorkers:
                 raise HostError(NOT_STARTED.format(error=first_line(answer))) from answer
             self.replace(handle)
         elif answer != __version__:
-            raise HostError(f"a node of the cluster has ctrlgen {answer}, here is {__version__}")
+            raise HostError(f"a node of the cluster has ctrlgen {answer}, this machine has {__version__}")
         else:
             self.idle.append(handle)
 
     def replace(self, handle: WorkerHandle) -> None:
-        """Start another worker in the place of a lost one, if its recipe allows that."""
+        """Replace a lost worker, if its recipe allows that."""
         ray.kill(handle.actor)
         if handle.recipe.restartable:
             self.start(handle.recipe)

@@ -1,4 +1,4 @@
-"""Writes the files of `ctrlgen run`: pictures with their infotexts, control maps, the plan, a summary."""
+"""Writes the files of `ctrlgen run`: pictures with infotexts, control maps, the plan and a summary."""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ class EngineHost:
     engine: Engine
     encoder_name: str = ""  # the CLIP vision encoder that measures likeness; empty: one is chosen
     recommended: ClassVar[str] = "recommended.yaml"
-    use: ClassVar[str] = "It is a job: save it beside this report as job.yaml, then: ctrlgen run job.yaml"
+    use: ClassVar[str] = (
+        "It is a job file: save it beside this report as job.yaml, then run: ctrlgen run job.yaml"
+    )
 
     @cached_property
     def checker(self) -> Checker:
@@ -57,7 +59,9 @@ class EngineHost:
         """The request of a cell, with one picture for each seed. Raises RequestError."""
         request = require_seeds(parse_request(dict(payload), GenerationRequest))
         if seeds > 1 and request.batch_size > 1:
-            message = "the request makes several pictures by itself: leave batch_size out"
+            message = (
+                "the request itself has a batch_size: leave it out, `seeds` says how many pictures a cell has"
+            )
             raise RequestError("$.tune.seeds", message)
         self.check(request)
         return replace(request, batch_size=seeds) if seeds > 1 else request
@@ -73,7 +77,7 @@ class EngineHost:
         """A job file for the tuner's folder that makes all pictures of the cell again."""
         del files
         job = yaml.safe_dump(linked(request, folder), sort_keys=False, allow_unicode=True, width=100)
-        return f"# A cell of a tuner's run. It belongs into the tuner's folder, beside {PICTURES}/.\n{job}"
+        return f"# A cell of a tuner's run. Keep this file in the tuner's folder, beside {PICTURES}/.\n{job}"
 
     def alike(self, request: GenerationRequest) -> str:
         """A text that is equal for requests that can be sampled as one batch."""
@@ -84,7 +88,7 @@ class EngineHost:
         return request
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[CellPictures]:
-        """Make the pictures of requests that are alike. Their files record the requests as they came."""
+        """Make the pictures of requests that are alike. Their files record the given requests."""
         made = self.generations([self.on_this_machine(request) for request in requests])
         return [pictures_of(request, each) for request, each in zip(requests, made, strict=True)]
 

@@ -16,7 +16,7 @@ TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
 TUNER = "ctrlgen x/y tuner"
 SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
-PICTURED = ("image", "images", "image_from", "mask", "masks")  # an infotext holds only hashes of these
+PICTURED = ("image", "images", "image_from", "mask", "masks")  # an infotext holds only their hashes
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
 PICTURES = frozenset({"image", "images", "image_from"})
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # values of other scripts, which are not checked
@@ -38,7 +38,7 @@ def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: 
     for name in changed if isinstance(changed, Mapping) else ():
         if name.startswith(SETTINGS) and name not in settings:
             known = ", ".join(sorted(settings)) or "none"
-            message = f"a request cannot change this setting (those of CtrlGen that it can: {known})"
+            message = f"a request cannot change this setting (CtrlGen's settings that it can change: {known})"
             raise RequestError(f"{path}.override_settings.{name}", message)
 
 
@@ -107,7 +107,7 @@ def _check_scripts(scripts: Any, arguments: int, path: str) -> None:
         return
     titles = [name for name in scripts if _is_title(name)]
     if len(titles) > 1:
-        raise RequestError(f"{path}.{titles[1]}", f"'{titles[0]}' is there, too; write one of them")
+        raise RequestError(f"{path}.{titles[1]}", f"the scripts also have '{titles[0]}': send one of them")
     for title in titles:
         _check_entry(scripts[title], arguments, f"{path}.{title}")
 
@@ -118,7 +118,7 @@ def _check_entry(entry: Any, arguments: int, path: str) -> None:
         raise RequestError(path, f"expected an object, got {_kind(entry)}; write {FORM}")
     others = [name for name in entry if name != "args"]
     if others:
-        message = f'the WebUI reads "args" alone, and would leave this out; write {FORM}'
+        message = f'the WebUI reads only "args" and would ignore this; write {FORM}'
         raise RequestError(f"{path}.{others[0]}", message)
     if entry:
         _check_args(entry["args"], arguments, f"{path}.args")
@@ -138,7 +138,7 @@ def _check_alone(args: Sequence[Any], path: str, hint: str) -> None:
         return
     extra = next((n for n, each in enumerate(args) if n and each not in (None, "")), None)
     if extra is not None:
-        raise RequestError(f"{path}[{extra}]", f"send one object and nothing behind it; {hint}")
+        raise RequestError(f"{path}[{extra}]", f"send one object and nothing after it; {hint}")
 
 
 def _check_tuner(body: Mapping[str, Any], path: str) -> None:

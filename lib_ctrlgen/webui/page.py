@@ -52,5 +52,5 @@ def end_batch(held: MethodPatch, error: CtrlGenError) -> EmptyBatch:
     """
     show_mistake(held.p, error)
     Refusal.instead_of(held, error)
-    held.p.do_not_save_grid = True  # there may be no picture for it
+    held.p.do_not_save_grid = True  # there may be no picture for a grid
     return EmptyBatch([EmptyPicture()])

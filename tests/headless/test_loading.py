@@ -131,7 +131,7 @@ def test_what_is_no_whole_sd15_checkpoint_is_named(
                     "params": {"version": "nowhere"},
                 }
             },
-            "names the text folder 'nowhere', and there is no .*config.json: put",
+            "names the text folder 'nowhere', but there is no .*config.json: put",
         ),
     ],
 )

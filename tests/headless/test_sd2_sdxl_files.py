@@ -74,8 +74,8 @@ SECOND = "conditioner.embedders.1.model."
             "the text encoder.*missing .*token_emb",
         ),
         ("sdxl", stage(0, layer_idx=2), "takes layer 2 of the text encoder 'text' with 2"),
-        ("sdxl", stage(1, layer="last"), "SDXL's text comes from the last layer but one"),
-        ("sdxl", stage(1, arch="nowhere"), "names the text folder 'nowhere', and there is no .*config.json"),
+        ("sdxl", stage(1, layer="last"), "SDXL's text features are those of the last layer but one"),
+        ("sdxl", stage(1, arch="nowhere"), "names the text folder 'nowhere', but there is no .*config.json"),
         ("sdxl", stage(4, outdim=16), "sizes of 8 and 16 numbers"),
         ("sdxl", put(f"{SECOND}text_projection", torch.zeros(32, 23)), "text_projection.* has shape"),
         (
@@ -100,7 +100,7 @@ SECOND = "conditioner.embedders.1.model."
             lambda _t, yaml: yaml["denoiser_config"]["params"]["discretization_config"].update(
                 target="x.EDM"
             ),
-            "asks for the noise EDM, where LegacyDDPMDiscretization is supported",
+            "uses EDM for the noise: only LegacyDDPMDiscretization is supported",
         ),
     ],
 )

@@ -59,7 +59,7 @@ def noise_of(config: Mapping[str, Any]) -> NoiseConfig:
     """The noise configuration in a scheduler's config file. Raises ModelError if it is not supported."""
     name = str(config.get("_class_name", ""))
     if name.startswith(OTHER_NOISE):
-        raise ModelError(f"it is sampled by {name}: only noise of Stable Diffusion's kind is supported")
+        raise ModelError(f"it is sampled with {name}: only Stable Diffusion's noise schedules are supported")
     return NoiseConfig(
         steps=int(config.get("num_train_timesteps", 1000)),
         start=float(config.get("beta_start", 0.0001)),
@@ -75,7 +75,7 @@ def _require_base(unet: Mapping[str, Any], *, sdxl: bool) -> None:
     added = unet.get("addition_embed_type")
     if sdxl != (added == "text_time"):
         raise ModelError(
-            f"its U-Net takes {added or 'nothing'} beside the text, which its pipeline does not give"
+            f"its U-Net takes {added or 'nothing'} beside the text, which does not fit its pipeline"
         )
 
 

@@ -33,12 +33,12 @@ class Networks:
         if not self.sized:
             return
         wanted = int(self.unet.add_embedding.linear_1.in_features)
-        waves = int(self.unet.config.addition_time_embed_dim)
+        size_dim = int(self.unet.config.addition_time_embed_dim)
         text = int(self.text_encoders[-1].encoder.config.projection_dim)
-        if wanted != text + SIZES * waves:
+        if wanted != text + SIZES * size_dim:
             raise ModelError(
-                f"its U-Net takes a vector of {wanted} numbers, and the text's {text} with {SIZES} sizes of "
-                f"{waves} make {text + SIZES * waves}"
+                f"its U-Net takes a vector of {wanted} numbers, but the text's {text} and {SIZES} sizes of "
+                f"{size_dim} make {text + SIZES * size_dim}"
             )
 
     @property

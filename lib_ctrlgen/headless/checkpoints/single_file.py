@@ -96,6 +96,6 @@ def _require_last_but_one(stage: TextStage, architecture: Any) -> None:
     layers = architecture.num_hidden_layers
     if stage.layer not in {-2, layers - 1}:
         raise ModelError(
-            f"its yaml takes layer {stage.layer} of the text encoder '{stage.name}' with {layers}: "
+            f"its yaml takes layer {stage.layer} of the text encoder '{stage.name}' with {layers} layers: "
             "only the last but one is supported"
         )

@@ -154,7 +154,9 @@ def parse_prompts(request: GenerationRequest) -> Prompts:
     with at_path("$.negative_prompt"):
         negative = parse_prompt(request.negative_prompt, negative=True)
     if len(split_and(negative.at(0.0))) > 1:
-        raise RequestError("$.negative_prompt", "AND belongs into the prompt: a negative prompt is one text")
+        raise RequestError(
+            "$.negative_prompt", "AND is for the prompt only: a negative prompt is a single text"
+        )
     require_plain(negative.at(0.0), "$.negative_prompt")
     trajectory = trajectory_of(request)
     with at_path("$.prompt"):

@@ -49,7 +49,7 @@ def first_noise(
 
 def _mixed(blend: Blend, noise: Tensor) -> Tensor:
     if blend.concepts[0].image:
-        raise RequestError("$.blend.concepts[0].image", "img2img pictures are mixed in the WebUI only")
+        raise RequestError("$.blend.concepts[0].image", "so far img2img pictures are mixed in the WebUI only")
     noises = [noise if c.seed is None else _of_seed(c.seed, noise) for c in blend.concepts]
     return blended_noise(blend, noises)
 

@@ -98,7 +98,7 @@ def require_plain(text: str, path: str) -> None:
     network = EXTRA_NETWORK.search(text)
     found = network[0] if network else prompt_edit(text)
     if found:
-        raise RequestError(path, f"{found!r} works in the WebUI only yet: leave it out here")
+        raise RequestError(path, f"so far {found!r} works in the WebUI only: leave it out here")
     with at_path(path):
         for part in split_and(text):
             parse_emphasis(part.text)

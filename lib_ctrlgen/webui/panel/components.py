@@ -1,4 +1,4 @@
-"""What the parts of the panel share: the lists of components, picture inputs, and what is known of models."""
+"""Shared by the parts of the panel: the lists of components, picture inputs, the names of models."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .infotext import PastedField
 
 
 class PictureInput(gr.Image):  # type: ignore[misc]
-    """An image component. A grey picture with more than eight bits stays the text that the page sent.
+    """An image component. A grey picture with more than eight bits remains the text that the page sent.
 
     gradio would reduce it to eight bits and clip its range.
     """
 
-    is_template = True  # in the page it is what its base class is
+    is_template = True  # the page shows it as its base class
 
     def preprocess(self, x: Any) -> Any:
-        """What the page sends, as an argument of the script."""
+        """Convert what the page sends to an argument of the script."""
         return x if isinstance(x, str) and is_deep_text(x) else super().preprocess(x)
 
 
@@ -87,5 +87,5 @@ def family_of(model: Any) -> str:
 
 
 def model_choices() -> dict[str, list[str]]:
-    """The choices of a model list, as the folders are now."""
+    """The present choices of a list of models."""
     return {"choices": [NO_MODEL, *model_store().names()]}

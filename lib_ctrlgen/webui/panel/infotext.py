@@ -19,10 +19,10 @@ BLEND_MODEL = list(BLEND_FIELDS).index(MODEL)
 
 
 def listed_name(recorded: Any) -> Any:
-    """The name in the panel's model list of a model as it was recorded, `name [hash]`.
+    """The name in the panel's list of a model that was recorded as `name [hash]`.
 
-    What is not there stays as it was recorded: the request then says what is missing, or that the
-    hash is another one, and no other model stands in for it.
+    A model that is not listed keeps its recorded name. The request then reports that it is missing, or
+    that its hash differs, and no other model is used instead.
     """
     store = model_store()
     try:
@@ -33,10 +33,10 @@ def listed_name(recorded: Any) -> Any:
 
 @dataclass(frozen=True)
 class PastedField:
-    """Called by the WebUI with an infotext's parameters; gives one component's new value.
+    """Called by the WebUI with an infotext's parameters; returns one component's new value.
 
-    A picture made without CtrlGen switches the units off and leaves the rest alone, so
-    that a pasted infotext makes the same picture again.
+    The infotext of a picture made without CtrlGen switches the units off and changes nothing else, so that
+    the same picture is made again.
     """
 
     unit: int

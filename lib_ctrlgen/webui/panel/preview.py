@@ -15,14 +15,16 @@ from lib_ctrlgen.webui.comments import texts_without_comments
 
 
 def plan_html(panel: Sequence[Any], steps: int, prompts: Mapping[str, str]) -> str:
-    """The plan of the panel's values and `prompts`, by their place, as HTML; or what is wrong with them."""
+    """The plan of the panel's values and of `prompts` (by JSON path) as HTML, or the error in them."""
     try:
         read = texts_without_comments(prompts, scripts.scripts_txt2img)
         plan = shown_plan(read_settings(panel), steps, read)
     except CtrlGenError as error:
         return error_html(error)
     if not plan.weights and not plan.note:
-        return '<p class="ctrlgen-note">No unit is enabled, and neither prompts nor guidance change.</p>'
+        return (
+            '<p class="ctrlgen-note">No unit is enabled, and neither prompts nor guidance have schedules.</p>'
+        )
     note = f"{steps} steps; progress is step / steps. Hires-fix runs the schedule once per pass."
     return (
         f'{plan_svg(plan)}<p class="ctrlgen-note">{note}</p>'
@@ -31,5 +33,5 @@ def plan_html(panel: Sequence[Any], steps: int, prompts: Mapping[str, str]) -> s
 
 
 def error_html(error: Exception) -> str:
-    """A failure, readable."""
+    """Return an error as HTML."""
     return f'<p class="ctrlgen-error" role="alert">{escape(str(error))}</p>'

@@ -14,7 +14,7 @@ from .components import UnitPanel, family_of
 
 
 def build_params(unit: UnitPanel) -> None:
-    """The preprocessors' parameters; those of the chosen one are shown."""
+    """Build the preprocessors' parameters; those of the chosen preprocessor are shown."""
     fields = param_fields()
     sliders = [_param(unit, name, param, visible=owner == "none") for name, (owner, param) in fields.items()]
     owners = [owner for owner, _ in fields.values()]
@@ -30,7 +30,7 @@ def build_params(unit: UnitPanel) -> None:
 
 
 def build_family_params(unit: UnitPanel) -> None:
-    """The control families' parameters; those of the chosen model's family are shown, others are reset."""
+    """Build the families' parameters; those of the chosen model's family are shown, others are reset."""
     fields = family_fields()
     parts = [_param(unit, name, param) for name, (_, param) in fields.items()]
 

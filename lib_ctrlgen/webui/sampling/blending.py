@@ -120,7 +120,7 @@ def _filled(features: Tensor, empty: Tensor, length: int) -> Tensor:
 
 
 class Crossfeed:
-    """Pulls a trajectory's pictures towards the mix of their ends before each step of the first pass."""
+    """Mixes a trajectory's pictures with those of its concepts before each step of the first pass."""
 
     def __init__(self, blend: Blend, pictures: int) -> None:
         steps = Trajectory.of(blend, pictures)
@@ -174,7 +174,7 @@ class MixedLatents:
 
     @contextmanager
     def batch(self) -> Iterator[StepFunction]:
-        """Does nothing at the steps of a batch."""
+        """Do nothing at the steps of a batch."""
         yield lambda _params: None
 
     def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:

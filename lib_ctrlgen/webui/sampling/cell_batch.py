@@ -54,7 +54,7 @@ class SharedInitLatents:
 
     @contextmanager
     def batch(self) -> Iterator[Callable[[Any], None]]:
-        """Does nothing at the steps of a batch."""
+        """Do nothing at the steps of a batch."""
         yield lambda _params: None
 
     def begin(self, _p: Any, x: Any, _noise: Any) -> None:

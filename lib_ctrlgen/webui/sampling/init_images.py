@@ -13,7 +13,7 @@ def init_pictures(p: Any) -> tuple[Image.Image, ...]:
 
 
 def picture_count(p: Any) -> int:
-    """The number of pictures of a generation. Several img2img pictures are one batch."""
+    """Return the number of pictures of a generation. Several img2img pictures are one batch."""
     given = len(getattr(p, "init_images", None) or ())
     size = int(p.batch_size)
     return int(p.n_iter) * (given if 1 < given <= size else size)

@@ -55,6 +55,6 @@ def require_place(p: Any, canvas: Canvas) -> None:
     wanted = None if box is None else (box[0], box[1], box[2] - box[0], box[3] - box[1])
     if (None if painted is None else tuple(painted)) != wanted:
         raise HostError(
-            f"the WebUI paints {painted or 'the whole picture'}, the units' pictures are cut for "
+            f"the WebUI inpaints {painted or 'the whole picture'}, but the units' pictures were cropped for "
             f"{wanted or 'the whole picture'}: another extension changed the inpainting mask after this one"
         )

@@ -285,5 +285,5 @@ def folder_of(p: Any, name: str, key: str) -> Path:
     root = Path(p.outpath_grids) / "ctrlgen-tuner"
     folder = root / (name or key)
     if name and (Path(name).name != name or name in {".", ".."}):
-        raise RequestError("$.tune.name", "a plain folder name, without slashes")
+        raise RequestError("$.tune.name", "expected a plain folder name, without slashes")
     return folder

@@ -23,9 +23,9 @@ from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 from .plan import Plan, plan_of, progress_file
 
 TITLE = "CtrlGen X/Y tuner"
-GO_ON = (
-    "Interrupted: {done} cells are done and kept. To go on, generate again with the same settings, the same "
-    "seed and the folder name {folder}."
+CONTINUE = (
+    "Interrupted: {done} finished cells are kept. To continue, generate again with the same settings, the "
+    "same seed and the folder name {folder}."
 )
 PLACES = [
     "Unit 0 weight", "Unit 1 weight", "Unit 0 start", "Unit 0 end", "Unit 0 control mode", "Unit 0 model",
@@ -60,10 +60,10 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         with FormRow():
             seeds = {"minimum": 1, "maximum": 16, "step": 1, "value": 1, "label": "Seeds per cell"}
             parts.append(gr.Slider(elem_id=self.elem_id("seeds"), **seeds))
-            label = "Folder name (the same again: only new cells are made)"
+            label = "Folder name (with the name of an earlier run, only new cells are made)"
             parts.append(gr.Textbox(label=label, max_lines=1, elem_id=self.elem_id("name")))
-            parts.append(gr.Checkbox(label="Also more than 400 pictures", elem_id=self.elem_id("force")))
-            label = "Pictures to search the ranges with (0: the whole grid)"
+            parts.append(gr.Checkbox(label="Allow more than 400 pictures", elem_id=self.elem_id("force")))
+            label = "Budget in pictures for a search of the ranges (0: run the whole grid)"
             parts.append(gr.Number(label=label, value=0, precision=0, elem_id=self.elem_id("budget")))
         send = gr.Button("Send this cell to the panel", elem_id=self.elem_id("send"))
         tab = "img2img" if is_img2img else "txt2img"
@@ -132,7 +132,7 @@ def require_wanted(args: Sequence[Any], file: ProgressFile) -> None:
     first = args[0] if args else None
     state = file.read() if isinstance(first, Mapping) and first.get("job") else None
     if state is not None and state["state"] == "interrupted":
-        raise HostError("the job was given up before its turn")
+        raise HostError("the job was cancelled before its turn")
 
 
 def view_of(tuner: Any, folder: Path) -> Any:
@@ -164,9 +164,9 @@ def answer(p: Any, tuned: Any, folder: Any) -> Any:
     if tuned.choice is not None:
         p.comment(f"Recommended: {tuned.recommended}. {tuned.choice.reason} {tuned.confidence}".rstrip())
     for warning in tuned.warnings:
-        p.comment(f"Mind: {warning}")
+        p.comment(f"Warning: {warning}")
     if stopped():
-        p.comment(GO_ON.format(done=len(tuned.done), folder=folder.name))
+        p.comment(CONTINUE.format(done=len(tuned.done), folder=folder.name))
     for each in tuned.done:
         if each.error:
             p.comment(f"{', '.join(each.cell.shown)}: {each.error}")
