@@ -49,12 +49,12 @@ def concept_mask(blend: Blend, index: int) -> Image.Image:
 
 def blended_noise(blend: Blend, noises: Sequence[Tensor]) -> Tensor:
     """Mix the concepts' noises [B, C, h, w] into one."""
-    return mixed_noises(noises, _shares(blend, noises[0]), turn=blend.slerps)
+    return mixed_noises(noises, _shares(blend, noises[0]), spherical=blend.slerps)
 
 
 def blended_latents(blend: Blend, latents: Sequence[Tensor]) -> Tensor:
     """Mix the concepts' clean latents [B, C, h, w] into one."""
-    return mixed_latents(latents, _shares(blend, latents[0]), turn=blend.slerps)
+    return mixed_latents(latents, _shares(blend, latents[0]), spherical=blend.slerps)
 
 
 def _shares(blend: Blend, like: Tensor) -> Tensor:

@@ -82,13 +82,13 @@ class ControlSession:
         try:
             # the host's own exception may be due to NaN: ours names the unit that caused it
             if kind is None or issubclass(kind, Exception):
-                self.settle()
+                self.wait_for_checks()
         finally:
             self._close()
 
-    def settle(self) -> None:
+    def wait_for_checks(self) -> None:
         """Wait for the checks of all predictions so far; raise the error of the first that is not finite."""
-        self._watch.settle()
+        self._watch.wait_for_checks()
 
     def _close(self) -> None:
         self._hooks.close()
@@ -102,7 +102,7 @@ class ControlSession:
 
         Raises HostError when the new U-Net has another shape; the hooks are removed then.
         """
-        self.settle()
+        self.wait_for_checks()
         self._hooks.close()
         if port.shape != self._shape:
             raise HostError(

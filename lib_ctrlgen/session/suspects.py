@@ -52,7 +52,7 @@ def not_finite(call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspec
 def _blamed(
     call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspects, problem: str
 ) -> CtrlGenError:
-    if not call.again():
+    if not call.repeat():
         return HostError(
             f"{problem}, also without any unit: the checkpoint is damaged or overflows in half precision; in "
             "the WebUI try --upcast-sampling or --no-half"
@@ -60,10 +60,10 @@ def _blamed(
     units = {each.index: each for each in acting}
     for index, unit in units.items():
         suspects.indices = frozenset({index})
-        if not call.again():
+        if not call.repeat():
             return RequestError(unit.path, f"with '{unit.spec.model}' {problem}. {CURES}")
     suspects.indices = frozenset(units)
-    if call.again():
+    if call.repeat():
         return HostError(f"{problem}, but not when the call is repeated: is the device's memory damaged?")
     return RequestError(
         "$.units", f"with all units {problem}, with each alone it is finite: lower the weights"

@@ -57,7 +57,7 @@ def scale_hint_layers(control: ControlNetModel, make_hint: HintMaker) -> None:
     embedding.conv_out.weight *= 0.5
 
 
-def settle(control: ControlNetModel) -> None:
+def freeze_hint_layers(control: ControlNetModel) -> None:
     """Freeze the hint layers at full and half size.
 
     They only detect lines and planes, and their gradients would cost as much as the U-Net's.

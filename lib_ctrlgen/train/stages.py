@@ -16,7 +16,7 @@ from lib_ctrlgen.train import workers
 
 from .bundle import read_base, read_controls
 from .clip import ClipNetworks, clip_job
-from .control import HINTS, scale_hint_layers, settle
+from .control import HINTS, freeze_hint_layers, scale_hint_layers
 from .export import TrainedNetworks, export, normalise
 from .latents import build, moments
 from .loop import Job, Settings, fit
@@ -139,7 +139,7 @@ def together_stage(
     controls = {name: new_control(unet).requires_grad_(True) for name in HINTS}
     for name, control in controls.items():
         scale_hint_layers(control, HINTS[name])
-        settle(control)
+        freeze_hint_layers(control)
     whole = JointNetworks(unet.requires_grad_(True), controls)
     if run.start is not None:
         read_controls(run.start, whole)

@@ -16,7 +16,7 @@ from lib_ctrlgen import __version__
 from .cells import Grid
 from .finished_cell import FinishedCell, encoders_of
 from .scoring.catalogue import direction, less_is_better, score_label
-from .scoring.recommend import Recommendation, leaders
+from .scoring.recommend import Recommendation, best_scores
 from .settings import settings_of
 
 HERE = Path(__file__).parent
@@ -59,9 +59,9 @@ class Report:
         return list(dict.fromkeys(name for each in self.done for name in each.means))
 
     @property
-    def leads(self) -> dict[int, list[str]]:
+    def best_in(self) -> dict[int, list[str]]:
         """The scores in which each cell is the best."""
-        return leaders([each.compared for each in self.done])
+        return best_scores([each.compared for each in self.done])
 
     @property
     def crowded(self) -> bool:
@@ -71,7 +71,7 @@ class Report:
     @property
     def framed(self) -> set[int]:
         """The cells with a frame: the unbeaten ones, of too many only those that lead in a score."""
-        return set(self.best) & set(self.leads) if self.crowded else set(self.best)
+        return set(self.best) & set(self.best_in) if self.crowded else set(self.best)
 
     @property
     def frames(self) -> str:
@@ -94,8 +94,8 @@ def report_html(report: Report, folder: Path) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    leads, framed, search = report.leads, report.framed, report.search
-    cells = [_cell(n, report, folder, n in framed, leads.get(n, [])) for n in range(len(report.done))]
+    best_in, framed, search = report.best_in, report.framed, report.search
+    cells = [_cell(n, report, folder, n in framed, best_in.get(n, [])) for n in range(len(report.done))]
     return environment.get_template("tune.html.j2").render(
         report=report,
         axes=report.grid.axes,
@@ -128,7 +128,7 @@ def seed_names(done: Sequence[FinishedCell]) -> list[str]:
     return found
 
 
-def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequence[str]) -> dict[str, Any]:
+def _cell(number: int, report: Report, folder: Path, front: bool, best_in: Sequence[str]) -> dict[str, Any]:
     """A cell as the template reads it."""
     done = report.done[number]
     return {
@@ -144,7 +144,7 @@ def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequenc
         "stopped": done.stopped,
         "recipe": report.recipes[number],
         "front": front,
-        "leads": [f"{'least' if less_is_better(name) else 'most'} {score_label(name)}" for name in leads],
+        "best_in": [f"{'least' if less_is_better(name) else 'most'} {score_label(name)}" for name in best_in],
     }
 
 

@@ -22,7 +22,7 @@ from lib_ctrlgen.tuner.progress import TunerResult
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.tuner.scoring import catalogue as scores
 from lib_ctrlgen.tuner.scoring.confidence import confidence_of
-from lib_ctrlgen.tuner.scoring.recommend import front, leaders, recommend
+from lib_ctrlgen.tuner.scoring.recommend import best_scores, front, recommend
 from lib_ctrlgen.tuner.search.early_stopping import clearly_beaten, objectives
 from tests.support import control_files as files
 from tests.support import headless_models as models
@@ -150,7 +150,7 @@ def test_a_cost_counts_the_right_way_round(name: str) -> None:
     numbers = [(0.9, 0.4), (0.9, 0.1), (0.5, 0.0)]
     cells = [{"adherence.0": follows, name: cost} for follows, cost in numbers]
     assert front(cells) == (1, 2)
-    assert leaders(cells)[2] == [name]
+    assert best_scores(cells)[2] == [name]
     choice = recommend(cells)
     assert choice is not None
     assert choice.cell == 1

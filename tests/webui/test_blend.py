@@ -43,7 +43,7 @@ def test_a_running_samplers_latents_are_drawn_together(blending: Any) -> None:
         follow(SimpleNamespace(denoiser=denoiser))
         denoiser.step = 1
         denoiser(x)
-        steps = Trajectory(pictures=3, stops=2)
+        steps = Trajectory(pictures=3, concepts=2)
         torch.testing.assert_close(x, steps.crossfed(start, 2 / 3))
         assert torch.equal(x[[0, 2]], start[[0, 2]])
         denoiser.step, before = 3, x.clone()

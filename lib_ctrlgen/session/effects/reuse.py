@@ -96,7 +96,7 @@ class ReusedResiduals:
                 pieces.append((found, places[row]))
                 self.keep(each, row, pieces[-1], call)
             else:
-                pieces.append(self.again(each, row, call))
+                pieces.append(self.reused(each, row, call))
         return gathered(pieces)
 
     def keep(self, each: ActingUnit, row: int, piece: Piece, call: UNetCall) -> None:
@@ -106,7 +106,7 @@ class ReusedResiduals:
             cached = CachedRow(row_weight.since, each.joined, *piece, call.position.step)
             self.cache.update({(each.name, name): cached for name in call.names[row]})
 
-    def again(self, each: ActingUnit, row: int, call: UNetCall) -> Piece:
+    def reused(self, each: ActingUnit, row: int, call: UNetCall) -> Piece:
         """Return a row's cached residuals, and record that this step used them."""
         for name in call.names[row]:
             cached = self.cache[each.name, name]

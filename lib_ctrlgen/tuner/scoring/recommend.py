@@ -41,10 +41,10 @@ def _beats(one: Numbers, other: Numbers) -> bool:
     return all(each >= 0 for each in gains) and (len(one) > len(other) or any(each > TIE for each in gains))
 
 
-def leaders(cells: Sequence[Numbers]) -> dict[int, list[str]]:
+def best_scores(cells: Sequence[Numbers]) -> dict[int, list[str]]:
     """The scores in which each cell is the best; where all cells are equal in a score, none is.
 
-    >>> leaders([{"adherence.0": 0.5, "over_control": 0}, {"adherence.0": 0.9, "over_control": 0.2}])
+    >>> best_scores([{"adherence.0": 0.5, "over_control": 0}, {"adherence.0": 0.9, "over_control": 0.2}])
     {1: ['adherence.0'], 0: ['over_control']}
     """
     found: dict[int, list[str]] = {}

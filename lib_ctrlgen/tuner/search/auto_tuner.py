@@ -128,14 +128,14 @@ class AutoTuner:
         less = [less_is_better(kind) for kind in wanted]
         search = Search(self.out / MEMORY, self.name(VERSION), self.space.ranges, self.auto.seed, less)
         if not search.proposals():
-            self.adopt(search, less)
+            self.continue_search(search, less)
         if not search.proposals():
             search.begin(self.space.start, list(wanted.values()), self.seeds + first.share)
         self.search, self.pending = search, 0.0
-        self.recall()
+        self.restore_results()
         return search
 
-    def adopt(self, search: Search, less: Sequence[bool]) -> None:
+    def continue_search(self, search: Search, less: Sequence[bool]) -> None:
         """Continue the same search with scores of an earlier version: its pictures are measured again."""
         from .study import Search, holds
 
@@ -144,8 +144,8 @@ class AutoTuner:
         if name is None:
             return
         earlier = Search(file, name, self.space.ranges, self.auto.seed, less).ended()
-        self.remake(earlier)
-        search.adopt(earlier, lambda each: self.values(self.attempts.at(each.point)))
+        self.regenerate(earlier)
+        search.add_ended(earlier, lambda each: self.values(self.attempts.at(each.point)))
 
     def name(self, version: int) -> str:
         """The study's name, equal for equal jobs, ranges, seeds, scores and encoders, whatever the budget."""
@@ -155,21 +155,21 @@ class AutoTuner:
         auto |= {"encoder": self.encoder} if version > 2 else {}
         return key_of({"payload": self.space.payload, "ranges": ranges, "kinds": self.kinds, **auto})
 
-    def recall(self) -> None:
+    def restore_results(self) -> None:
         """Restore the results of earlier runs; pictures that were deleted are generated again."""
         ended = [each for each in self.proposals if each.ending]
-        self.remake(ended)
+        self.regenerate(ended)
         for each in ended:
-            self.remember(each)
+            self.record_result(each)
 
-    def remake(self, ended: Sequence[Proposal]) -> None:
+    def regenerate(self, ended: Sequence[Proposal]) -> None:
         """Read the cells of proposals that have ended; missing ones are generated again."""
         tried = [self.attempts.at(each.point) for each in ended if each.ending != "failed"]
         self.attempts.make_short(tried, lambda _cost: None)
         finished = [self.attempts.at(each.point) for each in ended if each.ending == "finished"]
         self.attempts.make_full(finished, lambda _cost: None)
 
-    def remember(self, proposal: Proposal) -> None:
+    def record_result(self, proposal: Proposal) -> None:
         """Keep how a proposal's cell ended."""
         cell = self.attempts.at(proposal.point).cell
         if cell is None or proposal.ending is None or cell.key in self.ended:
@@ -217,7 +217,7 @@ class AutoTuner:
             ended = self.end(proposal, attempt, beaten.get(attempt.key, ""))
             values = self.values(attempt) if ended.ending == "finished" else None
             search.tell(ended, values)
-            self.remember(ended)
+            self.record_result(ended)
         self.pending = 0.0
         self.report(0.0)
 

@@ -33,8 +33,8 @@ def read_prompts(
     blends: Sequence[Blend | None], texts: Sequence[str], *, hires: bool = False
 ) -> tuple[PromptSource, ...]:
     """Parse a batch's positive prompts, with one blend for all or one per picture. Raises RequestError."""
-    steps = Trajectory.of(blends[0], len(texts))
-    places = steps.places if steps else (0.0,) * len(texts)
+    trajectory = Trajectory.of(blends[0], len(texts))
+    places = trajectory.places if trajectory else (0.0,) * len(texts)
 
     def read(picture: int, text: str) -> PromptSource:
         blend = own(blends, picture)
@@ -47,11 +47,11 @@ def read_prompts(
 
 def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list[int]:
     """The seeds of all pictures. On a trajectory each batch has those of `Trajectory.seeds`."""
-    steps = Trajectory.of(blend, batch)
-    if blend is None or steps is None:
+    trajectory = Trajectory.of(blend, batch)
+    if blend is None or trajectory is None:
         return list(seeds)
     firsts = seeds[::batch]
-    return [seed for first in firsts for seed in steps.seeds(blend, first)]
+    return [seed for first in firsts for seed in trajectory.seeds(blend, first)]
 
 
 class ConceptCombiner:
@@ -88,7 +88,7 @@ def combines_by_itself(blend: Blend) -> bool:
 
 
 def mixed_conditioning(
-    sources: Sequence[MixedPrompt], features: Sequence[Any], empty: Any, progress: float, *, turn: bool
+    sources: Sequence[MixedPrompt], features: Sequence[Any], empty: Any, progress: float, *, spherical: bool
 ) -> Any:
     """Mix the features of the concepts, each for all pictures of a batch, to one conditioning.
 
@@ -99,18 +99,20 @@ def mixed_conditioning(
     if isinstance(empty, dict):
         return type(empty)(
             {
-                key: mixed_conditioning(sources, [f[key] for f in features], empty[key], progress, turn=turn)
+                key: mixed_conditioning(
+                    sources, [f[key] for f in features], empty[key], progress, spherical=spherical
+                )
                 for key in empty
             }
         )
     if empty.ndim == 2:
-        return mixed_features(features, empty, weights.to(empty), turn=False)
+        return mixed_features(features, empty, weights.to(empty), spherical=False)
     longest = max(each.shape[1] for each in (*features, empty))
     return mixed_features(
         [_filled(each, empty, longest) for each in features],
         _filled(empty, empty, longest),
         weights.to(empty),
-        turn=turn,
+        spherical=spherical,
     )
 
 
@@ -123,47 +125,49 @@ class Crossfeed:
     """Mixes a trajectory's pictures with those of its concepts before each step of the first pass."""
 
     def __init__(self, blend: Blend, pictures: int) -> None:
-        steps = Trajectory.of(blend, pictures)
-        if steps is None:
+        trajectory = Trajectory.of(blend, pictures)
+        if trajectory is None:
             raise ValueError("not a trajectory")
-        self.steps = steps
+        self.trajectory = trajectory
         self.blend = blend
 
     @contextmanager
     def batch(self) -> Iterator[StepFunction]:
         """Change the latents of one batch at its steps. Every denoiser is restored at the end."""
-        self.steps = replace(self.steps, spots=())
-        with each_denoiser("forward", self.take) as follow:
+        self.trajectory = replace(self.trajectory, moved=())
+        with each_denoiser("forward", self.patch) as follow:
             yield lambda params: None if is_hires(params.denoiser) else follow(params)
 
-    def take(self, denoiser: Any) -> None:
+    def patch(self, denoiser: Any) -> None:
         """Change the sampler's latents in place before each call of this denoiser."""
         original = denoiser.forward
 
         def forward(x: Tensor, *args: Any, **kwargs: Any) -> Any:
             power = self.blend.crossfeed(denoiser.step / denoiser.total_steps)
-            x.copy_(self.steps.crossfed(x, power))
+            x.copy_(self.trajectory.crossfed(x, power))
             return original(x, *args, **kwargs)
 
         denoiser.forward = forward
 
-    def again(self, made: Any, run: int) -> bool:
-        """Place the pictures anew along the trajectory, and return whether the batch is sampled again.
+    def sample_again(self, made: Any, run: int) -> bool:
+        """Move the pictures along the trajectory, and return whether the batch must be sampled again.
 
         `made` is the latents as a tensor, or decoded pictures as a list.
         """
         if run > self.blend.rounds or shared.state.interrupted or shared.state.skipped:
             return False
-        self.steps = self.steps.respaced(made if isinstance(made, Tensor) else torch.stack(list(made)))
+        self.trajectory = self.trajectory.respaced(
+            made if isinstance(made, Tensor) else torch.stack(list(made))
+        )
         return True
 
     def mixes(self, sources: Sequence[MixedPrompt]) -> list[MixedPrompt]:
         """The prompts of the pictures at their present places on the trajectory."""
-        return [placed(*pair) for pair in zip(sources, self.steps.places, strict=True)]
+        return [placed(*pair) for pair in zip(sources, self.trajectory.places, strict=True)]
 
     def begin(self, _p: Any, _x: Tensor, noise: Tensor) -> None:
         """Mix the noise of the pictures between two ends from the noise of the ends."""
-        noise.copy_(self.steps.crossfed(noise, 1.0))
+        noise.copy_(self.trajectory.crossfed(noise, 1.0))
 
 
 class MixedLatents:

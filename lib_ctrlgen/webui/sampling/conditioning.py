@@ -177,8 +177,8 @@ class ScheduledPrompts:
         ]
         texts = [*zip(*per_picture, strict=True), ("",) * len(sources)]
         *features, empty = [rows_of(self.made_of(conditioning, recipe, each), step)[1] for each in texts]
-        turn = self.blend is not None and self.blend.interpolation == "slerp"
-        return mixed_conditioning(sources, features, empty, progress, turn=turn)
+        spherical = self.blend is not None and self.blend.interpolation == "slerp"
+        return mixed_conditioning(sources, features, empty, progress, spherical=spherical)
 
     def made_of(self, conditioning: Any, recipe: ConditioningRecipe, prompts: Sequence[str]) -> Any:
         """Return the conditioning of `prompts`, made or cached; `conditioning` itself if they are its own."""

@@ -124,7 +124,7 @@ class ControlledUnits:
         Raises the session's error if a prediction was not finite, while the U-Net is still loaded.
         """
         if self.session:
-            self.session.settle()
+            self.session.wait_for_checks()
         return finished(p, made, self.session) if self.session and self.session.finishes else made
 
     def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:

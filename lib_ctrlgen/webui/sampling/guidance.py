@@ -40,11 +40,11 @@ class Guidance:
     @contextmanager
     def batch(self) -> Iterator[StepFunction]:
         """Control the guidance of one batch. Every denoiser is restored at the end."""
-        with each_denoiser("combine_denoised", self.take) as take:
+        with each_denoiser("combine_denoised", self.patch) as patch:
 
             def follow(params: Any) -> None:
                 self.require_guidance()
-                take(params)
+                patch(params)
 
             yield follow
 
@@ -56,7 +56,7 @@ class Guidance:
                 "an InstructPix2Pix checkpoint takes no guidance schedule and no blend: leave both out"
             )
 
-    def take(self, denoiser: Any) -> None:
+    def patch(self, denoiser: Any) -> None:
         """Replace the method on the denoiser's instance; the class's own method still combines."""
         original = denoiser.combine_denoised
 

@@ -72,7 +72,7 @@ class ChangesLatents(Protocol):
 class RepeatsSampling(Protocol):
     """A part that may require a batch to be sampled again."""
 
-    def again(self, made: Any, run: int) -> bool:
+    def sample_again(self, made: Any, run: int) -> bool:
         """Whether to sample again after run number `run`, whose result is `made` [B, ...]."""
 
 
@@ -163,7 +163,9 @@ class StepwiseSample(SamplePatch):
         fresh = fresh_noise(self.p)
         for run in itertools.count(1):
             made = self.original(*args, **kwargs)
-            wanted = [part.again(made, run) for part in self.parts if isinstance(part, RepeatsSampling)]
+            wanted = [
+                part.sample_again(made, run) for part in self.parts if isinstance(part, RepeatsSampling)
+            ]
             if not any(wanted):
                 break
             self.p.rng = fresh()
@@ -194,22 +196,22 @@ def is_hires(denoiser: Any) -> bool:
 
 
 @contextmanager
-def each_denoiser(name: str, take: Callable[[Any], None]) -> Iterator[StepFunction]:
-    """Yield a function that calls `take` once for each denoiser, to set the attribute `name` on its instance.
+def each_denoiser(name: str, patch: Callable[[Any], None]) -> Iterator[StepFunction]:
+    """Yield a function that calls `patch` once for each denoiser, which sets its attribute `name`.
 
     At the end the attributes are deleted, which restores the methods of the class.
     """
-    taken: list[Any] = []
+    patched: list[Any] = []
 
     def follow(params: Any) -> None:
-        if params.denoiser not in taken:
-            taken.append(params.denoiser)
-            take(params.denoiser)
+        if params.denoiser not in patched:
+            patched.append(params.denoiser)
+            patch(params.denoiser)
 
     try:
         yield follow
     finally:
-        for denoiser in taken:
+        for denoiser in patched:
             delattr(denoiser, name)
 
 
