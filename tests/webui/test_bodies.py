@@ -66,7 +66,7 @@ def test_what_the_webui_reads_passes(body: Any) -> None:
     ("body", "path", "said"),
     [
         (scripts(UNITS), ".alwayson_scripts.CtrlGen.units", '{"args": [{"units": [...]}]}'),
-        (scripts({**GOOD, "unit": 1}), ".alwayson_scripts.CtrlGen.unit", '"args" alone'),
+        (scripts({**GOOD, "unit": 1}), ".alwayson_scripts.CtrlGen.unit", 'reads only "args"'),
         (scripts({"args": UNITS}, "ctrlgen"), ".alwayson_scripts.ctrlgen.args", "got an object"),
         (scripts({"args": None}), ".alwayson_scripts.CtrlGen.args", "got null"),
         (scripts({"args": "x"}), ".alwayson_scripts.CtrlGen.args", "got a text"),
@@ -76,7 +76,7 @@ def test_what_the_webui_reads_passes(body: Any) -> None:
         (scripts({"args": [UNITS, UNITS]}), ".alwayson_scripts.CtrlGen.args[1]", "nothing after it"),
         (scripts({"args": [UNITS, None, True]}), ".alwayson_scripts.CtrlGen.args[2]", "nothing after it"),
         (scripts({"args": [""] * 11}), ".alwayson_scripts.CtrlGen.args[10]", "10 values, got 11"),
-        (scripts(GOOD, CTRLGEN=GOOD), ".alwayson_scripts.CTRLGEN", "write one of them"),
+        (scripts(GOOD, CTRLGEN=GOOD), ".alwayson_scripts.CTRLGEN", "send one of them"),
         ({"CtrlGen": GOOD}, ".CtrlGen", "does not read this here"),
         ({"alwayson_script": {"CtrlGen": GOOD}}, ".alwayson_script.CtrlGen", "does not read this here"),
         ({"units": UNITS["units"]}, ".units[0]", "does not read a unit here"),
