@@ -16,9 +16,10 @@ from .registry import as_asked, control_for, identify_file, params_for
 
 
 def check_unit(unit: ControlUnit, path: str, store: ModelStore | None) -> None:
-    """Raise RequestError below `path` for a unit that no generation takes; reads headers of files only.
+    """Raise RequestError below `path` for a unit that no generation would accept.
 
-    Without a store nothing is said of the model, and the parameters of every family are accepted.
+    It reads only the header of the model's file. Without a store, the model is not checked, and the
+    parameters of every family are accepted.
     """
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
     if store is None:
@@ -29,7 +30,7 @@ def check_unit(unit: ControlUnit, path: str, store: ModelStore | None) -> None:
 
 
 def family_of(unit: ControlUnit, path: str, store: ModelStore) -> tuple[Path, ModelKind, type[Control]]:
-    """The file of a unit's model, what it holds, and the family that loads it.
+    """The file of a unit's model, the file's kind, and the family that loads it.
 
     Raises RequestError below `path`.
     """
@@ -40,6 +41,6 @@ def family_of(unit: ControlUnit, path: str, store: ModelStore) -> tuple[Path, Mo
     if unit.control not in {"auto", family.name}:
         raise RequestError(
             f"{path}.control",
-            f"'{unit.model}' is of the family {family.title}: say 'auto' or {family.name!r}",
+            f"'{unit.model}' is of the family {family.title}: use 'auto' or {family.name!r}",
         )
     return file, kind, family
