@@ -20,7 +20,7 @@ class ModelKind:
     layout   which names its tensors have: those of ldm or of diffusers
     family   the checkpoint family that it is for
     variant  of an IP-Adapter (plain, plus, full), a T2I-Adapter (full, light) or a Union (`promax`); or
-             `difference` for a ControlNet that is stored as the difference to its checkpoint
+             `difference` for a ControlNet that is stored as the difference from its checkpoint
     """
 
     control: str
