@@ -213,7 +213,7 @@ def test_the_type_is_named_or_guessed(
     ("fields", "message"),
     [
         ({}, r"'none' does not determine the type.*openpose, depth"),
-        ({"preprocessor": "invert"}, r"'invert' does not tell"),
+        ({"preprocessor": "invert"}, r"'invert' does not determine"),
         ({"params": {"union_type": "cany"}}, r"unknown choice 'cany'"),
         ({"params": {"union_type": "tile"}}, r"no type 'tile': it needs a ProMax file"),
     ],
