@@ -17,7 +17,7 @@ from tests.support.command_line import ROOT, Captured, fails
         ("units.0.image=moon.png", "$.units[0].image: "),
         ("units.0.image='%%%'", "$.units[0].image: "),
         ("units.0.wieght=1", "$.units[0].wieght: unknown field (nearest: weight"),
-        ("units.0.weight=1@2", "$.units[0].weight: progress must lie in 0..1"),
+        ("units.0.weight=1@2", "$.units[0].weight: progress must be in 0..1"),
         ("units.7.weight=1", "--set units.7.weight: '7' is no index of a list of 2"),
         ("units.0.weight.x=1", "--set units.0.weight.x: '1>0' has no fields"),
         ('units.0.image="a\\0.png"', "$.units[0].image: "),
