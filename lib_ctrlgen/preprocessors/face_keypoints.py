@@ -24,7 +24,7 @@ class FaceKeypoints(Preprocessor):
     title: ClassVar[str] = "InstantID face keypoints"
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
-        """Return the largest face's keypoints on black. Raises ModelError where there is no face."""
+        """Return the largest face's keypoints on black. Raises ModelError if no face is found."""
         del params
         return drawn(find_face(image).points, image.size)
 

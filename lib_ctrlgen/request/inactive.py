@@ -109,6 +109,6 @@ def _why(unit: ControlUnit, passes: Passes) -> str:
     places = " and ".join(f"i / {steps}" for steps in dict.fromkeys(passes.values()))
     window = f"{unit.guidance_start:g}..{unit.guidance_end:g}"
     return (
-        f"with its window {window} and its weight '{unit.weight}' it is 0 at the progress {places} of every "
-        "step; widen the window, take more steps, or switch the unit off"
+        f"its weight '{unit.weight}' in its window {window} is 0 at every step, whose progress is {places}; "
+        "widen the window, take more steps, or switch the unit off"
     )
