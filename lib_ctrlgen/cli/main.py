@@ -117,7 +117,7 @@ def new_parser() -> argparse.ArgumentParser:
     schema.set_defaults(command=schema_command)
     add_lists(commands)
     _add_tiny(commands)
-    train = commands.add_parser("train", help="train the bundled tiny model anew", add_help=False)
+    train = commands.add_parser("train", help="train the bundled tiny model again", add_help=False)
     train.set_defaults(command=train_command)
     return parser
 
