@@ -13,7 +13,7 @@ from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.infotext import KEY, describe
 from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.request.batching import RequestBatch
-from lib_ctrlgen.request.per_picture import is_per_picture, single
+from lib_ctrlgen.request.per_picture import for_picture, is_per_picture
 from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import ControlRequest
 
@@ -124,7 +124,7 @@ def controlled(p: Any, batch: RequestBatch[ControlRequest], prompts: bool) -> Sa
         p.extra_generation_params["CFG scale"] = batch.per_picture(batch.scales)
     sizes = batch.sizes if cells or is_per_picture(batch.shared) else (1,)
     pairs = zip(batch.requests, sizes, strict=True)
-    own = [single(request, number) for request, size in pairs for number in range(size)]
+    own = [for_picture(request, number) for request, size in pairs for number in range(size)]
     texts = [describe(patch.recorded(request)) if request.acts else None for request in own]
     if cells or any(texts):
         p.extra_generation_params[KEY] = texts if cells or len(texts) > 1 else texts[0]
