@@ -88,9 +88,8 @@ def picture_infos(request: GenerationRequest, generation: Generation) -> tuple[P
 
 def _own_request(request: GenerationRequest, number: int, seed: int) -> str:
     """The request of picture `number` of a generation as JSON; the cells of a map repeat the batch."""
-    payload = described(for_picture(request, number % request.batch_size), "sha256", whole=True) | {
-        "seed": seed
-    }
+    own = for_picture(request, number % request.batch_size)
+    payload = described(own, "sha256", whole=True) | {"seed": seed}
     payload.pop("batch_size", None)
     return json.dumps(payload, ensure_ascii=False)
 
