@@ -7,6 +7,7 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import detected, own_values, params_of, preprocessor
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
@@ -17,9 +18,10 @@ from .uploads import uploaded
 LARGEST_SIDE = 4096
 
 
-def control_map(values: Values, width: int, height: int, index: int) -> Image.Image:
+def control_map(values: Values, width: int, height: int, index: int, store: ModelStore) -> Image.Image:
     """Return a unit's picture, fitted and preprocessed as for a generation of this size.
 
+    `store` is where a preprocessor's own models are loaded from.
     Raises RequestError.
     """
     path = f"$.units[{index}]"
@@ -33,6 +35,6 @@ def control_map(values: Values, width: int, height: int, index: int) -> Image.Im
     settings = unit_settings({**values, "model": "any"}, path)
     request: ControlRequest = parse_request({"units": [settings]})
     unit = request.units[0]
-    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
+    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor").with_store(store)
     params = check_params(own_values(chosen, unit.params), params_of(chosen), f"{path}.params")
     return detected(chosen, picture, Frame(unit.resize_mode), (width, height), params)

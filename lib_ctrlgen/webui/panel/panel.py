@@ -191,7 +191,8 @@ def _connect_map_preview(unit: UnitPanel) -> None:
 
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         try:
-            return control_map(dict(zip(names, values, strict=True)), int(width), int(height), unit.index), ""
+            fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
+            return control_map(fields, *size, unit.index, model_store()), ""
         except CtrlGenError as error:
             return None, str(error)
 
