@@ -14,7 +14,7 @@ from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.batching import Request, RequestBatch
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.params import check_params
-from lib_ctrlgen.request.per_picture import shown
+from lib_ctrlgen.request.per_picture import picture_inputs
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
@@ -80,7 +80,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
         raise RequestError(f"{path}.image_from", message)
     away = target.away if unit.low_vram is None else unit.low_vram
     target = replace(target, away=away, storage=unit.storage)
-    parts = shown(unit, target.canvas.pictures, path)
+    parts = picture_inputs(unit, target.canvas.pictures, path)
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
     pictures = unit_pictures(unit, parts, path, target.notices)
     of_unit = family_of(unit, path, target.store)

@@ -2,9 +2,9 @@
 
 >>> from .spec import ControlRequest, ControlUnit
 >>> unit = ControlUnit(model="edges", images=("A", "B", "A"))
->>> [(each.image, each.pictures) for each in shown(unit, 3, "$.units[0]")]
+>>> [(each.image, each.pictures) for each in picture_inputs(unit, 3, "$.units[0]")]
 [('A', (0, 2)), ('B', (1,))]
->>> single(ControlRequest(units=(unit,)), 1).units[0].image
+>>> for_picture(ControlRequest(units=(unit,)), 1).units[0].image
 'B'
 """
 
@@ -36,7 +36,7 @@ class PictureInputs:
         return self.pictures[0] if self.pictures else 0
 
 
-def shown(unit: ControlUnit, count: int, path: str) -> tuple[PictureInputs, ...]:
+def picture_inputs(unit: ControlUnit, count: int, path: str) -> tuple[PictureInputs, ...]:
     """The inputs of a unit for `count` pictures of a batch; pictures with equal inputs share one entry.
 
     Raises RequestError below `path` unless there is one image (or mask) or one for each picture.
@@ -74,7 +74,7 @@ def is_per_picture(request: ControlRequest) -> bool:
     return any(unit.images or unit.masks for _, unit in request.enabled_units)
 
 
-def single(request: Request, picture: int) -> Request:
+def for_picture(request: Request, picture: int) -> Request:
     """The request for one picture of its batch: units keep that picture's image and mask."""
     if not is_per_picture(request):
         return request

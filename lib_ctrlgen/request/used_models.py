@@ -20,6 +20,7 @@ def used_models(request: ControlRequest) -> Iterator[tuple[str, str]]:
     if checkpoint is not None:
         yield "$.model", checkpoint
     for index, unit in request.enabled_units:
-        yield f"$.units[{index}].model", unit.model
+        if unit.model:  # a family without model files has none
+            yield f"$.units[{index}].model", unit.model
     if request.blend is not None and request.blend.model:
         yield "$.blend.model", request.blend.model

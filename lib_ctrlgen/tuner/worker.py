@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.files import read_picture, save_picture
-from lib_ctrlgen.request.per_picture import single
+from lib_ctrlgen.request.per_picture import for_picture
 from lib_ctrlgen.request.spec import to_payload
 
 from .cells import key_of
@@ -199,7 +199,7 @@ class Worker:
         """Score the pictures of a cell."""
         free, others = self.uncontrolled(task.request, len(made.images))
         scores = tuple(
-            self.host.scores(picture, free[number] if free else None, single(task.request, number))
+            self.host.scores(picture, free[number] if free else None, for_picture(task.request, number))
             for number, picture in enumerate(made.images)
         )
         return ScoredCell(made=made, scores=scores, others=others, encoder=self.host.encoder)
