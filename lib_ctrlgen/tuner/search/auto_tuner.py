@@ -222,7 +222,7 @@ class AutoTuner:
         self.report(0.0)
 
     def beaten(self, attempt: Attempt, number: int) -> Ending | Literal[""]:
-        """How an attempt ends after fewer steps, by those finished before round `number`; empty if it does not."""
+        """How an attempt ends after fewer steps, given the rounds before `number`; empty if it goes on."""
         short = self.attempts.short_of(attempt)
         if short is None:
             return ""
