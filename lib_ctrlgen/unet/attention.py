@@ -68,10 +68,12 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, heads: int, bias: Tensor
     for some queries at a time.
     """
     q, k, v = (split_heads(tensor, heads) for tensor in (query, keys, values))
-    slices = q.split(queries_at_once(q, k), dim=2)
-    mixed = torch.cat(
-        [functional.scaled_dot_product_attention(each, k, v, attn_mask=bias) for each in slices], dim=2
-    )
+    most = queries_at_once(q, k)
+    parts = [
+        functional.scaled_dot_product_attention(q[:, :, first : first + most], k, v, attn_mask=bias)
+        for first in range(0, q.shape[2], most)
+    ]
+    mixed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     return mixed.transpose(1, 2).reshape(query.shape)
 
 

@@ -92,7 +92,7 @@ def encoder_modules(unet: Any) -> Iterator[nn.Module]:
 
 
 def decoder_modules(unet: Any) -> Iterator[nn.Module]:
-    """Yield the module with the output of each of ldm's decoder blocks, of which some end with an upsampler."""
+    """Yield the module with the output of each of ldm's decoder blocks, some with an upsampler."""
     for block in unet.up_blocks:
         *layers, last = layers_of(block)
         yield from layers

@@ -63,8 +63,9 @@ def nested(shares: Tensor) -> list[tuple[tuple[int, ...], Tensor]]:
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
-    shape = torch.broadcast_shapes(*(part.shape for part in parts))
-    return torch.stack([part.expand(shape) for part in parts])
+    """Return the parts as one tensor [K, ...], each brought to the shape of all."""
+    like = sum(parts)  # has that shape
+    return torch.stack([part.expand_as(like) for part in parts]) if isinstance(like, Tensor) else parts[0]
 
 
 def _part(shares: Tensor, some: tuple[int, ...]) -> Tensor:
