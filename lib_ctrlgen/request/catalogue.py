@@ -81,6 +81,25 @@ CONTROLS: tuple[Entry, ...] = (
     Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter", f"{PARAMS}:ENCODED"),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
     Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
+    Entry(
+        "reference",
+        "lib_ctrlgen.controls.reference:ReferencePicture",
+        f"{PARAMS}:REFERENCE",
+        without_model="Reference picture (no model)",
+    ),
+    Entry(
+        "style_aligned",
+        "lib_ctrlgen.controls.style_aligned:StyleAligned",
+        f"{PARAMS}:STYLE_ALIGNED",
+        without_model="StyleAligned (no model)",
+        needs_image=False,
+    ),
+    Entry(
+        "revision",
+        "lib_ctrlgen.controls.revision:ReVision",
+        f"{PARAMS}:REVISION",
+        without_model="ReVision (no model, SDXL)",
+    ),
 )
 PREPROCESSORS: tuple[Entry, ...] = (
     Entry("none", "lib_ctrlgen.preprocessors.none:NoPreprocessor"),

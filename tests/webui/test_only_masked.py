@@ -89,7 +89,7 @@ def test_an_inverted_mask_a_blank_one_and_the_whole_picture(host: FakeWebUI, scr
     clear.paste((0, 0, 0, 255), (8, 8, 16, 16))
     assert painted.canvas_of(img2img(host, clear, **plain)).crop.box == (8, 8, 16, 16)
     assert painted.canvas_of(img2img(host, None)) == Canvas(pictures=1, img2img=True)
-    assert painted.canvas_of(Processing(host, batch_size=2, n_iter=3)) == Canvas(pictures=6)
+    assert painted.canvas_of(Processing(host, batch_size=2, n_iter=3)) == Canvas(pictures=6, together=2)
 
 
 PART = (24, 8, 88, 72)

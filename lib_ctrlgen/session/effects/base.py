@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -110,6 +110,14 @@ class UnitEffect(Protocol):
 
     def close(self) -> None:
         """Clean up when the session closes."""
+
+
+@runtime_checkable
+class RowCoupling(Protocol):
+    """An effect with which the result of a row depends on other rows of the call."""
+
+    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> Sequence[Sequence[int | None]]:
+        """Return for each row the rows that it depends on; None for one that is not in the call."""
 
 
 def control_of(unit: ActiveUnit, kind: type[Kind]) -> Kind:

@@ -154,10 +154,11 @@ class AlignedEffect:
             output[index] += (spread(each.shares(), change) * each.masked(change, mask)).to(output)
         return output
 
-    def coupled(self, call: UNetCall, units: Sequence[ActingUnit]) -> list[tuple[int | None, ...]]:
-        """Return for each row the other rows that its result depends on."""
-        groups = [control_of(each.unit, AlignedControl).pictures for each in units]
-        return list(zip(*(first_rows(size, call) for size in groups), strict=True))
+    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> list[list[int | None]]:
+        """Return for each row the rows of the first pictures with which units align it."""
+        groups = {control_of(each.unit, AlignedControl).pictures for each in acting}
+        firsts = [first_rows(size, call) for size in sorted(groups)]
+        return [[each[row] for each in firsts] for row in range(call.batch)]
 
     def end(self) -> None:
         """Clear what was prepared for the call."""
