@@ -5,6 +5,7 @@ Stability AI's ReVision, as in sd-webui-controlnet (`revision_clipvision`) and C
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -110,4 +111,4 @@ def noised(vector: Tensor, level: float) -> Tensor:
     alpha = float(kept[min(int(level * LEVELS), LEVELS - 1)])
     generator = torch.Generator().manual_seed(SEED)
     noise = torch.randn(vector.shape, generator=generator).to(vector)
-    return torch.lerp(torch.zeros_like(vector), vector, alpha**0.5) + noise * (1 - alpha) ** 0.5
+    return math.sqrt(alpha) * vector + math.sqrt(1 - alpha) * noise

@@ -6,7 +6,7 @@ hooks are removed, even after an exception.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import TracebackType
@@ -27,7 +27,7 @@ from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
 
 from .effects import EFFECTS, UnitEffect
-from .effects.base import ActingUnit, Masks, RowCoupling, RowWeights
+from .effects.base import ActingUnit, Masks, RowWeights, coupled_keys
 from .effects.finishing import FinishingEffect
 from .row_weights import row_dose
 from .suspects import Suspects, not_finite
@@ -138,7 +138,9 @@ class ControlSession:
         classes, repeats = None, None
         if self.variants:
             classes = row_classes(inputs)
-            repeats = SharedRows.of(self._row_keys(call, classes, doses))
+            own = list(zip(classes, call.position.rows.cond, *doses, strict=True))
+            acting = [(effect, self._acting(effect, doses)) for effect in self._effects]
+            repeats = SharedRows.of(coupled_keys(own, call, acting))
             classes = [classes[row] for row in repeats.firsts]
             doses = [tuple(each[row] for row in repeats.firsts) for each in doses]
             call = call.shared(repeats.inverse, repeats.firsts)
@@ -148,21 +150,6 @@ class ControlSession:
         parts = [self._begin(effect, call, doses, classes) for effect in self._effects]
         found = [part for part in parts if part is not None]
         return Effect(total(found) if found else None, repeats)
-
-    def _row_keys(
-        self, call: UNetCall, classes: Sequence[int], doses: Sequence[RowWeights]
-    ) -> list[Hashable]:
-        """Return a key for each row; rows with equal keys have the same result."""
-        own = list(zip(classes, call.position.rows.cond, *doses, strict=True))
-        keys: list[Hashable] = list(own)
-        for effect in self._effects:
-            if isinstance(effect, RowCoupling):
-                others = effect.coupled(call, self._acting(effect, doses))
-                keys = [
-                    (key, *(own[row] for row in rows if row is not None))
-                    for key, rows in zip(keys, others, strict=True)
-                ]
-        return keys
 
     def _placed(self, batch: int) -> tuple[Position, list[RowWeights]]:
         """Return the position of a call with `batch` rows, and the row weights of each part of a unit."""

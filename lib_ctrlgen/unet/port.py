@@ -128,9 +128,14 @@ def attentions(root: nn.Module, kind: str = "attn2") -> Iterator[Attention]:
     `attn2` is the cross attention, `attn1` the self attention; an `attn1` that reads the text is left out.
     """
     for name, module in root.named_modules():
-        reads_text = kind == "attn1" and any(getattr(module, flag, False) for flag in TEXT_INSTEAD)
-        if getattr(module, kind, None) is not None and not reads_text:
-            yield name, getattr(module, kind)
+        found = getattr(module, kind, None)
+        if found is not None and not (kind == "attn1" and reads_text(module)):
+            yield name, found
+
+
+def reads_text(block: nn.Module) -> bool:
+    """Whether a transformer block's `attn1` reads the text."""
+    return any(getattr(block, flag, False) for flag in TEXT_INSTEAD)
 
 
 TEXT_INSTEAD = ("disable_self_attn", "only_cross_attention")  # of ldm's and of diffusers' blocks

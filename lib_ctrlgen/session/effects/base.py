@@ -120,6 +120,23 @@ class RowCoupling(Protocol):
         """Return for each row the rows that it depends on; None for one that is not in the call."""
 
 
+def coupled_keys(
+    keys: Sequence[Hashable], call: UNetCall, acting: Sequence[tuple[UnitEffect, Sequence[ActingUnit]]]
+) -> list[Hashable]:
+    """Return a key for each row, equal for rows that have the same result.
+
+    `keys` are equal for rows that have the same result where no row depends on another; `acting` are the
+    effects with the units that act in the call.
+    """
+    found: list[Hashable] = list(keys)
+    for effect, units in acting:
+        if isinstance(effect, RowCoupling):
+            others = effect.coupled(call, units)
+            more = [tuple(keys[row] for row in rows if row is not None) for rows in others]
+            found = list(zip(found, more, strict=True))
+    return found
+
+
 def control_of(unit: ActiveUnit, kind: type[Kind]) -> Kind:
     """Return a unit's control as one of the protocol by which the session chose an effect's units.
 
