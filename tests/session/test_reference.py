@@ -1,4 +1,4 @@
-"""A reference picture that the U-Net's layers see, compared with a dense computation on every host's U-Net."""
+"""A reference picture that the U-Net's layers see, against a dense computation on every host's U-Net."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -17,7 +17,7 @@ from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
 from lib_ctrlgen.images.masks import by_area
 from lib_ctrlgen.session.row_weights import RowWeight, strengths
-from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
+from lib_ctrlgen.unet.call import LATENT_FACTOR, RowName, UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, softened
 
@@ -116,8 +116,8 @@ class UnitEffect(Protocol):
 class RowCoupling(Protocol):
     """An effect with which the result of a row depends on other rows of the call."""
 
-    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> Sequence[Sequence[int | None]]:
-        """Return for each row the rows that it depends on; None for one that is not in the call."""
+    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> Sequence[Sequence[int | RowName]]:
+        """Return for each row the rows that it depends on; the name of one that is in another call."""
 
 
 def coupled_keys(
@@ -132,7 +132,7 @@ def coupled_keys(
     for effect, units in acting:
         if isinstance(effect, RowCoupling):
             others = effect.coupled(call, units)
-            more = [tuple(keys[row] for row in rows if row is not None) for rows in others]
+            more = [tuple(keys[row] if isinstance(row, int) else row for row in rows) for rows in others]
             found = list(zip(found, more, strict=True))
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from lib_ctrlgen.unet.port import Hooks
 from .base import Size
 
 PARTS = ("to_q", "to_k", "to_v")
+Attended: TypeAlias = tuple[Tensor, Tensor, Tensor]  # query, keys and values, [B, N, hidden] each
 
 
 @dataclass
@@ -38,7 +39,7 @@ class AttentionSeen:
 
         hooks.add(module.register_forward_hook(keep))
 
-    def take(self, place: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def take(self, place: int, hidden: Tensor) -> Attended:
         """Return query, keys and values [B, N, hidden] of a self attention whose output is `hidden`.
 
         Raises HostError if the host's attention code does not call `to_q`, `to_k` and `to_v`, or cuts the
