@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import product
 from types import MappingProxyType
 
 from lib_ctrlgen.errors import at_path
@@ -13,10 +14,11 @@ from lib_ctrlgen.prompts.blended import PromptSource, blended_prompt, rows_of
 from lib_ctrlgen.prompts.scheduled import PromptWeight, parse_prompt
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_size
+from lib_ctrlgen.request.catalogue import AUTO, family_entry
 from lib_ctrlgen.request.inactive import idle_note
-from lib_ctrlgen.request.plan import StepPlan, compile_plan
+from lib_ctrlgen.request.plan import StepPlan, compile_plan, computed_at
 from lib_ctrlgen.request.schedule import Schedule
-from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit, ResizeMode
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
@@ -76,7 +78,7 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
         schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
         rows[f"({weight.label}:{weight.name or ''})"] = schedule
     cost = cost_note(request.blend, prompts.get(PROMPT, ""))
-    notes = (cost, idle_note(request.enabled_units, steps))
+    notes = (cost, pass_note(request.enabled_units, steps), idle_note(request.enabled_units, steps))
     return replace(
         plan,
         note="\n".join(filter(None, notes)),
@@ -158,6 +160,25 @@ def cost_note(blend: Blend | None, prompt: str) -> str:
     return (
         f"U-Net rows per step and picture: {1 + rows_of(_source(blend, prompt))} (2 without the blend){many}"
     )
+
+
+def pass_note(units: Sequence[tuple[int | str, ControlUnit]], steps: int) -> str:
+    """A line with the U-Net's passes over reference pictures; empty without such units.
+
+    Units with the same picture share a pass.
+
+    >>> pass_note([(0, ControlUnit(control="reference", image="A", reuse=2))], 8)
+    'further U-Net passes over reference pictures: 4 (beside the 8 of the steps)'
+    """
+    passes: set[tuple[str, ResizeMode, bool, int | None]] = set()
+    for _, unit in units:
+        if unit.control != AUTO and family_entry(unit.control).unet_passes:
+            due = set(computed_at(unit.schedule.sample(steps), unit.reuse)) - {None}
+            shown = product(unit.images or (unit.image,), due)
+            passes |= {(image, unit.resize_mode, unit.inpaint_crop, step) for image, step in shown}
+    if not passes:
+        return ""
+    return f"further U-Net passes over reference pictures: {len(passes)} (beside the {steps} of the steps)"
 
 
 def _level(value: float, peak: float) -> int:
