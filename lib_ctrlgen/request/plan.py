@@ -27,10 +27,6 @@ class StepPlan:
     computed: tuple[tuple[int | None, ...], ...] = ()
     note: str = ""
 
-    def active(self, step: int) -> tuple[int, ...]:
-        """Return the indices of the lines whose weight at `step` is not zero."""
-        return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
-
 
 def compile_plan(
     units: Sequence[tuple[int | str, ControlUnit]], steps: int, *, hires: bool = False
@@ -65,4 +61,4 @@ def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
 
 
 def _label(index: int | str, unit: ControlUnit) -> str:
-    return f"{index} {unit.model or unit.control}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")
+    return f"{index} {unit.label}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")

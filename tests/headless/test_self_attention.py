@@ -10,7 +10,7 @@ from torch import Tensor
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.sampling import run as sampling
-from lib_ctrlgen.plan_view import plan_table, shown_plan
+from lib_ctrlgen.plots.plan_view import plan_table, shown_plan
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.support import control_files as files

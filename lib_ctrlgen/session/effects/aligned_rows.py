@@ -13,7 +13,7 @@ from lib_ctrlgen.session.row_weights import RowWeight
 from lib_ctrlgen.unet.call import RowName, UNetCall
 from lib_ctrlgen.unet.statistics import Moments
 
-from .self_attention import Attended
+from .self_attention import Attended, strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +26,12 @@ class Aligned:
     control: AlignedControl
     rows: list[int]
     firsts: list[int]
-    doses: Sequence[RowWeight]
+    row_weights: Sequence[RowWeight]
     mask: Tensor | None
 
     def shares(self, layer: int | None = None) -> Tensor:
         """Return the weight 0..1 of each row, [R]; `layer` is the number of the self attention."""
-        layers = [
-            1.0 if layer is None or dose.layers is None else max(dose.layers[layer], 0.0)
-            for dose in self.doses
-        ]
-        weights = [max(dose.weight, 0.0) * own for dose, own in zip(self.doses, layers, strict=True)]
-        return torch.tensor(weights).clamp(max=1.0)
+        return torch.tensor([strength(each, layer) for each in self.row_weights]).clamp(max=1.0)
 
     def masked(self, change: Tensor, mask: Tensor | None) -> Tensor:
         """Return a change [R, ...] times the mask, fitted to it for one row or for all rows of the call."""

@@ -48,6 +48,7 @@ class ReferenceEffect:
         self.thresholds: tuple[float, ...] = ()
         self.members: tuple[Member, ...] = ()
         self.size: Size = (0, 0)
+        self.batch = 0
         self.recorded: Bank | None = None
         self.seen = AttentionSeen()
         self.mixed: dict[object, list[Mixture]] = {}
@@ -106,9 +107,9 @@ class ReferenceEffect:
         """Run the passes over the pictures that are due, and prepare what the hooks need."""
         self.end()
         self.banks.move(call)
-        self.size = call.size
+        self.size, self.batch = call.size, call.batch
         for each in acting:
-            if any(dose is not None and dose.since is not None for dose in each.doses):
+            if any(found is not None and found.since is not None for found in each.row_weights):
                 self.banks.reused.update(bank_keys(each, call))
         self.compute(acting, call)
         members = [Member.of(each, self.banks, self.masks, call) for each in acting]
@@ -144,7 +145,7 @@ class ReferenceEffect:
 
     def attended(self, number: int, site: AttentionSite, hidden: Tensor) -> Tensor:
         """Return a self attention's output [B, N, hidden] with the pictures' part, before `to_out`."""
-        query, keys, values = self.seen.take(number, hidden)
+        query, keys, values = self.seen.take(number, hidden, self.batch)
         tokens, rank = hidden.shape[1], self.ranks[number]
         units = [i for i, each in enumerate(self.members) if each.control.attention.coverage > rank]
         shares = tuple(self.members[i].shares(self.members[i].control.attention, number) for i in units)

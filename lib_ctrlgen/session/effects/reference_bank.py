@@ -108,7 +108,10 @@ class Banks:
 def bank_keys(each: ActingUnit, call: UNetCall) -> list[BankKey]:
     """Return for each row the key of the bank that a unit would use there."""
     picture, step = control_of(each.unit, ReferenceControl).picture_key, call.position.step
-    steps = [step if dose is None or dose.since is None else dose.since for dose in each.doses]
+    steps = [
+        step if row_weight is None or row_weight.since is None else row_weight.since
+        for row_weight in each.row_weights
+    ]
     return [BankKey(picture, since) for since in steps]
 
 

@@ -43,6 +43,7 @@ class AlignedEffect:
         self.sites: tuple[AttentionSite, ...] = ()
         self.acting: tuple[Aligned, ...] = ()
         self.size: Size = (0, 0)
+        self.batch = 0
         self.seen = AttentionSeen()
         self.step: tuple[bool, int] = (False, 0)
         self.kept = KeptRows()
@@ -87,7 +88,7 @@ class AlignedEffect:
         step = call.position.hires, call.position.step
         if step != self.step:
             self.kept = KeptRows()
-        self.step, self.size = step, call.size
+        self.step, self.size, self.batch = step, call.size, call.batch
         groups = {control_of(each.unit, AlignedControl).pictures for each in acting}
         later = {name: row for size in groups for name, row in rows_to_keep(size, call).items()}
         self.new, self.keeping = KeptRows(names=list(later)), list(later.values())
@@ -99,9 +100,9 @@ class AlignedEffect:
         control = control_of(each.unit, AlignedControl)
         firsts = first_rows(control.pictures, call, self.kept.names)
         pairs = [
-            (row, first, dose)
-            for row, (first, dose) in enumerate(zip(firsts, each.doses, strict=True))
-            if dose is not None and first != row
+            (row, first, row_weight)
+            for row, (first, row_weight) in enumerate(zip(firsts, each.row_weights, strict=True))
+            if row_weight is not None and first != row
         ]
         if any(first is None for _, first, _ in pairs):
             raise HostError(SPLIT)
@@ -109,13 +110,13 @@ class AlignedEffect:
             control=control,
             rows=[row for row, _, _ in pairs],
             firsts=[first for _, first, _ in pairs if first is not None],
-            doses=[dose for _, _, dose in pairs],
-            mask=self.masks.of(each.unit, each.doses, call),
+            row_weights=[row_weight for _, _, row_weight in pairs],
+            mask=self.masks.of(each.unit, each.row_weights, call),
         )
 
     def attended(self, number: int, site: AttentionSite, hidden: Tensor) -> Tensor:
         """Return a self attention's output [B, N, hidden] with aligned rows, before `to_out`."""
-        seen = self.seen.take(number, hidden)
+        seen = self.seen.take(number, hidden, self.batch)
         if self.keeping:
             query, keys, values = (each[self.keeping] for each in seen)
             self.new.attention[number] = query, keys, values

@@ -23,8 +23,9 @@ from lib_ctrlgen.models.clip_vision import EncoderFolder, encoder_named, encoder
 from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
-from lib_ctrlgen.prompts.emphasis import weigh
+from lib_ctrlgen.prompts.emphasis import parse_emphasis
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
+from lib_ctrlgen.request.catalogue import family_entry, without_model
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .scores import Scores, cosine
@@ -37,7 +38,9 @@ NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
 def is_reference(unit: ControlUnit, store: ModelStore) -> bool:
-    """Whether a unit is an IP-Adapter: its picture is a reference, not a control map."""
+    """Whether a unit's picture is a reference, not a control map: as that of an IP-Adapter."""
+    if without_model(unit.control):
+        return family_entry(unit.control).needs_image
     return control_for(store.get(store.resolve(unit.model), identify_file)).name == "ip_adapter"
 
 
@@ -50,7 +53,7 @@ def embedding(picture: Image.Image, folder: EncoderFolder, store: ModelStore) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextTower:
+class ClipTextEncoder:
     """A checkpoint's CLIP text encoder, of transformers."""
 
     tokenizer: Any
@@ -108,7 +111,7 @@ class Likeness:
         pair = (embedding(each, self.encoder, self.store) for each in (picture, given))
         return Scores({name: cosine(*pair)})
 
-    def prompt(self, picture: Image.Image, text: str, tower: TextTower | None) -> Scores:
+    def prompt(self, picture: Image.Image, text: str, tower: ClipTextEncoder | None) -> Scores:
         """Cosine of the picture's and a text's embeddings, -1..1."""
         if self.encoder is None:
             return Scores({}, {"prompt": NO_TOWER})
@@ -132,5 +135,5 @@ def plain_text(prompt: str, named: Named) -> str:
     >>> plain_text("a (red:1.2) [star], (fog:0>1)", {})
     'a red star, fog'
     """
-    pieces = weigh(parse_prompt(prompt).at(0.0, named))
+    pieces = parse_emphasis(parse_prompt(prompt).at(0.0, named))
     return "".join(piece.text or " " for piece in pieces).strip()

@@ -6,15 +6,15 @@ from typing import Any
 
 import gradio as gr
 
+from lib_ctrlgen.forms.unit_fields import detects, family_fields, param_fields
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request.params import Param
 
 from .components import UnitPanel, family_of
-from .unit_fields import detects, family_fields, param_fields
 
 
 def build_params(unit: UnitPanel) -> None:
-    """The preprocessors' parameters; those of the chosen one are shown."""
+    """Build the preprocessors' parameters; those of the chosen preprocessor are shown."""
     fields = param_fields()
     sliders = [_param(unit, name, param, visible=owner == "none") for name, (owner, param) in fields.items()]
     owners = [owner for owner, _ in fields.values()]
@@ -30,7 +30,7 @@ def build_params(unit: UnitPanel) -> None:
 
 
 def build_family_params(unit: UnitPanel) -> None:
-    """The control families' parameters; those of the chosen model's family are shown, others are reset."""
+    """Build the families' parameters; those of the chosen model's family are shown, others are reset."""
     fields = family_fields()
     parts = [_param(unit, name, param) for name, (_, param) in fields.items()]
 
