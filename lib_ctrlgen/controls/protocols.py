@@ -174,7 +174,7 @@ class ReferenceControl(MappedControl, EncodingControl, Protocol):
 
     @property
     def picture_key(self) -> Hashable:
-        """Equal for controls with equal latents, which share the U-Net's pass over the picture."""
+        """Equal for controls with equal latents, which share the reference calls."""
 
     def noise(self) -> NoiseSchedule:
         """The schedule of the checkpoint that is called."""

@@ -79,7 +79,7 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
         schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
         rows[f"({weight.label}:{weight.name or ''})"] = schedule
     cost = cost_note(request.blend, prompts.get(PROMPT, ""))
-    notes = (cost, pass_note(request.enabled_units, steps), idle_note(request.enabled_units, steps))
+    notes = (cost, reference_note(request.enabled_units, steps), idle_note(request.enabled_units, steps))
     return replace(
         plan,
         note="\n".join(filter(None, notes)),
@@ -160,23 +160,23 @@ def cost_note(blend: Blend | None, prompt: str) -> str:
     )
 
 
-def pass_note(units: Sequence[tuple[int | str, ControlUnit]], steps: int) -> str:
-    """A line with the U-Net's passes over reference pictures; empty without such units.
+def reference_note(units: Sequence[tuple[int | str, ControlUnit]], steps: int) -> str:
+    """A line with the number of reference calls of the U-Net; empty without units that need them.
 
-    Units with the same picture share a pass.
+    Units with the same picture share them.
 
-    >>> pass_note([(0, ControlUnit(control="reference", image="A", reuse=2))], 8)
-    'further U-Net passes over reference pictures: 4 (beside the 8 of the steps)'
+    >>> reference_note([(0, ControlUnit(control="reference", image="A", reuse=2))], 8)
+    'further U-Net calls for reference pictures: 4 (beside the 8 of the steps)'
     """
-    passes: set[tuple[str, ResizeMode, bool, int | None]] = set()
+    calls: set[tuple[str, ResizeMode, bool, int | None]] = set()
     for _, unit in units:
-        if unit.control != AUTO and family_entry(unit.control).unet_passes:
+        if unit.control != AUTO and family_entry(unit.control).reference_calls:
             due = set(computed_at(unit.schedule.sample(steps), unit.reuse)) - {None}
             shown = product(unit.images or (unit.image,), due)
-            passes |= {(image, unit.resize_mode, unit.inpaint_crop, step) for image, step in shown}
-    if not passes:
+            calls |= {(image, unit.resize_mode, unit.inpaint_crop, step) for image, step in shown}
+    if not calls:
         return ""
-    return f"further U-Net passes over reference pictures: {len(passes)} (beside the {steps} of the steps)"
+    return f"further U-Net calls for reference pictures: {len(calls)} (beside the {steps} of the steps)"
 
 
 def _level(value: float, peak: float) -> int:

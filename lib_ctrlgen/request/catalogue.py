@@ -27,7 +27,7 @@ class Entry:
     takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
     `without_model` is what the panel's model list shows for a family that has no model file; empty for the
     others. `needs_image` is False for a control family whose units have no picture.
-    `unet_passes` is whether the U-Net runs once more over a unit's picture at each step at which it acts.
+    `reference_calls` is whether a unit costs a further call of the U-Net, with its picture, at each step.
     `fields` are those of `FAMILY_FIELDS` that units of the family may have.
     """
 
@@ -36,7 +36,7 @@ class Entry:
     params_place: str = ""
     without_model: str = ""
     needs_image: bool = True
-    unet_passes: bool = False
+    reference_calls: bool = False
     fields: tuple[str, ...] = ()
 
     def load(self) -> Any:
@@ -88,7 +88,7 @@ CONTROLS: tuple[Entry, ...] = (
         "lib_ctrlgen.controls.reference:ReferencePicture",
         f"{PARAMS}:REFERENCE",
         without_model="Reference picture (no model)",
-        unet_passes=True,
+        reference_calls=True,
     ),
     Entry(
         "style_aligned",

@@ -85,5 +85,5 @@ def test_the_plan_says_what_reference_pictures_cost() -> None:
     units[2] |= {"guidance_end": 0.25}
     table = plan_table(shown_plan(request(*units, steps=8), 8))
     assert "0 reference" in table
-    assert "further U-Net passes over reference pictures: 10 (beside the 8 of the steps)" in table
+    assert "further U-Net calls for reference pictures: 10 (beside the 8 of the steps)" in table
     assert "further" not in plan_table(shown_plan(request(ALIGNED), 8))

@@ -154,7 +154,7 @@ class DenseReference:
         return plain + share * (seen - plain)
 
     def __call__(self, call: Call, shown: Sequence[Shown]) -> Tensor:
-        """The prediction, row by row; each row has its own pass over each picture, with its own text."""
+        """The prediction, row by row; each row has its own call with each picture and its own text."""
         rows = []
         for row in range(len(call.rows)):
             one = call.row(row)

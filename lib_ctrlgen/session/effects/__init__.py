@@ -16,7 +16,7 @@ from .style_aligned import AlignedEffect
 
 __all__ = ["EFFECTS", "UnitEffect"]
 
-# The reference pictures' passes must run before another effect has prepared the call. StyleAligned comes
+# Reference calls must be made before another effect has prepared the host's call. StyleAligned comes
 # after them, so that it aligns with what they made of the first picture.
 EFFECTS: tuple[type[UnitEffect], ...] = (
     ReferenceEffect,

@@ -32,9 +32,9 @@ from .self_attention import AttentionSeen, mask_on_tokens, output_of, with_outpu
 
 
 class ReferenceEffect:
-    """Runs the passes over the reference pictures before a call, and changes the call by what they gave.
+    """Makes the reference calls before a call of the host, and changes that call by what they gave.
 
-    This effect must begin before all others: while the passes run, no other unit acts.
+    This effect must begin before all others: in a reference call no other unit acts.
     """
 
     control: ClassVar[type] = ReferenceControl
@@ -68,7 +68,7 @@ class ReferenceEffect:
             self.change_block(hooks, number, module)
 
     def record_inputs(self, hooks: Hooks, number: int, site: AttentionSite) -> None:
-        """During a pass over a picture, record the inputs of `to_k` and `to_v`."""
+        """In a reference call, record the inputs of `to_k` and `to_v`."""
 
         def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def record(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -81,7 +81,7 @@ class ReferenceEffect:
         hooks.add(site.to_v.register_forward_pre_hook(recorder("to_v")))
 
     def change_attention(self, hooks: Hooks, number: int, site: AttentionSite) -> None:
-        """In a call, change the attention output that is passed to `to_out`."""
+        """In a call of the host, change the attention output that is passed to `to_out`."""
 
         def change(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             return (self.attended(number, site, args[0]), *args[1:]) if self.members else None
@@ -89,7 +89,7 @@ class ReferenceEffect:
         hooks.add(site.to_out.register_forward_pre_hook(change))
 
     def change_block(self, hooks: Hooks, number: int, module: nn.Module) -> None:
-        """Record a block's moments in a pass over a picture, and change its output in a call.
+        """Record a block's moments in a reference call, and change its output in a call of the host.
 
         The hook runs before those that add residuals and features to the block's output.
         """
@@ -104,7 +104,7 @@ class ReferenceEffect:
         hooks.add(module.register_forward_hook(change, prepend=True))
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
-        """Run the passes over the pictures that are due, and prepare what the hooks need."""
+        """Make the reference calls that are due, and prepare what the hooks need."""
         self.end()
         self.banks.move(call)
         self.size, self.batch = call.size, call.batch
@@ -116,7 +116,7 @@ class ReferenceEffect:
         self.members = tuple(each for each in members if any(each.places))
 
     def compute(self, acting: Sequence[ActingUnit], call: UNetCall) -> None:
-        """Run a pass for each picture whose bank is missing in some row."""
+        """Make a reference call for each picture whose bank is missing in some row."""
         due: dict[BankKey, tuple[ReferenceControl, set[int]]] = {}
         for each in acting:
             for row, key in enumerate(wanted(each, call)):
