@@ -154,6 +154,24 @@ class FilelessControl(Control, Protocol):
         """The control for a U-Net. Raises ModelError for a checkpoint on which it cannot act."""
 
 
+class WithoutFile:
+    """The part of a control family without a model file that deals with files."""
+
+    title: ClassVar[str]
+
+    @classmethod
+    def detect(cls, shapes: Shapes) -> ModelKind | None:
+        """None: no file is of this family."""
+        del shapes
+        return None
+
+    @classmethod
+    def load(cls, path: Path, kind: ModelKind, target: Target) -> Control:
+        """Raise ModelError: no file is of this family."""
+        del path, kind, target
+        raise ModelError(f"{cls.title} has no model file")
+
+
 def own_name(path: Path) -> str:
     """The name of a model's file in lower case; for the weights of a diffusers folder, the folder's name."""
     stem = stem_of(path) or path.stem
@@ -170,6 +188,18 @@ def require_picture_unit(job: UnitInputs, control: str, others: str, advice: str
             f"{job.path}.control_mode",
             f"{job.unit.control_mode!r} is for {others}; {control} takes 'balanced'{advice}",
         )
+    require_no_preprocessor(job, control)
+
+
+def require_no_preprocessor(job: UnitInputs, control: str) -> None:
+    """Raise RequestError for a unit with a preprocessor, whose control map its control would not read."""
     if job.unit.preprocessor != "none":
         message = f"{control} sees the picture itself: set 'none' instead of {job.unit.preprocessor!r}"
         raise RequestError(f"{job.path}.preprocessor", message)
+
+
+def require_balanced(job: UnitInputs, control: str) -> None:
+    """Raise RequestError for a unit with another mode than 'balanced', for a control without modes."""
+    if job.unit.control_mode != "balanced":
+        message = f"{control} has no modes: set 'balanced' instead of {job.unit.control_mode!r}"
+        raise RequestError(f"{job.path}.control_mode", message)

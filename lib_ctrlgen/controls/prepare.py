@@ -20,7 +20,15 @@ from lib_ctrlgen.request.spec import ControlUnit
 from .base import Control, Target, UnitInputs
 from .checked import UnitFamily, family_of
 from .postprocess.registry import after_unet_control
-from .protocols import AttentionControl, FurtherFiles, InputControl, PreparedControl, ResidualControl
+from .protocols import (
+    AlignedControl,
+    AttentionControl,
+    FurtherFiles,
+    InputControl,
+    PreparedControl,
+    ReferenceControl,
+    ResidualControl,
+)
 from .unit import ActiveUnit, repeated
 from .unit_pictures import decoded_references, unit_pictures
 
@@ -84,7 +92,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
     pictures = unit_pictures(unit, parts, path, target.notices)
     of_unit = family_of(unit, path, target.store)
-    with at_path(f"{path}.model"):
+    with at_path(f"{path}.control" if of_unit.file is None else f"{path}.model"):
         model = of_unit.load(target)
     params = check_params(unit.params, (*params_of(chosen), *model.params), f"{path}.params")
     _check_layers(unit, path, model.layers)
@@ -153,13 +161,14 @@ def _label(found: UnitFamily, target: Target) -> Mapping[str, str]:
 
 
 def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family: str) -> None:
-    if unit.reuse > 1 and not isinstance(control, ResidualControl):
+    if unit.reuse > 1 and not isinstance(control, (ResidualControl, ReferenceControl)):
         what = (
             "changes the inputs of the U-Net's own layers"
-            if isinstance(control, InputControl)
+            if isinstance(control, (InputControl, AlignedControl))
             else "computes nothing during the steps"
         )
-        raise RequestError(f"{path}.reuse", f"must be 1: {family} {what}; only residuals can be used again")
+        message = f"must be 1: {family} {what}; residuals and reference pictures can be used again"
+        raise RequestError(f"{path}.reuse", message)
 
 
 def _check_layers(unit: ControlUnit, path: str, layers: int) -> None:

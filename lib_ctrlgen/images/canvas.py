@@ -35,15 +35,22 @@ class Canvas:
     """The pictures that one generation makes.
 
     pictures  the number of pictures
+    together  how many of them are sampled as one batch, 0 for all of them
     img2img   whether they start from init pictures
     mask      the inpainting mask, of the init pictures' size; values above 127 are painted anew
     crop      the part of the init pictures that is generated, None for all of them
     """
 
     pictures: int = 1
+    together: int = 0
     img2img: bool = False
     mask: Image.Image | None = None
     crop: Crop | None = None
+
+    @property
+    def batch(self) -> int:
+        """The number of pictures of one batch."""
+        return self.together or self.pictures
 
 
 ONE_PICTURE = Canvas()

@@ -25,6 +25,7 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.prompts.emphasis import parse_emphasis
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
+from lib_ctrlgen.request.catalogue import family_entry, without_model
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .scores import Scores, cosine
@@ -37,7 +38,9 @@ NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
 def is_reference(unit: ControlUnit, store: ModelStore) -> bool:
-    """Whether a unit is an IP-Adapter: its picture is a reference, not a control map."""
+    """Whether a unit's picture is a reference, not a control map: as that of an IP-Adapter."""
+    if without_model(unit.control):
+        return family_entry(unit.control).needs_image
     return control_for(store.get(store.resolve(unit.model), identify_file)).name == "ip_adapter"
 
 

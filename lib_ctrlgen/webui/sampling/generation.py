@@ -20,8 +20,10 @@ from lib_ctrlgen.controls.prepare import load_requests
 from lib_ctrlgen.controls.protocols import (
     AttentionControl,
     ContextControl,
+    EncodingControl,
     MappedControl,
-    PredictionControl,
+    PooledControl,
+    ReferenceControl,
 )
 from lib_ctrlgen.controls.recorded import Loaded
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, unit_variants
@@ -115,7 +117,7 @@ class ControlledUnits:
         """
         height, width = x.shape[-2:]
         for part in (part for unit in session.units for part in unit.parts):
-            if isinstance(part.control, PredictionControl):
+            if isinstance(part.control, EncodingControl):
                 part.control.prepare(int(height), int(width))
 
     def finished(self, p: Any, made: Any) -> Any:
@@ -163,6 +165,8 @@ class ControlledUnits:
         references = (
             AttentionControl,
             ContextControl,
+            PooledControl,
+            ReferenceControl,
         )  # these see the picture itself and have no control map
         return [
             control.control_map(*self.size)
