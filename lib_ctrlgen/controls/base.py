@@ -24,7 +24,7 @@ from lib_ctrlgen.request.spec import ControlUnit, Storage
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.noise_level import Diffusion
 
-from .protocols import PreparedControl
+from .protocols import PhraseEncoder, PreparedControl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class Target:
     """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype.
 
     `unet` is the U-Net itself, for controls that build on its weights or its layers; `diffusion` is
-    what the rest of the checkpoint does, for those that act on what the U-Net predicts; `canvas` is what
-    the host paints on; `notices` takes the warnings. `away` and `storage` say where and how the weights
-    are between uses, see `Placement`.
+    what the rest of the checkpoint does, for those that act on what the U-Net predicts; `phrases` is the
+    checkpoint's text encoder, for those that read texts; `canvas` is what the host paints on; `notices` takes
+    the warnings. `away` and `storage` say where and how the weights are between uses, see `Placement`.
     """
 
     store: ModelStore
@@ -43,6 +43,7 @@ class Target:
     dtype: torch.dtype = torch.float32
     unet: nn.Module | None = None
     diffusion: Diffusion | None = None
+    phrases: PhraseEncoder | None = None
     canvas: Canvas = ONE_PICTURE
     away: bool = False
     storage: Storage = "auto"
