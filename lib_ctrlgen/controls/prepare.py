@@ -20,7 +20,14 @@ from lib_ctrlgen.request.spec import ControlUnit
 from .base import Control, Target, UnitInputs
 from .checked import family_of
 from .postprocess.registry import later_control
-from .protocols import AttentionControl, FurtherFiles, InputControl, PreparedControl, ResidualControl
+from .protocols import (
+    AttentionControl,
+    FurtherFiles,
+    GatedControl,
+    InputControl,
+    PreparedControl,
+    ResidualControl,
+)
 from .unit import ActiveUnit, repeated
 from .unit_pictures import unit_pictures
 
@@ -147,7 +154,7 @@ def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family:
     if unit.reuse > 1 and not isinstance(control, ResidualControl):
         what = (
             "changes what the U-Net's own layers read"
-            if isinstance(control, InputControl)
+            if isinstance(control, (InputControl, GatedControl))
             else "computes nothing during the steps"
         )
         raise RequestError(f"{path}.reuse", f"must be 1: {family} {what}; only residuals can be used again")

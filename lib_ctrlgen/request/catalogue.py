@@ -72,6 +72,7 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:INSTANT_ID",
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
+    Entry("gligen", "lib_ctrlgen.controls.gligen.gligen:Gligen", f"{PARAMS}:ENCODED"),
     Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter:IPAdapter", f"{PARAMS}:ENCODED"),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
     Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),

@@ -9,6 +9,7 @@ from msgspec import Meta, field
 from lib_ctrlgen.errors import RequestError
 
 from .base import Spec, check_plain, check_share
+from .boxes import MAX_BOXES, Box
 from .catalogue import AUTO, check_name, control_names, preprocessor_names
 from .schedule import Schedule, constant
 
@@ -73,6 +74,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     image: str = ""
     images: tuple[str, ...] = ()
     image_from: ImageSource = "request"
+    boxes: Annotated[tuple[Box, ...], Meta(max_length=MAX_BOXES)] = ()
     control: str = AUTO
     enabled: bool = True
     preprocessor: str = "none"

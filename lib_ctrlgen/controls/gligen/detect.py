@@ -67,11 +67,11 @@ def gligen_kind(shapes: Shapes) -> ModelKind | None:
         )
     family = Family.of(_context(shapes, blocks))
     if family.name in ("SD2", "SDXL"):
-        raise ModelError(f"recognised as GLIGEN for {family}: GLIGEN is supported for SD1.x only (context 768)")
+        raise ModelError(
+            f"recognised as GLIGEN for {family}: GLIGEN is supported for SD1.x only (context 768)"
+        )
     ldm = any("input_blocks." in key for block in blocks for key in block.values())
-    return ModelKind(
-        control="gligen", layout="ldm" if ldm else "diffusers", family=family, variant=variant
-    )
+    return ModelKind(control="gligen", layout="ldm" if ldm else "diffusers", family=family, variant=variant)
 
 
 def _context(shapes: Shapes, blocks: list[dict[str, str]]) -> int:

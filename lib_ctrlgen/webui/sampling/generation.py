@@ -47,6 +47,7 @@ from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
 from .inpaint_area import canvas_of, require_place
+from .phrases import LoadedPhrases
 from .sheets import spread_map
 from .step_callbacks import Follow, FollowedSample, StepHandler, is_hires
 
@@ -221,6 +222,7 @@ def controlled_units(
             dtype=devices.dtype_unet,
             unet=port.module,
             diffusion=loaded_diffusion(),
+            phrases=LoadedPhrases(),
             notices=notices,
             away=bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
         )
