@@ -1,4 +1,4 @@
-"""The boxes of a unit: areas of the picture, each with a phrase, and perhaps a picture, of what is to be there."""
+"""The boxes of a unit: areas of the picture, each with a phrase or a picture of what is to be there."""
 
 from __future__ import annotations
 

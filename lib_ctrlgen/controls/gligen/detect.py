@@ -27,7 +27,7 @@ _FIRST = {TEXT: "linears.0.weight", TEXT_IMAGE: "linears_text.0.weight"}
 
 
 def is_gligen_key(key: str) -> bool:
-    """Whether a tensor is part of GLIGEN; a published file may hold the U-Net that it was trained with, too."""
+    """Whether a tensor is part of GLIGEN; a file may also hold the whole U-Net that it was trained with."""
     return _POSITION.fullmatch(key) is not None or _FUSER.fullmatch(key) is not None
 
 

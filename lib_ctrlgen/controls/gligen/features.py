@@ -25,7 +25,10 @@ PROJECTION = "text_projection.weight"
 
 @dataclass(frozen=True, kw_only=True)
 class PictureEncoder:
-    """A CLIP vision encoder, and CLIP's text projection [P, H], whose transpose leads to phrases' features."""
+    """A CLIP vision encoder, and CLIP's text projection [P, H].
+
+    The transpose of the projection turns a picture's embedding into one like a phrase's pooled output.
+    """
 
     folder: EncoderFolder
     tower: VisionTower
@@ -35,7 +38,8 @@ class PictureEncoder:
         """A picture's feature [H] of length 28.7, on the CPU."""
         embedding = self.tower.feature(self.tower.pixels(picture), "pooled")[0].float().cpu()
         feature = embedding @ self.projection
-        return feature / feature.norm() * LENGTH
+        scaled: Tensor = feature / feature.norm() * LENGTH
+        return scaled
 
 
 def picture_encoder(target: Target, width: int, name: str = "") -> PictureEncoder:
@@ -55,7 +59,7 @@ def picture_encoder(target: Target, width: int, name: str = "") -> PictureEncode
 
 
 def load_projection(path: Path) -> Tensor | None:
-    """CLIP's text projection [P, H] in float32; None for a file without it, such as a vision encoder alone."""
+    """CLIP's text projection [P, H] in float32; None for a file without it, such as a vision encoder's."""
     found = read_tensors(path, lambda key: key == PROJECTION).get(PROJECTION)
     return None if found is None else found.float()
 

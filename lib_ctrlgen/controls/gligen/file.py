@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from diffusers.models.attention import GatedSelfAttentionDense
 from diffusers.models.embeddings import GLIGENTextBoundingboxProjection
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.loading import fill
@@ -36,7 +36,7 @@ class GligenWeights:
     """
 
     position: Any
-    fusers: nn.ModuleList
+    fusers: tuple[Any, ...]
     weights: Weights
     feature: int
     images: bool
@@ -54,7 +54,7 @@ def load_gligen(path: Path, placement: Placement, heads: Sequence[int], variant:
     own = {leaf: tensors[key] for leaf, key in position_keys(tensors).items()}
     try:
         position = _position_net(own, variant, path.stem, placement.home)
-        fusers = nn.ModuleList(
+        fusers = tuple(
             _fuser({leaf: tensors[key] for leaf, key in block.items()}, number, path.stem, placement)
             for block, number in zip(blocks, heads, strict=True)
         )
@@ -63,7 +63,7 @@ def load_gligen(path: Path, placement: Placement, heads: Sequence[int], variant:
     return GligenWeights(
         position=position,
         fusers=fusers,
-        weights=placed([fusers], placement, path.stem),
+        weights=placed(fusers, placement, path.stem),
         feature=int(position.positive_len),
         images=variant == TEXT_IMAGE,
     )

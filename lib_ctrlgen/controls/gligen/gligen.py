@@ -120,7 +120,7 @@ class EncodedBox:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedGligen:
-    """One unit of a generation: its objects [2, T, X], row 0 of unconditional rows, row 1 of conditional ones.
+    """One unit of a generation: its objects [2, T, X]: row 0 for uncond, row 1 for cond.
 
     T is 30, or 60 (phrases, then pictures) of a text-image file. `loaded` names the picture encoder.
     """
