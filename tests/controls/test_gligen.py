@@ -108,7 +108,7 @@ def test_a_picture_becomes_a_feature_of_length_28_7(unet: Any, folder: Path, tmp
 
 def embedding(vision: Any, picture: Image.Image) -> Tensor:
     """A square picture's embedding by a vision tower, called as transformers documents it."""
-    pixels = torch.from_numpy(np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC))).float() / 255
+    pixels = torch.from_numpy(np.array(picture.resize((32, 32), Image.Resampling.BICUBIC))).float() / 255
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])
     std = torch.tensor([0.26862954, 0.26130258, 0.27577711])
     with torch.no_grad():

@@ -35,8 +35,8 @@ def refused(folder: Path, unet: Any, **fields: Any) -> RequestError:
     return caught.value
 
 
-def prepared(folder: Path, unet: Any) -> PreparedGligen:
-    (active,) = gligen.loaded(folder, unet)
+def prepared(folder: Path, unet: Any, model: str = "gligen") -> PreparedGligen:
+    (active,) = gligen.loaded(folder, unet, gligen.unit(model=model))
     assert isinstance(active.control, PreparedGligen)
     return active.control
 
@@ -55,18 +55,16 @@ def test_every_published_layout_holds_the_same(tmp_path: Path, host: str) -> Non
     """The tensors alone, behind a checkpoint's prefix, inside a whole U-Net, and in the official pickle."""
     unet = sd_ldm() if host == "ldm" else sd_diffusers()
     own = gligen.tensors_for(unet)
-    path = tmp_path / "gligen.safetensors"
-    gligen.save(own, path)
-    alone, kind = prepared(tmp_path, unet), identify_file(path)
-    assert (kind.control, kind.layout, kind.variant) == ("gligen", host, "text")
     whole = {**unet.state_dict(), **own}
-    for prefix in ("model.diffusion_model.", "diffusion_model.", ""):
-        gligen.save(whole, path, prefix)
+    paths = [gligen.save(own, tmp_path / "alone.safetensors")]
+    for number, prefix in enumerate(("model.diffusion_model.", "diffusion_model.", "")):
+        paths.append(gligen.save(whole, tmp_path / f"whole{number}.safetensors", prefix))
+    torch.save({"model": whole, "autoencoder": {"x": torch.zeros(2)}}, tmp_path / "official.bin")
+    alone, kind = prepared(tmp_path, unet, "alone"), identify_file(paths[0])
+    assert (kind.control, kind.layout, kind.variant) == ("gligen", host, "text")
+    for path in [*paths, tmp_path / "official.bin"]:
         assert identify_file(path) == kind
-        assert same(prepared(tmp_path, unet), alone)
-    path.unlink()
-    torch.save({"model": whole, "autoencoder": {"x": torch.zeros(2)}}, tmp_path / "gligen.bin")
-    assert same(prepared(tmp_path, unet), alone)
+        assert same(prepared(tmp_path, unet, path.stem), alone)
 
 
 def test_a_text_image_file_is_known_by_its_two_networks(tmp_path: Path, unet: Any) -> None:
@@ -105,12 +103,9 @@ def test_fewer_blocks_than_the_checkpoint_has_are_refused(
 
 def test_key_points_and_other_conditions_are_refused_by_name(own: dict[str, Tensor]) -> None:
     other = {key: tuple(value.shape) for key, value in own.items() if "linears" not in key}
-    for change in (
-        {"position_net.person_embeddings": (8, 48)},
-        {"position_net.convnext_tiny_backbone.x": (4,)},
-    ):
+    for name in ("person_embeddings", "convnext_tiny_backbone.stages.0.weight"):
         with pytest.raises(ModelError, match="not for boxes"):
-            identify({**other, **change})
+            identify({**other, f"position_net.{name}": (8, 48)})
 
 
 def test_a_damaged_file_is_an_error_at_the_unit(tmp_path: Path, unet: Any, own: dict[str, Tensor]) -> None:
