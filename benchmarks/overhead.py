@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
 from lib_ctrlgen.controls.controlnet.prepared import PreparedControlNet
-from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
-from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.ip_adapter.file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.controls.protocols import PreparedControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.offload import Resident
@@ -78,7 +78,7 @@ class Networks:
         """The ControlNet with a picture of its own."""
         unit = parse_request({"units": [{"model": "benchmark"}]}, ControlRequest).units[0]
         noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
-        job = UnitInputs(unit=unit, path="$", picture=Image.fromarray(noise), params={"transparent": "auto"})
+        job = UnitInputs(unit=unit, path="$", given=Image.fromarray(noise), params={"transparent": "auto"})
         target = Target(
             store=ModelStore([], 1 << 30),
             shape=self.port.shape,

@@ -35,8 +35,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
-from lib_ctrlgen.controls.ip_adapter import PreparedIPAdapter
-from lib_ctrlgen.controls.ip_adapter_file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.ip_adapter.file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless.checkpoints.load import Networks, Place
 from lib_ctrlgen.headless.checkpoints.noise_config import NoiseConfig
@@ -147,7 +147,7 @@ class RandomWeights(Engine):
         shape = DiffusersUNet(networks.unet).shape
         target = Target(store=self.store, shape=shape, device=CPU.device, dtype=CPU.dtype)
         first, *others = batch.shared.units
-        job = UnitInputs(unit=first, path="$.units[0]", picture=picture(1), params={"transparent": "auto"})
+        job = UnitInputs(unit=first, path="$.units[0]", given=picture(1), params={"transparent": "auto"})
         return (
             ActiveUnit(index=0, spec=first, control=self.control.prepare(job, target)),
             *(ActiveUnit(index=1, spec=unit, control=self.look) for unit in others),

@@ -20,6 +20,7 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weight_files import stem_of
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.params import Param, Value
+from lib_ctrlgen.request.reference import Reference
 from lib_ctrlgen.request.spec import ControlUnit, Storage
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.noise_level import Diffusion
@@ -63,10 +64,23 @@ class Target:
         return self.unet
 
 
+NO_PICTURE = "a unit needs a picture: choose one (in the API: base64 or a data URL), or switch the unit off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedReference:
+    """A further reference of a unit, and its JSON path; without a picture (RGB) where it is an embedding."""
+
+    spec: Reference
+    path: str
+    picture: Image.Image | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class UnitInputs:
     """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value.
 
+    `given` is None for a unit without a picture; `references` are the unit's further references, decoded.
     `deep` is the picture as brightness in 0..1 (Pillow's mode F) where it has more than 8 bits.
     `transparent` is white where the picture is to be painted anew: where it was transparent, or, of the
     host's own picture, under the host's mask; None where there is no hole. `colours` is the picture with the
@@ -75,12 +89,20 @@ class UnitInputs:
 
     unit: ControlUnit
     path: str
-    picture: Image.Image
+    given: Image.Image | None
     params: Mapping[str, Value]
+    references: tuple[DecodedReference, ...] = ()
     deep: Image.Image | None = None
     transparent: Image.Image | None = None
     colours: Image.Image | None = None
     crop: Crop | None = None
+
+    @property
+    def picture(self) -> Image.Image:
+        """The unit's picture. Raises RequestError for a unit without one."""
+        if self.given is None:
+            raise RequestError(f"{self.path}.image", NO_PICTURE)
+        return self.given
 
     @property
     def frame(self) -> Frame:
@@ -112,6 +134,14 @@ class Control(Protocol):
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedControl:
         """Make one unit ready for a generation. Raises RequestError at the unit's fields."""
+
+
+class FilelessControl(Control, Protocol):
+    """A control family without a model file, such as one that acts through the checkpoint's own layers."""
+
+    @classmethod
+    def built(cls, target: Target) -> Control:
+        """The control for a U-Net. Raises ModelError for a checkpoint on which it cannot act."""
 
 
 def own_name(path: Path) -> str:

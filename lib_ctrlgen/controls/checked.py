@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import params_of, preprocessor
+from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import ControlUnit
 
-from .base import Control
+from .base import NO_PICTURE, Control, FilelessControl, Target
 from .registry import as_asked, control_for, identify_file, params_for
 
 
@@ -24,15 +27,47 @@ def check_unit(unit: ControlUnit, path: str, store: ModelStore | None) -> None:
     if store is None:
         check_params(unit.params, params_for(unit), f"{path}.params")
         return
-    *_, family = family_of(unit, path, store)
+    family = family_of(unit, path, store).family
     check_params(unit.params, (*params_of(chosen), *family.params), f"{path}.params")
 
 
-def family_of(unit: ControlUnit, path: str, store: ModelStore) -> tuple[Path, ModelKind, type[Control]]:
-    """The file of a unit's model, what it holds, and the family that loads it.
+@dataclass(frozen=True, kw_only=True)
+class UnitFamily:
+    """The control family of a unit, and, unless the family has none, its model file and what that holds."""
 
-    Raises RequestError below `path`.
+    family: type[Control]
+    file: Path | None = None
+    kind: ModelKind | None = None
+
+    def load(self, target: Target) -> Control:
+        """The loaded model. Raises ModelError."""
+        if self.file is None or self.kind is None:
+            fileless = cast("type[FilelessControl]", self.family)
+            return fileless.built(target)
+        return self.family.load(self.file, self.kind, target)
+
+
+def family_of(unit: ControlUnit, path: str, store: ModelStore) -> UnitFamily:
+    """The control family of a unit, from its name or from its model file.
+
+    Raises RequestError below `path`, also for a missing picture or for settings of another family.
     """
+    pictured = unit.image or unit.images or unit.references or unit.image_from == "init"
+    found = _family(unit, path, store)
+    entry = catalogue.family_entry(found.family.name)
+    if entry.needs_image and not pictured:
+        raise RequestError(f"{path}.image", NO_PICTURE)
+    for name in catalogue.FAMILY_FIELDS:
+        if getattr(unit, name) and name not in entry.fields:
+            takers = ", ".join(each.name for each in catalogue.CONTROLS if name in each.fields) or "none"
+            message = f"a unit of the family {found.family.title} has none (families that have: {takers})"
+            raise RequestError(f"{path}.{name}", message)
+    return found
+
+
+def _family(unit: ControlUnit, path: str, store: ModelStore) -> UnitFamily:
+    if catalogue.without_model(unit.control):
+        return UnitFamily(family=catalogue.family_entry(unit.control).load())
     with at_path(f"{path}.model"):
         file = store.resolve(unit.model)
         kind = as_asked(store.get(file, identify_file), unit.control)
@@ -42,4 +77,4 @@ def family_of(unit: ControlUnit, path: str, store: ModelStore) -> tuple[Path, Mo
             f"{path}.control",
             f"'{unit.model}' is of the family {family.title}: say 'auto' or {family.name!r}",
         )
-    return file, kind, family
+    return UnitFamily(family=family, file=file, kind=kind)

@@ -18,7 +18,7 @@ from lib_ctrlgen.request.per_picture import shown
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
-from .checked import family_of
+from .checked import UnitFamily, family_of
 from .postprocess.registry import later_control
 from .protocols import (
     AttentionControl,
@@ -29,7 +29,7 @@ from .protocols import (
     ResidualControl,
 )
 from .unit import ActiveUnit, repeated
-from .unit_pictures import unit_pictures
+from .unit_pictures import decoded_references, unit_pictures
 
 
 def load_requests(batch: RequestBatch[Request], target: Target) -> tuple[ActiveUnit, ...]:
@@ -90,24 +90,25 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
     away = target.away if unit.low_vram is None else unit.low_vram
     target = replace(target, away=away, storage=unit.storage)
     parts = shown(unit, target.canvas.pictures, path)
-    pictures = unit_pictures(unit, parts, path, target.notices)
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
-    model, label = _load_model(unit, path, target)
+    pictures = unit_pictures(unit, parts, path, target.notices)
+    of_unit = family_of(unit, path, target.store)
+    with at_path(f"{path}.model"):
+        model = of_unit.load(target)
     params = check_params(unit.params, (*params_of(chosen), *model.params), f"{path}.params")
     _check_layers(unit, path, model.layers)
+    references = decoded_references(unit, path)
     found = []
     for part, given in zip(parts, pictures, strict=True):
-        picture, rgb = given.picture, to_rgb(given.picture)
-        job = UnitInputs(
+        bare = UnitInputs(
             unit=unit,
             path=path,
-            picture=rgb,
+            given=None,
             params=params,
-            deep=picture if picture.mode == "F" else None,
-            transparent=_holes(unit, picture, target),
-            colours=picture.convert("RGB") if picture.mode == "RGBA" else rgb,
+            references=references,
             crop=target.canvas.crop if unit.inpaint_crop else None,
         )
+        job = bare if given.picture is None else _pictured(bare, given.picture, target)
         one = _prepared(index, job, model, target)
         found.append(
             replace(
@@ -116,10 +117,22 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
                 pictures=part.pictures,
                 image_at=given.image_at,
                 mask_at=given.mask_at,
-                loaded={"model": label, **_further(one)},
+                loaded={**_label(of_unit, target), **_further(one)},
             )
         )
     return tuple(found)
+
+
+def _pictured(job: UnitInputs, picture: Image.Image, target: Target) -> UnitInputs:
+    """The inputs of a unit with its decoded picture."""
+    rgb = to_rgb(picture)
+    return replace(
+        job,
+        given=rgb,
+        deep=picture if picture.mode == "F" else None,
+        transparent=_holes(job.unit, picture, target),
+        colours=picture.convert("RGB") if picture.mode == "RGBA" else rgb,
+    )
 
 
 def _prepared(index: int | str, job: UnitInputs, model: Control, target: Target) -> ActiveUnit:
@@ -143,11 +156,9 @@ def _further(unit: ActiveUnit) -> Mapping[str, str]:
     return unit.control.loaded if isinstance(unit.control, FurtherFiles) else {}
 
 
-def _load_model(unit: ControlUnit, path: str, target: Target) -> tuple[Control, str]:
-    """The unit's model, and the name and hash of its file."""
-    file, kind, family = family_of(unit, path, target.store)
-    with at_path(f"{path}.model"):
-        return family.load(file, kind, target), target.store.files.label(file)
+def _label(found: UnitFamily, target: Target) -> Mapping[str, str]:
+    """The name and hash of a unit's model file, if it has one."""
+    return {} if found.file is None else {"model": target.store.files.label(found.file)}
 
 
 def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family: str) -> None:

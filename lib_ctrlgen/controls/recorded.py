@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.names import split_hash
+from lib_ctrlgen.request.pictures import EMBEDDING, LISTS, PICTURES, pictured_parts
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
 
 from .unit import ActiveUnit
-
-PICTURES = ("image", "mask")
-LISTS = ("images", "masks")
 
 Request = TypeVar("Request", bound=ControlRequest)
 
 
 def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dict[str, Any]:
-    """The request as JSON types; a picture becomes `mark` and the hash of its pixels.
+    """The request as JSON types; a picture becomes `mark` and the hash of its pixels, an embedding likewise.
 
     Defaults are left out; with `whole`, those of parts only.
     """
-    return with_pictures(request, lambda picture: f"{mark}:{image_hash(picture)}", whole=whole)
+    payload = with_pictures(request, lambda picture: f"{mark}:{image_hash(picture)}", whole=whole)
+    for _, part in pictured_parts(payload):
+        if part.get(EMBEDDING):
+            part[EMBEDDING] = f"{mark}:{sha256(part[EMBEDDING].encode()).hexdigest()[:12]}"
+    return payload
 
 
 def with_pictures(
@@ -33,8 +36,7 @@ def with_pictures(
 ) -> dict[str, Any]:
     """The request as JSON types, each picture's base64 replaced by what `named` makes of it."""
     payload = to_payload(request, whole=whole)
-    blend = payload.get("blend") or {}
-    for part in (*payload.get("units", ()), *blend.get("concepts", ())):
+    for _, part in pictured_parts(payload):
         part |= {name: named(part[name]) for name in PICTURES if part.get(name)}
         part |= {name: [named(each) for each in part[name]] for name in LISTS if part.get(name)}
     return payload

@@ -9,23 +9,25 @@ import numpy as np
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images.codec import require_visible
+from lib_ctrlgen.images.codec import require_visible, to_rgb
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.images.masks import ALL_BLACK, is_black
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.per_picture import PictureInputs
+from lib_ctrlgen.request.reference import Reference
 from lib_ctrlgen.request.spec import ControlUnit
 
+from .base import DecodedReference
+
 SHALLOW = 0.1  # of the range; a deep picture that uses less was perhaps not scaled
-NO_PICTURE = "a unit needs a picture: send it as base64 or a data URL"
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitPictures:
-    """What a unit shows to some pictures of the batch, and the JSON paths of both."""
+    """The picture and the mask of a unit for some pictures of the batch, and the JSON paths of both."""
 
-    picture: Image.Image
+    picture: Image.Image | None
     mask: Image.Image | None
     image_at: str
     mask_at: str
@@ -42,16 +44,36 @@ def unit_pictures(
 
 def _decoded(unit: ControlUnit, part: PictureInputs, path: str, notices: Notices) -> UnitPictures:
     image_at, mask_at = _place(unit.images, "image", part, path), _place(unit.masks, "mask", part, path)
-    if not part.image:
-        raise RequestError(image_at, NO_PICTURE)
-    picture = decode_image(part.image, image_at)
-    require_visible(picture, image_at)
-    if min(picture.size) == 1 and preprocessor(unit.preprocessor).detects:
-        size = f"{picture.width} x {picture.height}"
-        raise RequestError(image_at, f"{size} pixels: {unit.preprocessor!r} can find nothing in it")
-    _note_range(picture, image_at, notices)
+    picture = _picture(unit, part.image, image_at, notices) if part.image else None
     mask = decode_image(part.mask, mask_at) if part.mask else None
     return UnitPictures(picture=picture, mask=mask, image_at=image_at, mask_at=mask_at)
+
+
+def _picture(unit: ControlUnit, image: str, path: str, notices: Notices) -> Image.Image:
+    picture = decode_image(image, path)
+    require_visible(picture, path)
+    if min(picture.size) == 1 and preprocessor(unit.preprocessor).detects:
+        size = f"{picture.width} x {picture.height}"
+        raise RequestError(path, f"{size} pixels: {unit.preprocessor!r} can find nothing in it")
+    _note_range(picture, path, notices)
+    return picture
+
+
+def decoded_references(unit: ControlUnit, path: str) -> tuple[DecodedReference, ...]:
+    """A unit's further references. Raises RequestError at the picture that is wrong."""
+    return tuple(
+        DecodedReference(spec=each, path=place, picture=_reference(each, f"{place}.image"))
+        for number, each in enumerate(unit.references)
+        for place in (f"{path}.references[{number}]",)
+    )
+
+
+def _reference(reference: Reference, path: str) -> Image.Image | None:
+    if not reference.image:
+        return None
+    picture = decode_image(reference.image, path)
+    require_visible(picture, path)
+    return to_rgb(picture)
 
 
 def _check_masks(unit: ControlUnit, found: Sequence[UnitPictures], path: str, notices: Notices) -> None:

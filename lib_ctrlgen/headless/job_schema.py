@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lib_ctrlgen.request.pictures import LISTS, PICTURES
 from lib_ctrlgen.request.spec import json_schema
 
-from .jobs import LISTS, PICTURES, JobFile
+from .jobs import JobFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILE = "In a job file also the path of a picture, relative to the file."
@@ -17,7 +18,8 @@ def job_schema() -> dict[str, Any]:
     """The JSON Schema of a job file: a request whose images may be files, and the `tune` section."""
     schema = json_schema(JobFile)
     definitions = schema["$defs"]
-    for part in (definitions["ControlUnit"]["properties"], definitions["Concept"]["properties"]):
+    for kind in ("ControlUnit", "Concept", "Reference", "Box"):
+        part = definitions[kind]["properties"]
         for name in set(PICTURES) & part.keys():
             part[name] |= {"description": f"{part[name]['description']}. {FILE}"}
         for name in set(LISTS) & part.keys():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from mimetypes import guess_type
 from pathlib import Path
@@ -15,14 +16,13 @@ from lib_ctrlgen.files import expanded
 from lib_ctrlgen.images.files import decode_bytes
 from lib_ctrlgen.request.field_types import type_at
 from lib_ctrlgen.request.names import SUFFIXES, split_hash
+from lib_ctrlgen.request.pictures import LISTS, PICTURES, pictured_parts
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import replaced
 from lib_ctrlgen.tuner.cells import TuneSpec
 
 from .job_text import parse_value, read_mapping
 
-PICTURES = ("image", "mask")
-LISTS = ("images", "masks")
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 LONGEST_PATH = 1024
 DEEPEST = 16
@@ -126,33 +126,18 @@ def _type_of(parts: Sequence[str]) -> Any:
 
 
 def _inline_pictures(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Replace every unit's and concept's image that is a file name by a data URL."""
-    inlined = _inline_parts(content, "units", "$", folder)
-    blend = content.get("blend")
-    if isinstance(blend, dict):
-        inlined["blend"] = _inline_parts(blend, "concepts", "$.blend", folder)
+    """Replace every picture that is a file name by a data URL."""
+    inlined = deepcopy(dict(content))
+    for path, part in pictured_parts(inlined):
+        part |= {
+            name: read_picture(part[name], f"{path}.{name}", folder)
+            for name in PICTURES
+            if isinstance(part.get(name), str) and _is_file_name(part[name], folder)
+        }
+        part |= {
+            name: read_pictures(part[name], f"{path}.{name}", folder) for name in LISTS if part.get(name)
+        }
     return inlined
-
-
-def _inline_parts(content: Mapping[str, Any], name: str, path: str, folder: Path) -> dict[str, Any]:
-    parts = content.get(name)
-    if not isinstance(parts, list):
-        return dict(content)
-    inlined = [
-        _inline_unit(part, f"{path}.{name}[{index}]", folder) if isinstance(part, dict) else part
-        for index, part in enumerate(parts)
-    ]
-    return {**content, name: inlined}
-
-
-def _inline_unit(unit: Mapping[str, Any], path: str, folder: Path) -> dict[str, Any]:
-    found = {
-        name: read_picture(unit[name], f"{path}.{name}", folder)
-        for name in PICTURES
-        if isinstance(unit.get(name), str) and _is_file_name(unit[name], folder)
-    }
-    lists = {name: read_pictures(unit[name], f"{path}.{name}", folder) for name in LISTS if unit.get(name)}
-    return {**unit, **found, **lists}
 
 
 def read_pictures(named: Any, path: str, folder: Path) -> Any:

@@ -25,11 +25,17 @@ class Entry:
 
     `params_place` is where the class's `params` are without importing the class, for a family whose module
     takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
+    `without_model` is what the panel's model list shows for a family that has no model file; empty for the
+    others. `needs_image` is False for a control family whose units have no picture.
+    `fields` are those of `FAMILY_FIELDS` that units of the family may have.
     """
 
     name: str
     place: str
     params_place: str = ""
+    without_model: str = ""
+    needs_image: bool = True
+    fields: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """The class. Imports its module on the first call."""
@@ -72,8 +78,14 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:INSTANT_ID",
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
-    Entry("gligen", "lib_ctrlgen.controls.gligen.gligen:Gligen", f"{PARAMS}:ENCODED"),
-    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry(
+        "gligen",
+        "lib_ctrlgen.controls.gligen.gligen:Gligen",
+        f"{PARAMS}:ENCODED",
+        needs_image=False,
+        fields=("boxes",),
+    ),
+    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter", f"{PARAMS}:ENCODED"),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
     Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
 )
@@ -92,6 +104,7 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("recolor_luminance", "lib_ctrlgen.preprocessors.recolor:RecolorLuminance"),
     Entry("recolor_intensity", "lib_ctrlgen.preprocessors.recolor:RecolorIntensity"),
 )
+FAMILY_FIELDS = ("references", "boxes")  # fields of a unit that only some families take
 AUTO = "auto"  # the family is found from the file's keys
 MOST_CHOICES = 8  # that an error lists in full
 
@@ -99,6 +112,21 @@ MOST_CHOICES = 8  # that an error lists in full
 def control_names() -> tuple[str, ...]:
     """The values that a unit's `control` may have."""
     return (AUTO, *(each.name for each in CONTROLS))
+
+
+def without_model(control: str) -> bool:
+    """Whether a unit's `control` names a family that has no model file."""
+    return any(each.name == control and each.without_model for each in CONTROLS)
+
+
+def control_without_model(title: str) -> str:
+    """The name of the family without a model file that the panel's model list shows as `title`, or empty."""
+    return next((each.name for each in CONTROLS if each.without_model and each.without_model == title), "")
+
+
+def family_entry(name: str) -> Entry:
+    """The line of a control family. Raises RequestError for an unknown name."""
+    return entry(name, CONTROLS, "control")
 
 
 def preprocessor_names() -> tuple[str, ...]:

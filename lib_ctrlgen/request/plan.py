@@ -65,4 +65,4 @@ def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
 
 
 def _label(index: int | str, unit: ControlUnit) -> str:
-    return f"{index} {unit.model}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")
+    return f"{index} {unit.model or unit.control}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")

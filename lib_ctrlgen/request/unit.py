@@ -9,8 +9,9 @@ from msgspec import Meta, field
 from lib_ctrlgen.errors import RequestError
 
 from .base import Spec, check_plain, check_share
-from .boxes import MAX_BOXES, Box
-from .catalogue import AUTO, check_name, control_names, preprocessor_names
+from .box import MOST_BOXES, Box
+from .catalogue import AUTO, check_name, control_names, preprocessor_names, without_model
+from .reference import Combine, Reference
 from .schedule import Schedule, constant
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
@@ -20,6 +21,7 @@ ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fi
 ImageSource: TypeAlias = Literal["request", "init"]
 Feather: TypeAlias = Annotated[float, Meta(ge=0, le=256)]
 Storage: TypeAlias = Literal["auto", "fp16", "bf16", "fp8", "int8"]
+MOST_REFERENCES = 32
 
 
 def _full() -> Schedule:
@@ -39,7 +41,8 @@ def _check_pictures(one: str, picture: str, many: str, pictures: tuple[str, ...]
 class ControlUnit(Spec, frozen=True, kw_only=True):
     """One control: a ControlNet, an IP-Adapter, ... Units stack; their effects add up.
 
-    model            name of the control's file, as the model list shows it
+    model            name of the control's file, as the model list shows it; empty for a `control` that has
+                     no file
     image            the picture: base64 or a data URL (PNG, JPEG, WebP)
     images           instead of it, a picture for each picture of the batch, in their order
     image_from       `init`: the host's img2img picture, each picture's own, instead of a given one
@@ -59,6 +62,10 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     layer_weights    one number or schedule per layer, from the first encoder output to
                      the mid block (13 on SD1.5; a T2I-Adapter has 4, LLLite one per transformer
                      that it changes), instead of the mode's softness
+    references       further references beside `image`, for IP-Adapters
+    combine          how the references are combined: `concat` puts their tokens side by side, the others
+                     combine their features before the projection to tokens
+    boxes            what is to be where, for GLIGEN
     mask             picture whose white areas are controlled
     masks            instead of it, a mask for each picture of the batch
     mask_feather     sigma of the Gaussian that softens the mask, in pixels of the generation
@@ -70,11 +77,10 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     storage          how the weights are stored between uses; `auto`: as they are computed with
     """
 
-    model: str
+    model: str = ""
     image: str = ""
     images: tuple[str, ...] = ()
     image_from: ImageSource = "request"
-    boxes: Annotated[tuple[Box, ...], Meta(max_length=MAX_BOXES)] = ()
     control: str = AUTO
     enabled: bool = True
     preprocessor: str = "none"
@@ -87,6 +93,9 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     resize_mode: ResizeMode = "crop_and_resize"
     inpaint_crop: bool = True
     layer_weights: tuple[Schedule, ...] | None = None
+    references: Annotated[tuple[Reference, ...], Meta(max_length=MOST_REFERENCES)] = ()
+    combine: Combine = "concat"
+    boxes: Annotated[tuple[Box, ...], Meta(max_length=MOST_BOXES)] = ()
     mask: str = ""
     masks: tuple[str, ...] = ()
     mask_strength: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
@@ -100,6 +109,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         check_share("mask_strength", self.mask_strength)
         check_name("control", self.control, control_names())
         check_name("preprocessor", self.preprocessor, preprocessor_names())
+        self._check_model()
         for one, many in (("image", "images"), ("mask", "masks")):
             _check_pictures(one, getattr(self, one), many, getattr(self, many))
         if self.guidance_start > self.guidance_end:
@@ -107,6 +117,15 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         for name, value in self.params.items():
             check_plain("params", name)
             check_plain(f"params.{name}", value)
+
+    def _check_model(self) -> None:
+        """Raise RequestError for a unit that lacks a model file, or has one beside a control without file."""
+        if self.model and without_model(self.control):
+            raise RequestError("model", f"must be empty: the control {self.control!r} has no model file")
+        if self.enabled and not self.model and not without_model(self.control):
+            raise RequestError(
+                "model", "is required: name a model file, or switch the unit off (enabled: false)"
+            )
 
     @property
     def schedule(self) -> Schedule:

@@ -11,12 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.pictures import EMBEDDING, LISTS, pictured_parts
+from lib_ctrlgen.request.pictures import PICTURES as IMAGES
 
 TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
 TUNER = "ctrlgen x/y tuner"
 SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
-PICTURED = ("image", "images", "image_from", "mask", "masks")  # an infotext holds only hashes of these
+PICTURED = (*IMAGES, *LISTS, EMBEDDING, "image_from")  # an infotext holds only hashes of these
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
 PICTURES = frozenset({"image", "images", "image_from"})
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # values of other scripts, which are not checked
@@ -52,8 +54,9 @@ def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> No
         return
     try:
         said = json.loads(entry)
-        blend = said.get("blend") or {}
-        parts = [*said.get("units", ()), *blend.get("concepts", ())]
+        parts = [part for _, part in pictured_parts(said)]
+        if len(parts) < len(said.get("units", ())):
+            raise ValueError("a unit that is no object")
         pictures = any(part.get(name) for part in parts for name in PICTURED)
     except (ValueError, TypeError, AttributeError) as error:
         raise RequestError(path, f"its CtrlGen entry is damaged: send the request instead, {FORM}") from error

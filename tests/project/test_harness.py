@@ -94,7 +94,7 @@ def test_there_are_more_pairs_while_the_error_is_large() -> None:
 
 
 def test_the_ratio_is_a_over_b() -> None:
-    assert paired(lambda: time.sleep(0.02), lambda: time.sleep(0.004), 3).ratio > 2
+    assert paired(lambda: time.sleep(0.05), lambda: time.sleep(0.002), 3).ratio > 2
 
 
 def test_the_spread_is_between_the_quartiles() -> None:

@@ -22,7 +22,7 @@ def units(draw: st.DrawFn) -> ControlUnit:
     weight = draw(
         st.sampled_from(["1", "0", "1>0", "0@0.2, 1@0.5 hold, -0.5@0.9", "0.5 * 1>0.1 in 0.2..0.8"])
     )
-    model = draw(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12))
+    model = draw(st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=12))
     return ControlUnit(model=model, weight=parse_schedule(weight), guidance_start=start, guidance_end=end)
 
 

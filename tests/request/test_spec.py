@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.request.catalogue import control_names, preprocessor_names
+from lib_ctrlgen.request.catalogue import control_names, preprocessor_names, without_model
 from lib_ctrlgen.request.sampler_names import sampler_names
 from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import (
@@ -78,11 +78,8 @@ def units(draw: st.DrawFn) -> dict[str, Any]:
         "layer_weights": st.none() | st.lists(weights, max_size=3),
         "mask": text,
     }
-    return draw(
-        st.fixed_dictionaries(
-            {"model": text, **{k: st.just(v) for k, v in window.items()}}, optional=optional
-        )
-    )
+    unit = draw(st.fixed_dictionaries({k: st.just(v) for k, v in window.items()}, optional=optional))
+    return unit | {"model": "" if without_model(unit.get("control", "auto")) else f"m{draw(text)}"}
 
 
 sizes = st.integers(8, 512).map(lambda eighth: 8 * eighth)

@@ -217,7 +217,7 @@ def test_half_precision_stays_and_rows_without_a_unit_are_the_same_bits() -> Non
 def test_what_is_filled_around_a_picture_is_a_hole(mode: str, box_: Any) -> None:
     fields = {"model": "m", "preprocessor": "inpaint_only", "resize_mode": mode}
     parsed = parse_request({"units": [fields]}).units[0]
-    job = UnitInputs(unit=parsed, path="$", picture=files.picture(64, 32), params={})
+    job = UnitInputs(unit=parsed, path="$", given=files.picture(64, 32), params={})
     holes = np.asarray(holes_at(job, 64, 64))[..., 0] > 0
     wanted = np.ones((64, 64), bool) if box_ else np.zeros((64, 64), bool)
     if box_:

@@ -71,7 +71,7 @@ def unit(
     job = UnitInputs(
         unit=parsed,
         path="$.units[0]",
-        picture=picture.convert("RGB"),
+        given=picture.convert("RGB"),
         params=check_params(parsed.params, preprocessor(name).params, ""),
         transparent=transparent(picture),
         colours=picture.convert("RGB"),

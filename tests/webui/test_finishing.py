@@ -48,7 +48,7 @@ def ready(index: int, unit: Any, target: Target) -> ActiveUnit:
     job = UnitInputs(
         unit=unit,
         path=f"$.units[{index}]",
-        picture=picture.convert("RGB"),
+        given=picture.convert("RGB"),
         params=params,
         transparent=transparent(picture),
         colours=picture.convert("RGB"),

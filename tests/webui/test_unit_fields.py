@@ -99,8 +99,8 @@ def test_the_init_image_is_used_only_when_asked_for() -> None:
     init = Image.new("RGB", (16, 16), "blue")
     asked = read_request(args(values(image=None, use_init_image=True)), [init]).units[0]
     assert (asked.image_from, asked.image) == ("init", encode_image(init))
-    with pytest.raises(RequestError, match="choose a picture"):
-        read_request(args(values(image=None)), [init])
+    unasked = read_request(args(values(image=None)), [init]).units[0]
+    assert (unasked.image_from, unasked.image) == ("request", ""), "refused when it is loaded"
 
 
 def test_over_rest_a_unit_says_that_it_wants_the_init_images() -> None:

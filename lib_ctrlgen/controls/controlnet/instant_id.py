@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.control_map import ControlMap
-from lib_ctrlgen.controls.ip_adapter_file import converted
+from lib_ctrlgen.controls.ip_adapter.file import converted
 from lib_ctrlgen.controls.params import INSTANT_ID
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.codec import to_rgb

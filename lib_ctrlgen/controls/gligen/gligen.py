@@ -20,7 +20,7 @@ from lib_ctrlgen.controls.params import ENCODED, IMAGE_ENCODER
 from lib_ctrlgen.errors import ModelError, RequestError, at_path
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.kind import ModelKind, Shapes
-from lib_ctrlgen.request.boxes import MAX_BOXES, Box
+from lib_ctrlgen.request.box import MOST_BOXES, Box
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 from lib_ctrlgen.unet.row_factors import Factor, times
@@ -29,7 +29,7 @@ from .detect import gligen_kind
 from .features import PictureEncoder, phrase_feature, picture_encoder, picture_feature
 from .file import GligenWeights, load_gligen
 
-ADVICE = ": it has a schedule, such as the weight '1 in 0..0.3'"
+ADVICE = ": give it a schedule, such as the weight '1 in 0..0.3'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,7 @@ class Gligen:
     def prepare(self, job: UnitInputs, target: Target) -> PreparedGligen:
         """Encode the boxes. Raises RequestError at the unit's fields."""
         require_picture_unit(job, "GLIGEN", "ControlNets", ADVICE)
+        _require_boxes(job)
         encoder = self._picture_encoder(job, target)
         cells = [
             self._encoded(box, f"{job.path}.boxes[{place}]", encoder, target)
@@ -164,10 +165,10 @@ def objects_of(weights: GligenWeights, boxes: Sequence[EncodedBox]) -> Tensor:
 
     Places without a box, and a box without a phrase or a picture, have the file's null features.
     """
-    corners = torch.zeros(2, MAX_BOXES, 4)
-    used = torch.zeros(2, MAX_BOXES)
-    features = torch.zeros(2, 2, MAX_BOXES, weights.feature)  # phrases, pictures
-    given = torch.zeros(2, 2, MAX_BOXES)
+    corners = torch.zeros(2, MOST_BOXES, 4)
+    used = torch.zeros(2, MOST_BOXES)
+    features = torch.zeros(2, 2, MOST_BOXES, weights.feature)  # phrases, pictures
+    given = torch.zeros(2, 2, MOST_BOXES)
     for place, box in enumerate(boxes):
         corners[1, place], used[1, place] = torch.tensor(box.corners), 1
         for kind, feature in enumerate((box.phrase, box.picture)):
@@ -188,6 +189,16 @@ def objects_of(weights: GligenWeights, boxes: Sequence[EncodedBox]) -> Tensor:
     with torch.no_grad():
         objects: Tensor = weights.position(corners.to(home), used.to(home), **inputs)
     return objects
+
+
+def _require_boxes(job: UnitInputs) -> None:
+    """Raise RequestError for a unit without boxes, or with a picture, which nothing would read."""
+    if not job.unit.boxes:
+        raise RequestError(f"{job.path}.boxes", "is empty: GLIGEN needs boxes, each with a phrase")
+    if job.given is not None:
+        field = "images" if job.unit.images else "image_from" if job.unit.image_from == "init" else "image"
+        message = "GLIGEN takes no picture of the unit: leave it out, or give a box a picture"
+        raise RequestError(f"{job.path}.{field}", message)
 
 
 def _listed(widths: Sequence[int]) -> str:

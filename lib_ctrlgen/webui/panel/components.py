@@ -10,6 +10,7 @@ import gradio as gr
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.images.files import is_deep_text
+from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.webui.settings import model_store
 
 from .infotext import PastedField
@@ -75,9 +76,12 @@ class UnitPanel:
 
 
 def family_of(model: Any) -> str:
-    """The control family of a listed model; empty where there is none or its file cannot be read."""
+    """The control family of a choice in a model list; empty for none and for a file that cannot be read."""
     from lib_ctrlgen.controls.registry import identify_file  # imports every family, and diffusers
 
+    fileless = catalogue.control_without_model(model)
+    if fileless:
+        return fileless
     store = model_store()
     try:
         kind = store.get(store.resolve(model), identify_file) if model not in (None, "", NO_MODEL) else None
@@ -87,5 +91,6 @@ def family_of(model: Any) -> str:
 
 
 def model_choices() -> dict[str, list[str]]:
-    """The choices of a model list, as the folders are now."""
-    return {"choices": [NO_MODEL, *model_store().names()]}
+    """The choices of a unit's model list, as the folders are now: the families without a file, then files."""
+    fileless = [entry.without_model for entry in catalogue.CONTROLS if entry.without_model]
+    return {"choices": [NO_MODEL, *fileless, *model_store().names()]}

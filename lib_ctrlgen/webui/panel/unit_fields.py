@@ -199,6 +199,8 @@ def unit_settings(values: Values, path: str) -> Payload:
     if values["model"] in (None, "", NO_MODEL):
         raise RequestError(f"{path}.model", "choose a model in the unit's list, or switch the unit off")
     unit: Payload = {name: values[name] for name in SAME_FIELDS}
+    if control := catalogue.control_without_model(values["model"]):
+        unit |= {"model": "", "control": control}
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
     unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
     unit["low_vram"] = LOW_VRAM.get(values["low_vram"], values["low_vram"])
@@ -208,17 +210,12 @@ def unit_settings(values: Values, path: str) -> Payload:
 
 
 def unit_pictures(values: Values, path: str) -> Payload:
-    """The unit's pictures: the img2img one where the panel says so, never one that nobody chose.
-
-    Raises RequestError where there is none.
-    """
+    """The unit's pictures: the img2img one where the panel says so, never one that nobody chose."""
     masks = {"mask": _encode(values["mask"]), "masks": uploaded(values["masks"], f"{path}.masks")}
     if values["use_init_image"]:
         return {"image_from": "init", **masks}
-    given, many = values["image"], uploaded(values["images"], f"{path}.images")
-    if not given and not many:
-        raise RequestError(f"{path}.image", "choose a picture for the unit, or switch the unit off")
-    return {"image": _encode(given), "images": many, **masks}
+    many = uploaded(values["images"], f"{path}.images")
+    return {"image": _encode(values["image"]), "images": many, **masks}
 
 
 def panel_values(unit: Values) -> Payload:
@@ -228,6 +225,8 @@ def panel_values(unit: Values) -> Payload:
     """
     values = unit_fields() | {"enabled": True}
     values |= {name: value for name, value in unit.items() if name in BASE_FIELDS}
+    if catalogue.without_model(str(unit.get("control", ""))):
+        values["model"] = catalogue.family_entry(unit["control"]).without_model
     weight = unit.get("weight", 1.0)
     slides = isinstance(weight, (int, float)) and 0 <= weight <= SLIDER_MAX
     values |= (

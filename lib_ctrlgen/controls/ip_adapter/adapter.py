@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from lib_ctrlgen.controls.base import Target, UnitInputs, require_picture_unit
 from lib_ctrlgen.controls.params import ENCODED, IMAGE_ENCODER
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.files import image_hash
@@ -25,9 +26,8 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, require_family
 
-from .base import Target, UnitInputs, require_picture_unit
-from .ip_adapter_detect import ip_adapter_kind
-from .ip_adapter_file import AdapterWeights, load_adapter
+from .detect import ip_adapter_kind
+from .file import AdapterWeights, load_adapter
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
 ADVICE = ": lower its weight, or give layer_weights, to let the prompt lead"

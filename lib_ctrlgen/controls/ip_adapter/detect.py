@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from lib_ctrlgen.controls.unsupported import NO_FACES
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes, first_size, unsupported
 from lib_ctrlgen.unet.call import Family
-
-from .unsupported import NO_FACES
 
 
 def ip_adapter_kind(shapes: Shapes) -> ModelKind | None:

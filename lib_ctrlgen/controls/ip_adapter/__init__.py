@@ -1,0 +1,1 @@
+"""IP-Adapters: recognising and loading their files, and preparing their units."""

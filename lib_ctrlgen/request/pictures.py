@@ -1,0 +1,34 @@
+"""The parts of a request in JSON types that hold pictures.
+
+>>> unit = {"image": "A", "references": [{"image": "B"}], "boxes": [{"text": "a cat"}]}
+>>> [path for path, _ in pictured_parts({"units": [unit], "blend": {"concepts": [{}]}})]
+['$.units[0]', '$.units[0].references[0]', '$.units[0].boxes[0]', '$.blend.concepts[0]']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PICTURES = ("image", "mask")  # fields with one picture, base64 or a data URL
+LISTS = ("images", "masks")  # fields with a list of pictures
+EMBEDDING = "embedding"  # a field with a saved embedding, base64 or a data URL
+PARTS = ("references", "boxes")  # lists of a unit whose items hold pictures
+
+
+def pictured_parts(payload: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every unit, reference, box and concept of a request with its JSON path, if it is an object."""
+    for path, unit in _items(payload, "units", "$"):
+        yield path, unit
+        for name in PARTS:
+            yield from _items(unit, name, path)
+    blend = payload.get("blend")
+    if isinstance(blend, Mapping):
+        yield from _items(blend, "concepts", "$.blend")
+
+
+def _items(part: Mapping[str, Any], name: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    items = part.get(name)
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict):
+            yield f"{path}.{name}[{number}]", item
