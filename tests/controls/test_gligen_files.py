@@ -12,7 +12,6 @@ from torch import Tensor
 from lib_ctrlgen.controls.gligen.gligen import PreparedGligen
 from lib_ctrlgen.controls.registry import identify, identify_file
 from lib_ctrlgen.errors import ModelError, RequestError
-from lib_ctrlgen.request.spec import parse_request
 from tests.support import control_files as files
 from tests.support import gligen_files as gligen
 from tests.support.unet_calls import sd_diffusers, sd_ldm
@@ -123,23 +122,6 @@ def test_a_damaged_file_is_an_error_at_the_unit(tmp_path: Path, unet: Any, own: 
 
 
 BOX = gligen.BOXES[0]
-WRONG: list[tuple[str, list[dict[str, Any]]]] = [
-    ("boxes[1].box", [BOX, {**BOX, "box": [0.1, 0.2, 1.2, 0.8]}]),
-    ("boxes[0].box", [{**BOX, "box": [-0.1, 0.2, 0.5, 0.8]}]),
-    ("boxes[0].box", [{**BOX, "box": [0.5, 0.2, 0.5, 0.8]}]),
-    ("boxes[0].box", [{**BOX, "box": [0.1, 0.8, 0.5, 0.2]}]),
-    ("boxes[0].box", [{**BOX, "box": [0.1, 0.8, 0.5]}]),
-    ("boxes[0].box", [{"text": "a cat"}]),
-    ("boxes[0].text", [{**BOX, "text": "  "}]),
-    ("boxes", [BOX] * 31),
-]
-
-
-@pytest.mark.parametrize(("place", "boxes"), WRONG)
-def test_wrong_boxes_are_errors_at_their_field(place: str, boxes: list[dict[str, Any]]) -> None:
-    with pytest.raises(RequestError) as caught:
-        parse_request({"units": [{"model": "gligen", "boxes": boxes}]})
-    assert caught.value.path == f"$.units[0].{place}"
 
 
 class Narrow(gligen.HashedPhrases):
@@ -169,6 +151,8 @@ def test_what_cannot_be_encoded_is_an_error_at_its_field(
     assert "48 numbers" in refused(tmp_path, unet, phrases=Narrow()).message
     long = [BOX, {**BOX, "text": "a phrase of many tokens"}]
     assert refused(tmp_path, unet, boxes=long[::-1], phrases=Narrow()).message.endswith("too many tokens")
+    assert refused(tmp_path, unet, boxes=[]).path == "$.units[0].boxes"
+    assert refused(tmp_path, unet, image=files.data_url()).path == "$.units[0].image"
     assert refused(tmp_path, unet, control_mode="prompt").path == "$.units[0].control_mode"
     assert refused(tmp_path, unet, reuse=2).path == "$.units[0].reuse"
     assert refused(tmp_path, unet, layer_weights=[1.0] * 13).path == "$.units[0].layer_weights"

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from tests.support import control_families as families
 from tests.support import control_files as files
+from tests.support import gligen_files as gligen
 from tests.support import networks
 from tests.support.networks import Call, call_of, random_call
 from tests.support.unet_calls import port_of, sd_diffusers, sdxl_diffusers
@@ -21,14 +22,28 @@ from tests.support.unet_calls import port_of, sd_diffusers, sdxl_diffusers
 FACE = 512  # numbers in a face's embedding
 
 
+def pictured(seed: int) -> dict[str, Any]:
+    """A unit's picture."""
+    return {"image": files.data_url(seed=seed)}
+
+
+def boxed(seed: int) -> dict[str, Any]:
+    """A unit's boxes."""
+    return {"boxes": [{"text": f"object {seed}", "box": [0.1, 0.2, 0.6, 0.9]}, *gligen.BOXES]}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A family's U-Net, what puts its files into a folder, and the fields of a unit that uses them."""
+    """A family's U-Net, what puts its files into a folder, and the fields of a unit that uses them.
+
+    `content` gives what a unit shows by a seed: its picture or its boxes.
+    """
 
     unet: Callable[[], Any]
-    write: Callable[[Path], None]
+    write: Callable[[Path], object]
     unit: dict[str, Any] = field(default_factory=dict)
     context: int = networks.CONTEXT
+    content: Callable[[int], dict[str, Any]] = pictured
 
     def call(self, kinds: str) -> Call:
         """A call of the U-Net; `kinds` as in `random_call`."""
@@ -86,6 +101,13 @@ EXAMPLES: dict[str, Example] = {
         context=files.CONTEXT,
     ),
     "control_lora": of_sd15("lora"),
+    "gligen": Example(
+        unet=networks.ldm_unet,
+        write=lambda folder: gligen.save(
+            gligen.tensors_for(networks.ldm_unet()), folder / "model.safetensors"
+        ),
+        content=boxed,
+    ),
     "lllite": of_sdxl("xl-lllite"),
     "ip_adapter": Example(
         unet=lambda: networks.ldm_unet(context=files.CONTEXT), write=ip_adapter, context=files.CONTEXT

@@ -134,7 +134,6 @@ def unit(boxes: list[dict[str, Any]] | None = None, **fields: Any) -> ControlUni
     payload = {
         "model": "gligen",
         "boxes": BOXES if boxes is None else boxes,
-        "image": files.data_url(),
         **fields,
     }
     return parse_request({"units": [payload]}).units[0]
