@@ -7,8 +7,10 @@ from typing import Any
 import gradio as gr
 
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
+from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 
+from .box_fields import EXAMPLE
 from .components import UnitPanel, family_of
 from .unit_fields import detects, family_fields, param_fields
 
@@ -30,21 +32,34 @@ def build_params(unit: UnitPanel) -> None:
 
 
 def build_family_params(unit: UnitPanel) -> None:
-    """The control families' parameters; those of the chosen model's family are shown, others are reset."""
-    fields = family_fields()
-    parts = [_param(unit, name, param) for name, (_, param) in fields.items()]
+    """What only some control families take; for the chosen model's family it is shown, the rest is reset."""
+    takers = {name: (families, param.default) for name, (families, param) in family_fields().items()}
+    takers["boxes"] = tuple(entry.name for entry in catalogue.CONTROLS if "boxes" in entry.fields), ""
+    parts = [_param(unit, name, param) for name, (_, param) in family_fields().items()]
+    parts += [*build_boxes(unit)]
 
     def reveal(model: Any) -> list[dict[str, Any]]:
         family = family_of(model)
-        if not family:
-            return [gr.update(visible=False) for _ in fields]
-        return [
-            gr.update(visible=True) if family in families else gr.update(visible=False, value=param.default)
-            for families, param in fields.values()
+        shown = [family in families for families, _ in takers.values()]
+        updates = [
+            gr.update(visible=visible) if visible or not family else gr.update(visible=False, value=default)
+            for visible, (_, default) in zip(shown, takers.values(), strict=True)
         ]
+        return [*updates, gr.update(visible=shown[-1])]
 
     model = unit.parts["model"]
     model.change(reveal, inputs=[model], outputs=parts, show_progress=False)
+
+
+def build_boxes(unit: UnitPanel) -> tuple[Any, Any]:
+    """The text field of the unit's boxes, and the area in which javascript/ctrlgen_boxes.js shows them."""
+    label = "Boxes: left top right bottom: phrase, one a line, 0 to 1 (or JSON as in the API)"
+    field = unit.show("boxes", gr.Textbox, label=label, placeholder=EXAMPLE, lines=3, visible=False)
+    names = f'data-tab="{unit.panel.tab}" data-field="{unit.elem_id("boxes")}"'
+    area = gr.HTML(
+        f'<div class="ctrlgen-boxes" {names}></div>', elem_id=unit.elem_id("boxes_area"), visible=False
+    )
+    return field, area
 
 
 def _param(unit: UnitPanel, name: str, param: Param, *, visible: bool = False) -> Any:

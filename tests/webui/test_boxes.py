@@ -1,0 +1,115 @@
+"""The boxes of a unit in the panel: their text in Python and in the page's script, and where they show."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.spec import parse_request, to_payload
+from lib_ctrlgen.webui.panel.box_fields import read_boxes, shown_boxes
+from lib_ctrlgen.webui.panel.unit_fields import panel_values, unit_fields, unit_settings
+from tests.support.fake_gradio import Component
+from tests.support.fake_webui import FakeWebUI, fresh
+
+SCRIPT = Path(__file__).resolve().parents[2] / "javascript" / "ctrlgen_boxes.js"
+LINES = "0.1 0.2 0.5 0.8: a red circle\n\n 0,0 , 1, .45 : a blue: square \n"
+READ = [
+    {"box": [0.1, 0.2, 0.5, 0.8], "text": "a red circle"},
+    {"box": [0, 0, 1, 0.45], "text": "a blue: square"},
+]
+
+shares = st.integers(0, 1000).map(lambda number: number / 1000)
+phrases = st.text(max_size=12)
+boxes = st.fixed_dictionaries(
+    {"box": st.lists(shares, min_size=4, max_size=4), "text": phrases}, optional={"image": phrases}
+)
+
+
+def test_lines_and_json_are_read_alike() -> None:
+    assert read_boxes(LINES, "$") == READ
+    assert read_boxes(json.dumps(READ), "$") == READ
+    assert read_boxes(" \n", "$") == []
+
+
+@given(st.lists(boxes, max_size=4))
+def test_what_is_shown_is_read_back(some: list[dict[str, Any]]) -> None:
+    assert read_boxes(shown_boxes(some), "$") == some
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("0.1 0.2 0.5: a", "[0]"),
+        ("0 0 1 1: a\n0 0 1 1.2.3: b", "[1]"),
+        ("a cat", "[0]"),
+        ("[{]", ""),
+        ("[" * 100_000, ""),
+    ],
+)
+def test_a_text_that_is_no_boxes_is_refused_at_its_line(text: str, path: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        unit_settings(unit_fields() | {"model": "m", "boxes": text}, "$.units[0]")
+    assert caught.value.path == f"$.units[0].boxes{path}"
+
+
+def test_the_panel_gives_the_requests_boxes_and_shows_them_again() -> None:
+    settings = unit_settings(unit_fields() | {"model": "m", "boxes": LINES}, "$")
+    unit = to_payload(parse_request({"units": [settings]}))["units"][0]
+    assert unit["boxes"] == READ
+    assert panel_values(unit)["boxes"] == "0.1 0.2 0.5 0.8: a red circle\n0.0 0.0 1.0 0.45: a blue: square"
+    assert "boxes" not in unit_settings(unit_fields() | {"model": "m"}, "$")
+
+
+def test_boxes_are_shown_for_their_family_and_cleared_for_others(
+    host: FakeWebUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh("panel.panel").build_panel("txt2img")
+    module = fresh("panel.unit_params")
+    model = next(c for c in Component.made if c.elem_id == "ctrlgen_txt2img_unit0_model")
+    reveal, options = next(event for event in model.events if len(event[1]["outputs"]) > 2)
+    ids = [str(part.elem_id) for part in options["outputs"]]
+    place, area = (ids.index(f"ctrlgen_txt2img_unit0_{name}") for name in ("boxes", "boxes_area"))
+    for family in ("gligen", "controlnet", ""):
+        monkeypatch.setitem(reveal.__globals__, "family_of", lambda _, found=family: found)
+        updates = reveal("any")
+        assert updates[place]["visible"] is updates[area]["visible"] is (family == "gligen")
+        assert updates[place].get("value") == ("" if family == "controlnet" else None)
+        assert len(updates) == len(ids)
+    assert module.EXAMPLE in options["outputs"][place].options["placeholder"]
+
+
+def in_node(expression: str, *given: Any) -> Any:
+    """The value of an expression over the page's script, in node; `$` are the values given."""
+    node = shutil.which("node") or pytest.skip("the page's script: no node")
+    program = f"{SCRIPT.read_text('utf-8')}\nconst $ = {json.dumps(given)};\n"
+    program += f"console.log(JSON.stringify({expression}));"
+    found = subprocess.run([node, "-e", program], capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(found.stdout)
+
+
+def test_the_page_reads_a_text_as_the_server_does() -> None:
+    texts = [LINES, json.dumps(READ), "", "a cat", "[{]", '[{"text": "no box"}]', "0 0 1 1.2.3: b"]
+    found = in_node("$.map(ctrlgenBoxes.read)", *texts)
+    assert [each and each["boxes"] for each in found] == [READ, READ, [], None, None, None, None]
+    written = in_node("$.map(ctrlgenBoxes.read).map((f) => ctrlgenBoxes.write(f.boxes, f.json))", *texts[:3])
+    assert [read_boxes(text, "$") for text in written] == [READ, READ, []]
+
+
+def test_a_drag_stays_in_the_picture_and_leaves_a_box() -> None:
+    box = [0.2, 0.3, 0.6, 0.7]
+    drags = {
+        "moved": ([0, 0], 0.1, -0.1, [0.3, 0.2, 0.7, 0.6]),
+        "moved to the edge": ([0, 0], 0.9, -0.9, [0.6, 0, 1, 0.4]),
+        "upper left corner": ([-1, -1], -0.5, 0.1, [0, 0.4, 0.6, 0.7]),
+        "lower right corner past the upper left": ([1, 1], -0.9, -0.9, [0.2, 0.3, 0.22, 0.32]),
+        "upper right corner": ([1, -1], 0.12345, 0.9, [0.2, 0.68, 0.723, 0.7]),
+    }
+    calls = [[box, part, dx, dy] for part, dx, dy, _ in drags.values()]
+    found = in_node("$.map((each) => ctrlgenBoxes.dragged(...each))", *calls)
+    assert dict(zip(drags, found, strict=True)) == {name: wanted for name, (*_, wanted) in drags.items()}
