@@ -49,9 +49,7 @@ def page(browser: Any) -> Iterator[Any]:
     parts = {name: (ROOT / path).read_text("utf-8") for name, path in named.items()}
     opened = browser.new_page(viewport={"width": 800, "height": 600})
     opened.set_default_timeout(20_000)
-    opened.set_content(
-        PAGE.format(**{name: (ROOT / path).read_text("utf-8") for name, path in parts.items()})
-    )
+    opened.set_content(PAGE.format(**parts))
     opened.evaluate("ctrlgenBoxes.update()")
     yield opened
     opened.close()
