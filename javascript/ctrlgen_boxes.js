@@ -108,7 +108,9 @@ const ctrlgenBoxes = {
         made.dataset.index = index;
         made.setAttribute("role", "group");
         made.setAttribute("aria-label", `Box ${index + 1}: ${each.text || "no phrase"}`);
-        made.textContent = each.text || "?";
+        const phrase = document.createElement("span");
+        phrase.textContent = each.text || "?";
+        made.append(phrase);
         [[-1, -1], [1, -1], [-1, 1], [1, 1]].forEach((part) => {
             const corner = document.createElement("i");
             corner.dataset.part = JSON.stringify(part);
