@@ -19,6 +19,7 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.session.session import ControlSession
 from tests.support import control_files as files
 from tests.support import gligen_files as gligen
+from tests.support import networks
 from tests.support.lora_files import assert_untouched, snapshot
 from tests.support.networks import Call, Script, random_call
 from tests.support.unet_calls import port_of, relative_error, run, sd_diffusers, sd_ldm
@@ -251,3 +252,43 @@ def test_a_mask_confines_the_change_of_each_block(unet: Any, folder: Path) -> No
     share = torch.tensor([1.0] * 4 + [0.0] * 4).repeat(8)[None, :, None]
     assert far(half, plain + (full - plain) * share) <= 1e-5
     assert far(full, plain) > 1e-3
+
+
+def merging(self: Any, x: Tensor, context: Tensor | None = None) -> Tensor:
+    """ldm's transformer block with self attention over pairs of tokens, as token merging does it."""
+    merged = self.norm1(x).unflatten(1, (-1, 2)).mean(2)
+    x = self.attn1(merged).repeat_interleave(2, 1) + x
+    x = self.attn2(self.norm2(x), context=context) + x
+    return self.ff(self.norm3(x)) + x  # type: ignore[no-any-return]
+
+
+def test_merged_tokens_and_checkpointing_do_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet, call = sd_ldm(), random_call("c0", 4)
+    gligen.save(gligen.tensors_for(unet), tmp_path / "gligen.safetensors")
+    own = load_file(tmp_path / "gligen.safetensors")
+    active, seen = gligen.loaded(tmp_path, unet), []
+    block = unet.get_submodule("input_blocks.1.1.transformer_blocks.0")
+
+    def keep(_module: Any, args: tuple[Tensor, ...]) -> None:
+        seen.append(args[0].clone())
+
+    with block.norm2.register_forward_pre_hook(keep):
+        wanted = predicted(unet, active, call)
+        for module in unet.modules():
+            if hasattr(module, "checkpoint"):
+                monkeypatch.setattr(module, "checkpoint", True)
+        assert torch.equal(predicted(unet, active, call), wanted)
+        monkeypatch.setattr(type(block), "_forward", merging)
+        del seen[:]
+        session = ControlSession(port_of(unet), active, Script(4, [(0, call.rows)]))
+        with session, block.norm2.register_forward_pre_hook(keep):
+            found = run(unet, call)
+    before, after = seen
+    prefix = "input_blocks.1.1.transformer_blocks.0.fuser."
+    parts = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
+    control = active[0].control
+    assert isinstance(control, PreparedGligen)
+    assert far(after, block_formula(before, control.objects[1:], parts, networks.HEADS, 1.0)) <= 1e-5
+    assert relative_error(found, wanted) > 1e-3
