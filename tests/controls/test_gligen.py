@@ -262,10 +262,9 @@ def merging(self: Any, x: Tensor, context: Tensor | None = None) -> Tensor:
     return self.ff(self.norm3(x)) + x  # type: ignore[no-any-return]
 
 
-def test_merged_tokens_and_checkpointing_do_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unet, call = sd_ldm(), random_call("c0", 4)
+@pytest.mark.filterwarnings("ignore:.*autocast")
+def test_merged_tokens_and_checkpoints_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unet, call = sd_ldm(), random_call("c0", 4, (16, 16))
     gligen.save(gligen.tensors_for(unet), tmp_path / "gligen.safetensors")
     own = load_file(tmp_path / "gligen.safetensors")
     active, seen = gligen.loaded(tmp_path, unet), []
