@@ -66,22 +66,30 @@ def test_the_panel_gives_the_requests_boxes_and_shows_them_again() -> None:
     assert "boxes" not in unit_settings(unit_fields() | {"model": "m"}, "$")
 
 
-def test_boxes_are_shown_for_their_family_and_cleared_for_others(
-    host: FakeWebUI, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_family_shows_its_own_fields(host: FakeWebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes are shown and pictures hidden for GLIGEN; what is hidden is emptied, or would be refused."""
     fresh("panel.panel").build_panel("txt2img")
-    module = fresh("panel.unit_params")
     model = next(c for c in Component.made if c.elem_id == "ctrlgen_txt2img_unit0_model")
     reveal, options = next(event for event in model.events if len(event[1]["outputs"]) > 2)
-    ids = [str(part.elem_id) for part in options["outputs"]]
-    place, area = (ids.index(f"ctrlgen_txt2img_unit0_{name}") for name in ("boxes", "boxes_area"))
+    names = [str(part.elem_id).removeprefix("ctrlgen_txt2img_unit0_") for part in options["outputs"]]
+    names[names.index("None")] = "pictures"  # the row has no id
+    found = {}
     for family in ("gligen", "controlnet", ""):
-        monkeypatch.setitem(reveal.__globals__, "family_of", lambda _, found=family: found)
-        updates = reveal("any")
-        assert updates[place]["visible"] is updates[area]["visible"] is (family == "gligen")
-        assert updates[place].get("value") == ("" if family == "controlnet" else None)
-        assert len(updates) == len(ids)
-    assert module.EXAMPLE in options["outputs"][place].options["placeholder"]
+        monkeypatch.setitem(reveal.__globals__, "family_of", lambda _, known=family: known)
+        found[family] = dict(zip(names, reveal("any"), strict=True))
+    shown = {
+        family: [part for part in updates if updates[part].get("visible")]
+        for family, updates in found.items()
+    }
+    assert {"boxes", "boxes_area", "ip_adapter_image_encoder"} <= set(shown["gligen"])
+    assert "pictures" not in shown["gligen"]
+    assert found["gligen"]["image"]["value"] is None
+    assert "pictures" in shown["controlnet"]
+    assert not {"boxes", "boxes_area"} & set(shown["controlnet"])
+    assert found["controlnet"]["boxes"]["value"] == ""
+    assert "value" not in found["controlnet"]["image"]
+    assert shown[""] == ["pictures"]
+    assert not any("value" in update for update in found[""].values())
 
 
 def in_node(expression: str, *given: Any) -> Any:

@@ -12,7 +12,7 @@ from lib_ctrlgen.request.params import Param
 
 from .box_fields import EXAMPLE
 from .components import UnitPanel, family_of
-from .unit_fields import detects, family_fields, param_fields
+from .unit_fields import BASE_FIELDS, detects, family_fields, param_fields
 
 
 def build_params(unit: UnitPanel) -> None:
@@ -32,11 +32,29 @@ def build_params(unit: UnitPanel) -> None:
 
 
 def build_family_params(unit: UnitPanel) -> None:
-    """What only some control families take; for the chosen model's family it is shown, the rest is reset."""
+    """The control families' parameters, which `connect_family` shows and hides."""
+    for name, (_, param) in family_fields().items():
+        _param(unit, name, param)
+
+
+def build_boxes(unit: UnitPanel) -> None:
+    """The text field of the unit's boxes, and the area in which javascript/ctrlgen_boxes.js shows them."""
+    label = "Boxes: left top right bottom: phrase, one a line, 0 to 1 (or JSON as in the API)"
+    unit.show("boxes", gr.Textbox, label=label, placeholder=EXAMPLE, lines=3, visible=False)
+    names = f'data-tab="{unit.panel.tab}" data-field="{unit.elem_id("boxes")}"'
+    content = f'<div class="ctrlgen-boxes" {names}></div>'
+    unit.parts["boxes_area"] = gr.HTML(content, elem_id=unit.elem_id("boxes_area"), visible=False)
+
+
+def connect_family(unit: UnitPanel) -> None:
+    """Show what the chosen model's family takes; what it does not take is hidden, and reset.
+
+    While no family is known, parameters and boxes are only hidden, and pictures are shown.
+    """
     takers = {name: (families, param.default) for name, (families, param) in family_fields().items()}
     takers["boxes"] = tuple(entry.name for entry in catalogue.CONTROLS if "boxes" in entry.fields), ""
-    parts = [_param(unit, name, param) for name, (_, param) in family_fields().items()]
-    parts += [*build_boxes(unit)]
+    unpictured = {entry.name for entry in catalogue.CONTROLS if not entry.needs_image}
+    pictures = {name: BASE_FIELDS[name] for name in ("image", "images", "use_init_image")}
 
     def reveal(model: Any) -> list[dict[str, Any]]:
         family = family_of(model)
@@ -45,21 +63,14 @@ def build_family_params(unit: UnitPanel) -> None:
             gr.update(visible=visible) if visible or not family else gr.update(visible=False, value=default)
             for visible, (_, default) in zip(shown, takers.values(), strict=True)
         ]
-        return [*updates, gr.update(visible=shown[-1])]
+        bare = family in unpictured
+        emptied = [gr.update(value=value) if bare else gr.update() for value in pictures.values()]
+        return [*updates, gr.update(visible=shown[-1]), gr.update(visible=not bare), *emptied]
 
+    names = (*takers, "boxes_area", "pictures", *pictures)
     model = unit.parts["model"]
-    model.change(reveal, inputs=[model], outputs=parts, show_progress=False)
-
-
-def build_boxes(unit: UnitPanel) -> tuple[Any, Any]:
-    """The text field of the unit's boxes, and the area in which javascript/ctrlgen_boxes.js shows them."""
-    label = "Boxes: left top right bottom: phrase, one a line, 0 to 1 (or JSON as in the API)"
-    field = unit.show("boxes", gr.Textbox, label=label, placeholder=EXAMPLE, lines=3, visible=False)
-    names = f'data-tab="{unit.panel.tab}" data-field="{unit.elem_id("boxes")}"'
-    area = gr.HTML(
-        f'<div class="ctrlgen-boxes" {names}></div>', elem_id=unit.elem_id("boxes_area"), visible=False
-    )
-    return field, area
+    outputs = [unit.parts[name] for name in names]
+    model.change(reveal, inputs=[model], outputs=outputs, show_progress=False)
 
 
 def _param(unit: UnitPanel, name: str, param: Param, *, visible: bool = False) -> Any:
