@@ -40,7 +40,7 @@ from lib_ctrlgen.controls.ip_adapter.file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless.checkpoints.load import Networks, Place
 from lib_ctrlgen.headless.checkpoints.noise_config import NoiseConfig
-from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, Tower, read_tokenizer
+from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, TextEncoder, read_tokenizer
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images.files import encode_image
@@ -158,8 +158,10 @@ def random_networks(unet: Any, vae: Any, text_layers: int) -> Networks:
     """The networks of a pipeline, with a random text encoder that has so many layers."""
     tokenizer = read_tokenizer(tiny_folder() / "text")
     config = CLIPTextConfig(**{**PUBLISHED[CLIP], "num_hidden_layers": text_layers})
-    tower = Tower(tokenizer=tokenizer, encoder=frozen(CLIPTextModel(config)), pad=tokenizer.pad_token_id)
-    return Networks(unet=unet, vae=vae, towers=(tower,), noise=NoiseConfig().arguments)
+    text_encoder = TextEncoder(
+        tokenizer=tokenizer, encoder=frozen(CLIPTextModel(config)), pad=tokenizer.pad_token_id
+    )
+    return Networks(unet=unet, vae=vae, text_encoders=(text_encoder,), noise=NoiseConfig().arguments)
 
 
 def frozen(network: Any) -> Any:

@@ -200,7 +200,7 @@ const ctrlgenBoxes = {
 
     build(area) {
         area.innerHTML = "<div class='ctrlgen-stage' role='application' aria-label='Boxes'></div>"
-            + "<button type='button' class='ctrlgen-add lg secondary gradio-button'>Add a box</button>"
+            + "<button type='button' class='ctrlgen-add'>Add a box</button>"
             + "<p class='ctrlgen-note' aria-live='polite'></p>";
         const stage = area.querySelector(".ctrlgen-stage");
         stage.addEventListener("pointerdown", (event) => ctrlgenBoxes.grab(area, stage, event));

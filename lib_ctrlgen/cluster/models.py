@@ -21,8 +21,9 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weight_files import parts_of
 from lib_ctrlgen.request.names import SUFFIXES
 from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.request.used_models import used_models
 
-from .options import Way
+from .options import ModelTransfer
 
 ELSEWHERE = "the model folder {folder} is not on the node {node}: mount it there, or use --ray-models ship"
 BESIDE = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and tokenizers
@@ -72,7 +73,7 @@ class SentFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ShippedModels:
-    """Model folders whose files are in Ray's object store; each node writes those that it lacks."""
+    """Model folders whose files are in Ray's object store; each node writes the files that it lacks."""
 
     folders: tuple[str, ...]
     files: tuple[SentFile, ...]
@@ -81,7 +82,7 @@ class ShippedModels:
         """The complete folders on this node. Raises HostError where the files cannot be written."""
         try:
             for file in self.files:
-                write_down(file, self.base / str(file.folder) / file.path)
+                write_file(file, self.base / str(file.folder) / file.path)
         except OSError as error:
             raise HostError(f"cannot write the models into {self.base}: {error.strerror or error}") from error
         return tuple(self.base / str(number) for number in range(len(self.folders)))
@@ -100,7 +101,7 @@ class ShippedModels:
         return name
 
 
-def models_for(way: Way, folders: Sequence[Path], requests: Iterable[ControlRequest]) -> Models:
+def models_for(way: ModelTransfer, folders: Sequence[Path], requests: Iterable[ControlRequest]) -> Models:
     """The model folders for workers; with "ship", the files that the requests need are sent."""
     names = tuple(str(folder.resolve()) for folder in folders)
     if way == "path":
@@ -113,11 +114,7 @@ def models_for(way: Way, folders: Sequence[Path], requests: Iterable[ControlRequ
 
 def model_names(requests: Iterable[ControlRequest]) -> set[str]:
     """The names of all models that the requests use."""
-    names: set[str] = set()
-    for request in requests:
-        parts = [request, request.blend, *(unit for _, unit in request.enabled_units)]
-        names.update(str(getattr(part, "model", "") or "") for part in parts)
-    return names - {""}
+    return {name for request in requests for _, name in used_models(request)} - {""}
 
 
 def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int, Path]]:
@@ -159,8 +156,8 @@ def sent(folder: int, path: Path, root: Path) -> SentFile:
     return SentFile(folder=folder, path=inside, content=ray.put(content), sha256=digest, size=len(content))
 
 
-def write_down(file: SentFile, target: Path) -> None:
-    """Fetch a file unless it is there already; it appears only when it is complete. Raises OSError."""
+def write_file(file: SentFile, target: Path) -> None:
+    """Fetch a file unless it exists; it is renamed to `target` when it is complete. Raises OSError."""
     import ray
 
     if target.is_file() and target.stat().st_size == file.size:
@@ -178,7 +175,7 @@ def private_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"ctrlgen-models-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        raise HostError(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
+        raise HostError(f"{folder} belongs to another user: remove it, or set TMPDIR")
     return folder
 
 

@@ -19,7 +19,7 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
 from .checked import UnitFamily, family_of
-from .postprocess.registry import later_control
+from .postprocess.registry import after_unet_control
 from .protocols import (
     AttentionControl,
     FurtherFiles,
@@ -136,11 +136,11 @@ def _pictured(job: UnitInputs, picture: Image.Image, target: Target) -> UnitInpu
 
 
 def _prepared(index: int | str, job: UnitInputs, model: Control, target: Target) -> ActiveUnit:
-    later = later_control(job, target)
+    after_unet = after_unet_control(job, target)
     with at_path(f"{job.path}.model"):
         control = model.prepare(job, target)
     _check_reuse(job.unit, job.path, control, model.title)
-    return ActiveUnit(index=index, spec=job.unit, control=control, later=later, crop=job.crop)
+    return ActiveUnit(index=index, spec=job.unit, control=control, after_unet=after_unet, crop=job.crop)
 
 
 def _holes(unit: ControlUnit, picture: Image.Image, target: Target) -> Image.Image | None:

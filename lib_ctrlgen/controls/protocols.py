@@ -174,10 +174,10 @@ class FinishingControl(Protocol):
 
 
 @runtime_checkable
-class StartControl(Protocol):
-    """A prepared control whose picture is in the noise that a generation begins with."""
+class InitialNoiseControl(Protocol):
+    """A prepared control that adds its picture to the initial noise of a generation."""
 
-    def started(self, noise: Tensor) -> Tensor:
+    def changed_noise(self, noise: Tensor) -> Tensor:
         """The noise [B, 4, h, w] with the picture in it."""
 
 

@@ -20,9 +20,9 @@ class ActiveUnit:
     index: its place in `request.units`, or a name; mask: white = controlled, fitted like the picture;
     concept: the concept of a blend whose rows alone it acts on, None for all rows; pictures: the numbers
     of the pictures of the batch that it alone acts on, None for all; crop: the part that the host paints;
-    later: what it does beside `control`, after the U-Net or on the finished picture; image_at, mask_at: the
-    JSON paths of its picture and its mask; loaded: the names and hashes of its model files, by `model` or
-    the parameter that names one.
+    after_unet: a second control, which acts after the U-Net or on the finished picture; image_at, mask_at:
+    the JSON paths of its picture and its mask; loaded: the names and hashes of its model files, by `model`
+    or the parameter that names one.
     """
 
     index: int | str
@@ -32,7 +32,7 @@ class ActiveUnit:
     concept: int | None = None
     pictures: tuple[int, ...] | None = None
     crop: Crop | None = None
-    later: PredictionControl | FinishingControl | None = None
+    after_unet: PredictionControl | FinishingControl | None = None
     image_at: str = ""
     mask_at: str = ""
     loaded: Mapping[str, str] = field(default_factory=dict)
@@ -50,9 +50,9 @@ class ActiveUnit:
     @property
     def parts(self) -> tuple[ActiveUnit, ...]:
         """The unit as one for each control that it has, with the same spec and mask."""
-        if self.later is None:
+        if self.after_unet is None:
             return (self,)
-        return replace(self, later=None), replace(self, control=self.later, later=None)
+        return replace(self, after_unet=None), replace(self, control=self.after_unet, after_unet=None)
 
     def sees(self, picture: int) -> bool:
         """Whether it acts on this picture of the batch."""

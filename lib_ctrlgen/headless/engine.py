@@ -193,8 +193,8 @@ class Engine:
 
     def encoder(self, networks: Networks) -> PromptEncoder:
         """The prompt encoder of a model. It caches what it encoded, also for later requests."""
-        if self._encoder is None or self._encoder.towers is not networks.towers:
-            self._encoder = PromptEncoder(towers=networks.towers)
+        if self._encoder is None or self._encoder.text_encoders is not networks.text_encoders:
+            self._encoder = PromptEncoder(text_encoders=networks.text_encoders)
         return self._encoder
 
     def load(self, model: str) -> Networks:

@@ -31,7 +31,7 @@ def lightness(pixels: Pixels, space: LightSpace, gamma: float = 1.0) -> Pixels:
     return np.asarray(np.rint((light / 255.0) ** gamma * 255.0), np.uint8)
 
 
-def relit(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
+def with_lightness(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
     """Replace the lightness of RGB pixels [H, W, 3] by `light` [H, W]; colours out of range are clipped."""
     to, back, channel = _SPACES[space]
     parts = cv2.cvtColor(pixels, to)

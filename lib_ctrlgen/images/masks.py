@@ -50,7 +50,7 @@ def is_black(mask: Image.Image) -> bool:
     return bool(mask_values(mask).max() < BLACK)
 
 
-def require_something(mask: Image.Image, path: str) -> None:
+def require_white(mask: Image.Image, path: str) -> None:
     """Raise RequestError at `path` for a mask that is black everywhere."""
     if is_black(mask):
         raise RequestError(path, ALL_BLACK)

@@ -6,6 +6,7 @@ import filecmp
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -27,15 +28,27 @@ def tiny_folder() -> Path:
     return folder
 
 
+def bundled_folders() -> tuple[Path, ...]:
+    """The folder of the bundled model as a model folder; none when this installation lacks it."""
+    with suppress(HostError):
+        return (tiny_folder(),)
+    return ()
+
+
+def bundled_tokenizer() -> Path | None:
+    """The folder of the bundled model's tokenizer, None when this installation lacks it."""
+    return next((folder / "text" for folder in bundled_folders()), None)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Placed:
+class InstalledFile:
     """One installed file: its path in the WebUI, and what was done."""
 
     path: Path
     action: Literal["written", "replaced", "already there"]
 
 
-def install(webui: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
+def install(webui: Path, source: Path | None = None, *, replace: bool = False) -> tuple[InstalledFile, ...]:
     """Copy the bundled model into the model folders of the WebUI in `webui`; doing it again changes nothing.
 
     Raises HostError when the folder is no WebUI, and what `install_into` raises.
@@ -43,7 +56,9 @@ def install(webui: Path, source: Path | None = None, *, replace: bool = False) -
     return install_into(_models_folder(webui), source, replace=replace)
 
 
-def install_into(models: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
+def install_into(
+    models: Path, source: Path | None = None, *, replace: bool = False
+) -> tuple[InstalledFile, ...]:
     """Copy the bundled model into a WebUI's `models` folder, which may be anywhere.
 
     Raises HostError when the folder cannot be written. Without `replace` it also raises, and writes
@@ -127,13 +142,13 @@ def rewritten(config: str, text: PurePath) -> str:
     return VERSION.sub(lambda match: match["head"] + quoted, config)
 
 
-def _put(target: Path, content: bytes) -> Placed:
+def _put(target: Path, content: bytes) -> InstalledFile:
     """Write a file unless it has this content already."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-        return Placed(path=target, action="written")
+        return InstalledFile(path=target, action="written")
     if target.read_bytes() == content:
-        return Placed(path=target, action="already there")
+        return InstalledFile(path=target, action="already there")
     target.write_bytes(content)
-    return Placed(path=target, action="replaced")
+    return InstalledFile(path=target, action="replaced")

@@ -38,15 +38,15 @@ def fill(
     name: str,
     device: torch.device,
     dtype: torch.dtype,
-    borrowed: AbstractSet[str] = frozenset(),
+    left_out: AbstractSet[str] = frozenset(),
 ) -> None:
     """Set the weights of a network that is on the meta device; it is frozen and in evaluation mode after it.
 
     Tensors that have the device and dtype already are used without a copy. The parameters named in
-    `borrowed` stay on the meta device. Raises ModelError that names the keys which are missing, unknown or
+    `left_out` stay on the meta device. Raises ModelError that names the keys which are missing, unknown or
     of another shape.
     """
-    wanted = {key: value for key, value in network.state_dict().items() if key not in borrowed}
+    wanted = {key: value for key, value in network.state_dict().items() if key not in left_out}
     problems = [
         *(f"missing {key}" for key in wanted if key not in tensors),
         *(f"unknown {key}" for key in tensors if key not in wanted),
@@ -63,6 +63,6 @@ def fill(
         key: value.to(device, dtype if value.is_floating_point() else value.dtype)
         for key, value in tensors.items()
     }
-    network.load_state_dict(converted, strict=not borrowed, assign=True)
+    network.load_state_dict(converted, strict=not left_out, assign=True)
     network.requires_grad_(requires_grad=False)
     network.eval()

@@ -132,8 +132,8 @@ def placed(modules: Sequence[nn.Module | None], placement: Placement, name: str)
     """Store the weights of freshly loaded modules as a placement says; None stands for no module.
 
     The modules must be on `placement.home`, in `placement.dtype`. Tensors on the meta device, such as
-    those that a ControlLoRA borrows, are left out. `name` is the model's, for errors. Raises ModelError
-    for weights that the storage format cannot hold.
+    those that a ControlLoRA takes from the U-Net, are left out. `name` is the model's, for errors. Raises
+    ModelError for weights that the storage format cannot hold.
     """
     if placement.resident:
         return Resident(placement.like)

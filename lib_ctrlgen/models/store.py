@@ -51,7 +51,7 @@ class ModelStore:
         self._cache: OrderedDict[Hashable, Entry] = OrderedDict()
         self._entered: list[tuple[int, WorkingSet]] = []  # with the thread that entered it
         self._last: dict[Hashable, None] = {}  # what the last working set used
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -136,9 +136,9 @@ class ModelStore:
                     f"{limit / GB:.2f} GB may stay loaded: some are read again for each generation. "
                     + self.budget.advice.format(needed=needed / GB + 0.05)
                 )
-                said = f"{memory} {needed / GB:.1f}"  # the limit changes all the time
-                if said not in self._said:
-                    self._said.add(said)
+                key = f"{memory} {needed / GB:.1f}"  # the limit changes all the time
+                if key not in self._logged:
+                    self._logged.add(key)
                     logger.warning("%s", text)
                 return text
         return ""

@@ -27,10 +27,6 @@ class StepPlan:
     computed: tuple[tuple[int | None, ...], ...] = ()
     note: str = ""
 
-    def active(self, step: int) -> tuple[int, ...]:
-        """Return the indices of the lines whose weight at `step` is not zero."""
-        return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
-
 
 def compile_plan(
     units: Sequence[tuple[int | str, ControlUnit]], steps: int, *, hires: bool = False

@@ -125,13 +125,13 @@ def choose(sampler: str, scheduler: str = AUTOMATIC) -> Choice:
     name, ending = found
     if AUTOMATIC not in (ending, label) and ending != label:
         raise RequestError("scheduler", f"the sampler's name says {ending} already: leave one of them out")
-    own, said = SAMPLERS[name].scheduler, ending if label == AUTOMATIC else label
+    own, wanted = SAMPLERS[name].scheduler, ending if label == AUTOMATIC else label
     if own is not None:
-        return Choice(name, own if said == AUTOMATIC else said)
-    if said == AUTOMATIC:
+        return Choice(name, own if wanted == AUTOMATIC else wanted)
+    if wanted == AUTOMATIC:
         return Choice(name, "")
     place = "scheduler" if label != AUTOMATIC else "sampler"
-    raise RequestError(place, f"{name} steps through timesteps and takes no scheduler: leave {said} out")
+    raise RequestError(place, f"{name} steps through timesteps and takes no scheduler: leave {wanted} out")
 
 
 def check_steps(sampler: str, steps: int) -> None:

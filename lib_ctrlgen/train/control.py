@@ -40,7 +40,7 @@ def hint_tensor(hints: list[Image]) -> Tensor:
 
 
 @torch.no_grad()
-def awaken(control: ControlNetModel, make_hint: HintMaker) -> None:
+def scale_hint_layers(control: ControlNetModel, make_hint: HintMaker) -> None:
     """Scale the hint convolutions so that the output of each has standard deviation 1 on real hints.
 
     Layer-sequential unit variance (arXiv 1511.06422). With the usual initial weights, the last of which are
@@ -57,7 +57,7 @@ def awaken(control: ControlNetModel, make_hint: HintMaker) -> None:
     embedding.conv_out.weight *= 0.5
 
 
-def settle(control: ControlNetModel) -> None:
+def freeze_hint_layers(control: ControlNetModel) -> None:
     """Freeze the hint layers at full and half size.
 
     They only detect lines and planes, and their gradients would cost as much as the U-Net's.

@@ -30,7 +30,7 @@ NO_CAPTION = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frozen:
+class FrozenNetworks:
     """Networks from earlier stages, which the U-Net's training only uses."""
 
     vae: AutoencoderKL
@@ -78,7 +78,11 @@ def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor,
 
 
 def unet_job(
-    name: str, unet: UNet2DConditionModel, frozen: Frozen, settings: Settings, train_text: bool = False
+    name: str,
+    unet: UNet2DConditionModel,
+    frozen: FrozenNetworks,
+    settings: Settings,
+    train_text: bool = False,
 ) -> Job:
     """The job to predict the noise in latents [B, 4, h, w] from captions.
 

@@ -15,7 +15,7 @@ from lib_ctrlgen.files import read_picture, save_picture, save_text
 from .cells import Cell
 from .scoring.catalogue import FIRST_SCORES, VERSION, score_names
 from .scoring.scores import summary
-from .worker import Judged
+from .worker import ScoredCell
 
 CELLS = "cells"
 
@@ -78,22 +78,22 @@ class KeptCells:
             raise ValueError("a picture is missing or damaged")
         return whole
 
-    def keep(self, cell: Cell, judged: Judged) -> KeptCell:
+    def keep(self, cell: Cell, scored: ScoredCell) -> KeptCell:
         """Write a cell: its pictures, then its note. Raises HostError."""
         files = []
-        made = judged.made
+        made = scored.made
         for number, (image, seed) in enumerate(zip(made.images, made.seeds, strict=True)):
             name = f"{CELLS}/{cell.key}-{number:02}-seed-{seed}.png"
             save_picture(image, self.folder / name, made.infos[number])
             files.append(name)
-        return self.note(cell, tuple(files), judged)
+        return self.note(cell, tuple(files), scored)
 
-    def note(self, cell: Cell, files: tuple[str, ...], judged: Judged) -> KeptCell:
+    def note(self, cell: Cell, files: tuple[str, ...], scored: ScoredCell) -> KeptCell:
         """Write a cell's note. Raises HostError."""
-        means, spreads = summary(judged.scores)
-        spreads = spreads if judged.spreads is None else dict(judged.spreads)
-        reasons = dict(judged.scores[0].reasons)
-        warnings, encoder = judged.made.warnings, judged.encoder
+        means, spreads = summary(scored.scores)
+        spreads = spreads if scored.spreads is None else dict(scored.spreads)
+        reasons = dict(scored.scores[0].reasons)
+        warnings, encoder = scored.made.warnings, scored.encoder
         note: dict[str, Any] = {"scores_version": VERSION, "encoder": encoder, "files": files}
         note |= {} if score_names() == FIRST_SCORES else {"measured": score_names()}
         note |= {"means": means, "sd": spreads, "reasons": reasons, "warnings": warnings}

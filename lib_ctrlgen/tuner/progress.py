@@ -6,22 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .finished_cell import Done
-from .scoring.recommend import Choice
+from .finished_cell import FinishedCell
+from .scoring.recommend import Recommendation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuned:
+class TunerResult:
     """What a run wrote, and its recommendation."""
 
     report: Path
     sheets: tuple[Path, ...]
-    done: tuple[Done, ...]
-    choice: Choice | None
+    done: tuple[FinishedCell, ...]
+    choice: Recommendation | None
     made: int
     recommended: str = ""  # the recommended cell's values, each with its axis' name
     warnings: tuple[str, ...] = ()
-    sure: str = ""  # how sure a search's recommendation is, in a sentence
+    confidence: str = ""  # how sure a search's recommendation is, in a sentence
 
     @property
     def failures(self) -> dict[str, int]:
@@ -47,7 +47,17 @@ class Progress:
     done: int
     total: int
     seconds_left: float | None
-    cells: Sequence[Done]
+    cells: Sequence[FinishedCell]
+
+    @property
+    def text(self) -> str:
+        """The progress and the time left in one line."""
+        done = f"{self.done} of {self.total}"
+        if self.seconds_left is None or self.done == self.total:
+            return done
+        minutes, seconds = divmod(round(self.seconds_left), 60)
+        left = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
+        return f"{done}, about {left} left"
 
 
 Tell = Callable[[Progress], None]

@@ -14,9 +14,9 @@ from markupsafe import Markup
 from lib_ctrlgen import __version__
 
 from .cells import Grid
-from .finished_cell import Done, encoders_of
+from .finished_cell import FinishedCell, encoders_of
 from .scoring.catalogue import direction, less_is_better, score_label
-from .scoring.recommend import Choice, leaders
+from .scoring.recommend import Recommendation, best_scores
 from .settings import settings_of
 
 HERE = Path(__file__).parent
@@ -43,11 +43,11 @@ class Report:
     """
 
     grid: Grid
-    done: Sequence[Done]
+    done: Sequence[FinishedCell]
     names: Sequence[str]
     recipes: Sequence[str]
     use: str
-    choice: Choice | None
+    choice: Recommendation | None
     best: Sequence[int]
     heats: Sequence[str]
     warnings: Sequence[str] = ()
@@ -59,9 +59,9 @@ class Report:
         return list(dict.fromkeys(name for each in self.done for name in each.means))
 
     @property
-    def leads(self) -> dict[int, list[str]]:
+    def best_in(self) -> dict[int, list[str]]:
         """The scores in which each cell is the best."""
-        return leaders([each.compared for each in self.done])
+        return best_scores([each.compared for each in self.done])
 
     @property
     def crowded(self) -> bool:
@@ -71,7 +71,7 @@ class Report:
     @property
     def framed(self) -> set[int]:
         """The cells with a frame: the unbeaten ones, of too many only those that lead in a score."""
-        return set(self.best) & set(self.leads) if self.crowded else set(self.best)
+        return set(self.best) & set(self.best_in) if self.crowded else set(self.best)
 
     @property
     def frames(self) -> str:
@@ -94,8 +94,8 @@ def report_html(report: Report, folder: Path) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    leads, framed, search = report.leads, report.framed, report.search
-    cells = [_cell(n, report, folder, n in framed, leads.get(n, [])) for n in range(len(report.done))]
+    best_in, framed, search = report.best_in, report.framed, report.search
+    cells = [_cell(n, report, folder, n in framed, best_in.get(n, [])) for n in range(len(report.done))]
     return environment.get_template("tune.html.j2").render(
         report=report,
         axes=report.grid.axes,
@@ -118,7 +118,7 @@ def report_html(report: Report, folder: Path) -> str:
     )
 
 
-def seed_names(done: Sequence[Done]) -> list[str]:
+def seed_names(done: Sequence[FinishedCell]) -> list[str]:
     """Names for the pictures of a cell: by seed, where all cells have the same seeds, else by number."""
     count = max((len(each.files) for each in done), default=0)
     found = []
@@ -128,7 +128,7 @@ def seed_names(done: Sequence[Done]) -> list[str]:
     return found
 
 
-def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequence[str]) -> dict[str, Any]:
+def _cell(number: int, report: Report, folder: Path, front: bool, best_in: Sequence[str]) -> dict[str, Any]:
     """A cell as the template reads it."""
     done = report.done[number]
     return {
@@ -144,7 +144,7 @@ def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequenc
         "stopped": done.stopped,
         "recipe": report.recipes[number],
         "front": front,
-        "leads": [f"{'least' if less_is_better(name) else 'most'} {score_label(name)}" for name in leads],
+        "best_in": [f"{'least' if less_is_better(name) else 'most'} {score_label(name)}" for name in best_in],
     }
 
 
@@ -152,7 +152,7 @@ def _url(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _reasons(done: Sequence[Done]) -> dict[str, str]:
+def _reasons(done: Sequence[FinishedCell]) -> dict[str, str]:
     """Why scores are missing, by name, with the number of cells where it is not all of them."""
     finished = [each for each in done if each.files]
     counts: dict[tuple[str, str], int] = {}
@@ -167,7 +167,7 @@ def _reasons(done: Sequence[Done]) -> dict[str, str]:
     return found
 
 
-def _layers(grid: Grid, done: Sequence[Done]) -> list[dict[str, Any]]:
+def _layers(grid: Grid, done: Sequence[FinishedCell]) -> list[dict[str, Any]]:
     """The grid as tables, one per z: rows of cell numbers, -1 where a cell is missing."""
     numbers = {each.cell.coords: number for number, each in enumerate(done)}
     x, *rest = grid.axes

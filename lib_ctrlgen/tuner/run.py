@@ -19,16 +19,16 @@ from lib_ctrlgen.files import new_folder, save_picture, save_text
 from .axis_errors import check_grid
 from .cell_folder import KeptCell, KeptCells
 from .cells import Cell, Grid
-from .finished_cell import Done, failed
+from .finished_cell import FinishedCell, failed
 from .lock import FolderLock
-from .progress import Progress, Tell, Tuned
+from .progress import Progress, Tell, TunerResult
 from .report import Report, Section, report_html
 from .scoring.catalogue import VERSION, direction, less_is_better, score_label, score_names
 from .scoring.recommend import front, recommend
 from .scoring.score_warnings import warnings_of
 from .sheet import HeatTitle, heat_map, labelled
 from .tables import table_csv, table_json
-from .worker import FAILURES, Host, Made, Outcome, Task, Worker, Workers
+from .worker import FAILURES, CellPictures, Host, Outcome, Task, Worker, Workers
 
 FREE = "uncontrolled"
 
@@ -43,9 +43,9 @@ class Tuner:
         self.workers = workers or Worker(host, out / FREE)
         self.lock, self.kept = FolderLock(out), KeptCells(out, grid.seeds)
         self.made = 0
-        self.tuned: Tuned  # what the last run wrote
+        self.tuned: TunerResult  # what the last run wrote
 
-    def run(self, tell: Tell) -> Tuned:
+    def run(self, tell: Tell) -> TunerResult:
         """Make the missing cells. An interrupted run writes the report too, with the finished cells.
 
         Raises FolderInUseError while another run holds the folder.
@@ -53,7 +53,7 @@ class Tuner:
         with self.lock:
             return self.locked_run(tell)
 
-    def locked_run(self, tell: Tell) -> Tuned:
+    def locked_run(self, tell: Tell) -> TunerResult:
         """Run while the folder is locked."""
         first = {cell.key: cell for cell in reversed(self.grid.cells)}
         done = {key: found for key, cell in first.items() if (found := self.read(cell)) is not None}
@@ -70,7 +70,7 @@ class Tuner:
             self.tuned = self.write(self.finished(done))
         return self.tuned
 
-    def make(self, keys: Sequence[str]) -> Iterator[tuple[str, Done]]:
+    def make(self, keys: Sequence[str]) -> Iterator[tuple[str, FinishedCell]]:
         """Make and keep the cells of these keys, each with its key, as they are finished.
 
         Pictures of an earlier run with scores of another version or encoder are measured again, here.
@@ -86,11 +86,11 @@ class Tuner:
         for task, outcome in self.workers.each(self.stacks(left)):
             yield task.key, self.keep(first[task.key], outcome)
 
-    def finished(self, done: Mapping[str, Done]) -> list[Done]:
+    def finished(self, done: Mapping[str, FinishedCell]) -> list[FinishedCell]:
         """The finished cells in the grid's order; cells that are made of the same share their files."""
         return [replace(done[cell.key], cell=cell) for cell in self.grid.cells if cell.key in done]
 
-    def progress(self, done: Mapping[str, Done], seconds_left: float | None) -> Progress:
+    def progress(self, done: Mapping[str, FinishedCell], seconds_left: float | None) -> Progress:
         """How far the run is."""
         cells = self.finished(done)
         return Progress(
@@ -117,7 +117,7 @@ class Tuner:
             found.setdefault(self.host.alike(task.request), []).append(task)
         return list(found.values())
 
-    def read(self, cell: Cell) -> Done | None:
+    def read(self, cell: Cell) -> FinishedCell | None:
         """A cell that an earlier run finished with these scores, in this version and by this encoder.
 
         Other machines have encoders of their own: what they measured stays.
@@ -129,7 +129,7 @@ class Tuner:
             return None
         return self.done(cell, found)
 
-    def measured(self, cell: Cell) -> Done | None:
+    def measured(self, cell: Cell) -> FinishedCell | None:
         """A cell whose pictures are there, its scores measured again; None where it has to be made.
 
         Other machines measure what they made: their cells are asked for again.
@@ -138,24 +138,24 @@ class Tuner:
         if found is None or not isinstance(self.workers, Worker):
             return None
         images = tuple(each.convert("RGB") for each in found.pictures)
-        made = Made(images=images, seeds=(), infos=(), warnings=found.warnings)
+        made = CellPictures(images=images, seeds=(), infos=(), warnings=found.warnings)
         try:
-            judged = self.workers.judged(Task(key=cell.key, request=self.requests[cell.key]), made)
+            scored = self.workers.scored(Task(key=cell.key, request=self.requests[cell.key]), made)
         except FAILURES:
             return None
-        self.made += judged.others
-        return self.done(cell, self.kept.note(cell, found.files, judged))
+        self.made += scored.others
+        return self.done(cell, self.kept.note(cell, found.files, scored))
 
-    def keep(self, cell: Cell, outcome: Outcome) -> Done:
+    def keep(self, cell: Cell, outcome: Outcome) -> FinishedCell:
         """Write a cell's pictures and note. A failed cell is reported, and tried again in the next run."""
         if isinstance(outcome, Exception):
             return failed(cell, self.requests[cell.key], " ".join(str(outcome).split()))
         self.made += len(outcome.made.images) + outcome.others
         return self.done(cell, self.kept.keep(cell, outcome))
 
-    def done(self, cell: Cell, kept: KeptCell) -> Done:
+    def done(self, cell: Cell, kept: KeptCell) -> FinishedCell:
         """A finished cell as reports read it."""
-        return Done(
+        return FinishedCell(
             cell=cell,
             request=self.requests[cell.key],
             files=kept.files,
@@ -166,7 +166,7 @@ class Tuner:
             encoder=kept.encoder,
         )
 
-    def write(self, done: Sequence[Done], search: Section | None = None) -> Tuned:
+    def write(self, done: Sequence[FinishedCell], search: Section | None = None) -> TunerResult:
         """The sheets, heat maps, tables and the report of the cells that are finished."""
         scored, names = [each.compared for each in done], [self.grid.named(each.cell) for each in done]
         choice, best = recommend(scored, names), front(scored)
@@ -190,7 +190,7 @@ class Tuner:
         )
         report = save_text(report_html(page, self.out), self.out / "report.html")
         self.write_recommended(recipes[choice.cell] if choice else "")
-        return Tuned(
+        return TunerResult(
             report=report,
             sheets=sheets,
             done=tuple(done),
@@ -200,7 +200,7 @@ class Tuner:
             warnings=warnings,
         )
 
-    def recipe(self, done: Done) -> str:
+    def recipe(self, done: FinishedCell) -> str:
         """A text that generates a cell again, for the report; the units' pictures are in the folder."""
         return self.host.recipe(done.request, self.out, done.files)
 
@@ -212,7 +212,7 @@ class Tuner:
         else:
             file.unlink(missing_ok=True)
 
-    def layers(self, done: Sequence[Done]) -> Iterator[tuple[str, list[Done]]]:
+    def layers(self, done: Sequence[FinishedCell]) -> Iterator[tuple[str, list[FinishedCell]]]:
         """The cells of each z, with the end of a file's name."""
         if len(self.grid.axes) < 3:
             yield "", list(done)
@@ -220,7 +220,7 @@ class Tuner:
         for z in range(len(self.grid.axes[2])):
             yield f"-z{z}", [each for each in done if each.cell.coords[2] == z]
 
-    def layer(self, cells: Sequence[Done]) -> str:
+    def layer(self, cells: Sequence[FinishedCell]) -> str:
         """The value of z, where there is one, for a title."""
         if len(self.grid.axes) < 3 or not cells:
             return ""
@@ -231,7 +231,7 @@ class Tuner:
         x, *rest = self.grid.axes
         return x.shown, rest[0].shown if rest else ("",), (x.label, rest[0].label if rest else "")
 
-    def sheets(self, done: Sequence[Done]) -> Iterator[Path]:
+    def sheets(self, done: Sequence[FinishedCell]) -> Iterator[Path]:
         """One labelled sheet per z, of each cell's first picture."""
         columns, rows, titles = self.names()
         for end, cells in self.layers(done):
@@ -240,7 +240,7 @@ class Tuner:
                 tiles[place(each)] = each.error or Image.open(self.out / each.files[0])
             yield save_picture(labelled(tiles, columns, rows, titles), self.out / f"sheet{end}.png")
 
-    def heats(self, done: Sequence[Done]) -> Iterator[tuple[Path, str]]:
+    def heats(self, done: Sequence[FinishedCell]) -> Iterator[tuple[Path, str]]:
         """One heat map per score and z."""
         columns, rows, titles = self.names()
         names = list(dict.fromkeys(name for each in done for name in each.means))
@@ -254,7 +254,7 @@ class Tuner:
                 yield save_text(svg, self.out / f"heat-{name}{end}.svg"), svg
 
 
-def place(done: Done) -> tuple[int, int]:
+def place(done: FinishedCell) -> tuple[int, int]:
     """A cell's column and row."""
     coords = done.cell.coords
     return coords[0], coords[1] if len(coords) > 1 else 0

@@ -15,7 +15,7 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .axes import REPLACE, Axis
 from .cells import Grid
-from .finished_cell import Done
+from .finished_cell import FinishedCell
 
 LABELS = {
     "model": "Checkpoint", "prompt": "Prompt", "negative_prompt": "Negative prompt", "steps": "Steps",
@@ -38,7 +38,7 @@ class Block:
     pictures: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
-def settings_of(grid: Grid, done: Sequence[Done]) -> list[Block]:
+def settings_of(grid: Grid, done: Sequence[FinishedCell]) -> list[Block]:
     """The base settings, then each unit; empty while no cell is finished."""
     if not done:
         return []

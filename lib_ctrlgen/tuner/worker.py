@@ -30,7 +30,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class CellPictures:
     """Pictures that a host made, each with its seed and what is written into its file.
 
     `warnings` are those of the generation, texts of `lib_ctrlgen.request.notices`.
@@ -51,7 +51,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class ScoredCell:
     """A cell's pictures and the scores of each.
 
     others   the number of pictures that were generated for scores only (uncontrolled ones)
@@ -59,14 +59,14 @@ class Judged:
     encoder  the CLIP vision encoder of the host that scored the cell
     """
 
-    made: Made
+    made: CellPictures
     scores: tuple[Scores, ...]
     others: int = 0
     spreads: Mapping[str, float] | None = None
     encoder: str = ""
 
 
-Outcome: TypeAlias = Judged | Exception
+Outcome: TypeAlias = ScoredCell | Exception
 Stack: TypeAlias = Sequence[Task]
 
 
@@ -103,7 +103,7 @@ class Host(Protocol):
     def alike(self, request: Any) -> str:
         """A text that is equal for requests that can be generated in one batch."""
 
-    def generate(self, requests: Sequence[Any]) -> list[Made]:
+    def generate(self, requests: Sequence[Any]) -> list[CellPictures]:
         """Make the pictures of requests that are alike. KeyboardInterrupt stops the run."""
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: Any) -> Scores:
@@ -184,19 +184,19 @@ class Worker:
         return max(1, min(cells, pictures // many))
 
     def batch(self, tasks: Stack) -> list[tuple[Task, Outcome]]:
-        """Some cells made together, then judged one by one."""
+        """Some cells made together, then scored one by one."""
         made = self.host.generate([task.request for task in tasks])
         self.capacity.fitted(sum(map(pixels, tasks)))
-        return [(task, self.judged(task, each)) for task, each in zip(tasks, made, strict=True)]
+        return [(task, self.scored(task, each)) for task, each in zip(tasks, made, strict=True)]
 
-    def judged(self, task: Task, made: Made) -> Judged:
+    def scored(self, task: Task, made: CellPictures) -> ScoredCell:
         """A cell's scores."""
         free, others = self.uncontrolled(task.request, len(made.images))
         scores = tuple(
             self.host.scores(picture, free[number] if free else None, single(task.request, number))
             for number, picture in enumerate(made.images)
         )
-        return Judged(made=made, scores=scores, others=others, encoder=self.host.encoder)
+        return ScoredCell(made=made, scores=scores, others=others, encoder=self.host.encoder)
 
     def uncontrolled(self, request: Any, count: int) -> tuple[list[Image.Image] | None, int]:
         """The pictures of the same seeds without units, and how many were made now; None without units."""

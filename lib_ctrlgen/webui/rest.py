@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 from modules import errors, infotext_utils, scripts, shared
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.infotext import KEY
 
 from .bodies import SETTINGS, TITLE, check_body, check_infotext, check_repeated
-from .panel.infotext import KEY
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 

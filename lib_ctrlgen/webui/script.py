@@ -5,12 +5,14 @@ If no unit is enabled and nothing is scheduled, a generation imports, hooks and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from modules import script_callbacks, scripts
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.infotext import KEY, describe
+from lib_ctrlgen.forms.unit_fields import read_request
+from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.per_picture import is_per_picture, single
 from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import ControlRequest
@@ -18,12 +20,10 @@ from lib_ctrlgen.request.spec import ControlRequest
 from .api import add_routes
 from .comments import without_comments
 from .page import is_plain_page, show_mistake
-from .panel.infotext import KEY, describe
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
-from .panel.unit_fields import read_request
 from .rest import guard_api
-from .sampling.cell_batch import Stacked, stacked_of
+from .sampling.cell_batch import CellBatch, cell_batch_of
 from .sampling.init_images import init_pictures, picture_count
 from .sampling.method_patch import Refusal, SamplePatch, held_sample, release
 from .sampling.prompt_check import needs_schedules
@@ -98,38 +98,36 @@ def runs_script(p: Any) -> bool:
 def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
     """Return what replaces `p.sample`: a controlled sampling, a Refusal that raises, or None for nothing."""
     try:
-        stacked = stacked_of(args)
-        requests = stacked.requests if stacked else (one_request(p, args),)
-        prompts = needs_schedules(without_comments(p, getattr(p, "scripts", None)), requests[0])
-        if stacked or requests[0].acts or prompts:
-            return controlled(p, requests, prompts, stacked)
+        batch = cell_batch_of(args) or one_request(p, args)
+        prompts = needs_schedules(without_comments(p, getattr(p, "scripts", None)), batch.shared)
+        if batch.cells > 1 or batch.shared.acts or prompts:
+            return controlled(p, batch, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
         release(p)
         return Refusal(p, error)
     return None
 
 
-def one_request(p: Any, args: tuple[Any, ...]) -> ControlRequest:
-    """Return the request for all pictures of a generation; concepts without a seed get a random one."""
-    return seeded(read_request(args, init_pictures(p), picture_count(p)))
+def one_request(p: Any, args: tuple[Any, ...]) -> RequestBatch[ControlRequest]:
+    """Return one request for all pictures of a generation; concepts without a seed get a random one."""
+    count = picture_count(p)
+    return RequestBatch(requests=(seeded(read_request(args, init_pictures(p), count)),), sizes=(count,))
 
 
-def controlled(
-    p: Any, requests: Sequence[ControlRequest], prompts: bool, stacked: Stacked | None
-) -> SamplePatch:
-    """Load the models of the requests, and record the requests in the infotexts. Raises CtrlGenError."""
+def controlled(p: Any, batch: RequestBatch[ControlRequest], prompts: bool) -> SamplePatch:
+    """Load the models of a batch, and record its requests in the infotexts. Raises CtrlGenError."""
     from .sampling.generation import controlled_sample  # imports torch and the controls, so only when needed
 
-    held = controlled_sample(p, requests, prompts=prompts, stacked=stacked)
-    if stacked:
-        own = [single(request, number % stacked.each) for number, request in enumerate(requests)]
-        p.extra_generation_params["CFG scale"] = list(stacked.scales)
-    else:
-        count = picture_count(p) if is_per_picture(requests[0]) else 1
-        own = [single(requests[0], number) for number in range(count)]
+    held = controlled_sample(p, batch, prompts=prompts)
+    cells = isinstance(batch, CellBatch)
+    if isinstance(batch, CellBatch):
+        p.extra_generation_params["CFG scale"] = batch.per_picture(batch.scales)
+    sizes = batch.sizes if cells or is_per_picture(batch.shared) else (1,)
+    pairs = zip(batch.requests, sizes, strict=True)
+    own = [single(request, number) for request, size in pairs for number in range(size)]
     texts = [describe(held.recorded(request)) if request.acts else None for request in own]
-    if stacked or any(texts):
-        p.extra_generation_params[KEY] = texts if stacked or len(texts) > 1 else texts[0]
+    if cells or any(texts):
+        p.extra_generation_params[KEY] = texts if cells or len(texts) > 1 else texts[0]
     return held
 
 

@@ -21,24 +21,24 @@ PHRASE = "a red circle, (left:1.5)"  # its brackets are letters here
 
 
 @pytest.fixture
-def towers(engine: Engine) -> Any:
-    return engine.load("ctrlgen-tiny").towers[0]
+def text_encoder(engine: Engine) -> Any:
+    return engine.load("ctrlgen-tiny").text_encoders[0]
 
 
-def pooled(tower: Any, text: str) -> Tensor:
+def pooled(text_encoder: Any, text: str) -> Tensor:
     """What transformers gives for the text alone, without padding."""
-    ids = torch.tensor([tower.tokenizer(text)["input_ids"]])
+    ids = torch.tensor([text_encoder.tokenizer(text)["input_ids"]])
     with torch.no_grad():
-        found: Tensor = tower.encoder(ids).pooler_output[0]
+        found: Tensor = text_encoder.encoder(ids).pooler_output[0]
     return found
 
 
 @pytest.fixture
-def loaded(host: FakeWebUI, towers: Any) -> Any:
+def loaded(host: FakeWebUI, text_encoder: Any) -> Any:
     """The WebUI's encoder around the same network; `seen` has the LoRAs that were on while it ran."""
-    tokenizer = towers.tokenizer
+    tokenizer = text_encoder.tokenizer
     embedder = SimpleNamespace(
-        wrapped=SimpleNamespace(transformer=towers.encoder),
+        wrapped=SimpleNamespace(transformer=text_encoder.encoder),
         tokenize=lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"],
         id_start=tokenizer.bos_token_id,
         id_end=tokenizer.eos_token_id,
@@ -48,8 +48,8 @@ def loaded(host: FakeWebUI, towers: Any) -> Any:
     return fresh("sampling.phrases").LoadedPhrases()
 
 
-def test_both_hosts_give_clips_pooled_output(engine: Engine, loaded: Any, towers: Any) -> None:
-    wanted = pooled(towers, PHRASE)
+def test_both_hosts_give_clips_pooled_output(engine: Engine, loaded: Any, text_encoder: Any) -> None:
+    wanted = pooled(text_encoder, PHRASE)
     headless = phrases_of(engine.load("ctrlgen-tiny"), "key")
     assert headless is not None
     for phrases in (headless, loaded):
@@ -65,12 +65,14 @@ def test_a_phrase_of_too_many_tokens_is_refused(engine: Engine, loaded: Any) -> 
 
 
 def test_loras_of_the_webui_are_left_out_and_come_back(
-    loaded: Any, towers: Any, monkeypatch: pytest.MonkeyPatch
+    loaded: Any, text_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on = [SimpleNamespace(name="style")]
     networks, seen = SimpleNamespace(loaded_networks=on), []
     monkeypatch.setitem(sys.modules, "networks", networks)  # type: ignore[arg-type]
-    with towers.encoder.register_forward_pre_hook(lambda *_: seen.append(list(networks.loaded_networks))):
+    with text_encoder.encoder.register_forward_pre_hook(
+        lambda *_: seen.append(list(networks.loaded_networks))
+    ):
         loaded.encode(PHRASE)
     assert seen == [[]]
     assert networks.loaded_networks is on

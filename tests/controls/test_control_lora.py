@@ -75,9 +75,9 @@ def test_no_weight_of_the_unet_is_held_or_changed(folder: Path, unet: Any) -> No
     lora.assert_untouched(unet, before)
     network = control.model.network
     assert {name for name, value in network.named_parameters() if value.is_meta} == set(
-        control.model.borrowed
+        control.model.unet_names
     )
-    for name, base in control.model.borrowed.items():
+    for name, base in control.model.unet_names.items():
         used[unet.get_parameter(base).data_ptr()] = name
     assert used.keys() <= watch.read, "the very storage of the U-Net is what the layers read"
 

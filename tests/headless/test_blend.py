@@ -66,7 +66,7 @@ def half(*, left: bool) -> str:
 def by_hand(engine: Engine, combine: Combine, texts: tuple[str, ...] = WORDS, seed: int = SEED) -> np.ndarray:
     """A picture [64, 64, 3]: every concept's prediction asked for alone, and combined by `combine`."""
     networks: Networks = engine.load(models.NAME)
-    encoder = PromptEncoder(towers=networks.towers)
+    encoder = PromptEncoder(text_encoders=networks.text_encoders)
     features = [each.states for each in encoder.encode(["", *texts])]
     schedule: Any = TimestepDenoiser(
         unet=None, alphas_cumprod=alphas_cumprod_of(networks.noise), velocity=False

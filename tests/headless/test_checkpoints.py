@@ -35,7 +35,7 @@ def test_a_single_file_gives_the_networks_it_was_written_from(checkpoint_root: P
     loaded = load_networks(
         checkpoint_root / name / f"{name}.safetensors", ModelStore([checkpoint_root], 1 << 30), CPU
     )
-    mine = loaded.unet, loaded.vae, *(tower.encoder for tower in loaded.towers)
+    mine = loaded.unet, loaded.vae, *(tower.encoder for tower in loaded.text_encoders)
     for one, other in zip(mine, (source.unet, source.vae, *source.texts), strict=True):
         ours, wanted = one.state_dict(), other.state_dict()
         assert ours.keys() == wanted.keys()

@@ -15,7 +15,7 @@ from tests.support.tiny_engine import CPU, EDGES, LOOK, contexts_of, differ, req
 
 
 def encoder_of(networks: Networks) -> PromptEncoder:
-    return PromptEncoder(towers=networks.towers)
+    return PromptEncoder(text_encoders=networks.text_encoders)
 
 
 def test_a_short_prompt_is_encoded_as_diffusers_does(engine: Engine) -> None:

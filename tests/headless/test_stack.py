@@ -17,7 +17,7 @@ from lib_ctrlgen.prompts.scheduled import parse_prompt
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.tuner.worker import Capacity, Judged, Task, Worker, out_of_memory
+from lib_ctrlgen.tuner.worker import Capacity, ScoredCell, Task, Worker, out_of_memory
 from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support.pictures import CLOSE, difference
@@ -238,7 +238,7 @@ def test_batches_are_halved_until_they_fit_and_no_cell_is_lost(engine: Engine, t
     more = [Task(key=f"more {k}", request=cell) for k, cell in enumerate(other)]
     done = {task.key: outcome for task, outcome in Worker(host, tmp_path).each([tasks, more])}
     assert list(done) == [task.key for task in tasks + more]
-    assert all(isinstance(outcome, Judged) for outcome in done.values())
+    assert all(isinstance(outcome, ScoredCell) for outcome in done.values())
     cells_made = [count for count in host.batches if count]
     assert max(cells_made) == 3
     assert cells_made[-2:] == [3, 1] or cells_made[-1] == 3

@@ -15,13 +15,13 @@ from lib_ctrlgen.controls.controlnet.difference import base_mark
 from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.forms.blend_fields import blend_values
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
 from lib_ctrlgen.models import offload as parking
 from lib_ctrlgen.models.offload import Offloaded, placed
 from lib_ctrlgen.models.storage import FORMS, Placement, spread
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.webui.panel.blend_fields import blend_values
-from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
 from tests.support import control_files as files
 from tests.support import lora_files as lora
 from tests.support import networks

@@ -23,10 +23,19 @@ from tests.support.diffusers_pipeline import (
     Sample,
 )
 from tests.support.networks import randomise
+from tests.support.unet_calls import sd_diffusers, sd_ldm
+
+
+@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
+def unet(request: pytest.FixtureRequest) -> Any:
+    """A small SD1.5 U-Net of each host."""
+    build: Callable[[], Any] = request.param
+    return build()
 
 
 @pytest.fixture(scope="module")
-def unet() -> Any:
+def pipeline_unet() -> Any:
+    """A U-Net of the size that the pipelines are compared at."""
     return randomise(UNet2DConditionModel(**files.UNET, sample_size=SIZE // 8), 0, scale=0.05)
 
 
@@ -42,7 +51,7 @@ def t2i() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(
-    tmp_path_factory: pytest.TempPathFactory, unet: Any, controlnets: list[Any], t2i: dict[str, Any]
+    tmp_path_factory: pytest.TempPathFactory, pipeline_unet: Any, controlnets: list[Any], t2i: dict[str, Any]
 ) -> Path:
     """Two ControlNets, a plain and a plus adapter and their vision tower, T2I-Adapters, as files."""
     root = tmp_path_factory.mktemp("models")
@@ -51,7 +60,7 @@ def folder(
     for number, network in enumerate(controlnets):
         save_file(network.state_dict(), root / f"control{number}.safetensors")
     files.save_vision(root / "tower")
-    widths = DiffusersUNet(unet).shape.attention_hidden
+    widths = DiffusersUNet(pipeline_unet).shape.attention_hidden
     for name, build in (("plain", files.plain_projection), ("plus", files.plus_projection)):
         files.save_adapter(root / f"{name}.safetensors", build()[1], widths)
     return root

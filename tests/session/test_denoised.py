@@ -128,7 +128,7 @@ def test_units_act_on_both_sides_of_the_unet_and_what_restores_comes_last(unet: 
     second = replace(unit("tile_colorfix"), index=1)
     found = controlled(unet, [first, second], call)
     assert [rows.cond for rows in control.rows] == [(True, True)]  # residuals obey the mode
-    plain = controlled(unet, [replace(first, later=None)], call)
+    plain = controlled(unet, [replace(first, after_unet=None)], call)
     latent = clean(call, plain, velocity=False)
     colours = fixed(latent, call.rows)
     wanted = colours + 0.8 * (restored(colours, call.rows) - colours)

@@ -165,8 +165,8 @@ def test_an_interrupt_says_how_to_go_on(
     monkeypatch.setattr(sys, "argv", ["/bin/ctrlgen", "tune", "my job.yaml", "--set", "steps=2"])
     assert command(tmp_path, root) == 130
     said = capsys.readouterr().err
-    assert f"what is done stays in {tmp_path / 'out'}" in said
-    assert "go on with: ctrlgen tune 'my job.yaml' --set steps=2" in said
+    assert f"finished cells are kept in {tmp_path / 'out'}" in said
+    assert "continue with: ctrlgen tune 'my job.yaml' --set steps=2" in said
 
 
 @pytest.mark.parametrize(

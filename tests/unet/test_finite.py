@@ -83,7 +83,7 @@ class Repeated:
     finite: set[frozenset[int | str]]
     position: Position = POSITION
 
-    def again(self) -> bool:
+    def repeat(self) -> bool:
         if self.suspects.indices == {"moved"}:
             raise RuntimeError("Expected all tensors to be on the same device")
         return self.suspects.indices in self.finite

@@ -1,7 +1,7 @@
-"""ControlLoRA: a ControlNet that borrows the U-Net's weights and adds a low-rank product to them.
+"""ControlLoRA: a ControlNet that uses the U-Net's own weights and adds a low-rank product to them.
 
-Stability AI 2023, Control-LoRA; the product is that of Hu et al. 2021, LoRA. A borrowed weight is the
-parameter of the U-Net that is called, at every call: it is never copied, changed or kept.
+Stability AI 2023, Control-LoRA; the product is that of Hu et al. 2021, LoRA. The weights are read
+from the U-Net of each call: they are never copied, changed or kept.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from .controlnet import ControlNet
 from .detect import controlnet_family
 from .network import NetworkInputs, vector
 
-Lender: TypeAlias = tuple[str, nn.Module, str, bool]
+UNetParameter: TypeAlias = tuple[str, nn.Module, str, bool]
 VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlLora(ControlNet):
-    """A loaded network without the weights that it borrows.
+    """A loaded network without the weights that it takes from the U-Net.
 
-    `lacking` has the shape of each, `borrowed` the U-Net's name.
+    `lacking` has the shape of each, `unet_names` its name in the U-Net.
     """
 
     name: ClassVar[str] = "control_lora"
     title: ClassVar[str] = "ControlLoRA"
 
     lacking: Mapping[str, tuple[int, ...]]
-    borrowed: Mapping[str, str]
-    _lenders: WeakKeyDictionary[nn.Module, list[Lender]] = field(
+    unet_names: Mapping[str, str]
+    _parameters: WeakKeyDictionary[nn.Module, list[UNetParameter]] = field(
         default_factory=WeakKeyDictionary, repr=False, compare=False
     )
 
@@ -73,51 +73,51 @@ class ControlLora(ControlNet):
                 hint_encoder=hint_encoder,
                 origin=(*stamp(path), placement.storage),
                 lacking=lacking,
-                borrowed=borrowed_names(lacking, target.base, path.stem),
+                unet_names=names_in_unet(lacking, target.base, path.stem),
                 weights=placed([network], placement, path.stem),
                 hint_weights=placed([hint_encoder], placement, path.stem),
             )
 
         placement = target.placement
         found = target.store.get(path, load_control_lora, placement, target.shape)
-        borrowed = borrowed_names(found.lacking, target.base, path.stem)
-        return found if borrowed == found.borrowed else replace(found, borrowed=borrowed)
+        unet_names = names_in_unet(found.lacking, target.base, path.stem)
+        return found if unet_names == found.unet_names else replace(found, unet_names=unet_names)
 
     def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
         """The network's forward on the weights of the U-Net that is called. Raises HostError without one."""
         if call.unet is None:
             raise HostError("a ControlLoRA was asked for residuals outside of a U-Net's call")
-        lent = self.lent(call.unet, args[0])
-        return functional_call(self.network, lent, args, options, tie_weights=False)
+        unet_parameters = self.unet_parameters(call.unet, args[0])
+        return functional_call(self.network, unet_parameters, args, options, tie_weights=False)
 
     def time_addition(self, part: NetworkInputs) -> Tensor:
-        """SDXL's vector as it is: its embedding is borrowed, too."""
+        """SDXL's vector as it is: its embedding is the U-Net's own, too."""
         width = self.network.config.projection_class_embeddings_input_dim
         if width is None:
             return super().time_addition(part)
         return vector(part.call.inputs, width).to(self.like)
 
-    def lent(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
+    def unet_parameters(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
         """The U-Net's parameters by the network's names.
 
         Of another dtype or device than `like`, a low-rank layer converts its own while it runs.
         """
-        if unet not in self._lenders:
-            self._lenders[unet] = [self.lender(name, unet) for name in self.borrowed]
+        if unet not in self._parameters:
+            self._parameters[unet] = [self.unet_parameter(name, unet) for name in self.unet_names]
         found: dict[str, Tensor] = {}
-        for name, module, leaf, low_rank in self._lenders[unet]:
+        for name, module, leaf, low_rank in self._parameters[unet]:
             value: Tensor = getattr(module, leaf)
             found[name] = value if low_rank else value.to(like)
         return found
 
-    def lender(self, name: str, unet: nn.Module) -> Lender:
-        """Where a borrowed parameter is, and whether a low-rank layer takes it."""
-        path, _, leaf = self.borrowed[name].rpartition(".")
+    def unet_parameter(self, name: str, unet: nn.Module) -> UNetParameter:
+        """Where in the U-Net a parameter of the network is, and whether a low-rank layer takes it."""
+        path, _, leaf = self.unet_names[name].rpartition(".")
         taker = self.network.get_submodule(name.rpartition(".")[0])
         return name, unet.get_submodule(path), leaf, isinstance(taker, LowRankLinear | LowRankConv2d)
 
 
-def borrowed_names(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name: str) -> dict[str, str]:
+def names_in_unet(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name: str) -> dict[str, str]:
     """Of each parameter that a network lacks, by its shape, the U-Net's name of the one that it builds on.
 
     Raises ModelError when the U-Net has none, or one of another shape.

@@ -57,7 +57,7 @@ def _like(bias: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torch.dtype) -> Any:
-    """The network of a ControlLoRA file; the parameters that it borrows stay on the meta device.
+    """The network of a ControlLoRA file; the parameters that it takes from the U-Net stay on the meta device.
 
     Raises ModelError when the file is broken or does not fit the U-Net.
     """

@@ -83,7 +83,7 @@ class LamaInpaint(InpaintOnly):
         filler = find_lama(target, f"{job.path}.preprocessor")
         return LamaInpaint(source=Source.of(job, target, filler), border=int(job.params["border"]))
 
-    def started(self, noise: Tensor) -> Tensor:
+    def changed_noise(self, noise: Tensor) -> Tensor:
         """The noise at the checkpoint's highest level with the filled picture under it."""
         height, width = noise.shape[-2:]
         level = self.noise().noisiest

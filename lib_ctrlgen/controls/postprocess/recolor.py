@@ -12,7 +12,7 @@ from PIL import Image
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.holes import fitted
-from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of, relit
+from lib_ctrlgen.images.composite import LightSpace, lightness, pixels_of, with_lightness
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +32,7 @@ class Recolor:
         """The picture in the lightness of the control map."""
         original = fitted(self.job, self.job.picture, *picture.size)
         light = lightness(pixels_of(original), self.space, self.gamma)
-        return Image.fromarray(relit(pixels_of(picture), light, self.space))
+        return Image.fromarray(with_lightness(pixels_of(picture), light, self.space))
 
 
 class RecolorLuminance(Recolor):

@@ -10,10 +10,10 @@ from lib_ctrlgen.controls.protocols import FinishingControl, PredictionControl
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.catalogue import load_object
 
-Later: TypeAlias = PredictionControl | FinishingControl
+AfterUNet: TypeAlias = PredictionControl | FinishingControl
 
 
-def later_control(job: UnitInputs, target: Target) -> Later | None:
+def after_unet_control(job: UnitInputs, target: Target) -> AfterUNet | None:
     """What a unit does after the U-Net beside its control; None where it does nothing.
 
     Raises RequestError at the unit's fields, also for a picture without the hole that the preprocessor needs.
@@ -23,5 +23,5 @@ def later_control(job: UnitInputs, target: Target) -> Later | None:
         require_hole(job)
     if not chosen.after_unet:
         return None
-    later: Later = load_object(chosen.after_unet).of(job, target)
-    return later
+    after_unet: AfterUNet = load_object(chosen.after_unet).of(job, target)
+    return after_unet

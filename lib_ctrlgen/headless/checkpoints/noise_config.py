@@ -36,7 +36,7 @@ class NoiseConfig:
             known = " and ".join(PREDICTIONS)
             raise ModelError(f"the U-Net predicts {self.prediction!r}: only {known} are supported")
         if self.zero_snr and self.prediction == "epsilon":
-            raise ModelError("zero terminal SNR needs v-prediction: noise alone says nothing of the picture")
+            raise ModelError("zero terminal SNR needs v-prediction: at pure noise epsilon tells nothing")
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -10,16 +10,16 @@ from torch import Tensor
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.headless.checkpoints.clean_text import clean_text
 from lib_ctrlgen.headless.checkpoints.networks import Networks
-from lib_ctrlgen.headless.checkpoints.text_encoder import Tower
+from lib_ctrlgen.headless.checkpoints.text_encoder import TextEncoder
 
 from .prompt_encoder import CHUNK, framed
 
 
 @dataclass(frozen=True, kw_only=True)
-class TowerPhrases:
+class CheckpointPhrases:
     """A `PhraseEncoder` for one text encoder; `key` identifies the checkpoint's file."""
 
-    tower: Tower
+    text_encoder: TextEncoder
     key: Hashable
 
     def origin(self) -> Hashable:
@@ -31,15 +31,15 @@ class TowerPhrases:
 
         Raises ModelError for a phrase of more than 75 tokens.
         """
-        tokenizer = self.tower.tokenizer
+        tokenizer = self.text_encoder.tokenizer
         ids = tokenizer(clean_text(text), add_special_tokens=False, verbose=False)["input_ids"]
         if len(ids) > CHUNK:
             raise ModelError(f"the phrase has {len(ids)} tokens, and at most {CHUNK} are read: shorten it")
-        states, _ = self.tower.encode(framed(ids, tokenizer, self.tower.pad).ids)
+        states, _ = self.text_encoder.encode(framed(ids, tokenizer, self.text_encoder.pad).ids)
         found: Tensor = states[0, len(ids) + 1].float().cpu()
         return found
 
 
-def phrases_of(networks: Networks, key: Hashable) -> TowerPhrases | None:
+def phrases_of(networks: Networks, key: Hashable) -> CheckpointPhrases | None:
     """The phrase encoder of loaded networks; None for SDXL, whose two encoders no such control reads."""
-    return None if networks.sized else TowerPhrases(tower=networks.towers[0], key=key)
+    return None if networks.sized else CheckpointPhrases(text_encoder=networks.text_encoders[0], key=key)

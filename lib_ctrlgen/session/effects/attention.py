@@ -73,7 +73,7 @@ class AttentionEffect:
         self.state = StepState()
         if not acting:
             return
-        per_unit = [self.terms(each.unit, each.doses, call) for each in acting]
+        per_unit = [self.terms(each.unit, each.row_weights, call) for each in acting]
         kinds = torch.tensor(call.position.rows.cond, dtype=torch.long, device=call.inputs.x.device)
         self.state = StepState(terms=tuple(zip(*per_unit, strict=True)), kinds=kinds, size=call.size)
 

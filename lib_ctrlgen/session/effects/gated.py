@@ -85,15 +85,15 @@ class GatedEffect:
         """Bring a unit's weights to the device, and return what it adds in this call."""
         control = control_of(each.unit, GatedControl)
         self.held.enter_context(control.present())
-        rows = [row for row, dose in enumerate(each.doses) if dose is not None]
-        doses = [each.doses[row] for row in rows]
+        rows = [row for row, weight in enumerate(each.row_weights) if weight is not None]
+        row_weights = [each.row_weights[row] for row in rows]
         kinds = [int(call.position.rows.cond[row]) for row in rows]
         return Share(
             unit=each.unit,
             rows=row_index(rows),
             kinds=torch.tensor(kinds, device=call.inputs.x.device),
-            weights=layer_factors(doses, control.layers),
-            mask=self.masks.of(each.unit, doses, call),
+            weights=layer_factors(row_weights, control.layers),
+            mask=self.masks.of(each.unit, row_weights, call),
             size=call.size,
         )
 

@@ -23,7 +23,7 @@ from lib_ctrlgen.models.clip_vision import EncoderFolder, encoder_named, encoder
 from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
-from lib_ctrlgen.prompts.emphasis import weigh
+from lib_ctrlgen.prompts.emphasis import parse_emphasis
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
 from lib_ctrlgen.request.spec import ControlUnit
 
@@ -50,7 +50,7 @@ def embedding(picture: Image.Image, folder: EncoderFolder, store: ModelStore) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextTower:
+class ClipTextEncoder:
     """A checkpoint's CLIP text encoder, of transformers."""
 
     tokenizer: Any
@@ -108,7 +108,7 @@ class Likeness:
         pair = (embedding(each, self.encoder, self.store) for each in (picture, given))
         return Scores({name: cosine(*pair)})
 
-    def prompt(self, picture: Image.Image, text: str, tower: TextTower | None) -> Scores:
+    def prompt(self, picture: Image.Image, text: str, tower: ClipTextEncoder | None) -> Scores:
         """Cosine of the picture's and a text's embeddings, -1..1."""
         if self.encoder is None:
             return Scores({}, {"prompt": NO_TOWER})
@@ -132,5 +132,5 @@ def plain_text(prompt: str, named: Named) -> str:
     >>> plain_text("a (red:1.2) [star], (fog:0>1)", {})
     'a red star, fog'
     """
-    pieces = weigh(parse_prompt(prompt).at(0.0, named))
+    pieces = parse_emphasis(parse_prompt(prompt).at(0.0, named))
     return "".join(piece.text or " " for piece in pieces).strip()

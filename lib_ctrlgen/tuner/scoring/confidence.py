@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from .catalogue import gain, kind_of, score_label
-from .recommend import TIE, contest, mean_of
+from .recommend import TIE, candidates_of, mean_of
 
 Numbers = Mapping[str, float]
 
@@ -52,7 +52,7 @@ def confidence_of(
     means: Sequence[Numbers], spreads: Sequence[Numbers], seeds: int, names: Sequence[str]
 ) -> Confidence | None:
     """The confidence in the recommended cell; None where nothing was scored. `names` are the cells' names."""
-    found = contest(means)
+    found = candidates_of(means)
     if found is None:
         return None
     best, *others = found.order

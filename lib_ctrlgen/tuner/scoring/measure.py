@@ -9,7 +9,7 @@ from PIL import Image
 from lib_ctrlgen.request.spec import ControlRequest
 
 from . import catalogue
-from .clip_likeness import Likeness, TextTower, is_reference
+from .clip_likeness import ClipTextEncoder, Likeness, is_reference
 from .scores import Scores, adherence, over_control
 
 
@@ -22,7 +22,7 @@ class ScoreInputs:
     request       the request of this one picture
     likeness      measures likeness with a CLIP vision encoder; `likeness.store` holds the models
     prompt        the prompt without weights
-    text_tower    the checkpoint's CLIP text encoder; None where it has another one
+    text_encoder    the checkpoint's CLIP text encoder; None where it has another one
     """
 
     picture: Image.Image
@@ -30,7 +30,7 @@ class ScoreInputs:
     request: ControlRequest
     likeness: Likeness
     prompt: str
-    text_tower: TextTower | None
+    text_encoder: ClipTextEncoder | None
 
 
 def measure_all(inputs: ScoreInputs) -> Scores:
@@ -61,7 +61,7 @@ def measure_reference(inputs: ScoreInputs) -> Scores:
 
 def measure_prompt(inputs: ScoreInputs) -> Scores:
     """How like the picture is to the prompt."""
-    return inputs.likeness.prompt(inputs.picture, inputs.prompt, inputs.text_tower)
+    return inputs.likeness.prompt(inputs.picture, inputs.prompt, inputs.text_encoder)
 
 
 def measure_over_control(inputs: ScoreInputs) -> Scores:

@@ -17,7 +17,7 @@ Numbers = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Recommendation:
     """The recommended cell's number, the reason in a sentence, and the cells that are exactly as good."""
 
     cell: int
@@ -41,10 +41,10 @@ def _beats(one: Numbers, other: Numbers) -> bool:
     return all(each >= 0 for each in gains) and (len(one) > len(other) or any(each > TIE for each in gains))
 
 
-def leaders(cells: Sequence[Numbers]) -> dict[int, list[str]]:
+def best_scores(cells: Sequence[Numbers]) -> dict[int, list[str]]:
     """The scores in which each cell is the best; where all cells are equal in a score, none is.
 
-    >>> leaders([{"adherence.0": 0.5, "over_control": 0}, {"adherence.0": 0.9, "over_control": 0.2}])
+    >>> best_scores([{"adherence.0": 0.5, "over_control": 0}, {"adherence.0": 0.9, "over_control": 0.2}])
     {1: ['adherence.0'], 0: ['over_control']}
     """
     found: dict[int, list[str]] = {}
@@ -59,7 +59,7 @@ def leaders(cells: Sequence[Numbers]) -> dict[int, list[str]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
+class Candidates:
     """The cells that are candidates for the recommendation.
 
     kinds  the scores that decide between them: the first one, among equal cells the second, and so on
@@ -88,7 +88,7 @@ class Contest:
         return tuple(i for i, pair in pairs.items() if all(abs(a - b) <= TIE for a, b in pair))
 
 
-def contest(cells: Sequence[Numbers]) -> Contest | None:
+def candidates_of(cells: Sequence[Numbers]) -> Candidates | None:
     """The cells to choose from, in order; None where nothing was scored.
 
     With adherence: those within 5 % of the best one; of these, with a reference, those within 5 % of the most
@@ -116,7 +116,7 @@ def costs() -> list[str]:
 
 
 def others() -> list[str]:
-    """The scores of which more is better and that the rule of `contest` does not name."""
+    """The scores of which more is better and that the rule of `candidates_of` does not name."""
     named = {"adherence", *LIKENESS}
     return [name for name in score_names() if not less_is_better(name) and name not in named]
 
@@ -128,11 +128,11 @@ def near(cells: Sequence[Numbers], kind: str, among: Sequence[int]) -> list[int]
     return [i for i, value in found.items() if value >= NEAR * best] if best > 0 else []
 
 
-def _ordered(cells: Sequence[Numbers], kinds: Sequence[str], among: Sequence[int]) -> Contest:
+def _ordered(cells: Sequence[Numbers], kinds: Sequence[str], among: Sequence[int]) -> Candidates:
     """Some cells, the best first: by the first of these scores that they have, then by the second, ..."""
     scored = [kind for kind in kinds if any(_has(cells[i], kind) for i in among)]
     keys = {i: tuple(_sort_key(cells[i], kind) for kind in scored) for i in among}
-    return Contest(kinds=tuple(scored), order=tuple(sorted(among, key=keys.__getitem__)), keys=keys)
+    return Candidates(kinds=tuple(scored), order=tuple(sorted(among, key=keys.__getitem__)), keys=keys)
 
 
 def _sort_key(cell: Numbers, kind: str) -> float:
@@ -150,17 +150,17 @@ def _has(cell: Numbers, kind: str) -> bool:
     return mean_of(cell, kind) is not None
 
 
-def recommend(cells: Sequence[Numbers], names: Sequence[str] = ()) -> Choice | None:
-    """The cell to begin with: the first of the contest. None where nothing was scored.
+def recommend(cells: Sequence[Numbers], names: Sequence[str] = ()) -> Recommendation | None:
+    """The cell to begin with: the first of `candidates_of`. None where nothing was scored.
 
     `names` are what the cells are called, for the reason to name those that tie.
     """
-    found = contest(cells)
+    found = candidates_of(cells)
     if found is None:
         return None
     chosen, tied = found.order[0], found.tied
     why = _lines if near(cells, "adherence", range(len(cells))) else _likeness
-    return Choice(cell=chosen, reason=why(cells, found) + _ties(tied, names), tied=tied)
+    return Recommendation(cell=chosen, reason=why(cells, found) + _ties(tied, names), tied=tied)
 
 
 def mean_of(cell: Numbers, kind: str) -> float | None:
@@ -169,12 +169,12 @@ def mean_of(cell: Numbers, kind: str) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def _likeness(cells: Sequence[Numbers], found: Contest) -> str:
+def _likeness(cells: Sequence[Numbers], found: Candidates) -> str:
     kind = found.kinds[0]
     return f"It has the most {score_label(kind)}: {mean_of(cells[found.order[0]], kind) or 0.0:.2f}."
 
 
-def _lines(cells: Sequence[Numbers], found: Contest) -> str:
+def _lines(cells: Sequence[Numbers], found: Candidates) -> str:
     """The reason for a cell with adherence."""
     chosen, following = found.order[0], near(cells, "adherence", range(len(cells)))
     cell = cells[chosen]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.tuner.cells import Grid
-from lib_ctrlgen.tuner.finished_cell import Done, encoders_of
+from lib_ctrlgen.tuner.finished_cell import FinishedCell, encoders_of
 
 UNIT_PLACE = re.compile(r"units\.(?P<unit>\d+)\.(?P<field>.+)")
 MAP_FIELDS = ("preprocessor", "image", "resize_mode", "image_from")
@@ -26,19 +26,19 @@ OWN_MAP = (
 )
 
 
-def warnings_of(grid: Grid, done: Sequence[Done]) -> tuple[str, ...]:
+def warnings_of(grid: Grid, done: Sequence[FinishedCell]) -> tuple[str, ...]:
     """Warnings about the axes and the encoders, and a summary of the cells' own warnings."""
     return (*_axes(grid, done), *_encoders(done), *_cells(done))
 
 
-def _encoders(done: Sequence[Done]) -> Iterator[str]:
+def _encoders(done: Sequence[FinishedCell]) -> Iterator[str]:
     """A warning if likeness was measured with different encoders, as on different machines."""
     found = encoders_of(done)
     if len(found) > 1:
         yield OTHER_ENCODERS.format(names=", ".join(found))
 
 
-def _cells(done: Sequence[Done]) -> Iterator[str]:
+def _cells(done: Sequence[FinishedCell]) -> Iterator[str]:
     """How many cells have warnings, with the most frequent texts."""
     warned = [each for each in done if each.warnings]
     if not warned:
@@ -49,7 +49,7 @@ def _cells(done: Sequence[Done]) -> Iterator[str]:
     yield f"{len(warned)} of {len(done)} cells have warnings: {quoted}{more}"
 
 
-def _axes(grid: Grid, done: Sequence[Done]) -> list[str]:
+def _axes(grid: Grid, done: Sequence[FinishedCell]) -> list[str]:
     """A warning for each axis that changes a control map whose adherence is scored."""
     scored = {name for each in done for name in each.means}
     found = []

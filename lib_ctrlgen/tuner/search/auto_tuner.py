@@ -20,14 +20,14 @@ from lib_ctrlgen.tuner.axis_errors import check_space
 from lib_ctrlgen.tuner.cells import AutoSpec, Grid, TuneSpec, key_of
 from lib_ctrlgen.tuner.lock import FolderLock
 from lib_ctrlgen.tuner.open_seed import with_search_seed
-from lib_ctrlgen.tuner.progress import Progress, Tell, Tuned
+from lib_ctrlgen.tuner.progress import Progress, Tell, TunerResult
 from lib_ctrlgen.tuner.run import FREE
 from lib_ctrlgen.tuner.scoring.catalogue import VERSION, less_is_better
 from lib_ctrlgen.tuner.worker import Host, Worker, Workers
 
-from .attempts import Attempt, Attempts, Tried
+from .attempts import Attempt, Attempts, CandidateTuner
 from .early_stopping import clearly_beaten, objectives
-from .findings import Findings, TriedCell
+from .findings import CandidateCell, Findings
 from .space import Space, space_of
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class AutoTuner:
     ) -> None:
         self.host, self.space, self.auto, self.seeds = host, space, auto, seeds
         self.encoder = host.encoder
-        self.dearest = seeds + (space.dearest(auto.early) if auto.early else 0.0)
-        if auto.budget < self.dearest:
-            needed = f"one candidate takes up to {self.dearest:g} pictures"
+        self.highest_cost = seeds + (space.highest_cost(auto.early) if auto.early else 0.0)
+        if auto.budget < self.highest_cost:
+            needed = f"one candidate takes up to {self.highest_cost:g} pictures"
             raise RequestError("$.tune.auto.budget", f"{auto.budget} is not enough: {needed}")
         check_space(space, lambda payload: host.batch(payload, seeds))
         self.out = new_folder(out)
@@ -87,9 +87,9 @@ class AutoTuner:
         self.attempts = Attempts(host, space, auto.early, seeds, out, self.workers)
         self.ended: dict[str, Ending] = {}  # by the keys of cells
         self.search: Search | None = None
-        self.tuned: Tuned  # what the last run wrote
+        self.tuned: TunerResult  # what the last run wrote
 
-    def run(self, tell: Tell) -> Tuned:
+    def run(self, tell: Tell) -> TunerResult:
         """Spend what is left of the budget; the report is written also when a run is interrupted.
 
         Raises FolderInUseError while another run holds the folder.
@@ -97,7 +97,7 @@ class AutoTuner:
         with self.lock:
             return self.locked_run(tell)
 
-    def locked_run(self, tell: Tell) -> Tuned:
+    def locked_run(self, tell: Tell) -> TunerResult:
         """Run while the folder is locked."""
         self.tell, self.pending, self.before, self.started = tell, 0.0, 0.0, monotonic()
         try:
@@ -105,7 +105,7 @@ class AutoTuner:
             self.before = self.spent
             self.report(0.0)
             while batch := self.batch(search):
-                self.judge(search, batch)
+                self.evaluate(search, batch)
         finally:
             self.tuned = self.write()
         return self.tuned
@@ -128,14 +128,14 @@ class AutoTuner:
         less = [less_is_better(kind) for kind in wanted]
         search = Search(self.out / MEMORY, self.name(VERSION), self.space.ranges, self.auto.seed, less)
         if not search.proposals():
-            self.adopt(search, less)
+            self.continue_search(search, less)
         if not search.proposals():
             search.begin(self.space.start, list(wanted.values()), self.seeds + first.share)
         self.search, self.pending = search, 0.0
-        self.recall()
+        self.restore_results()
         return search
 
-    def adopt(self, search: Search, less: Sequence[bool]) -> None:
+    def continue_search(self, search: Search, less: Sequence[bool]) -> None:
         """Continue the same search with scores of an earlier version: its pictures are measured again."""
         from .study import Search, holds
 
@@ -144,8 +144,8 @@ class AutoTuner:
         if name is None:
             return
         earlier = Search(file, name, self.space.ranges, self.auto.seed, less).ended()
-        self.remake(earlier)
-        search.adopt(earlier, lambda each: self.values(self.attempts.at(each.point)))
+        self.regenerate(earlier)
+        search.add_ended(earlier, lambda each: self.values(self.attempts.at(each.point)))
 
     def name(self, version: int) -> str:
         """The study's name, equal for equal jobs, ranges, seeds, scores and encoders, whatever the budget."""
@@ -155,21 +155,21 @@ class AutoTuner:
         auto |= {"encoder": self.encoder} if version > 2 else {}
         return key_of({"payload": self.space.payload, "ranges": ranges, "kinds": self.kinds, **auto})
 
-    def recall(self) -> None:
+    def restore_results(self) -> None:
         """Restore the results of earlier runs; pictures that were deleted are generated again."""
         ended = [each for each in self.proposals if each.ending]
-        self.remake(ended)
+        self.regenerate(ended)
         for each in ended:
-            self.remember(each)
+            self.record_result(each)
 
-    def remake(self, ended: Sequence[Proposal]) -> None:
+    def regenerate(self, ended: Sequence[Proposal]) -> None:
         """Read the cells of proposals that have ended; missing ones are generated again."""
         tried = [self.attempts.at(each.point) for each in ended if each.ending != "failed"]
         self.attempts.make_short(tried, lambda _cost: None)
         finished = [self.attempts.at(each.point) for each in ended if each.ending == "finished"]
         self.attempts.make_full(finished, lambda _cost: None)
 
-    def remember(self, proposal: Proposal) -> None:
+    def record_result(self, proposal: Proposal) -> None:
         """Keep how a proposal's cell ended."""
         cell = self.attempts.at(proposal.point).cell
         if cell is None or proposal.ending is None or cell.key in self.ended:
@@ -200,12 +200,12 @@ class AutoTuner:
             return []
         proposals = search.proposals()
         ended = sum(each.ending is not None for each in proposals)
-        room = int((self.auto.budget - self.spent) / self.dearest + 1e-9)
+        room = int((self.auto.budget - self.spent) / self.highest_cost + 1e-9)
         size = max(0, min(room, self.auto.together - (ended - 1) % self.auto.together))
         batch = [each for each in proposals if not each.ending][:size]
         return batch + [search.ask() for _ in range(size - len(batch))]
 
-    def judge(self, search: Search, batch: Sequence[Proposal]) -> None:
+    def evaluate(self, search: Search, batch: Sequence[Proposal]) -> None:
         """Generate a round's candidates, the promising ones in full, and record how each ended."""
         attempts = {each.number: self.attempts.at(each.point) for each in batch}
         fresh = [each for each in attempts.values() if each.cell and each.key not in self.ended]
@@ -217,7 +217,7 @@ class AutoTuner:
             ended = self.end(proposal, attempt, beaten.get(attempt.key, ""))
             values = self.values(attempt) if ended.ending == "finished" else None
             search.tell(ended, values)
-            self.remember(ended)
+            self.record_result(ended)
         self.pending = 0.0
         self.report(0.0)
 
@@ -235,7 +235,7 @@ class AutoTuner:
         return "stopped" if clearly_beaten(objectives(short.means), rivals) else ""
 
     def end(self, proposal: Proposal, attempt: Attempt, beaten: Ending | Literal[""]) -> Proposal:
-        """How a judged proposal ended, and what it cost."""
+        """How a scored proposal ended, and what it cost."""
         if attempt.cell is None:
             return replace(proposal, ending="failed", error=attempt.error)
         done, short = self.attempts.full.get(attempt.key), self.attempts.short_of(attempt)
@@ -265,18 +265,18 @@ class AutoTuner:
         cells = tuple(each for each in self.attempts.full.values() if not each.error)
         self.tell(Progress(done=int(done), total=total, seconds_left=left, cells=cells))
 
-    def shown(self) -> list[TriedCell]:
+    def shown(self) -> list[CandidateCell]:
         """Every cell that was tried, once, in the order of the proposals."""
-        found: dict[str, TriedCell] = {}
+        found: dict[str, CandidateCell] = {}
         for each in self.proposals:
             attempt = self.attempts.at(each.point)
             done = self.attempts.outcome(attempt, stopped=self.ended.get(attempt.key) == "stopped")
             if done is not None and attempt.key not in found:
                 cell = replace(done.cell, coords=(len(found),))
-                found[attempt.key] = TriedCell(done=replace(done, cell=cell), proposal=each)
+                found[attempt.key] = CandidateCell(done=replace(done, cell=cell), proposal=each)
         return list(found.values())
 
-    def write(self) -> Tuned:
+    def write(self) -> TunerResult:
         """Write the report, the tables and `auto.json`."""
         shown = self.shown()
         findings = Findings(
@@ -291,7 +291,9 @@ class AutoTuner:
         axis = self.space.axis([each.proposal.point for each in shown])
         done = [each.done for each in shown]
         grid = Grid(axes=(axis,), cells=tuple(each.cell for each in done), seeds=self.seeds)
-        tried = Tried(self.host, grid, self.out, self.workers)
+        tried = CandidateTuner(self.host, grid, self.out, self.workers)
         tried.made = self.attempts.made
-        sure = findings.sure
-        return replace(tried.write(done, findings.section()), sure=sure.sentence if sure else "")
+        confidence = findings.confidence
+        return replace(
+            tried.write(done, findings.section()), confidence=confidence.sentence if confidence else ""
+        )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib_ctrlgen.tuner.cells import AutoSpec
-from lib_ctrlgen.tuner.finished_cell import Done
+from lib_ctrlgen.tuner.finished_cell import FinishedCell
 from lib_ctrlgen.tuner.report import Section
 from lib_ctrlgen.tuner.scoring.catalogue import direction, score_label
 from lib_ctrlgen.tuner.scoring.confidence import Confidence, confidence_of, error_of
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TriedCell:
+class CandidateCell:
     """A cell of the search, and the first proposal that led to it."""
 
-    done: Done
+    done: FinishedCell
     proposal: Proposal
 
     @property
@@ -49,7 +49,7 @@ class Findings:
     space: Space
     auto: AutoSpec
     seeds: int
-    shown: Sequence[TriedCell]
+    shown: Sequence[CandidateCell]
     proposals: Sequence[Proposal]
     searched: bool
 
@@ -59,7 +59,7 @@ class Findings:
         return [dict(each.done.compared) for each in self.shown]
 
     @property
-    def sure(self) -> Confidence | None:
+    def confidence(self) -> Confidence | None:
         """How sure the recommendation is."""
         names = [self.name(each) for each in self.shown]
         return confidence_of(self.compared, [each.done.spreads for each in self.shown], self.seeds, names)
@@ -75,22 +75,22 @@ class Findings:
         return round(sum(each.cost for each in self.proposals), 4)
 
     @property
-    def economy(self) -> tuple[float, float]:
+    def early_costs(self) -> tuple[float, float]:
         """The pictures that trying candidates at fewer steps cost, and the pictures that it saved."""
         paid = [each for each in self.proposals if each.cost and each.ending != "failed"]
         stopped = sum(each.ending == "stopped" for each in paid)
         whole = self.seeds * (len(paid) - stopped)
         return round(sum(each.cost for each in paid) - whole, 4), float(self.seeds * stopped)
 
-    def name(self, each: TriedCell) -> str:
+    def name(self, each: CandidateCell) -> str:
         """A cell's values, each with the label of its range."""
         pairs = zip(self.space.ranges, self.space.row(each.proposal.point), strict=True)
         return ", ".join(f"{place.label} = {shown_value(value)}" for place, value in pairs)
 
     def section(self) -> Section:
         """The report's section about the search."""
-        sure = self.sure
-        first = [] if sure is None else [sure.sentence]
+        confidence = self.confidence
+        first = [] if confidence is None else [confidence.sentence]
         sentences = [*first, self.summary(), *self.notes()]
         return Section(title="How sure is this?", sentences=sentences, plots=self.plots())
 
@@ -112,7 +112,7 @@ class Findings:
     def notes(self) -> list[str]:
         """Sentences on early stopping, on an early end, and on proposals that were not valid."""
         found = []
-        tried, saved = self.economy
+        tried, saved = self.early_costs
         if tried:
             paid = "" if saved > tried else ": it did not pay, leave `early` out"
             found.append(
@@ -141,10 +141,10 @@ class Findings:
 
     def plots(self) -> list[str]:
         """The first and the last objective over each other, then the deciding one over each range."""
-        kinds, sure = self.kinds, self.sure
+        kinds, confidence = self.kinds, self.confidence
         if not kinds:
             return []
-        score = sure.score if sure else kinds[0]
+        score = confidence.score if confidence else kinds[0]
         found = []
         if len(kinds) > 1:
             found.append(scatter(self.dots(kinds[-1], kinds[0]), titled(kinds[-1]), titled(kinds[0])))
@@ -178,12 +178,12 @@ class Findings:
                 found.append(Dot(x=float(value), y=each.scores[score], dy=dy, mark=mark, text=each.words))
         return found
 
-    def error(self, each: TriedCell, kind: str) -> float:
+    def error(self, each: CandidateCell, kind: str) -> float:
         """The standard error of a cell's score over its seeds; 0 where it is not known."""
         known = self.seeds > 1 and not each.done.stopped
         return error_of(each.done.spreads, kind, self.seeds) if known else 0.0
 
-    def candidate(self, each: TriedCell) -> dict[str, Any]:
+    def candidate(self, each: CandidateCell) -> dict[str, Any]:
         """A cell as JSON types."""
         values = dict(
             zip((r.path for r in self.space.ranges), self.space.row(each.proposal.point), strict=True)
@@ -203,7 +203,7 @@ class Findings:
 
     def json(self) -> str:
         """The content of `auto.json`."""
-        sure = self.sure
+        confidence = self.confidence
         found = {
             "budget": self.auto.budget,
             "spent": self.spent,
@@ -212,8 +212,8 @@ class Findings:
             "objectives": self.kinds,
             "proposed": len(self.proposals),
             "searched": self.searched,
-            "early": {"cost": self.economy[0], "saved": self.economy[1]},
-            "sure": None if sure is None else asdict(sure),
+            "early": {"cost": self.early_costs[0], "saved": self.early_costs[1]},
+            "sure": None if confidence is None else asdict(confidence),
             "candidates": [self.candidate(each) for each in self.shown],
         }
         return json.dumps(found, indent=1, ensure_ascii=False) + "\n"

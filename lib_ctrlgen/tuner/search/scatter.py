@@ -1,4 +1,4 @@
-"""A scatter plot of a search's candidates as a self-contained SVG."""
+"""A scatter plot of a search's candidates as an SVG."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal, TypeAlias
+
+from lib_ctrlgen.plots import svg
 
 WIDTH, HEIGHT = 380, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 44
@@ -81,27 +83,20 @@ def scatter(dots: Sequence[Dot], x: str, y: str) -> str:
     order = list(LOOKS)
     drawn = "".join(_dot(dot, across, up) for dot in sorted(dots, key=lambda dot: order.index(dot.mark)))
     middle = (LEFT + WIDTH - RIGHT) / 2
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" font-family="sans-serif" font-size="11" role="img" '
-        f'aria-label="{escape(y)} over {escape(x)}">'
-        f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" '
-        f'fill="none" stroke="#8886"/>{_ticks(across, up)}{drawn}{_legend(dots)}'
-        f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle" font-weight="bold">{escape(x)}</text>'
-        f'<text x="12" y="{HEIGHT / 2 - 6}" text-anchor="middle" font-weight="bold" '
-        f'transform="rotate(-90 12 {HEIGHT / 2 - 6})">{escape(y)}</text></svg>\n'
-    )
+    box = f'width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
+    frame = f'<rect x="{LEFT}" y="{TOP}" {box} fill="none" stroke="#8886"/>'
+    names = svg.text(middle, HEIGHT - 8, x, anchor="middle", bold=True)
+    names += svg.text(12, HEIGHT / 2 - 6, y, anchor="middle", bold=True, rotated=True)
+    content = frame + _ticks(across, up) + drawn + _legend(dots) + names
+    return svg.document(WIDTH, HEIGHT, f"{y} over {x}", content) + "\n"
 
 
 def _ticks(across: Scale, up: Scale) -> str:
     below = "".join(
-        f'<text x="{across(value)}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.6g}</text>'
+        svg.text(across(value), HEIGHT - BOTTOM + 15, f"{value:.6g}", anchor="middle")
         for value in across.ticks
     )
-    beside = "".join(
-        f'<text x="{LEFT - 5}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.6g}</text>'
-        for value in up.ticks
-    )
+    beside = "".join(svg.text(LEFT - 5, up(value) + 4, f"{value:.6g}", anchor="end") for value in up.ticks)
     return below + beside
 
 
@@ -121,6 +116,6 @@ def _legend(dots: Sequence[Dot]) -> str:
     found, at = "", 14.0
     for mark in (mark for mark in WORDS if any(dot.mark == mark for dot in dots)):
         found += f'<g transform="translate({at:.0f} 14)"><circle {LOOKS[mark]}/>'
-        found += f'<text x="10" y="4">{WORDS[mark]}</text></g>'
+        found += svg.text(10, 4, WORDS[mark]) + "</g>"
         at += 28 + LETTER * len(WORDS[mark])
     return found

@@ -133,7 +133,7 @@ class Space:
         request: Any = parse_request(applied(self.payload, self.axis([self.start, point]), 1), self.kind)
         return steps_at(request, share) / int(request.steps)
 
-    def dearest(self, share: float) -> float:
+    def highest_cost(self, share: float) -> float:
         """The highest cost of such a picture in the whole space."""
         varied = any(each.path == "steps" for each in self.ranges)
         return 1.0 if varied else self.shortened(self.start, share)

@@ -86,7 +86,7 @@ class Search:
         )
         self.study.add_trial(first)
 
-    def adopt(self, ended: Sequence[Proposal], values: Callable[[Proposal], list[float] | None]) -> None:
+    def add_ended(self, ended: Sequence[Proposal], values: Callable[[Proposal], list[float] | None]) -> None:
         """Add the proposals of a search with scores of another version, with objectives measured again.
 
         A finished proposal without objectives counts as failed.

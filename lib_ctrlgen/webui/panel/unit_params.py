@@ -6,17 +6,17 @@ from typing import Any
 
 import gradio as gr
 
+from lib_ctrlgen.forms.box_fields import EXAMPLE
+from lib_ctrlgen.forms.unit_fields import BASE_FIELDS, detects, family_fields, param_fields
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 
-from .box_fields import EXAMPLE
 from .components import UnitPanel, family_of
-from .unit_fields import BASE_FIELDS, detects, family_fields, param_fields
 
 
 def build_params(unit: UnitPanel) -> None:
-    """The preprocessors' parameters; those of the chosen one are shown."""
+    """Build the preprocessors' parameters; those of the chosen preprocessor are shown."""
     fields = param_fields()
     sliders = [_param(unit, name, param, visible=owner == "none") for name, (owner, param) in fields.items()]
     owners = [owner for owner, _ in fields.values()]
@@ -32,13 +32,13 @@ def build_params(unit: UnitPanel) -> None:
 
 
 def build_family_params(unit: UnitPanel) -> None:
-    """The control families' parameters, which `connect_family` shows and hides."""
+    """Build the control families' parameters, which `connect_family` shows and hides."""
     for name, (_, param) in family_fields().items():
         _param(unit, name, param)
 
 
 def build_boxes(unit: UnitPanel) -> None:
-    """The text field of the unit's boxes, and the area in which javascript/ctrlgen_boxes.js shows them."""
+    """Build the text field of the boxes, and the area in which javascript/ctrlgen_boxes.js shows them."""
     label = "Boxes: left top right bottom: phrase, one a line, 0 to 1 (or JSON as in the API)"
     unit.show("boxes", gr.Textbox, label=label, placeholder=EXAMPLE, lines=3, visible=False)
     names = f'data-tab="{unit.panel.tab}" data-field="{unit.elem_id("boxes")}"'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from html import escape
 from types import MappingProxyType
 
 from lib_ctrlgen.errors import at_path
@@ -18,10 +17,13 @@ from lib_ctrlgen.request.plan import StepPlan, compile_plan
 from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import ControlRequest
 
+from . import svg
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
 PROMPT = "$.prompt"  # the path of the prompt that a blend's concepts replace
 NEGATIVE = "$.negative_prompt"
+GREY = "#888"
 LABEL = 24  # characters of a concept's prompt in a label
 LETTER = 5.6  # mean width of a character at the plot's font size
 BARS = " ▁▂▃▄▅▆▇█"
@@ -47,13 +49,12 @@ class _Frame:
     def axes(self) -> str:
         right, bottom = self.x(self.steps), self.height - 6
         grid = "".join(
-            f'<path d="M30 {self.y(value):.1f}H{right:.1f}" stroke="#8884"/>'
-            f'<text x="26" y="{self.y(value) + 3:.1f}" text-anchor="end" fill="#888">{value:g}</text>'
+            f'<path d="M30 {self.y(value):.1f}H{right:.1f}" stroke="{GREY}4"/>'
+            + svg.text(26, self.y(value) + 3, f"{value:g}", anchor="end", fill=GREY)
             for value in (self.low, self.high)
         )
-        ends = f'<text x="30" y="{bottom}" fill="#888">step 0</text>'
-        last = f'<text x="{right:.1f}" y="{bottom}" text-anchor="end" fill="#888">{self.steps}</text>'
-        return grid + ends + last
+        first = svg.text(30, bottom, "step 0", fill=GREY)
+        return grid + first + svg.text(right, bottom, str(self.steps), anchor="end", fill=GREY)
 
 
 def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] = NOTHING) -> StepPlan:
@@ -116,11 +117,8 @@ def plan_svg(plan: StepPlan, width: int = 480, height: int = 140) -> str:
         _line(frame, row, label, COLOURS[index % len(COLOURS)], index)
         for index, (row, label) in enumerate(zip(plan.weights, plan.labels, strict=True))
     )
-    return (
-        f'<svg class="ctrlgen-plan" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-        f' width="{width}" height="{height}" role="img" aria-label="weights over the steps"'
-        f' font-family="sans-serif" font-size="10">{frame.axes()}{lines}</svg>'
-    )
+    content = frame.axes() + lines
+    return svg.document(width, height, "weights over the steps", content, size=10, name="ctrlgen-plan")
 
 
 def _concept_rows(blend: Blend | None) -> dict[str, Schedule]:
@@ -179,6 +177,5 @@ def _line(frame: _Frame, row: tuple[float, ...], label: str, colour: str, index:
     points = " ".join(
         f"{frame.x(at):.1f},{frame.y(value):.1f}" for step, value in enumerate(row) for at in (step, step + 1)
     )
-    place = f'x="{frame.width + 4:.1f}" y="{16 + 14 * index}"'
-    legend = f'<text {place} fill="{colour}">{escape(label)}</text>'
+    legend = svg.text(frame.width + 4, 16 + 14 * index, label, fill=colour)
     return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>{legend}'
