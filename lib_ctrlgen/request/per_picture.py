@@ -1,4 +1,4 @@
-"""Units with `images` or `masks`: an own control picture or mask for each picture of a batch.
+"""Units with `images` or `masks`: a separate control picture or mask for each picture of a batch.
 
 >>> from .spec import ControlRequest, ControlUnit
 >>> unit = ControlUnit(model="edges", images=("A", "B", "A"))
@@ -24,7 +24,7 @@ Request = TypeVar("Request", bound=ControlRequest)
 
 @dataclass(frozen=True, kw_only=True)
 class PictureInputs:
-    """The control picture and mask of a unit for some pictures of the batch; None: for all of them."""
+    """The control picture and mask of a unit for some pictures of the batch (None: for all of them)."""
 
     image: str
     mask: str
@@ -32,7 +32,7 @@ class PictureInputs:
 
     @property
     def place(self) -> int:
-        """The number of the first picture that they are for, for the paths of errors."""
+        """The number of the first picture that uses them, for JSON paths in errors."""
         return self.pictures[0] if self.pictures else 0
 
 
@@ -70,7 +70,7 @@ def own(unit: ControlUnit, picture: int) -> tuple[str, str]:
 
 
 def is_per_picture(request: ControlRequest) -> bool:
-    """Whether an enabled unit has an own control picture or mask for each picture of the batch."""
+    """Whether an enabled unit has a separate control picture or mask for each picture of the batch."""
     return any(unit.images or unit.masks for _, unit in request.enabled_units)
 
 
