@@ -17,7 +17,7 @@ from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder
-from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
+from lib_ctrlgen.headless.sampling.solvers.ddim import ddim_step, step_levels
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.support import control_files as files
@@ -73,11 +73,11 @@ def by_hand(engine: Engine, combine: Combine, texts: tuple[str, ...] = WORDS, se
     )  # type: ignore[arg-type]
     x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        for step, (t, _, start, end) in enumerate(levels_down(schedule, STEPS)):
+        for step, (t, _, start, end) in enumerate(step_levels(schedule, STEPS)):
             u, *found = (networks.unet(x, t, encoder_hidden_states=each).sample for each in features)
             deltas = torch.cat([c - u for c in found])
             guided = u + SCALE * combine(u, deltas, step / STEPS)
-            x = moved(x, guided, start, end)
+            x = ddim_step(x, guided, start, end)
         picture = networks.vae.decode(x / networks.vae.config.scaling_factor).sample
     return ((picture[0].permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round().numpy().astype(int)
 
