@@ -223,7 +223,7 @@ def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[
     return tuple(
         ShownMap(
             index=unit.index,
-            model=unit.spec.model,
+            model=unit.spec.label,
             image=unit.control.control_map(width, height),
             picture=unit.pictures[0] if unit.pictures else None,
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from types import MappingProxyType
 
 from lib_ctrlgen.errors import at_path
@@ -12,10 +13,11 @@ from lib_ctrlgen.prompts.blended import PromptSource, blended_prompt, rows_of
 from lib_ctrlgen.prompts.scheduled import PromptWeight, parse_prompt
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_size
+from lib_ctrlgen.request.catalogue import AUTO, family_entry
 from lib_ctrlgen.request.inactive import idle_note
-from lib_ctrlgen.request.plan import StepPlan, compile_plan
+from lib_ctrlgen.request.plan import StepPlan, compile_plan, computed_at
 from lib_ctrlgen.request.schedule import Schedule
-from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit, ResizeMode
 
 from . import svg
 
@@ -67,7 +69,7 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
     rows: dict[str, Schedule] = {}
     for index, unit in request.enabled_units:
         if unit.hires is not None:
-            rows[f"{index} {unit.model} (hires)"] = unit.in_pass(hires=True)
+            rows[f"{index} {unit.label} (hires)"] = unit.in_pass(hires=True)
     for name in ("cfg_scale", "hires_cfg_scale"):
         scale = getattr(request, name)
         if scale is not None and scale.constant is None:
@@ -77,7 +79,7 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
         schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
         rows[f"({weight.label}:{weight.name or ''})"] = schedule
     cost = cost_note(request.blend, prompts.get(PROMPT, ""))
-    notes = (cost, idle_note(request.enabled_units, steps))
+    notes = (cost, reference_note(request.enabled_units, steps), idle_note(request.enabled_units, steps))
     return replace(
         plan,
         note="\n".join(filter(None, notes)),
@@ -156,6 +158,25 @@ def cost_note(blend: Blend | None, prompt: str) -> str:
     return (
         f"U-Net rows per step and picture: {1 + rows_of(_source(blend, prompt))} (2 without the blend){many}"
     )
+
+
+def reference_note(units: Sequence[tuple[int | str, ControlUnit]], steps: int) -> str:
+    """A line with the number of reference calls of the U-Net; empty without units that need them.
+
+    Units with the same picture share them.
+
+    >>> reference_note([(0, ControlUnit(control="reference", image="A", reuse=2))], 8)
+    'further U-Net calls for reference pictures: 4 (beside the 8 of the steps)'
+    """
+    calls: set[tuple[str, ResizeMode, bool, int | None]] = set()
+    for _, unit in units:
+        if unit.control != AUTO and family_entry(unit.control).reference_calls:
+            due = set(computed_at(unit.schedule.sample(steps), unit.reuse)) - {None}
+            shown = product(unit.images or (unit.image,), due)
+            calls |= {(image, unit.resize_mode, unit.inpaint_crop, step) for image, step in shown}
+    if not calls:
+        return ""
+    return f"further U-Net calls for reference pictures: {len(calls)} (beside the {steps} of the steps)"
 
 
 def _level(value: float, peak: float) -> int:

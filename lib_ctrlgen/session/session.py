@@ -27,7 +27,7 @@ from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
 
 from .effects import EFFECTS, UnitEffect
-from .effects.base import ActingUnit, Masks, RowWeights
+from .effects.base import ActingUnit, Masks, RowWeights, coupled_keys
 from .effects.finishing import FinishingEffect
 from .row_weights import row_weight_of
 from .suspects import Suspects, not_finite
@@ -138,7 +138,9 @@ class ControlSession:
         classes, repeats = None, None
         if self.variants:
             classes = row_classes(inputs)
-            repeats = SharedRows.of(list(zip(classes, call.position.rows.cond, *row_weights, strict=True)))
+            own = list(zip(classes, call.position.rows.cond, *row_weights, strict=True))
+            acting = [(effect, self._acting(effect, row_weights)) for effect in self._effects]
+            repeats = SharedRows.of(coupled_keys(own, call, acting))
             classes = [classes[row] for row in repeats.firsts]
             row_weights = [tuple(each[row] for row in repeats.firsts) for each in row_weights]
             call = call.shared(repeats.inverse, repeats.firsts)
@@ -182,12 +184,15 @@ class ControlSession:
         classes: Sequence[int] | None,
     ) -> Residuals | None:
         """Call `begin` of an effect with the units of its kind that act in this call."""
-        acting = [
+        return effect.begin(call, self._acting(effect, row_weights), classes)
+
+    def _acting(self, effect: UnitEffect, row_weights: Sequence[RowWeights]) -> list[ActingUnit]:
+        """Return the units of an effect's kind that act in a call."""
+        return [
             ActingUnit(unit=part, row_weights=each)
             for (_, part), each in zip(self._parts, row_weights, strict=True)
             if isinstance(part.control, effect.control) and any(each)
         ]
-        return effect.begin(call, acting, classes)
 
     def _after(self) -> None:
         for effect in self._effects:

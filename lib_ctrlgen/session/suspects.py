@@ -61,7 +61,7 @@ def _blamed(
     for index, unit in units.items():
         suspects.indices = frozenset({index})
         if not call.repeat():
-            return RequestError(unit.path, f"with '{unit.spec.model}' {problem}. {CURES}")
+            return RequestError(unit.path, f"with '{unit.spec.label}' {problem}. {CURES}")
     suspects.indices = frozenset(units)
     if call.repeat():
         return HostError(f"{problem}, but not when the call is repeated: is the device's memory damaged?")

@@ -165,7 +165,8 @@ class Position:
     """The step of a U-Net call, counted from 0, and its rows. Progress is `step / steps`.
 
     `hires` is true in the hires pass, whose steps count from 0 again. `copies` is the number of times that
-    the context of a conditional row repeats each token of its text.
+    the context of a conditional row repeats each token of its text. `waiting` are the step's rows that later
+    calls may have.
     """
 
     step: int
@@ -173,6 +174,7 @@ class Position:
     rows: Rows
     hires: bool = False
     copies: int = 1
+    waiting: tuple[RowName, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -199,7 +199,7 @@ def test_without_a_unet_it_says_so(folder: Path, unet: Any) -> None:
             Target(store=ModelStore([folder], 1 << 30), shape=port_of(unet).shape),
         )
     call = control_call(unet)
-    with pytest.raises(HostError, match="outside of a U-Net's call"):
+    with pytest.raises(HostError, match="only during a call of a U-Net"):
         control_of(folder, unet).residuals(UNetCall(inputs=call.inputs, position=call.position))
 
 

@@ -235,7 +235,7 @@ def test_merged_tokens_are_a_host_error(folder: Path, unet: Any) -> None:
 
 
 def test_it_gives_no_residuals_to_use_again(folder: Path, unet: Any) -> None:
-    with pytest.raises(RequestError, match="changes what the U-Net's own layers read") as raised:
+    with pytest.raises(RequestError, match="changes the inputs of the U-Net's own layers") as raised:
         lora.loaded(folder, unet, {"model": "few", "reuse": 2})
     assert raised.value.path == "$.units[0].reuse"
 

@@ -20,6 +20,7 @@ from tests.support.networks import Call, call_of, random_call
 from tests.support.unet_calls import port_of, sd_diffusers, sdxl_diffusers
 
 FACE = 512  # numbers in a face's embedding
+SDXL_TEXT, SDXL_POOLED, SIZES = 2048, 1280, 12  # widths of the text's tokens, its pooled text, the sizes
 
 
 def pictured(seed: int) -> dict[str, Any]:
@@ -36,20 +37,27 @@ def boxed(seed: int) -> dict[str, Any]:
 class Example:
     """A family's U-Net, what puts its files into a folder, and the fields of a unit that uses them.
 
-    `content` gives what a unit shows by a seed: its picture or its boxes.
+    `kinds` are the rows of a call on whose last picture the unit acts. `vector` is the width of sgm's vector.
+    A family without networks has no weights to store elsewhere; one that couples the pictures of a batch does
+    not make of each what it is alone. `content` gives what a unit shows by a seed: its picture or its boxes.
     """
 
     unet: Callable[[], Any]
-    write: Callable[[Path], object]
+    write: Callable[[Path], object] = lambda _folder: None
     unit: dict[str, Any] = field(default_factory=dict)
     context: int = networks.CONTEXT
+    vector: int = networks.VECTOR
+    kinds: str = "c0 u0"
+    has_weights: bool = True
+    couples: bool = False
     content: Callable[[int], dict[str, Any]] = pictured
 
     def call(self, kinds: str) -> Call:
         """A call of the U-Net; `kinds` as in `random_call`."""
         made = random_call(kinds, 6)
         words = torch.randn(len(made.rows), 7, self.context, generator=torch.Generator().manual_seed(4))
-        return call_of(made.x, made.timestep, words, made.vector, made.rows)
+        vector = torch.randn(len(made.rows), self.vector, generator=torch.Generator().manual_seed(5))
+        return call_of(made.x, made.timestep, words, vector, made.rows)
 
 
 def written(make: families.Make, twin: Callable[[], Any]) -> Callable[[Path], None]:
@@ -114,4 +122,21 @@ EXAMPLES: dict[str, Example] = {
     ),
     "t2i_adapter": of_sd15("t2i-full"),
     "t2i_style": of_sd15("t2i-style"),
+    "reference": Example(
+        unet=networks.ldm_unet, unit={"control": "reference", "params": {"method": "both"}}, has_weights=False
+    ),
+    "style_aligned": Example(
+        unet=networks.ldm_unet,
+        unit={"control": "style_aligned", "image": ""},
+        kinds="c0 u0 c1 u1",
+        has_weights=False,
+        couples=True,
+    ),
+    "revision": Example(
+        unet=lambda: networks.sgm_unet(context=SDXL_TEXT, vector=SDXL_POOLED + SIZES),
+        write=lambda folder: files.save_vision(folder / "vision", projection=SDXL_POOLED) and None,
+        unit={"control": "revision"},
+        context=SDXL_TEXT,
+        vector=SDXL_POOLED + SIZES,
+    ),
 }

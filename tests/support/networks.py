@@ -60,7 +60,7 @@ def ldm_unet(seed: int = 0, in_channels: int = 4, context: int = CONTEXT) -> Any
     )
 
 
-def sgm_unet(seed: int = 0, context: int = CONTEXT) -> Any:
+def sgm_unet(seed: int = 0, context: int = CONTEXT, vector: int = VECTOR) -> Any:
     """SDXL's layout, with fewer transformer blocks: 9 + 1 residuals, a vector beside the context."""
     import imaginairy.modules.sgm.diffusionmodules.openaimodel as model
     from imaginairy.modules.sgm import attention
@@ -79,7 +79,7 @@ def sgm_unet(seed: int = 0, context: int = CONTEXT) -> Any:
             context_dim=context,
             use_linear_in_transformer=True,
             num_classes="sequential",
-            adm_in_channels=VECTOR,
+            adm_in_channels=vector,
         ),
         seed,
     )

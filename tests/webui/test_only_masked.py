@@ -94,6 +94,7 @@ def test_an_inverted_mask_a_blank_one_and_the_whole_picture(host: FakeWebUI, scr
     assert painted.canvas_of(img2img(host, None), 1) == Canvas(pictures=1, img2img=True)
     assert picture_count(Processing(host, batch_size=2, n_iter=3)) == 6
     assert painted.canvas_of(Processing(host), 6) == Canvas(pictures=6)
+    assert painted.canvas_of(Processing(host, batch_size=2, n_iter=3), 6) == Canvas(pictures=6, together=2)
 
 
 PART = (24, 8, 88, 72)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
 from lib_ctrlgen.images.masks import by_area
 from lib_ctrlgen.session.row_weights import RowWeight, strengths
-from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
+from lib_ctrlgen.unet.call import LATENT_FACTOR, RowName, UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, softened
 
@@ -112,6 +112,31 @@ class UnitEffect(Protocol):
 
     def close(self) -> None:
         """Clean up when the session closes."""
+
+
+@runtime_checkable
+class RowCoupling(Protocol):
+    """An effect with which the result of a row depends on other rows of the call."""
+
+    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> Sequence[Sequence[int | RowName]]:
+        """Return for each row the rows that it depends on; the name of one that is in another call."""
+
+
+def coupled_keys(
+    keys: Sequence[Hashable], call: UNetCall, acting: Sequence[tuple[UnitEffect, Sequence[ActingUnit]]]
+) -> list[Hashable]:
+    """Return a key for each row, equal for rows that have the same result.
+
+    `keys` are equal for rows that have the same result where no row depends on another; `acting` are the
+    effects with the units that act in the call.
+    """
+    found: list[Hashable] = list(keys)
+    for effect, units in acting:
+        if isinstance(effect, RowCoupling):
+            others = effect.coupled(call, units)
+            more = [tuple(keys[row] if isinstance(row, int) else row for row in rows) for rows in others]
+            found = list(zip(found, more, strict=True))
+    return found
 
 
 def control_of(unit: ActiveUnit, kind: type[Kind]) -> Kind:

@@ -20,8 +20,10 @@ from lib_ctrlgen.controls.prepare import load_requests
 from lib_ctrlgen.controls.protocols import (
     AttentionControl,
     ContextControl,
+    EncodingControl,
     MappedControl,
-    PredictionControl,
+    PooledControl,
+    ReferenceControl,
 )
 from lib_ctrlgen.controls.recorded import Loaded
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, unit_variants
@@ -52,7 +54,7 @@ from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
 logger = logging.getLogger("ctrlgen")
-SELF_MADE_UNET = (
+OTHER_UNET = (
     "the WebUI runs a U-Net of another kind ({name}, setting 'SD Unet'), which controls cannot reach: "
     "set it to None, or switch the units off"
 )
@@ -116,7 +118,7 @@ class ControlledUnits:
         """
         height, width = x.shape[-2:]
         for part in (part for unit in session.units for part in unit.parts):
-            if isinstance(part.control, PredictionControl):
+            if isinstance(part.control, EncodingControl):
                 part.control.prepare(int(height), int(width))
 
     def finished(self, p: Any, made: Any) -> Any:
@@ -164,6 +166,8 @@ class ControlledUnits:
         references = (
             AttentionControl,
             ContextControl,
+            PooledControl,
+            ReferenceControl,
         )  # these see the picture itself and have no control map
         return [
             control.control_map(*self.size)
@@ -241,7 +245,7 @@ def report_rows(session: ControlSession) -> None:
 def current_port() -> LdmUNet:
     """Return a port to the loaded U-Net. Raises HostError if "SD Unet" replaces it."""
     if sd_unet.current_unet is not None:
-        raise HostError(SELF_MADE_UNET.format(name=type(sd_unet.current_unet).__name__))
+        raise HostError(OTHER_UNET.format(name=type(sd_unet.current_unet).__name__))
     return LdmUNet(shared.sd_model.model.diffusion_model)
 
 

@@ -5,6 +5,7 @@ The crop is computed like in the WebUI's img2img, whose `init` runs only after t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -18,16 +19,18 @@ from lib_ctrlgen.images.canvas import Canvas, Crop
 
 def canvas_of(p: Any, pictures: int) -> Canvas:
     """Return a generation's canvas; `pictures` is the number of pictures of one request."""
+    batches = int(p.n_iter)
+    plain = Canvas(pictures=pictures, together=pictures // batches if batches > 1 else 0)
     if not hasattr(p, "init_images"):
-        return Canvas(pictures=pictures)
-    mask = blurred_mask(p)
+        return plain
+    plain, mask = replace(plain, img2img=True), blurred_mask(p)
     if mask is None or not p.inpaint_full_res:
-        return Canvas(pictures=pictures, img2img=True, mask=mask)
+        return replace(plain, mask=mask)
     box = masking.get_crop_region_v2(mask, p.inpaint_full_res_padding)
     if box is None:  # the mask is empty, so the WebUI paints the whole picture
-        return Canvas(pictures=pictures, img2img=True)
+        return plain
     box = masking.expand_crop_region(box, p.width, p.height, mask.width, mask.height)
-    return Canvas(pictures=pictures, img2img=True, mask=mask, crop=Crop(box=box, whole=mask.size))
+    return replace(plain, mask=mask, crop=Crop(box=box, whole=mask.size))
 
 
 def blurred_mask(p: Any) -> Image.Image | None:
