@@ -37,7 +37,7 @@ class Target:
     device, dtype  where and in which number format the U-Net computes
     unet       the U-Net itself, for controls that use its weights or its layers
     diffusion  the checkpoint's VAE and noise schedule, for controls that change the predicted latent
-    phrases    the checkpoint's text encoder, for controls that read phrases
+    phrases    the checkpoint's text encoder, for controls that read texts
     canvas     the area that is generated
     away, storage  where and in which number format weights are kept between uses, see `Placement`
     notices    collects the warnings of the generation

@@ -38,8 +38,8 @@ class Example:
     """A family's U-Net, what puts its files into a folder, and the fields of a unit that uses them.
 
     `kinds` are the rows of a call on whose last picture the unit acts. `vector` is the width of sgm's vector.
-    A family without networks has no weights to store elsewhere; one that couples the pictures of a batch does
-    not make of each what it is alone. `content` gives what a unit shows by a seed: its picture or its boxes.
+    `content` gives the picture or the boxes of a unit by a seed. A family without networks has no weights to
+    store elsewhere; one that couples the pictures of a batch does not make of each what it is alone.
     """
 
     unet: Callable[[], Any]
