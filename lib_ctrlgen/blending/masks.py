@@ -27,7 +27,7 @@ def combination_of(blend: Blend | None, width: int, height: int) -> Combination:
 
 
 def concept_masks(blend: Blend, width: int, height: int) -> Tensor | None:
-    """The concepts' masks [K, 1, h, w] at the latent's size, 1 where there is none; None without masks."""
+    """The concepts' masks [K, 1, h, w] at the latent's size (1 for no mask); None without any mask."""
     if not blend.has_masks:
         return None
     found = [torch.ones(1, 1, height // LATENT_FACTOR, width // LATENT_FACTOR) for _ in blend.concepts]

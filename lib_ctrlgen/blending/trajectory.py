@@ -25,7 +25,8 @@ class Trajectory:
     spherical   whether latents are mixed by slerp instead of lerp
     moved  the places of the pictures, 0..1; evenly spaced if empty
 
-    Raises RequestError at the batch size unless equally many pictures, at least one, fit between concepts.
+    Raises RequestError at the batch size unless it leaves the same number of pictures, at least one, between
+    each two concepts.
     """
 
     pictures: int
@@ -39,8 +40,8 @@ class Trajectory:
             examples = ", ".join(str(k * (self.concepts - 1) + 1) for k in (2, 3, 4))
             raise RequestError(
                 "$.batch_size",
-                f"a trajectory over {self.concepts} concepts makes one batch of {examples}, ... pictures: "
-                f"the concepts' own, and equally many between each two; got {self.pictures}",
+                f"a trajectory over {self.concepts} concepts needs a batch of {examples}, ... pictures: one "
+                f"for each concept and equally many between each two; got {self.pictures}",
             )
 
     @staticmethod
@@ -88,10 +89,10 @@ class Trajectory:
         return torch.where((before == number)[:, None, None, None], latents, drawn)
 
     def respaced(self, made: Tensor) -> Trajectory:
-        """Move the places so that neighbouring pictures differ equally, judged by the result of a run.
+        """Move the places so that neighbouring pictures differ equally, measured with the result of a run.
 
-        `made` [pictures, ...] are the run's latents or pictures; their difference is the root mean square.
-        Between two concepts the new places are at equal parts of the sum of differences.
+        `made` [pictures, ...] are the run's latents or pictures; the measure is the root mean square of
+        differences. Between two concepts the new places divide the sum of differences into equal parts.
         """
         gaps = (made[1:] - made[:-1]).float().square().flatten(1).mean(1).sqrt().cpu().numpy()
         moved = [0.0]

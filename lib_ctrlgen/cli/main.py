@@ -119,7 +119,7 @@ def new_parser() -> argparse.ArgumentParser:
     add_lists(commands)
     add_face(commands)
     _add_tiny(commands)
-    train = commands.add_parser("train", help="train the bundled tiny model anew", add_help=False)
+    train = commands.add_parser("train", help="train the bundled tiny model again", add_help=False)
     train.set_defaults(command=train_command)
     return parser
 

@@ -17,14 +17,14 @@ from .options import LOCAL
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-REACH = 10.0  # seconds until a cluster must answer
+CONNECT_SECONDS = 10.0  # seconds until a cluster must answer
 CORES = 2  # CPU cores per engine: with more cores an engine is hardly faster, and fewer engines fit
 NO_CLUSTER = "no Ray cluster at {address} ({error}): `--ray local` starts one on this machine"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSlots:
-    """How many engines fit on a cluster, and the CPU cores and GPUs of each."""
+    """The number of engines that fit on a cluster, and the CPU cores and GPUs of each."""
 
     engines: int
     cores: int
@@ -66,7 +66,7 @@ def require_answer(address: str) -> None:
     if not colon or not port.isdecimal():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), REACH).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise HostError(NO_CLUSTER.format(address=address, error=error)) from error
 
@@ -85,7 +85,7 @@ def stay_on_loopback() -> None:
 
 
 def engine_slots(cores: int | None = None) -> EngineSlots:
-    """How many engines fit on the connected cluster: one for each GPU, or one for every `cores` cores.
+    """The engines that fit on the connected cluster: one for each GPU, or one for every `cores` CPU cores.
 
     Raises HostError where none fits.
     """
@@ -95,7 +95,7 @@ def engine_slots(cores: int | None = None) -> EngineSlots:
 
 
 def fitting_engines(nodes: list[Mapping[str, Any]], cores: int | None) -> EngineSlots:
-    """How many engines fit on nodes with these resources; see `engine_slots`.
+    """The engines that fit on nodes with these resources; see `engine_slots`.
 
     >>> fitting_engines([{"CPU": 16.0, "GPU": 4.0}, {"CPU": 8.0}], None)
     EngineSlots(engines=4, cores=1, gpus=1)

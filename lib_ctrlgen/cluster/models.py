@@ -25,8 +25,10 @@ from lib_ctrlgen.request.used_models import used_models
 
 from .options import ModelTransfer
 
-ELSEWHERE = "the model folder {folder} is not on the node {node}: mount it there, or use --ray-models ship"
-BESIDE = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and tokenizers
+MISSING_FOLDER = (
+    "the model folder {folder} is not on the node {node}: mount it there, or use --ray-models ship"
+)
+CONFIG_SUFFIXES = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and tokenizers
 
 
 class Models(Protocol):
@@ -49,7 +51,7 @@ class SharedModels:
         """The folders. Raises HostError that names the folder that is missing, and the node."""
         for folder in self.folders:
             if not Path(folder).is_dir():
-                raise HostError(ELSEWHERE.format(folder=folder, node=platform.node()))
+                raise HostError(MISSING_FOLDER.format(folder=folder, node=platform.node()))
         return tuple(map(Path, self.folders))
 
     def local_name(self, name: str) -> str:
@@ -131,7 +133,7 @@ def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int,
             wanted |= files_of(store.resolve(name))
     others = {file for name in store.names() for file in files_of(store.resolve(name))} - wanted
     for number, folder in enumerate(folders):
-        files = [path for path in walk(folder) if path.suffix.lower() in (*SUFFIXES, *BESIDE)]
+        files = [path for path in walk(folder) if path.suffix.lower() in (*SUFFIXES, *CONFIG_SUFFIXES)]
         closed = {path.parent.resolve() for path in files if path.name == "model_index.json"} - wanted
         for path in files:
             above = set(path.resolve().parents)

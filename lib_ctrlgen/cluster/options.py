@@ -22,7 +22,7 @@ If a worker is lost, other workers make its cells. The files are the same as on 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions:
-    """Where cells are made: the address of a cluster and how it gets models, or addresses of WebUIs.
+    """The machines that make cells: the address of a cluster and how it gets models, or addresses of WebUIs.
 
     With WebUIs, the cluster only runs the processes that talk to them. `encoder` is the name of the CLIP
     vision encoder that measures likeness.

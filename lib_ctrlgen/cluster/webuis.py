@@ -24,7 +24,7 @@ from .webui_job import WebUIJob, jobs_of
 
 ROUTE = "/ctrlgen/v1/tune"
 PAUSE = 0.5  # seconds between two requests for a job's status
-SILENCE = 20.0
+SILENT_SECONDS = 20.0
 TIMEOUT = 60.0  # seconds for one response
 
 
@@ -36,7 +36,7 @@ class WebUIRecipe:
     """
 
     url: str = field(repr=False)
-    silence: float = SILENCE  # seconds without a response after which the WebUI counts as lost
+    silence: float = SILENT_SECONDS  # seconds without a response after which the WebUI counts as lost
     restartable: bool = False
     encoder: str = ""
 
@@ -113,7 +113,7 @@ def refused(answer: requests.Response) -> RequestError:
 class WebUIMaker:
     """Makes cells by posting jobs to a WebUI."""
 
-    def __init__(self, client: Client, silence: float = SILENCE, encoder: str = "") -> None:
+    def __init__(self, client: Client, silence: float = SILENT_SECONDS, encoder: str = "") -> None:
         self.client, self.silence, self.encoder = client, silence, encoder
         self.stopped = Event()
 

@@ -18,8 +18,8 @@ from lib_ctrlgen.tuner.worker import Outcome, Stack, Task
 from .actor import LostError, Recipe, WorkerActor
 from .batches import LOSSES, Batch, Batches
 
-PATIENCE = 600.0  # seconds until the first worker must have started
-PARTING = 10.0  # seconds for workers to clean up
+START_SECONDS = 600.0  # seconds until the first worker must have started
+CLEANUP_SECONDS = 10.0  # seconds for workers to clean up
 NOT_STARTED = (
     "no worker of the cluster could be started ({error}): every node needs memory for an engine and a "
     'copy of this folder, installed there with: python -m pip install -e ".[cluster,headless]"'
@@ -52,8 +52,8 @@ class RayWorkers:
             self.start(recipe)
         try:
             while self.pending and (self.all_ready or not self.idle):
-                for handle, answer in self.answers():
-                    self.opened(handle, answer)
+                for handle, answer in self.results():
+                    self.worker_started(handle, answer)
         except BaseException:
             self.close()
             raise
@@ -73,10 +73,10 @@ class RayWorkers:
         while batches or self.busy:
             while batches and self.idle:
                 self.assign(self.idle.pop(), batches.take())
-            for handle, answer in self.answers():
+            for handle, answer in self.results():
                 batch, handle.batch = handle.batch, None
                 if batch is None:
-                    self.opened(handle, answer)
+                    self.worker_started(handle, answer)
                 elif isinstance(answer, Exception):
                     self.replace(handle)
                     yield from batches.lost(batch)
@@ -101,18 +101,18 @@ class RayWorkers:
         cells = [(task.key, to_payload(task.request, whole=True)) for task in batch.tasks]
         self.pending[handle.actor.make.remote(cells)] = handle
 
-    def answers(self) -> Iterator[tuple[WorkerHandle, Any]]:
+    def results(self) -> Iterator[tuple[WorkerHandle, Any]]:
         """The results that have arrived: a value or the error in its place, and its worker."""
         if not self.pending:
             raise HostError("no worker is left: finished cells are kept, run the command again to continue")
-        ready, _ = ray.wait(list(self.pending), timeout=PATIENCE)
+        ready, _ = ray.wait(list(self.pending), timeout=START_SECONDS)
         if not ready and not self.busy:
-            raise HostError(NOT_STARTED.format(error=f"waited for {PATIENCE:.0f} s"))
+            raise HostError(NOT_STARTED.format(error=f"waited for {START_SECONDS:.0f} s"))
         for reference in ready:
             handle = self.pending.pop(reference)
             yield handle, received(reference)
 
-    def opened(self, handle: WorkerHandle, answer: Any) -> None:
+    def worker_started(self, handle: WorkerHandle, answer: Any) -> None:
         """Handle the result of a worker's start."""
         if isinstance(answer, Exception):
             self.false_starts += 1
@@ -133,13 +133,13 @@ class RayWorkers:
     def close(self) -> None:
         """End all workers that were started here; those that can clean up do so first."""
         handles = [*self.idle, *self.pending.values()]
-        asked = [
+        stopping = [
             h.actor.stop.remote()
             for h in handles
             if h in self.idle or h.recipe.options.get("max_concurrency")
         ]
-        if asked:
-            ray.wait(asked, num_returns=len(asked), timeout=PARTING)
+        if stopping:
+            ray.wait(stopping, num_returns=len(stopping), timeout=CLEANUP_SECONDS)
         for handle in handles:
             ray.kill(handle.actor)
         self.idle, self.pending = [], {}

@@ -21,7 +21,7 @@ from lib_ctrlgen.images.blend_sheets import blend_map, strip, trajectories
 from lib_ctrlgen.plots.plan_view import plan_svg
 from lib_ctrlgen.request.names import split_hash, without_suffix
 from lib_ctrlgen.request.notices import JOINT, KEY
-from lib_ctrlgen.request.per_picture import single
+from lib_ctrlgen.request.per_picture import for_picture
 from lib_ctrlgen.request.sampler_names import AUTOMATIC
 from lib_ctrlgen.request.spec import GenerationRequest
 
@@ -88,7 +88,8 @@ def picture_infos(request: GenerationRequest, generation: Generation) -> tuple[P
 
 def _own_request(request: GenerationRequest, number: int, seed: int) -> str:
     """The request of picture `number` of a generation as JSON; the cells of a map repeat the batch."""
-    payload = described(single(request, number % request.batch_size), "sha256", whole=True) | {"seed": seed}
+    own = for_picture(request, number % request.batch_size)
+    payload = described(own, "sha256", whole=True) | {"seed": seed}
     payload.pop("batch_size", None)
     return json.dumps(payload, ensure_ascii=False)
 

@@ -1,4 +1,4 @@
-"""The bundled tiny model: its folder, its installation into a WebUI, the sizes that it has learnt."""
+"""The bundled tiny model: its folder, its installation into a WebUI, the sizes that it was trained for."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lib_ctrlgen.request.notices import Notices
 
 NAME = "ctrlgen-tiny"
 TEXT_FOLDER = f"{NAME}-text"
-SIZES = range(64, 257)  # pixels a side that it has learnt; it is best at 128
+SIZES = range(64, 257)  # pixels per side that it was trained for; it is best at 128
 VERSION = re.compile(r"^(?P<head>[ \t]*version:[ \t]*)(?P<value>\S.*?)[ \t]*$", re.MULTILINE)
 
 
 def tiny_folder() -> Path:
-    """The folder of the bundled model. Raises HostError when this installation lacks it."""
+    """The folder of the bundled model. Raises HostError if this installation does not contain it."""
     folder = Path(__file__).parents[1] / "assets" / "tiny"
     if not (folder / f"{NAME}.safetensors").is_file():
         raise HostError(f"the bundled model is missing from this installation: {folder}")
@@ -42,16 +42,16 @@ def bundled_tokenizer() -> Path | None:
 
 @dataclass(frozen=True, kw_only=True)
 class InstalledFile:
-    """One installed file: its path in the WebUI, and what was done."""
+    """One file of an installation: its path in the WebUI, and whether it was written."""
 
     path: Path
     action: Literal["written", "replaced", "already there"]
 
 
 def install(webui: Path, source: Path | None = None, *, replace: bool = False) -> tuple[InstalledFile, ...]:
-    """Copy the bundled model into the model folders of the WebUI in `webui`; doing it again changes nothing.
+    """Copy the bundled model into the model folders of the WebUI in `webui`; existing copies are kept.
 
-    Raises HostError when the folder is no WebUI, and what `install_into` raises.
+    Raises HostError if the folder is no WebUI, and for the reasons that `install_into` has.
     """
     return install_into(_models_folder(webui), source, replace=replace)
 
@@ -61,8 +61,8 @@ def install_into(
 ) -> tuple[InstalledFile, ...]:
     """Copy the bundled model into a WebUI's `models` folder, which may be anywhere.
 
-    Raises HostError when the folder cannot be written. Without `replace` it also raises, and writes
-    nothing, when a different file of the same name exists.
+    Raises HostError if the folder cannot be written. Without `replace`, it also raises HostError, and writes
+    nothing, if a different file with the name of one of its files exists.
     """
     source = source or tiny_folder()
     plan = [(path, target) for path, target in _plan(source, models) if not _is_yaml(path)]
@@ -73,7 +73,7 @@ def install_into(
     blocked += [config] if config.exists() and config.read_text("utf-8") != content else []
     if blocked and not replace:
         names = ", ".join(str(path) for path in blocked)
-        raise HostError(f"a different file is there already: {names}; move it away, or say --replace")
+        raise HostError(f"a different file exists already: {names}; move it away, or use --replace")
     try:
         placed = [_put(target, path.read_bytes()) for path, target in plan]
         return (*placed, _put(config, content.encode("utf-8")))
@@ -111,23 +111,23 @@ def _same(path: Path, target: Path) -> bool:
 
 
 def size_note(checkpoint: str, width: int, height: int) -> str:
-    """The warning for a picture of a size that the tiny model has not learnt; empty for other pictures.
+    """The warning for a size that the tiny model was not trained for; otherwise an empty text.
 
     >>> size_note("ctrlgen-tiny", 512, 512)[:43]
-    'ctrlgen-tiny has learnt pictures of 64 to 2'
+    'ctrlgen-tiny was trained with pictures of 6'
     >>> size_note("ctrlgen-tiny", 128, 128) or size_note("another", 512, 512)
     ''
     """
     if checkpoint != NAME or (width in SIZES and height in SIZES):
         return ""
     return (
-        f"{NAME} has learnt pictures of {SIZES[0]} to {SIZES[-1]} pixels a side; at {width} x {height} its "
-        "shapes fall apart, with or without controls: take 128 x 128"
+        f"{NAME} was trained with pictures of {SIZES[0]} to {SIZES[-1]} pixels per side; at {width} x "
+        f"{height} its shapes are distorted, with or without controls: take 128 x 128"
     )
 
 
 def note_size(checkpoint: str, width: int, height: int, notices: Notices) -> None:
-    """Add the warning of `size_note` to a generation's; `checkpoint` is a name or a path."""
+    """Add the warning of `size_note` to a generation's warnings; `checkpoint` is a name or a path."""
     if note := size_note(PurePath(checkpoint).stem, width, height):
         notices.add("$.width" if width not in SIZES else "$.height", note)
 

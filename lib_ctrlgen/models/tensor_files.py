@@ -29,7 +29,7 @@ HEAD = 1024
 DEEPEST = 8  # levels of nested dicts in a pickle
 LFS = b"version https://git-lfs.github.com/spec/"
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"{", b"entry not found", b"invalid ", b"access to ", b"not found")
-# Keys under which training tools save the model's tensors, beside those of an optimizer and others.
+# Keys under which training tools save the model's tensors; others contain an optimizer's state and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "module", "model", "params_ema", "params")
 UNSAFE = re.compile(r"GLOBAL (?P<name>[\w.]+)")
 
@@ -141,7 +141,7 @@ def format_of(path: Path) -> Format:
 
 
 def _require_download(name: str, head: bytes) -> None:
-    """Raise ModelError for the results of a failed download: an empty file, a Git LFS pointer, a web page."""
+    """Raise ModelError for a failed download: an empty file, a Git LFS pointer, or a web page."""
     if not head:
         raise ModelError(f"{name}: the file is empty: download it again")
     if head.startswith(LFS):
@@ -154,8 +154,8 @@ def _require_download(name: str, head: bytes) -> None:
     if head.lstrip().lower().startswith(PAGES):
         text = " ".join(head[:60].decode("utf-8", "replace").split())
         raise ModelError(
-            f"{name}: a web page or a message ({text!r}), not the weights: download the file itself, "
-            "perhaps logged in"
+            f"{name}: a web page or a message ({text!r}), not the weights: download the file itself; "
+            "you may have to log in first"
         )
 
 
@@ -186,7 +186,7 @@ def _read_pickle(path: Path) -> PickleReader:
 def _load_pickle(path: Path) -> Any:
     """The content of a pickle, memory-mapped where it is a zip file."""
     options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
-    if path.suffix.lower() == ".safetensors":  # torch would believe the suffix
+    if path.suffix.lower() == ".safetensors":  # torch decides by the suffix
         with path.open("rb") as file:
             return torch.load(file, **options)
     return torch.load(str(path), mmap=zipfile.is_zipfile(path), **options)

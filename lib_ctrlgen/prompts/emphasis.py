@@ -24,7 +24,7 @@ BREAK_WORD, BREAK_WEIGHT = "BREAK", -1.0
 
 @dataclass(frozen=True)
 class WeightedText:
-    """A piece of a prompt and its weight; `text` is None where a BREAK stands."""
+    """A piece of a prompt and its weight; `text` is None for a BREAK."""
 
     text: str | None
     weight: float = 1.0
@@ -54,7 +54,7 @@ CLOSES = {")": "(", "]": "["}
 
 @dataclass
 class _Reader:
-    """The pieces so far, and for each kind of bracket the places where open ones began."""
+    """The pieces so far, and for each kind of bracket the pieces at which open brackets began."""
 
     pieces: list[WeightedText] = field(default_factory=list)
     opened: dict[str, list[int]] = field(default_factory=lambda: {"(": [], "[": []})
@@ -98,8 +98,8 @@ def _number(text: str) -> float:
         return found
     raise RequestError(
         "",
-        f"the weight '{text}' behind a colon at a bracket's end is no number: write a number such as 1.2, or "
-        r"\) for a bracket that is text",
+        f"the weight '{text}' after the colon at a bracket's end is no number: write a number such as 1.2, "
+        r"or \) for a bracket that is text",
     )
 
 

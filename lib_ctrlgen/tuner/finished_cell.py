@@ -17,10 +17,14 @@ SEED = re.compile(r"-seed-(\d+)\.png$")
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedCell:
-    """A finished cell: its pictures' files, one per seed, their scores, or the error that it ended in.
+    """A cell that was generated and scored, or that failed.
 
-    A `stopped` one has pictures and scores of fewer steps, and is not compared with the others. `warnings`
-    are those of its generation; `encoder` is the CLIP vision encoder that its likeness was measured with.
+    files     the files of its pictures, one per seed
+    error     why it failed; empty if it did not
+    stopped   whether the search stopped it early: its pictures and scores are those of fewer steps, and it is
+              not compared with other cells
+    warnings  the warnings of its generation
+    encoder   the CLIP vision encoder with which its likeness was measured
     """
 
     cell: Cell
@@ -36,7 +40,7 @@ class FinishedCell:
 
     @property
     def compared(self) -> Mapping[str, float]:
-        """The scores that count for the front and the recommendation."""
+        """The scores that count for the Pareto front and the recommendation."""
         return {} if self.stopped else self.means
 
     @property
@@ -55,15 +59,15 @@ class FinishedCell:
 
     @property
     def seeds(self) -> list[str]:
-        """Each picture's seed, as its file says."""
+        """The seed of each picture, from the name of its file."""
         return [found[1] if (found := SEED.search(name)) else "" for name in self.files]
 
 
 def encoders_of(done: Iterable[FinishedCell]) -> tuple[str, ...]:
-    """The CLIP vision encoders that scores of these cells were measured with, each once."""
+    """The CLIP vision encoders with which the likeness of these cells was measured, each once."""
     return tuple(dict.fromkeys(each.encoder for each in done if each.encoder and by_encoder(each.means)))
 
 
 def failed(cell: Cell, request: ControlRequest, error: str) -> FinishedCell:
-    """A cell that ended in an error."""
+    """A cell that failed with this error."""
     return FinishedCell(cell=cell, request=request, means={}, spreads={}, reasons={}, error=error)

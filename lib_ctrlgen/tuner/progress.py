@@ -12,7 +12,7 @@ from .scoring.recommend import Recommendation
 
 @dataclass(frozen=True, kw_only=True)
 class TunerResult:
-    """What a run wrote, and its recommendation."""
+    """The result of a run: the files that it wrote, its cells and its recommendation."""
 
     report: Path
     sheets: tuple[Path, ...]
@@ -21,17 +21,17 @@ class TunerResult:
     made: int
     recommended: str = ""  # the recommended cell's values, each with its axis' name
     warnings: tuple[str, ...] = ()
-    confidence: str = ""  # how sure a search's recommendation is, in a sentence
+    confidence: str = ""  # the confidence in a search's recommendation, in a sentence
 
     @property
     def failures(self) -> dict[str, int]:
-        """The reasons for which cells failed, each with their number."""
+        """The errors of failed cells, each with the number of cells."""
         errors = [each.error for each in self.done if each.error]
         return {error: errors.count(error) for error in dict.fromkeys(errors)}
 
     @property
     def failure(self) -> str:
-        """Why there is nothing, where every cell that was tried failed; else empty."""
+        """The error of a run in which every cell failed; empty for other runs."""
         if not self.done or not all(each.error for each in self.done):
             return ""
         reasons = "; ".join(
@@ -42,7 +42,10 @@ class TunerResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How many cells are done, with those of earlier runs; `seconds_left` is None before the first one."""
+    """How many cells are done, including those of earlier runs.
+
+    `seconds_left` is None until the first cell is made.
+    """
 
     done: int
     total: int

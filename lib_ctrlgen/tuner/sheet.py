@@ -1,4 +1,4 @@
-"""The tuner's pictures: the labelled sheet of a grid, and a heat map of a score."""
+"""Draws the labelled sheet of a grid, and the heat map of a score."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def labelled(
     rows: Sequence[str],
     titles: tuple[str, str],
 ) -> Image.Image:
-    """A sheet of tiles at (column, row), the axes' titles and values beside it.
+    """A sheet of tiles at (column, row), with the labels and values of the axes.
 
-    A text in a tile's place is a failure; a place without a tile has not been made yet.
+    A failed cell is given as the text of its error; a cell that was not made yet is left out of `tiles`.
     """
     width, height = next((t.size for t in tiles.values() if isinstance(t, Image.Image)), (128, 128))
     font = ImageFont.load_default()
@@ -82,7 +82,7 @@ class HeatTitle:
 def heat_map(
     title: HeatTitle, values: Mapping[Coords, float], columns: Sequence[str], rows: Sequence[str]
 ) -> str:
-    """A score over two axes as an SVG, the best cells dark; a place without a value stays empty."""
+    """A score over two axes as an SVG in which the best cells are dark; cells without a value stay empty."""
     low, high = (min(values.values()), max(values.values())) if values else (0.0, 0.0)
     best, worst = (low, high) if title.less else (high, low)
     cells = "".join(

@@ -19,7 +19,7 @@ from .scoring.recommend import Recommendation
 
 
 def row_of(grid: Grid, done: FinishedCell) -> dict[str, Any]:
-    """A cell as a flat row: its values, its scores with spreads, its warnings, its error, its files."""
+    """A cell as a row: values, scores with standard deviations, warnings, error and files."""
     values = {axis.label: text for axis, text in zip(grid.axes, done.cell.shown, strict=True)}
     spreads = {f"{name}_sd": value for name, value in done.spreads.items()}
     stopped = {"stopped": "early"} if done.stopped else {}

@@ -45,12 +45,12 @@ class EmptyBatch(list[EmptyPicture]):
     already_decoded = True
 
 
-def end_batch(held: MethodPatch, error: CtrlGenError) -> EmptyBatch:
+def end_batch(patch: MethodPatch, error: CtrlGenError) -> EmptyBatch:
     """Show an error of `p.sample` on the page, and return an empty batch instead of raising.
 
     The pictures of earlier batches stay; `before_process_batch` ends the later batches.
     """
-    show_mistake(held.p, error)
-    Refusal.instead_of(held, error)
-    held.p.do_not_save_grid = True  # there may be no picture for a grid
+    show_mistake(patch.p, error)
+    Refusal.instead_of(patch, error)
+    patch.p.do_not_save_grid = True  # there may be no picture for a grid
     return EmptyBatch([EmptyPicture()])

@@ -55,7 +55,7 @@ def log(error: CtrlGenError) -> None:
 
 
 def arguments() -> int:
-    """How many arguments the always-on script has."""
+    """Return the number of arguments of the always-on script."""
     found = (script for script in scripts.scripts_txt2img.alwayson_scripts if script.title().lower() == TITLE)
     return next((int(script.args_to) - int(script.args_from) for script in found), 1)
 

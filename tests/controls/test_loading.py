@@ -204,7 +204,7 @@ def test_disabled_units_keep_the_place_of_the_others(store: ModelStore) -> None:
         (
             {"control": "ip_adapter"},
             "control",
-            "'net' is of the family ControlNet: say 'auto' or 'controlnet'",
+            "'net' is of the family ControlNet: use 'auto' or 'controlnet'",
         ),
         ({"params": {"low_treshold": 1}}, "params.low_treshold", "unknown parameter"),
         ({"preprocessor": "canny", "params": {"low_treshold": 1}}, "params.low_treshold", "low_threshold"),

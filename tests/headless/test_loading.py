@@ -172,8 +172,8 @@ def test_a_missing_tokenizer_says_what_to_do(
         ("unet/config.json", {"in_channels": 9, "cross_attention_dim": 768}, "with a 9-channel U-Net"),
         ("unet/config.json", {"addition_embed_type": "text_time"}, "takes text_time beside the text"),
         ("vae/config.json", None, "cannot be "),
-        ("vae/diffusion_pytorch_model.safetensors", None, "holds no weights"),
-        ("text_encoder/model.safetensors", None, "holds no weights"),
+        ("vae/diffusion_pytorch_model.safetensors", None, "contains no weights"),
+        ("text_encoder/model.safetensors", None, "contains no weights"),
         ("model_index.json", [], "is not a JSON object"),
     ],
 )

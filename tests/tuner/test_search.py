@@ -62,7 +62,7 @@ def test_the_job_itself_is_tried_first_and_all_is_reported(tmp_path: Path) -> No
     assert all(set(each["standard_errors"]) == set(found["objectives"]) for each in found["candidates"])
     page = tuned.report.read_text("utf-8")
     assert tuned.confidence in page.replace("&#39;", "'")
-    assert "12 candidates (12 in full) cost 24 of 24 pictures" in page
+    assert "12 candidates (12 with all steps) cost 24 of 24 pictures" in page
     assert page.count("<svg") == 1 + len(RANGES)
     rows = (tmp_path / "cells.csv").read_text("utf-8").splitlines()
     assert rows[0].startswith("Unit 0 weight + Unit 1 weight + CFG,adherence.0")
@@ -235,7 +235,7 @@ def test_a_first_candidate_that_fails_or_scores_nothing_ends_it(tmp_path: Path) 
     with pytest.raises(HostError, match=r"1 \+ 1 \+ 12\) failed: the model is sick"):
         run(host, tmp_path)
     host.fails, host.lacks = (), ("adherence.0",)
-    with pytest.raises(RequestError, match="no score says what is good") as caught:
+    with pytest.raises(RequestError, match="no score was measured") as caught:
         run(host, tmp_path / "b")
     assert caught.value.path == "$.tune.auto"
 

@@ -11,7 +11,7 @@ from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.request.per_picture import shown
+from lib_ctrlgen.request.per_picture import picture_inputs
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from tests.support import control_files as files
 from tests.support.constant_control import Pushes
@@ -30,7 +30,7 @@ def pushing(monkeypatch: pytest.MonkeyPatch, script: Any) -> dict[str, Pushes]:
             (k, unit, each)
             for k, unit in enumerate(units)
             if unit.enabled
-            for each in shown(unit, canvas.pictures, f"$.units[{k}]")
+            for each in picture_inputs(unit, canvas.pictures, f"$.units[{k}]")
         ]
         return tuple(
             ActiveUnit(

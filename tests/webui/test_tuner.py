@@ -83,7 +83,7 @@ def test_a_search_comes_as_json_too(
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
     monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
-    with pytest.raises(RequestError, match="that of its own venv folder") as caught:
+    with pytest.raises(RequestError, match="the one in its venv folder") as caught:
         script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
 

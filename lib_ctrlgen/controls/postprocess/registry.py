@@ -1,4 +1,4 @@
-"""Builds what a unit does after the U-Net, which its preprocessor names in `after_unet`."""
+"""Builds the control that acts after the U-Net, from the class that a preprocessor names in `after_unet`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AfterUNet: TypeAlias = PredictionControl | FinishingControl
 
 
 def after_unet_control(job: UnitInputs, target: Target) -> AfterUNet | None:
-    """What a unit does after the U-Net beside its control; None where it does nothing.
+    """The control that acts after the U-Net for a unit; None if its preprocessor names no such control.
 
     Raises RequestError at the unit's fields, also for a picture without the hole that the preprocessor needs.
     """

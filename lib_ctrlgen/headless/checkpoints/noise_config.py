@@ -1,4 +1,4 @@
-"""What a checkpoint's U-Net predicts (epsilon or v), and the betas that it was trained with."""
+"""The prediction type of a checkpoint's U-Net (epsilon or v), and the betas of its training."""
 
 from __future__ import annotations
 

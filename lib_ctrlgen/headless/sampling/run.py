@@ -62,8 +62,8 @@ def sample_batch(
 ) -> SamplingResult:
     """Make the pictures of a batch; those of a trajectory once more for each round of its blend.
 
-    After each round but the last, a trajectory's pictures are placed anew, so that neighbours differ by
-    equal amounts. `progress(done, total)` is called after every U-Net call; `notices` collects warnings.
+    After each round but the last, a trajectory's pictures are moved, so that neighbours differ by equal
+    amounts. `progress(done, total)` is called after every U-Net call; `notices` collects warnings.
     """
     trajectory, blend = trajectory_of(batch.shared), batch.shared.blend
     runs = 1 + (blend.rounds if blend else 0)
@@ -145,7 +145,7 @@ def guided_unet(
 
 
 def sampler_inputs(batch: PromptBatch, unet: GuidedUNet) -> SamplerInputs:
-    """What the sampler of a batch needs."""
+    """The inputs of the sampler for a batch."""
     noise = unet.networks.noise
     seeds = [seed for request in batch.requests for seed in seeds_of(request)]
     return SamplerInputs(

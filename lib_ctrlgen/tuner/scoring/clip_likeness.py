@@ -1,7 +1,7 @@
 """Likeness to an IP-Adapter's reference picture and to the prompt, in the space of a CLIP vision encoder.
 
-One encoder measures both for all cells of a folder: the one that `tune.encoder` names; without a name, the
-first encoder by name that has the text projection beside it; without one of these, the first by name.
+One encoder measures both for all cells of a folder: the one that `tune.encoder` names, else the first
+encoder by name that has a text projection beside it, else the first encoder by name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .scores import Scores, cosine
 
 PROJECTION = "text_projection.safetensors"
 NO_PROJECTION = f"the CLIP vision encoder {{name}} has no text projection beside it ({PROJECTION})"
-OTHER_TEXT = "the checkpoint's text encoder is not the one of the CLIP vision encoder {name}"
+OTHER_TEXT = "the checkpoint's text encoder does not belong to the CLIP vision encoder {name}"
 LONGEST = 77  # tokens
 NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
@@ -45,7 +45,7 @@ def is_reference(unit: ControlUnit, store: ModelStore) -> bool:
 
 
 def embedding(picture: Image.Image, folder: EncoderFolder, store: ModelStore) -> NDArray[np.float32]:
-    """A picture's embedding [P]."""
+    """The CLIP embedding [P] of a picture."""
     tower = load_tower(store, folder, Placement(device=torch.device("cpu"), dtype=torch.float32))
     with torch.no_grad():
         found = tower.feature(tower.pixels(picture), "pooled")
@@ -54,13 +54,13 @@ def embedding(picture: Image.Image, folder: EncoderFolder, store: ModelStore) ->
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTextEncoder:
-    """A checkpoint's CLIP text encoder, of transformers."""
+    """A checkpoint's CLIP text encoder (a transformers model) and its tokenizer."""
 
     tokenizer: Any
     transformer: Any
 
     def pooled(self, text: str) -> Tensor:
-        """The pooled output (the end token's state) of a text [X]; longer texts are cut to 77 tokens."""
+        """The pooled output [X] (the end token's state) of a text, which is cut to 77 tokens."""
         options = {"truncation": True, "max_length": LONGEST, "padding": "max_length"}
         ids = self.tokenizer(text, return_tensors="pt", **options)["input_ids"]
         device = next(self.transformer.parameters()).device
@@ -70,9 +70,9 @@ class ClipTextEncoder:
 
 
 def chosen_encoder(store: ModelStore, name: str = "") -> EncoderFolder | None:
-    """The CLIP vision encoder that measures likeness; None where there is none.
+    """The CLIP vision encoder that measures likeness; None if there is none.
 
-    Raises RequestError at `$.tune.encoder` for a name, perhaps with a `[hash]`, that none of them has.
+    Raises RequestError at `$.tune.encoder` if no encoder has this name, which may end with a `[hash]`.
     """
     if name:
         with at_path("$.tune.encoder"):
@@ -81,7 +81,7 @@ def chosen_encoder(store: ModelStore, name: str = "") -> EncoderFolder | None:
 
 
 def has_projection(encoder: EncoderFolder) -> bool:
-    """Whether prompts can be measured in an encoder's space, too."""
+    """Whether an encoder has a text projection, so that prompts can be compared with pictures."""
     return (encoder.path / PROJECTION).is_file()
 
 
@@ -94,7 +94,7 @@ class Likeness:
 
     @classmethod
     def of(cls, store: ModelStore, name: str = "") -> Likeness:
-        """With the encoder of this name, or the default one. Raises RequestError at `$.tune.encoder`."""
+        """Use the encoder of this name, or the default one. Raises RequestError at `$.tune.encoder`."""
         return cls(store, chosen_encoder(store, name))
 
     @cached_property
@@ -103,7 +103,7 @@ class Likeness:
         return self.encoder.label(self.store) if self.encoder else ""
 
     def reference(self, picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
-        """Cosine of the picture's and the unit's picture's embeddings, -1..1. Named `reference.INDEX`."""
+        """The cosine of the embeddings of the picture and the unit's picture, -1..1, as `reference.INDEX`."""
         name = f"reference.{index}"
         if self.encoder is None:
             return Scores({}, {name: NO_TOWER})
@@ -112,7 +112,7 @@ class Likeness:
         return Scores({name: cosine(*pair)})
 
     def prompt(self, picture: Image.Image, text: str, tower: ClipTextEncoder | None) -> Scores:
-        """Cosine of the picture's and a text's embeddings, -1..1."""
+        """The cosine of the embeddings of the picture and a text, -1..1, as `prompt`."""
         if self.encoder is None:
             return Scores({}, {"prompt": NO_TOWER})
         if not has_projection(self.encoder):

@@ -16,13 +16,13 @@ MAP_FIELDS = ("preprocessor", "image", "resize_mode", "image_from")
 PARAM = "params."
 MOST_TEXTS = 4  # different warnings of cells that the summary quotes
 OTHER_ENCODERS = (
-    "Likeness was measured with different CLIP vision encoders ({names}): do not compare these cells by it. "
-    "Name one of them in tune.encoder and run again."
+    "Likeness was measured with different CLIP vision encoders ({names}): do not compare likeness between "
+    "these cells. Name one of the encoders in tune.encoder and run again."
 )
 OWN_MAP = (
-    "{name} changes unit {unit}'s control map itself. Every cell's adherence is measured against its own "
-    "map, so cells with different values cannot be compared by it: an emptier map is easier to follow. Look "
-    "at the pictures."
+    "{name} changes the control map of unit {unit}. Each cell's adherence is measured against its own map, "
+    "so do not compare adherence between cells with different values: an emptier map is easier to follow. "
+    "Compare the pictures."
 )
 
 

@@ -22,9 +22,9 @@ from .map_likeness import COMPARISONS, is_blank
 
 Pixels = NDArray[np.uint8]
 
-BLANK = "the unit's own control map is blank (one grey level all over), so there is nothing to follow"
+BLANK = "the unit's control map is blank (one grey level everywhere), so no picture can follow it"
 
-CLIPPED = (2, 253)  # grey levels at or beyond which a channel shows nothing
+CLIPPED = (2, 253)  # a pixel is clipped if each channel is <= the first or >= the second
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
     name = f"adherence.{index}"
     chosen = preprocessor(unit.preprocessor, f"$.units[{index}].preprocessor")
     if chosen.compared is None:
-        reason = f"the unit has the preprocessor {chosen.name!r}: there is nothing to look for in the picture"
+        reason = f"the preprocessor {chosen.name!r} detects nothing in the generated picture"
         return Scores({}, {name: reason})
     source = decode_image(unit.image, f"$.units[{index}].image")
     frame, values = Frame(unit.resize_mode), own_values(chosen, unit.params)

@@ -1,4 +1,4 @@
-"""Generates and keeps the cells of a search's points, in full and at a share of their steps."""
+"""Generates and stores the cells of a search's points, with all steps and with a share of them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SHOWN = 8  # candidates on the sheet
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A point's cells.
+    """The cells of a point.
 
-    cell   the cell in full; None where the point is not a valid request, for the reason in `error`
-    short  the cell at fewer steps, whose picture costs `share` of a full one; None without early stopping
+    cell   the cell with all steps; None if the point is not a valid request, with the reason in `error`
+    short  the cell with fewer steps, whose picture costs `share` of a full one; None without early stopping
     """
 
     point: Point
@@ -43,7 +43,7 @@ class Attempt:
 
 
 class Attempts:
-    """Generates attempts with a host, and keeps the finished cells. `early` is the share of the steps."""
+    """Generates attempts with a host and stores the finished cells. `early` is the share of the steps."""
 
     def __init__(
         self, host: Host, space: Space, early: float | None, seeds: int, out: Path, workers: Workers
@@ -74,21 +74,21 @@ class Attempts:
             return Attempt(point=point, error=str(error))
 
     def make_short(self, attempts: Sequence[Attempt], tell: Callable[[float], None]) -> None:
-        """Make the missing short cells, one picture each; `tell` is called with the cost of each."""
+        """Make the missing cells with fewer steps, one picture each; `tell` is called with each cost."""
         costs = {each.short.key: each.share for each in attempts if each.short}
         cells = [each.short for each in attempts if each.short]
         for done in self.scored(cells, self.short, 1):
             tell(costs[done.cell.key])
 
     def make_full(self, attempts: Sequence[Attempt], tell: Callable[[float], None]) -> None:
-        """Make the missing full cells, one picture per seed; `tell` is called with the cost of each."""
+        """Make the missing cells with all steps, one picture per seed; `tell` is called with each cost."""
         for _ in self.scored([each.cell for each in attempts if each.cell], self.full, self.seeds):
             tell(self.seeds)
 
     def scored(
         self, cells: Sequence[Cell], into: dict[str, FinishedCell], seeds: int
     ) -> Iterator[FinishedCell]:
-        """Read the cells that exist into `into`, make the others, and yield those."""
+        """Read existing cells into `into`, and make and yield the others."""
         wanted = {cell.key: cell for cell in cells if cell.key not in into}
         tuner = Tuner(
             self.host, Grid(axes=(), cells=tuple(wanted.values()), seeds=seeds), self.out, self.workers
@@ -102,15 +102,15 @@ class Attempts:
             self.made += tuner.made
 
     def fail(self, cell: Cell, error: str) -> None:
-        """Keep a failure in place of the cell."""
+        """Store an error in place of the cell."""
         self.full[cell.key] = failed(cell, self.host.batch(cell.payload, self.seeds), error)
 
     def short_of(self, attempt: Attempt) -> FinishedCell | None:
-        """The finished short cell of an attempt, if there is one."""
+        """The finished cell with fewer steps of an attempt, if there is one."""
         return self.short.get(attempt.short.key) if attempt.short else None
 
     def outcome(self, attempt: Attempt, *, stopped: bool) -> FinishedCell | None:
-        """The finished cell of an attempt, the short one if it was stopped; None where there is none."""
+        """The finished cell of an attempt (with fewer steps if it was stopped); None if there is none."""
         short = self.short_of(attempt)
         if stopped:
             return replace(short, stopped=True) if short else None
@@ -133,6 +133,6 @@ class CandidateTuner(Tuner):
         yield save_picture(picture, self.out / "sheet.png")
 
     def heats(self, done: Sequence[FinishedCell]) -> Iterator[tuple[Path, str]]:
-        """No heat maps: a search has scatter plots."""
+        """No heat maps, because a search has scatter plots instead."""
         del done
         yield from ()

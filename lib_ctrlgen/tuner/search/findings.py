@@ -44,7 +44,7 @@ class CandidateCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """A search and its cells, each once; `searched` says that it ended because nothing new was proposed."""
+    """A search and its cells, each once; `searched` is true if it ended because nothing new was proposed."""
 
     space: Space
     auto: AutoSpec
@@ -55,12 +55,12 @@ class Findings:
 
     @property
     def compared(self) -> list[dict[str, float]]:
-        """The scores of each cell, none for a stopped one."""
+        """The scores of each cell; a stopped cell has none."""
         return [dict(each.done.compared) for each in self.shown]
 
     @property
     def confidence(self) -> Confidence | None:
-        """How sure the recommendation is."""
+        """The confidence in the recommendation."""
         names = [self.name(each) for each in self.shown]
         return confidence_of(self.compared, [each.done.spreads for each in self.shown], self.seeds, names)
 
@@ -92,13 +92,13 @@ class Findings:
         confidence = self.confidence
         first = [] if confidence is None else [confidence.sentence]
         sentences = [*first, self.summary(), *self.notes()]
-        return Section(title="How sure is this?", sentences=sentences, plots=self.plots())
+        return Section(title="Confidence", sentences=sentences, plots=self.plots())
 
     def summary(self) -> str:
-        """The number of candidates, what they cost and what was searched for, in two sentences."""
+        """The number of candidates, their cost and the objectives, in two sentences."""
         stopped = sum(each.done.stopped for each in self.shown)
         failed = sum(bool(each.done.error) for each in self.shown)
-        parts = [f"{len(self.shown) - stopped - failed} in full"]
+        parts = [f"{len(self.shown) - stopped - failed} with all steps"]
         if stopped:
             parts.append(f"{stopped} stopped early, at {self.auto.early:.0%} of the steps")
         if failed:
@@ -106,7 +106,7 @@ class Findings:
         wanted = ", ".join(map(score_label, self.kinds)) or "nothing yet"
         return (
             f"{len(self.shown)} candidates ({', '.join(parts)}) cost {self.spent:g} of {self.auto.budget} "
-            f"pictures. Searched for: {wanted}."
+            f"pictures. Objectives: {wanted}."
         )
 
     def notes(self) -> list[str]:
@@ -114,13 +114,13 @@ class Findings:
         found = []
         tried, saved = self.early_costs
         if tried:
-            paid = "" if saved > tried else ": it did not pay, leave `early` out"
+            paid = "" if saved > tried else "; this did not pay, so leave `early` out"
             found.append(
                 f"Trying candidates at {self.auto.early:.0%} of the steps first cost {tried:g} pictures and "
                 f"saved {saved:g}{paid}."
             )
         if self.searched:
-            found.append("The search ended before its budget: all that it still proposed had been tried.")
+            found.append("The search ended before its budget, because it proposed no new candidates.")
         refused = [each for each in self.proposals if each.error and not each.cost]
         if refused:
             found.append(f"{len(refused)} proposals could not be made, for example: {refused[0].error}.")
@@ -140,7 +140,7 @@ class Findings:
         return found
 
     def plots(self) -> list[str]:
-        """The first and the last objective over each other, then the deciding one over each range."""
+        """Plots as SVG: the first objective over the last one, then the deciding one over each range."""
         kinds, confidence = self.kinds, self.confidence
         if not kinds:
             return []
@@ -154,7 +154,7 @@ class Findings:
         return found
 
     def dots(self, x: str, y: str) -> list[Dot]:
-        """Each cell at two objectives."""
+        """A point for each cell: its values of two objectives."""
         return [
             Dot(
                 x=each.scores[x],
@@ -169,7 +169,7 @@ class Findings:
         ]
 
     def over(self, index: int, score: str) -> list[Dot]:
-        """Each cell at a range's value and an objective."""
+        """A point for each cell: its value in a range, and an objective."""
         found = []
         for each, mark in zip(self.shown, self.marks(), strict=True):
             value = self.space.row(each.proposal.point)[index]
@@ -179,7 +179,7 @@ class Findings:
         return found
 
     def error(self, each: CandidateCell, kind: str) -> float:
-        """The standard error of a cell's score over its seeds; 0 where it is not known."""
+        """The standard error of a cell's score over its seeds; 0 if it is not known."""
         known = self.seeds > 1 and not each.done.stopped
         return error_of(each.done.spreads, kind, self.seeds) if known else 0.0
 

@@ -13,8 +13,8 @@ from lib_ctrlgen.plots import svg
 WIDTH, HEIGHT = 380, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 44
 TICKS = 4
-LETTER = 6.2  # pixels of a legend's letter, about
-MARGIN = 0.06  # of the values' range, free on each side
+LETTER = 6.2  # approximate width of a letter in the legend, pixels
+MARGIN = 0.06  # free space on each side, as a share of the range of values
 
 Mark: TypeAlias = Literal["plain", "front", "best", "stopped"]
 LOOKS: dict[Mark, str] = {
@@ -30,7 +30,7 @@ WORDS: dict[Mark, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A point, the standard errors of both numbers (0: not known), and the text of its tooltip."""
+    """A point, the standard errors of both coordinates (0: not known), and the text of its tooltip."""
 
     x: float
     y: float
@@ -42,7 +42,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers to pixels."""
+    """Maps numbers to pixels."""
 
     low: float
     high: float
@@ -56,7 +56,7 @@ class Scale:
 
     @property
     def ticks(self) -> list[float]:
-        """Round numbers to be written along the axis."""
+        """The round numbers that label the axis."""
         least = (self.high - self.low) / TICKS
         power = 10.0 ** math.floor(math.log10(least))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
@@ -65,7 +65,7 @@ class Scale:
 
 
 def scale(values: Sequence[float], errors: Sequence[float], start: float, end: float) -> Scale:
-    """A scale that holds all values with their errors."""
+    """A scale that covers all values with their errors."""
     low = min((v - e for v, e in zip(values, errors, strict=True)), default=0.0)
     high = max((v + e for v, e in zip(values, errors, strict=True)), default=1.0)
     free = MARGIN * (high - low) or 0.5
@@ -73,9 +73,9 @@ def scale(values: Sequence[float], errors: Sequence[float], start: float, end: f
 
 
 def scatter(dots: Sequence[Dot], x: str, y: str) -> str:
-    """Dots over two named numbers, with error bars and a legend; the marked ones on top.
+    """A scatter plot with axes named `x` and `y`, error bars and a legend, as SVG; marked dots are on top.
 
-    The scales are made for those that were not stopped, whose numbers are of fewer steps.
+    The scales cover only candidates that were not stopped, because stopped ones have scores of fewer steps.
     """
     whole = [dot for dot in dots if dot.mark != "stopped"]
     across = scale([d.x for d in whole], [d.dx for d in whole], LEFT, WIDTH - RIGHT)

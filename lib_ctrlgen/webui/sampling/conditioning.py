@@ -34,7 +34,7 @@ HIRES = ("hr_prompts", "hr_negative_prompts")
 
 @dataclass(frozen=True, kw_only=True)
 class ConditioningRecipe:
-    """How the WebUI made a conditioning: the function, its arguments, and the prompts with schedules."""
+    """The function and the arguments with which the WebUI made a conditioning, and its scheduled prompts."""
 
     function: Callable[..., Any]
     prompts: Any

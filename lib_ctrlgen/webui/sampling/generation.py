@@ -53,7 +53,7 @@ from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
 logger = logging.getLogger("ctrlgen")
-SELF_MADE_UNET = (
+OTHER_UNET = (
     "the WebUI runs a U-Net of another kind ({name}, setting 'SD Unet'), which controls cannot reach: "
     "set it to None, or switch the units off"
 )
@@ -243,7 +243,7 @@ def report_rows(session: ControlSession) -> None:
 def current_port() -> LdmUNet:
     """Return a port to the loaded U-Net. Raises HostError if "SD Unet" replaces it."""
     if sd_unet.current_unet is not None:
-        raise HostError(SELF_MADE_UNET.format(name=type(sd_unet.current_unet).__name__))
+        raise HostError(OTHER_UNET.format(name=type(sd_unet.current_unet).__name__))
     return LdmUNet(shared.sd_model.model.diffusion_model)
 
 
