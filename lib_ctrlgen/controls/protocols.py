@@ -147,10 +147,10 @@ class GatedControl(Protocol):
 
 @runtime_checkable
 class EncodingControl(Protocol):
-    """A prepared control that needs its picture as a latent."""
+    """A prepared control that needs pictures as latents."""
 
     def prepare(self, height: int, width: int) -> None:
-        """Encode what it needs for a latent of this size, before the U-Net is called."""
+        """Encode the pictures that it needs for a latent of this size; called before sampling."""
 
 
 @runtime_checkable
@@ -201,7 +201,7 @@ class ReferenceControl(MappedControl, EncodingControl, Protocol):
         """Equal for controls with equal latents, which share the reference calls."""
 
     def noise(self) -> NoiseSchedule:
-        """The schedule of the checkpoint that is called."""
+        """The noise schedule of the checkpoint that is sampled."""
 
     def latent(self, height: int, width: int) -> Tensor:
         """The picture's clean latent [1, 4, h, w], float32."""
