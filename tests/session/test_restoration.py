@@ -141,7 +141,7 @@ kinds = st.lists(st.sampled_from(["noise", "tokens", "features", "context"]), mi
 
 
 @pytest.mark.parametrize("name", HOSTS)
-@examples(8)
+@examples(6)
 @given(data=st.data())
 def test_sessions_close_in_any_order(name: str, data: st.DataObject, built: dict[str, Host]) -> None:
     host = built[name]

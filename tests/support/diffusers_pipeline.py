@@ -58,7 +58,7 @@ SDXL: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 3),
+    "transformer_layers_per_block": (1, 1, 2),
     "attention_head_dim": (2, 4, 8),
     "cross_attention_dim": 48,
     "use_linear_projection": True,

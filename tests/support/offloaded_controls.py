@@ -133,13 +133,15 @@ class World:
         with torch.no_grad(), ControlSession(calls.port_of(self.unet), units, script):
             return [calls.run(self.unet, call) for _ in range(steps)]
 
+    @cached_property
     def plain(self) -> Tensor:
+        """The output without a unit."""
         return calls.run(self.unet, self.case.call())
 
     @cached_property
     def change(self) -> Tensor:
         """What a unit whose weights are as in its file changes of the output."""
-        return self.outputs(self.units())[0] - self.plain()
+        return self.outputs(self.units())[0] - self.plain
 
 
 def aligned(units: Sequence[ActiveUnit]) -> Sequence[ActiveUnit]:
