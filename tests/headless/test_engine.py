@@ -200,4 +200,4 @@ def test_nothing_warns(engine: Engine) -> None:
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's, about diffusers' code
         for sampler in ("Euler", "DPM++ 2M", "DPM++ SDE", "DDIM", "PLMS", "UniPC", "Heun", "LCM", "Restart"):
-            engine.generate(request(EDGES, LOOK, sampler=sampler, steps=2))
+            engine.generate(request(EDGES, LOOK, sampler=sampler, steps=3))

@@ -75,7 +75,7 @@ def test_a_form_keeps_its_own_error(world: World, moves: list[int], storage: str
 
 def test_between_uses_there_is_the_stored_form_alone(tmp_path: Path) -> None:
     unet = files.unet()
-    save_file(files.controlnet().state_dict(), tmp_path / "net.safetensors")
+    save_file(files.controlnet_tensors(), tmp_path / "net.safetensors")
 
     def used(store: ModelStore, **fields: Any) -> int:
         before = store.used_bytes
@@ -140,7 +140,7 @@ def test_uses_inside_a_use_share_and_an_error_drops(moves: list[int]) -> None:
 
 def test_the_host_says_it_and_a_unit_overrules(tmp_path: Path) -> None:
     unet = files.unet()
-    save_file(files.controlnet().state_dict(), tmp_path / "net.safetensors")
+    save_file(files.controlnet_tensors(), tmp_path / "net.safetensors")
     store, shape = ModelStore([tmp_path], 1 << 30), calls.port_of(unet).shape
     for said, host, parked in (
         (None, True, True),

@@ -36,7 +36,7 @@ def unet() -> Any:
 
 @functools.cache
 def controlnet() -> Tensors:
-    return {key: value.contiguous() for key, value in files.controlnet().state_dict().items()}
+    return {key: value.contiguous() for key, value in files.controlnet_tensors().items()}
 
 
 def loaded(folder: Path, unet: Any, name: str = "net") -> Any:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
@@ -105,3 +106,9 @@ def sample(vae: AutoencoderKL) -> Sample:
         return found
 
     return run
+
+
+@pytest.fixture(scope="module")
+def plain(sample: Sample, unet: Any) -> Tensor:
+    """The latents without any control."""
+    return sample(StableDiffusionPipeline, unet)

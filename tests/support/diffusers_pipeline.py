@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 
 # With v-prediction the latents of a U-Net that has learnt nothing stay of size one.
 SCHEDULER = DDIMScheduler(prediction_type="v_prediction", clip_sample=False, steps_offset=1)
-STEPS, IMAGES, SIZE = 4, 2, 128
+STEPS, IMAGES, SIZE = 4, 2, 64
 PICTURES = [files.picture(SIZE, SIZE, seed) for seed in range(3)]
 REFERENCES = [files.picture(32, 32, seed) for seed in (7, 8)]  # of the tower's size
 Sample = Callable[..., Tensor]

@@ -80,7 +80,7 @@ def t2i(_unet: Any) -> dict[str, Tensor]:
 CASES = {
     "controlnet": Case(
         unet=files.unet,
-        save=saving(lambda _: files.controlnet().state_dict()),
+        save=saving(lambda _: files.controlnet_tensors()),
         call=plain_call,
         transfers=1,
     ),
@@ -92,6 +92,7 @@ CASES = {
         save=saving(lambda _: lora.lllite_tensors(lllite.FILES["published"], 1)),
         call=sdxl_call,
         transfers=1,
+        spread=2.0,
     ),
     "control_lora": Case(
         unet=control_lora.sd_diffusers,
