@@ -129,7 +129,7 @@ def write_text(folder: Path) -> None:
 
 
 def write_model(folder: Path) -> Networks:
-    """Write everything that the tiny model's folder holds, with random weights. The networks must not be changed."""
+    """Write all that the tiny model's folder holds, with random weights. The networks must not be changed."""
     template, source = written()
     shutil.copytree(template.name, folder, dirs_exist_ok=True)
     return source
