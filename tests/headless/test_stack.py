@@ -52,7 +52,9 @@ MULTISTEP = ("LMS", "DPM++ 3M SDE", "PLMS", "UniPC")
 @pytest.mark.parametrize("sampler", [name for name, each in SAMPLERS.items() if not each.adaptive])
 def test_windows_are_as_alone_and_share_their_steps(engine: Engine, sampler: str) -> None:
     steps = 4 if sampler in MULTISTEP else 3
-    ends = [request(EDGES | {"guidance_end": end}, sampler=sampler, steps=steps) for end in (0.25, 1)]
+    ends = [
+        request(EDGES | {"weight": 8, "guidance_end": end}, sampler=sampler, steps=steps) for end in (0.25, 1)
+    ]
     made = each_is_as_alone(engine, ends)[0]
     assert made.rows_computed < made.rows_asked
 
