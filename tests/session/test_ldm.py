@@ -32,7 +32,7 @@ from tests.support.pictures import mask_image
 from tests.support.unet_calls import run
 
 pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4  # other processors and batches of other sizes round otherwise
 
 
 @pytest.fixture(scope="module")

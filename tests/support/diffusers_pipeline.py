@@ -21,7 +21,7 @@ from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
 
-TOLERANCE = 1e-4
+TOLERANCE = 5e-4  # of an effect of 0.05 and more; batches of other sizes round otherwise
 
 
 # With v-prediction the latents of a U-Net that has learnt nothing stay of size one.
