@@ -74,6 +74,11 @@ class Subject:
         return run(self.unet, self.example.call(self.example.kinds))
 
     @cached_property
+    def before(self) -> tuple[Any, Any]:
+        """The U-Net's structure and weights before the first test."""
+        return structure(self.unet), snapshot(self.unet)
+
+    @cached_property
     def plain(self) -> Tensor:
         """The prediction without a unit, made once."""
         return self.unhooked()
@@ -99,7 +104,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(autouse=True)
 def untouched(subject: Subject) -> Iterator[None]:
     """After each test the U-Net has its modules, hooks and weights, and gives the same bits."""
-    before, weights, plain = structure(subject.unet), snapshot(subject.unet), subject.plain
+    (before, weights), plain = subject.before, subject.plain
     yield
     assert structure(subject.unet) == before
     assert_untouched(subject.unet, weights)
