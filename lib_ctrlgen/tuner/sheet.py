@@ -30,8 +30,8 @@ def labelled(
     left = max([60, *(round(font.getlength(text)) + 2 * GAP for text in (*rows, titles[1]))])
     top = 2 * LINE + GAP
     size = left + len(columns) * (width + GAP), top + len(rows) * (height + GAP)
-    whole = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(whole)
+    canvas = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
     draw.text((left, 1), titles[0], "black", font)
     draw.text((GAP, LINE), titles[1], "black", font)
     for column, text in enumerate(columns):
@@ -40,19 +40,19 @@ def labelled(
         draw.text((GAP, top + row * (height + GAP) + height // 2 - LINE // 2), text, "black", font)
         for column in range(len(columns)):
             at = left + column * (width + GAP), top + row * (height + GAP)
-            _tile(whole, draw, tiles.get((column, row), ""), at, (width, height))
-    return whole
+            _tile(canvas, draw, tiles.get((column, row), ""), at, (width, height))
+    return canvas
 
 
 def _tile(
-    whole: Image.Image,
+    canvas: Image.Image,
     draw: ImageDraw.ImageDraw,
     tile: Image.Image | str,
     at: tuple[int, int],
     size: tuple[int, int],
 ) -> None:
     if isinstance(tile, Image.Image):
-        whole.paste(tile.convert("RGB"), at)
+        canvas.paste(tile.convert("RGB"), at)
         return
     box = (*at, at[0] + size[0] - 1, at[1] + size[1] - 1)
     draw.rectangle(box, fill="#fee2e2" if tile else "#f3f4f6", outline="#d1d5db")
@@ -116,8 +116,8 @@ def _short(text: str, length: int) -> str:
 def _text(x: int, y: int, text: str, anchor: str = "start", *, bold: bool = False, title: str = "") -> str:
     """An SVG text; `title` is its tooltip."""
     weight = ' font-weight="bold"' if bold else ""
-    whole = f"<title>{escape(title)}</title>" if title else ""
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight}>{whole}{escape(text)}</text>'
+    tooltip = f"<title>{escape(title)}</title>" if title else ""
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight}>{tooltip}{escape(text)}</text>'
 
 
 def _heat_cell(column: int, row: int, value: float | None, worst: float, best: float) -> str:

@@ -28,7 +28,7 @@ from .controlnet import ControlNet
 from .detect import controlnet_family
 from .network import NetworkInputs, vector
 
-Lender: TypeAlias = tuple[str, nn.Module, str, bool]
+WeightPlace: TypeAlias = tuple[str, nn.Module, str, bool]
 VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
 
 
@@ -45,7 +45,7 @@ class ControlLora(ControlNet):
 
     lacking: Mapping[str, tuple[int, ...]]
     borrowed: Mapping[str, str]
-    _lenders: WeakKeyDictionary[nn.Module, list[Lender]] = field(
+    _places: WeakKeyDictionary[nn.Module, list[WeightPlace]] = field(
         default_factory=WeakKeyDictionary, repr=False, compare=False
     )
 
@@ -88,8 +88,8 @@ class ControlLora(ControlNet):
         """Call the network with the weights of the U-Net that is called. Raises HostError without a U-Net."""
         if call.unet is None:
             raise HostError("a ControlLoRA can compute residuals only during a call of a U-Net")
-        lent = self.lent(call.unet, args[0])
-        return functional_call(self.network, lent, args, options, tie_weights=False)
+        weights = self.unet_weights(call.unet, args[0])
+        return functional_call(self.network, weights, args, options, tie_weights=False)
 
     def time_addition(self, part: NetworkInputs) -> Tensor:
         """SDXL's vector itself [B, width]: the network embeds it with the U-Net's weights."""
@@ -98,20 +98,20 @@ class ControlLora(ControlNet):
             return super().time_addition(part)
         return vector(part.call.inputs, width).to(self.like)
 
-    def lent(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
+    def unet_weights(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
         """The U-Net's parameters by their names in the network, with dtype and device of `like`.
 
         The parameters of low-rank layers are returned unconverted; the layers convert them when they run.
         """
-        if unet not in self._lenders:
-            self._lenders[unet] = [self.lender(name, unet) for name in self.borrowed]
+        if unet not in self._places:
+            self._places[unet] = [self.weight_place(name, unet) for name in self.borrowed]
         found: dict[str, Tensor] = {}
-        for name, module, leaf, low_rank in self._lenders[unet]:
+        for name, module, leaf, low_rank in self._places[unet]:
             value: Tensor = getattr(module, leaf)
             found[name] = value if low_rank else value.to(like)
         return found
 
-    def lender(self, name: str, unet: nn.Module) -> Lender:
+    def weight_place(self, name: str, unet: nn.Module) -> WeightPlace:
         """The U-Net's module and attribute of a parameter, and whether a low-rank layer uses it."""
         path, _, leaf = self.borrowed[name].rpartition(".")
         taker = self.network.get_submodule(name.rpartition(".")[0])
