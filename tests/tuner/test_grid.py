@@ -59,7 +59,7 @@ def test_values_as_users_write_them(text: str, wanted: list[Any]) -> None:
     ("text", "said"),
     [
         ("", "at least one"), ("1,,2", "empty"), ("1, 1", "twice"), ("0-1 [0]", "must be"),
-        ("0-1 (-0.1)", "do not lead"), ("0-1 (+0)", "never"), ("0-1 (+0.0001)", "more than"),
+        ("0-1 (-0.1)", "do not lead"), ("0-1 (+0)", "do not lead"), ("0-1 (+0.0001)", "more than"),
         ('"1, 2', "quote is not closed"), ('"1" 2, 3', 'after the quoted value "1" a comma must follow'),
         ("1@0, 0@1", 'quote it: "1@0, 0@1"'), ("1@0 ease-in, 0.5@0.4, 0@1 in 0..0.5", "two values"),
         ("1@0\n0@1", "two values"), ("0.1, 0.2\n0.3", "line 1 has several"), ("true, true", "twice"),
