@@ -6,6 +6,7 @@ The lines of `lib_ctrlgen.request.catalogue.CONTROLS` and the families' classes 
 from __future__ import annotations
 
 from lib_ctrlgen.controls.controlnet.union_types import AUTO, CHOICES
+from lib_ctrlgen.faces.face import FACE_CHOICE
 from lib_ctrlgen.request.params import Param
 
 Params = tuple[Param, ...]
@@ -37,7 +38,7 @@ UNION: Params = (
 INSTANT_ID: Params = (
     Param(
         name="face",
-        label="Face: 512 numbers (JSON list, or base64 of float32); empty: found in the picture",
+        label="Face embedding (base64 of safetensors or float32, or JSON); empty: found in the picture",
         kind="text",
         default="",
     ),
@@ -47,6 +48,7 @@ INSTANT_ID: Params = (
         kind="text",
         default="",
     ),
+    FACE_CHOICE,
     Param(
         name="face_adapter",
         label="InstantID's IP-Adapter file; empty: the one that is there",

@@ -21,8 +21,11 @@ from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.ip_adapter.file import converted
 from lib_ctrlgen.controls.params import INSTANT_ID
 from lib_ctrlgen.errors import ModelError, at_path
+from lib_ctrlgen.faces.embeddings import read_embedding
+from lib_ctrlgen.faces.face import FACE_CHOICE, WIDTH, choose, require_faces
+from lib_ctrlgen.faces.find import find_faces
+from lib_ctrlgen.faces.packs import INSTANT_ID as PACK
 from lib_ctrlgen.images.codec import to_rgb
-from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.models.storage import Placement
@@ -51,7 +54,7 @@ class InstantID(ControlNet):
         shown = ControlMap.of(job, target, 0.0, holes=False)
         resampler, label = face_resampler(job, target)
         like = resampler.weights.like
-        face = torch.tensor([[embedding_of(job)]], device=like.device, dtype=like.dtype)
+        face = torch.tensor([[embedding_of(job, target.store)]], device=like.device, dtype=like.dtype)
         with torch.no_grad(), resampler.weights.present():
             tokens = resampler.network(torch.cat((torch.zeros_like(face), face)))
         return PreparedInstantID(model=self, map=shown, tokens=tokens, loaded={"face_adapter": label})
@@ -66,15 +69,17 @@ class Resampler:
     weights: Weights
 
 
-def embedding_of(job: UnitInputs) -> tuple[float, ...]:
-    """The face that a unit is about. Raises RequestError."""
+def embedding_of(job: UnitInputs, store: ModelStore) -> tuple[float, ...]:
+    """The embedding of the face that a unit is about. Raises RequestError."""
     given, path = str(job.params["face"]), f"{job.path}.params"
     if given:
-        return read_embedding(given, f"{path}.face")
+        return read_embedding(given, f"{path}.face", PACK)
     named = str(job.params["face_image"])
     with at_path(f"{path}.face_image" if named else f"{path}.face"):
         picture = to_rgb(decode_image(named, f"{path}.face_image")) if named else job.picture
-        return find_face(picture).embedding
+        faces = find_faces(picture, PACK, store.roots, store)
+        require_faces(faces)
+    return choose(faces, str(job.params[FACE_CHOICE.name]), f"{path}.{FACE_CHOICE.name}").embedding
 
 
 def face_resampler(job: UnitInputs, target: Target) -> tuple[Resampler, str]:

@@ -1,0 +1,50 @@
+"""`ctrlgen face` saves a face's embedding as safetensors."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from lib_ctrlgen.cli import main as cli
+from tests.support.command_line import Captured, fails
+from tests.support.face_networks import FakeRuntime, face_picture, runtime, write_pack
+
+__all__ = ["runtime"]
+
+
+@pytest.fixture
+def picture(runtime: FakeRuntime, tmp_path: Path) -> Path:
+    write_pack(tmp_path / "models" / "antelopev2", "antelopev2")
+    path = tmp_path / "two faces.png"
+    face_picture((480, 160), (80, 320)).save(path)
+    return path
+
+
+def face(picture: Path, *more: str) -> list[str]:
+    models = ["--models", str(picture.parent / "models"), "--pack", "antelopev2"]
+    return ["face", str(picture), "--out", str(picture.parent / "new" / "face.safetensors"), *models, *more]
+
+
+def test_embeddings_are_written(picture: Path, capsys: Captured) -> None:
+    out = picture.parent / "new" / "face.safetensors"
+    assert cli.main(face(picture, "--choose", "all")) == 0
+    first, second, written = capsys.readouterr().out.splitlines()
+    assert first == "face at 56, 296, 104, 344 (left, top, right, bottom), score 0.90"
+    assert second.startswith("face at 456, 136,")
+    assert written == str(out)
+    both = load_file(out)["embedding"]
+    assert both.shape == (2, 512)
+    assert cli.main(face(picture, "--choose", "2")) == 0
+    assert load_file(out)["embedding"].tolist() == both[1:].tolist()
+    assert b'"pack":"antelopev2"' in out.read_bytes()
+
+
+def test_mistakes_are_one_line(picture: Path, capsys: Captured) -> None:
+    assert "2 faces were found" in fails(face(picture, "--choose", "3"), capsys)
+    assert "invalid choice: 'x'" in fails(face(picture, "--pack", "x"), capsys)
+    assert "w600k_r50.onnx" in fails(face(picture, "--pack", "buffalo_l"), capsys)
+    assert "No such file" in fails(face(picture.parent / "none.png", "--models", str(picture.parent)), capsys)
+    grey = picture.parent / "grey.png"
+    face_picture().save(grey)
+    assert "grey.png: no face was found" in fails(face(grey), capsys)
+    assert not (picture.parent / "new").exists()
