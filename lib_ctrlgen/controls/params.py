@@ -35,13 +35,50 @@ UNION: Params = (
         choices=CHOICES,
     ),
 )
+FACE = Param(
+    name="face",
+    label="Face embedding (base64 of safetensors or float32, or JSON); empty: found in the picture",
+    kind="text",
+    default="",
+)
+AUTO_VARIANT = "auto"
+VARIANT = Param(
+    name="variant",
+    label="Variant (auto: by the file's metadata or name), where its tensors fit two",
+    kind="choice",
+    default=AUTO_VARIANT,
+    choices=(AUTO_VARIANT, "faceid_plus", "faceid_plus_v2", "portrait_unnorm", "instant_id"),
+)
+FACEID_V2_WEIGHT = Param(
+    name="faceid_v2_weight",
+    label="FaceID-plus v2: weight of the face's picture beside its identity",
+    kind="float",
+    default=1.0,
+    minimum=-1.0,
+    maximum=5.0,
+    step=0.05,
+)
+LORA_WEIGHT = Param(
+    name="lora_weight",
+    label="Weight of the LoRA in a FaceID file (0: without)",
+    kind="float",
+    default=1.0,
+    minimum=-2.0,
+    maximum=2.0,
+    step=0.05,
+)
+ADAPTER_WEIGHT = Param(
+    name="adapter_weight",
+    label="Weight of the image attention beside the ControlNet (0: ControlNet alone)",
+    kind="float",
+    default=0.8,
+    minimum=0.0,
+    maximum=3.0,
+    step=0.05,
+)
+FACE_ADAPTER: Params = (FACE, FACE_CHOICE, VARIANT, FACEID_V2_WEIGHT, LORA_WEIGHT, *ENCODED)
 INSTANT_ID: Params = (
-    Param(
-        name="face",
-        label="Face embedding (base64 of safetensors or float32, or JSON); empty: found in the picture",
-        kind="text",
-        default="",
-    ),
+    FACE,
     Param(
         name="face_image",
         label="Picture of the face (base64), where it is not the unit's picture",
@@ -55,4 +92,5 @@ INSTANT_ID: Params = (
         kind="text",
         default="",
     ),
+    ADAPTER_WEIGHT,
 )

@@ -19,6 +19,7 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control
 from .controlnet.instant_id import says_instant_id
+from .ip_adapter.variants import decided
 from .unsupported import refuse_others, refuse_pulid, refuse_sparse_control
 
 SAME_KEYS = frozenset({"controlnet", "instant_id"})  # families that differ by their files' names alone
@@ -57,12 +58,12 @@ def identify(shapes: Shapes) -> ModelKind:
 def identify_file(path: Path) -> ModelKind:
     """What a file holds, from its header; its name decides between the families of `SAME_KEYS`.
 
-    Raises ModelError.
+    Metadata and name decide between variants that have the same keys. Raises ModelError.
     """
     kind = identify(read_header(path))
     if kind.control == "controlnet" and says_instant_id(path):
         return replace(kind, control="instant_id")
-    return kind
+    return decided(kind, path)
 
 
 def as_asked(kind: ModelKind, wanted: str) -> ModelKind:

@@ -79,6 +79,13 @@ CONTROLS: tuple[Entry, ...] = (
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
     Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry(
+        "ip_adapter_face",
+        "lib_ctrlgen.controls.ip_adapter.face_adapter:FaceAdapter",
+        f"{PARAMS}:FACE_ADAPTER",
+        needs_image=False,
+        fields=("references",),
+    ),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
     Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
 )

@@ -27,7 +27,7 @@ from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, require_family
 
 from .detect import ip_adapter_kind
-from .file import AdapterWeights, load_adapter
+from .file import AdapterWeights, stored_adapter
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
 ADVICE = ": lower its weight, or give layer_weights, to let the prompt lead"
@@ -52,12 +52,8 @@ class IPAdapter:
     def load(cls, path: Path, kind: ModelKind, target: Target) -> IPAdapter:
         """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
         require_family(kind.family, target.shape.family, path.stem)
-
-        def load_ip_adapter(path: Path) -> AdapterWeights:
-            return load_adapter(path, target.placement)
-
-        weights = target.store.get(path, load_ip_adapter, target.placement)
-        _require_widths([keys.shape[0] for keys, _ in weights.layers], target.shape.attention_hidden)
+        weights = stored_adapter(path, target.store, target.placement)
+        require_widths([keys.shape[0] for keys, _ in weights.layers], target.shape.attention_hidden)
         return cls(weights=weights)
 
     @property
@@ -124,14 +120,7 @@ class PreparedIPAdapter:
         Layer `i` of the file, by ascending number, belongs to `sites[i]` (down, up, middle).
         Raises ModelError when their number or widths differ.
         """
-        layers = self.weights.layers
-        _require_widths([keys.shape[0] for keys, _ in layers], [site.hidden for site in sites])
-        tokens = torch.cat((self.uncond, self.cond))
-        with torch.no_grad(), self.weights.weights.present():
-            pairs = [
-                (functional.linear(tokens, keys), functional.linear(tokens, values))
-                for keys, values in layers
-            ]
+        pairs = keys_and_values(self.weights, torch.cat((self.uncond, self.cond)), sites)
         return tuple(KeyValue(keys.to(device, dtype), values.to(device, dtype)) for keys, values in pairs)
 
     def control_map(self, width: int, height: int) -> Image.Image:
@@ -140,7 +129,20 @@ class PreparedIPAdapter:
         return self.seen
 
 
-def _require_widths(adapter: Sequence[int], checkpoint: Sequence[int]) -> None:
+def keys_and_values(
+    weights: AdapterWeights, tokens: Tensor, sites: Sequence[AttentionSite]
+) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values [B, T, hidden] of tokens [B, T, X] for each site. Raises ModelError for other sites."""
+    layers = weights.layers
+    require_widths([keys.shape[0] for keys, _ in layers], [site.hidden for site in sites])
+    with torch.no_grad(), weights.weights.present():
+        return [
+            (functional.linear(tokens, keys), functional.linear(tokens, values)) for keys, values in layers
+        ]
+
+
+def require_widths(adapter: Sequence[int], checkpoint: Sequence[int]) -> None:
+    """Raise ModelError unless an adapter's layers have the widths of the checkpoint's cross attentions."""
     if list(adapter) != list(checkpoint):
         raise ModelError(
             f"the IP-Adapter has {len(adapter)} attention layers of widths {_listed(adapter)}, "

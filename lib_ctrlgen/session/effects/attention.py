@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import AttentionControl
+from lib_ctrlgen.controls.protocols import AttentionControl, ResidualControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session.row_weights import layer_factors
@@ -82,6 +82,8 @@ class AttentionEffect:
         pairs = self.pairs_of(unit, call.inputs.x)
         rows = [row for row, dose in enumerate(doses) if dose is not None]
         own = [doses[row] for row in rows]
+        if isinstance(unit.control, ResidualControl):  # whose layer weights and mode these are
+            own = [dose and dose.even for dose in own]
         mask = self.masks.of(unit, own, call)
         weights = layer_factors(own, len(pairs))
         part = None if len(rows) == call.batch else row_index(rows)

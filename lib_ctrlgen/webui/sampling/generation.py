@@ -17,12 +17,7 @@ from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_requests
-from lib_ctrlgen.controls.protocols import (
-    AttentionControl,
-    ContextControl,
-    MappedControl,
-    PredictionControl,
-)
+from lib_ctrlgen.controls.protocols import MappedControl, PredictionControl, sees_picture
 from lib_ctrlgen.controls.recorded import Loaded
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, unit_variants
 from lib_ctrlgen.errors import HostError
@@ -160,14 +155,10 @@ class ControlledUnits:
     def control_maps(self) -> list[Image.Image]:
         """Return each unit's control map at the size of the last pass."""
         controls = (unit.control for unit in self.units if unit.concept is None)
-        references = (
-            AttentionControl,
-            ContextControl,
-        )  # these see the picture itself and have no control map
         return [
             control.control_map(*self.size)
             for control in controls
-            if isinstance(control, MappedControl) and not isinstance(control, references)
+            if isinstance(control, MappedControl) and not sees_picture(control)
         ]
 
 
