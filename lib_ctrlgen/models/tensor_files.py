@@ -98,7 +98,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file, empty for other formats. Raises ModelError for an unreadable file."""
+    """The metadata of a safetensors file, empty for other formats. Raises ModelError."""
     if format_of(path) != "safetensors":
         return {}
     with _opened(path) as reader:

@@ -56,8 +56,8 @@ class ResamplerLayers(nn.ModuleList):
 
     def forward(self, features: Tensor, latents: Tensor) -> Tensor:
         """Features [B, N, width] and latents [B, T, width] to latents [B, T, width]."""
-        attention: nn.Module
-        for attention, network in self:  # type: ignore[misc]
+        for layer in self:
+            attention, network = layer.children()
             latents = latents + attention(features, latents)
             latents = latents + network(latents)
         return latents
@@ -74,7 +74,7 @@ def feed_forward(width: int, inner: int) -> nn.Sequential:
 
 
 class Resampler(nn.Module):
-    """Learned queries that read features [B, N, C] into tokens [B, T, X]: plus, portrait-unnorm, InstantID."""
+    """Learned queries that read features into tokens: plus, and portrait-unnorm and InstantID."""
 
     def __init__(self, tensors: Tensors) -> None:
         super().__init__()
