@@ -75,9 +75,7 @@ class Subject:
 
 
 @pytest.fixture(scope="module", params=[entry.name for entry in CONTROLS])
-def subject(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Subject]:
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     example = EXAMPLES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     example.write(folder)

@@ -42,6 +42,7 @@ from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
 from .inpaint_area import canvas_of, require_place
+from .prompt_loras import each_lora_once
 from .sheets import spread_map
 from .step_callbacks import Follow, FollowedSample, StepHandler, is_hires
 
@@ -86,6 +87,7 @@ class ControlledUnits:
         require_shape(self.shape, port)
         require_place(self.p, self.canvas)
         units = of_batch(self.units, int(self.p.iteration), int(self.p.batch_size))
+        units = each_lora_once(units, self.notices)
         with self.used or nullcontext(), ControlSession(port, units, rows, self.variants) as session:
             self.session = session
             yield lambda params: self.follow(params, session, rows)
