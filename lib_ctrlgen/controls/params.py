@@ -16,6 +16,61 @@ IMAGE_ENCODER = Param(
 
 NONE: Params = ()
 ENCODED: Params = (IMAGE_ENCODER,)
+WEIGHT_TYPES = (
+    "linear",
+    "ease in",
+    "ease out",
+    "ease in-out",
+    "reverse in-out",
+    "weak input",
+    "weak output",
+    "weak middle",
+    "strong middle",
+    "style transfer",
+    "composition",
+    "strong style transfer",
+    "style and composition",
+    "style transfer precise",
+    "composition precise",
+    "strong style and composition",
+)
+EMBEDS_SCALINGS = ("V only", "K+V", "K+V w/ C penalty", "K+mean(V) w/ C penalty")
+CROPS = ("center", "top", "bottom", "left", "right", "pad")
+NOISES = ("none", "fade", "dissolve", "gaussian", "shuffle")
+
+
+def _chosen(name: str, label: str, choices: tuple[str, ...]) -> Param:
+    """A choice whose default is its first value."""
+    return Param(name=name, label=label, kind="choice", default=choices[0], choices=choices)
+
+
+def _float(name: str, label: str, low: float, high: float, default: float) -> Param:
+    """A number with a step of 0.05."""
+    return Param(name=name, label=label, kind="float", default=default, minimum=low, maximum=high, step=0.05)
+
+
+IP_ADAPTER: Params = (
+    IMAGE_ENCODER,
+    _chosen("weight_type", "Weight type (which layers get the weight)", WEIGHT_TYPES),
+    _float("composition_weight", "Composition weight, for the types with style and composition", -1, 5, 1.0),
+    _float("style_boost", "Style boost (style transfer precise)", -5, 5, 1.0),
+    _float("composition_boost", "Composition boost (composition precise)", -5, 5, 0.0),
+    Param(name="layers", label='Weights by layer, such as "3:1.0, 6:0.5"', kind="text", default=""),
+    _chosen("embeds_scaling", "What the weight multiplies", EMBEDS_SCALINGS),
+    _chosen("crop", "Part of the picture that the encoder sees", CROPS),
+    _float("sharpening", "Sharpening of the picture", 0, 1, 0.0),
+    Param(
+        name="tiles",
+        label="Tiles that the picture is cut into (1: not cut)",
+        kind="int",
+        default=1,
+        minimum=1,
+        maximum=16,
+        step=1,
+    ),
+    _chosen("negative_noise", "Noise as the negative picture", NOISES),
+    _float("negative_noise_strength", "Strength of that noise", 0, 1, 1.0),
+)
 CONTROLNET: Params = (
     Param(
         name="transparent",

@@ -78,7 +78,12 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:INSTANT_ID",
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
-    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry(
+        "ip_adapter",
+        "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter",
+        f"{PARAMS}:IP_ADAPTER",
+        fields=("references",),
+    ),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
     Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
 )

@@ -17,17 +17,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib_ctrlgen.controls.base import Target, UnitInputs, require_picture_unit
-from lib_ctrlgen.controls.params import ENCODED, IMAGE_ENCODER
-from lib_ctrlgen.errors import ModelError, at_path
-from lib_ctrlgen.images.files import image_hash
-from lib_ctrlgen.models.clip_vision import VisionTower, find_encoder, load_tower
+from lib_ctrlgen.controls.params import IP_ADAPTER
+from lib_ctrlgen.controls.protocols import AttentionPart
+from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.images.squares import Grid
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.attention import KeyValue
+from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
 from lib_ctrlgen.unet.call import AttentionSite, require_family
 
+from .combine import Features, even
 from .detect import ip_adapter_kind
 from .file import AdapterWeights, load_adapter
+from .reader import reader_for
+from .references import Mixtures, Sources
+from .weight_types import WeightType, weight_type
 
 Tokens: TypeAlias = tuple[Tensor, Tensor]
 ADVICE = ": lower its weight, or give layer_weights, to let the prompt lead"
@@ -39,7 +43,7 @@ class IPAdapter:
 
     name: ClassVar[str] = "ip_adapter"
     title: ClassVar[str] = "IP-Adapter"
-    params: ClassVar[tuple[Param, ...]] = ENCODED
+    params: ClassVar[tuple[Param, ...]] = IP_ADAPTER
 
     weights: AdapterWeights
 
@@ -66,55 +70,120 @@ class IPAdapter:
         return len(self.weights.layers)
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedIPAdapter:
-        """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
+        """Read the references (each once, see the store). Raises RequestError at the unit's fields."""
         require_picture_unit(job, "an IP-Adapter", "ControlNets", ADVICE)
-        encoder = str(job.params["image_encoder"])
-        with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
-            folder = find_encoder(target.store, self.weights.feature, self.weights.width, encoder)
-            tower = load_tower(target.store, folder, target.placement)
-        key = folder.weights, target.placement, self.weights.feature
-        with self.weights.weights.present():
-            cond = self._tokens((image_hash(job.picture), *key), job.picture, tower, target)
-            uncond = self._tokens(("zeros", *key), None, tower, target)
+        kind = weight_type(job.params, target.shape.attention_places, f"{job.path}.params")
+        sources = Sources.of(job)
+        reader = reader_for(self.weights, job, target, sources.main[0])
         return PreparedIPAdapter(
             weights=self.weights,
-            cond=cond,
-            uncond=uncond,
-            seen=tower.square(job.picture),
-            loaded={IMAGE_ENCODER.name: folder.label(target.store)},
+            mixtures=Mixtures.read(sources, reader, job),
+            kind=kind,
+            grid=reader.grid,
+            seen=_row([look for source in sources.main for look in reader.seen(source)]),
+            loaded=reader.loaded,
         )
 
-    def _tokens(
-        self, key: tuple[Hashable, ...], picture: Image.Image | None, tower: VisionTower, target: Target
-    ) -> Tensor:
-        """Image tokens [1, T, X]; without a picture those of unconditional rows."""
-        feature = target.store.cached(key, lambda: self._feature(picture, tower))
-        with torch.no_grad():
-            tokens: Tensor = self.weights.projection(feature.to(self.weights.weights.like))
-        return tokens
 
-    def _feature(self, picture: Image.Image | None, tower: VisionTower) -> Tensor:
-        """The tower's output; without a picture, zeros: of the embedding (plain), of the pixels (others)."""
-        if picture is not None:
-            return tower.feature(tower.pixels(picture), self.weights.feature)
-        if self.weights.feature == "pooled":
-            return torch.zeros(1, self.weights.width)
-        return tower.feature(tower.zeros(), self.weights.feature)
+def _row(squares: Sequence[Image.Image]) -> Image.Image:
+    """Squares side by side."""
+    side = squares[0].width
+    row = Image.new("RGB", (side * len(squares), side))
+    for place, square in enumerate(squares):
+        row.paste(square, (place * side, 0))
+    return row
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedIPAdapter:
-    """One unit of a generation: its image tokens. `seen` is what the tower saw, `loaded` names the tower."""
+    """One unit of a generation: what its image tokens are made of, and how it acts on each layer.
+
+    `seen` is what the encoder saw, `loaded` names the encoder, `grid` is how the picture is cut into tiles.
+    """
+
+    weights: AdapterWeights
+    mixtures: Mixtures
+    kind: WeightType
+    seen: Image.Image
+    grid: Grid | None = None
+    loaded: Mapping[str, str] = field(default_factory=dict)
+    known: dict[Hashable, tuple[AttentionPart, ...]] = field(default_factory=dict)
+
+    @property
+    def weighting(self) -> LayerWeighting:
+        """The weight of each cross attention."""
+        return self.kind.weighting
+
+    def tokens(self) -> Tokens:
+        """Image tokens of conditional and of unconditional rows at the first step, each [1, T, X]."""
+        terms = self._first()
+        return terms.cond, terms.uncond
+
+    def _first(self) -> TokenTerms:
+        (first, *_) = self._made(0.0)
+        return first
+
+    def parts(self, progress: float) -> tuple[AttentionPart, ...]:
+        """The tiles of the picture, each with its tokens; tokens are computed once for equal weights."""
+        key = self.mixtures.weights_at(progress)
+        if key not in self.known:
+            shares = [None] if self.grid is None else self.grid.masks
+            terms = self._made(progress)
+            self.known[key] = tuple(map(AttentionPart, terms, shares))
+        return self.known[key]
+
+    def _made(self, progress: float) -> list[TokenTerms]:
+        mixtures = self.mixtures
+        with torch.no_grad(), self.weights.weights.present():
+            cond = [self._projected(tile.at(progress)) for tile in mixtures.tiles]
+            uncond = self._projected(mixtures.negative.at(progress))
+            own = mixtures.composition
+            composition = None if own is None else self._projected(own.at(progress))
+        return [
+            TokenTerms(
+                weights=self.weights,
+                cond=tokens,
+                uncond=uncond,
+                composition=composition,
+                kind=self.kind,
+                lasting=mixtures.constant,
+            )
+            for tokens in cond
+        ]
+
+    def _projected(self, features: Sequence[Features]) -> Tensor:
+        """The tokens of features, side by side: [1, T, X]."""
+        like = self.weights.weights.like
+        return torch.cat(
+            [self.weights.projection(*(tensor.to(like) for tensor in each)) for each in features], dim=1
+        )
+
+    def terms(
+        self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device
+    ) -> tuple[KeyValue, ...]:
+        """Keys and values per site of the first tile at the first step, see `TokenTerms.terms`."""
+        return self._first().terms(sites, dtype, device)
+
+    def control_map(self, width: int, height: int) -> Image.Image:
+        """What the encoder saw, at its own size whatever the picture's; several squares side by side."""
+        del width, height
+        return self.seen
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenTerms:
+    """Image tokens, each [1, T, X], and the keys and values that an adapter makes of them.
+
+    `lasting` tokens are those of a whole generation: their keys and values are kept.
+    """
 
     weights: AdapterWeights
     cond: Tensor
     uncond: Tensor
-    seen: Image.Image
-    loaded: Mapping[str, str] = field(default_factory=dict)
-
-    def tokens(self) -> Tokens:
-        """Image tokens of conditional and of unconditional rows, each [1, T, X]."""
-        return self.cond, self.uncond
+    kind: WeightType
+    composition: Tensor | None = None
+    lasting: bool = True
+    known: dict[Hashable, tuple[KeyValue, ...]] = field(default_factory=dict)
 
     def terms(
         self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device
@@ -126,18 +195,30 @@ class PreparedIPAdapter:
         """
         layers = self.weights.layers
         _require_widths([keys.shape[0] for keys, _ in layers], [site.hidden for site in sites])
-        tokens = torch.cat((self.uncond, self.cond))
+        key = (dtype, device)
+        if key in self.known:
+            return self.known[key]
         with torch.no_grad(), self.weights.weights.present():
-            pairs = [
-                (functional.linear(tokens, keys), functional.linear(tokens, values))
-                for keys, values in layers
-            ]
-        return tuple(KeyValue(keys.to(device, dtype), values.to(device, dtype)) for keys, values in pairs)
+            found = tuple(
+                KeyValue(
+                    functional.linear(tokens, keys).mul_(shown).to(device, dtype),
+                    functional.linear(tokens, values).mul_(shown).to(device, dtype),
+                )
+                for place, (keys, values) in enumerate(layers)
+                for tokens, shown in [self._rows(place)]
+            )
+        if self.lasting:
+            self.known[key] = found
+        return found
 
-    def control_map(self, width: int, height: int) -> Image.Image:
-        """What the vision tower saw, at its own size whatever the picture's."""
-        del width, height
-        return self.seen
+    def _rows(self, place: int) -> tuple[Tensor, Tensor]:
+        """The tokens [2, T, X] of both kinds of rows at a site, and 1 or 0 for each: 0 for no tokens."""
+        cond = self.cond
+        if self.composition is not None and place in self.kind.composition:
+            cond = self.composition
+        swapped = place in self.kind.swapped
+        tokens = torch.cat(even([cond, cond] if swapped else [self.uncond, cond]))
+        return tokens, tokens.new_tensor([1.0, 0.0 if swapped else 1.0]).reshape(2, 1, 1)
 
 
 def _require_widths(adapter: Sequence[int], checkpoint: Sequence[int]) -> None:
