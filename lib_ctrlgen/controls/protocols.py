@@ -93,7 +93,7 @@ class AttentionPart:
 
 @runtime_checkable
 class ReferenceControl(AttentionControl, Protocol):
-    """An attention control whose weights differ by layer, and whose keys and values may change over the steps."""
+    """An attention control with weights by layer, and keys and values that may change over the steps."""
 
     @property
     def weighting(self) -> LayerWeighting:

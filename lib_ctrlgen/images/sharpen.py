@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def sharpened(picture: Image.Image, amount: float) -> Image.Image:
-    """An RGB picture, sharpened least where its contrast is high already; `amount` in 0..1, 0 is the picture."""
+    """An RGB picture, sharpened least where contrast is high already. `amount`: 0 (unchanged) to 1."""
     if amount == 0:
         return picture
     values = np.asarray(picture, np.float32) / 255.0

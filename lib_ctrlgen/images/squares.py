@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, isqrt
 
 import torch
@@ -14,9 +15,9 @@ NEAR_SQUARE = (0.75, 1.33)  # width / height of pictures that are cut into rows 
 
 
 def square_at(picture: Image.Image, position: str) -> Image.Image:
-    """The largest square of a picture at `top`, `bottom`, `left`, `right` or `center`; `pad`: all of it on black.
+    """The largest square of a picture at `top`, `bottom`, `left`, `right` or `center`.
 
-    A position along the shorter side changes nothing.
+    For `pad` it is the whole picture on a black square. A position along the shorter side changes nothing.
 
     >>> square_at(Image.new("RGB", (30, 20)), "left").size, square_at(Image.new("RGB", (30, 20)), "pad").size
     ((20, 20), (30, 30))
@@ -41,8 +42,10 @@ def _cropped(picture: Image.Image, width: int, height: int, position: str) -> Im
 class Grid:
     """How a picture is cut into square tiles: their numbers, and the width of what is cut over its height.
 
-    >>> Grid.of((300, 100), 4), Grid.of((900, 100), 4), Grid.of((110, 100), 4), Grid.of((300, 100), 1)
-    (Grid(columns=3, rows=1, aspect=3.0), Grid(columns=4, rows=1, aspect=4.0), Grid(columns=2, rows=2, aspect=1.0), None)
+    >>> Grid.of((300, 100), 4), Grid.of((900, 100), 4)
+    (Grid(columns=3, rows=1, aspect=3.0), Grid(columns=4, rows=1, aspect=4.0))
+    >>> Grid.of((110, 100), 4), Grid.of((300, 100), 1)
+    (Grid(columns=2, rows=2, aspect=1.0), None)
     """
 
     columns: int
@@ -84,7 +87,7 @@ class Grid:
         return tuple(whole.crop((left, top, left + side, top + side)) for left, top in corners)
 
     def shares(self, height: int, width: int) -> Tensor:
-        """The soft masks [tiles, h, w] of the tiles' shares; they sum to 1, and fade over where tiles overlap."""
+        """The soft masks [tiles, h, w] of the tiles' shares: their sum is 1, and overlaps cross-fade."""
         side = (min(1.0, 1 / self.aspect), min(1.0, self.aspect))
         if self.columns > 1 and self.rows > 1:
             side = (1 / self.columns, 1 / self.rows)
@@ -117,4 +120,4 @@ def _profile(count: int, side: float, cells: int) -> Tensor:
         beyond = centres - number * step
         passed.append((beyond / overlap).clamp(0, 1) if overlap > 1e-6 else (beyond >= 0).double())
     passed.append(torch.zeros(cells, dtype=torch.float64))
-    return torch.stack([own - later for own, later in zip(passed[:-1], passed[1:], strict=True)]).float()
+    return torch.stack([own - later for own, later in pairwise(passed)]).float()

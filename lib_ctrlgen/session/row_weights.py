@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.request.schedule import Schedule, parse_schedule
+from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import ControlMode, ControlUnit
 from lib_ctrlgen.unet.attention import LayerWeighting
 from lib_ctrlgen.unet.call import Position
@@ -83,6 +83,7 @@ def row_dose(
 def faded(weight: float, schedule: Schedule) -> float:
     """Return a weight's magnitude as a share of the largest that its schedule has.
 
+    >>> from lib_ctrlgen.request.schedule import parse_schedule
     >>> faded(0.5, parse_schedule("2>0")), faded(-0.5, parse_schedule("-0.5"))
     (0.25, 1.0)
     """

@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from .row_factors import Factor, times
 
-
 V_ONLY, K_AND_V, K_AND_MEAN = "V only", "K+V", "K+mean(V) w/ C penalty"
 PENALTY_WIDTH = 1280.0
 
@@ -42,6 +41,11 @@ class LayerWeighting:
     slopes: tuple[float, ...]
     offsets: tuple[float, ...]
     scaling: str = V_ONLY
+
+    @staticmethod
+    def even(layers: int) -> LayerWeighting:
+        """Every layer has the unit's weight."""
+        return LayerWeighting((1.0,) * layers, (0.0,) * layers)
 
     @property
     def fades(self) -> bool:

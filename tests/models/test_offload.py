@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.difference import base_mark
-from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models import offload as parking

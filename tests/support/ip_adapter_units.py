@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lib_ctrlgen.controls.base import Target
-from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.store import ModelStore

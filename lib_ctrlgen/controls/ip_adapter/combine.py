@@ -25,13 +25,13 @@ def combined(features: Sequence[Features], weights: Sequence[float], method: Com
         tuple(tensor if weight == 1.0 else tensor * weight for tensor in each)
         for each, weight in zip(features, weights, strict=True)
     ]
-    if method == "concat" or len(weighted) == 1 and method != "norm_average":
+    if method == "concat":
         return weighted
     return [tuple(_METHODS[method](torch.stack(each)) for each in zip(*weighted, strict=True))]
 
 
 def _subtracted(stacked: Tensor) -> Tensor:
-    return stacked[0] - stacked[1:].mean(0)
+    return stacked[0] - stacked[1:].mean(0) if len(stacked) > 1 else stacked[0]
 
 
 def _norm_averaged(stacked: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What reads the references of an IP-Adapter: a CLIP vision encoder, for the variants that look at pictures."""
+"""Reads the references of an IP-Adapter unit: pictures with a CLIP vision encoder."""
 
 from __future__ import annotations
 

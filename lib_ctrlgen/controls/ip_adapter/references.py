@@ -66,9 +66,9 @@ class Mixture:
         return tuple(weight(progress) for weight in self.weights)
 
     @property
-    def constant(self) -> bool:
-        """Whether no weight changes over the steps."""
-        return all(weight.constant is not None for weight in self.weights)
+    def changing(self) -> bool:
+        """Whether a weight changes over the steps."""
+        return any(weight.constant is None for weight in self.weights)
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class Mixtures:
         return (*self.tiles, self.negative, *([self.composition] if self.composition else []))
 
     @property
-    def constant(self) -> bool:
-        """Whether nothing changes over the steps."""
-        return all(each.constant for each in self.all)
+    def changing(self) -> bool:
+        """Whether a weight changes over the steps."""
+        return any(each.changing for each in self.all)
 
     def weights_at(self, progress: float) -> tuple[tuple[float, ...], ...]:
         """All weights at a progress: with equal ones the tokens are the same."""
@@ -115,7 +115,7 @@ def _mixture(sources: Sequence[Source], reader: ReferenceReader, method: Combine
 
 
 def _negative(sources: Sources, reader: ReferenceReader, job: UnitInputs) -> Mixture:
-    """The negative pictures, with noise where the unit asks for it; else the first picture's noise, or null."""
+    """What unconditional rows attend to: negative pictures or noise, else `ReferenceReader.null`."""
     method = job.unit.combine
     if job.params["negative_noise"] == "none":
         if sources.negative:

@@ -1,7 +1,7 @@
 """The weight types of an IP-Adapter: how strongly each cross attention gets a unit's weight.
 
-The formulas are those of ComfyUI_IPAdapter_plus (cubiq); style and composition layers follow Wang et al. 2024,
-InstantStyle. `t` is the number of a spatial transformer in running order, of which there are L.
+The formulas are those of ComfyUI_IPAdapter_plus (cubiq); the layers of style and composition are those of
+Wang et al. 2024, InstantStyle. `t` is the number of a spatial transformer in running order, of L.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lib_ctrlgen.unet.call import AttentionPlace, UNetPart
 # By t: the factor of the unit's weight, and a number that the weight does not multiply. No entry: off.
 Table: TypeAlias = Mapping[int, tuple[float, float]]
 WEAK = 0.2
+LARGEST = 1000.0  # magnitude of a factor
 LEAST, RANGE = 0.05, 0.95  # of the easings: from 0.05 to 1
 
 
@@ -114,7 +115,7 @@ def _sites(places: Sequence[AttentionPlace], numbers: Collection[int]) -> frozen
 def _table(name: str, params: Mapping[str, Value], places: Sequence[AttentionPlace], path: str) -> Table:
     count = _count(places)
     if name == "linear":
-        return {t: (1.0, 0.0) for t in range(count)}
+        return dict.fromkeys(range(count), (1.0, 0.0))
     if name in EASINGS:
         return {t: (LEAST + RANGE * EASINGS[name](t / count), 0.0) for t in range(count)}
     if name in WEAKENED:
@@ -135,24 +136,21 @@ def _layered(
     name: str, layout: Layout, count: int, composition: float, style_boost: float, composition_boost: float
 ) -> Table:
     """The table of a type that tells style from composition."""
-    every = range(count)
-    style: dict[int, tuple[float, float]] = {t: (1.0, 0.0) for t in layout.style}
-    rest: dict[int, tuple[float, float]] = {t: (1.0, 0.0) for t in every if t not in layout.composition}
-    laid_out = layout.composition.items()
-    if name == "style transfer":
-        return style
-    if name == "strong style transfer":
-        return rest
-    if name == "composition":
-        return {t: (share, 0.0) for t, share in laid_out}
-    if name == "style and composition":
-        return style | {t: (0.0, share * composition) for t, share in laid_out}
-    if name == "strong style and composition":
-        return rest | {t: (0.0, composition) for t, _ in laid_out}
-    if name == "style transfer precise":
-        return style | {t: (0.0, share * style_boost) for t, share in laid_out}
-    boosts = {t: (0.0, composition_boost * (0.1 if t in layout.faint else 1.0)) for t in every}
-    return boosts | {t: (share, 0.0) for t, share in laid_out}
+    laid_out, w = layout.composition, (1.0, 0.0)
+    style = dict.fromkeys(layout.style, w)
+    rest = {t: w for t in range(count) if t not in laid_out}
+    layout_only = {t: (share, 0.0) for t, share in laid_out.items()}
+    boosts = {t: (0.0, composition_boost * (0.1 if t in layout.faint else 1.0)) for t in range(count)}
+    tables: dict[str, Table] = {
+        "style transfer": style,
+        "strong style transfer": rest,
+        "composition": layout_only,
+        "style and composition": style | {t: (0.0, share * composition) for t, share in laid_out.items()},
+        "strong style and composition": rest | dict.fromkeys(laid_out, (0.0, composition)),
+        "style transfer precise": style | {t: (0.0, share * style_boost) for t, share in laid_out.items()},
+        "composition precise": boosts | layout_only,
+    }
+    return tables[name]
 
 
 def read_layers(text: str, count: int, path: str) -> dict[int, float]:
@@ -173,6 +171,3 @@ def read_layers(text: str, count: int, path: str) -> dict[int, float]:
             raise RequestError(path, f"a factor must be at most {LARGEST:g} in magnitude, got {factor}")
         found[layer] = value
     return found
-
-
-LARGEST = 1000.0

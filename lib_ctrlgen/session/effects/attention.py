@@ -86,10 +86,8 @@ class AttentionEffect:
         index = None if len(rows) == call.batch else row_index(rows)
         control = control_of(unit, AttentionControl)
         if isinstance(control, ReferenceControl):
-            parts, scaling = (
-                control.parts(call.position.step / call.position.steps),
-                control.weighting.scaling,
-            )
+            scaling = control.weighting.scaling
+            parts = control.parts(call.position.step / call.position.steps)
             weights = attention_factors(own, control.weighting)
         else:
             parts, scaling = (AttentionPart(control),), V_ONLY
