@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.models.offload import Weights
-from lib_ctrlgen.unet.attention import KeyValue
+from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 from lib_ctrlgen.unet.linear_sites import InputSite
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
@@ -79,6 +79,29 @@ class AttentionControl(Protocol):
         self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device
     ) -> tuple[KeyValue, ...]:
         """Keys and values for each site."""
+
+
+@dataclass(frozen=True)
+class AttentionPart:
+    """A part of a unit with keys and values of its own; it acts in its share of the picture.
+
+    `share(height, width)` is a soft mask [1, 1, h, w] for a latent of this size; None: everywhere.
+    """
+
+    control: AttentionControl
+    share: Callable[[int, int], Tensor] | None = None
+
+
+@runtime_checkable
+class ReferenceControl(AttentionControl, Protocol):
+    """An attention control with weights by layer, and keys and values that may change over the steps."""
+
+    @property
+    def weighting(self) -> LayerWeighting:
+        """The weight of each cross attention."""
+
+    def parts(self, progress: float) -> tuple[AttentionPart, ...]:
+        """What acts at this progress. A control is the same object as long as its keys and values are."""
 
 
 @runtime_checkable

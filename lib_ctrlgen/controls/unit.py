@@ -10,7 +10,13 @@ from PIL import Image
 from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
-from .protocols import FinishingControl, PartialControl, PredictionControl, PreparedControl
+from .protocols import (
+    FinishingControl,
+    PartialControl,
+    PredictionControl,
+    PreparedControl,
+    ReferenceControl,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,11 @@ class ActiveUnit:
         """Whether it acts on conditional rows alone, whatever its mode."""
         own = isinstance(self.control, PartialControl) and self.control.cond_only
         return own or self.concept is not None
+
+    @property
+    def fades(self) -> bool:
+        """Whether its control has weights that the unit's weight does not multiply."""
+        return isinstance(self.control, ReferenceControl) and self.control.weighting.fades
 
     @property
     def all_rows(self) -> bool:

@@ -78,7 +78,12 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:INSTANT_ID",
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
-    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry(
+        "ip_adapter",
+        "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter",
+        f"{PARAMS}:IP_ADAPTER",
+        fields=("references",),
+    ),
     Entry(
         "ip_adapter_face",
         "lib_ctrlgen.controls.ip_adapter.face_adapter:FaceAdapter",

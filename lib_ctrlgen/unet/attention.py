@@ -14,6 +14,9 @@ from torch.nn import functional
 
 from .row_factors import Factor, times
 
+V_ONLY, K_AND_V, K_AND_MEAN = "V only", "K+V", "K+mean(V) w/ C penalty"
+PENALTY_WIDTH = 1280.0
+
 
 @dataclass(frozen=True)
 class KeyValue:
@@ -28,6 +31,53 @@ class KeyValue:
 
 
 @dataclass(frozen=True)
+class LayerWeighting:
+    """The weight of each cross attention: `slopes[k] * weight + offsets[k] * fade`.
+
+    `weight` is the unit's at a step, and `fade` what a schedule has left of its largest weight, 0..1.
+    `scaling` says what that weight multiplies, see `scaled`.
+    """
+
+    slopes: tuple[float, ...]
+    offsets: tuple[float, ...]
+    scaling: str = V_ONLY
+
+    @staticmethod
+    def even(layers: int) -> LayerWeighting:
+        """Every layer has the unit's weight."""
+        return LayerWeighting((1.0,) * layers, (0.0,) * layers)
+
+    @property
+    def fades(self) -> bool:
+        """Whether a weight depends on `fade`."""
+        return any(self.offsets)
+
+    def at(self, weight: float, fade: float) -> tuple[float, ...]:
+        """Return the weight of each cross attention."""
+        pairs = zip(self.slopes, self.offsets, strict=True)
+        return tuple(slope * weight + offset * fade for slope, offset in pairs)
+
+
+def scaled(pair: KeyValue, weight: Factor, scaling: str) -> KeyValue:
+    """Return keys and values [B, T, hidden] with the weight of each row in them (ComfyUI_IPAdapter_plus).
+
+    - `V only`: w V, which is the attention's output times w
+    - `K+V`: w K and w V; a small weight makes attention even, too
+    - `K+V w/ C penalty`: the same with w * hidden / 1280, weaker in narrow layers
+    - `K+mean(V) w/ C penalty`: with that weight, w K, and V with its mean over the tokens multiplied by w
+    """
+    if scaling == V_ONLY:
+        return KeyValue(pair.keys, times(pair.values, weight))
+    if scaling != K_AND_V:
+        weight = weight * (pair.keys.shape[-1] / PENALTY_WIDTH)
+    keys = times(pair.keys, weight)
+    if scaling != K_AND_MEAN:
+        return KeyValue(keys, times(pair.values, weight))
+    mean = pair.values.mean(dim=1, keepdim=True)
+    return KeyValue(keys, pair.values - mean + times(mean, weight))
+
+
+@dataclass(frozen=True)
 class AttentionTerm:
     """What one unit adds to one cross attention: keys, values, weight and a soft mask [1 or B, 1, H, W].
 
@@ -38,6 +88,7 @@ class AttentionTerm:
     weight: Factor
     mask: Tensor | None = None
     rows: slice | list[int] | None = None
+    scaling: str = V_ONLY
 
     @property
     def acts(self) -> bool:
@@ -51,7 +102,8 @@ class AttentionTerm:
         grid: height and width of the latent, which the layer sees at a half, a quarter and so on.
         """
         pair = self.pair.to(query)
-        mixed = attend(query, pair.keys[kinds], times(pair.values[kinds], self.weight), heads)
+        own = scaled(KeyValue(pair.keys[kinds], pair.values[kinds]), self.weight, self.scaling)
+        mixed = attend(query, own.keys, own.values, heads)
         if self.mask is not None:
             mixed = mixed * token_mask(self.mask, query.shape[1], grid).to(query)
         return mixed

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.ip_adapter import unit_faces
-from lib_ctrlgen.controls.ip_adapter.face_adapter import PreparedFaceAdapter, PreparedFaceID
+from lib_ctrlgen.controls.ip_adapter.face_adapter import FaceIDUnit, FaceUnit
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.faces.align import norm_crop
@@ -60,10 +60,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     return ModelStore([folder], 1 << 30)
 
 
-def prepared(store: ModelStore, variant: str, **fields: Any) -> PreparedFaceAdapter:
+def prepared(store: ModelStore, variant: str, **fields: Any) -> FaceUnit:
     body = {"model": NAMES[variant], **fields}
     (active,) = load_units(parse_request({"units": [body]}).units, Target(store=store, shape=SHAPE))
-    assert isinstance(active.control, PreparedFaceAdapter)
+    assert isinstance(active.control, FaceUnit)
     assert active.control.variant == fields.get("params", {}).get("variant", variant)
     return active.control
 
@@ -87,9 +87,11 @@ def tokens(store: ModelStore, variant: str, *faces: tuple[float, ...]) -> torch.
 def test_an_embedding_becomes_tokens(store: ModelStore, variant: str, stub: list[str]) -> None:
     control = prepared(store, variant, params={"face": encoded([ONE])})
     read = ONE if variant in {"portrait_unnorm", "instant_id"} else normed(ONE)
-    torch.testing.assert_close(control.cond, tokens(store, variant, read), rtol=0, atol=1e-5)
-    torch.testing.assert_close(control.uncond, tokens(store, variant, (0.0,) * WIDTH), rtol=0, atol=1e-5)
-    assert control.cond.shape == (1, 4 if variant == "faceid" else 16, files.CONTEXT)
+    torch.testing.assert_close(control.whole.cond, tokens(store, variant, read), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        control.whole.uncond, tokens(store, variant, (0.0,) * WIDTH), rtol=0, atol=1e-5
+    )
+    assert control.whole.cond.shape == (1, 4 if variant == "faceid" else 16, files.CONTEXT)
     assert not stub, "no face is searched where one is given"
 
 
@@ -99,7 +101,7 @@ def test_the_face_of_a_picture_is_found(store: ModelStore, variant: str, pack: s
     control = prepared(store, variant, image=image)
     face = embedding(to_rgb(decode_image(image, "")))
     wanted = tokens(store, variant, face if variant == "instant_id" else normed(face))
-    torch.testing.assert_close(control.cond, wanted, rtol=0, atol=1e-5)
+    torch.testing.assert_close(control.whole.cond, wanted, rtol=0, atol=1e-5)
     assert set(stub) == {pack}
     assert control.seen.size == (224, 224), "the aligned face"
 
@@ -116,8 +118,8 @@ def test_one_of_several_faces_is_chosen(store: ModelStore) -> None:
     left, right = (normed(embedding(pair().crop((x, 0, x + 64, 64)))) for x in (0, 64))
     for choice, faces in (("1", [left]), ("2", [right]), ("all", [left, right])):
         control = prepared(store, "portrait", image=encode_image(pair()), params={"face_choice": choice})
-        torch.testing.assert_close(control.cond, tokens(store, "portrait", *faces), rtol=0, atol=1e-5)
-        assert control.uncond.shape == control.cond.shape
+        torch.testing.assert_close(control.whole.cond, tokens(store, "portrait", *faces), rtol=0, atol=1e-5)
+        assert control.whole.uncond.shape[1] == 16
     error = refused(store, "portrait", image=encode_image(pair()), params={"face_choice": "3"})
     assert error.path == "$.units[0].params.face_choice"
 
@@ -127,10 +129,27 @@ def test_faces_stand_side_by_side(store: ModelStore) -> None:
     control = prepared(store, "portrait", params={"face": encoded([ONE])}, references=references)
     third = embedding(to_rgb(decode_image(files.data_url(seed=7), "")))
     wanted = tokens(store, "portrait", normed(ONE), normed(TWO), normed(third))
-    torch.testing.assert_close(control.cond, wanted, rtol=0, atol=1e-5)
-    assert control.cond.shape[1] == 3 * 16
+    torch.testing.assert_close(control.whole.cond, wanted, rtol=0, atol=1e-5)
+    assert control.whole.cond.shape[1] == 3 * 16
     six = {"face": encoded([ONE] * 6)}
     assert "at most 5" in refused(store, "portrait", params=six).message
+
+
+def test_faces_are_combined_before_the_head(store: ModelStore) -> None:
+    references = [{"embedding": encoded([TWO]), "weight": 0.5}]
+    control = prepared(store, "faceid", params={"face": encoded([ONE])}, references=references, combine="add")
+    one, two = normed(ONE), normed(TWO)
+    mixed = tuple(a + 0.5 * b for a, b in zip(one, two, strict=True))
+    torch.testing.assert_close(control.whole.cond, tokens(store, "faceid", mixed), rtol=0, atol=1e-5)
+    negative = [{"embedding": encoded([TWO]), "role": "negative"}]
+    control = prepared(store, "faceid", params={"face": encoded([ONE])}, references=negative)
+    torch.testing.assert_close(control.whole.uncond, tokens(store, "faceid", two), rtol=0, atol=1e-5)
+
+
+def test_a_weight_type_acts_on_faces_too(store: ModelStore) -> None:
+    params = {"face": encoded([ONE]), "weight_type": "style transfer"}
+    slopes = prepared(store, "portrait", params=params).weighting.slopes
+    assert (slopes[3], slopes[4]) == (1.0, 0.0)
 
 
 def features(store: ModelStore, picture: Image.Image | None) -> torch.Tensor:
@@ -151,17 +170,17 @@ def test_plus_reads_the_aligned_face_too(store: ModelStore, variant: str, scale:
     with torch.no_grad():
         cond = head(face, features(store, crop), scale)
         uncond = head(torch.zeros(1, WIDTH), features(store, None), scale)
-    torch.testing.assert_close(control.cond, cond, rtol=0, atol=1e-5)
-    torch.testing.assert_close(control.uncond, uncond, rtol=0, atol=1e-5)
+    torch.testing.assert_close(control.whole.cond, cond, rtol=0, atol=1e-5)
+    torch.testing.assert_close(control.whole.uncond, uncond, rtol=0, atol=1e-5)
     assert control.loaded["image_encoder"].startswith("tower [")
     default = prepared(store, variant, image=image)
-    assert (scale is None) == torch.equal(default.cond, control.cond)
+    assert (scale is None) == torch.equal(default.whole.cond, control.whole.cond)
 
 
 def test_the_unit_chooses_between_equal_layouts(store: ModelStore) -> None:
     image = files.data_url(seed=9)
     asked = prepared(store, "faceid_plus", image=image, params={"variant": "faceid_plus_v2"})
-    assert not torch.equal(asked.cond, prepared(store, "faceid_plus", image=image).cond)
+    assert not torch.equal(asked.whole.cond, prepared(store, "faceid_plus", image=image).whole.cond)
     error = refused(store, "faceid", image=image, params={"variant": "instant_id"})
     assert (error.path, "those of faceid" in error.message) == ("$.units[0].params.variant", True)
 
@@ -169,11 +188,11 @@ def test_the_unit_chooses_between_equal_layouts(store: ModelStore) -> None:
 def test_only_faceid_files_bring_a_lora(store: ModelStore) -> None:
     given = {"face": encoded([ONE])}
     with_lora = prepared(store, "faceid", params=given)
-    assert isinstance(with_lora, PreparedFaceID)
+    assert isinstance(with_lora, FaceIDUnit)
     assert with_lora.lora_weight == 1.0
-    assert not isinstance(with_lora.without_lora(), PreparedFaceID)
-    assert not isinstance(prepared(store, "faceid", params={**given, "lora_weight": 0}), PreparedFaceID)
-    assert not isinstance(prepared(store, "portrait", params=given), PreparedFaceID)
+    assert not isinstance(with_lora.without_lora(), FaceIDUnit)
+    assert not isinstance(prepared(store, "faceid", params={**given, "lora_weight": 0}), FaceIDUnit)
+    assert not isinstance(prepared(store, "portrait", params=given), FaceIDUnit)
 
 
 GIVEN = {"face": encoded([ONE])}
@@ -190,9 +209,9 @@ GIVEN = {"face": encoded([ONE])}
         ("faceid", {"params": {**GIVEN, "faceid_v2_weight": 6}}, "params.faceid_v2_weight", "-1..5"),
         (
             "faceid",
-            {"params": GIVEN, "references": [{"image": files.data_url(), "role": "negative"}]},
+            {"params": GIVEN, "references": [{"image": files.data_url(), "role": "composition"}]},
             "references[0].role",
-            "say 'reference'",
+            "needs the weight type",
         ),
         ("portrait", {"references": [{"embedding": "!!"}]}, "references[0].embedding", "base64"),
     ],

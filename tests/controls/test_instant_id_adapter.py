@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.controlnet import instant_id
 from lib_ctrlgen.controls.controlnet.instant_id import AttendingInstantID, PreparedInstantID
-from lib_ctrlgen.controls.ip_adapter import face_adapter
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.protocols import sees_picture
 from lib_ctrlgen.controls.unit import ActiveUnit
@@ -99,18 +99,13 @@ def test_layer_weights_and_mode_are_those_of_the_controlnet(host: Host, call: Ca
 def test_the_unit_behind_the_adapters_reads_its_face(
     host: Host, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded_faces: list[int] = []
-    own = face_adapter.face_tokens
-
-    def counted(*args: Any) -> Any:
-        encoded_faces.append(1)
-        return own(*args)
-
-    monkeypatch.setattr(face_adapter, "face_tokens", counted)
+    read: list[object] = []
+    own = instant_id.face_attention
+    monkeypatch.setattr(instant_id, "face_attention", lambda *args: read.append(args) or own(*args))
     first, second = host.units(adapter(), net(None))
-    assert len(encoded_faces) == 1
+    assert not read, "the face is encoded once"
     assert type(second.control) is PreparedInstantID, "the attention is the other unit's"
-    tokens = torch.cat((first.control.uncond, first.control.cond))  # type: ignore[union-attr]
+    tokens = torch.cat((first.control.whole.uncond, first.control.whole.cond))  # type: ignore[union-attr]
     assert torch.equal(second.control.tokens, tokens)
     two = host.predicted(call, adapter(weight=0.8), net(None))
     assert relative_error(two, host.predicted(call, net())) <= 1e-5

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls.base import Target
-from lib_ctrlgen.controls.ip_adapter.face_adapter import PreparedFaceID
+from lib_ctrlgen.controls.ip_adapter.face_adapter import FaceIDUnit
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.faces.embeddings import encoded
@@ -58,7 +58,7 @@ def checked(
     monkeypatch.setitem(sys.modules, "networks", SimpleNamespace(loaded_networks=list(loaded)))
     notices = Notices()
     (unit,) = fresh("sampling.prompt_loras").each_lora_once(units, notices)
-    return isinstance(unit.control, PreparedFaceID), notices.of()
+    return isinstance(unit.control, FaceIDUnit), notices.of()
 
 
 def test_the_same_lora_in_the_prompt_acts_alone(
@@ -89,4 +89,4 @@ def test_other_loras_stay_beside_it(
     assert checked(units, monkeypatch) == (True, ())
     monkeypatch.delitem(sys.modules, "networks")
     (unit,) = fresh("sampling.prompt_loras").each_lora_once(units, Notices())
-    assert isinstance(unit.control, PreparedFaceID)
+    assert isinstance(unit.control, FaceIDUnit)

@@ -20,13 +20,15 @@ from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.control_map import ControlMap
-from lib_ctrlgen.controls.ip_adapter.adapter import keys_and_values, require_widths
-from lib_ctrlgen.controls.ip_adapter.face_adapter import PreparedFaceAdapter, face_tokens
+from lib_ctrlgen.controls.ip_adapter.combine import even
+from lib_ctrlgen.controls.ip_adapter.face_adapter import FaceUnit
 from lib_ctrlgen.controls.ip_adapter.file import IMAGE, AdapterWeights, stored_adapter, stored_head
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter, require_widths
+from lib_ctrlgen.controls.ip_adapter.unit_faces import UnitFace
 from lib_ctrlgen.controls.params import ADAPTER_WEIGHT, INSTANT_ID
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.faces.embeddings import read_embedding
-from lib_ctrlgen.faces.face import FACE_CHOICE, WIDTH, choose, require_faces
+from lib_ctrlgen.faces.face import FACE_CHOICE, WIDTH, Embedding, choose, require_faces
 from lib_ctrlgen.faces.find import find_faces
 from lib_ctrlgen.faces.packs import INSTANT_ID as PACK
 from lib_ctrlgen.images.codec import to_rgb
@@ -34,6 +36,7 @@ from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_header
 from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.schedule import constant
 from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 
@@ -57,21 +60,34 @@ class InstantID(ControlNet):
         shown = ControlMap.of(job, target, 0.0, holes=False)
         before = adapter_before(job)
         if before is not None and not any(job.params[name] for name in OWN_FACE):
-            tokens = torch.cat((before.uncond, before.cond))
-            return PreparedInstantID(model=self, map=shown, tokens=tokens)
+            return PreparedInstantID(model=self, map=shown, tokens=tokens_of(before.whole))
         weight = float(job.params[ADAPTER_WEIGHT.name]) if before is None else 0.0
         adapter, label = face_adapter(job, target, whole=weight > 0.0)
-        cond, uncond = face_tokens(adapter, [embedding_of(job, target.store)])
+        attention = face_attention(adapter, embedding_of(job, target.store))
         prepared = PreparedInstantID(
-            model=self, map=shown, tokens=torch.cat((uncond, cond)), loaded={"face_adapter": label}
+            model=self, map=shown, tokens=tokens_of(attention), loaded={"face_adapter": label}
         )
-        return prepared.attending(adapter, weight) if weight > 0.0 else prepared
+        return prepared.attending(attention, weight) if weight > 0.0 else prepared
 
 
-def adapter_before(job: UnitInputs) -> PreparedFaceAdapter | None:
+def face_attention(adapter: AdapterWeights, face: Embedding) -> PreparedIPAdapter:
+    """The attention to a face's tokens, on unconditional rows to those of zeros."""
+    like, source = adapter.weights.like, UnitFace(path="", weight=constant(1.0), numbers=face)
+    numbers = torch.tensor([[face]], dtype=torch.float32).to(like)
+    with torch.no_grad(), adapter.weights.present():
+        cond, uncond = adapter.projection(numbers), adapter.projection(torch.zeros_like(numbers))
+    return PreparedIPAdapter(weights=adapter, cond=cond, uncond=uncond, seen=source.look)
+
+
+def tokens_of(attention: PreparedIPAdapter) -> Tensor:
+    """Tokens [2, T, X], of unconditional and of conditional rows."""
+    return torch.cat(even([attention.uncond, attention.cond]))
+
+
+def adapter_before(job: UnitInputs) -> FaceUnit | None:
     """The unit right before, where that is InstantID's IP-Adapter: the form that other programs have."""
     before = job.before
-    return before if isinstance(before, PreparedFaceAdapter) and before.variant == "instant_id" else None
+    return before if isinstance(before, FaceUnit) and before.variant == "instant_id" else None
 
 
 def embedding_of(job: UnitInputs, store: ModelStore) -> tuple[float, ...]:
@@ -139,28 +155,25 @@ class PreparedInstantID(PreparedControlNet):
         inputs = replace(call.inputs, context=self.tokens[kinds])
         return NetworkInputs(call=replace(call, inputs=inputs), hint=self.model.hint(self.map, call.size))
 
-    def attending(self, adapter: AdapterWeights, weight: float) -> AttendingInstantID:
+    def attending(self, attention: PreparedIPAdapter, weight: float) -> AttendingInstantID:
         """The same unit with the U-Net's attention to the face's tokens."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        return AttendingInstantID(**own, adapter=adapter, adapter_weight=weight)
+        return AttendingInstantID(**own, attention=attention, adapter_weight=weight)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttendingInstantID(PreparedInstantID):
     """One unit that is the ControlNet and InstantID's IP-Adapter; both act by the unit's weight."""
 
-    adapter: AdapterWeights
+    attention: PreparedIPAdapter
     adapter_weight: float
 
     def terms(
         self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device
     ) -> tuple[KeyValue, ...]:
         """Keys and values [2, T, hidden] per site, the values times `adapter_weight`."""
-        pairs = keys_and_values(self.adapter, self.tokens, sites)
-        return tuple(
-            KeyValue(keys.to(device, dtype), (self.adapter_weight * values).to(device, dtype))
-            for keys, values in pairs
-        )
+        pairs = self.attention.terms(sites, dtype, device)
+        return tuple(KeyValue(pair.keys, self.adapter_weight * pair.values) for pair in pairs)
 
 
 def says_instant_id(path: Path) -> bool:

@@ -16,11 +16,14 @@ from lib_ctrlgen.faces.embeddings import read_embeddings
 from lib_ctrlgen.faces.face import FACE_CHOICE, Embedding, Face, normed, require_faces, selected
 from lib_ctrlgen.faces.find import find_faces
 from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.request.schedule import constant
 
+from .reader import Source
+from .references import Sources
 from .variants import FaceVariant
 
 CROP = 224  # pixels of the aligned face that FaceID-plus encodes, as in tencent-ailab's examples
-GRID, SQUARE = (16, 32), 8
+GRID = (16, 32)
 NO_FACE = (
     "a unit for a face needs one: send a picture of it, or its embedding (params.face, or a reference's "
     "'embedding')"
@@ -28,103 +31,109 @@ NO_FACE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitFace:
-    """A face of a unit: its embedding as the adapter reads it, and the aligned face if there is a picture.
+class UnitFace(Source):
+    """A face of a unit: its embedding as the adapter reads it, and the aligned face if there is a picture."""
 
-    `path` is the JSON path of what it comes from.
-    """
-
-    embedding: Embedding
-    path: str
+    numbers: Embedding
     aligned: Image.Image | None = None
 
+    @property
+    def look(self) -> Image.Image:
+        """What is shown of the face, 224 x 224: itself, or its numbers as grey squares."""
+        if self.aligned is not None:
+            return self.aligned
+        numbers = np.asarray(self.numbers, np.float64).reshape(GRID)
+        grey = (numbers - numbers.min()) / max(float(np.ptp(numbers)), 1e-12) * 255
+        small = Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        return small.resize((CROP, CROP), Image.Resampling.NEAREST)
 
-def unit_faces(job: UnitInputs, store: ModelStore, variant: FaceVariant) -> tuple[UnitFace, ...]:
-    """The faces of a unit: that of `params.face` or of its picture, then those of its references.
+
+def face_sources(job: UnitInputs, store: ModelStore, variant: FaceVariant) -> Sources:
+    """The faces of a unit by role: that of `params.face` or of its picture, then those of its references.
 
     Raises RequestError, also for a unit without a face, or with more of them than the variant takes.
     """
-    reader = FaceReader(store=store, variant=variant, choice=str(job.params[FACE_CHOICE.name]), job=job)
-    found = tuple(reader.faces())
+    reader = FaceFinder(job=job, store=store, variant=variant)
+    roles = {
+        role: tuple(face for each in job.references if each.spec.role == role for face in reader.of(each))
+        for role in ("composition", "negative", "reference")
+    }
+    main = (*reader.own(), *roles["reference"])
     place = f"{job.path}.params.{FACE.name}"
-    if not found:
+    if not main:
         raise RequestError(place, NO_FACE)
-    if variant.most and len(found) > variant.most:
-        raise RequestError(
-            place, f"{len(found)} faces are given, and the adapter takes at most {variant.most}"
-        )
-    if variant.crop:
-        lacking = next((face.path for face in found if face.aligned is None), None)
-        if lacking is not None:
-            message = "FaceID-plus encodes the picture of the face too: send it as the unit's picture"
-            raise RequestError(lacking, message)
-    return found
+    if variant.most and len(main) > variant.most:
+        message = f"{len(main)} faces are given, and the adapter takes at most {variant.most}"
+        raise RequestError(place, message)
+    return Sources.checked(job, main, roles["composition"], roles["negative"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaceReader:
-    """Reads a unit's faces. `choice` is the unit's `face_choice`."""
+class FaceFinder:
+    """Finds a unit's faces, or reads their embeddings, as a variant of the adapter wants them."""
 
+    job: UnitInputs
     store: ModelStore
     variant: FaceVariant
-    choice: str
-    job: UnitInputs
 
-    def faces(self) -> Iterator[UnitFace]:
-        """All faces, in order. Raises RequestError."""
-        text, place = str(self.job.params[FACE.name]), f"{self.job.path}.params.{FACE.name}"
+    def own(self) -> Iterator[UnitFace]:
+        """The faces of `params.face`, else of the unit's picture. Raises RequestError."""
+        text = str(self.job.params[FACE.name])
         if text:
-            yield from self.embedded(text, place, self.job.given)
+            own = Source(path=self.job.path, weight=constant(1.0), picture=self.job.given, embedding=text)
+            yield from self.given(own, f"{self.job.path}.params.{FACE.name}")
         elif self.job.given is not None:
-            yield from self.found(self.job.given, f"{self.job.path}.image")
-        for reference in self.job.references:
-            yield from self.of_reference(reference)
+            own = Source(path=self.job.path, weight=constant(1.0), picture=self.job.given)
+            yield from self.found(own, self.job.given)
 
-    def of_reference(self, reference: DecodedReference) -> Iterator[UnitFace]:
-        """The face of a reference. Raises RequestError."""
-        if reference.spec.role != "reference":
-            message = f"{reference.spec.role!r} means nothing to an adapter for faces: say 'reference'"
-            raise RequestError(f"{reference.path}.role", message)
-        if reference.picture is not None:
-            yield from self.found(reference.picture, f"{reference.path}.image")
+    def of(self, reference: DecodedReference) -> Iterator[UnitFace]:
+        """The faces of a reference. Raises RequestError."""
+        text, picture = reference.spec.embedding, reference.picture
+        own = Source(path=reference.path, weight=reference.spec.weight, picture=picture, embedding=text)
+        if picture is None:
+            yield from self.given(own, f"{reference.path}.embedding")
         else:
-            yield from self.embedded(reference.spec.embedding, f"{reference.path}.embedding", None)
+            yield from self.found(own, picture)
 
-    def embedded(self, text: str, path: str, picture: Image.Image | None) -> Iterator[UnitFace]:
-        """The faces of a text; of one face alone, FaceID-plus encodes that of the picture too."""
-        values = read_embeddings(text, path, self.variant.pack).values
-        aligned = None
-        if self.variant.crop and picture is not None and len(values) == 1:
-            (face,) = self.chosen(picture, f"{self.job.path}.image", one=True)
-            aligned = norm_crop(picture, face.points, CROP)
+    def given(self, source: Source, path: str) -> Iterator[UnitFace]:
+        """The faces of a source's embeddings. FaceID-plus needs one embedding and the picture of that face.
+
+        Raises RequestError at `path`.
+        """
+        values, aligned = read_embeddings(source.embedding, path, self.variant.pack).values, None
+        if self.variant.crop:
+            if source.picture is None or len(values) > 1:
+                message = (
+                    "FaceID-plus also encodes the picture of the face: send one picture with one embedding"
+                )
+                raise RequestError(path, message)
+            aligned = self.aligned(source.picture, self.chosen(source.picture, source.path)[0])
         for each in values:
-            yield UnitFace(embedding=self.read(each), path=path, aligned=aligned)
+            yield UnitFace(numbers=self.read(each), path=source.path, weight=source.weight, aligned=aligned)
 
-    def found(self, picture: Image.Image, path: str) -> Iterator[UnitFace]:
-        """The chosen faces of a picture. Raises RequestError."""
-        for face in self.chosen(picture, path):
-            aligned = norm_crop(picture, face.points, CROP)
-            yield UnitFace(embedding=self.read(face.embedding), path=path, aligned=aligned)
+    def found(self, source: Source, picture: Image.Image) -> Iterator[UnitFace]:
+        """The chosen faces of a source's picture. Raises RequestError."""
+        for face in self.chosen(picture, source.path):
+            yield UnitFace(
+                numbers=self.read(face.embedding),
+                path=source.path,
+                weight=source.weight,
+                aligned=self.aligned(picture, face),
+            )
 
-    def chosen(self, picture: Image.Image, path: str, *, one: bool = False) -> tuple[Face, ...]:
-        """The faces that `face_choice` means. Raises RequestError."""
-        with at_path(path):
+    def chosen(self, picture: Image.Image, path: str) -> tuple[Face, ...]:
+        """The faces of the picture at `path` that `face_choice` means. Raises RequestError."""
+        with at_path(f"{path}.image"):
             faces = find_faces(picture, self.variant.pack, self.store.roots, self.store)
             require_faces(faces)
-        place = f"{self.job.path}.params.{FACE_CHOICE.name}"
-        found = selected(faces, self.choice, place)
-        if one and len(found) > 1:
-            raise RequestError(place, "one embedding is given: choose one face of the picture")
-        return found
+        choice = str(self.job.params[FACE_CHOICE.name])
+        return selected(faces, choice, f"{self.job.path}.params.{FACE_CHOICE.name}")
+
+    def aligned(self, picture: Image.Image, face: Face) -> Image.Image:
+        """A face turned upright, 224 x 224. Raises RequestError at the unit's picture."""
+        with at_path(f"{self.job.path}.image"):
+            return norm_crop(picture, face.points, CROP)
 
     def read(self, embedding: Embedding) -> Embedding:
         """The embedding as the variant reads it."""
         return normed(embedding) if self.variant.normed else embedding
-
-
-def drawn(embedding: Embedding) -> Image.Image:
-    """A picture of an embedding, 16 x 32 grey squares: what is shown of a face without a picture."""
-    numbers = np.asarray(embedding, np.float64).reshape(GRID)
-    grey = (numbers - numbers.min()) / max(float(np.ptp(numbers)), 1e-12) * 255
-    small = Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    return small.resize((SQUARE * GRID[1], SQUARE * GRID[0]), Image.Resampling.NEAREST)

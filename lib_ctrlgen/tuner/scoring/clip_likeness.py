@@ -33,6 +33,7 @@ PROJECTION = "text_projection.safetensors"
 NO_PROJECTION = f"the CLIP vision encoder {{name}} has no text projection beside it ({PROJECTION})"
 OTHER_TEXT = "the checkpoint's text encoder is not the one of the CLIP vision encoder {name}"
 LONGEST = 77  # tokens
+NO_REFERENCE = "the unit has no picture for the whole generation"
 NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
@@ -100,11 +101,18 @@ class Likeness:
         return self.encoder.label(self.store) if self.encoder else ""
 
     def reference(self, picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
-        """Cosine of the picture's and the unit's picture's embeddings, -1..1. Named `reference.INDEX`."""
+        """Cosine of the picture's and the unit's picture's embeddings, -1..1. Named `reference.INDEX`.
+
+        Without a picture of its own, the unit's first further reference is taken.
+        """
         name = f"reference.{index}"
         if self.encoder is None:
             return Scores({}, {name: NO_TOWER})
-        given = decode_image(unit.image, f"$.units[{index}].image")
+        further = (each.image for each in unit.references if each.role == "reference" and each.image)
+        text = unit.image or next(further, "")
+        if not text:
+            return Scores({}, {name: NO_REFERENCE})
+        given = decode_image(text, f"$.units[{index}].image")
         pair = (embedding(each, self.encoder, self.store) for each in (picture, given))
         return Scores({name: cosine(*pair)})
 

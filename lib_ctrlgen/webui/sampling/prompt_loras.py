@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lib_ctrlgen.controls.ip_adapter.face_adapter import PreparedFaceID
+from lib_ctrlgen.controls.ip_adapter.face_adapter import FaceIDUnit
 from lib_ctrlgen.controls.ip_adapter.lora import same_tensor
 from lib_ctrlgen.controls.params import LORA_WEIGHT
 from lib_ctrlgen.controls.unit import ActiveUnit
@@ -30,7 +30,7 @@ def each_lora_once(units: Sequence[ActiveUnit], notices: Notices) -> tuple[Activ
 
 
 def _checked(unit: ActiveUnit, notices: Notices) -> ActiveUnit:
-    if not isinstance(unit.control, PreparedFaceID):
+    if not isinstance(unit.control, FaceIDUnit):
         return unit
     name = next((net.name for net in loaded_networks() if is_companion(net, unit.control)), None)
     if name is None:
@@ -51,7 +51,7 @@ def loaded_networks() -> Iterator[Any]:
             yield net
 
 
-def is_companion(net: Any, control: PreparedFaceID) -> bool:
+def is_companion(net: Any, control: FaceIDUnit) -> bool:
     """Whether a network holds the adapter's LoRA: by its tensors, or, where it shows none, by its name."""
     downs = list(_downs(net))
     return same_tensor(control.lora, downs) if downs else bool(COMPANION.search(str(net.name)))
