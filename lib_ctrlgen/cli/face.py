@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from lib_ctrlgen.files import expanded, save_bytes
@@ -46,7 +48,8 @@ def face_command(options: argparse.Namespace) -> None:
     folders = folders_of(options)
     path: Path = options.picture
     picture = to_rgb(decode_bytes(path.read_bytes(), str(path)))
-    faces = find_faces(picture, options.pack, folders)
+    with redirect_stdout(sys.stderr):  # insightface prints the files that it loads
+        faces = find_faces(picture, options.pack, folders)
     require_faces(faces, str(path))
     chosen = selected(faces, options.choose, "--choose")
     values = [face.embedding for face in chosen]

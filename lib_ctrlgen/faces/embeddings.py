@@ -74,8 +74,8 @@ def read_embedding(text: str, path: str, pack: str = "") -> Embedding:
 def save_embedding(values: Sequence[Embedding], pack: str = "", recogniser: str = "") -> bytes:
     """A safetensors file with the tensor `embedding`, float32 [n, 512], and metadata.
 
-    It is written here, because the order of the metadata in files of the package safetensors is another one at
-    each call: the same face would have another text.
+    It is written here, because the package safetensors changes the order of the metadata from call to call,
+    and the same face should have the same text.
     """
     said = {name: text for name, text in ((PACK, pack), (RECOGNISER, recogniser)) if text}
     content = np.asarray(values, "<f4").tobytes()

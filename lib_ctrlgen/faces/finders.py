@@ -22,7 +22,7 @@ from .scrfd import detect
 Pixels = npt.NDArray[np.uint8]
 
 PACKAGE = "insightface"
-# The detector sees a face best at some sizes; the next one is tried where it finds none (IPAdapter_plus).
+# The detector's input sizes, as in IPAdapter_plus: a large face may be found at a small size only.
 SIZES = (640, 576, 512, 448, 384, 320)
 LEAST_SCORE = 0.5
 ALIGNED = 112
@@ -84,7 +84,7 @@ class PackageFinder(OutsideTorch):
         """The faces."""
         blue_first = np.ascontiguousarray(pixels[:, :, ::-1])
         for side in SIZES:
-            # Since version 2 the default is a pair of sizes, whose embeddings are others.
+            # Since version 2 the default is a pair of sizes, which finds other boxes and points.
             self.analysis.prepare(ctx_id=-1, det_thresh=LEAST_SCORE, det_size=(side, side))
             if found := self.analysis.get(blue_first):
                 return [face_of(each.bbox, each.kps, each.embedding, float(each.det_score)) for each in found]

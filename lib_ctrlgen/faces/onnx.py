@@ -19,6 +19,7 @@ Array = npt.NDArray[np.float32]
 
 RUNTIME = "onnxruntime"
 PROVIDERS = ["CPUExecutionProvider"]
+ERRORS_ONLY = 3
 
 
 class Node(Protocol):
@@ -68,7 +69,9 @@ def open_network(path: Path) -> OnnxNetwork:
     """Open an ONNX file on the CPU. Raises ModelError, also where onnxruntime is not installed."""
     runtime = import_runtime()
     try:
-        session = runtime.InferenceSession(str(path), providers=PROVIDERS)
+        options = runtime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        session = runtime.InferenceSession(str(path), sess_options=options, providers=PROVIDERS)
         size = path.stat().st_size
     except Exception as error:  # onnxruntime has many kinds of errors
         raise ModelError(f"{path}: cannot be read, broken or incomplete ({first_line(error)})") from error

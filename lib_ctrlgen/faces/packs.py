@@ -24,7 +24,7 @@ class Pack:
 
 
 TERMS = (
-    "CtrlGen does not download the packs, whose licence is for research that is not commercial; a face's "
+    "CtrlGen does not download the packs, whose licence allows non-commercial research only; a face's "
     "embedding can be given instead"
 )
 FACE_ID, INSTANT_ID = "buffalo_l", "antelopev2"

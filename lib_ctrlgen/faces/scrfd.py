@@ -49,11 +49,9 @@ def detect(network: OnnxNetwork, pixels: Pixels, size: Size) -> Detections:
     shown, scale = letterboxed(pixels, size)
     planes = (shown.astype(np.float32) - MEAN) * SCALE
     outputs = network(np.ascontiguousarray(planes.transpose(2, 0, 1)[None]))
-    found = decoded(outputs, size, network.name)
-    order = np.argsort(-found.scores, kind="stable")
-    found = found.take(order)
-    found = found.take(distinct(found.boxes, found.scores))
-    return Detections(boxes=found.boxes / scale, points=found.points / scale, scores=found.scores)
+    raw = decoded(outputs, size, network.name)
+    found = Detections(boxes=raw.boxes / scale, points=raw.points / scale, scores=raw.scores)
+    return found.take(distinct(found.boxes, found.scores))
 
 
 def letterboxed(pixels: Pixels, size: Size) -> tuple[Pixels, np.float32]:
@@ -111,10 +109,10 @@ def anchors(size: Size, stride: int) -> Array:
 
 
 def distinct(boxes: Array, scores: Array) -> npt.NDArray[np.intp]:
-    """The rows to keep of overlapping boxes: the most certain ones (non-maximum suppression).
+    """The rows to keep of overlapping boxes, the most certain first (non-maximum suppression).
 
-    A box goes where a more certain one that stays covers over 0.4 of both together. As in insightface, a box
-    from 0 to 9 is 10 pixels wide.
+    A box is dropped if it shares more than 0.4 of the area of both with a more certain one that is kept. As
+    in insightface, boxes are measured in the picture's pixels, and one from 0 to 9 is 10 pixels wide.
     """
     order = np.argsort(-scores, kind="stable")
     areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)

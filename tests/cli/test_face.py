@@ -1,15 +1,21 @@
 """`ctrlgen face` saves a face's embedding as safetensors."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from lib_ctrlgen.cli import main as cli
 from tests.support.command_line import Captured, fails
-from tests.support.face_networks import FakeRuntime, face_picture, runtime, write_pack
-
-__all__ = ["runtime"]
+from tests.support.face_networks import (
+    FakePackage,
+    FakeRuntime,
+    face_picture,
+    install_package,
+    write_pack,
+)
 
 
 @pytest.fixture
@@ -37,6 +43,17 @@ def test_embeddings_are_written(picture: Path, capsys: Captured) -> None:
     assert cli.main(face(picture, "--choose", "2")) == 0
     assert load_file(out)["embedding"].tolist() == both[1:].tolist()
     assert b'"pack":"antelopev2"' in out.read_bytes()
+
+
+def test_what_insightface_prints_is_no_output(
+    picture: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = SimpleNamespace(bbox=(1, 2, 3, 4), kps=np.zeros((5, 2)), embedding=np.ones(512), det_score=0.75)
+    install_package(monkeypatch, FakePackage(faces=[found]))
+    assert cli.main(face(picture)) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("face at 1, 2, 3, 4 (left, top, right, bottom), score 0.75\n/")
+    assert err == "find model: det_10g.onnx\n"
 
 
 def test_mistakes_are_one_line(picture: Path, capsys: Captured) -> None:

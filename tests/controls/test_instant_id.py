@@ -37,12 +37,9 @@ from tests.support.face_networks import (
     FakeRuntime,
     face_picture,
     install_package,
-    runtime,
     write_pack,
 )
 from tests.support.networks import Call, Script, active, random_call
-
-__all__ = ["runtime"]
 
 pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
 CONTEXT = files.CONTEXT

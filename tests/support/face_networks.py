@@ -4,6 +4,7 @@ The detector sees red squares: a cell of 8 pixels that is all red is a face with
 cell's corner. The recogniser's embedding is a fixed random projection of the aligned face.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,8 @@ class FakeRuntime:
     damaged: tuple[str, ...] = ()
     outputs: int = 9
 
-    def session(self, path: str, providers: Any) -> Any:
+    def session(self, path: str, sess_options: Any, providers: Any) -> Any:
+        assert sess_options.log_severity_level == 3
         name = Path(path).name
         if name in self.damaged:
             raise RuntimeError("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF\nProtobuf parsing failed")
@@ -105,16 +107,14 @@ def module(name: str, **members: Any) -> ModuleType:
     return made
 
 
-@pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
-    """onnxruntime is the fake one, insightface is not installed, the home folder is empty."""
-    import sys
-
+def install_runtime(monkeypatch: pytest.MonkeyPatch, home: Path) -> FakeRuntime:
+    """onnxruntime is the fake one, insightface is not installed, and this is the home folder."""
     fake = FakeRuntime()
-    monkeypatch.setitem(sys.modules, "onnxruntime", module("onnxruntime", InferenceSession=fake.session))
+    made = module("onnxruntime", InferenceSession=fake.session, SessionOptions=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "onnxruntime", made)
     monkeypatch.setitem(sys.modules, "insightface", None)  # type: ignore[arg-type]
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
     return fake
 
 
@@ -130,6 +130,7 @@ class FakePackage:
 
     def analysis(self, **options: Any) -> Any:
         self.loaded.append(options)
+        sys.stdout.write("find model: det_10g.onnx\n")  # as insightface does
         return SimpleNamespace(prepare=self.prepare, get=self.get)
 
     def prepare(self, ctx_id: int, det_thresh: float, det_size: tuple[int, int]) -> None:
@@ -142,8 +143,6 @@ class FakePackage:
 
 
 def install_package(monkeypatch: pytest.MonkeyPatch, package: FakePackage) -> None:
-    import sys
-
     app = module("insightface.app", FaceAnalysis=package.analysis)
     monkeypatch.setitem(sys.modules, "insightface", module("insightface", app=app))
     monkeypatch.setitem(sys.modules, "insightface.app", app)

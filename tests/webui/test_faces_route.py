@@ -13,10 +13,8 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.faces.embeddings import read_embeddings
 from lib_ctrlgen.images.files import encode_image
-from tests.support.face_networks import FakeRuntime, face_picture, runtime, write_pack
+from tests.support.face_networks import FakeRuntime, face_picture, write_pack
 from tests.support.fake_webui import FakeWebUI, fresh
-
-__all__ = ["runtime"]
 
 LEFT, RIGHT = (80, 320), (480, 160)
 PICTURE = encode_image(face_picture(RIGHT, LEFT))
