@@ -132,3 +132,15 @@ INSTANT_ID: Params = (
     ),
     ADAPTER_WEIGHT,
 )
+BY_METHOD = -1
+PULID_METHOD = _chosen("method", "Likeness, or the prompt's style, first", ("fidelity", "style", "neutral"))
+ZERO_TOKENS = Param(
+    name="zero_tokens",
+    label="Tokens of zeros beside the face's (-1: by the method)",
+    kind="int",
+    default=BY_METHOD,
+    minimum=BY_METHOD,
+    maximum=32,
+    step=1,
+)
+PULID: Params = (FACE, FACE_CHOICE, PULID_METHOD, ZERO_TOKENS, *LAYERED)

@@ -20,7 +20,7 @@ from lib_ctrlgen.request.spec import ControlUnit
 from .base import Control
 from .controlnet.instant_id import says_instant_id
 from .ip_adapter.variants import decided
-from .unsupported import refuse_others, refuse_pulid, refuse_sparse_control
+from .unsupported import refuse_others, refuse_sparse_control
 
 SAME_KEYS = frozenset({"controlnet", "instant_id"})  # families that differ by their files' names alone
 
@@ -45,7 +45,6 @@ def identify(shapes: Shapes) -> ModelKind:
     Raises ModelError for what is recognised and not supported, and for anything that is no control.
     """
     refuse_sparse_control(shapes)
-    refuse_pulid(shapes)
     for family in controls():
         kind = family.detect(shapes)
         if kind is not None:

@@ -79,6 +79,12 @@ CONTROLS: tuple[Entry, ...] = (
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
     Entry(
+        "pulid",
+        "lib_ctrlgen.controls.pulid.pulid:PuLID",
+        f"{PARAMS}:PULID",
+        fields=("references",),
+    ),
+    Entry(
         "ip_adapter",
         "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter",
         f"{PARAMS}:IP_ADAPTER",

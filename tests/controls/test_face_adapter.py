@@ -202,7 +202,7 @@ GIVEN = {"face": encoded([ONE])}
     ("variant", "fields", "path", "words"),
     [
         ("faceid", {}, "image", "needs a picture"),
-        ("faceid_plus", {"params": GIVEN}, "params.face", "also encodes the picture"),
+        ("faceid_plus", {"params": GIVEN}, "params.face", "also reads the picture of the face"),
         ("faceid", {"params": {"face": "[1, 2]"}}, "params.face", "512 finite numbers"),
         ("faceid", {"params": {"face": encoded([ONE], "antelopev2")}}, "params.face", "'buffalo_l'"),
         ("faceid", {"params": GIVEN, "control_mode": "prompt"}, "control_mode", "'balanced'"),

@@ -56,7 +56,11 @@ class ResamplerLayers(nn.ModuleList):
 
     def forward(self, features: Tensor, latents: Tensor) -> Tensor:
         """Features [B, N, width] and latents [B, T, width] to latents [B, T, width]."""
-        for layer in self:
+        return self.part(slice(None), features, latents)
+
+    def part(self, layers: slice, features: Tensor, latents: Tensor) -> Tensor:
+        """The same with some of the layers."""
+        for layer in list(self)[layers]:
             attention, network = layer.children()
             latents = latents + attention(features, latents)
             latents = latents + network(latents)

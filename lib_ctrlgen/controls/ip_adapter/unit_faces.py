@@ -14,6 +14,7 @@ from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.faces.align import norm_crop
 from lib_ctrlgen.faces.embeddings import read_embeddings
 from lib_ctrlgen.faces.face import FACE_CHOICE, Embedding, Face, normed, require_faces, selected
+from lib_ctrlgen.faces.ffhq import ffhq_crop
 from lib_ctrlgen.faces.find import find_faces
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.schedule import constant
@@ -41,7 +42,7 @@ class UnitFace(Source):
     def look(self) -> Image.Image:
         """What is shown of the face, 224 x 224: itself, or its numbers as grey squares."""
         if self.aligned is not None:
-            return self.aligned
+            return self.aligned.resize((CROP, CROP))
         numbers = np.asarray(self.numbers, np.float64).reshape(GRID)
         grey = (numbers - numbers.min()) / max(float(np.ptp(numbers)), 1e-12) * 255
         small = Image.fromarray(grey.astype(np.uint8)).convert("RGB")
@@ -96,7 +97,7 @@ class FaceFinder:
             yield from self.found(own, picture)
 
     def given(self, source: Source, path: str) -> Iterator[UnitFace]:
-        """The faces of a source's embeddings. FaceID-plus needs one embedding and the picture of that face.
+        """The faces of a source's embeddings; FaceID-plus and PuLID need one and the picture of that face.
 
         Raises RequestError at `path`.
         """
@@ -130,9 +131,10 @@ class FaceFinder:
         return selected(faces, choice, f"{self.job.path}.params.{FACE_CHOICE.name}")
 
     def aligned(self, picture: Image.Image, face: Face) -> Image.Image:
-        """A face turned upright, 224 x 224. Raises RequestError at the unit's picture."""
+        """A face turned upright, 224 x 224, or wide, 512 x 512. Raises RequestError at the unit's picture."""
         with at_path(f"{self.job.path}.image"):
-            return norm_crop(picture, face.points, CROP)
+            wide = self.variant.wide
+            return ffhq_crop(picture, face.points) if wide else norm_crop(picture, face.points, CROP)
 
     def read(self, embedding: Embedding) -> Embedding:
         """The embedding as the variant reads it."""

@@ -37,13 +37,15 @@ class FaceVariant:
 
     pack    the model pack of insightface whose embeddings it was trained with
     normed  whether it reads the embedding divided by its norm
-    crop    whether it also reads the CLIP features of the aligned face
+    crop    whether it also reads the picture of the aligned face
+    wide    whether that shows the whole head, as FFHQ's pictures do
     most    how many faces it takes, 0: any number
     """
 
     pack: str = FACE_ID
     normed: bool = True
     crop: bool = False
+    wide: bool = False
     most: int = 0
 
 
