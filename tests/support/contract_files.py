@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tests.support import control_families as families
 from tests.support import control_files as files
 from tests.support import face_adapters as adapters
-from tests.support import networks
+from tests.support import networks, pulid_files
 from tests.support.networks import Call, call_of, random_call
 from tests.support.unet_calls import port_of, sd_diffusers, sdxl_diffusers
 
@@ -68,6 +68,13 @@ def face_adapter(folder: Path) -> None:
     adapters.write(folder / "model.safetensors", adapters.random_tensors(shapes), {"title": "FaceID PlusV2"})
 
 
+def pulid(folder: Path) -> None:
+    hidden = port_of(networks.sgm_unet(context=files.CONTEXT)).shape.attention_hidden
+    head = pulid_files.version_1(files.CONTEXT, 24, pulid_files.SMALL_MAP)
+    shapes = pulid_files.published(head, hidden, files.CONTEXT)
+    adapters.write(folder / "model.safetensors", adapters.random_tensors(shapes))
+
+
 def instant_id(folder: Path) -> None:
     network = networks.sdxl_controlnet(5, cross_attention_dim=files.CONTEXT)
     save_file(network.state_dict(), folder / "model_instant_id.safetensors")
@@ -109,6 +116,15 @@ EXAMPLES: dict[str, Example] = {
         write=face_adapter,
         context=files.CONTEXT,
         patches={"lib_ctrlgen.controls.ip_adapter.unit_faces.find_faces": adapters.found_faces},
+    ),
+    "pulid": Example(
+        unet=lambda: networks.sgm_unet(context=files.CONTEXT),
+        write=pulid,
+        context=files.CONTEXT,
+        patches={
+            "lib_ctrlgen.controls.ip_adapter.unit_faces.find_faces": adapters.found_faces,
+            "lib_ctrlgen.controls.pulid.pulid.Towers": pulid_files.SeenFaces,
+        },
     ),
     "t2i_adapter": of_sd15("t2i-full"),
     "t2i_style": of_sd15("t2i-style"),
