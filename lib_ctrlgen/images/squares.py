@@ -76,9 +76,9 @@ class Grid:
         width = min(picture.width, max(1, round(picture.height * self.aspect)))
         height = min(picture.height, max(1, round(picture.width / self.aspect)))
         whole = _cropped(picture, width, height, position)
-        side = max(1, round(min(width / self.columns, height / self.rows)))
-        if 1 in (self.columns, self.rows):
-            side = min(width, height)
+        side = min(width, height)
+        if self.columns > 1 and self.rows > 1:
+            side = ceil(side / self.columns)
         corners = [
             (_start(column, self.columns, width, side), _start(row, self.rows, height, side))
             for row in range(self.rows)

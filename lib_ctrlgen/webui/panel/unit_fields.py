@@ -18,6 +18,7 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
 from lib_ctrlgen.webui.sampling.init_images import Pictures, with_init
 
 from .blend_fields import COUNT, blend_settings
+from .reference_fields import REFERENCE_FIELDS, REFERENCE_PICTURES, read_references, shown_weights
 from .uploads import uploaded
 
 Values: TypeAlias = Mapping[str, Any]
@@ -52,11 +53,12 @@ BASE_FIELDS: Payload = {
     "reuse": 1,
     "low_vram": "auto",
     "storage": "auto",
+    **REFERENCE_FIELDS,
 }
 LOW_VRAM = {"auto": None, "on": True, "off": False}
 
 # Of these, what an infotext does not bring back.
-PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"})
+PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"}) | REFERENCE_PICTURES
 
 # What the panel holds beside the units, before them in the order of the script's arguments.
 WHOLE_FIELDS: Payload = {"cfg_scale": "", "hires_cfg_scale": "", "prompt_weights": ""}
@@ -77,6 +79,7 @@ SAME_FIELDS = (
     "mask_feather",
     "reuse",
     "storage",
+    "combine",
 )
 
 
@@ -212,10 +215,11 @@ def unit_settings(values: Values, path: str) -> Payload:
 def unit_pictures(values: Values, path: str) -> Payload:
     """The unit's pictures: the img2img one where the panel says so, never one that nobody chose."""
     masks = {"mask": _encode(values["mask"]), "masks": uploaded(values["masks"], f"{path}.masks")}
+    others: Payload = masks | {"references": read_references(values, path)}
     if values["use_init_image"]:
-        return {"image_from": "init", **masks}
+        return {"image_from": "init", **others}
     many = uploaded(values["images"], f"{path}.images")
-    return {"image": _encode(values["image"]), "images": many, **masks}
+    return {"image": _encode(values["image"]), "images": many, **others}
 
 
 def panel_values(unit: Values) -> Payload:
@@ -235,6 +239,7 @@ def panel_values(unit: Values) -> Payload:
         else {"weight": 1.0, "weight_schedule": str(weight)}
     )
     values |= {name: str(unit.get(name, "")) for name in ("hires", "mask_strength")}
+    values["reference_weights"] = shown_weights(unit.get("references"))
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")
     params = dict(unit.get("params", {}))
