@@ -104,9 +104,7 @@ class FaceFinder:
         values, aligned = read_embeddings(source.embedding, path, self.variant.pack).values, None
         if self.variant.crop:
             if source.picture is None or len(values) > 1:
-                message = (
-                    "FaceID-plus also encodes the picture of the face: send one picture with one embedding"
-                )
+                message = "the adapter also reads the picture of the face: send it beside one embedding"
                 raise RequestError(path, message)
             aligned = self.aligned(source.picture, self.chosen(source.picture, source.path)[0])
         for each in values:
