@@ -48,7 +48,7 @@ class Tile:
 
 @dataclass(eq=False)
 class Tiled:
-    """A `ReferenceControl` of two tiles: the left and the right half."""
+    """A `LayeredControl` of two tiles: the left and the right half."""
 
     tiles: tuple[Tile, ...]
     weighting: LayerWeighting
@@ -94,7 +94,9 @@ class Layers:
         latent = torch.zeros(len(x), 4, SIDE, SIDE)
         inputs = CallInputs(x=latent, timestep=torch.zeros(len(x)), context=torch.zeros(len(x), 2, 4))
         acting = [
-            ActingUnit(unit=unit, doses=own) for unit, own in zip(self.units, doses, strict=True) if any(own)
+            ActingUnit(unit=unit, row_weights=own)
+            for unit, own in zip(self.units, doses, strict=True)
+            if any(own)
         ]
         self.effect.begin(UNetCall(inputs=inputs, position=Position(1, 4, rows)), acting, None)
         found = []
@@ -180,7 +182,7 @@ def test_rows_never_mix(scaling: str, rows: list[tuple[bool, int, int]], size: i
 
 @dataclass(eq=False)
 class Changing(Tile):
-    """A `ReferenceControl` with other tokens from half of the steps on."""
+    """A `LayeredControl` with other tokens from half of the steps on."""
 
     weighting: LayerWeighting = field(default_factory=lambda: LayerWeighting.even(2))
     later: Tile = field(default_factory=lambda: Tile(9))
@@ -195,7 +197,7 @@ def test_changing_tokens_are_computed_when_they_change() -> None:
     effect = Layers([unit]).effect
     latent = torch.zeros(1, 4, SIDE, SIDE)
     inputs = CallInputs(x=latent, timestep=torch.zeros(1), context=torch.zeros(1, 2, 4))
-    acting = [ActingUnit(unit=unit, doses=(RowWeight(1.0),))]
+    acting = [ActingUnit(unit=unit, row_weights=(RowWeight(1.0),))]
     seen = []
     for step in (0, 0, 1, 2, 3, 3):
         effect.begin(UNetCall(inputs=inputs, position=Position(step, 4, Rows((True,), (0,)))), acting, None)

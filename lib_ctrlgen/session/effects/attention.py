@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib_ctrlgen.controls.protocols import (
     AttentionControl,
     AttentionPart,
-    ReferenceControl,
+    LayeredControl,
     ResidualControl,
 )
 from lib_ctrlgen.controls.unit import ActiveUnit
@@ -80,7 +80,7 @@ class AttentionEffect:
         self.state = StepState()
         if not acting:
             return
-        per_unit = [terms for each in acting for terms in self.terms(each.unit, each.doses, call)]
+        per_unit = [terms for each in acting for terms in self.terms(each.unit, each.row_weights, call)]
         kinds = torch.tensor(call.position.rows.cond, dtype=torch.long, device=call.inputs.x.device)
         self.state = StepState(terms=tuple(zip(*per_unit, strict=True)), kinds=kinds, size=call.size)
 
@@ -91,7 +91,7 @@ class AttentionEffect:
         mask = self.masks.of(unit, own, call)
         index = None if len(rows) == call.batch else row_index(rows)
         control = control_of(unit, AttentionControl)
-        if isinstance(control, ReferenceControl):
+        if isinstance(control, LayeredControl):
             scaling, form = control.weighting.scaling, control.weighting.form
             parts = control.parts(call.position.step / call.position.steps)
             weights = attention_factors(own, control.weighting)
