@@ -16,7 +16,7 @@ from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.session.effects.attention import AttentionEffect
 from lib_ctrlgen.session.effects.base import ActingUnit, Masks
-from lib_ctrlgen.session.row_weights import RowWeight, row_dose
+from lib_ctrlgen.session.row_weights import RowWeight, row_weight_of
 from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
 from lib_ctrlgen.unet.call import AttentionSite, CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.port import Hooks
@@ -215,6 +215,6 @@ def test_a_row_knows_what_its_schedule_has_left(weight: str, fade: float) -> Non
     now = spec.schedule(0.25)
     for control, wanted_fade in ((Tiled((), weighting), fade), (Tile(1), 1.0)):
         unit = ActiveUnit(index=0, spec=spec, control=control)
-        found = row_dose(unit, spec, now, position, 0)
+        found = row_weight_of(unit, spec, now, position, 0)
         assert found is not None
         assert found.fade == pytest.approx(wanted_fade)

@@ -49,8 +49,8 @@ class LowRank:
 class AttentionLoraEffect:
     """Adds the units' LoRAs to the outputs of `to_q`, `to_k`, `to_v` and `to_out` of every attention.
 
-    Its hooks run before those of the effects that read these outputs. Units that share a LoRA, such as two faces of
-    one FaceID file, apply it once: in each row with the largest of their weights.
+    Its hooks run before those of the effects that read these outputs. Units that share a LoRA, such as two
+    faces of one FaceID file, apply it once: in each row with the largest of their weights.
     """
 
     control: ClassVar[type] = LoraControl
