@@ -29,16 +29,16 @@ class ModelFiles:
         self._found: tuple[tuple[ModelFile, ...], tuple[ModelFile, ...]] | None = None
 
     def refresh(self) -> None:
-        """Look at the folders again."""
+        """Search the folders again."""
         with self._lock:
             self._found = None
 
     def all(self) -> tuple[ModelFile, ...]:
-        """Every model file, root by root; a name may come again in a later root."""
+        """Every model file, root by root; a name may occur in several roots."""
         return self._look()[0]
 
     def checkpoints(self) -> tuple[ModelFile, ...]:
-        """The same with diffusers pipelines in the place of what they hold."""
+        """Every model file, with each diffusers pipeline as one model instead of its parts."""
         return self._look()[1]
 
     def _look(self) -> tuple[tuple[ModelFile, ...], tuple[ModelFile, ...]]:
@@ -58,8 +58,8 @@ class ModelFiles:
     def find(self, text: str) -> Path:
         """The model file that a name means, see `request.names.matching`; a hash `[...]` after it is checked.
 
-        An absolute path is accepted only inside a root. Raises ModelError, with the names that fit, if
-        several files fit or none, or if the hash is another file's.
+        An absolute path is accepted only inside a root. Raises ModelError if several files fit or none, or if
+        no file that fits has the hash; the error lists names.
         """
         return self._find(text, self.all)
 
@@ -76,7 +76,7 @@ class ModelFiles:
             return self.choose(text, known())
 
     def choose(self, text: str, files: Sequence[ModelFile], what: str = "model") -> Path:
-        """The one of some files that a name means, as in `find`; `what` names their kind in errors."""
+        """The file among `files` that a name means, as in `find`; `what` names their kind in errors."""
         names = list(dict.fromkeys(file.name for file in files))
         name, digest = (text, "") if text in names else split_hash(text)
         if Path(name).is_absolute():
@@ -98,7 +98,7 @@ class ModelFiles:
     ) -> list[ModelFile]:
         """The files of `found` that have this hash; if `found` is empty, all files that have it."""
         if not found:
-            return [file for file in files if self.hash(file.path) == digest]
+            return [file for file in files if self._short(file.path) == digest]
         fitting = [file for file in found if self.has_hash(file.path, digest)]
         if not fitting:
             have = listed([f"{file.name} [{self.hash(file.path)}]" for file in found])
@@ -126,15 +126,15 @@ class ModelFiles:
         return short or self.sha256(file).startswith(digest)
 
     def hash(self, path: Path) -> str:
-        """A model's short hash, computed again only when the file changes. Raises ModelError."""
+        """A model's short hash, cached until the file changes. Raises ModelError."""
         return self.index.computed(hashed_file(path), "hash", short_hash)
 
     def sha256(self, path: Path) -> str:
-        """The SHA-256 of a whole file, computed again only when the file changes. Raises ModelError."""
+        """The SHA-256 of a whole file, cached until the file changes. Raises ModelError."""
         return self.index.computed(path, "sha256", sha256)
 
     def name(self, path: Path) -> str:
-        """A file's name in the model list, or its stem if it is not listed; each link has its own name."""
+        """A file's name in the model list, or its stem if it is not listed; a link has a name of its own."""
         real = path.resolve()
         names = {file.path: file.name for file in self.all() if file.path.resolve() == real}
         return names.get(path) or next(iter(names.values()), printable(path.stem))
@@ -146,14 +146,15 @@ class ModelFiles:
     def labels(self) -> list[str]:
         """The labels of all models, in the order of `names`; an unreadable file has its name alone."""
         first = {file.name: file.path for file in reversed(self.all())}
-        return [self.listed_label(name, path) for name, path in sorted(first.items())]
+        hashes = {name: self._short(path) for name, path in first.items()}
+        return [f"{name} [{digest}]" if digest else name for name, digest in sorted(hashes.items())]
 
-    def listed_label(self, name: str, path: Path) -> str:
-        """The label of a listed model, whose name is known; its name alone if it cannot be read."""
+    def _short(self, path: Path) -> str:
+        """A model's short hash; empty for one that cannot be read."""
         try:
-            return f"{name} [{self.hash(path)}]"
+            return self.hash(path)
         except ModelError:
-            return name
+            return ""
 
     def folders(self) -> dict[str, Path]:
         """Folders with a config.json (diffusers and transformers models), by relative name."""

@@ -26,7 +26,6 @@ FOLDERS = {  # in a WebUI's `models`, by kind; other controls are in ControlNet
     "ip_adapter": "ipadapter",
     "ip_adapter_face": "ipadapter",
     "image encoder": "clip_vision",
-    "face": "insightface",
     "lora": "Lora",
 }
 OLD_EXTENSION = "sd-webui-controlnet"

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lib_ctrlgen.errors import HostError
 
-from .call import AttentionSite, CallInputs, Family, FeaturePlace, UNetShape
+from .call import AttentionPlace, AttentionSite, CallInputs, Family, FeaturePlace, UNetPart, UNetShape
 from .residuals import Residuals
 from .shared_rows import SharedRows
 
@@ -37,6 +37,19 @@ class Effect:
 
 Compute: TypeAlias = Callable[[CallInputs], Effect]
 Features: TypeAlias = Callable[[], Sequence[Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetBlocks:
+    """Modules by the blocks whose output they compute, numbered as in ldm.
+
+    A block of a level has a resnet, a transformer and a sampler, as far as it has them. diffusers groups them
+    in another way; there the module is the block's last one.
+    """
+
+    encoder: tuple[nn.Module, ...]
+    middle: nn.Module
+    decoder: tuple[nn.Module, ...]
 
 
 class Hooks(ExitStack):
@@ -60,6 +73,21 @@ class UNetPort(Protocol):
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
         """Return the cross attentions in checkpoint order: down, up, mid."""
+
+    def self_attention_sites(self) -> tuple[AttentionSite, ...]:
+        """Return the self attentions in the same order; those that read the text instead are left out."""
+
+    def blocks(self) -> UNetBlocks:
+        """Return the modules whose outputs are those of the encoder's, the mid and the decoder's blocks."""
+
+    def vector_embedding(self) -> nn.Module | None:
+        """Return the module that embeds SDXL's vector [B, 1280 + ...], None in a U-Net without one.
+
+        The vector begins with the pooled text; what follows are the sizes.
+        """
+
+    def forward(self, inputs: CallInputs) -> None:
+        """Run the U-Net for these inputs, without the hooks on the U-Net itself; those inside it run."""
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
         """Call `compute` before each U-Net call and apply its result; call `done` after, even on errors."""
@@ -94,18 +122,30 @@ def narrowing(module: nn.Module, hooks: Hooks) -> Callable[[SharedRows | None, C
     return narrow
 
 
-def attentions(root: nn.Module) -> Iterator[Attention]:
-    """Yield name and cross attention of every module that has an `attn2`, in definition order."""
+def attentions(root: nn.Module, kind: str = "attn2") -> Iterator[Attention]:
+    """Yield name and attention of every module that has one of this kind, in definition order.
+
+    `attn2` is the cross attention, `attn1` the self attention; an `attn1` that reads the text is left out.
+    """
     for name, module in root.named_modules():
-        if getattr(module, "attn2", None) is not None:
-            yield name, module.attn2
+        found = getattr(module, kind, None)
+        if found is not None and not (kind == "attn1" and reads_text(module)):
+            yield name, found
 
 
-def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
-    """Return the cross attentions in these parts of the U-Net, in the order of `parts`."""
+def reads_text(block: nn.Module) -> bool:
+    """Whether a transformer block's `attn1` reads the text."""
+    return any(getattr(block, flag, False) for flag in TEXT_INSTEAD)
+
+
+TEXT_INSTEAD = ("disable_self_attn", "only_cross_attention")  # of ldm's and of diffusers' blocks
+
+
+def sites(root: nn.Module, parts: tuple[str, ...], kind: str = "attn2") -> tuple[AttentionSite, ...]:
+    """Return the attentions of a kind in these parts of the U-Net, in the order of `parts`."""
     return tuple(
         AttentionSite(
-            name=f"{part}.{name}.attn2",
+            name=f"{part}.{name}.{kind}",
             to_q=attention.to_q,
             to_k=attention.to_k,
             to_v=attention.to_v,
@@ -114,7 +154,7 @@ def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
             hidden=int(attention.to_q.out_features),
         )
         for part in parts
-        for name, attention in attentions(getattr(root, part))
+        for name, attention in attentions(getattr(root, part), kind)
     )
 
 
@@ -139,5 +179,29 @@ def shape_of(
         residual_strides=tuple(place.stride for place in residuals),
         attention_hidden=tuple(site.hidden for site in found),
         heads=tuple(site.heads for site in found),
+        attention_places=attention_places([site.name for site in found]),
         feature_places=places,
     )
+
+
+def attention_places(names: Sequence[str]) -> tuple[AttentionPlace, ...]:
+    """Return the place of each cross attention from its name, in the order of `names`.
+
+    >>> attention_places(["down_blocks.0.a.transformer_blocks.0", "up_blocks.1.a.transformer_blocks.0",
+    ...                   "mid_block.a.transformer_blocks.0"])[1]
+    AttentionPlace(transformer=2, part='output')
+    """
+    holders = [name.partition(".transformer_blocks.")[0] for name in names]
+    parts: list[UNetPart] = [_part(name) for name in holders]
+    running = sorted(dict(zip(holders, parts, strict=True)).items(), key=lambda each: RUNNING.index(each[1]))
+    numbers = {holder: number for number, (holder, _) in enumerate(running)}
+    return tuple(AttentionPlace(numbers[name], part) for name, part in zip(holders, parts, strict=True))
+
+
+RUNNING: tuple[UNetPart, ...] = ("input", "middle", "output")
+
+
+def _part(name: str) -> UNetPart:
+    if name.startswith(("mid_", "middle_")):
+        return "middle"
+    return "input" if name.startswith(("down_", "input_")) else "output"

@@ -12,6 +12,7 @@ from lib_ctrlgen.models import weights as module
 from lib_ctrlgen.models.published import NO_CONTROLS, Published, named, published_files, weights_of
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weights import find_weight_folder, find_weights, weight_folders
+from lib_ctrlgen.request import catalogue
 
 HED = "ControlNetHED.pth"
 PLACES = [
@@ -115,9 +116,11 @@ def test_the_table_says_what_the_commands_need() -> None:
         assert entry.is_no_control or entry.base, entry.title
         assert re.fullmatch(r"([0-9a-f]{64})?", entry.sha256), entry.title
         assert named(entry.title) == entry, f"another file has the name of {entry.title}"
+    families = {entry.name for entry in catalogue.CONTROLS}
+    assert {entry.kind for entry in files} <= families | NO_CONTROLS
     known = [entry.sha256 for entry in files if entry.sha256]
     assert len(known) == len(set(known))
-    assert {entry.kind for entry in files} >= {*NO_CONTROLS - {"face"}, "controlnet", "lllite", "t2i_adapter"}
+    assert {entry.kind for entry in files} >= {*NO_CONTROLS, "controlnet", "lllite", "t2i_adapter"}
 
 
 @pytest.mark.parametrize(
