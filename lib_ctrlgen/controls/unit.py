@@ -10,9 +10,9 @@ from PIL import Image
 from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
+from .attention_protocols import LayeredControl
 from .protocols import (
     FinishingControl,
-    LayeredControl,
     PartialControl,
     PredictionControl,
     PreparedControl,

@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_ctrlgen.controls.protocols import LoraControl
+from lib_ctrlgen.controls.attention_protocols import LoraControl
 from lib_ctrlgen.unet.attention_parts import AttentionPart, attention_parts
 from lib_ctrlgen.unet.call import UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
