@@ -1,4 +1,4 @@
-"""Further ways in which a prepared control acts on attention: by layer, in parts of the picture, by a LoRA."""
+"""Further ways in which a prepared control acts on attention: by layer, by part, and by a LoRA."""
 
 from __future__ import annotations
 

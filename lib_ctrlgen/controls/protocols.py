@@ -295,9 +295,3 @@ PreparedControl: TypeAlias = (
     | PooledControl
     | FinishingControl
 )
-
-
-def sees_picture(control: object) -> bool:
-    """Whether a control looks at the unit's picture itself, so that it has no control map."""
-    reads = isinstance(control, (AttentionControl, ContextControl, PooledControl, ReferenceControl))
-    return reads and not isinstance(control, ResidualControl)  # InstantID is both and has a map
