@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lib_ctrlgen.images.files import decode_image
-from lib_ctrlgen.models.clip_vision import MEAN, STD, centre_square
+from lib_ctrlgen.models.clip_vision import MEAN, STD, centre_square, find_encoder, load_tower
+from lib_ctrlgen.models.offload import Offloaded
+from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
@@ -206,3 +208,11 @@ def test_a_second_generation_runs_no_encoder(store: ModelStore) -> None:
     again._cache.update({key: entry for key, entry in store._cache.items() if entry.value is not tower})
     loaded(again, item)
     assert (again.reads, store.reads) == (0, reads), "the encoder is not even loaded"
+
+
+def test_an_encoder_is_on_a_gpu_only_while_it_encodes(store: ModelStore) -> None:
+    """`meta` stands for a GPU."""
+    placement = Placement(device=torch.device("meta"), dtype=torch.float32)
+    weights = load_tower(store, find_encoder(store, "pooled", 40), placement).weights
+    assert isinstance(weights, Offloaded)
+    assert {flat.device.type for flat in weights.flats.values()} == {"cpu"}
