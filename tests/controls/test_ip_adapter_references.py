@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -37,11 +38,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def features(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
     """The pictures' pooled embeddings [3, 40], by the fixture's encoder built anew."""
     network = files.save_vision(tmp_path_factory.mktemp("again") / "tower")
-    squares = [centre_square(decode_image(text, ""), 32) for text in PICTURES]
-    values = np.stack([np.asarray(square, np.float32) / 255 for square in squares])
-    pixels = torch.from_numpy((values - np.float32(MEAN)) / np.float32(STD)).permute(0, 3, 1, 2)
-    embeds: Tensor = network(pixels).image_embeds
+    looks = torch.cat([pixels(centre_square(decode_image(text, ""), 32)) for text in PICTURES])
+    embeds: Tensor = network(looks).image_embeds
     return embeds
+
+
+def pixels(picture: Image.Image) -> Tensor:
+    """The encoder's input [1, 3, 32, 32] of a square picture."""
+    values = np.asarray(centre_square(picture, 32), np.float32) / 255
+    normal = (values - np.float32(MEAN)) / np.float32(STD)
+    return torch.from_numpy(normal).permute(2, 0, 1)[None]
 
 
 @pytest.fixture
@@ -165,6 +171,32 @@ def test_tiles_each_with_its_share(store: ModelStore) -> None:
         assert share[:, 2 * k : 2 * k + 2].min() == 1
         assert share.sum() == 8
     assert prepared(store, unit(params={"tiles": 1})).cond.shape == (1, 4, files.CONTEXT)
+
+
+@pytest.mark.parametrize("kind", ["plain", "plus"])
+def test_details_are_pooled_to_one_more_set(tmp_path: Path, kind: str) -> None:
+    projection = write(tmp_path, kind)
+    network = files.save_vision(tmp_path / "tower")
+    square = files.data_url(64, 64, seed=4)
+    params = {"enhance_tiles": 2, "enhance_ratio": 0.5}
+    control = prepared(ModelStore([tmp_path], 1 << 30), unit(image=square, params=params))
+    picture = decode_image(square, "")
+    boxes = [(32 * x, 32 * y, 32 * x + 32, 32 * y + 32) for y in range(2) for x in range(2)]
+    looks = torch.cat([pixels(picture), *(pixels(picture.crop(box)) for box in boxes)])
+    if kind == "plain":
+        found = network(looks).image_embeds
+        sets = [found[:1] * 0.5, found[1:].mean(0, keepdim=True)]
+    else:
+        found = network(looks, output_hidden_states=True).hidden_states[-2]
+        merged = torch.zeros(8, 8, found.shape[-1])  # four parts of 4 x 4 tokens
+        for k, part in enumerate(found[1:, 1:].reshape(4, 4, 4, -1)):
+            merged[4 * (k // 2) : 4 * (k // 2) + 4, 4 * (k % 2) : 4 * (k % 2) + 4] = part
+        cells = [
+            merged[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((0, 1)) for y in range(4) for x in range(4)
+        ]
+        sets = [found[:1] * 0.5, torch.stack([found[1:, 0].mean(0), *cells])[None]]
+    wanted = torch.cat([projection(each) for each in sets], dim=1)
+    torch.testing.assert_close(control.cond, wanted, atol=1e-4, rtol=0)
 
 
 def test_what_is_seen_depends_on_crop_and_sharpening(store: ModelStore) -> None:
