@@ -171,14 +171,14 @@ class ClipReader:
     ) -> Features:
         """The encoder's output for a square, or without one for zeros; computed once for a store.
 
-        With `count` there are as many squares squared, whose outputs are pooled to one.
+        With a `count` n there are n * n squares, whose outputs are pooled to one set.
         """
 
         def compute() -> Tensor:
             tower = load_tower(self.store, self.folder, self.placement)
             pixels = tower.zeros() if looks is None else torch.cat([tower.pixels(look) for look in looks()])
             with tower.weights.present():
-                parts = [tower.feature(some, self.weights.feature) for some in pixels.split(TOGETHER)]
+                parts = [tower.feature(some, self.weights.feature) for some in torch.split(pixels, TOGETHER)]
             return torch.cat(parts) if count == 1 else pooled_parts(torch.cat(parts), count)
 
         whole = (*key, self.folder.weights, self.placement, self.weights.feature)
