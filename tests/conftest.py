@@ -19,6 +19,7 @@ from tests.support.required import pytest_make_collect_report, pytest_runtest_ma
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
+    from tests.support.face_networks import FakeRuntime
     from tests.support.fake_webui import FakeWebUI
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks of this run
@@ -68,6 +69,14 @@ def host(tmp_path: Path) -> Iterator[FakeWebUI]:
 
     with served(FakeWebUI(), tmp_path) as webui:
         yield webui
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRuntime:
+    """A fake onnxruntime; insightface is not installed, and the home folder is empty."""
+    from tests.support.face_networks import install_runtime
+
+    return install_runtime(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from .common import (
     next_commands,
     out_of,
 )
+from .face import add_face
 from .lists import add_lists
 from .output import discard, fail, flush, shows, soften
 from .tune import add_tune
@@ -116,6 +117,7 @@ def new_parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
     schema.set_defaults(command=schema_command)
     add_lists(commands)
+    add_face(commands)
     _add_tiny(commands)
     train = commands.add_parser("train", help="train the bundled tiny model anew", add_help=False)
     train.set_defaults(command=train_command)

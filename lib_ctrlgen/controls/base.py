@@ -83,7 +83,8 @@ class UnitInputs:
     `deep` is the picture as brightness in 0..1 (Pillow's mode F) where it has more than 8 bits.
     `transparent` is white where the picture is to be painted anew: where it was transparent, or, of the
     host's own picture, under the host's mask; None where there is no hole. `colours` is the picture with the
-    colours that it has there, if it has any. `crop` is the part that is painted.
+    colours that it has there, if it has any. `crop` is the part that is painted. `before` is what the enabled
+    unit right before became, for the same pictures.
     """
 
     unit: ControlUnit
@@ -95,6 +96,7 @@ class UnitInputs:
     transparent: Image.Image | None = None
     colours: Image.Image | None = None
     crop: Crop | None = None
+    before: PreparedControl | None = None
 
     @property
     def picture(self) -> Image.Image:

@@ -15,6 +15,7 @@ from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import NO_PICTURE, Control, FilelessControl, Target
+from .params import FACE
 from .registry import as_asked, control_for, identify_file, params_for
 
 
@@ -53,7 +54,8 @@ def family_of(unit: ControlUnit, path: str, store: ModelStore) -> UnitFamily:
     Raises RequestError below `path`, also for a missing picture or for settings of another family.
     """
     pictured = unit.image or unit.images or unit.references or unit.image_from == "init"
-    if not pictured and not unit.boxes and not catalogue.without_model(unit.control):
+    shows_something = pictured or unit.boxes or unit.params.get(FACE.name)
+    if not shows_something and not catalogue.without_model(unit.control):
         raise RequestError(f"{path}.image", NO_PICTURE)
     found = _family(unit, path, store)
     entry = catalogue.family_entry(found.family.name)

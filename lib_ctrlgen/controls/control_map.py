@@ -41,7 +41,7 @@ class ControlMap:
     @staticmethod
     def of(job: UnitInputs, target: Target, hole: float, *, holes: bool) -> ControlMap:
         """The map of a unit. `holes` says whether transparent pixels are holes."""
-        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
+        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor").with_store(target.store)
         holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
         given = (job.deep or job.picture, transparent)

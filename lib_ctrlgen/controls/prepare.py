@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from PIL import Image
 
@@ -44,8 +43,12 @@ def load_units(units: Sequence[ControlUnit], target: Target) -> tuple[ActiveUnit
     Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
     """
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
-    parts = [_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled]
-    return tuple(chain.from_iterable(parts))
+    found: list[ActiveUnit] = []
+    before: tuple[ActiveUnit, ...] = ()
+    for index, unit in enabled:
+        before = _load_unit(index, unit, target, f"$.units[{index}]", before)
+        found += before
+    return tuple(found)
 
 
 def load_concepts(blend: Blend | None, target: Target) -> tuple[ActiveUnit, ...]:
@@ -75,8 +78,10 @@ def _load_concept(index: int, image: str, model: str, target: Target) -> ActiveU
     return replace(loaded, concept=index)
 
 
-def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -> tuple[ActiveUnit, ...]:
-    """A unit in as many parts as it has different pictures."""
+def _load_unit(
+    index: int | str, unit: ControlUnit, target: Target, path: str, before: Sequence[ActiveUnit] = ()
+) -> tuple[ActiveUnit, ...]:
+    """A unit in as many parts as it has different pictures; `before` are those of the unit before it."""
     if unit.image_from == "init" and not target.canvas.img2img:
         message = "there is no img2img picture here: send a picture, or use the WebUI's img2img"
         raise RequestError(f"{path}.image_from", message)
@@ -100,6 +105,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
             params=params,
             references=references,
             crop=target.canvas.crop if unit.inpaint_crop else None,
+            before=next((each.control for each in before if each.pictures in (None, part.pictures)), None),
         )
         job = bare if given.picture is None else _pictured(bare, given.picture, target)
         one = _prepared(index, job, model, target)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_ctrlgen.models.offload import Weights
 from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 from lib_ctrlgen.unet.linear_sites import InputSite
@@ -137,6 +138,30 @@ class InputControl(MappedControl, Protocol):
         """The changes by the names of their sites, for a latent of this height and width."""
 
 
+class Lora(Protocol):
+    """A LoRA of a U-Net's attention layers."""
+
+    @property
+    def weights(self) -> Weights:
+        """Its weights, which `present()` brings to the device."""
+
+    def pairs(self) -> Mapping[tuple[int, str], tuple[Tensor, Tensor]]:
+        """Down [rank, in] and up [out, rank] by the number of an attention layer and q, k, v or out."""
+
+
+@runtime_checkable
+class LoraControl(Protocol):
+    """A prepared control that brings a LoRA for the attention layers, which acts with it: FaceID."""
+
+    @property
+    def lora(self) -> Lora:
+        """The LoRA; the same object for units that share it."""
+
+    @property
+    def lora_weight(self) -> float:
+        """How strongly the LoRA acts while the unit acts, whatever the unit's weight."""
+
+
 @runtime_checkable
 class ContextControl(Protocol):
     """A prepared control that puts tokens behind the text's, on conditional rows: T2I's style adapter."""
@@ -200,3 +225,9 @@ PreparedControl: TypeAlias = (
     | PredictionControl
     | FinishingControl
 )
+
+
+def sees_picture(control: object) -> bool:
+    """Whether a control looks at the unit's picture itself, so that it has no control map."""
+    reads = isinstance(control, (AttentionControl, ContextControl))
+    return reads and not isinstance(control, ResidualControl)  # InstantID is both and has a map

@@ -38,6 +38,13 @@ class Memory:
     available: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutsideTorch:
+    """Base of cached values that fill the CPU's memory without tensors, such as networks of onnxruntime."""
+
+    cpu_bytes: int
+
+
 class Budget(Protocol):
     """How many bytes of a memory (`cpu`, or a device type such as `cuda`) cached models may fill."""
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .memory import GB, Budget, Fixed, memory_type
+from .memory import GB, Budget, Fixed, OutsideTorch, memory_type
 from .model_files import ModelFiles
 from .weight_files import stamp
 
@@ -261,6 +261,8 @@ def tensor_sizes(value: object) -> dict[int, int]:
 
 def _measured(value: object) -> dict[int, tuple[str, int]]:
     """The memory and the bytes of every tensor and picture, by its address; shared tensors count once."""
+    if isinstance(value, OutsideTorch):
+        return {id(value): ("cpu", value.cpu_bytes)}
     if isinstance(value, Image.Image):
         deep = 4 if value.mode in {"F", "I"} else 1
         return {id(value): ("cpu", value.width * value.height * len(value.getbands()) * deep)}

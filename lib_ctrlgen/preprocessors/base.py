@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
 
 from lib_ctrlgen.request.params import Param
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.models.store import ModelStore
 
 Comparison: TypeAlias = Literal["edges", "structure"]
 
@@ -43,6 +46,11 @@ class Preprocessor(Protocol):
     union_type: ClassVar[str] = ""
     after_unet: ClassVar[str] = ""
     compared: ClassVar[Comparison | None] = None
+
+    def with_store(self, store: ModelStore) -> Preprocessor:
+        """This preprocessor with the store that its models are loaded from; the same where it needs none."""
+        del store
+        return self
 
     @abstractmethod
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.request.schedule import Schedule
@@ -34,6 +34,11 @@ class RowWeight:
     strength: float = 1.0
     since: int | None = None
     fade: float = 1.0
+
+    @property
+    def even(self) -> RowWeight:
+        """The same for a part of the control that has no layer weights and no modes of its own."""
+        return replace(self, layers=None, mode="balanced")
 
     def per_layer(self, softness: Sequence[float]) -> tuple[float, ...]:
         """Return the factor of each layer: the weight times the layer weight, or times the mode's softness.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
+from .orthogonal import NEUTRAL, orthogonal
 from .row_factors import Factor, times
 
 V_ONLY, K_AND_V, K_AND_MEAN = "V only", "K+V", "K+mean(V) w/ C penalty"
@@ -35,12 +36,14 @@ class LayerWeighting:
     """The weight of each cross attention: `slopes[k] * weight + offsets[k] * fade`.
 
     `weight` is the unit's at a step, and `fade` what a schedule has left of its largest weight, 0..1.
-    `scaling` says what that weight multiplies, see `scaled`.
+    `scaling` says what that weight multiplies, see `scaled`, and `form` what of the attention is added, see
+    `orthogonal`.
     """
 
     slopes: tuple[float, ...]
     offsets: tuple[float, ...]
     scaling: str = V_ONLY
+    form: str = NEUTRAL
 
     @staticmethod
     def even(layers: int) -> LayerWeighting:
@@ -89,21 +92,27 @@ class AttentionTerm:
     mask: Tensor | None = None
     rows: slice | list[int] | None = None
     scaling: str = V_ONLY
+    form: str = NEUTRAL
 
     @property
     def acts(self) -> bool:
         """Whether the weight is not zero."""
         return isinstance(self.weight, Tensor) or self.weight != 0.0
 
-    def output(self, query: Tensor, kinds: Tensor, heads: int, grid: tuple[int, int]) -> Tensor:
+    def output(
+        self, query: Tensor, kinds: Tensor, heads: int, grid: tuple[int, int], text: Tensor | None = None
+    ) -> Tensor:
         """Return `w * attention(q, k, v)`, times the mask, [B, N, hidden].
 
-        query: [B, N, hidden]; kinds: [B] int64, 1 for cond rows and 0 for uncond rows;
-        grid: height and width of the latent, which the layer sees at a half, a quarter and so on.
+        query: [B, N, hidden]; kinds: [B] int64, 1 for cond rows and 0 for uncond rows; grid: height and
+        width of the latent, which the layer sees at a half, a quarter and so on; text: the attention to the
+        text, [B, N, hidden], for forms that read it.
         """
         pair = self.pair.to(query)
         own = scaled(KeyValue(pair.keys[kinds], pair.values[kinds]), self.weight, self.scaling)
         mixed = attend(query, own.keys, own.values, heads)
+        if text is not None:
+            mixed = orthogonal(mixed, text, query, pair.keys[kinds], heads, self.form)
         if self.mask is not None:
             mixed = mixed * token_mask(self.mask, query.shape[1], grid).to(query)
         return mixed

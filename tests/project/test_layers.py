@@ -32,6 +32,7 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "images": ARRAYS,
     "unet": ARRAYS,
     "models": MODELS,
+    "faces": MODELS,
     "blending": ARRAYS,
     "preprocessors": ARRAYS,
     "controls": MODELS,

@@ -68,7 +68,7 @@ def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
 
 def test_every_default_is_among_its_choices(panel: Any) -> None:
     listed = [c for c in panel.components if c.options.get("choices") is not None]
-    assert len(listed) == 3 * 13 + 4
+    assert len(listed) == 3 * 15 + 4
     for component in listed:
         values = [c[1] if isinstance(c, tuple) else c for c in component.options["choices"]]
         assert component.value in values
@@ -233,7 +233,7 @@ class App:
 
 def test_routes_are_added_with_the_api_and_guarded_with_its_login(host: FakeWebUI) -> None:
     api = fresh("api")
-    for flags, count, guards in [({"api": False}, 0, 0), ({}, 7, 0), ({"api_auth": "me:secret"}, 7, 1)]:
+    for flags, count, guards in [({"api": False}, 0, 0), ({}, 8, 0), ({"api_auth": "me:secret"}, 8, 1)]:
         vars(host.flags).update({"api": True, "api_auth": None, **flags})
         app = App()
         api.add_routes(None, app)

@@ -20,7 +20,7 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 
 from .detect import ip_adapter_kind
-from .file import AdapterWeights, load_adapter
+from .file import AdapterWeights, stored_adapter
 from .mixed import MixedIPAdapter
 from .prepared import PreparedIPAdapter, require_widths
 from .reader import reader_for
@@ -49,11 +49,7 @@ class IPAdapter:
     def load(cls, path: Path, kind: ModelKind, target: Target) -> IPAdapter:
         """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
         require_family(kind.family, target.shape.family, path.stem)
-
-        def load_ip_adapter(path: Path) -> AdapterWeights:
-            return load_adapter(path, target.placement)
-
-        weights = target.store.get(path, load_ip_adapter, target.placement)
+        weights = stored_adapter(path, target.store, target.placement)
         require_widths([keys.shape[0] for keys, _ in weights.layers], target.shape.attention_hidden)
         return cls(weights=weights)
 
@@ -73,14 +69,14 @@ class IPAdapter:
             mixtures=Mixtures.read(sources, reader, job),
             kind=kind,
             grid=reader.grid,
-            seen=_row([look for source in sources.main for look in reader.seen(source)]),
+            seen=side_by_side([look for source in sources.main for look in reader.seen(source)]),
             loaded=reader.loaded,
         )
         return mixed if mixed.mixtures.changing or mixed.grid else mixed.whole
 
 
-def _row(squares: Sequence[Image.Image]) -> Image.Image:
-    """Squares side by side."""
+def side_by_side(squares: Sequence[Image.Image]) -> Image.Image:
+    """Squares of one size in one picture."""
     side = squares[0].width
     row = Image.new("RGB", (side * len(squares), side))
     for place, square in enumerate(squares):

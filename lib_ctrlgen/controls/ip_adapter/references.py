@@ -33,12 +33,22 @@ class Sources:
             main = (Source(path=job.path, weight=constant(1.0), picture=job.given), *main)
         if not main:
             raise RequestError(f"{job.path}.image", NO_REFERENCE)
-        composition = _of_role(job, "composition")
+        return cls.checked(job, main, _of_role(job, "composition"), _of_role(job, "negative"))
+
+    @classmethod
+    def checked(
+        cls,
+        job: UnitInputs,
+        main: tuple[Source, ...],
+        composition: tuple[Source, ...],
+        negative: tuple[Source, ...],
+    ) -> Sources:
+        """These. Raises RequestError for a composition picture that the weight type does not use."""
         if composition and job.params["weight_type"] not in TWO_WEIGHTS:
             names = " or ".join(map(repr, TWO_WEIGHTS))
             message = f"a composition picture needs the weight type {names}"
             raise RequestError(f"{composition[0].path}.role", message)
-        return cls(main=main, composition=composition, negative=_of_role(job, "negative"))
+        return cls(main=main, composition=composition, negative=negative)
 
 
 def _of_role(job: UnitInputs, role: Role) -> tuple[Source, ...]:
@@ -129,7 +139,7 @@ def _mixture(sources: Sequence[Source], reader: ReferenceReader, method: Combine
 def _negative(sources: Sources, reader: ReferenceReader, job: UnitInputs) -> Mixture:
     """What unconditional rows attend to: negative pictures or noise, else `ReferenceReader.null`."""
     method = job.unit.combine
-    if job.params["negative_noise"] == "none":
+    if job.params.get("negative_noise", "none") == "none":
         if sources.negative:
             return _mixture(sources.negative, reader, method)
         return Mixture((reader.null(),), (constant(1.0),), "concat")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .attention import AttentionEffect
+from .attention_lora import AttentionLoraEffect
 from .base import UnitEffect
 from .denoised import PredictionEffect
 from .extra_tokens import ContextEffect
@@ -13,7 +14,9 @@ from .residual import ResidualEffect
 
 __all__ = ["EFFECTS", "UnitEffect"]
 
+# Hooks run in this order: what a LoRA adds is read by the effects behind it.
 EFFECTS: tuple[type[UnitEffect], ...] = (
+    AttentionLoraEffect,
     AttentionEffect,
     ContextEffect,
     FeatureEffect,

@@ -9,12 +9,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import AttentionControl, AttentionPart, ReferenceControl
+from lib_ctrlgen.controls.protocols import (
+    AttentionControl,
+    AttentionPart,
+    ReferenceControl,
+    ResidualControl,
+)
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.session.row_weights import attention_factors, layer_factors
+from lib_ctrlgen.session.row_weights import RowWeight, attention_factors, layer_factors
 from lib_ctrlgen.unet.attention import V_ONLY, AttentionTerm, KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
+from lib_ctrlgen.unet.orthogonal import NEUTRAL
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 
 from .base import ActingUnit, Masks, RowWeights, Size, control_of
@@ -86,15 +92,17 @@ class AttentionEffect:
         index = None if len(rows) == call.batch else row_index(rows)
         control = control_of(unit, AttentionControl)
         if isinstance(control, ReferenceControl):
-            scaling = control.weighting.scaling
+            scaling, form = control.weighting.scaling, control.weighting.form
             parts = control.parts(call.position.step / call.position.steps)
             weights = attention_factors(own, control.weighting)
         else:
-            parts, scaling = (AttentionPart(control),), V_ONLY
-            weights = layer_factors(own, len(self.sites))
+            parts, scaling, form = (AttentionPart(control),), V_ONLY, NEUTRAL
+            weights = layer_factors(own_of_attention(own, control), len(self.sites))
         return [
             [
-                AttentionTerm(pair, weight, self.within(mask, part, (unit.key, place), call), index, scaling)
+                AttentionTerm(
+                    pair, weight, self.within(mask, part, (unit.key, place), call), index, scaling, form
+                )
                 for pair, weight in zip(
                     self.pairs_of((unit.key, place), part.control, call.inputs.x), weights, strict=True
                 )
@@ -131,15 +139,17 @@ class AttentionEffect:
             raise HostError(
                 "the attention layer was called without its query: an unknown attention optimisation"
             )
+        text = hidden
         for term in state.terms[place]:
             if term.acts and term.rows is None:
-                output = term.output(query, state.kinds, heads, state.size)
+                output = term.output(query, state.kinds, heads, state.size, text)
                 hidden = output.to(hidden).add_(hidden)  # in place, to save a large tensor
         parts = [term for term in state.terms[place] if term.acts and term.rows is not None]
         if parts:
             hidden = hidden.clone()
         for term in parts:
-            output = term.output(query[term.rows], state.kinds[term.rows], heads, state.size)
+            rows = term.rows
+            output = term.output(query[rows], state.kinds[rows], heads, state.size, text[rows])
             hidden[term.rows] += output.to(hidden)
         return hidden
 
@@ -152,3 +162,8 @@ class AttentionEffect:
         self.state = StepState()
         self.pairs.clear()
         self.shares.clear()
+
+
+def own_of_attention(doses: Sequence[RowWeight], control: AttentionControl) -> list[RowWeight]:
+    """Return row weights without what is for a control's residuals: layer weights, and the mode."""
+    return [dose.even if isinstance(control, ResidualControl) else dose for dose in doses]

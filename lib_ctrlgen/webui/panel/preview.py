@@ -17,6 +17,7 @@ from lib_ctrlgen.preprocessors import detected, own_values, params_of, preproces
 from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from lib_ctrlgen.webui.comments import texts_without_comments
+from lib_ctrlgen.webui.settings import model_store
 
 from .unit_fields import Values, read_settings, unit_settings
 from .uploads import uploaded
@@ -58,6 +59,6 @@ def control_map(values: Values, width: int, height: int, index: int) -> Image.Im
     settings = unit_settings({**values, "model": "any"}, path)
     request: ControlRequest = parse_request({"units": [settings]})
     unit = request.units[0]
-    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
+    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor").with_store(model_store())
     params = check_params(own_values(chosen, unit.params), params_of(chosen), f"{path}.params")
     return detected(chosen, picture, Frame(unit.resize_mode), (width, height), params)
