@@ -114,6 +114,100 @@ ADAPTER_WEIGHT = _float(
     "adapter_weight", "Weight of the image attention beside the ControlNet (0: ControlNet alone)", 0, 3, 0.8
 )
 FACE_ADAPTER: Params = (FACE, FACE_CHOICE, VARIANT, FACEID_V2_WEIGHT, LORA_WEIGHT, IMAGE_ENCODER, *LAYERED)
+REFERENCE: Params = (
+    Param(
+        name="method",
+        label="What sees the picture: self attention, the blocks' statistics (AdaIN), or both",
+        kind="choice",
+        default="attention",
+        choices=("attention", "adain", "both"),
+    ),
+    Param(
+        name="style_fidelity",
+        label="Style fidelity: the part of the unconditional side that does not see the picture",
+        kind="float",
+        default=0.5,
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    ),
+    Param(
+        name="adain_fidelity",
+        label="Style fidelity of AdaIN (-1: the same)",
+        kind="float",
+        default=-1.0,
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        off=-1.0,
+    ),
+    Param(
+        name="attention_weight",
+        label="Share of the self attentions that see the picture, the widest first",
+        kind="float",
+        default=1.0,
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    ),
+    Param(
+        name="adain_weight",
+        label="Reach of AdaIN: 1 is half of the blocks, 2 all of them",
+        kind="float",
+        default=1.0,
+        minimum=0.0,
+        maximum=2.0,
+        step=0.05,
+    ),
+)
+STYLE_ALIGNED: Params = (
+    Param(
+        name="share_group_norm",
+        label="Group norms count the first picture too",
+        kind="bool",
+        default=True,
+    ),
+    Param(
+        name="shared_score_scale",
+        label="Factor of the first picture's keys",
+        kind="float",
+        default=1.0,
+        minimum=0.0,
+        maximum=4.0,
+        step=0.05,
+    ),
+    Param(
+        name="shared_score_shift",
+        label="Added to the attention to the first picture",
+        kind="float",
+        default=0.0,
+        minimum=-8.0,
+        maximum=8.0,
+        step=0.1,
+    ),
+    Param(
+        name="only_self_level",
+        label="Share of the self attentions that are left alone",
+        kind="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    ),
+)
+REVISION: Params = (
+    Param(
+        name="noise_augmentation",
+        label="Noise in the image embedding (0: none)",
+        kind="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    ),
+    Param(name="ignore_prompt", label="Ignore the prompt", kind="bool", default=False),
+    IMAGE_ENCODER,
+)
 INSTANT_ID: Params = (
     FACE,
     Param(

@@ -1,4 +1,4 @@
-"""Files that are recognised and refused, so that the error says what they are and what to take instead."""
+"""Refuses files that are recognised but not supported, with an error that says what they are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from lib_ctrlgen.models.kind import Shapes
 
 
 def refuse_sparse_control(shapes: Shapes) -> None:
-    """Raise ModelError for a SparseCtrl, which has the keys of a ControlNet."""
+    """Raise ModelError for a SparseCtrl, which has all keys of a ControlNet."""
     if not any(key.endswith(_MOTION) for key in shapes):
         return
     kind = "RGB" if "input_hint_block.0.weight" in shapes else "scribble"
     raise ModelError(
-        f"recognised as SparseCtrl ({kind}): it steers the frames of an animation together with an animation "
-        "host such as AnimateDiff, with which CtrlGen does not work yet"
+        f"recognised as SparseCtrl ({kind}): it controls the frames of a video pipeline such as AnimateDiff, "
+        "and CtrlGen supports none yet"
     )
 
 
@@ -21,7 +21,7 @@ _MOTION = "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"
 
 
 def refuse_others(shapes: Shapes) -> None:
-    """Raise ModelError for files of other kinds that people choose by mistake."""
+    """Raise ModelError for files that are no controls and that users may choose by mistake."""
     for part, name in _OTHERS.items():
         if any(part in key for key in shapes):
             raise ModelError(f"recognised as {name}: choose a control model")

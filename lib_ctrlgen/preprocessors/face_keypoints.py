@@ -37,7 +37,7 @@ class FaceKeypoints(Preprocessor):
         return replace(self, store=store)
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
-        """Return a face's keypoints on black. Raises ModelError, and RequestError where there is no face."""
+        """Return a face's keypoints on black. Raises ModelError, and RequestError if no face is found."""
         folders = self.store.roots if self.store is not None else ()
         faces = find_faces(image, INSTANT_ID, folders, self.store)
         return drawn(choose(faces, params.get(FACE_CHOICE.name, "")).points, image.size)

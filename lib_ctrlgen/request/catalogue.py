@@ -27,6 +27,7 @@ class Entry:
     takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
     `without_model` is what the panel's model list shows for a family that has no model file; empty for the
     others. `needs_image` is False for a control family whose units have no picture.
+    `reference_calls` is whether a unit costs a further call of the U-Net, with its picture, at each step.
     `fields` are those of `FAMILY_FIELDS` that units of the family may have.
     """
 
@@ -35,6 +36,7 @@ class Entry:
     params_place: str = ""
     without_model: str = ""
     needs_image: bool = True
+    reference_calls: bool = False
     fields: tuple[str, ...] = ()
 
     def load(self) -> Any:
@@ -97,8 +99,35 @@ CONTROLS: tuple[Entry, ...] = (
         needs_image=False,
         fields=("references",),
     ),
+    Entry(
+        "gligen",
+        "lib_ctrlgen.controls.gligen.gligen:Gligen",
+        f"{PARAMS}:ENCODED",
+        needs_image=False,
+        fields=("boxes",),
+    ),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
     Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
+    Entry(
+        "reference",
+        "lib_ctrlgen.controls.reference:ReferencePicture",
+        f"{PARAMS}:REFERENCE",
+        without_model="Reference picture (no model)",
+        reference_calls=True,
+    ),
+    Entry(
+        "style_aligned",
+        "lib_ctrlgen.controls.style_aligned:StyleAligned",
+        f"{PARAMS}:STYLE_ALIGNED",
+        without_model="StyleAligned (no model)",
+        needs_image=False,
+    ),
+    Entry(
+        "revision",
+        "lib_ctrlgen.controls.revision:ReVision",
+        f"{PARAMS}:REVISION",
+        without_model="ReVision (no model, SDXL)",
+    ),
 )
 PREPROCESSORS: tuple[Entry, ...] = (
     Entry("none", "lib_ctrlgen.preprocessors.none:NoPreprocessor"),

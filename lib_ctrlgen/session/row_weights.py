@@ -52,7 +52,7 @@ class RowWeight:
         return tuple(self.weight * soft for soft in softness)
 
 
-def row_dose(
+def row_weight_of(
     unit: ActiveUnit,
     spec: ControlUnit,
     weight: float,
@@ -95,28 +95,30 @@ def faded(weight: float, schedule: Schedule) -> float:
     return abs(weight) / max(map(abs, schedule.bounds))
 
 
-def attention_factors(doses: Sequence[RowWeight], weighting: LayerWeighting) -> tuple[Factor, ...]:
+def attention_factors(row_weights: Sequence[RowWeight], weighting: LayerWeighting) -> tuple[Factor, ...]:
     """Return for each cross attention the factors of its rows; a unit's layer weights multiply them."""
     numbers = []
-    for dose in doses:
-        own = weighting.at(dose.weight, dose.fade)
-        layers = dose.layers or (1.0,) * len(own)
+    for each in row_weights:
+        own = weighting.at(each.weight, each.fade)
+        layers = each.layers or (1.0,) * len(own)
         numbers.append([weight * layer for weight, layer in zip(own, layers, strict=True)])
-    return tuple(factor(each) for each in zip(*numbers, strict=True))
+    return tuple(factor(layer) for layer in zip(*numbers, strict=True))
 
 
 def layer_factors(
-    doses: Sequence[RowWeight | None], layers: int, softness: Sequence[float] | None = None
+    row_weights: Sequence[RowWeight | None], layers: int, softness: Sequence[float] | None = None
 ) -> tuple[Factor, ...]:
     """Return for each layer the factors of its rows; rows without a row weight get 0.
 
     `softness` is the factor per layer of the modes `prompt` and `control`; the default is `soft_weights`.
     """
     curve = soft_weights(layers) if softness is None else softness
-    numbers = [(0.0,) * layers if dose is None else dose.per_layer(curve) for dose in doses]
+    numbers = [
+        (0.0,) * layers if row_weight is None else row_weight.per_layer(curve) for row_weight in row_weights
+    ]
     return tuple(factor(each) for each in zip(*numbers, strict=True))
 
 
-def strengths(doses: Sequence[RowWeight | None]) -> Factor:
+def strengths(row_weights: Sequence[RowWeight | None]) -> Factor:
     """Return the mask strength (0..1) of each row; rows without a row weight get 0."""
-    return factor([0.0 if dose is None else dose.strength for dose in doses])
+    return factor([0.0 if row_weight is None else row_weight.strength for row_weight in row_weights])

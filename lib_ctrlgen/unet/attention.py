@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +18,8 @@ from .row_factors import Factor, times
 
 V_ONLY, K_AND_V, K_AND_MEAN = "V only", "K+V", "K+mean(V) w/ C penalty"
 PENALTY_WIDTH = 1280.0
+FUSED = ("cpu", "cuda")
+MOST_LOGITS = 1 << 26  # 256 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,30 @@ class AttentionTerm:
         return mixed
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
-    """Multi-head attention: query [B, N, hidden], keys and values [B, T, hidden] -> [B, N, hidden]."""
+def attend(query: Tensor, keys: Tensor, values: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
+    """Multi-head attention: query [B, N, hidden], keys and values [B, T, hidden] -> [B, N, hidden].
+
+    `bias` [1, 1, 1, T] is added to the logits. Where torch has no attention that saves memory, it is computed
+    for some queries at a time.
+    """
     q, k, v = (split_heads(tensor, heads) for tensor in (query, keys, values))
-    mixed = functional.scaled_dot_product_attention(q, k, v)
+    most = queries_at_once(q, k)
+    parts = [
+        functional.scaled_dot_product_attention(q[:, :, first : first + most], k, v, attn_mask=bias)
+        for first in range(0, q.shape[2], most)
+    ]
+    mixed = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     return mixed.transpose(1, 2).reshape(query.shape)
+
+
+def queries_at_once(q: Tensor, k: Tensor) -> int:
+    """Return the number of queries of q [B, heads, N, d] for which attention to k [B, heads, T, d] may run.
+
+    It is all of them on devices where torch computes attention without a matrix of all logits.
+    """
+    if q.device.type in FUSED:
+        return int(q.shape[2])
+    return max(1, MOST_LOGITS // (q.shape[0] * q.shape[1] * k.shape[2]))
 
 
 def split_heads(tensor: Tensor, heads: int) -> Tensor:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from lib_ctrlgen.errors import HostError
 
 from .call import AttentionSite, CallInputs, FeaturePlace, UNetShape
-from .port import Call, Compute, Features, Hooks, attentions, narrowing, shape_of, sites
-from .residuals import Residuals, placewise
+from .port import Call, Compute, Features, Hooks, UNetBlocks, attentions, narrowing, shape_of, sites
+from .residuals import Residuals, summed_features
+
+PARTS = ("down_blocks", "up_blocks", "mid_block")
 
 
 def read_diffusers(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallInputs:
@@ -43,7 +45,7 @@ def with_features(kwargs: Mapping[str, Any], features: Sequence[Tensor]) -> dict
     # refuse a T2I-Adapter's features in the deprecated form, which diffusers would ignore beside these
     own_residuals(kwargs)
     name = "down_intrablock_additional_residuals"
-    return {**kwargs, name: list(placewise([kwargs.get(name) or (), features]))}
+    return {**kwargs, name: list(summed_features([kwargs.get(name) or (), features]))}
 
 
 def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str, Any]:
@@ -82,6 +84,26 @@ def diffusers_outputs(unet: Any) -> Iterator[FeaturePlace]:
     yield FeaturePlace(int(unet.mid_block.resnets[-1].out_channels), stride)
 
 
+def encoder_modules(unet: Any) -> Iterator[nn.Module]:
+    """Yield the module with the output of each of ldm's encoder blocks but the first, which is `conv_in`."""
+    for block in unet.down_blocks:
+        yield from layers_of(block)
+        yield from block.downsamplers or ()
+
+
+def decoder_modules(unet: Any) -> Iterator[nn.Module]:
+    """Yield the module with the output of each of ldm's decoder blocks, some with an upsampler."""
+    for block in unet.up_blocks:
+        *layers, last = layers_of(block)
+        yield from layers
+        yield block.upsamplers[-1] if block.upsamplers else last
+
+
+def layers_of(block: Any) -> list[nn.Module]:
+    """Return a level's transformers, or its resnets where it has no attention."""
+    return list(getattr(block, "attentions", None) or block.resnets)
+
+
 class DiffusersUNet:
     """The port for a `UNet2DConditionModel`. Raises HostError for another module."""
 
@@ -103,7 +125,32 @@ class DiffusersUNet:
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
         """Return the cross attentions in checkpoint order: down, up, mid."""
-        return sites(self.module, ("down_blocks", "up_blocks", "mid_block"))
+        return sites(self.module, PARTS)
+
+    def self_attention_sites(self) -> tuple[AttentionSite, ...]:
+        """Return the self attentions in the same order."""
+        return sites(self.module, PARTS, "attn1")
+
+    def blocks(self) -> UNetBlocks:
+        """Return the modules that compute the outputs of ldm's blocks."""
+        unet = self.module
+        return UNetBlocks(
+            encoder=(unet.conv_in, *encoder_modules(unet)),
+            middle=unet.mid_block,
+            decoder=tuple(decoder_modules(unet)),
+        )
+
+    def vector_embedding(self) -> nn.Module | None:
+        """Return `add_embedding`, which SDXL's U-Net has."""
+        found: nn.Module | None = getattr(self.module, "add_embedding", None)
+        return found
+
+    def forward(self, inputs: CallInputs) -> None:
+        """Run the U-Net for these inputs, without the hooks on the U-Net itself."""
+        added = {"added_cond_kwargs": dict(inputs.added)} if inputs.added else {}
+        self.module.forward(
+            inputs.x, inputs.timestep, encoder_hidden_states=inputs.context, return_dict=False, **added
+        )
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
         """Add the residuals of `compute` to the residual arguments of each call."""

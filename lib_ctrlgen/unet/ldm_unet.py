@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from lib_ctrlgen.errors import HostError
 
 from .call import AttentionSite, CallInputs, FeaturePlace, UNetShape
-from .port import Call, Compute, Features, Hooks, attentions, narrowing, shape_of, sites
+from .port import Call, Compute, Features, Hooks, UNetBlocks, attentions, narrowing, shape_of, sites
+
+PARTS = ("input_blocks", "output_blocks", "middle_block")
 
 
 def ldm_places(unet: Any) -> Iterator[tuple[nn.Module, FeaturePlace]]:
@@ -105,8 +107,27 @@ class LdmUNet:
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
         """Return the cross attentions in checkpoint order: down, up, mid."""
-        parts = ("input_blocks", "output_blocks", "middle_block")
-        return sites(self.module, parts)
+        return sites(self.module, PARTS)
+
+    def self_attention_sites(self) -> tuple[AttentionSite, ...]:
+        """Return the self attentions in the same order."""
+        return sites(self.module, PARTS, "attn1")
+
+    def blocks(self) -> UNetBlocks:
+        """Return the encoder's, the mid and the decoder's blocks."""
+        unet = self.module
+        return UNetBlocks(
+            encoder=tuple(unet.input_blocks), middle=unet.middle_block, decoder=tuple(unet.output_blocks)
+        )
+
+    def vector_embedding(self) -> nn.Module | None:
+        """Return `label_emb`, which sgm's U-Net of SDXL has."""
+        found: nn.Module | None = getattr(self.module, "label_emb", None)
+        return found
+
+    def forward(self, inputs: CallInputs) -> None:
+        """Run the U-Net for these inputs, without the hooks on the U-Net itself."""
+        self.module.forward(inputs.x, inputs.timestep, context=inputs.context, **inputs.added)
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
         """Add the mid residual to the output of `middle_block`, and each skip residual to a decoder input.

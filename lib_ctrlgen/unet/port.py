@@ -39,6 +39,19 @@ Compute: TypeAlias = Callable[[CallInputs], Effect]
 Features: TypeAlias = Callable[[], Sequence[Tensor]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class UNetBlocks:
+    """Modules by the blocks whose output they compute, numbered as in ldm.
+
+    A block of a level has a resnet, a transformer and a sampler, as far as it has them. diffusers groups them
+    in another way; there the module is the block's last one.
+    """
+
+    encoder: tuple[nn.Module, ...]
+    middle: nn.Module
+    decoder: tuple[nn.Module, ...]
+
+
 class Hooks(ExitStack):
     """Torch hooks that are removed when the stack closes, even after an exception."""
 
@@ -60,6 +73,21 @@ class UNetPort(Protocol):
 
     def attention_sites(self) -> tuple[AttentionSite, ...]:
         """Return the cross attentions in checkpoint order: down, up, mid."""
+
+    def self_attention_sites(self) -> tuple[AttentionSite, ...]:
+        """Return the self attentions in the same order; those that read the text instead are left out."""
+
+    def blocks(self) -> UNetBlocks:
+        """Return the modules whose outputs are those of the encoder's, the mid and the decoder's blocks."""
+
+    def vector_embedding(self) -> nn.Module | None:
+        """Return the module that embeds SDXL's vector [B, 1280 + ...], None in a U-Net without one.
+
+        The vector begins with the pooled text; what follows are the sizes.
+        """
+
+    def forward(self, inputs: CallInputs) -> None:
+        """Run the U-Net for these inputs, without the hooks on the U-Net itself; those inside it run."""
 
     def attach(self, hooks: Hooks, compute: Compute, done: Callable[[], None]) -> None:
         """Call `compute` before each U-Net call and apply its result; call `done` after, even on errors."""
@@ -94,18 +122,30 @@ def narrowing(module: nn.Module, hooks: Hooks) -> Callable[[SharedRows | None, C
     return narrow
 
 
-def attentions(root: nn.Module) -> Iterator[Attention]:
-    """Yield name and cross attention of every module that has an `attn2`, in definition order."""
+def attentions(root: nn.Module, kind: str = "attn2") -> Iterator[Attention]:
+    """Yield name and attention of every module that has one of this kind, in definition order.
+
+    `attn2` is the cross attention, `attn1` the self attention; an `attn1` that reads the text is left out.
+    """
     for name, module in root.named_modules():
-        if getattr(module, "attn2", None) is not None:
-            yield name, module.attn2
+        found = getattr(module, kind, None)
+        if found is not None and not (kind == "attn1" and reads_text(module)):
+            yield name, found
 
 
-def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
-    """Return the cross attentions in these parts of the U-Net, in the order of `parts`."""
+def reads_text(block: nn.Module) -> bool:
+    """Whether a transformer block's `attn1` reads the text."""
+    return any(getattr(block, flag, False) for flag in TEXT_INSTEAD)
+
+
+TEXT_INSTEAD = ("disable_self_attn", "only_cross_attention")  # of ldm's and of diffusers' blocks
+
+
+def sites(root: nn.Module, parts: tuple[str, ...], kind: str = "attn2") -> tuple[AttentionSite, ...]:
+    """Return the attentions of a kind in these parts of the U-Net, in the order of `parts`."""
     return tuple(
         AttentionSite(
-            name=f"{part}.{name}.attn2",
+            name=f"{part}.{name}.{kind}",
             to_q=attention.to_q,
             to_k=attention.to_k,
             to_v=attention.to_v,
@@ -114,7 +154,7 @@ def sites(root: nn.Module, parts: tuple[str, ...]) -> tuple[AttentionSite, ...]:
             hidden=int(attention.to_q.out_features),
         )
         for part in parts
-        for name, attention in attentions(getattr(root, part))
+        for name, attention in attentions(getattr(root, part), kind)
     )
 
 

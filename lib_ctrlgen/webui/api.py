@@ -12,7 +12,7 @@ from modules import scripts, shared
 from lib_ctrlgen import __version__
 from lib_ctrlgen import preprocessors as known
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
+from lib_ctrlgen.plots.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
 from .comments import texts_without_comments

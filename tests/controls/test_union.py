@@ -212,10 +212,10 @@ def test_the_type_is_named_or_guessed(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, r"'none' does not tell the type.*openpose, depth"),
-        ({"preprocessor": "invert"}, r"'invert' does not tell"),
+        ({}, r"'none' does not determine the type.*openpose, depth"),
+        ({"preprocessor": "invert"}, r"'invert' does not determine"),
         ({"params": {"union_type": "cany"}}, r"unknown choice 'cany'"),
-        ({"params": {"union_type": "tile"}}, r"no type 'tile': that takes a ProMax file"),
+        ({"params": {"union_type": "tile"}}, r"no type 'tile': it needs a ProMax file"),
     ],
 )
 def test_a_type_that_cannot_be_told_is_an_error_at_its_place(

@@ -29,14 +29,9 @@ from tests.support import control_files as files
 Tensors = dict[str, Tensor]
 
 
-@pytest.fixture(scope="module")
-def unet() -> Any:
-    return files.unet()
-
-
 @functools.cache
 def controlnet() -> Tensors:
-    return {key: value.contiguous() for key, value in files.controlnet().state_dict().items()}
+    return {key: value.contiguous() for key, value in files.controlnet_tensors().items()}
 
 
 def loaded(folder: Path, unet: Any, name: str = "net") -> Any:

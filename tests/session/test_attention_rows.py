@@ -16,7 +16,7 @@ from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.session.effects.attention import AttentionEffect
 from lib_ctrlgen.session.effects.base import ActingUnit, Masks
-from lib_ctrlgen.session.row_weights import RowWeight, row_dose
+from lib_ctrlgen.session.row_weights import RowWeight, row_weight_of
 from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
 from lib_ctrlgen.unet.call import AttentionSite, CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.port import Hooks
@@ -48,7 +48,7 @@ class Tile:
 
 @dataclass(eq=False)
 class Tiled:
-    """A `ReferenceControl` of two tiles: the left and the right half."""
+    """A `LayeredControl` of two tiles: the left and the right half."""
 
     tiles: tuple[Tile, ...]
     weighting: LayerWeighting
@@ -89,12 +89,14 @@ class Layers:
         layers: dict[str, Any] = {name: nn.Identity() for name in names}
         return AttentionSite(name=str(place), heads=HEADS, hidden=HIDDEN, **layers)
 
-    def output(self, x: Tensor, rows: Rows, doses: Sequence[Sequence[RowWeight | None]]) -> Tensor:
+    def output(self, x: Tensor, rows: Rows, row_weights: Sequence[Sequence[RowWeight | None]]) -> Tensor:
         """What the layers add for rows with the queries `x` [B, N, hidden]: [2, B, N, hidden]."""
         latent = torch.zeros(len(x), 4, SIDE, SIDE)
         inputs = CallInputs(x=latent, timestep=torch.zeros(len(x)), context=torch.zeros(len(x), 2, 4))
         acting = [
-            ActingUnit(unit=unit, doses=own) for unit, own in zip(self.units, doses, strict=True) if any(own)
+            ActingUnit(unit=unit, row_weights=own)
+            for unit, own in zip(self.units, row_weights, strict=True)
+            if any(own)
         ]
         self.effect.begin(UNetCall(inputs=inputs, position=Position(1, 4, rows)), acting, None)
         found = []
@@ -127,18 +129,20 @@ def weighted(query: Tensor, pair: KeyValue, kind: bool, w: float, scaling: str) 
     return attended(query, w * keys, (values - mean) + w * mean)
 
 
-def wanted(query: Tensor, cond: bool, doses: Sequence[RowWeight | None], found: Sequence[Any]) -> Tensor:
+def wanted(
+    query: Tensor, cond: bool, row_weights: Sequence[RowWeight | None], found: Sequence[Any]
+) -> Tensor:
     """What two cross attentions add to one row: the sum over the units and their tiles, [2, N, hidden]."""
     output = torch.zeros(2, *query.shape)
-    for dose, control in zip(doses, found, strict=True):
-        for place in range(2 if dose else 0):
-            assert dose is not None
-            layer = dose.layers[place] if dose.layers else 1.0
+    for each, control in zip(own, found, strict=True):
+        for place in range(2 if each else 0):
+            assert each is not None
+            layer = each.layers[place] if each.layers else 1.0
             if isinstance(control, Tile):
-                output[place] += weighted(query, control.pair(place), cond, layer * dose.weight, "V only")
+                output[place] += weighted(query, control.pair(place), cond, layer * each.weight, "V only")
                 continue
             slope, offset = control.weighting.slopes[place], control.weighting.offsets[place]
-            w = layer * (slope * dose.weight + offset * dose.fade)
+            w = layer * (slope * each.weight + offset * each.fade)
             for number, tile in enumerate(control.tiles):
                 mask = half(number)(SIDE, SIDE).reshape(-1, 1)
                 term = weighted(query, tile.pair(place), cond, w, control.weighting.scaling)
@@ -149,7 +153,7 @@ def wanted(query: Tensor, cond: bool, doses: Sequence[RowWeight | None], found: 
 row = st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 3))
 
 
-def dose(level: int) -> RowWeight | None:
+def row_weight(level: int) -> RowWeight | None:
     """None, or a row weight; some have layer weights and have faded."""
     if level == 0:
         return None
@@ -164,15 +168,15 @@ def test_rows_never_mix(scaling: str, rows: list[tuple[bool, int, int]], size: i
     spec = ControlUnit(model="a", image="x")
     layers = Layers([ActiveUnit(index=k, spec=spec, control=each) for k, each in enumerate(found)])
     x = random(len(rows), SIDE * SIDE, HIDDEN, seed=len(rows))
-    doses = [[dose(each[1 + unit]) for each in rows] for unit in range(2)]
+    row_weights = [[row_weight(each[1 + unit]) for each in rows] for unit in range(2)]
     expected = torch.stack(
-        [wanted(x[k], rows[k][0], [own[k] for own in doses], found) for k in range(len(rows))], dim=1
+        [wanted(x[k], rows[k][0], [own[k] for own in row_weights], found) for k in range(len(rows))], dim=1
     )
     for start in range(0, len(rows), size):  # calls of at most `size` rows
         part = slice(start, start + size)
         kinds = tuple(cond for cond, *_ in rows[part])
         call = Rows(kinds, tuple(range(len(kinds))))
-        got = layers.output(x[part], call, [own[part] for own in doses])
+        got = layers.output(x[part], call, [own[part] for own in row_weights])
         torch.testing.assert_close(got, expected[:, part], atol=1e-5, rtol=1e-4)
     tiles = [found[0], *found[1].tiles]
     assert all(len(each.made) <= 1 for each in tiles), "keys and values once, however many calls"
@@ -180,7 +184,7 @@ def test_rows_never_mix(scaling: str, rows: list[tuple[bool, int, int]], size: i
 
 @dataclass(eq=False)
 class Changing(Tile):
-    """A `ReferenceControl` with other tokens from half of the steps on."""
+    """A `LayeredControl` with other tokens from half of the steps on."""
 
     weighting: LayerWeighting = field(default_factory=lambda: LayerWeighting.even(2))
     later: Tile = field(default_factory=lambda: Tile(9))
@@ -195,7 +199,7 @@ def test_changing_tokens_are_computed_when_they_change() -> None:
     effect = Layers([unit]).effect
     latent = torch.zeros(1, 4, SIDE, SIDE)
     inputs = CallInputs(x=latent, timestep=torch.zeros(1), context=torch.zeros(1, 2, 4))
-    acting = [ActingUnit(unit=unit, doses=(RowWeight(1.0),))]
+    acting = [ActingUnit(unit=unit, row_weights=(RowWeight(1.0),))]
     seen = []
     for step in (0, 0, 1, 2, 3, 3):
         effect.begin(UNetCall(inputs=inputs, position=Position(step, 4, Rows((True,), (0,)))), acting, None)
@@ -213,6 +217,6 @@ def test_a_row_knows_what_its_schedule_has_left(weight: str, fade: float) -> Non
     now = spec.schedule(0.25)
     for control, wanted_fade in ((Tiled((), weighting), fade), (Tile(1), 1.0)):
         unit = ActiveUnit(index=0, spec=spec, control=control)
-        found = row_dose(unit, spec, now, position, 0)
+        found = row_weight_of(unit, spec, now, position, 0)
         assert found is not None
         assert found.fade == pytest.approx(wanted_fade)

@@ -9,18 +9,27 @@ from .denoised import PredictionEffect
 from .extra_tokens import ContextEffect
 from .features import FeatureEffect
 from .finishing import FinishingEffect
+from .gated import GatedEffect
 from .linear_inputs import InputEffect
+from .pooled import PooledEffect
+from .reference import ReferenceEffect
 from .residual import ResidualEffect
+from .style_aligned import AlignedEffect
 
 __all__ = ["EFFECTS", "UnitEffect"]
 
-# Hooks run in this order: what a LoRA adds is read by the effects behind it.
+# Reference calls must be made before another effect has prepared the host's call. StyleAligned comes
+# after them, so that it aligns with what they made of the first picture.
 EFFECTS: tuple[type[UnitEffect], ...] = (
+    ReferenceEffect,
     AttentionLoraEffect,
+    AlignedEffect,
+    PooledEffect,
     AttentionEffect,
     ContextEffect,
     FeatureEffect,
     FinishingEffect,
+    GatedEffect,
     InputEffect,
     PredictionEffect,
     ResidualEffect,

@@ -49,8 +49,8 @@ class LowRank:
 class AttentionLoraEffect:
     """Adds the units' LoRAs to the outputs of `to_q`, `to_k`, `to_v` and `to_out` of every attention.
 
-    It is installed before the effects that read these outputs. Units that share a LoRA, such as two faces of
-    one FaceID file, apply it once: in each row with the largest of their weights.
+    Its hooks run before those of the effects that read these outputs. Units that share a LoRA, such as two
+    faces of one FaceID file, apply it once: in each row with the largest of their weights.
     """
 
     control: ClassVar[type] = LoraControl
@@ -77,7 +77,7 @@ class AttentionLoraEffect:
                 output = change.added(output, args[0])
             return output
 
-        hooks.add(part.module.register_forward_hook(add))
+        hooks.add(part.module.register_forward_hook(add, prepend=True))
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
         """Prepare the changes of every layer for this call."""
@@ -87,7 +87,7 @@ class AttentionLoraEffect:
         for each in acting:
             control = control_of(each.unit, LoraControl)
             lora = control.lora
-            own = [0.0 if dose is None else control.lora_weight for dose in each.doses]
+            own = [0.0 if one is None else control.lora_weight for one in each.row_weights]
             before = weights.get(id(lora), [0.0] * call.batch)
             weights[id(lora)] = [max(pair, key=abs) for pair in zip(before, own, strict=True)]
             loras[id(lora)] = lora

@@ -6,11 +6,11 @@ from typing import Any, get_args
 
 import gradio as gr
 
+from lib_ctrlgen.forms.reference_fields import REFERENCE_FIELDS
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.reference import Combine
 
 from .components import PictureInput, UnitPanel, family_of
-from .reference_fields import REFERENCE_FIELDS
 
 LABELS = {"composition_image": "Composition picture", "negative_image": "Negative picture"}
 

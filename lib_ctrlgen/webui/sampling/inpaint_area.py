@@ -5,6 +5,7 @@ The crop is computed like in the WebUI's img2img, whose `init` runs only after t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -15,22 +16,21 @@ from PIL import Image, ImageOps
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas, Crop
 
-from .init_images import picture_count
 
-
-def canvas_of(p: Any, each: int | None = None) -> Canvas:
-    """Return a generation's canvas; `each` is the pictures of one cell if the tuner makes several cells."""
-    pictures = picture_count(p) if each is None else each
+def canvas_of(p: Any, pictures: int) -> Canvas:
+    """Return a generation's canvas; `pictures` is the number of pictures of one request."""
+    batches = int(p.n_iter)
+    plain = Canvas(pictures=pictures, together=pictures // batches if batches > 1 else 0)
     if not hasattr(p, "init_images"):
-        return Canvas(pictures=pictures)
-    mask = blurred_mask(p)
+        return plain
+    plain, mask = replace(plain, img2img=True), blurred_mask(p)
     if mask is None or not p.inpaint_full_res:
-        return Canvas(pictures=pictures, img2img=True, mask=mask)
+        return replace(plain, mask=mask)
     box = masking.get_crop_region_v2(mask, p.inpaint_full_res_padding)
     if box is None:  # the mask is empty, so the WebUI paints the whole picture
-        return Canvas(pictures=pictures, img2img=True)
+        return plain
     box = masking.expand_crop_region(box, p.width, p.height, mask.width, mask.height)
-    return Canvas(pictures=pictures, img2img=True, mask=mask, crop=Crop(box=box, whole=mask.size))
+    return replace(plain, mask=mask, crop=Crop(box=box, whole=mask.size))
 
 
 def blurred_mask(p: Any) -> Image.Image | None:
@@ -58,6 +58,6 @@ def require_place(p: Any, canvas: Canvas) -> None:
     wanted = None if box is None else (box[0], box[1], box[2] - box[0], box[3] - box[1])
     if (None if painted is None else tuple(painted)) != wanted:
         raise HostError(
-            f"the WebUI paints {painted or 'the whole picture'}, the units' pictures are cut for "
+            f"the WebUI inpaints {painted or 'the whole picture'}, but the units' pictures were cropped for "
             f"{wanted or 'the whole picture'}: another extension changed the inpainting mask after this one"
         )

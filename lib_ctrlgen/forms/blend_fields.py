@@ -1,4 +1,4 @@
-"""Converts the Blend tab's values to the request's `blend` and back, without the WebUI's modules."""
+"""Converts the values of a blend's fields to the request's `blend` and back, without a host's modules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEED = re.compile(r"-1|\d+", re.ASCII)
 PICTURES = ("image", "mask")
 DRAWN = (*PICTURES, "painted")
 
-# What the tab holds, in the order of the script's arguments: the blend, then every concept.
+# The tab's fields in the order of the script's arguments: those of the blend, then those of each concept.
 BLEND_FIELDS: Payload = {
     "mode": OFF,
     "interpolation": "auto",
@@ -42,14 +42,14 @@ CONCEPT_FIELDS: Payload = {
     "painted": None,
     "image": None,
 }
-MODE = 0  # its place among them
+MODE = 0  # the index of `mode` among them
 COUNT = len(BLEND_FIELDS) + MAX_CONCEPTS * len(CONCEPT_FIELDS)
 
 
 def blend_settings(values: Sequence[Any], *, pictures: bool) -> Payload:
-    """`{"blend": ...}` of the tab's values, nothing when it is off; a disabled concept is left out.
+    """The tab's values as `{"blend": ...}`, empty when the blend is off.
 
-    An empty field is left out, so that the request's own defaults and errors apply.
+    Disabled concepts are left out. So are empty fields, so that the request's defaults and errors apply.
     """
     blend = BLEND_FIELDS | dict(zip(BLEND_FIELDS, values, strict=False))
     if blend["mode"] in (OFF, "", None):
@@ -63,7 +63,7 @@ def blend_settings(values: Sequence[Any], *, pictures: bool) -> Payload:
 
 
 def blend_values(blend: Any) -> list[Any]:
-    """What the tab shows of a request's blend, without pictures: the inverse of `blend_settings`."""
+    """The tab's values for a request's blend, without pictures: the inverse of `blend_settings`."""
     found = blend if isinstance(blend, dict) else {}
     concepts = found.get("concepts")
     given = [each for each in concepts if isinstance(each, dict)] if isinstance(concepts, list) else []
@@ -79,7 +79,7 @@ def blend_values(blend: Any) -> list[Any]:
 
 
 def painted_mask(canvas: Any) -> Image.Image | None:
-    """The mask of a canvas that was painted on, white where the brush was; None for an empty one."""
+    """The mask that was painted on a canvas, white where the brush was; None for an empty canvas."""
     if not isinstance(canvas, Image.Image):
         return None
     white = Image.new("RGBA", canvas.size, "white")
@@ -114,5 +114,5 @@ def _concept(values: Values, path: str, *, pictures: bool) -> Payload:
 
 
 def _shown(value: Any, default: Any) -> Any:
-    """A request's value as the component of this default shows it."""
+    """A request's value in the type of the component with this default."""
     return str(value) if isinstance(default, str) and value is not None else value

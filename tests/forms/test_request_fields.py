@@ -5,20 +5,20 @@ from typing import Any
 import pytest
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.request.schedule import parse_schedule
-from lib_ctrlgen.request.spec import to_payload
-from lib_ctrlgen.webui.panel.blend_fields import (
+from lib_ctrlgen.forms.blend_fields import (
     BLEND_FIELDS,
     CONCEPT_FIELDS,
     blend_settings,
     blend_values,
 )
-from lib_ctrlgen.webui.panel.unit_fields import (
+from lib_ctrlgen.forms.unit_fields import (
     read_request,
     unit_fields,
     whole_settings,
     whole_values,
 )
+from lib_ctrlgen.request.schedule import parse_schedule
+from lib_ctrlgen.request.spec import to_payload
 
 
 def test_what_stands_beside_the_units() -> None:

@@ -15,7 +15,7 @@ from lib_ctrlgen.images.files import decode_bytes, encode_image
 def uploaded(value: Any, path: str) -> list[str]:
     """The pictures of a field as texts for a request: files sorted by name, others in their order.
 
-    gradio hands over open files: only they are read, and no text is taken for a path. Raises RequestError.
+    gradio passes open files. Only they are read: a text is never taken as a path. Raises RequestError.
     """
     if value is None or value == "":
         return []
@@ -30,7 +30,7 @@ def _is_file(item: Any) -> bool:
 
 
 def _name(file: Any) -> str:
-    """The name that the user knows."""
+    """The file's name on the user's machine."""
     return Path(getattr(file, "orig_name", file.name)).name
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
+from itertools import product
 from types import MappingProxyType
 
 from lib_ctrlgen.errors import at_path
@@ -13,15 +13,19 @@ from lib_ctrlgen.prompts.blended import PromptSource, blended_prompt, rows_of
 from lib_ctrlgen.prompts.scheduled import PromptWeight, parse_prompt
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_size
+from lib_ctrlgen.request.catalogue import AUTO, family_entry
 from lib_ctrlgen.request.inactive import idle_note
-from lib_ctrlgen.request.plan import StepPlan, compile_plan
+from lib_ctrlgen.request.plan import StepPlan, compile_plan, computed_at
 from lib_ctrlgen.request.schedule import Schedule
-from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit, ResizeMode
+
+from . import svg
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#65a30d", "#0891b2", "#dc2626")
 PROMPT = "$.prompt"  # the path of the prompt that a blend's concepts replace
 NEGATIVE = "$.negative_prompt"
+GREY = "#888"
 LABEL = 24  # characters of a concept's prompt in a label
 LETTER = 5.6  # mean width of a character at the plot's font size
 BARS = " ▁▂▃▄▅▆▇█"
@@ -47,13 +51,12 @@ class _Frame:
     def axes(self) -> str:
         right, bottom = self.x(self.steps), self.height - 6
         grid = "".join(
-            f'<path d="M30 {self.y(value):.1f}H{right:.1f}" stroke="#8884"/>'
-            f'<text x="26" y="{self.y(value) + 3:.1f}" text-anchor="end" fill="#888">{value:g}</text>'
+            f'<path d="M30 {self.y(value):.1f}H{right:.1f}" stroke="{GREY}4"/>'
+            + svg.text(26, self.y(value) + 3, f"{value:g}", anchor="end", fill=GREY)
             for value in (self.low, self.high)
         )
-        ends = f'<text x="30" y="{bottom}" fill="#888">step 0</text>'
-        last = f'<text x="{right:.1f}" y="{bottom}" text-anchor="end" fill="#888">{self.steps}</text>'
-        return grid + ends + last
+        first = svg.text(30, bottom, "step 0", fill=GREY)
+        return grid + first + svg.text(right, bottom, str(self.steps), anchor="end", fill=GREY)
 
 
 def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] = NOTHING) -> StepPlan:
@@ -66,7 +69,7 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
     rows: dict[str, Schedule] = {}
     for index, unit in request.enabled_units:
         if unit.hires is not None:
-            rows[f"{index} {unit.model} (hires)"] = unit.in_pass(hires=True)
+            rows[f"{index} {unit.label} (hires)"] = unit.in_pass(hires=True)
     for name in ("cfg_scale", "hires_cfg_scale"):
         scale = getattr(request, name)
         if scale is not None and scale.constant is None:
@@ -76,7 +79,7 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
         schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
         rows[f"({weight.label}:{weight.name or ''})"] = schedule
     cost = cost_note(request.blend, prompts.get(PROMPT, ""))
-    notes = (cost, idle_note(request.enabled_units, steps))
+    notes = (cost, reference_note(request.enabled_units, steps), idle_note(request.enabled_units, steps))
     return replace(
         plan,
         note="\n".join(filter(None, notes)),
@@ -116,11 +119,8 @@ def plan_svg(plan: StepPlan, width: int = 480, height: int = 140) -> str:
         _line(frame, row, label, COLOURS[index % len(COLOURS)], index)
         for index, (row, label) in enumerate(zip(plan.weights, plan.labels, strict=True))
     )
-    return (
-        f'<svg class="ctrlgen-plan" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-        f' width="{width}" height="{height}" role="img" aria-label="weights over the steps"'
-        f' font-family="sans-serif" font-size="10">{frame.axes()}{lines}</svg>'
-    )
+    content = frame.axes() + lines
+    return svg.document(width, height, "weights over the steps", content, size=10, name="ctrlgen-plan")
 
 
 def _concept_rows(blend: Blend | None) -> dict[str, Schedule]:
@@ -160,6 +160,25 @@ def cost_note(blend: Blend | None, prompt: str) -> str:
     )
 
 
+def reference_note(units: Sequence[tuple[int | str, ControlUnit]], steps: int) -> str:
+    """A line with the number of reference calls of the U-Net; empty without units that need them.
+
+    Units with the same picture share them.
+
+    >>> reference_note([(0, ControlUnit(control="reference", image="A", reuse=2))], 8)
+    'further U-Net calls for reference pictures: 4 (beside the 8 of the steps)'
+    """
+    calls: set[tuple[str, ResizeMode, bool, int | None]] = set()
+    for _, unit in units:
+        if unit.control != AUTO and family_entry(unit.control).reference_calls:
+            due = set(computed_at(unit.schedule.sample(steps), unit.reuse)) - {None}
+            shown = product(unit.images or (unit.image,), due)
+            calls |= {(image, unit.resize_mode, unit.inpaint_crop, step) for image, step in shown}
+    if not calls:
+        return ""
+    return f"further U-Net calls for reference pictures: {len(calls)} (beside the {steps} of the steps)"
+
+
 def _level(value: float, peak: float) -> int:
     """The height of a bar, 0 to 8; 0 only for a value of zero."""
     return 0 if value == 0.0 else max(1, round(abs(value) / peak * (len(BARS) - 1)))
@@ -179,6 +198,5 @@ def _line(frame: _Frame, row: tuple[float, ...], label: str, colour: str, index:
     points = " ".join(
         f"{frame.x(at):.1f},{frame.y(value):.1f}" for step, value in enumerate(row) for at in (step, step + 1)
     )
-    place = f'x="{frame.width + 4:.1f}" y="{16 + 14 * index}"'
-    legend = f'<text {place} fill="{colour}">{escape(label)}</text>'
+    legend = svg.text(frame.width + 4, 16 + 14 * index, label, fill=colour)
     return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>{legend}'

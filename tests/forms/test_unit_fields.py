@@ -11,17 +11,14 @@ from PIL import Image
 
 from lib_ctrlgen.controls.registry import controls
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images.files import decode_image, encode_image
-from lib_ctrlgen.request.catalogue import CONTROLS
-from lib_ctrlgen.request.spec import parse_request, to_payload
-from lib_ctrlgen.webui.panel.blend_fields import (
+from lib_ctrlgen.forms.blend_fields import (
     BLEND_FIELDS,
     CONCEPT_FIELDS,
     blend_settings,
     blend_values,
     painted_mask,
 )
-from lib_ctrlgen.webui.panel.unit_fields import (
+from lib_ctrlgen.forms.unit_fields import (
     PICTURE_FIELDS,
     detects,
     panel_units,
@@ -32,6 +29,9 @@ from lib_ctrlgen.webui.panel.unit_fields import (
     unit_fields,
     unit_settings,
 )
+from lib_ctrlgen.images.files import decode_image, encode_image
+from lib_ctrlgen.request.catalogue import CONTROLS
+from lib_ctrlgen.request.spec import parse_request, to_payload
 
 PICTURE = Image.new("RGB", (8, 8), "red")
 SHOWN = [name for name in unit_fields() if name not in PICTURE_FIELDS]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.controls.protocols import StartControl
+from lib_ctrlgen.controls.protocols import InitialNoiseControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.request.spec import ControlUnit
 
 
-def started(
+def changed_noise(
     noise: Tensor, units: Sequence[ActiveUnit], variants: Sequence[Sequence[ControlUnit]] = ()
 ) -> Tensor:
     """Return the initial noise [B, 4, h, w], changed by each unit in proportion to its weight at progress 0.
@@ -26,7 +26,7 @@ def started(
             for image, spec in enumerate(specs)
         ]
         for part in unit.parts:
-            if isinstance(part.control, StartControl) and any(shares):
+            if isinstance(part.control, InitialNoiseControl) and any(shares):
                 share = noise.new_tensor(shares).reshape(-1, 1, 1, 1)
-                noise = torch.lerp(noise, part.control.started(noise), share)
+                noise = torch.lerp(noise, part.control.changed_noise(noise), share)
     return noise

@@ -1,4 +1,4 @@
-"""Converts a unit's values in the panel to the request and back, without the WebUI's modules."""
+"""Converts the values of a unit's fields to the request and back, without a host's modules."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
-from lib_ctrlgen.webui.sampling.init_images import Pictures, with_init
 
 from .blend_fields import COUNT, blend_settings
+from .box_fields import read_boxes, shown_boxes
+from .init_images import Pictures, with_init
 from .reference_fields import REFERENCE_FIELDS, REFERENCE_PICTURES, read_references, shown_weights
 from .uploads import uploaded
 
@@ -27,12 +28,13 @@ Payload: TypeAlias = dict[str, Any]
 NO_MODEL = "None"
 SLIDER_MAX = 2.0
 
-# What a unit's tab holds, in the order of the script's arguments, with the values of an unused unit.
+# The fields of a unit's tab in the order of the script's arguments, with the values of an unused unit.
 BASE_FIELDS: Payload = {
     "enabled": False,
     "image": None,
     "images": None,
     "use_init_image": False,
+    "boxes": "",
     "model": NO_MODEL,
     "preprocessor": "none",
     "resolution": 0,
@@ -57,16 +59,16 @@ BASE_FIELDS: Payload = {
 }
 LOW_VRAM = {"auto": None, "on": True, "off": False}
 
-# Of these, what an infotext does not bring back.
+# The fields that an infotext does not restore.
 PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"}) | REFERENCE_PICTURES
 
-# What the panel holds beside the units, before them in the order of the script's arguments.
+# The fields for the whole generation, which come before the units in the script's arguments.
 WHOLE_FIELDS: Payload = {"cfg_scale": "", "hires_cfg_scale": "", "prompt_weights": ""}
 
-# Behind them stands the blend, then the units.
+# They are followed by the fields of the blend, and then by those of the units.
 UNITS_FROM = len(WHOLE_FIELDS) + COUNT
 
-# The fields that the panel and the request name and mean alike.
+# The fields that have the same name and meaning in the panel and in a request.
 SAME_FIELDS = (
     "enabled",
     "model",
@@ -86,7 +88,7 @@ SAME_FIELDS = (
 def param_fields() -> dict[str, tuple[str, Param]]:
     """The preprocessors' parameters by field name, each with its preprocessor's name.
 
-    Field names are also ids in the page, where a `+` would be a selector's.
+    Field names are also element ids in the page, where `+` would be part of a CSS selector.
     """
     return {
         f"{item.name.replace('+', '_')}_{param.name}": (item.name, param)
@@ -128,7 +130,7 @@ def read_request(args: Sequence[Any], init: Pictures = (), count: int = 1) -> Co
 
 
 def stated_request(args: Sequence[Any]) -> ControlRequest:
-    """The request in a script's arguments, without the img2img pictures. Raises RequestError."""
+    """The request in a script's arguments, before img2img pictures are filled in. Raises RequestError."""
     first, *panel = args or (None,)
     if first is None or first == "":
         whole = whole_settings(panel, pictures=True)
@@ -144,7 +146,7 @@ def read_settings(panel: Sequence[Any]) -> ControlRequest:
 
 
 def whole_settings(panel: Sequence[Any], *, pictures: bool = False) -> Payload:
-    """What the panel says beside the units; fields left empty say nothing. Raises RequestError."""
+    """The panel's settings for the whole generation, without empty fields. Raises RequestError."""
     blend = blend_settings(panel[len(WHOLE_FIELDS) : UNITS_FROM], pictures=pictures)
     values = WHOLE_FIELDS | dict(zip(WHOLE_FIELDS, panel, strict=False))
     for name in WHOLE_FIELDS:
@@ -161,7 +163,7 @@ def whole_settings(panel: Sequence[Any], *, pictures: bool = False) -> Payload:
 
 
 def whole_values(request: Values) -> Payload:
-    """What the panel shows of a request beside its units: the inverse of `whole_settings`."""
+    """The panel's values for a request's whole generation: the inverse of `whole_settings`."""
     named = request.get("prompt_weights")
     pairs = named.items() if isinstance(named, dict) else ()
     return {
@@ -181,7 +183,7 @@ def panel_units(panel: Sequence[Any]) -> list[Payload]:
 
 
 def enabled_units(panel: Sequence[Any], read: Callable[[Values, str], Payload]) -> list[Payload]:
-    """What `read` makes of each enabled unit; a disabled one is only a place holder."""
+    """Each enabled unit, converted by `read`; a disabled unit becomes a placeholder."""
     units = [
         read(unit, f"$.units[{index}]") if unit["enabled"] else {"model": "", "enabled": False}
         for index, unit in enumerate(split_values(panel))
@@ -198,7 +200,7 @@ def split_values(values: Sequence[Any]) -> Iterable[Payload]:
 
 
 def unit_settings(values: Values, path: str) -> Payload:
-    """The request's form of one unit without its pictures. Raises RequestError at the unit's fields."""
+    """One unit of the request, without its pictures. Raises RequestError at the unit's fields."""
     if values["model"] in (None, "", NO_MODEL):
         raise RequestError(f"{path}.model", "choose a model in the unit's list, or switch the unit off")
     unit: Payload = {name: values[name] for name in SAME_FIELDS}
@@ -208,12 +210,14 @@ def unit_settings(values: Values, path: str) -> Payload:
     unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
     unit["low_vram"] = LOW_VRAM.get(values["low_vram"], values["low_vram"])
     unit["params"] = _unit_params(values, path)
+    if boxes := read_boxes(values["boxes"] or "", f"{path}.boxes"):
+        unit["boxes"] = boxes
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
     return unit | ({"layer_weights": layers} if layers else {})
 
 
 def unit_pictures(values: Values, path: str) -> Payload:
-    """The unit's pictures: the img2img one where the panel says so, never one that nobody chose."""
+    """The unit's pictures. The img2img picture is used only if the panel asks for it."""
     masks = {"mask": _encode(values["mask"]), "masks": uploaded(values["masks"], f"{path}.masks")}
     others: Payload = masks | {"references": read_references(values, path)}
     if values["use_init_image"]:
@@ -223,9 +227,9 @@ def unit_pictures(values: Values, path: str) -> Payload:
 
 
 def panel_values(unit: Values) -> Payload:
-    """What the panel shows for a unit of an infotext. Pictures stay as they are.
+    """The panel's values for a unit of an infotext, without pictures.
 
-    The inverse of `unit_settings`; a field that the unit does not name gets its default.
+    The inverse of `unit_settings`; fields that the unit leaves out get their defaults.
     """
     values = unit_fields() | {"enabled": True}
     values |= {name: value for name, value in unit.items() if name in BASE_FIELDS}
@@ -240,6 +244,7 @@ def panel_values(unit: Values) -> Payload:
     )
     values |= {name: str(unit.get(name, "")) for name in ("hires", "mask_strength")}
     values["reference_weights"] = shown_weights(unit.get("references"))
+    values["boxes"] = shown_boxes(unit.get("boxes"))
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")
     params = dict(unit.get("params", {}))
@@ -263,7 +268,7 @@ def fits(param: Param, params: Values) -> bool:
 
 
 def _encode(picture: Image.Image | str | None) -> str:
-    """A picture as the request wants it; a REST client may have sent text in the panel's place."""
+    """A picture encoded for the request; a REST client may have sent it as text already."""
     return encode_image(picture) if isinstance(picture, Image.Image) else picture or ""
 
 

@@ -1,6 +1,6 @@
-"""How far a run of the tuner is, in `progress.json` of its folder: what the job route answers from.
+"""The progress of a tuner's run in `progress.json` of its folder, which a host's job route reads.
 
-The file names the server that wrote it: a run that died with its WebUI is not taken for a running one.
+The file names the server that wrote it, so that a run that ended with its server does not count as running.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from modules import shared
-
 from lib_ctrlgen.files import save_text
-from lib_ctrlgen.tuner.scoring.catalogue import VERSION
+
+from .scoring.catalogue import VERSION
 
 State: TypeAlias = dict[str, Any]
 
@@ -34,28 +33,29 @@ EMPTY: State = {
 
 
 @dataclass(frozen=True)
-class Note:
-    """The progress file of one tuner folder."""
+class ProgressFile:
+    """The progress file of one tuner folder. `server` identifies the running server."""
 
     folder: Path
+    server: float
 
     def read(self) -> State | None:
         """Return its content, or None without a file. A run whose server ended is `stopped`."""
         try:
-            said: State = EMPTY | json.loads((self.folder / NAME).read_text("utf-8"))
+            values: State = EMPTY | json.loads((self.folder / NAME).read_text("utf-8"))
         except (OSError, ValueError, TypeError):
             return None
-        dead = said["state"] in LIVE and said.get("server") != server()
-        return said | ({"state": "stopped"} if dead else {})
+        dead = values["state"] in LIVE and values.get("server") != self.server
+        return values | ({"state": "stopped"} if dead else {})
 
-    def write(self, state: str, /, **said: Any) -> None:
+    def write(self, state: str, /, **values: Any) -> None:
         """Replace the file atomically. Raises HostError."""
-        own = {"server": server(), "scores_version": VERSION}
-        save_text(json.dumps(EMPTY | own | said | {"state": state}, ensure_ascii=False), self.folder / NAME)
+        own = {"server": self.server, "scores_version": VERSION}
+        save_text(json.dumps(EMPTY | own | values | {"state": state}, ensure_ascii=False), self.folder / NAME)
 
-    def change(self, state: str, /, **said: Any) -> None:
+    def change(self, state: str, /, **values: Any) -> None:
         """Change some values of the same run."""
-        self.write(state, **((self.read() or {}) | {"server": server()} | said))
+        self.write(state, **((self.read() or {}) | {"server": self.server} | values))
 
     def tell(self, progress: Any) -> None:
         """Write the progress of a running tuner."""
@@ -85,22 +85,4 @@ class Note:
 
 def cells_of(done: Sequence[Any]) -> list[Mapping[str, Any]]:
     """Return finished cells as JSON objects."""
-    return [
-        {
-            "coords": list(each.cell.coords),
-            "values": list(each.cell.shown),
-            "scores": dict(each.means),
-            "sd": dict(each.spreads),
-            "reasons": dict(each.reasons),
-            "files": list(each.files),
-            "warnings": list(each.warnings),
-            "encoder": each.encoder,
-            "error": each.error,
-        }
-        for each in done
-    ]
-
-
-def server() -> float:
-    """The start time of this WebUI, which identifies it in progress files."""
-    return float(shared.state.server_start or 0.0)
+    return [{**each.as_json, "encoder": each.encoder} for each in done]
