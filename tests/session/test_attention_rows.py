@@ -129,9 +129,7 @@ def weighted(query: Tensor, pair: KeyValue, kind: bool, w: float, scaling: str) 
     return attended(query, w * keys, (values - mean) + w * mean)
 
 
-def wanted(
-    query: Tensor, cond: bool, row_weights: Sequence[RowWeight | None], found: Sequence[Any]
-) -> Tensor:
+def wanted(query: Tensor, cond: bool, own: Sequence[RowWeight | None], found: Sequence[Any]) -> Tensor:
     """What two cross attentions add to one row: the sum over the units and their tiles, [2, N, hidden]."""
     output = torch.zeros(2, *query.shape)
     for each, control in zip(own, found, strict=True):
