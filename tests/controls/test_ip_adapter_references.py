@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lib_ctrlgen.controls.ip_adapter.combine import combined
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.clip_vision import MEAN, STD, centre_square, find_encoder, load_tower
 from lib_ctrlgen.models.offload import Offloaded
@@ -83,6 +84,12 @@ def test_references_are_combined_before_the_head(store: ModelStore, features: Te
     sets = weighted if method == "concat" else [FORMULAS[method](weighted)]
     torch.testing.assert_close(cond, torch.cat([head(each) for each in sets], dim=1), atol=1e-5, rtol=0)
     torch.testing.assert_close(uncond, head(torch.zeros(40)))
+
+
+def test_norm_average_keeps_small_numbers_of_half_precision() -> None:
+    small = torch.full((1, 3), 1e-4, dtype=torch.float16)
+    ((found,),) = combined([(small,), (small,)], (1.0, 1.0), "norm_average")
+    torch.testing.assert_close(found, torch.full((1, 3), 0.5**0.5))
 
 
 def test_a_unit_without_its_own_picture(store: ModelStore) -> None:

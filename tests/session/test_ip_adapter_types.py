@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.session.session import ControlSession
@@ -15,6 +16,7 @@ from lib_ctrlgen.unet.call import Position, Rows
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
 from tests.support.ip_adapter_units import loaded, unit, write
+from tests.support.networks import Script
 
 UNET = files.unet()
 SQUARE = files.data_url(32, 32)
@@ -102,3 +104,26 @@ def test_tiles_act_within_the_units_mask(run: Run) -> None:
     assert close(run(masked), run({**masked, "image": encode_image(Image.new("RGB", (32, 32), "red"))}))
     assert not close(run(masked), run({"image": row, "params": {"tiles": 3}}))
     assert close(run(masked | {"weight": 0}), run({"weight": 0}))
+
+
+def test_keys_and_values_are_computed_once_whatever_the_steps(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    pair = PreparedIPAdapter._pair
+
+    def counted(self: PreparedIPAdapter, place: int, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        computed.append(place)
+        return pair(self, place, *weights)
+
+    monkeypatch.setattr(PreparedIPAdapter, "_pair", counted)
+    for weight, steps in (("1", 2), ("1@0, 0.2@1", 9)):
+        computed.clear()
+        active = [loaded(run.store, unit(weight=weight, params={"embeds_scaling": "K+V"}))]
+        inputs = run.call.inputs
+        for batch in range(2):  # of one generation
+            clock = Script(steps, [(step, Rows((False, True), (0, 0))) for step in range(steps)])
+            with ControlSession(DiffusersUNet(UNET), active, clock), torch.no_grad():
+                for _ in range(steps):
+                    UNET(inputs.x, inputs.timestep, inputs.context)
+            assert computed == [*range(16)], batch
