@@ -87,7 +87,7 @@ class AttentionLoraEffect:
         for each in acting:
             control = control_of(each.unit, LoraControl)
             lora = control.lora
-            own = [0.0 if dose is None else control.lora_weight for dose in each.row_weights]
+            own = [0.0 if one is None else control.lora_weight for one in each.row_weights]
             before = weights.get(id(lora), [0.0] * call.batch)
             weights[id(lora)] = [max(pair, key=abs) for pair in zip(before, own, strict=True)]
             loras[id(lora)] = lora
