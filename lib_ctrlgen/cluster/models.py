@@ -110,7 +110,7 @@ def models_for(way: ModelTransfer, folders: Sequence[Path], requests: Iterable[C
         return SharedModels(folders=names)
     found = needed([Path(name) for name in names], model_names(requests))
     return ShippedModels(
-        folders=names, files=tuple(sent(number, path, Path(names[number])) for number, path in found)
+        folders=names, files=tuple(put_file(number, path, Path(names[number])) for number, path in found)
     )
 
 
@@ -148,7 +148,7 @@ def files_of(model: Path) -> set[Path]:
     return {model.resolve()}
 
 
-def sent(folder: int, path: Path, root: Path) -> SentFile:
+def put_file(folder: int, path: Path, root: Path) -> SentFile:
     """Put a file into the object store, once for all nodes."""
     import ray
 

@@ -25,7 +25,7 @@ from lib_ctrlgen.request.spec import ControlUnit, Storage
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.noise_level import Diffusion
 
-from .protocols import PreparedControl
+from .protocols import PhraseEncoder, PreparedControl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Target:
     device, dtype  where and in which number format the U-Net computes
     unet       the U-Net itself, for controls that use its weights or its layers
     diffusion  the checkpoint's VAE and noise schedule, for controls that change the predicted latent
+    phrases    the checkpoint's text encoder, for controls that read texts
     canvas     the area that is generated
     away, storage  where and in which number format weights are kept between uses, see `Placement`
     notices    collects the warnings of the generation
@@ -48,6 +49,7 @@ class Target:
     dtype: torch.dtype = torch.float32
     unet: nn.Module | None = None
     diffusion: Diffusion | None = None
+    phrases: PhraseEncoder | None = None
     canvas: Canvas = ONE_PICTURE
     away: bool = False
     storage: Storage = "auto"

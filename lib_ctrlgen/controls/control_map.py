@@ -47,8 +47,8 @@ class ControlMap:
         chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor").with_store(target.store)
         holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
-        given = (job.deep or job.picture, transparent)
-        marks = [image_hash(picture) for picture in given if picture is not None]
+        pictures = (job.deep or job.picture, transparent)
+        marks = [image_hash(picture) for picture in pictures if picture is not None]
         return ControlMap(
             job=job,
             preprocessor=chosen,

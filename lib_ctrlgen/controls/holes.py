@@ -29,12 +29,12 @@ def has_border(job: UnitInputs) -> bool:
 
 def holes_at(job: UnitInputs, width: int, height: int) -> Image.Image:
     """The holes of a unit's picture at a size: an RGB picture, white in holes and black elsewhere."""
-    given = job.transparent or Image.new("RGB", job.picture.size)
-    holes = fitted(job, given, width, height)
+    marked = job.transparent or Image.new("RGB", job.picture.size)
+    holes = fitted(job, marked, width, height)
     if has_border(job):
-        whole = job.crop.whole if job.crop else (width, height)
+        size = job.crop.whole if job.crop else (width, height)
         around = Frame("just_resize", job.crop)
-        border = around.fitted(filled(job.picture.size, *whole), width, height, smooth)
+        border = around.fitted(filled(job.picture.size, *size), width, height, smooth)
         holes = ImageChops.lighter(holes, border)
     return holes.point(lambda v: 255 * (v > 127))
 

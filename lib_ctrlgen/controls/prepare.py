@@ -24,6 +24,7 @@ from .protocols import (
     AlignedControl,
     AttentionControl,
     FurtherFiles,
+    GatedControl,
     InputControl,
     PreparedControl,
     ReferenceControl,
@@ -164,7 +165,7 @@ def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family:
     if unit.reuse > 1 and not isinstance(control, (ResidualControl, ReferenceControl)):
         what = (
             "changes the inputs of the U-Net's own layers"
-            if isinstance(control, (InputControl, AlignedControl))
+            if isinstance(control, (InputControl, AlignedControl, GatedControl))
             else "computes nothing during the steps"
         )
         message = f"must be 1: {family} {what}; residuals and reference pictures can be used again"

@@ -16,6 +16,7 @@ from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 from lib_ctrlgen.unet.linear_sites import InputSite
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
 from lib_ctrlgen.unet.residuals import Residuals
+from lib_ctrlgen.unet.row_factors import Factor
 
 
 @runtime_checkable
@@ -121,6 +122,27 @@ class ContextControl(Protocol):
 
     def extra_tokens(self) -> Tensor:
         """The tokens [1, T, X], unweighted."""
+
+
+@runtime_checkable
+class GatedControl(Protocol):
+    """A prepared control with gated self-attention between self and cross attention: GLIGEN."""
+
+    @property
+    def layers(self) -> int:
+        """How many layer weights there are: one per transformer block."""
+
+    def present(self) -> AbstractContextManager[None]:
+        """A context in which the control's weights are on the device, so that it can be called."""
+
+    def objects_at(self, place: int) -> Tensor:
+        """The objects as transformer block `place` attends to them, [2, T, C]: row 0 uncond, row 1 cond."""
+
+    def gated(self, place: int, x: Tensor, objects: Tensor, weight: Factor) -> Tensor:
+        """What is added to the hidden state x [B, N, C] of transformer block `place`, of the same shape.
+
+        `objects` [B, T, C] are those of each row; `weight` multiplies both gates.
+        """
 
 
 @runtime_checkable
@@ -247,12 +269,26 @@ class FurtherFiles(Protocol):
         """`name [hash]` of each of these files, by the parameter of the unit that names the file."""
 
 
+class PhraseEncoder(Protocol):
+    """The checkpoint's own text encoder, for single phrases without the prompt's syntax."""
+
+    def origin(self) -> Hashable:
+        """A key of the text encoder that is loaded, to cache by."""
+
+    def encode(self, text: str) -> Tensor:
+        """CLIP's pooled output for a phrase alone, before the projection: [X], float32 on the CPU.
+
+        Raises ModelError for a phrase of more tokens than the encoder takes.
+        """
+
+
 PreparedControl: TypeAlias = (
     ResidualControl
     | AttentionControl
     | FeatureControl
     | InputControl
     | ContextControl
+    | GatedControl
     | PredictionControl
     | ReferenceControl
     | AlignedControl

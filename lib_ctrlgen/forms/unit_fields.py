@@ -17,6 +17,7 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
 
 from .blend_fields import COUNT, blend_settings
+from .box_fields import read_boxes, shown_boxes
 from .init_images import Pictures, with_init
 from .uploads import uploaded
 
@@ -32,6 +33,7 @@ BASE_FIELDS: Payload = {
     "image": None,
     "images": None,
     "use_init_image": False,
+    "boxes": "",
     "model": NO_MODEL,
     "preprocessor": "none",
     "resolution": 0,
@@ -205,6 +207,8 @@ def unit_settings(values: Values, path: str) -> Payload:
     unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
     unit["low_vram"] = LOW_VRAM.get(values["low_vram"], values["low_vram"])
     unit["params"] = _unit_params(values, path)
+    if boxes := read_boxes(values["boxes"] or "", f"{path}.boxes"):
+        unit["boxes"] = boxes
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
     return unit | ({"layer_weights": layers} if layers else {})
 
@@ -235,6 +239,7 @@ def panel_values(unit: Values) -> Payload:
         else {"weight": 1.0, "weight_schedule": str(weight)}
     )
     values |= {name: str(unit.get(name, "")) for name in ("hires", "mask_strength")}
+    values["boxes"] = shown_boxes(unit.get("boxes"))
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")
     params = dict(unit.get("params", {}))

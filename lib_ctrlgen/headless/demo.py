@@ -157,7 +157,7 @@ class Writer:
         return Figure(file=file, image=image, caption=caption)
 
     def inputs(self) -> tuple[Figure, ...]:
-        """The control images of the demo."""
+        """The control pictures of the demo."""
         sources = self.sources
         return (
             self.keep(sources.layout, "inputs/layout.png", "layout"),

@@ -1,4 +1,4 @@
-"""The content of the demo: the control images, and the rows of the report with their requests."""
+"""The content of the demo: the control pictures, and the rows of the report with their requests."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The control images of the demo. Layout, look and sketch are RGB, edges and depth are grey."""
+    """The control pictures of the demo. Layout, look and sketch are RGB, edges and depth are grey."""
 
     layout: Image.Image
     edges: Image.Image

@@ -39,6 +39,7 @@ from .checkpoints.load import Networks, Place, load_networks
 from .sampling.batch import PromptBatch
 from .sampling.diffusion import diffusion_of
 from .sampling.noise import seeds_of
+from .sampling.phrases import phrases_of
 from .sampling.prompt_encoder import PromptEncoder
 from .sampling.run import Progress, part_progress, sample_batch
 from .sampling.threads import Threads
@@ -176,6 +177,7 @@ class Engine:
         `notices` collects warnings.
         """
         shared = batch.shared
+        checkpoint = stamp(find_model(self.store, shared.model))
         target = Target(
             store=self.store,
             shape=DiffusersUNet(networks.unet).shape,
@@ -184,7 +186,8 @@ class Engine:
             dtype=networks.unet.dtype,
             unet=networks.unet,
             notices=notices or Notices(),
-            diffusion=diffusion_of(networks, stamp(find_model(self.store, shared.model))),
+            diffusion=diffusion_of(networks, checkpoint),
+            phrases=phrases_of(networks, checkpoint),
         )
         return load_requests(batch, target)
 

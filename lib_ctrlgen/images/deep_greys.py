@@ -54,7 +54,7 @@ def brightness(values: NDArray[Any], white: int | None) -> NDArray[np.float32]:
 def grey_picture(bright: NDArray[np.float32]) -> Image.Image:
     """Make a picture of brightness [H, W]: RGB where 8 bits hold it exactly, else Pillow's mode F."""
     levels = bright * np.float32(255)
-    whole = levels.round()
-    if np.abs(levels - whole).max() > ROUNDING:
+    rounded = levels.round()
+    if np.abs(levels - rounded).max() > ROUNDING:
         return Image.fromarray(bright)
-    return Image.fromarray(whole.astype(np.uint8)).convert("RGB")
+    return Image.fromarray(rounded.astype(np.uint8)).convert("RGB")

@@ -63,8 +63,8 @@ class Slot:
 
     def put(self, value: Tensor) -> None:
         """Set the owner's parameter or buffer to `value`."""
-        held = self.owner._parameters if self.leaf in self.owner._parameters else self.owner._buffers
-        held[self.leaf] = value
+        tensors = self.owner._parameters if self.leaf in self.owner._parameters else self.owner._buffers
+        tensors[self.leaf] = value
 
     def decoded(self, stored: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The weight from a flat tensor, multiplied by its scales and cast to `dtype` if it has any."""
@@ -140,8 +140,8 @@ def placed(modules: Sequence[nn.Module | None], placement: Placement, name: str)
     builder = OffloadBuilder(placement, name)
     for module in modules:
         for owner in module.modules() if module is not None else ():
-            for held in (owner._parameters, owner._buffers):
-                for leaf, value in held.items():
+            for tensors in (owner._parameters, owner._buffers):
+                for leaf, value in tensors.items():
                     if value is not None and not value.is_meta:
                         builder.add(owner, leaf, value)
     return builder.build()

@@ -87,17 +87,21 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
     return _read(path, lambda reader, key: reader.shape(key))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a model by its published name, on the CPU, memory-mapped where the format allows it.
+def read_tensors(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, Tensor]:
+    """The tensors of a model by their published names, on the CPU, memory-mapped where the format allows it.
+
+    Of a safetensors file, only those are read whose name is `wanted`.
 
     `path` may be the index of a sharded model. A `state_dict` is unwrapped; nested dicts (an
     IP-Adapter's .bin) get dotted keys; see `weight_keys` for the names. Raises ModelError for an unreadable
     file.
     """
-    return _read(path, lambda reader, key: reader.tensor(key))
+    return _read(path, lambda reader, key: reader.tensor(key), wanted)
 
 
-def _read(path: Path, get: Callable[[Reader, str], T]) -> dict[str, T]:
+def _read(
+    path: Path, get: Callable[[Reader, str], T], wanted: Callable[[str], bool] = lambda _: True
+) -> dict[str, T]:
     with ExitStack() as stack:
         found: dict[str, Reader] = {}
         for part in parts_of(path):
@@ -105,7 +109,7 @@ def _read(path: Path, get: Callable[[Reader, str], T]) -> dict[str, T]:
             found |= dict.fromkeys(reader.keys(), reader)
         try:
             names = usual_names({key: reader.shape(key) for key, reader in found.items()})
-            return {name: get(found[key], key) for name, key in names.items()}
+            return {name: get(found[key], key) for name, key in names.items() if wanted(name)}
         # the parser raises many kinds of exceptions on broken data
         except Exception as error:
             raise _broken(path, error) from error

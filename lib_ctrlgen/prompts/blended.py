@@ -201,7 +201,7 @@ def _require_used(blend: Blend, prompt: str) -> None:
         raise RequestError(
             "$.blend.concepts",
             "no concept uses the request's prompt: write {prompt} where it belongs in a concept, leave "
-            "one concept's prompt empty to use the request's prompt there, or leave the request's empty",
+            "one concept's prompt empty to use the request's there, or leave the request's empty",
         )
 
 

@@ -36,7 +36,7 @@ from lib_ctrlgen.request.schedule_form import Form
 
 NOTHING: Mapping[str, Schedule] = MappingProxyType({})
 
-# A text without a colon that is followed by a sign and a number contains no schedule.
+# A prompt contains a schedule only if it has a colon and, somewhere after it, such a sign and a number.
 HINT = re.compile(r"(?:[@>=]|\.\.)\s*[+-]?\.?\d")
 # An escaped character, an extra network, an emoticon such as `:(` (its bracket is not closed), the signs.
 PIECE = re.compile(r"\\.|<\w+:[^>]+>|(?<![^\s,(\[{|])>?[:;=][-'^]?\(|\bAND\b|[():]", re.DOTALL)

@@ -81,6 +81,13 @@ CONTROLS: tuple[Entry, ...] = (
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
     Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry(
+        "gligen",
+        "lib_ctrlgen.controls.gligen.gligen:Gligen",
+        f"{PARAMS}:ENCODED",
+        needs_image=False,
+        fields=("boxes",),
+    ),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
     Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
     Entry(

@@ -10,7 +10,7 @@ from .spec import ControlRequest
 def used_models(request: ControlRequest) -> Iterator[tuple[str, str]]:
     """Yield the JSON path and the name of each model that a request uses.
 
-    These are its checkpoint, if it names one, the models of its enabled units, and the model of its blend.
+    These are its checkpoint, if it names one, the files of its enabled units, and the model of its blend.
 
     >>> from .spec import ControlUnit
     >>> list(used_models(ControlRequest(units=(ControlUnit(model="edges"),))))
@@ -20,7 +20,7 @@ def used_models(request: ControlRequest) -> Iterator[tuple[str, str]]:
     if checkpoint is not None:
         yield "$.model", checkpoint
     for index, unit in request.enabled_units:
-        if unit.model:  # a family without model files has none
+        if unit.model:
             yield f"$.units[{index}].model", unit.model
     if request.blend is not None and request.blend.model:
         yield "$.blend.model", request.blend.model

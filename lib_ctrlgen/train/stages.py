@@ -66,7 +66,7 @@ class Run:
 
     def scenes(self) -> int:
         """The number of scenes to encode."""
-        return 50 if self.quick else SCENES
+        return 17 if self.quick else SCENES
 
 
 def clip_stage(run: Run) -> ClipNetworks:
@@ -86,7 +86,7 @@ def vae_stage(run: Run) -> AutoencoderKL:
     run.fit(vae_job("vae", vae, 64, run.settings("vae")))
     run.fit(vae_job("vae-whole", vae, 128, run.settings("vae-whole")))
     freeze(vae)
-    normalise(vae, *moments(vae, 16 if run.quick else 256))
+    normalise(vae, *moments(vae, 2 if run.quick else 256))
     return vae
 
 

@@ -74,10 +74,10 @@ class KeptCells:
     def pictures(self, files: Sequence[str]) -> tuple[Image.Image, ...]:
         """Read pictures of the folder. Raises ValueError for a picture that cannot be read."""
         found = [read_picture(self.folder / name) for name in files]
-        whole = tuple(picture for picture in found if picture is not None)
-        if len(whole) < len(found):
+        readable = tuple(picture for picture in found if picture is not None)
+        if len(readable) < len(found):
             raise ValueError("a picture is missing or damaged")
-        return whole
+        return readable
 
     def keep(self, cell: Cell, scored: ScoredCell) -> KeptCell:
         """Write a cell: its pictures, then its JSON file. Raises HostError."""

@@ -77,11 +77,11 @@ class Tuner:
         first = {cell.key: cell for cell in reversed(self.grid.cells)}
         left = []
         for key in keys:
-            again = self.measured(first[key])
-            if again is None:
+            measured = self.measured(first[key])
+            if measured is None:
                 left.append(key)
             else:
-                yield key, again
+                yield key, measured
         for task, outcome in self.workers.each(self.stacks(left)):
             yield task.key, self.keep(first[task.key], outcome)
 

@@ -42,7 +42,7 @@ def with_hole() -> Image.Image:
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
     for name in ("control_v11p_sd15_inpaint", "net"):
-        save_file(files.controlnet().state_dict(), tmp_path / f"{name}.safetensors")
+        save_file(files.controlnet_tensors(), tmp_path / f"{name}.safetensors")
     return ModelStore([tmp_path], 1 << 30)
 
 

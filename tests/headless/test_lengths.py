@@ -19,7 +19,7 @@ from lib_ctrlgen.headless.outputs import infotext
 from lib_ctrlgen.headless.sampling.conditions import Conditions, Prompts, parse_prompts
 from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder, prompt_edit
-from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
+from lib_ctrlgen.headless.sampling.solvers.ddim import ddim_step, step_levels
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
@@ -69,10 +69,10 @@ def by_hand(engine: Engine, texts: Sequence[str], weights: Sequence[float], *, p
     schedule = TimestepDenoiser(nothing, alphas_cumprod_of(networks.noise), velocity=False)
     x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(SEED))
     with torch.no_grad():
-        for t, _, start, end in levels_down(schedule, STEPS):
+        for t, _, start, end in step_levels(schedule, STEPS):
             u, *found = (networks.unet(x, t, encoder_hidden_states=row).sample for row in rows)
             delta = sum(weight * (c - u) for weight, c in zip(weights, found, strict=True))
-            x = moved(x, u + SCALE * delta, start, end)
+            x = ddim_step(x, u + SCALE * delta, start, end)
         picture = networks.vae.decode(x / networks.vae.config.scaling_factor).sample
     return ((picture[0].permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round().numpy().astype(int)
 

@@ -31,7 +31,7 @@ Tensors = dict[str, Tensor]
 
 @functools.cache
 def controlnet() -> Tensors:
-    return {key: value.contiguous() for key, value in files.controlnet().state_dict().items()}
+    return {key: value.contiguous() for key, value in files.controlnet_tensors().items()}
 
 
 def loaded(folder: Path, unet: Any, name: str = "net") -> Any:

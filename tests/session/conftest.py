@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
@@ -114,3 +115,9 @@ def sample(vae: AutoencoderKL) -> Sample:
         return found
 
     return run
+
+
+@pytest.fixture(scope="module")
+def plain(sample: Sample, pipeline_unet: Any) -> Tensor:
+    """The latents without any control."""
+    return sample(StableDiffusionPipeline, pipeline_unet)

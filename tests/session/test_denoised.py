@@ -168,7 +168,7 @@ def test_cells_of_a_batch_are_as_they_are_alone(unet: Any) -> None:
             call, x=call.x[rows], timestep=call.timestep[rows], context=call.context[rows],
             rows=Rows((True, False), (0, 0)),
         )  # fmt: skip
-        assert torch.allclose(found[rows], controlled(unet, [acting], alone, 1), atol=5e-5)
+        assert torch.allclose(found[rows], controlled(unet, [acting], alone, 1), atol=2e-4)
 
 
 def replace_weight(base: ActiveUnit, weight: Any) -> ActiveUnit:

@@ -9,10 +9,9 @@ import torch
 from diffusers import (
     MultiAdapter,
     StableDiffusionAdapterPipeline,
-    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
@@ -39,7 +38,7 @@ def features(kind: str, number: int = 0, **fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["full", "light"])
 def test_one_t2i_adapter(
-    kind: str, sample: Sample, pipeline_unet: Any, t2i: dict[str, Any], folder: Path
+    kind: str, sample: Sample, pipeline_unet: Any, t2i: dict[str, Any], folder: Path, plain: Tensor
 ) -> None:
     theirs = sample(
         StableDiffusionAdapterPipeline,
@@ -49,10 +48,12 @@ def test_one_t2i_adapter(
         adapter_conditioning_scale=0.7,
     )
     ours = controlled(sample, pipeline_unet, folder, features(kind, weight=0.7))
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, pipeline_unet))
+    require_equal(ours, theirs, plain)
 
 
-def test_two_t2i_adapters(sample: Sample, pipeline_unet: Any, t2i: dict[str, Any], folder: Path) -> None:
+def test_two_t2i_adapters(
+    sample: Sample, pipeline_unet: Any, t2i: dict[str, Any], folder: Path, plain: Tensor
+) -> None:
     theirs = sample(
         StableDiffusionAdapterPipeline,
         pipeline_unet,
@@ -63,7 +64,7 @@ def test_two_t2i_adapters(sample: Sample, pipeline_unet: Any, t2i: dict[str, Any
     ours = controlled(
         sample, pipeline_unet, folder, features("full", weight=0.7), features("full", 1, weight=0.4)
     )
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, pipeline_unet))
+    require_equal(ours, theirs, plain)
 
 
 def test_on_top_of_the_hosts_own_t2i_adapter(

@@ -77,7 +77,7 @@ def units() -> list[Any]:
     ]
 
 
-@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @given(data=st.data())
 def test_every_image_is_what_it_is_alone(unet: Any, units: list[Any], data: st.DataObject) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from tests.support import control_families as families
 from tests.support import control_files as files
+from tests.support import gligen_files as gligen
 from tests.support import networks
 from tests.support.networks import Call, call_of, random_call
 from tests.support.unet_calls import port_of, sd_diffusers, sdxl_diffusers
@@ -22,23 +23,34 @@ FACE = 512  # numbers in a face's embedding
 SDXL_TEXT, SDXL_POOLED, SIZES = 2048, 1280, 12  # widths of the text's tokens, its pooled text, the sizes
 
 
+def pictured(seed: int) -> dict[str, Any]:
+    """A unit's picture."""
+    return {"image": files.data_url(seed=seed)}
+
+
+def boxed(seed: int) -> dict[str, Any]:
+    """A unit's boxes."""
+    return {"boxes": [{"text": f"object {seed}", "box": [0.1, 0.2, 0.6, 0.9]}, *gligen.BOXES]}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """A family's U-Net, what puts its files into a folder, and the fields of a unit that uses them.
 
     `kinds` are the rows of a call on whose last picture the unit acts. `vector` is the width of sgm's vector.
-    A family without networks has no weights to store elsewhere; one that couples the pictures of a batch does
-    not make of each what it is alone.
+    `content` gives the picture or the boxes of a unit by a seed. A family without networks has no weights to
+    store elsewhere; one that couples the pictures of a batch does not make of each what it is alone.
     """
 
     unet: Callable[[], Any]
-    write: Callable[[Path], None] = lambda _folder: None
+    write: Callable[[Path], object] = lambda _folder: None
     unit: dict[str, Any] = field(default_factory=dict)
     context: int = networks.CONTEXT
     vector: int = networks.VECTOR
     kinds: str = "c0 u0"
     has_weights: bool = True
     couples: bool = False
+    content: Callable[[int], dict[str, Any]] = pictured
 
     def call(self, kinds: str) -> Call:
         """A call of the U-Net; `kinds` as in `random_call`."""
@@ -97,6 +109,13 @@ EXAMPLES: dict[str, Example] = {
         context=files.CONTEXT,
     ),
     "control_lora": of_sd15("lora"),
+    "gligen": Example(
+        unet=networks.ldm_unet,
+        write=lambda folder: gligen.save(
+            gligen.tensors_for(networks.ldm_unet()), folder / "model.safetensors"
+        ),
+        content=boxed,
+    ),
     "lllite": of_sdxl("xl-lllite"),
     "ip_adapter": Example(
         unet=lambda: networks.ldm_unet(context=files.CONTEXT), write=ip_adapter, context=files.CONTEXT

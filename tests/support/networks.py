@@ -75,7 +75,7 @@ def sgm_unet(seed: int = 0, context: int = CONTEXT, vector: int = VECTOR) -> Any
             num_res_blocks=2,
             attention_resolutions=[4, 2],
             num_head_channels=16,
-            transformer_depth=[1, 2, 3],
+            transformer_depth=[1, 1, 2],
             context_dim=context,
             use_linear_in_transformer=True,
             num_classes="sequential",
@@ -99,7 +99,7 @@ def controlnet(seed: int, **changes: Any) -> Any:
 SDXL: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "transformer_layers_per_block": (1, 2, 3),
+    "transformer_layers_per_block": (1, 1, 2),
     "attention_head_dim": (2, 4, 8),
     "use_linear_projection": True,
 }

@@ -114,7 +114,7 @@ def test_the_mean_is_encoded_once_for_each_size_and_random_numbers_stay(host: Fa
     diffusion = sys.modules["lib_ctrlgen.webui.sampling.diffusion"]
     picture = files.picture()
     mean = vae.quant_conv(torch.nn.functional.avg_pool2d(to_hint(picture) * 2 - 1, 8))[:, :4]
-    assert torch.allclose(diffusion.encode(picture), 0.5 * mean, atol=1e-6)
+    assert torch.allclose(diffusion.encode(picture), 0.5 * mean, atol=1e-5)
     host.model.parameterization = "v"
     assert diffusion.loaded_diffusion().noise().velocity
 

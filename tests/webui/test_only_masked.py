@@ -43,7 +43,7 @@ def units_of(p: Any, folder: Path, *units: dict[str, Any]) -> list[ActiveUnit]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     for name in ("net", "net_inpaint"):
-        tensors = {k: v.contiguous() for k, v in files.controlnet().state_dict().items()}
+        tensors = {k: v.contiguous() for k, v in files.controlnet_tensors().items()}
         save_file(tensors, root / f"{name}.safetensors")
     return root
 

@@ -26,7 +26,7 @@ def script(host: FakeWebUI, model: None) -> Any:
 def model(tmp_path: Path) -> None:
     folder = tmp_path / "models/ControlNet"
     folder.mkdir(parents=True)
-    save_file(files.controlnet().state_dict(), folder / "a.safetensors")
+    save_file(files.controlnet_tensors(), folder / "a.safetensors")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class ControlLora(ControlNet):
     """A loaded ControlLoRA, without the weights that it takes from the U-Net.
 
     lacking   the shape of each of these weights, by its name in the network
-    borrowed  its name in the U-Net, by its name in the network
+    unet_names  the name in the U-Net of each of these weights, by its name in the network
     """
 
     name: ClassVar[str] = "control_lora"

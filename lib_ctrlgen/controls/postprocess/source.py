@@ -78,8 +78,8 @@ class Source:
     @cached_property
     def marks(self) -> tuple[str, ...]:
         """The hashes of the picture and its holes."""
-        given = (self.job.colours or self.job.picture, self.job.transparent)
-        return tuple(image_hash(each) for each in given if each is not None)
+        pictures = (self.job.colours or self.job.picture, self.job.transparent)
+        return tuple(image_hash(each) for each in pictures if each is not None)
 
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
         """The cache key of the picture at a size: everything that its pixels depend on."""

@@ -8,6 +8,7 @@ from .denoised import PredictionEffect
 from .extra_tokens import ContextEffect
 from .features import FeatureEffect
 from .finishing import FinishingEffect
+from .gated import GatedEffect
 from .linear_inputs import InputEffect
 from .pooled import PooledEffect
 from .reference import ReferenceEffect
@@ -26,6 +27,7 @@ EFFECTS: tuple[type[UnitEffect], ...] = (
     ContextEffect,
     FeatureEffect,
     FinishingEffect,
+    GatedEffect,
     InputEffect,
     PredictionEffect,
     ResidualEffect,

@@ -107,8 +107,8 @@ class Likeness:
         name = f"reference.{index}"
         if self.encoder is None:
             return Scores({}, {name: NO_TOWER})
-        given = decode_image(unit.image, f"$.units[{index}].image")
-        pair = (embedding(each, self.encoder, self.store) for each in (picture, given))
+        reference = decode_image(unit.image, f"$.units[{index}].image")
+        pair = (embedding(each, self.encoder, self.store) for each in (picture, reference))
         return Scores({name: cosine(*pair)})
 
     def prompt(self, picture: Image.Image, text: str, tower: ClipTextEncoder | None) -> Scores:

@@ -182,20 +182,20 @@ def _lines(cells: Sequence[Numbers], found: Candidates) -> str:
     cell = cells[chosen]
     parts = [_within(cells, chosen, "adherence", range(len(cells)), "Its adherence is {:.2f}")]
     if near(cells, "reference", following):
-        words = "of such cells, its likeness to the reference is {:.2f}"
-        parts.append(_within(cells, chosen, "reference", following, words))
-    held = "; ".join(parts)
+        template = "of such cells, its likeness to the reference is {:.2f}"
+        parts.append(_within(cells, chosen, "reference", following, template))
+    sentence = "; ".join(parts)
     for cost in costs():
         value = mean_of(cell, cost)
         if value is not None:
-            return f"{held}, with the least {score_label(cost)} of such cells ({value:.2f})."
-    return f"{held}."
+            return f"{sentence}, with the least {score_label(cost)} of such cells ({value:.2f})."
+    return f"{sentence}."
 
 
-def _within(cells: Sequence[Numbers], chosen: int, kind: str, among: Sequence[int], words: str) -> str:
+def _within(cells: Sequence[Numbers], chosen: int, kind: str, among: Sequence[int], template: str) -> str:
     best = max(mean_of(cells[i], kind) or 0.0 for i in among)
     share = f", within {1 - NEAR:.0%} of the best ({best:.2f})"
-    return words.format(mean_of(cells[chosen], kind) or 0.0) + share
+    return template.format(mean_of(cells[chosen], kind) or 0.0) + share
 
 
 def _ties(tied: Sequence[int], names: Sequence[str]) -> str:

@@ -57,15 +57,15 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
     return Scores({name: COMPARISONS[chosen.compared](found, wanted)})
 
 
-def over_control(picture: Image.Image, free: Image.Image) -> Scores:
+def over_control(picture: Image.Image, uncontrolled: Image.Image) -> Scores:
     """How much a picture is overdone compared with the uncontrolled picture of the same seed, 0 and up.
 
     The sum of the increases in three measures: the share of clipped pixels, the mean saturation (0..1), and
     half the logarithm to base two of fine detail (mean absolute Laplacian).
     """
-    ours, theirs = _looks(picture), _looks(free)
-    grown = [max(0.0, a - b) for a, b in zip(ours[:2], theirs[:2], strict=True)]
-    detail = max(0.0, 0.5 * float(np.log2((ours[2] + 1) / (theirs[2] + 1))))
+    controlled, without = _looks(picture), _looks(uncontrolled)
+    grown = [max(0.0, a - b) for a, b in zip(controlled[:2], without[:2], strict=True)]
+    detail = max(0.0, 0.5 * float(np.log2((controlled[2] + 1) / (without[2] + 1))))
     return Scores({"over_control": sum(grown) + detail})
 
 

@@ -79,8 +79,8 @@ class Findings:
         """The pictures that trying candidates at fewer steps cost, and the pictures that it saved."""
         paid = [each for each in self.proposals if each.cost and each.ending != "failed"]
         stopped = sum(each.ending == "stopped" for each in paid)
-        whole = self.seeds * (len(paid) - stopped)
-        return round(sum(each.cost for each in paid) - whole, 4), float(self.seeds * stopped)
+        in_full = self.seeds * (len(paid) - stopped)
+        return round(sum(each.cost for each in paid) - in_full, 4), float(self.seeds * stopped)
 
     def name(self, each: CandidateCell) -> str:
         """A cell's values, each with the label of its range."""

@@ -68,8 +68,8 @@ def scale(values: Sequence[float], errors: Sequence[float], start: float, end: f
     """A scale that covers all values with their errors."""
     low = min((v - e for v, e in zip(values, errors, strict=True)), default=0.0)
     high = max((v + e for v, e in zip(values, errors, strict=True)), default=1.0)
-    free = MARGIN * (high - low) or 0.5
-    return Scale(low - free, high + free, start, end)
+    margin = MARGIN * (high - low) or 0.5
+    return Scale(low - margin, high + margin, start, end)
 
 
 def scatter(dots: Sequence[Dot], x: str, y: str) -> str:
@@ -77,9 +77,9 @@ def scatter(dots: Sequence[Dot], x: str, y: str) -> str:
 
     The scales cover only candidates that were not stopped, because stopped ones have scores of fewer steps.
     """
-    whole = [dot for dot in dots if dot.mark != "stopped"]
-    across = scale([d.x for d in whole], [d.dx for d in whole], LEFT, WIDTH - RIGHT)
-    up = scale([d.y for d in whole], [d.dy for d in whole], HEIGHT - BOTTOM, TOP)
+    finished = [dot for dot in dots if dot.mark != "stopped"]
+    across = scale([d.x for d in finished], [d.dx for d in finished], LEFT, WIDTH - RIGHT)
+    up = scale([d.y for d in finished], [d.dy for d in finished], HEIGHT - BOTTOM, TOP)
     order = list(LOOKS)
     drawn = "".join(_dot(dot, across, up) for dot in sorted(dots, key=lambda dot: order.index(dot.mark)))
     middle = (LEFT + WIDTH - RIGHT) / 2

@@ -216,9 +216,9 @@ def without_torn_end(file: Path) -> None:
     if not file.is_file():
         return
     content = file.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        save_bytes(content[:whole], file)
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        save_bytes(content[:end], file)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from .components import Panel, PictureInput, UnitPanel, model_choices
 from .infotext import PastedSetting
 from .preview import plan_html
 from .tiny_model import build_tiny_model
-from .unit_params import build_family_params, build_params
+from .unit_params import build_boxes, build_family_params, build_params, connect_family
 
 CONTROL_MODES = {
     "balanced": "Balanced",
@@ -74,7 +74,8 @@ def build_unit(unit: UnitPanel) -> None:
     """Build one unit's tab."""
     with gr.Column(elem_id=unit.elem_id("panel"), elem_classes="ctrlgen-unit"):
         unit.show("enabled", gr.Checkbox, label="Enable", elem_classes="ctrlgen-enabled")
-        with gr.Row():
+        unit.parts["pictures"] = gr.Row()
+        with unit.parts["pictures"]:
             _build_pictures(unit)
         with FormRow():
             _build_model(unit)
@@ -84,6 +85,9 @@ def build_unit(unit: UnitPanel) -> None:
             build_params(unit)
         with FormRow():
             build_family_params(unit)
+        with gr.Row():
+            build_boxes(unit)
+        connect_family(unit)
         _build_weight(unit)
         with FormRow():
             _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")

@@ -248,11 +248,11 @@ class EncoderCache:
         with ExitStack() as stack:
             for number, encoder in enumerate(_encoders(model)):
                 if "encode_with_transformers" not in vars(encoder):
-                    encoder.encode_with_transformers = self.remembering(number, encoder)
+                    encoder.encode_with_transformers = self.cached_method(number, encoder)
                     stack.callback(vars(encoder).pop, "encode_with_transformers")
             yield
 
-    def remembering(self, number: int, encoder: Any) -> Callable[[Any], Any]:
+    def cached_method(self, number: int, encoder: Any) -> Callable[[Any], Any]:
         """Return an encoder's method with a cache for its inputs."""
         original = encoder.encode_with_transformers
 

@@ -49,6 +49,7 @@ from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
 from .inpaint_area import canvas_of, require_place
+from .phrases import LoadedPhrases
 from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
@@ -218,6 +219,7 @@ def controlled_units(
             dtype=devices.dtype_unet,
             unet=port.module,
             diffusion=loaded_diffusion(),
+            phrases=LoadedPhrases(),
             notices=notices,
             away=bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
         )
