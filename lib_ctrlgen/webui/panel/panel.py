@@ -19,6 +19,7 @@ from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
 from .infotext import PastedSetting
 from .preview import plan_html
+from .reference_panel import build_references
 from .tiny_model import build_tiny_model
 from .unit_params import build_boxes, build_family_params, build_params, connect_family
 
@@ -83,6 +84,8 @@ def build_unit(unit: UnitPanel) -> None:
             unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
         with FormRow():
             build_params(unit)
+        with FormRow():
+            build_references(unit)
         with FormRow():
             build_family_params(unit)
         with gr.Row():
