@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.own_layers import ReferenceControl, Sharing
 from lib_ctrlgen.controls.prepare import load_units
-from lib_ctrlgen.controls.protocols import ReferenceControl, Sharing
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
