@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.own_layers import EncodingControl
 from lib_ctrlgen.controls.prepare import load_requests
-from lib_ctrlgen.controls.protocols import EncodingControl, MappedControl
+from lib_ctrlgen.controls.protocols import MappedControl
 from lib_ctrlgen.controls.recorded import Loaded
 from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, sees_picture, unit_variants
 from lib_ctrlgen.errors import HostError
