@@ -81,12 +81,6 @@ CONTROLS: tuple[Entry, ...] = (
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
     Entry(
-        "pulid",
-        "lib_ctrlgen.controls.pulid.pulid:PuLID",
-        f"{PARAMS}:PULID",
-        fields=("references",),
-    ),
-    Entry(
         "ip_adapter",
         "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter",
         f"{PARAMS}:IP_ADAPTER",
@@ -97,6 +91,12 @@ CONTROLS: tuple[Entry, ...] = (
         "lib_ctrlgen.controls.ip_adapter.face_adapter:FaceAdapter",
         f"{PARAMS}:FACE_ADAPTER",
         needs_image=False,
+        fields=("references",),
+    ),
+    Entry(
+        "pulid",
+        "lib_ctrlgen.controls.pulid.pulid:PuLID",
+        f"{PARAMS}:PULID",
         fields=("references",),
     ),
     Entry(

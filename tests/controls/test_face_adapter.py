@@ -201,7 +201,7 @@ GIVEN = {"face": encoded([ONE])}
 @pytest.mark.parametrize(
     ("variant", "fields", "path", "words"),
     [
-        ("faceid", {}, "image", "needs a picture"),
+        ("faceid", {}, "params.face", "send a picture of it, or its embedding"),
         ("faceid_plus", {"params": GIVEN}, "params.face", "also reads the picture of the face"),
         ("faceid", {"params": {"face": "[1, 2]"}}, "params.face", "512 finite numbers"),
         ("faceid", {"params": {"face": encoded([ONE], "antelopev2")}}, "params.face", "'buffalo_l'"),

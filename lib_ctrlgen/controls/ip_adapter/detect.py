@@ -9,6 +9,7 @@ from lib_ctrlgen.unet.call import Family
 from .variants import FACE_RESAMPLER, FACE_VARIANTS, FACEID_PLUS
 
 IMAGE = "image_proj."
+PULID_HEADS = ("mapping_0.", "id_embedding_mapping.")  # begin names in the heads of PuLID
 FACE_WIDTH = 512  # numbers in a face's embedding
 SDXL_WIDTH = 2048  # of the text features of SDXL, and of Kolors
 KOLORS_PLUS, KOLORS_FACEID = 2048, 4096  # widths of the resamplers for Kolors
@@ -36,6 +37,8 @@ def face_adapter_kind(shapes: Shapes) -> ModelKind | None:
 def _kind(shapes: Shapes, control: str) -> ModelKind | None:
     image = {key.removeprefix(IMAGE): shape for key, shape in shapes.items() if key.startswith(IMAGE)}
     if not image or not any(key.startswith("ip_adapter.") for key in shapes):
+        return None
+    if any(key.startswith(PULID_HEADS) for key in image):
         return None
     widths = {
         shape[1]

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from lib_ctrlgen.controls.ip_adapter.detect import PULID_HEADS
 from lib_ctrlgen.controls.ip_adapter.file import AdapterLayers, AdapterWeights
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes
@@ -19,11 +20,10 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.unet.call import Family
 
-from .heads import MAPPING, pulid_head
+from .heads import pulid_head
 
 T = TypeVar("T")
 HEADS = ("id_adapter.", "image_proj.")
-MARKS = ("mapping_0.", f"{MAPPING}.")  # of a head, behind one of these prefixes
 LAYER = re.compile(
     r"(?:id_adapter_attn_layers|ip_adapter|adapter_modules)\.(\d+)\.(?:id_to_(k|v)|to_(k|v)_ip)\.weight"
 )
@@ -32,7 +32,9 @@ LAYER = re.compile(
 def pulid_kind(shapes: Shapes) -> ModelKind | None:
     """The kind of a PuLID file, None for other files. Raises ModelError for an incomplete one."""
     head = _head(shapes)
-    if not any(key.startswith(MARKS) for key in head) and not any(key.startswith(HEADS[0]) for key in shapes):
+    if not any(key.startswith(PULID_HEADS) for key in head) and not any(
+        key.startswith(HEADS[0]) for key in shapes
+    ):
         return None
     layers = _layers(shapes).values()
     widths = {shape[1] for shape in layers if len(shape) == 2}
