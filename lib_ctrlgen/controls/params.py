@@ -226,7 +226,7 @@ INSTANT_ID: Params = (
     ADAPTER_WEIGHT,
 )
 BY_METHOD = -1
-PULID_METHOD = _chosen("method", "Likeness, or the prompt's style, first", ("fidelity", "style", "neutral"))
+PULID_PRESET = _chosen("preset", "Likeness, or the prompt's style, first", ("fidelity", "style", "neutral"))
 ZERO_TOKENS = Param(
     name="zero_tokens",
     label="Tokens of zeros beside the face's (-1: by the method)",
@@ -236,4 +236,4 @@ ZERO_TOKENS = Param(
     maximum=32,
     step=1,
 )
-PULID: Params = (FACE, FACE_CHOICE, PULID_METHOD, ZERO_TOKENS, *LAYERED)
+PULID: Params = (FACE, FACE_CHOICE, PULID_PRESET, ZERO_TOKENS, *LAYERED)

@@ -164,14 +164,14 @@ def test_a_converted_file_is_the_same(folder: Path, seen: None) -> None:
         torch.testing.assert_close(one.cond, other.cond)
 
 
-def test_the_method_sets_form_and_zeros(folder: Path, seen: None) -> None:
+def test_the_preset_sets_form_and_zeros(folder: Path, seen: None) -> None:
     del seen
-    for method, form, zeros in (
+    for preset, form, zeros in (
         ("fidelity", "ortho_v2", 8),
         ("style", "ortho", 16),
         ("neutral", "neutral", 0),
     ):
-        control = prepared(folder, "pulid_v1", method=method)
+        control = prepared(folder, "pulid_v1", preset=preset)
         assert (control.weighting.form, control.whole.cond.shape[1]) == (form, 10 + zeros)
     assert prepared(folder, "pulid_v1", zero_tokens=3).whole.cond.shape[1] == 13
 

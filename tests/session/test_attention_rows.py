@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import AttentionPart
+from lib_ctrlgen.controls.attention_protocols import AttentionPart
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import ControlUnit

@@ -9,12 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import (
-    AttentionControl,
-    AttentionPart,
-    LayeredControl,
-    ResidualControl,
-)
+from lib_ctrlgen.controls.attention_protocols import AttentionPart, LayeredControl
+from lib_ctrlgen.controls.protocols import AttentionControl, ResidualControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session.row_weights import RowWeight, attention_factors, layer_factors
