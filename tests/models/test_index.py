@@ -53,6 +53,18 @@ def test_what_is_known_is_kept_until_the_file_changes(tmp_path: Path) -> None:
     assert again[1:] == first[1:]
 
 
+def test_names_that_are_no_utf8_are_kept_too(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    root.mkdir()
+    try:
+        (root / os.fsdecode(b"caf\xe9.pth")).write_bytes(b"a")
+    except OSError:
+        pytest.skip("this disk takes UTF-8 names only")
+    first = rows(root, tmp_path / "index.json")
+    assert first[0].name == r"caf\xe9"
+    assert rows(root, tmp_path / "index.json", refused) == first
+
+
 def test_other_code_describes_anew_and_keeps_the_hashes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
