@@ -19,7 +19,7 @@ MANY = 5000
 def controlnet(path: Path) -> Description:
     if path.stem == "broken":
         raise ModelError("broken.pth: no control")
-    return Description(kind="controlnet", base="SD1.5", variant=path.stem)
+    return Description(kind="controlnet", base="SD1.5", variant="full")
 
 
 def rows(root: Path, kept: Path, describe: Any = controlnet) -> list[Listed]:
