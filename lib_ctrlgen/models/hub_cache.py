@@ -50,7 +50,7 @@ def cached_file(repo: str, path: str, cache: Path) -> Path | None:
 
 def is_hub_cache(root: Path) -> bool:
     """Whether a model folder is a cache of the Hugging Face Hub."""
-    return any(path.name.startswith(REPOSITORY) for path in _folders(root))
+    return next(root.glob(f"{REPOSITORY}*"), None) is not None
 
 
 def snapshots_of_controls(cache: Path) -> Iterator[tuple[str, Path]]:
