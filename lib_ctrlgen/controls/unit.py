@@ -11,15 +11,14 @@ from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
 from .attention_protocols import LayeredControl
+from .own_layers import PooledControl, ReferenceControl
 from .protocols import (
     AttentionControl,
     ContextControl,
     FinishingControl,
     PartialControl,
-    PooledControl,
     PredictionControl,
     PreparedControl,
-    ReferenceControl,
     ResidualControl,
 )
 
