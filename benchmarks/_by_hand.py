@@ -110,8 +110,8 @@ class Bank:
 
     def moved(self, place: int, x: Tensor) -> Tensor:
         """A block's output [B, C, H, W] with the reference's mean and deviation (AdaIN)."""
-        variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, correction=0)
-        deviation = variance.clamp(min=1e-6).sqrt()
+        mean = x.mean((2, 3), keepdim=True)
+        deviation = (x - mean).square().mean((2, 3), keepdim=True).clamp(min=1e-6).sqrt()
         if self.writing:
             self.moments[place] = mean, deviation
             return x
@@ -151,7 +151,8 @@ def first_rows(x: Tensor) -> Tensor:
 
 def moved_tokens(x: Tensor) -> Tensor:
     """x [B, N, C] with the first rows' statistics over tokens."""
-    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=min(1, x.shape[1] - 1))
+    mean = x.mean(1, keepdim=True)
+    variance = (x - mean).square().sum(1, keepdim=True) / max(1, x.shape[1] - 1)
     deviation = (variance + 1e-5).sqrt()
     return (x - mean) / deviation * first_rows(deviation) + first_rows(mean)
 
