@@ -26,7 +26,8 @@ class Entry:
     `params_place` is where the class's `params` are without importing the class, for a family whose module
     takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
     `without_model` is what the panel's model list shows for a family that has no model file; empty for the
-    others. `needs_image` is False for a control family whose units have no picture.
+    others. `needs_image` is False for a control family whose units may have no picture, `takes_image` for one
+    whose units never have one.
     `reference_calls` is whether a unit costs a further call of the U-Net, with its picture, at each step.
     `fields` are those of `FAMILY_FIELDS` that units of the family may have.
     """
@@ -36,6 +37,7 @@ class Entry:
     params_place: str = ""
     without_model: str = ""
     needs_image: bool = True
+    takes_image: bool = True
     reference_calls: bool = False
     fields: tuple[str, ...] = ()
 
@@ -104,6 +106,7 @@ CONTROLS: tuple[Entry, ...] = (
         "lib_ctrlgen.controls.gligen.gligen:Gligen",
         f"{PARAMS}:ENCODED",
         needs_image=False,
+        takes_image=False,
         fields=("boxes",),
     ),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
@@ -121,6 +124,7 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:STYLE_ALIGNED",
         without_model="StyleAligned (no model)",
         needs_image=False,
+        takes_image=False,
     ),
     Entry(
         "revision",

@@ -25,7 +25,7 @@ def test_each_family_shows_its_own_fields(host: FakeWebUI, monkeypatch: pytest.M
     names = [str(part.elem_id).removeprefix("ctrlgen_txt2img_unit0_") for part in options["outputs"]]
     names[names.index("None")] = "pictures"  # the row has no id
     found = {}
-    for family in ("gligen", "controlnet", ""):
+    for family in ("gligen", "controlnet", "ip_adapter_face", "style_aligned", ""):
         monkeypatch.setitem(reveal.__globals__, "family_of", lambda _, known=family: known)
         found[family] = dict(zip(names, reveal("any"), strict=True))
     shown = {
@@ -35,7 +35,9 @@ def test_each_family_shows_its_own_fields(host: FakeWebUI, monkeypatch: pytest.M
     assert {"boxes", "boxes_area", "ip_adapter_image_encoder"} <= set(shown["gligen"])
     assert "pictures" not in shown["gligen"]
     assert found["gligen"]["image"]["value"] is None
+    assert "pictures" not in shown["style_aligned"]
     assert "pictures" in shown["controlnet"]
+    assert "pictures" in shown["ip_adapter_face"], "a face may be found in a picture"
     assert not {"boxes", "boxes_area"} & set(shown["controlnet"])
     assert found["controlnet"]["boxes"]["value"] == ""
     assert "value" not in found["controlnet"]["image"]

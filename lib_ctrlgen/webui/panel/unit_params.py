@@ -53,7 +53,7 @@ def connect_family(unit: UnitPanel) -> None:
     """
     takers = {name: (families, param.default) for name, (families, param) in family_fields().items()}
     takers["boxes"] = tuple(entry.name for entry in catalogue.CONTROLS if "boxes" in entry.fields), ""
-    unpictured = {entry.name for entry in catalogue.CONTROLS if not entry.needs_image}
+    unpictured = {entry.name for entry in catalogue.CONTROLS if not entry.takes_image}
     pictures = {name: BASE_FIELDS[name] for name in ("image", "images", "use_init_image")}
 
     def reveal(model: Any) -> list[dict[str, Any]]:
