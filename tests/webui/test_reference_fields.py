@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.forms.blend_fields import blend_values
+from lib_ctrlgen.forms.param_fields import family_fields
 from lib_ctrlgen.forms.reference_fields import REFERENCE_FIELDS
-from lib_ctrlgen.forms.unit_fields import family_fields, panel_values, read_request, unit_fields
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.request.spec import ControlUnit, parse_request, to_payload
 from tests.support import control_files as files
