@@ -71,9 +71,16 @@ def _float(
     advanced: bool = False,
 ) -> Param:
     """A number with a step of 0.05."""
-    bounds = {"minimum": low, "maximum": high, "step": 0.05}
     return Param(
-        name=name, label=label, kind="float", default=default, info=info, advanced=advanced, **bounds
+        name=name,
+        label=label,
+        kind="float",
+        default=default,
+        minimum=low,
+        maximum=high,
+        step=0.05,
+        info=info,
+        advanced=advanced,
     )
 
 
