@@ -112,19 +112,17 @@ LAYERED: Params = (
         -1,
         5,
         1.0,
-        "For the weight types with style and composition",
+        "For style and composition",
         advanced=True,
     ),
-    _float(
-        "style_boost", "Style boost", -5, 5, 1.0, "For the weight type style transfer precise", advanced=True
-    ),
+    _float("style_boost", "Style boost", -5, 5, 1.0, "For style transfer precise", advanced=True),
     _float(
         "composition_boost",
         "Composition boost",
         -5,
         5,
         0.0,
-        "For the weight type composition precise",
+        "For composition precise",
         advanced=True,
     ),
     Param(
@@ -191,10 +189,10 @@ UNION: Params = (
 )
 FACE = Param(
     name="face",
-    label="Saved face embeddings",
+    label="Saved faces",
     kind="embedding",
     default="",
-    info=".safetensors files; the first takes the place of the face in the picture",
+    info="Embeddings (.safetensors). The first takes the place of the face in the picture",
 )
 AUTO_VARIANT = "auto"
 VARIANT = Param(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -12,6 +13,7 @@ from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.forms.face_file import face_file
 from lib_ctrlgen.forms.param_fields import uploaded_fields
 from lib_ctrlgen.forms.unit_fields import unit_fields
+from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.webui.settings import model_store
 
 from .components import PictureInput, UnitPanel
@@ -23,14 +25,9 @@ def build_uploads(unit: UnitPanel) -> None:
     unit.parts["uploads"] = gr.Row(visible=False)
     with unit.parts["uploads"]:
         for name, param in uploaded_fields().items():
-            label = f"{param.label}: {param.info}" if param.info else param.label
-            options: dict[str, Any] = {"label": label, "visible": False}
-            if param.kind == "embedding":
-                files = {"file_count": "multiple", "file_types": [".safetensors"], "height": 120}
-                unit.show(name, gr.File, **options, **files)
-            else:
-                picture = {"type": "pil", "image_mode": "RGBA", "source": "upload", "height": 180}
-                unit.show(name, PictureInput, **options, **picture)
+            unit.parts[f"{name}_area"] = gr.Column(min_width=160, visible=False)
+            with unit.parts[f"{name}_area"]:
+                _upload(unit, name, param)
         unit.parts["face_tools"] = gr.Column(min_width=220, visible=False)
         with unit.parts["face_tools"]:
             button = gr.Button("Save face embedding", elem_id=unit.elem_id("save_face"), size="sm")
@@ -43,6 +40,17 @@ def build_uploads(unit: UnitPanel) -> None:
             )
             error = gr.HTML(elem_id=unit.elem_id("face_error"))
     unit.parts |= {"save_face": button, "face_file": made, "face_error": error}
+
+
+def _upload(unit: UnitPanel, name: str, param: Param) -> None:
+    """The upload field of a parameter, and what it is for below it."""
+    if param.kind == "embedding":
+        files = {"file_count": "multiple", "file_types": [".safetensors"], "height": 120}
+        unit.show(name, gr.File, label=param.label, visible=False, **files)
+    else:
+        picture = {"type": "pil", "image_mode": "RGBA", "source": "upload", "height": 180}
+        unit.show(name, PictureInput, label=param.label, visible=False, **picture)
+    gr.HTML(f'<p class="ctrlgen-note">{escape(param.info)}</p>')
 
 
 def sentence(error: CtrlGenError) -> str:

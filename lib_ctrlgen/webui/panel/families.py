@@ -25,12 +25,15 @@ IN_AREAS = frozenset(name for fields in AREAS.values() for name in fields)
 def groups() -> dict[str, tuple[str, ...]]:
     """The parts of the panel that are shown if one of their fields is."""
     params = {name: param for name, (_, param) in family_fields().items()}
+    uploads = tuple(name for name, param in params.items() if param.uploaded)
     return AREAS | {
         "modes": ("control_mode", "resize_mode"),
+        "boxes_row": ("boxes",),
         "boxes_area": ("boxes",),
         "cost": ("reuse", "low_vram", "storage"),
         "face_tools": tuple(name for name, param in params.items() if param is FACE_CHOICE),
-        "uploads": tuple(name for name, param in params.items() if param.uploaded),
+        "uploads": uploads,
+        **{f"{name}_area": (name,) for name in uploads},
         "more": tuple(name for name, param in params.items() if param.advanced),
         "family_params": tuple(
             name for name, param in params.items() if not param.advanced and not param.uploaded

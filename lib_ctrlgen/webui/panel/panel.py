@@ -107,7 +107,8 @@ def _build_family(unit: UnitPanel) -> None:
         build_family_params(unit, advanced=False)
     build_uploads(unit)
     build_references(unit)
-    with gr.Row():
+    unit.parts["boxes_row"] = gr.Row(visible=False)
+    with unit.parts["boxes_row"]:
         build_boxes(unit)
     more = {"open": False, "visible": False, "elem_id": unit.elem_id("more")}
     unit.parts["more"] = gr.Accordion("More of this control", **more)
@@ -120,7 +121,8 @@ def _build_pictures(unit: UnitPanel) -> None:
         _picture(unit, "image", "Picture")
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
-        _pictures(unit, "images", "Or one picture for each image of the batch (in the order of their names)")
+        with gr.Accordion("One picture per image", open=False, elem_id=unit.elem_id("many")):
+            _pictures(unit, "images", "Pictures for the batch, by name")
     with gr.Column(min_width=220):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 240, "show_label": True}
         unit.parts["map"] = gr.Image(label="Control map", **options)
@@ -151,20 +153,18 @@ def _build_weight(unit: UnitPanel) -> None:
         unit.show(
             "weight_schedule",
             gr.Textbox,
-            label="Weight schedule (replaces the slider when filled)",
+            label="Weight schedule instead of the slider",
             placeholder=f"for example {SCHEDULE_EXAMPLE}",
             info=SCHEDULE_HELP,
             max_lines=1,
         )
-    if unit.panel.tab == "txt2img":
-        label, hint = "Weight in the hires pass", "number or schedule; default: as in the first pass"
-        unit.show("hires", gr.Textbox, label=label, placeholder=hint, max_lines=1)
-    else:
-        unit.show("hires", gr.Textbox, visible=False)
     with FormRow():
         limits = {"minimum": 0.0, "maximum": 1.0, "step": 0.01}
-        unit.show("guidance_start", gr.Slider, label="Start (fraction of the steps)", **limits)
-        unit.show("guidance_end", gr.Slider, label="End (fraction of the steps; 1: to the end)", **limits)
+        unit.show("guidance_start", gr.Slider, label="Start (share of the steps)", **limits)
+        unit.show("guidance_end", gr.Slider, label="End (share of the steps)", **limits)
+        label, hint = "Weight in the hires pass", "as in the first pass"
+        text = {"label": label, "placeholder": hint, "max_lines": 1}
+        unit.show("hires", gr.Textbox, visible=unit.panel.tab == "txt2img", **text)
 
 
 def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[str, ...], label: str) -> None:
@@ -195,7 +195,7 @@ def _build_advanced(unit: UnitPanel) -> None:
 
 def _build_mask(unit: UnitPanel) -> None:
     _picture(unit, "mask", "Mask (the unit acts where it is white; without a mask everywhere)")
-    _pictures(unit, "masks", "Or one mask for each image of the batch (in the order of their names)")
+    _pictures(unit, "masks", "Or a mask for each image of the batch, by name")
     hint = "number or schedule from 0 (as without a mask) to 1; default: 1"
     unit.show("mask_strength", gr.Textbox, label="Mask strength", placeholder=hint, max_lines=1)
     limits = {"minimum": 0.0, "maximum": 256.0, "step": 1.0}

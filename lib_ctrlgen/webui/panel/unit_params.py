@@ -59,4 +59,6 @@ def _param(unit: UnitPanel, name: str, param: Param) -> Any:
         return unit.show(name, gr.Slider, **options, **bounds)
     if param.kind == "choice":
         return unit.show(name, gr.Dropdown, choices=list(param.choices), **options)
-    return unit.show(name, gr.Checkbox if param.kind == "bool" else gr.Textbox, **options)
+    if param.kind == "bool":
+        return unit.show(name, gr.Checkbox, **options)
+    return unit.show(name, gr.Textbox, max_lines=1, **options)
