@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.faces.embeddings import read_embeddings
+from lib_ctrlgen.faces.embeddings import is_safetensors, read_embeddings
 from lib_ctrlgen.images.files import decode_bytes, encode_image
 
 
@@ -39,7 +39,10 @@ def _items(value: Any) -> list[Any]:
 def _embedding(item: Any, path: str) -> str:
     if not _is_file(item):
         raise RequestError(path, f"expected a safetensors file or its base64, got {type(item).__name__}")
-    text = base64.b64encode(_read(item, path)).decode("ascii")
+    data = _read(item, path)
+    if not is_safetensors(data):
+        raise RequestError(path, f"{_name(item)} is no safetensors file: other kinds of files are not read")
+    text = base64.b64encode(data).decode("ascii")
     try:
         read_embeddings(text, path)
     except RequestError as error:
