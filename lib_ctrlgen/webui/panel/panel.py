@@ -130,8 +130,8 @@ def _build_pictures(unit: UnitPanel) -> None:
         unit.parts["map_error"] = gr.HTML(elem_id=unit.elem_id("map_error"))
 
 
-def _picture(unit: UnitPanel, name: str, label: str) -> None:
-    options = {"type": "pil", "image_mode": "RGBA", "source": "upload", "tool": "editor", "height": 240}
+def _picture(unit: UnitPanel, name: str, label: str, height: int = 240) -> None:
+    options = {"type": "pil", "image_mode": "RGBA", "source": "upload", "tool": "editor", "height": height}
     unit.show(name, PictureInput, label=label, **options)
 
 
@@ -194,7 +194,7 @@ def _build_advanced(unit: UnitPanel) -> None:
 
 
 def _build_mask(unit: UnitPanel) -> None:
-    _picture(unit, "mask", "Mask (the unit acts where it is white; without a mask everywhere)")
+    _picture(unit, "mask", "Mask (the unit acts where it is white; without a mask everywhere)", 180)
     _pictures(unit, "masks", "Or a mask for each image of the batch, by name")
     hint = "number or schedule from 0 (as without a mask) to 1; default: 1"
     unit.show("mask_strength", gr.Textbox, label="Mask strength", placeholder=hint, max_lines=1)
