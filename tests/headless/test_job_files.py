@@ -150,6 +150,14 @@ def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert job.request.units[0].image == job.request.units[1].images[0]
 
 
+def test_a_parameter_with_a_picture_may_name_a_file(tmp_path: Path) -> None:
+    files.picture(8, 8).save(tmp_path / "face.png")
+    (tmp_path / "job.yaml").write_text("units: [{model: a, params: {face_image: face.png, face: largest}}]")
+    params = read_job(tmp_path / "job.yaml").request.units[0].params
+    assert str(params["face_image"]).startswith("data:image/png;base64,")
+    assert params["face"] == "largest"
+
+
 def test_a_name_that_begins_with_a_tilde_is_no_home(tmp_path: Path) -> None:
     files.picture(8, 8).save(tmp_path / "~$draft.png")
     (tmp_path / "job.yaml").write_text("units: [{model: a, image: ~$draft.png}]")

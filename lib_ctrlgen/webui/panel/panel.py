@@ -121,8 +121,8 @@ def _build_pictures(unit: UnitPanel) -> None:
         _picture(unit, "image", "Picture")
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
-        with gr.Accordion("One picture per image", open=False, elem_id=unit.elem_id("many")):
-            _pictures(unit, "images", "Pictures for the batch, by name")
+        with gr.Accordion("Pictures for a batch", open=False, elem_id=unit.elem_id("many")):
+            _pictures(unit, "images", "One for each image, by name")
     with gr.Column(min_width=220):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 240, "show_label": True}
         unit.parts["map"] = gr.Image(label="Control map", **options)
