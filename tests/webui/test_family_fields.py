@@ -1,14 +1,19 @@
 """The panel shows the fields that the family of the chosen model uses, and hides and empties the others."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import save_file
 
+from lib_ctrlgen.forms.blend_fields import blend_values
+from lib_ctrlgen.forms.infotext import describe
 from lib_ctrlgen.forms.param_fields import family_fields
-from lib_ctrlgen.forms.unit_fields import unit_fields
-from lib_ctrlgen.request.catalogue import CONTROLS
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
+from lib_ctrlgen.request.catalogue import CONTROLS, Entry
+from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.spec import ControlRequest
 from tests.support import control_files as files
 from tests.support.fake_gradio import Component
 from tests.support.fake_webui import FakeWebUI, fresh
@@ -123,6 +128,30 @@ def test_the_family_is_that_of_the_chosen_file(host: FakeWebUI, tmp_path: Path) 
     for name, fields in {"adapter": (True, False), "edges": (False, True), "None": (False, True)}.items():
         updates = dict(zip(ids, reveal(name), strict=True))
         assert (updates["reference_area"]["visible"], updates["preprocessor"]["visible"]) == fields
+
+
+def other(param: Param) -> Any:
+    """A value of a parameter that is not its default."""
+    if param.kind == "choice":
+        return param.choices[-1]
+    if param.kind in {"bool", "text"}:
+        return not param.default if param.kind == "bool" else "another"
+    return param.maximum if param.default != param.maximum else param.minimum
+
+
+@pytest.mark.parametrize("entry", CONTROLS, ids=lambda entry: entry.name)
+def test_an_infotext_restores_every_parameter_of_a_family(entry: Entry) -> None:
+    own = {
+        name: other(param)
+        for name, (families, param) in family_fields().items()
+        if entry.name in families and not param.uploaded
+    }
+    values = unit_fields() | {"enabled": True, "model": entry.without_model or "model"} | own
+    unit = read_request(["", "", "", "", *blend_values(None), *values.values()]).units[0]
+    assert set(unit.params) == set(map(short, own))
+    shown = panel_values(json.loads(describe(ControlRequest(units=(unit,))))["units"][0])
+    assert {name: shown[name] for name in own} == own
+    assert (shown["model"], shown["params"]) == (values["model"], "")
 
 
 def test_every_parameter_of_a_family_has_a_short_label_and_a_sentence() -> None:
