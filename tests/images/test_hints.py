@@ -20,7 +20,7 @@ from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.request.unit import ResizeMode
 from lib_ctrlgen.tuner.scoring.scores import adherence
 from tests.support.control_files import picture
-from tests.support.preprocessors import NEED_NO_FACE
+from tests.support.preprocessors import NEED_NO_WEIGHTS
 from tests.support.properties import examples
 
 MODES: tuple[ResizeMode, ...] = ("just_resize", "crop_and_resize", "resize_and_fill")
@@ -128,7 +128,7 @@ def test_transparency_is_white_before_anything_else() -> None:
     clear.paste((255, 0, 0, 255), (5, 5, 15, 15))
     solid = Image.new("RGB", (20, 20), "white")
     solid.paste((255, 0, 0), (5, 5, 15, 15))
-    for chosen in NEED_NO_FACE:
+    for chosen in NEED_NO_WEIGHTS:
         for mode in MODES:
             given_, wanted = (detected(chosen, each, Frame(mode), (48, 32), {}) for each in (clear, solid))
             assert given_.tobytes() == wanted.tobytes()
