@@ -56,7 +56,7 @@ class Preprocessor(Protocol):
         del store
         return self
 
-    def on(self, device: torch.device) -> Preprocessor:
+    def on(self, device: torch.device | str) -> Preprocessor:
         """This preprocessor with the device that its networks run on; the same where it has none."""
         del device
         return self

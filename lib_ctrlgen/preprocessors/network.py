@@ -84,9 +84,9 @@ class NetworkPreprocessor(Preprocessor):
         """This preprocessor with the store that its network is loaded from."""
         return replace(self, store=store)
 
-    def on(self, device: torch.device) -> NetworkPreprocessor:
+    def on(self, device: torch.device | str) -> NetworkPreprocessor:
         """This preprocessor with the device that its network runs on."""
-        return replace(self, device=device)
+        return replace(self, device=torch.device(device))
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return the control map of an RGB picture. Raises ModelError without weights or a needed package.

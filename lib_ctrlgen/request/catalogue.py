@@ -129,6 +129,7 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("pidinet_sketch", "lib_ctrlgen.preprocessors.pidinet:PidiNetSketch"),
     Entry("pidinet_scribble", "lib_ctrlgen.preprocessors.pidinet:ScribblePidiNet"),
     Entry("softedge_teed", "lib_ctrlgen.preprocessors.teed:Teed"),
+    Entry("softedge_anyline", "lib_ctrlgen.preprocessors.teed:Anyline"),
     Entry("mlsd", "lib_ctrlgen.preprocessors.mlsd:Mlsd"),
     Entry("lineart", "lib_ctrlgen.preprocessors.lineart:Lineart"),
     Entry("lineart_coarse", "lib_ctrlgen.preprocessors.lineart:LineartCoarse"),
