@@ -43,4 +43,4 @@ def dark_lines(pixels: NDArray[np.uint8], sigma: float, faint: float) -> NDArray
     darker = np.asarray(cv2.GaussianBlur(values, (0, 0), sigma) - values).min(axis=2).clip(0, 255)
     lines = darker[darker > faint]
     usual = max(LEAST, float(np.median(lines))) if lines.size else LEAST
-    return (darker / usual * MEDIAN).clip(0, 255).astype(np.uint8)
+    return np.asarray((darker / usual * MEDIAN).clip(0, 255), np.uint8)

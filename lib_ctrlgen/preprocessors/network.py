@@ -51,6 +51,13 @@ class PublishedNetwork:
     build: Callable[[Tensors], nn.Module]
     renamed: Callable[[Tensors], Tensors] = without_prefix
 
+    def built(self, tensors: Tensors, name: str) -> nn.Module:
+        """The network without weights. Raises ModelError if the tensors have no name that `build` reads."""
+        try:
+            return self.build(tensors)
+        except KeyError as error:
+            raise ModelError(f"'{name}' does not fit its architecture: missing {error.args[0]}") from error
+
     def load(self, store: ModelStore | None, device: torch.device) -> nn.Module:
         """The network in float32 on a device, from the store's cache. Raises ModelError."""
         folders = weight_folders(()) if store is None else store.weight_folders
@@ -59,9 +66,9 @@ class PublishedNetwork:
         def load_detector(path: Path) -> nn.Module:
             tensors = self.renamed(read_tensors(path))
             with torch.device("meta"):
-                network = self.build(tensors)
+                network = self.built(tensors, path.name)
             fill(network, tensors, path.name, device, torch.float32)
-            return network
+            return network.to(device)  # with the buffers that no file has
 
         return load_detector(path) if store is None else store.get(path, load_detector, self.weights, device)
 

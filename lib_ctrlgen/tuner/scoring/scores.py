@@ -48,7 +48,8 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int, store: ModelS
     """
     name = f"adherence.{index}"
     chosen = preprocessor(unit.preprocessor, f"$.units[{index}].preprocessor")
-    if chosen.compared is None:
+    comparison = chosen.compared
+    if comparison is None:
         reason = f"the preprocessor {chosen.name!r} detects nothing in the generated picture"
         return Scores({}, {name: reason})
     chosen = chosen if store is None else chosen.with_store(store)
@@ -57,7 +58,7 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int, store: ModelS
     found, wanted = (detected(chosen, image, frame, picture.size, values) for image in (picture, source))
     if is_blank(wanted):
         return Scores({}, {name: BLANK})
-    return Scores({name: COMPARISONS[chosen.compared](found, wanted)})
+    return Scores({name: COMPARISONS[comparison](found, wanted)})
 
 
 def over_control(picture: Image.Image, uncontrolled: Image.Image) -> Scores:
