@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.unet.attention import KeyValue
+from lib_ctrlgen.models.offload import Weights
+from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 from lib_ctrlgen.unet.linear_sites import InputSite
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
@@ -81,6 +82,29 @@ class AttentionControl(Protocol):
         """The keys and values for each of these cross attentions."""
 
 
+@dataclass(frozen=True)
+class AttentionPart:
+    """A part of a unit with keys and values of its own; it acts in its share of the picture.
+
+    `share(height, width)` is a soft mask [1, 1, h, w] for a latent of this size; None: everywhere.
+    """
+
+    control: AttentionControl
+    share: Callable[[int, int], Tensor] | None = None
+
+
+@runtime_checkable
+class LayeredControl(AttentionControl, Protocol):
+    """An attention control with weights by layer, and keys and values that may change over the steps."""
+
+    @property
+    def weighting(self) -> LayerWeighting:
+        """The weight of each cross attention."""
+
+    def parts(self, progress: float) -> tuple[AttentionPart, ...]:
+        """What acts at this progress. A control is the same object as long as its keys and values are."""
+
+
 @runtime_checkable
 class FeatureControl(Protocol):
     """A prepared control that adds constant features to the encoder's hidden states: T2I-Adapter."""
@@ -114,6 +138,30 @@ class InputControl(MappedControl, Protocol):
 
     def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
         """The change of each linear layer, by the layer's name, for a latent of this height and width."""
+
+
+class Lora(Protocol):
+    """A LoRA of a U-Net's attention layers."""
+
+    @property
+    def weights(self) -> Weights:
+        """Its weights, which `present()` brings to the device."""
+
+    def pairs(self) -> Mapping[tuple[int, str], tuple[Tensor, Tensor]]:
+        """Down [rank, in] and up [out, rank] by the number of an attention layer and q, k, v or out."""
+
+
+@runtime_checkable
+class LoraControl(Protocol):
+    """A prepared control that brings a LoRA for the attention layers, which acts with it: FaceID."""
+
+    @property
+    def lora(self) -> Lora:
+        """The LoRA; the same object for units that share it."""
+
+    @property
+    def lora_weight(self) -> float:
+        """How strongly the LoRA acts while the unit acts, whatever the unit's weight."""
 
 
 @runtime_checkable
@@ -295,3 +343,9 @@ PreparedControl: TypeAlias = (
     | PooledControl
     | FinishingControl
 )
+
+
+def sees_picture(control: object) -> bool:
+    """Whether a control looks at the unit's picture itself, so that it has no control map."""
+    reads = isinstance(control, (AttentionControl, ContextControl, PooledControl, ReferenceControl))
+    return reads and not isinstance(control, ResidualControl)  # InstantID is both and has a map

@@ -10,7 +10,13 @@ from PIL import Image
 from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
-from .protocols import FinishingControl, PartialControl, PredictionControl, PreparedControl
+from .protocols import (
+    FinishingControl,
+    LayeredControl,
+    PartialControl,
+    PredictionControl,
+    PreparedControl,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,11 @@ class ActiveUnit:
         """Whether the unit acts on conditional rows only, whatever its control mode."""
         own = isinstance(self.control, PartialControl) and self.control.cond_only
         return own or self.concept is not None
+
+    @property
+    def fades(self) -> bool:
+        """Whether its control has weights that the unit's weight does not multiply."""
+        return isinstance(self.control, LayeredControl) and self.control.weighting.fades
 
     @property
     def all_rows(self) -> bool:

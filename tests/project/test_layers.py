@@ -32,6 +32,7 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "images": ARRAYS,
     "unet": ARRAYS,
     "models": MODELS,
+    "models.download": MODELS | {"requests", "huggingface_hub", "filelock"},
     "faces": MODELS,
     "blending": ARRAYS,
     "preprocessors": ARRAYS,

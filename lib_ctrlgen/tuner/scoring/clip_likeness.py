@@ -34,6 +34,7 @@ PROJECTION = "text_projection.safetensors"
 NO_PROJECTION = f"the CLIP vision encoder {{name}} has no text projection beside it ({PROJECTION})"
 OTHER_TEXT = "the checkpoint's text encoder does not belong to the CLIP vision encoder {name}"
 LONGEST = 77  # tokens
+NO_REFERENCE = "the unit has no picture for the whole generation"
 NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
@@ -103,12 +104,19 @@ class Likeness:
         return self.encoder.label(self.store) if self.encoder else ""
 
     def reference(self, picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
-        """The cosine of the embeddings of the picture and the unit's picture, -1..1, as `reference.INDEX`."""
+        """The cosine of the embeddings of the picture and the unit's picture, -1..1, as `reference.INDEX`.
+
+        Without a picture of its own, the unit's first further reference is taken.
+        """
         name = f"reference.{index}"
         if self.encoder is None:
             return Scores({}, {name: NO_TOWER})
-        reference = decode_image(unit.image, f"$.units[{index}].image")
-        pair = (embedding(each, self.encoder, self.store) for each in (picture, reference))
+        further = (each.image for each in unit.references if each.role == "reference" and each.image)
+        text = unit.image or next(further, "")
+        if not text:
+            return Scores({}, {name: NO_REFERENCE})
+        given = decode_image(text, f"$.units[{index}].image")
+        pair = (embedding(each, self.encoder, self.store) for each in (picture, given))
         return Scores({name: cosine(*pair)})
 
     def prompt(self, picture: Image.Image, text: str, tower: ClipTextEncoder | None) -> Scores:
