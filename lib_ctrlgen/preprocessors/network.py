@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -30,6 +30,7 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 CPU = torch.device("cpu")
 CELL = 64  # pixels: both sides of what a network gets are multiples of it, as in sd-webui-controlnet
 PARALLEL = "module."
+MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pictures of ImageNet in 0..1
 
 
 def without_prefix(tensors: Tensors) -> Tensors:
@@ -43,13 +44,19 @@ class PublishedNetwork:
 
     weights  the file's name in the table of published files (`models/published.json`)
     build    builds the network of the file's tensors, whose names and shapes it may read; it is called with
-             torch's default device `meta`
+             `meta` as torch's default device
     renamed  the tensors under the names that the network has for them
+    computed  the end of the names of tensors that the network computes itself, so that those of the file are
+             not read; the network is then built on the CPU
     """
 
     weights: str
     build: Callable[[Tensors], nn.Module]
     renamed: Callable[[Tensors], Tensors] = without_prefix
+    computed: str = ""
+
+    def _computes(self, key: str) -> bool:
+        return bool(self.computed) and key.endswith(self.computed)
 
     def built(self, tensors: Tensors, name: str) -> nn.Module:
         """The network without weights. Raises ModelError if the tensors have no name that `build` reads."""
@@ -65,9 +72,11 @@ class PublishedNetwork:
 
         def load_detector(path: Path) -> nn.Module:
             tensors = self.renamed(read_tensors(path))
-            with torch.device("meta"):
+            with torch.device("cpu" if self.computed else "meta"):
                 network = self.built(tensors, path.name)
-            fill(network, tensors, path.name, device, torch.float32)
+            own = {key for key in (*network.state_dict(), *tensors) if self._computes(key)}
+            given = {key: value for key, value in tensors.items() if key not in own}
+            fill(network, given, path.name, device, torch.float32, own)
             return network.to(device)  # with the buffers that no file has
 
         return load_detector(path) if store is None else store.get(path, load_detector, self.weights, device)
@@ -113,12 +122,12 @@ class NetworkPreprocessor(Preprocessor):
         """The map of the whole picture, after what was added at its edges has been cut off."""
         return found
 
-    def run(self, inputs: Map, network: PublishedNetwork | None = None) -> Any:
-        """What the network returns for inputs [H, W, C]; `network` is another one than the class's."""
-        loaded = (network or self.network).load(self.store, self.device)
+    def run(self, inputs: Map, method: str = "__call__") -> Any:
+        """What a method of the network returns for inputs [H, W, C]."""
+        loaded = self.network.load(self.store, self.device)
         given = torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(self.device)
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return loaded(given)
+            return getattr(loaded, method)(given)
 
 
 def padded(pixels: Pixels, cell: int = CELL) -> Pixels:
@@ -133,6 +142,17 @@ def array(found: Tensor) -> Map:
     if values.dim() != 2:
         raise ModelError(f"the network returned {tuple(found.shape)} instead of one map")
     return np.asarray(values.float().cpu().numpy())
+
+
+def normalised(pixels: NDArray[Any], mean: Sequence[float], spread: Sequence[float]) -> Map:
+    """Values [H, W, 3] minus a mean and divided by a standard deviation of each channel."""
+    return (pixels.astype(np.float32) - np.array(mean, np.float32)) / np.array(spread, np.float32)
+
+
+def between(values: NDArray[Any]) -> Map:
+    """Values as shares of the way from the smallest to the largest; 0 where all are equal."""
+    low, high = float(values.min()), float(values.max())
+    return np.asarray((values - low) / ((high - low) or 1.0), np.float32)
 
 
 def fractions(pixels: Pixels) -> Map:

@@ -8,7 +8,8 @@ above that file.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,12 @@ ALIAS = (
     "ctrlgen_controlnet_aux"  # the package's name here, so that another import of it gets the whole package
 )
 # The names under which pip knows packages that are imported under another name.
-ON_PIP = {PACKAGE: f"controlnet-aux=={VERSION}", "PIL": "pillow", "cv2": "opencv-python-headless"}
+ON_PIP = {
+    PACKAGE: f"controlnet-aux=={VERSION}",
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+}
 
 
 def detector_file(name: str) -> Any:
@@ -37,6 +43,27 @@ def detector_file(name: str) -> Any:
     return imported(f"{ALIAS}.{name}", needed_by=f"{PACKAGE}/{name.replace('.', '/')}")
 
 
+@contextmanager
+def own_modules(*packages: str) -> Iterator[None]:
+    """Inside, `import` finds no other package of these names, and what it imports is forgotten afterwards.
+
+    For files of controlnet_aux that import their neighbours under a name without its own in front of it.
+    """
+
+    def named() -> dict[str, ModuleType]:
+        return {name: each for name, each in sys.modules.items() if name.partition(".")[0] in packages}
+
+    before = named()
+    for name in before:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in named():
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
 def imported(module: str, needed_by: str = "") -> Any:
     """A module of another package. Raises ModelError if its import fails in any way.
 
@@ -48,9 +75,18 @@ def imported(module: str, needed_by: str = "") -> Any:
         raise _failed(needed_by or module, error) from error
 
 
+@contextmanager
+def building(what: str) -> Iterator[None]:
+    """Turn an error of a network's construction, which may import packages, into a ModelError."""
+    try:
+        yield
+    except Exception as error:
+        raise _failed(f"{PACKAGE}/{what}", error) from error
+
+
 def _failed(what: str, error: Exception) -> ModelError:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        missing = error.name.partition(".")[0]
+        missing = error.name.partition(".")[0].replace(ALIAS, PACKAGE)  # another version lacks a file
         whose = "" if missing == what else f" (imported by {what})"
         return ModelError(
             f"this preprocessor needs the package {missing}{whose}, which is not installed: "
