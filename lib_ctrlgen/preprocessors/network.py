@@ -146,7 +146,7 @@ def array(found: Tensor) -> Map:
 
 def normalised(pixels: NDArray[Any], mean: Sequence[float], spread: Sequence[float]) -> Map:
     """Values [H, W, 3] minus a mean and divided by a standard deviation of each channel."""
-    return (pixels.astype(np.float32) - np.array(mean, np.float32)) / np.array(spread, np.float32)
+    return np.asarray((pixels - np.asarray(mean)) / np.asarray(spread), np.float32)
 
 
 def between(values: NDArray[Any]) -> Map:

@@ -154,6 +154,8 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("lineart_anime", "lib_ctrlgen.preprocessors.lineart_anime:LineartAnime"),
     Entry("lineart_anime_denoise", "lib_ctrlgen.preprocessors.lineart_anime_denoise:LineartAnimeDenoise"),
     Entry("depth", "lib_ctrlgen.preprocessors.midas:MidasDepth"),
+    Entry("depth_anything", "lib_ctrlgen.preprocessors.depth_anything:DepthAnything"),
+    Entry("depth_anything_v2", "lib_ctrlgen.preprocessors.depth_anything:DepthAnythingV2"),
     Entry("depth_leres", "lib_ctrlgen.preprocessors.leres:LeresDepth"),
     Entry("depth_zoe", "lib_ctrlgen.preprocessors.zoe:ZoeDepth"),
     Entry("normal_map", "lib_ctrlgen.preprocessors.midas:MidasNormals"),
