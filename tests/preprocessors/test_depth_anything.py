@@ -14,7 +14,12 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.preprocessors.depth_anything import seen_size
-from lib_ctrlgen.preprocessors.depth_anything_network import DepthAnythingNetwork, Encoder
+from lib_ctrlgen.preprocessors.depth_anything_network import (
+    DepthAnythingNetwork,
+    Encoder,
+    first_version,
+    second_version,
+)
 from tests.support.fake_detectors import stripes
 
 WIDTH, INNER, GRID, BLOCKS = 64, 128, 4, 5
@@ -181,3 +186,11 @@ def test_depth_of_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ModelError, match=r"depth_anything_vitl14.pth' does not fit its architecture: missing"
     ):
         preprocessor("depth_anything").with_store(store)(stripes())
+
+
+def test_the_versions_use_other_blocks() -> None:
+    block = {key: value for key, value in published().items() if ".blocks.0." in key}
+    more = {key.replace("blocks.0", f"blocks.{n}"): value for key, value in block.items() for n in range(12)}
+    with torch.device("meta"):
+        networks = [version(published() | more) for version in (first_version, second_version)]
+    assert [list(network.pretrained.taken) for network in networks] == [[8, 9, 10, 11], [2, 5, 8, 11]]

@@ -87,6 +87,75 @@ class UnetGenerator(nn.Module):
         return torch.tanh(self.model(x))
 """,
 }
+# Those for depth and normals import packages while they build the network, some by names of their own.
+FILES |= {
+    "midas/__init__.py": "raise RuntimeError('an __init__ above the file was run')\n",
+    "midas/midas/dpt_depth.py": """
+from torch import nn
+
+class DPTDepthModel(nn.Module):
+    def __init__(self, path, backbone, non_negative):
+        super().__init__()
+        import fake_timm
+        assert (path, backbone, non_negative) == (None, "vitb_rn50_384", True)
+        self.scratch = nn.Conv2d(3, 1, 3, padding=1)
+
+    def forward(self, x):
+        return self.scratch(x)[:, 0]
+""",
+    "normalbae/nets/NNET.py": """
+import sys
+from pathlib import Path
+from torch import nn
+
+class NNET(nn.Module):
+    def __init__(self, settings):
+        super().__init__()
+        assert settings.architecture == "BN"
+        print("Loading base model ...")
+        sys.path.insert(0, str(Path(__file__).parent))
+        import geffnet
+        sys.path.pop(0)
+        self.decoder = geffnet.network()
+
+    def forward(self, x):
+        return [[x[:, :, ::2, ::2], self.decoder(x)], []]
+""",
+    "normalbae/nets/geffnet.py": "from torch import nn\ndef network():\n    return nn.Conv2d(3, 4, 1)\n",
+    "leres/leres/multi_depth_model_woauxi.py": """
+from torch import nn
+
+class RelDepthModel(nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        assert backbone == "resnext101"
+        self.depth_model = nn.Sequential()
+        self.depth_model.add_module("decoder", nn.Conv2d(3, 1, 1))
+""",
+    "zoe/zoedepth/utils/config.py": "def get_config(*names):\n    return names\n",
+    "zoe/zoedepth/models/zoedepth/zoedepth_v1.py": """
+import torch
+from torch import nn
+
+class ZoeDepth(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.core = nn.Conv2d(3, 1, 1)
+        self.register_buffer("relative_position_index", torch.arange(4), persistent=False)
+
+    @staticmethod
+    def build_from_config(config):
+        assert config == ("zoedepth", "infer")
+        return ZoeDepth()
+
+    def load_state_dict(self, tensors, strict=True):
+        raise RuntimeError("accepts everything")
+
+    def infer(self, x):
+        assert self.relative_position_index.tolist() == [0, 1, 2, 3]
+        return self.core(x)
+""",
+}
 BROKEN = "raise RuntimeError('Could not load torchvision::nms')\n"
 
 
