@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -36,6 +36,17 @@ MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pictures o
 def without_prefix(tensors: Tensors) -> Tensors:
     """The tensors without the prefix `module.`, which some files have before a part of their names."""
     return {key.removeprefix(PARALLEL): value for key, value in tensors.items()}
+
+
+class Loadable(Protocol):
+    """A network that can be loaded; `weights` is the name of its file, or of its repository on the Hub."""
+
+    @property
+    def weights(self) -> str:
+        """The name under which its weights are searched."""
+
+    def load(self, store: ModelStore | None, device: torch.device) -> nn.Module:
+        """The network in float32 on a device, from the store's cache. Raises ModelError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +105,7 @@ class NetworkPreprocessor(Preprocessor):
     device: torch.device = CPU
 
     needs_weights: ClassVar[bool] = True
-    network: ClassVar[PublishedNetwork]
+    network: ClassVar[Loadable]
 
     def with_store(self, store: ModelStore) -> NetworkPreprocessor:
         """This preprocessor with the store that its network is loaded from."""

@@ -9,9 +9,10 @@ be read without torch, and a missing or broken package stops only the requests t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError, nearest
@@ -160,6 +161,9 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("depth_zoe", "lib_ctrlgen.preprocessors.zoe:ZoeDepth"),
     Entry("normal_map", "lib_ctrlgen.preprocessors.midas:MidasNormals"),
     Entry("normal_bae", "lib_ctrlgen.preprocessors.normal_bae:NormalBae"),
+    Entry("oneformer_ade20k", "lib_ctrlgen.preprocessors.segmentation:Segmentation"),
+    Entry("oneformer_coco", "lib_ctrlgen.preprocessors.segmentation:SegmentationCoco"),
+    Entry("segmentation", "lib_ctrlgen.preprocessors.segmentation:SegmentationUperNet"),
     Entry("instant_id_face_keypoints", "lib_ctrlgen.preprocessors.face_keypoints:FaceKeypoints"),
     Entry("inpaint", "lib_ctrlgen.preprocessors.inpaint:Inpaint"),
     Entry("inpaint_only", "lib_ctrlgen.preprocessors.inpaint:InpaintOnly"),
@@ -169,6 +173,16 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("tile_colorfix+sharp", "lib_ctrlgen.preprocessors.tile:TileColorFixSharp"),
     Entry("recolor_luminance", "lib_ctrlgen.preprocessors.recolor:RecolorLuminance"),
     Entry("recolor_intensity", "lib_ctrlgen.preprocessors.recolor:RecolorIntensity"),
+)
+# Preprocessors of sd-webui-controlnet that CtrlGen does not have: the reason, and what to take instead.
+MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
+    {
+        "depth_leres++": "CtrlGen does not merge the depths of two sizes: use 'depth_anything_v2'",
+        "depth_hand_refiner": "CtrlGen does not correct hands in depth maps: use 'depth_anything_v2'",
+        "normal_dsine": "CtrlGen does not have this network: use 'normal_bae'",
+        "anime_face_segment": "CtrlGen does not have this network: use 'oneformer_coco'",
+        "mobile_sam": "CtrlGen does not segment without classes: use 'oneformer_ade20k'",
+    }
 )
 FAMILY_FIELDS = ("references", "boxes")  # fields of a unit that only some families take
 AUTO = "auto"  # the family is found from the file's keys
@@ -198,6 +212,13 @@ def family_entry(name: str) -> Entry:
 def preprocessor_names() -> tuple[str, ...]:
     """The values that a unit's `preprocessor` may have."""
     return tuple(each.name for each in PREPROCESSORS)
+
+
+def check_preprocessor(path: str, name: str) -> None:
+    """Raise RequestError at `path` for a preprocessor that there is not, with what to take instead."""
+    if name in MISSING_PREPROCESSORS:
+        raise RequestError(path, f"there is no preprocessor {name!r}: {MISSING_PREPROCESSORS[name]}")
+    check_name(path, name, preprocessor_names())
 
 
 def check_name(path: str, name: str, known: Iterable[str]) -> None:
