@@ -150,7 +150,7 @@ class Segmentation(NetworkPreprocessor):
         colours = class_colours(self.colours)
         if scores.shape[1] > len(colours):
             raise ModelError(f"the network has {scores.shape[1]} classes, {self.colours} has {len(colours)}")
-        return colours[classes]
+        return np.asarray(colours[classes], np.uint8)
 
 
 class SegmentationCoco(Segmentation):
