@@ -50,6 +50,11 @@ def _float(name: str, label: str, low: float, high: float, default: float) -> Pa
     return Param(name=name, label=label, kind="float", default=default, minimum=low, maximum=high, step=0.05)
 
 
+def _whole(name: str, label: str) -> Param:
+    """A whole number from 1 to 16, at first 1."""
+    return Param(name=name, label=label, kind="int", default=1, minimum=1, maximum=16, step=1)
+
+
 LAYERED: Params = (
     _chosen("weight_type", "Weight type (which layers get the weight)", WEIGHT_TYPES),
     _float("composition_weight", "Composition weight, for the types with style and composition", -1, 5, 1.0),
@@ -63,15 +68,9 @@ IP_ADAPTER: Params = (
     *LAYERED,
     _chosen("crop", "Part of the picture that the encoder sees", CROPS),
     _float("sharpening", "Sharpening of the picture", 0, 1, 0.0),
-    Param(
-        name="tiles",
-        label="Tiles that the picture is cut into (1: not cut)",
-        kind="int",
-        default=1,
-        minimum=1,
-        maximum=16,
-        step=1,
-    ),
+    _whole("tiles", "Tiles that the picture is cut into (1: not cut)"),
+    _whole("enhance_tiles", "Details: also see the picture in n x n parts (1: no)"),
+    _float("enhance_ratio", "Weight of the whole picture beside its details", 0, 1, 1.0),
     _chosen("negative_noise", "Noise as the negative picture", NOISES),
     _float("negative_noise_strength", "Strength of that noise", 0, 1, 1.0),
 )

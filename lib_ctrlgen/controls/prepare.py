@@ -18,15 +18,14 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
 from .checked import UnitFamily, family_of
+from .own_layers import AlignedControl, ReferenceControl
 from .postprocess.registry import after_unet_control
 from .protocols import (
-    AlignedControl,
     AttentionControl,
     FurtherFiles,
     GatedControl,
     InputControl,
     PreparedControl,
-    ReferenceControl,
     ResidualControl,
 )
 from .unit import ActiveUnit, repeated

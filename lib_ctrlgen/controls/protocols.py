@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.models.offload import Weights
-from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
+from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 from lib_ctrlgen.unet.linear_sites import InputSite
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
 from lib_ctrlgen.unet.residuals import Residuals
 from lib_ctrlgen.unet.row_factors import Factor
+
+from .own_layers import AlignedControl, EncodingControl, PooledControl, ReferenceControl
 
 
 @runtime_checkable
@@ -82,29 +83,6 @@ class AttentionControl(Protocol):
         """The keys and values for each of these cross attentions."""
 
 
-@dataclass(frozen=True)
-class AttentionPart:
-    """A part of a unit with keys and values of its own; it acts in its share of the picture.
-
-    `share(height, width)` is a soft mask [1, 1, h, w] for a latent of this size; None: everywhere.
-    """
-
-    control: AttentionControl
-    share: Callable[[int, int], Tensor] | None = None
-
-
-@runtime_checkable
-class LayeredControl(AttentionControl, Protocol):
-    """An attention control with weights by layer, and keys and values that may change over the steps."""
-
-    @property
-    def weighting(self) -> LayerWeighting:
-        """The weight of each cross attention."""
-
-    def parts(self, progress: float) -> tuple[AttentionPart, ...]:
-        """What acts at this progress. A control is the same object as long as its keys and values are."""
-
-
 @runtime_checkable
 class FeatureControl(Protocol):
     """A prepared control that adds constant features to the encoder's hidden states: T2I-Adapter."""
@@ -140,30 +118,6 @@ class InputControl(MappedControl, Protocol):
         """The change of each linear layer, by the layer's name, for a latent of this height and width."""
 
 
-class Lora(Protocol):
-    """A LoRA of a U-Net's attention layers."""
-
-    @property
-    def weights(self) -> Weights:
-        """Its weights, which `present()` brings to the device."""
-
-    def pairs(self) -> Mapping[tuple[int, str], tuple[Tensor, Tensor]]:
-        """Down [rank, in] and up [out, rank] by the number of an attention layer and q, k, v or out."""
-
-
-@runtime_checkable
-class LoraControl(Protocol):
-    """A prepared control that brings a LoRA for the attention layers, which acts with it: FaceID."""
-
-    @property
-    def lora(self) -> Lora:
-        """The LoRA; the same object for units that share it."""
-
-    @property
-    def lora_weight(self) -> float:
-        """How strongly the LoRA acts while the unit acts, whatever the unit's weight."""
-
-
 @runtime_checkable
 class ContextControl(Protocol):
     """A prepared control that appends tokens to the text's on conditional rows: T2I's style adapter."""
@@ -194,14 +148,6 @@ class GatedControl(Protocol):
 
 
 @runtime_checkable
-class EncodingControl(Protocol):
-    """A prepared control that needs pictures as latents."""
-
-    def prepare(self, height: int, width: int) -> None:
-        """Encode the pictures that it needs for a latent of this size; called before sampling."""
-
-
-@runtime_checkable
 class PredictionControl(EncodingControl, Protocol):
     """A prepared control that changes the clean latent which the U-Net predicts, after each call.
 
@@ -218,78 +164,6 @@ class PredictionControl(EncodingControl, Protocol):
 
     def changed(self, denoised: Tensor, call: UNetCall) -> Tensor:
         """Return the predicted clean latent [B, 4, h, w] of the rows of `call`, changed in full, float32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sharing:
-    """How far a reference picture acts on one kind of layer.
-
-    coverage  how many of the layers; 0 is none. The effect says which come first
-    fidelity  0..1: the part of unconditional rows that stays as it is without the picture
-    """
-
-    coverage: float = 0.0
-    fidelity: float = 0.0
-
-
-@runtime_checkable
-class ReferenceControl(MappedControl, EncodingControl, Protocol):
-    """A prepared control that lets the U-Net see a reference picture, as reference_only does."""
-
-    @property
-    def attention(self) -> Sharing:
-        """How the picture acts on self attention."""
-
-    @property
-    def adain(self) -> Sharing:
-        """How the picture acts on the mean and variance of whole blocks."""
-
-    @property
-    def picture_key(self) -> Hashable:
-        """Equal for controls with equal latents, which share the reference calls."""
-
-    def noise(self) -> NoiseSchedule:
-        """The noise schedule of the checkpoint that is sampled."""
-
-    def latent(self, height: int, width: int) -> Tensor:
-        """The picture's clean latent [1, 4, h, w], float32."""
-
-
-@runtime_checkable
-class AlignedControl(Protocol):
-    """A prepared control that aligns the pictures of a batch with their first one: StyleAligned."""
-
-    @property
-    def pictures(self) -> int:
-        """How many consecutive pictures are aligned with the first one of them."""
-
-    @property
-    def score_scale(self) -> float:
-        """The factor of the first picture's keys."""
-
-    @property
-    def score_shift(self) -> float:
-        """What is added to the attention logits of the first picture's keys."""
-
-    @property
-    def only_self_level(self) -> float:
-        """The share 0..1 of self attentions that are left alone."""
-
-    @property
-    def shares_norms(self) -> bool:
-        """Whether group norms count the first picture's numbers too."""
-
-
-@runtime_checkable
-class PooledControl(Protocol):
-    """A prepared control that takes the place of the pooled text in SDXL's vector: ReVision."""
-
-    @property
-    def ignores_prompt(self) -> bool:
-        """Whether the text has no effect on the rows on which the control acts."""
-
-    def embedding(self) -> Tensor:
-        """The image embedding [1, P], unweighted."""
 
 
 @runtime_checkable
@@ -343,9 +217,3 @@ PreparedControl: TypeAlias = (
     | PooledControl
     | FinishingControl
 )
-
-
-def sees_picture(control: object) -> bool:
-    """Whether a control looks at the unit's picture itself, so that it has no control map."""
-    reads = isinstance(control, (AttentionControl, ContextControl, PooledControl, ReferenceControl))
-    return reads and not isinstance(control, ResidualControl)  # InstantID is both and has a map

@@ -10,12 +10,16 @@ from PIL import Image
 from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
+from .attention_protocols import LayeredControl
+from .own_layers import PooledControl, ReferenceControl
 from .protocols import (
+    AttentionControl,
+    ContextControl,
     FinishingControl,
-    LayeredControl,
     PartialControl,
     PredictionControl,
     PreparedControl,
+    ResidualControl,
 )
 
 
@@ -111,3 +115,9 @@ def _moved(units: Sequence[ActiveUnit], places: Callable[[int], list[int]]) -> t
         for unit in units
     ]
     return tuple(unit for unit in moved if unit.pictures != ())
+
+
+def sees_picture(control: object) -> bool:
+    """Whether a control looks at the unit's picture itself, so that it has no control map."""
+    reads = isinstance(control, (AttentionControl, ContextControl, PooledControl, ReferenceControl))
+    return reads and not isinstance(control, ResidualControl)  # InstantID is both and has a map

@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from lib_ctrlgen.controls.protocols import MappedControl, sees_picture
-from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.controls.protocols import MappedControl
+from lib_ctrlgen.controls.unit import ActiveUnit, sees_picture
 from lib_ctrlgen.images.masks import BLACK
 from lib_ctrlgen.request.notices import Notices
 

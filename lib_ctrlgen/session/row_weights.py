@@ -95,14 +95,14 @@ def faded(weight: float, schedule: Schedule) -> float:
     return abs(weight) / max(map(abs, schedule.bounds))
 
 
-def attention_factors(doses: Sequence[RowWeight], weighting: LayerWeighting) -> tuple[Factor, ...]:
+def attention_factors(row_weights: Sequence[RowWeight], weighting: LayerWeighting) -> tuple[Factor, ...]:
     """Return for each cross attention the factors of its rows; a unit's layer weights multiply them."""
     numbers = []
-    for dose in doses:
-        own = weighting.at(dose.weight, dose.fade)
-        layers = dose.layers or (1.0,) * len(own)
+    for each in row_weights:
+        own = weighting.at(each.weight, each.fade)
+        layers = each.layers or (1.0,) * len(own)
         numbers.append([weight * layer for weight, layer in zip(own, layers, strict=True)])
-    return tuple(factor(each) for each in zip(*numbers, strict=True))
+    return tuple(factor(layer) for layer in zip(*numbers, strict=True))
 
 
 def layer_factors(

@@ -11,8 +11,7 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet import instant_id
 from lib_ctrlgen.controls.controlnet.instant_id import AttendingInstantID, PreparedInstantID
 from lib_ctrlgen.controls.prepare import load_units
-from lib_ctrlgen.controls.protocols import sees_picture
-from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.controls.unit import ActiveUnit, sees_picture
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.faces.embeddings import encoded
 from lib_ctrlgen.faces.face import WIDTH

@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lib_ctrlgen.controls.ip_adapter.combine import combined
 from lib_ctrlgen.images.files import decode_image
-from lib_ctrlgen.models.clip_vision import MEAN, STD, centre_square
+from lib_ctrlgen.models.clip_vision import MEAN, STD, centre_square, find_encoder, load_tower
+from lib_ctrlgen.models.offload import Offloaded
+from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
@@ -35,11 +39,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def features(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
     """The pictures' pooled embeddings [3, 40], by the fixture's encoder built anew."""
     network = files.save_vision(tmp_path_factory.mktemp("again") / "tower")
-    squares = [centre_square(decode_image(text, ""), 32) for text in PICTURES]
-    values = np.stack([np.asarray(square, np.float32) / 255 for square in squares])
-    pixels = torch.from_numpy((values - np.float32(MEAN)) / np.float32(STD)).permute(0, 3, 1, 2)
-    embeds: Tensor = network(pixels).image_embeds
+    looks = torch.cat([pixels(centre_square(decode_image(text, ""), 32)) for text in PICTURES])
+    embeds: Tensor = network(looks).image_embeds
     return embeds
+
+
+def pixels(picture: Image.Image) -> Tensor:
+    """The encoder's input [1, 3, 32, 32] of a square picture."""
+    values = np.asarray(centre_square(picture, 32), np.float32) / 255
+    normal = (values - np.float32(MEAN)) / np.float32(STD)
+    return torch.from_numpy(normal).permute(2, 0, 1)[None]
 
 
 @pytest.fixture
@@ -75,6 +84,12 @@ def test_references_are_combined_before_the_head(store: ModelStore, features: Te
     sets = weighted if method == "concat" else [FORMULAS[method](weighted)]
     torch.testing.assert_close(cond, torch.cat([head(each) for each in sets], dim=1), atol=1e-5, rtol=0)
     torch.testing.assert_close(uncond, head(torch.zeros(40)))
+
+
+def test_norm_average_keeps_small_numbers_of_half_precision() -> None:
+    small = torch.full((1, 3), 1e-4, dtype=torch.float16)
+    ((found,),) = combined([(small,), (small,)], (1.0, 1.0), "norm_average")
+    torch.testing.assert_close(found, torch.full((1, 3), 0.5**0.5))
 
 
 def test_a_unit_without_its_own_picture(store: ModelStore) -> None:
@@ -165,6 +180,32 @@ def test_tiles_each_with_its_share(store: ModelStore) -> None:
     assert prepared(store, unit(params={"tiles": 1})).cond.shape == (1, 4, files.CONTEXT)
 
 
+@pytest.mark.parametrize("kind", ["plain", "plus"])
+def test_details_are_pooled_to_one_more_set(tmp_path: Path, kind: str) -> None:
+    projection = write(tmp_path, kind)
+    network = files.save_vision(tmp_path / "tower")
+    square = files.data_url(64, 64, seed=4)
+    params = {"enhance_tiles": 2, "enhance_ratio": 0.5}
+    control = prepared(ModelStore([tmp_path], 1 << 30), unit(image=square, params=params))
+    picture = decode_image(square, "")
+    boxes = [(32 * x, 32 * y, 32 * x + 32, 32 * y + 32) for y in range(2) for x in range(2)]
+    looks = torch.cat([pixels(picture), *(pixels(picture.crop(box)) for box in boxes)])
+    if kind == "plain":
+        found = network(looks).image_embeds
+        sets = [found[:1] * 0.5, found[1:].mean(0, keepdim=True)]
+    else:
+        found = network(looks, output_hidden_states=True).hidden_states[-2]
+        merged = torch.zeros(8, 8, found.shape[-1])  # four parts of 4 x 4 tokens
+        for k, part in enumerate(found[1:, 1:].reshape(4, 4, 4, -1)):
+            merged[4 * (k // 2) : 4 * (k // 2) + 4, 4 * (k % 2) : 4 * (k % 2) + 4] = part
+        cells = [
+            merged[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((0, 1)) for y in range(4) for x in range(4)
+        ]
+        sets = [found[:1] * 0.5, torch.stack([found[1:, 0].mean(0), *cells])[None]]
+    wanted = torch.cat([projection(each) for each in sets], dim=1)
+    torch.testing.assert_close(control.cond, wanted, atol=1e-4, rtol=0)
+
+
 def test_what_is_seen_depends_on_crop_and_sharpening(store: ModelStore) -> None:
     towers: list[int] = []
     looks = {}
@@ -206,3 +247,11 @@ def test_a_second_generation_runs_no_encoder(store: ModelStore) -> None:
     again._cache.update({key: entry for key, entry in store._cache.items() if entry.value is not tower})
     loaded(again, item)
     assert (again.reads, store.reads) == (0, reads), "the encoder is not even loaded"
+
+
+def test_an_encoder_is_on_a_gpu_only_while_it_encodes(store: ModelStore) -> None:
+    """`meta` stands for a GPU."""
+    placement = Placement(device=torch.device("meta"), dtype=torch.float32)
+    weights = load_tower(store, find_encoder(store, "pooled", 40), placement).weights
+    assert isinstance(weights, Offloaded)
+    assert {flat.device.type for flat in weights.flats.values()} == {"cpu"}

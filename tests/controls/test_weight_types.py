@@ -9,8 +9,10 @@ from lib_ctrlgen.controls.ip_adapter.weight_types import weight_type
 from lib_ctrlgen.controls.params import IP_ADAPTER
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.params import check_params
+from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.port import attention_places
 from tests.support import control_files as files
+from tests.support.unet_calls import sd_ldm
 
 # The U-Nets' cross attentions in checkpoint order: names up to the transformer, and how many each has.
 SD15 = {
@@ -95,6 +97,10 @@ def test_a_unets_shape_has_the_places() -> None:
     places = files.shape().attention_places
     assert [place.transformer for place in places] == SD15_T
     assert [place.part for place in places] == ["input"] * 6 + ["output"] * 9 + ["middle"]
+
+
+def test_the_webuis_unets_have_the_same_places() -> None:
+    assert LdmUNet(sd_ldm()).shape.attention_places == files.shape().attention_places
 
 
 @pytest.mark.parametrize("xl", [False, True])

@@ -10,10 +10,12 @@ from torch import Tensor
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.faces.embeddings import encoded
 from lib_ctrlgen.faces.face import WIDTH
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.session.effects.attention_lora import LowRank
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.attention_parts import attention_parts
 from tests.support import control_files as files
@@ -137,3 +139,16 @@ def test_it_acts_on_the_rows_of_its_unit_alone(host: Host, call: Call) -> None:
     assert far(found[[0, 2]], plain[[0, 2]]) <= 1e-6
     assert far(found[[1, 3]], everywhere[[1, 3]]) <= 1e-5
     assert far(found[[1, 3]], plain[[1, 3]]) > 1e-3
+
+
+def test_rows_that_hypertile_has_cut_keep_their_weights() -> None:
+    x, down, up = torch.randn(3, 8, 4), torch.randn(2, 4), torch.randn(6, 2)
+    output, change = torch.randn(3, 8, 6), LowRank(down, up, (0.5, 0.0, 2.0))
+    whole = change.added(output, x)
+    wanted = output + torch.tensor([0.5, 0.0, 2.0])[:, None, None] * (x @ down.T @ up.T)
+    torch.testing.assert_close(whole, wanted)
+    assert torch.equal(whole[1], output[1])
+    cut = change.added(output.reshape(12, 2, 6), x.reshape(12, 2, 4))
+    torch.testing.assert_close(cut.reshape(3, 8, 6), whole)
+    with pytest.raises(HostError, match="4 rows in a call of 3"):
+        change.added(output.reshape(4, 6, 6), x.reshape(4, 6, 4))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import AttentionPart
+from lib_ctrlgen.controls.attention_protocols import AttentionPart
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.spec import ControlUnit
@@ -89,13 +89,13 @@ class Layers:
         layers: dict[str, Any] = {name: nn.Identity() for name in names}
         return AttentionSite(name=str(place), heads=HEADS, hidden=HIDDEN, **layers)
 
-    def output(self, x: Tensor, rows: Rows, doses: Sequence[Sequence[RowWeight | None]]) -> Tensor:
+    def output(self, x: Tensor, rows: Rows, row_weights: Sequence[Sequence[RowWeight | None]]) -> Tensor:
         """What the layers add for rows with the queries `x` [B, N, hidden]: [2, B, N, hidden]."""
         latent = torch.zeros(len(x), 4, SIDE, SIDE)
         inputs = CallInputs(x=latent, timestep=torch.zeros(len(x)), context=torch.zeros(len(x), 2, 4))
         acting = [
             ActingUnit(unit=unit, row_weights=own)
-            for unit, own in zip(self.units, doses, strict=True)
+            for unit, own in zip(self.units, row_weights, strict=True)
             if any(own)
         ]
         self.effect.begin(UNetCall(inputs=inputs, position=Position(1, 4, rows)), acting, None)
@@ -129,18 +129,18 @@ def weighted(query: Tensor, pair: KeyValue, kind: bool, w: float, scaling: str) 
     return attended(query, w * keys, (values - mean) + w * mean)
 
 
-def wanted(query: Tensor, cond: bool, doses: Sequence[RowWeight | None], found: Sequence[Any]) -> Tensor:
+def wanted(query: Tensor, cond: bool, own: Sequence[RowWeight | None], found: Sequence[Any]) -> Tensor:
     """What two cross attentions add to one row: the sum over the units and their tiles, [2, N, hidden]."""
     output = torch.zeros(2, *query.shape)
-    for dose, control in zip(doses, found, strict=True):
-        for place in range(2 if dose else 0):
-            assert dose is not None
-            layer = dose.layers[place] if dose.layers else 1.0
+    for each, control in zip(own, found, strict=True):
+        for place in range(2 if each else 0):
+            assert each is not None
+            layer = each.layers[place] if each.layers else 1.0
             if isinstance(control, Tile):
-                output[place] += weighted(query, control.pair(place), cond, layer * dose.weight, "V only")
+                output[place] += weighted(query, control.pair(place), cond, layer * each.weight, "V only")
                 continue
             slope, offset = control.weighting.slopes[place], control.weighting.offsets[place]
-            w = layer * (slope * dose.weight + offset * dose.fade)
+            w = layer * (slope * each.weight + offset * each.fade)
             for number, tile in enumerate(control.tiles):
                 mask = half(number)(SIDE, SIDE).reshape(-1, 1)
                 term = weighted(query, tile.pair(place), cond, w, control.weighting.scaling)
@@ -151,7 +151,7 @@ def wanted(query: Tensor, cond: bool, doses: Sequence[RowWeight | None], found: 
 row = st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 3))
 
 
-def dose(level: int) -> RowWeight | None:
+def row_weight(level: int) -> RowWeight | None:
     """None, or a row weight; some have layer weights and have faded."""
     if level == 0:
         return None
@@ -166,15 +166,15 @@ def test_rows_never_mix(scaling: str, rows: list[tuple[bool, int, int]], size: i
     spec = ControlUnit(model="a", image="x")
     layers = Layers([ActiveUnit(index=k, spec=spec, control=each) for k, each in enumerate(found)])
     x = random(len(rows), SIDE * SIDE, HIDDEN, seed=len(rows))
-    doses = [[dose(each[1 + unit]) for each in rows] for unit in range(2)]
+    row_weights = [[row_weight(each[1 + unit]) for each in rows] for unit in range(2)]
     expected = torch.stack(
-        [wanted(x[k], rows[k][0], [own[k] for own in doses], found) for k in range(len(rows))], dim=1
+        [wanted(x[k], rows[k][0], [own[k] for own in row_weights], found) for k in range(len(rows))], dim=1
     )
     for start in range(0, len(rows), size):  # calls of at most `size` rows
         part = slice(start, start + size)
         kinds = tuple(cond for cond, *_ in rows[part])
         call = Rows(kinds, tuple(range(len(kinds))))
-        got = layers.output(x[part], call, [own[part] for own in doses])
+        got = layers.output(x[part], call, [own[part] for own in row_weights])
         torch.testing.assert_close(got, expected[:, part], atol=1e-5, rtol=1e-4)
     tiles = [found[0], *found[1].tiles]
     assert all(len(each.made) <= 1 for each in tiles), "keys and values once, however many calls"

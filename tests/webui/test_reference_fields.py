@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.forms.blend_fields import blend_values
 from lib_ctrlgen.forms.reference_fields import REFERENCE_FIELDS
-from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
+from lib_ctrlgen.forms.unit_fields import family_fields, panel_values, read_request, unit_fields
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.request.spec import ControlUnit, parse_request, to_payload
 from tests.support import control_files as files
@@ -66,15 +66,18 @@ def test_more_weights_than_pictures_are_refused() -> None:
 
 
 def test_an_infotext_restores_what_is_no_picture() -> None:
-    unit = unit_of(
-        references=[BLUE, GREEN], reference_weights="1>0", combine="max", negative_image=RED,
-        ip_adapter_weight_type="style transfer", ip_adapter_tiles=4,
-    )  # fmt: skip
+    # a field is named after the first family that takes it
+    names = {
+        param.name: name for name, (families, param) in family_fields().items() if "ip_adapter" in families
+    }
+    layers = {names["weight_type"]: "style transfer", names["tiles"]: 4}
+    pictures = {"references": [BLUE, GREEN], "negative_image": RED}
+    unit = unit_of(**pictures, **layers, reference_weights="1>0", combine="max")
     payload = json.loads(json.dumps(to_payload(parse_request({"units": [to_payload(unit)]}).units[0])))
     shown = panel_values(payload)
     assert shown["reference_weights"] == "1@0, 0@1; 1"
     assert shown["combine"] == "max"
-    assert (shown["ip_adapter_weight_type"], shown["ip_adapter_tiles"]) == ("style transfer", 4)
+    assert layers.items() <= shown.items()
     assert not {"references", "composition_image", "negative_image"} & shown.keys()
     assert panel_values({"model": "a", "references": "broken"})["reference_weights"] == ""
 

@@ -18,7 +18,8 @@ Features: TypeAlias = tuple[Tensor, ...]
 def combined(features: Sequence[Features], weights: Sequence[float], method: Combine) -> list[Features]:
     """The features of one or more references, each times its weight, as those of one reference.
 
-    `concat` leaves them apart: the tokens of each then stand side by side. The features of all have the same
+    `concat` leaves them apart: the tokens of each then stand side by side. The others compute in float32, as
+    squares of half precision would be lost. The features of all have the same
     number of tensors, of the same shapes.
     """
     weighted = [
@@ -27,7 +28,7 @@ def combined(features: Sequence[Features], weights: Sequence[float], method: Com
     ]
     if method == "concat":
         return weighted
-    return [tuple(_METHODS[method](torch.stack(each)) for each in zip(*weighted, strict=True))]
+    return [tuple(_METHODS[method](torch.stack(each).float()) for each in zip(*weighted, strict=True))]
 
 
 def _subtracted(stacked: Tensor) -> Tensor:

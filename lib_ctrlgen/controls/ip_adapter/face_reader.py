@@ -19,7 +19,7 @@ from lib_ctrlgen.models.clip_vision import EncoderFolder, find_encoder, load_tow
 
 from .combine import Features
 from .file import AdapterWeights
-from .reader import Source
+from .reader import Source, WeighedFeatures
 from .resampler import Resampler
 from .unit_faces import UnitFace
 from .variants import FaceVariant
@@ -54,9 +54,9 @@ class FaceReader:
         """None: a face is not cut into tiles."""
         return None
 
-    def tiles(self, source: Source) -> tuple[Features, ...]:
-        """The features of a face."""
-        return (self.whole(source),)
+    def tiles(self, source: Source) -> tuple[tuple[WeighedFeatures, ...], ...]:
+        """The features of a face, which is one tile."""
+        return (((self.whole(source), 1.0),),)
 
     def whole(self, source: Source) -> Features:
         """The features of a face: embedding [1, 512], and CLIP features [1, N, C] where they are read."""

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.controls.protocols import AttentionPart
+from lib_ctrlgen.controls.attention_protocols import AttentionPart
 from lib_ctrlgen.images.squares import Grid
 from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
 from lib_ctrlgen.unet.call import AttentionSite

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lib_ctrlgen.controls.protocols import AttentionPart
+from lib_ctrlgen.controls.attention_protocols import AttentionPart
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.unet.attention import KeyValue, LayerWeighting
 from lib_ctrlgen.unet.call import AttentionSite

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from math import isqrt
+from typing import Protocol, TypeAlias
 
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.params import IMAGE_ENCODER
@@ -23,6 +26,9 @@ from lib_ctrlgen.request.schedule import Schedule
 
 from .combine import Features
 from .file import AdapterWeights
+
+TOGETHER = 16  # squares that are encoded in one call
+WeighedFeatures: TypeAlias = tuple[Features, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +52,11 @@ class ReferenceReader(Protocol):
     def grid(self) -> Grid | None:
         """How pictures are cut into tiles; None: not at all."""
 
-    def tiles(self, source: Source) -> tuple[Features, ...]:
-        """The features of each tile of a reference; of the whole one without a grid. Raises RequestError."""
+    def tiles(self, source: Source) -> tuple[tuple[WeighedFeatures, ...], ...]:
+        """The features of each tile of a reference; of the whole one without a grid. Raises RequestError.
+
+        A tile has one or more sets of features, each with a factor of the reference's weight.
+        """
 
     def whole(self, source: Source) -> Features:
         """The features of a reference that is not cut. Raises RequestError."""
@@ -77,7 +86,7 @@ class ClipReader:
     def of(cls, weights: AdapterWeights, job: UnitInputs, target: Target, first: Source) -> ClipReader:
         """The reader of a unit, whose first reference decides the tiles. Raises RequestError."""
         encoder = str(job.params[IMAGE_ENCODER.name])
-        with at_path(f"{job.path}.params.{IMAGE_ENCODER.name}" if encoder else f"{job.path}.model"):
+        with at_path(encoder_at(job)):
             folder = find_encoder(target.store, weights.feature, weights.width, encoder)
         size = _picture(first).size
         return cls(
@@ -99,9 +108,19 @@ class ClipReader:
         """Which part of a picture is seen."""
         return str(self.job.params["crop"])
 
-    def tiles(self, source: Source) -> tuple[Features, ...]:
-        """The features of each tile of a picture. Raises RequestError for an embedding."""
-        return tuple(self._features(tile) for tile in self._cut(source))
+    def tiles(self, source: Source) -> tuple[tuple[WeighedFeatures, ...], ...]:
+        """The features of each tile of a picture and of its details. Raises RequestError for an embedding."""
+        return tuple(self._detailed(tile) for tile in self._cut(source))
+
+    def _detailed(self, picture: Image.Image) -> tuple[WeighedFeatures, ...]:
+        """The features of a picture, and with `enhance_tiles` those of n x n parts, pooled to one set."""
+        whole, count = self._features(picture), int(self.job.params["enhance_tiles"])
+        if count == 1:
+            return ((whole, 1.0),)
+        parts = Grid(count, count, 1.0).cut(square_at(picture, self.crop), "center")
+        key = ("parts", count, *self._key(picture))
+        details = self._encoded(key, lambda: [self._look(part) for part in parts], count)
+        return (whole, float(self.job.params["enhance_ratio"])), (details, 1.0)
 
     def whole(self, source: Source) -> Features:
         """The features of a whole picture. Raises RequestError for an embedding."""
@@ -135,27 +154,57 @@ class ClipReader:
         square = picture if self.crop == "center" else square_at(picture, self.crop)
         return sharpened(centre_square(square, self.folder.size), float(self.job.params["sharpening"]))
 
+    def _key(self, picture: Image.Image) -> tuple[Hashable, ...]:
+        """What the square that is seen of a picture depends on."""
+        return image_hash(picture), self.crop, float(self.job.params["sharpening"])
+
     def _features(
         self,
         picture: Image.Image,
         change: Hashable = None,
         changed: Callable[[Image.Image], Image.Image] = lambda look: look,
     ) -> Features:
-        key = (image_hash(picture), self.crop, float(self.job.params["sharpening"]), change)
-        return self._encoded(key, lambda: changed(self._look(picture)))
+        return self._encoded((change, *self._key(picture)), lambda: [changed(self._look(picture))])
 
-    def _encoded(self, key: tuple[Hashable, ...], look: Callable[[], Image.Image] | None) -> Features:
-        """The encoder's output for a square, or without one for zeros; computed once for a store."""
+    def _encoded(
+        self, key: tuple[Hashable, ...], looks: Callable[[], Sequence[Image.Image]] | None, count: int = 1
+    ) -> Features:
+        """The encoder's output for a square, or without one for zeros; computed once for a store.
 
-        def compute() -> torch.Tensor:
+        With a `count` n there are n * n squares, whose outputs are pooled to one set.
+        """
+
+        def compute() -> Tensor:
             tower = load_tower(self.store, self.folder, self.placement)
-            pixels = tower.zeros() if look is None else tower.pixels(look())
-            return tower.feature(pixels, self.weights.feature)
+            pixels = tower.zeros() if looks is None else torch.cat([tower.pixels(look) for look in looks()])
+            with tower.weights.present():
+                parts = [tower.feature(some, self.weights.feature) for some in torch.split(pixels, TOGETHER)]
+            return torch.cat(parts) if count == 1 else pooled_parts(torch.cat(parts), count)
 
         whole = (*key, self.folder.weights, self.placement, self.weights.feature)
-        encoder = str(self.job.params[IMAGE_ENCODER.name])
-        with at_path(f"{self.job.path}.params.{IMAGE_ENCODER.name}" if encoder else f"{self.job.path}.model"):
+        with at_path(encoder_at(self.job)):
             return (self.store.cached(whole, compute),)
+
+
+def encoder_at(job: UnitInputs) -> str:
+    """The JSON path of a unit's image encoder, for errors: the field that names it, or the model's."""
+    named = job.params[IMAGE_ENCODER.name]
+    return f"{job.path}.params.{IMAGE_ENCODER.name}" if named else f"{job.path}.model"
+
+
+def pooled_parts(parts: Tensor, count: int) -> Tensor:
+    """One picture's features from those of its n x n parts, row by row (ClipVisionEnhancer, cubiq).
+
+    Pooled embeddings [n * n, P] become their mean [1, P]. Of hidden states [n * n, 1 + s * s, H] the first
+    tokens are averaged, and the grid of the others, n * s wide, is averaged to s: [1, 1 + s * s, H].
+    """
+    if parts.ndim == 2:
+        return parts.mean(0, keepdim=True)
+    side = isqrt(parts.shape[1] - 1)
+    grid = parts[:, 1:].reshape(count, count, side, side, -1).permute(4, 0, 2, 1, 3)
+    whole = grid.reshape(1, -1, count * side, count * side)
+    cells = functional.avg_pool2d(whole.float(), count).flatten(2).transpose(1, 2).to(parts)
+    return torch.cat((parts[:, :1].mean(0, keepdim=True), cells), dim=1)
 
 
 def _picture(source: Source) -> Image.Image:
@@ -163,8 +212,3 @@ def _picture(source: Source) -> Image.Image:
         message = "this adapter looks at pictures: give 'image'; embeddings of faces are for face adapters"
         raise RequestError(f"{source.path}.embedding", message)
     return source.picture
-
-
-def reader_for(weights: AdapterWeights, job: UnitInputs, target: Target, first: Source) -> ReferenceReader:
-    """The reader of an adapter's references. Raises RequestError at the unit's fields."""
-    return ClipReader.of(weights, job, target, first)

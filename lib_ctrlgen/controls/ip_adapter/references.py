@@ -11,7 +11,7 @@ from lib_ctrlgen.request.reference import Combine, Role
 from lib_ctrlgen.request.schedule import Schedule, constant
 
 from .combine import Features, combined
-from .reader import ReferenceReader, Source
+from .reader import ReferenceReader, Source, WeighedFeatures
 from .weight_types import TWO_WEIGHTS
 
 NO_REFERENCE = "the unit has no picture of its own and no reference with the role 'reference': give one"
@@ -98,9 +98,9 @@ class Mixtures:
     def read(cls, sources: Sources, reader: ReferenceReader, job: UnitInputs) -> Mixtures:
         """Read all references of a unit. Raises RequestError at the one that cannot be read."""
         method = job.unit.combine
+        weights = [source.weight for source in sources.main]
         per_source = [reader.tiles(source) for source in sources.main]
-        weights = tuple(source.weight for source in sources.main)
-        tiles = tuple(Mixture(tile, weights, method) for tile in zip(*per_source, strict=True))
+        tiles = tuple(_weighed(tile, weights, method) for tile in zip(*per_source, strict=True))
         composition = _mixture(sources.composition, reader, method) if sources.composition else None
         return cls(tiles, _negative(sources, reader, job), composition)
 
@@ -117,6 +117,18 @@ class Mixtures:
     def weights_at(self, progress: float) -> tuple[tuple[float, ...], ...]:
         """All weights at a progress: with equal ones the tokens are the same."""
         return tuple(each.weights_at(progress) for each in self.all)
+
+
+def _weighed(
+    found: Sequence[Sequence[WeighedFeatures]], weights: Sequence[Schedule], method: Combine
+) -> Mixture:
+    """The mixture of references that each have one or more sets of features."""
+    sets = [
+        (features, weight if factor == 1.0 else weight * constant(factor))
+        for own, weight in zip(found, weights, strict=True)
+        for features, factor in own
+    ]
+    return Mixture(tuple(each for each, _ in sets), tuple(weight for _, weight in sets), method)
 
 
 def _mixture(sources: Sequence[Source], reader: ReferenceReader, method: Combine) -> Mixture:

@@ -23,7 +23,7 @@ from lib_ctrlgen.controls.ip_adapter.face_reader import as_face
 from lib_ctrlgen.controls.ip_adapter.file import AdapterWeights
 from lib_ctrlgen.controls.ip_adapter.mixed import MixedIPAdapter
 from lib_ctrlgen.controls.ip_adapter.prepared import require_widths
-from lib_ctrlgen.controls.ip_adapter.reader import Source
+from lib_ctrlgen.controls.ip_adapter.reader import Source, WeighedFeatures
 from lib_ctrlgen.controls.ip_adapter.references import Mixtures
 from lib_ctrlgen.controls.ip_adapter.unit_faces import face_sources
 from lib_ctrlgen.controls.ip_adapter.variants import FaceVariant
@@ -110,9 +110,9 @@ class PuLIDReader:
     loaded: Mapping[str, str] = field(default_factory=dict)
     grid: Grid | None = None
 
-    def tiles(self, source: Source) -> tuple[Features, ...]:
-        """The features of a face."""
-        return (self.whole(source),)
+    def tiles(self, source: Source) -> tuple[tuple[WeighedFeatures, ...], ...]:
+        """The features of a face, which is one tile."""
+        return (((self.whole(source), 1.0),),)
 
     def whole(self, source: Source) -> Features:
         """The features of a face: its embedding beside the encoder's, and the encoder's feature maps."""

@@ -9,12 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import (
-    AttentionControl,
-    AttentionPart,
-    LayeredControl,
-    ResidualControl,
-)
+from lib_ctrlgen.controls.attention_protocols import AttentionPart, LayeredControl
+from lib_ctrlgen.controls.protocols import AttentionControl, ResidualControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session.row_weights import RowWeight, attention_factors, layer_factors
@@ -84,10 +80,10 @@ class AttentionEffect:
         kinds = torch.tensor(call.position.rows.cond, dtype=torch.long, device=call.inputs.x.device)
         self.state = StepState(terms=tuple(zip(*per_unit, strict=True)), kinds=kinds, size=call.size)
 
-    def terms(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> list[list[AttentionTerm]]:
+    def terms(self, unit: ActiveUnit, row_weights: RowWeights, call: UNetCall) -> list[list[AttentionTerm]]:
         """Return for each part of a unit its term for each cross attention."""
-        rows = [row for row, dose in enumerate(doses) if dose is not None]
-        own = [dose for dose in doses if dose is not None]
+        rows = [row for row, each in enumerate(row_weights) if each is not None]
+        own = [each for each in row_weights if each is not None]
         mask = self.masks.of(unit, own, call)
         index = None if len(rows) == call.batch else row_index(rows)
         control = control_of(unit, AttentionControl)
@@ -164,6 +160,6 @@ class AttentionEffect:
         self.shares.clear()
 
 
-def own_of_attention(doses: Sequence[RowWeight], control: AttentionControl) -> list[RowWeight]:
+def own_of_attention(row_weights: Sequence[RowWeight], control: AttentionControl) -> list[RowWeight]:
     """Return row weights without what is for a control's residuals: layer weights, and the mode."""
-    return [dose.even if isinstance(control, ResidualControl) else dose for dose in doses]
+    return [each.even if isinstance(control, ResidualControl) else each for each in row_weights]

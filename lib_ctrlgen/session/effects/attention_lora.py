@@ -14,11 +14,12 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib_ctrlgen.controls.protocols import LoraControl
+from lib_ctrlgen.controls.attention_protocols import LoraControl
+from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet.attention_parts import AttentionPart, attention_parts
 from lib_ctrlgen.unet.call import UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
-from lib_ctrlgen.unet.row_factors import Factor, factor, times
+from lib_ctrlgen.unet.row_factors import factor, times
 
 from .base import ActingUnit, Masks, control_of
 
@@ -27,22 +28,33 @@ Place = tuple[int, str]
 
 @dataclass(frozen=True)
 class LowRank:
-    """A change of a linear layer in one call: `up(down(x))` times a factor for each of `rows`, None: all."""
+    """A change of a linear layer in one call: `up(down(x))` times the weight of each row of the batch."""
 
     down: Tensor
     up: Tensor
-    weight: Factor
-    rows: slice | list[int] | None
+    weights: tuple[float, ...]
 
     def added(self, output: Tensor, x: Tensor) -> Tensor:
-        """The layer's output [B, N, out] for its input `x` [B, N, in], with the change added."""
-        own = x if self.rows is None else x[self.rows]
-        low = functional.linear(own, self.down.to(own))
-        change = times(functional.linear(low, self.up.to(own)), self.weight).to(output)
-        if self.rows is None:
-            return output + change
+        """The layer's output [B, N, out] for its input `x` [B, N, in], with the change added.
+
+        Hypertile cuts each row into several, so that B is a multiple of the number of rows. Raises HostError
+        for another B.
+        """
+        tiles, rest = divmod(len(x), len(self.weights))
+        if rest:
+            raise HostError(
+                f"an attention layer has {len(x)} rows in a call of {len(self.weights)}: FaceID's LoRA "
+                "cannot tell them apart; switch off what joins rows, or set lora_weight to 0"
+            )
+        numbers = [weight for weight in self.weights for _ in range(tiles)]
+        rows = [row for row, weight in enumerate(numbers) if weight]
+        index = slice(None) if len(rows) == len(numbers) else row_index(rows)
+        low = functional.linear(x[index], self.down.to(x))
+        change = times(functional.linear(low, self.up.to(x)), factor([numbers[row] for row in rows]))
+        if len(rows) == len(numbers):
+            return output + change.to(output)
         output = output.clone()
-        output[self.rows] += change
+        output[index] += change.to(output)
         return output
 
 
@@ -87,19 +99,17 @@ class AttentionLoraEffect:
         for each in acting:
             control = control_of(each.unit, LoraControl)
             lora = control.lora
-            own = [0.0 if dose is None else control.lora_weight for dose in each.row_weights]
+            own = [0.0 if one is None else control.lora_weight for one in each.row_weights]
             before = weights.get(id(lora), [0.0] * call.batch)
             weights[id(lora)] = [max(pair, key=abs) for pair in zip(before, own, strict=True)]
             loras[id(lora)] = lora
         for key, lora in loras.items():
-            rows = [row for row, weight in enumerate(weights[key]) if weight]
-            if not rows:
+            if not any(weights[key]):
                 continue
             self.held.enter_context(lora.weights.present())
-            index = None if len(rows) == call.batch else row_index(rows)
-            by = factor([weights[key][row] for row in rows])
             for place, (down, up) in lora.pairs().items():
-                self.changes.setdefault(place, []).append(LowRank(down, up, by, index))
+                change = LowRank(down, up, tuple(weights[key]))
+                self.changes.setdefault(place, []).append(change)
 
     def end(self) -> None:
         """Clear the changes, and release the LoRAs' weights."""

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.own_layers import EncodingControl
 from lib_ctrlgen.controls.prepare import load_requests
-from lib_ctrlgen.controls.protocols import EncodingControl, MappedControl, sees_picture
+from lib_ctrlgen.controls.protocols import MappedControl
 from lib_ctrlgen.controls.recorded import Loaded
-from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, unit_variants
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, sees_picture, unit_variants
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
