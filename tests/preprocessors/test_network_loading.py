@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.models.published import named
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor, preprocessors
-from lib_ctrlgen.preprocessors.network import NetworkPreprocessor
+from lib_ctrlgen.preprocessors.network import NetworkPreprocessor, PublishedNetwork
 from tests.support.fake_detectors import BROKEN, FILES, forget_package, randomised, stripes, write_package
 
 NETWORKS = [item for item in preprocessors() if isinstance(item, NetworkPreprocessor)]
@@ -97,3 +98,13 @@ def test_another_network_in_the_file_is_an_error(package: Path) -> None:
     (store.roots[0] / "erika.pth").write_bytes((store.roots[0] / "ControlNetHED.pth").read_bytes())
     with pytest.raises(ModelError, match=r"'erika\.pth' does not fit its architecture"):
         preprocessor("lineart_anime_denoise").with_store(store)(stripes())
+
+
+@pytest.mark.parametrize("item", NETWORKS, ids=lambda item: item.name)
+def test_the_table_of_published_files_has_the_weights(item: NetworkPreprocessor) -> None:
+    if not isinstance(item.network, PublishedNetwork):
+        assert "/" in item.network.weights, "a repository on the Hub"
+        return
+    entry = named(item.network.weights)
+    assert entry is not None
+    assert item.name in entry.preprocessors
