@@ -184,6 +184,28 @@ MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
         "mobile_sam": "CtrlGen does not segment without classes: use 'oneformer_ade20k'",
     }
 )
+# The labels of preprocessors in sd-webui-controlnet, where they differ from the names. Requests may use both.
+LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "invert (from white bg & black line)": "invert",
+        "t2ia_color_grid": "color",
+        "lineart_standard (from white bg & black line)": "lineart_standard",
+        "softedge_hed": "hed",
+        "softedge_hedsafe": "hed_safe",
+        "softedge_pidinet": "pidinet",
+        "softedge_pidisafe": "pidinet_safe",
+        "t2ia_sketch_pidi": "pidinet_sketch",
+        "scribble_pidinet": "pidinet_scribble",
+        "lineart_realistic": "lineart",
+        "depth_midas": "depth",
+        "normal_midas": "normal_map",
+        "seg_ofade20k": "oneformer_ade20k",
+        "seg_ofcoco": "oneformer_coco",
+        "seg_ufade20k": "segmentation",
+        "seg_anime_face": "anime_face_segment",
+        "inpaint_global_harmonious": "inpaint",
+    }
+)
 FAMILY_FIELDS = ("references", "boxes")  # fields of a unit that only some families take
 AUTO = "auto"  # the family is found from the file's keys
 MOST_CHOICES = 8  # that an error lists in full
@@ -214,11 +236,16 @@ def preprocessor_names() -> tuple[str, ...]:
     return tuple(each.name for each in PREPROCESSORS)
 
 
-def check_preprocessor(path: str, name: str) -> None:
-    """Raise RequestError at `path` for a preprocessor that there is not, with what to take instead."""
+def preprocessor_named(path: str, given: str) -> str:
+    """The name of the preprocessor with this name or label.
+
+    Raises RequestError at `path` if there is none, with what to take instead.
+    """
+    name = LABELS.get(given, given)
     if name in MISSING_PREPROCESSORS:
         raise RequestError(path, f"there is no preprocessor {name!r}: {MISSING_PREPROCESSORS[name]}")
     check_name(path, name, preprocessor_names())
+    return name
 
 
 def check_name(path: str, name: str, known: Iterable[str]) -> None:

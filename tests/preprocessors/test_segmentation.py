@@ -10,13 +10,11 @@ import torch
 import transformers
 from PIL import Image
 
-from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.preprocessors.segmentation import class_colours
-from lib_ctrlgen.request.catalogue import MISSING_PREPROCESSORS, preprocessor_names
-from lib_ctrlgen.request.spec import parse_request
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 CLASSES = 5
@@ -137,12 +135,3 @@ def test_the_colours_of_the_classes() -> None:
     ade, coco = class_colours("ade20k"), class_colours("coco")
     assert (len(ade), len(coco)) == (150, 133)
     assert (ade[2].tolist(), ade[3].tolist(), coco[0].tolist()) == (SKY, FLOOR, [220, 20, 60])
-
-
-@pytest.mark.parametrize("name", MISSING_PREPROCESSORS)
-def test_what_there_is_not_says_what_to_take(name: str) -> None:
-    with pytest.raises(RequestError, match=r"\$\.units\[0\]\.preprocessor: there is no .*: use '") as raised:
-        parse_request({"units": [{"model": "a", "image": "b", "preprocessor": name}]})
-    assert raised.value.message.split("use '")[1].rstrip("'") in preprocessor_names()
-    with pytest.raises(RequestError, match="there is no preprocessor"):
-        preprocessor(name)
