@@ -44,7 +44,8 @@ class ControlMap:
     @staticmethod
     def of(job: UnitInputs, target: Target, hole: float, *, holes: bool) -> ControlMap:
         """The control maps of a unit. `holes` says whether transparent pixels are holes."""
-        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor").with_store(target.store)
+        named = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
+        chosen = named.with_store(target.store).on(target.device)
         holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
         pictures = (job.deep or job.picture, transparent)

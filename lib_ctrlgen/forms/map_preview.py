@@ -18,10 +18,12 @@ from .uploads import uploaded
 LARGEST_SIDE = 4096
 
 
-def control_map(values: Values, width: int, height: int, index: int, store: ModelStore) -> Image.Image:
+def control_map(
+    values: Values, width: int, height: int, index: int, store: ModelStore, device: str = "cpu"
+) -> Image.Image:
     """Return a unit's picture, fitted and preprocessed as for a generation of this size.
 
-    `store` is where a preprocessor's own models are loaded from.
+    `store` is where a preprocessor's own models are loaded from, `device` where they run.
     Raises RequestError.
     """
     path = f"$.units[{index}]"
@@ -35,6 +37,6 @@ def control_map(values: Values, width: int, height: int, index: int, store: Mode
     settings = unit_settings({**values, "model": "any"}, path)
     request: ControlRequest = parse_request({"units": [settings]})
     unit = request.units[0]
-    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor").with_store(store)
+    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor").with_store(store).on(device)
     params = check_params(own_values(chosen, unit.params), params_of(chosen), f"{path}.params")
     return detected(chosen, picture, Frame(unit.resize_mode), (width, height), params)

@@ -21,6 +21,7 @@ def preprocessors() -> Iterator[Preprocessor]:
 
 
 def preprocessor(name: str, path: str = "") -> Preprocessor:
-    """The preprocessor of this name. Raises RequestError at `path`, with the nearest names."""
+    """The preprocessor of this name or label. Raises RequestError at `path`, with the nearest names."""
+    name = catalogue.preprocessor_named(path, name)
     found: Preprocessor = catalogue.entry(name, catalogue.PREPROCESSORS, "preprocessor", path).load()()
     return found

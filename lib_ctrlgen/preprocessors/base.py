@@ -10,6 +10,8 @@ from PIL import Image
 from lib_ctrlgen.request.params import Param
 
 if TYPE_CHECKING:
+    import torch
+
     from lib_ctrlgen.models.store import ModelStore
 
 Comparison: TypeAlias = Literal["edges", "structure"]
@@ -35,6 +37,7 @@ class Preprocessor(Protocol):
                  or the finished picture; it is built by `Class.of(job, target)`. Empty for no such control
     compared     how the tuner compares the maps of two pictures, a name of `tuner.scoring.map_likeness`;
                  None for a preprocessor whose maps do not tell whether a picture follows them
+    needs_weights  whether it needs files that the user has to download
     """
 
     name: ClassVar[str]
@@ -46,10 +49,16 @@ class Preprocessor(Protocol):
     union_type: ClassVar[str] = ""
     after_unet: ClassVar[str] = ""
     compared: ClassVar[Comparison | None] = None
+    needs_weights: ClassVar[bool] = False
 
     def with_store(self, store: ModelStore) -> Preprocessor:
         """This preprocessor with the store that its models are loaded from; the same where it needs none."""
         del store
+        return self
+
+    def on(self, device: torch.device | str) -> Preprocessor:
+        """This preprocessor with the device that its networks run on; the same where it has none."""
+        del device
         return self
 
     @abstractmethod

@@ -31,6 +31,7 @@ class FaceKeypoints(Preprocessor):
     name: ClassVar[str] = "instant_id_face_keypoints"
     title: ClassVar[str] = "InstantID face keypoints"
     params: ClassVar[tuple[Param, ...]] = (FACE_CHOICE,)
+    needs_weights: ClassVar[bool] = True
 
     def with_store(self, store: ModelStore) -> FaceKeypoints:
         """This preprocessor with a store, in whose folders the face models are searched, too."""

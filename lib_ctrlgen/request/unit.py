@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, field
+from msgspec.structs import force_setattr
 
 from lib_ctrlgen.errors import RequestError
 
 from .base import Spec, check_plain, check_share
 from .box import MOST_BOXES, Box
-from .catalogue import AUTO, check_name, control_names, preprocessor_names, without_model
+from .catalogue import AUTO, check_name, control_names, preprocessor_named, without_model
 from .reference import Combine, Reference
 from .schedule import Schedule, constant
 
@@ -108,7 +109,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         super().__post_init__()
         check_share("mask_strength", self.mask_strength)
         check_name("control", self.control, control_names())
-        check_name("preprocessor", self.preprocessor, preprocessor_names())
+        force_setattr(self, "preprocessor", preprocessor_named("preprocessor", self.preprocessor))
         self._check_model()
         for one, many in (("image", "images"), ("mask", "masks")):
             _check_pictures(one, getattr(self, one), many, getattr(self, many))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import gradio as gr
+from modules import devices
 from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
@@ -201,7 +202,7 @@ def _connect_map_preview(unit: UnitPanel) -> None:
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         try:
             fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
-            return control_map(fields, *size, unit.index, model_store()), ""
+            return control_map(fields, *size, unit.index, model_store(), str(devices.device)), ""
         except CtrlGenError as error:
             return None, str(error)
 
