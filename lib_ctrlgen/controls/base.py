@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
@@ -148,6 +148,18 @@ class Control(Protocol):
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedControl:
         """Return the control of one unit for a generation. Raises RequestError at the unit's fields."""
+
+
+@runtime_checkable
+class FaceControl(Protocol):
+    """A control family that reads the identity embedding of a face."""
+
+    @classmethod
+    def face_pack(cls, kind: ModelKind, params: Mapping[str, Value], path: str) -> str:
+        """The name of the model pack whose embeddings a file of this kind reads, with a unit's `params`.
+
+        Raises RequestError below `path`, that of the parameters, where they contradict the file.
+        """
 
 
 class FilelessControl(Control, Protocol):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.names import split_hash
-from lib_ctrlgen.request.pictures import DATA_PARAMS, EMBEDDING, LISTS, PICTURES, pictured_parts
+from lib_ctrlgen.request.pictures import EMBEDDINGS, LISTS, PICTURES, pictured_parts
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
 
 from .unit import ActiveUnit
@@ -26,13 +26,8 @@ def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dic
     """
     payload = with_pictures(request, lambda picture: f"{mark}:{image_hash(picture)}", whole=whole)
     for _, part in pictured_parts(payload):
-        for holder, names in ((part, (EMBEDDING,)), (part.get("params") or {}, DATA_PARAMS)):
-            holder |= {name: f"{mark}:{_hash(holder[name])}" for name in names if holder.get(name)}
+        part |= {name: f"{mark}:{_digest(part[name])}" for name in EMBEDDINGS if part.get(name)}
     return payload
-
-
-def _hash(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:12]
 
 
 def with_pictures(
@@ -44,6 +39,10 @@ def with_pictures(
         part |= {name: named(part[name]) for name in PICTURES if part.get(name)}
         part |= {name: [named(each) for each in part[name]] for name in LISTS if part.get(name)}
     return payload
+
+
+def _digest(embedding: object) -> str:
+    return sha256(str(embedding).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ class Entry:
     `params_place` is where the class's `params` are without importing the class, for a family whose module
     takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
     `without_model` is what the panel's model list shows for a family that has no model file; empty for the
-    others. `needs_image` is False for a control family whose units have no picture.
+    others. `needs_image` is False for a control family whose units can do without a picture.
     `reference_calls` is whether a unit costs a further call of the U-Net, with its picture, at each step.
-    `fields` are those of `FAMILY_FIELDS` that units of the family may have.
+    `fields` are those of `FAMILY_FIELDS` that units of the family may have. `unused` are the other fields
+    of a unit that do nothing in the family or are refused; the panel hides them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     needs_image: bool = True
     reference_calls: bool = False
     fields: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """The class. Imports its module on the first call."""
@@ -58,6 +60,10 @@ def load_object(place: str) -> Any:
 
 
 PARAMS = "lib_ctrlgen.controls.params"
+FILELESS_PARAMS = "lib_ctrlgen.controls.fileless_params"
+# What families do not use that read a picture instead of a control map, and those without weights.
+NO_MAP = ("preprocessor", "control_mode", "reuse")
+NO_WEIGHTS = ("low_vram", "storage")
 # The order is the order in which `lib_ctrlgen.controls.registry.identify` asks the families about a file.
 CONTROLS: tuple[Entry, ...] = (
     Entry(
@@ -80,12 +86,13 @@ CONTROLS: tuple[Entry, ...] = (
         "lib_ctrlgen.controls.controlnet.instant_id:InstantID",
         f"{PARAMS}:INSTANT_ID",
     ),
-    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
+    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE", unused=("reuse",)),
     Entry(
         "ip_adapter",
         "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter",
         f"{PARAMS}:IP_ADAPTER",
         fields=("references",),
+        unused=NO_MAP,
     ),
     Entry(
         "ip_adapter_face",
@@ -93,12 +100,14 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:FACE_ADAPTER",
         needs_image=False,
         fields=("references",),
+        unused=NO_MAP,
     ),
     Entry(
         "pulid",
         "lib_ctrlgen.controls.pulid.pulid:PuLID",
         f"{PARAMS}:PULID",
         fields=("references",),
+        unused=NO_MAP,
     ),
     Entry(
         "gligen",
@@ -106,28 +115,32 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:ENCODED",
         needs_image=False,
         fields=("boxes",),
+        unused=(*NO_MAP, "image"),
     ),
-    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
-    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
+    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE", unused=("reuse",)),
+    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED", unused=NO_MAP),
     Entry(
         "reference",
         "lib_ctrlgen.controls.reference:ReferencePicture",
-        f"{PARAMS}:REFERENCE",
+        f"{FILELESS_PARAMS}:REFERENCE",
         without_model="Reference picture (no model)",
         reference_calls=True,
+        unused=("preprocessor", *NO_WEIGHTS),
     ),
     Entry(
         "style_aligned",
         "lib_ctrlgen.controls.style_aligned:StyleAligned",
-        f"{PARAMS}:STYLE_ALIGNED",
+        f"{FILELESS_PARAMS}:STYLE_ALIGNED",
         without_model="StyleAligned (no model)",
         needs_image=False,
+        unused=(*NO_MAP, *NO_WEIGHTS, "image"),
     ),
     Entry(
         "revision",
         "lib_ctrlgen.controls.revision:ReVision",
-        f"{PARAMS}:REVISION",
+        f"{FILELESS_PARAMS}:REVISION",
         without_model="ReVision (no model, SDXL)",
+        unused=(*NO_MAP, "mask", "layer_weights", "resize_mode", "inpaint_crop"),
     ),
 )
 PREPROCESSORS: tuple[Entry, ...] = (

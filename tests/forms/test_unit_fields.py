@@ -18,12 +18,11 @@ from lib_ctrlgen.forms.blend_fields import (
     blend_values,
     painted_mask,
 )
+from lib_ctrlgen.forms.param_fields import detects, param_fields, uploaded_fields
 from lib_ctrlgen.forms.unit_fields import (
     PICTURE_FIELDS,
-    detects,
     panel_units,
     panel_values,
-    param_fields,
     read_request,
     split_values,
     unit_fields,
@@ -34,7 +33,7 @@ from lib_ctrlgen.request.catalogue import CONTROLS
 from lib_ctrlgen.request.spec import parse_request, to_payload
 
 PICTURE = Image.new("RGB", (8, 8), "red")
-SHOWN = [name for name in unit_fields() if name not in PICTURE_FIELDS]
+SHOWN = [name for name in unit_fields() if name not in PICTURE_FIELDS | uploaded_fields().keys()]
 
 
 def values(**fields: Any) -> dict[str, Any]:

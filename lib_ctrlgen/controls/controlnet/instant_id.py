@@ -34,9 +34,10 @@ from lib_ctrlgen.faces.packs import INSTANT_ID as PACK
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.hub_cache import in_hub_cache
+from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_header
-from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.params import Param, Value
 from lib_ctrlgen.request.schedule import constant
 from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
@@ -55,6 +56,12 @@ class InstantID(ControlNet):
     name: ClassVar[str] = "instant_id"
     title: ClassVar[str] = "InstantID's ControlNet"
     params: ClassVar[tuple[Param, ...]] = INSTANT_ID
+
+    @classmethod
+    def face_pack(cls, kind: ModelKind, params: Mapping[str, Value], path: str) -> str:
+        """The model pack that it was trained with, see `FaceControl`."""
+        del kind, params, path
+        return PACK
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedInstantID:
         """Make one unit ready. Raises RequestError at the unit's fields."""
