@@ -21,6 +21,7 @@ from lib_ctrlgen.errors import RequestError, at_path
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SEND = "send the picture itself, as base64 or a data URL (data:image/png;base64,...)"
+UNREADABLE = f"; paths on the server are not read: {SEND}"
 CONVERT = "convert it to PNG, JPEG or WebP"
 URL_SAFE = str.maketrans("-_", "+/")  # the other alphabet of base64, in RFC 4648
 BYTES_TEXTS = ("b'", 'b"')
@@ -41,6 +42,7 @@ OTHER_KINDS = (
     (b"\xff\x0a", f"a JPEG XL picture: {CONVERT}"),
     (b"\x00\x00\x00\x0cjxl ", f"a JPEG XL picture: {CONVERT}"),
     (b"pk\x03\x04", "a ZIP archive: unpack it"),
+    (b"{", "JSON: a pose in OpenPose JSON can only be the picture of a unit"),
 )
 
 
@@ -50,7 +52,7 @@ def decode_image(text: str, path: str) -> Image.Image:
     F is grey of more than eight bits, as brightness in 0..1 (see `images.deep_greys`). Raises RequestError
     at `path` for a server path, a URL, a broken or unknown file, or more than 64 megapixels.
     """
-    return decode_bytes(_decode_base64(text, path), path, f"; paths on the server are not read: {SEND}")
+    return decode_bytes(decode_base64(text, path), path, UNREADABLE)
 
 
 def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
@@ -75,7 +77,7 @@ def picture_file(text: str, path: str) -> tuple[bytes, str]:
 
     Raises RequestError at `path`.
     """
-    data = _decode_base64(text, path)
+    data = decode_base64(text, path)
     try:
         with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
             return data, str(image.format or "png").lower()
@@ -111,7 +113,7 @@ def _grey(upright: Image.Image, opened: Image.Image) -> Image.Image:
 def is_deep_text(text: str) -> bool:
     """Whether a data URL holds a grey picture of more than eight bits; the pixels are not decoded."""
     try:
-        with Image.open(io.BytesIO(_decode_base64(text, "")), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(decode_base64(text, "")), formats=FORMATS) as image:
             return is_deep(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
@@ -148,7 +150,7 @@ def _reason(data: bytes, error: Exception) -> str:
     return f"it is damaged ({' '.join(str(error).split()) or type(error).__name__})"
 
 
-def _decode_base64(text: str, path: str) -> bytes:
+def decode_base64(text: str, path: str) -> bytes:
     """Decode base64 or a data URL, in either alphabet, with line breaks and any or no padding."""
     head = text[:64].lstrip().lower()
     if head.startswith(("http:", "https:", "file:", "ftp:")):
