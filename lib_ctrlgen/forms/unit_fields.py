@@ -10,8 +10,6 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.preprocessors import params_of, preprocessors
-from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
@@ -19,6 +17,7 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
 from .blend_fields import COUNT, blend_settings
 from .box_fields import read_boxes, shown_boxes
 from .init_images import Pictures, with_init
+from .preprocessor_fields import param_fields, preprocessor_settings, preprocessor_values
 from .uploads import uploaded
 
 Values: TypeAlias = Mapping[str, Any]
@@ -70,7 +69,6 @@ UNITS_FROM = len(WHOLE_FIELDS) + COUNT
 SAME_FIELDS = (
     "enabled",
     "model",
-    "preprocessor",
     "guidance_start",
     "guidance_end",
     "control_mode",
@@ -80,18 +78,6 @@ SAME_FIELDS = (
     "reuse",
     "storage",
 )
-
-
-def param_fields() -> dict[str, tuple[str, Param]]:
-    """The preprocessors' parameters by field name, each with its preprocessor's name.
-
-    Field names are also element ids in the page, where `+` would be part of a CSS selector.
-    """
-    return {
-        f"{item.name.replace('+', '_')}_{param.name}": (item.name, param)
-        for item in preprocessors()
-        for param in item.params
-    }
 
 
 def family_fields() -> dict[str, tuple[tuple[str, ...], Param]]:
@@ -104,11 +90,6 @@ def family_fields() -> dict[str, tuple[tuple[str, ...], Param]]:
         for param in entry.params:
             families.setdefault(param, []).append(entry.name)
     return {f"{names[0]}_{param.name}": (tuple(names), param) for param, names in families.items()}
-
-
-def detects(name: str) -> bool:
-    """Whether the preprocessor of this name may run at another resolution than the generation's."""
-    return any(item.name == name and RESOLUTION in params_of(item) for item in preprocessors())
 
 
 def unit_fields() -> Payload:
@@ -206,7 +187,8 @@ def unit_settings(values: Values, path: str) -> Payload:
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
     unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
     unit["low_vram"] = LOW_VRAM.get(values["low_vram"], values["low_vram"])
-    unit["params"] = _unit_params(values, path)
+    unit |= preprocessor_settings(values, path)
+    unit["params"] |= _unit_params(values, path)
     if boxes := read_boxes(values["boxes"] or "", f"{path}.boxes"):
         unit["boxes"] = boxes
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
@@ -243,10 +225,7 @@ def panel_values(unit: Values) -> Payload:
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")
     params = dict(unit.get("params", {}))
-    values["resolution"] = params.pop(RESOLUTION.name, RESOLUTION.default)
-    for name, (owner, param) in param_fields().items():
-        if owner == values["preprocessor"] and param.name in params:
-            values[name] = params.pop(param.name)
+    values |= preprocessor_values(values["preprocessor"], params)
     shown = {name: param.name for name, (_, param) in family_fields().items() if fits(param, params)}
     values |= {name: params[param] for name, param in shown.items()}
     params = {name: value for name, value in params.items() if name not in shown.values()}
@@ -268,13 +247,7 @@ def _encode(picture: Image.Image | str | None) -> str:
 
 
 def _unit_params(values: Values, path: str) -> Payload:
-    own = {
-        param.name: values[name]
-        for name, (owner, param) in param_fields().items()
-        if owner == values["preprocessor"] and name in values
-    }
-    if detects(values["preprocessor"]) and values["resolution"]:
-        own[RESOLUTION.name] = values["resolution"]
+    own: Payload = {}
     for name, (_, param) in family_fields().items():
         # The other families' fields are at their defaults: the panel resets them when a model is chosen.
         if values.get(name) not in (None, param.default):

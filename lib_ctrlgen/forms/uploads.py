@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images.files import decode_bytes, encode_image
+from lib_ctrlgen.images.control_pictures import decode_control_bytes
+from lib_ctrlgen.images.files import encode_image
 
 
 def uploaded(value: Any, path: str) -> list[str]:
@@ -46,7 +47,7 @@ def _encoded(item: Any, path: str) -> str:
     except OSError as error:
         raise RequestError(path, f"{_name(item)} cannot be read any more: upload it again") from error
     try:
-        decode_bytes(data, path)
+        decode_control_bytes(data, path)
     except RequestError as error:
         raise RequestError(path, f"{_name(item)}: {error.message}") from error
     return base64.b64encode(data).decode("ascii")

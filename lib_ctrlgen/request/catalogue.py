@@ -121,6 +121,7 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("scribble_xdog", "lib_ctrlgen.preprocessors.scribble_xdog:ScribbleXDoG"),
     Entry("lineart_standard", "lib_ctrlgen.preprocessors.lineart_standard:LineartStandard"),
     Entry("shuffle", "lib_ctrlgen.preprocessors.shuffle:Shuffle"),
+    Entry("openpose_json", "lib_ctrlgen.preprocessors.openpose_json:OpenposeJson"),
     Entry("instant_id_face_keypoints", "lib_ctrlgen.preprocessors.face_keypoints:FaceKeypoints"),
     Entry("inpaint", "lib_ctrlgen.preprocessors.inpaint:Inpaint"),
     Entry("inpaint_only", "lib_ctrlgen.preprocessors.inpaint:InpaintOnly"),

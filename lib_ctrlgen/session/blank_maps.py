@@ -55,9 +55,10 @@ def _blank_map(unit: ActiveUnit, colour: tuple[int, ...]) -> str:
     shown = NAMES.get(colour, f"of the colour {colour}")
     if isinstance(unit.control, REFERENCES):
         return f"the reference picture is {shown} everywhere"
-    if unit.spec.preprocessor == "none":
+    if unit.spec.preprocessor_label == "none":
         return f"the control map is {shown} everywhere: it says nothing about shapes"
+    chosen = unit.spec.preprocessor_label
     return (
-        f"the control map is {shown} everywhere: {unit.spec.preprocessor!r} finds nothing in the picture "
+        f"the control map is {shown} everywhere: {chosen!r} finds nothing in the picture "
         "(look at its parameters, and at what the resize mode leaves of the picture)"
     )

@@ -38,7 +38,7 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """The people and animals of a picture of `width` x `height` pixels; animals have 17 keypoints (AP-10K)."""
+    """The people and animals on a canvas of `width` x `height` pixels; an animal has 17 keypoints."""
 
     people: tuple[Person, ...] = ()
     animals: tuple[Points, ...] = ()

@@ -7,7 +7,8 @@ from typing import Any
 import gradio as gr
 
 from lib_ctrlgen.forms.box_fields import EXAMPLE
-from lib_ctrlgen.forms.unit_fields import BASE_FIELDS, detects, family_fields, param_fields
+from lib_ctrlgen.forms.preprocessor_fields import detects, names_in, param_fields
+from lib_ctrlgen.forms.unit_fields import BASE_FIELDS, family_fields
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
@@ -16,7 +17,7 @@ from .components import UnitPanel, family_of
 
 
 def build_params(unit: UnitPanel) -> None:
-    """Build the preprocessors' parameters; those of the chosen preprocessor are shown."""
+    """Build the preprocessors' parameters; those of the chosen preprocessors are shown."""
     fields = param_fields()
     sliders = [_param(unit, name, param, visible=owner == "none") for name, (owner, param) in fields.items()]
     owners = [owner for owner, _ in fields.values()]
@@ -24,8 +25,9 @@ def build_params(unit: UnitPanel) -> None:
     label = f"{RESOLUTION.label}, else {RESOLUTION.minimum} or more"
     sliders.append(unit.show("resolution", gr.Slider, label=label, visible=False, **bounds))
 
-    def reveal(name: str) -> list[dict[str, Any]]:
-        return [gr.update(visible=shown) for shown in (*(owner == name for owner in owners), detects(name))]
+    def reveal(text: str) -> list[dict[str, Any]]:
+        names = names_in(text)
+        return [gr.update(visible=shown) for shown in (*(owner in names for owner in owners), detects(text))]
 
     chosen = unit.parts["preprocessor"]
     chosen.change(reveal, inputs=[chosen], outputs=sliders, show_progress=False)
