@@ -103,4 +103,5 @@ class ControlMap:
 
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
         """The cache key of the map at a size: everything that its pixels depend on."""
-        return map_key(self.picture, self.chain.key(self.values), self.job.frame, (width, height))
+        own, chain = self.job.picture.size, self.chain.key(self.values)
+        return map_key(self.picture, own, chain, self.job.frame, (width, height))

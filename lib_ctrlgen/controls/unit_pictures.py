@@ -48,12 +48,12 @@ def unit_pictures(
 def _decoded(unit: ControlUnit, part: PictureInputs, path: str, notices: Notices) -> UnitPictures:
     image_at, mask_at = _place(unit.images, "image", part, path), _place(unit.masks, "mask", part, path)
     picture = _picture(unit, part.image, image_at, notices) if part.image else None
-    mask = decode_image(part.mask, mask_at) if part.mask else None
+    mask = decode_image(part.mask, mask_at, notices) if part.mask else None
     return UnitPictures(picture=picture, mask=mask, image_at=image_at, mask_at=mask_at)
 
 
 def _picture(unit: ControlUnit, image: str, path: str, notices: Notices) -> ControlPicture:
-    picture = decode_control_picture(image, path)
+    picture = decode_control_picture(image, path, notices)
     chain = chain_of(unit.preprocessor)
     chain.require_readable(picture, path)
     if isinstance(picture, Pose):

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.notices import Notices
 
 from .files import UNREADABLE, decode_base64, decode_bytes, image_hash, picture_file
 from .poses.drawing import draw
@@ -19,17 +20,22 @@ OPENING = ("{", "[")  # what base64, data URLs and pictures do not begin with
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def decode_control_picture(text: str, path: str) -> ControlPicture:
+def decode_control_picture(text: str, path: str, notices: Notices | None = None) -> ControlPicture:
     """Decode a unit's picture: base64 or a data URL of a picture or of OpenPose JSON, or the JSON itself.
 
-    Raises RequestError at `path`, or below it at the place in the JSON that is wrong.
+    Raises RequestError at `path`, or below it at the place in the JSON that is wrong. `notices` gets what
+    `decode_image` says.
     """
-    return decode_control_bytes(_data(text, path), path, UNREADABLE)
+    return decode_control_bytes(_data(text, path), path, UNREADABLE, notices)
 
 
-def decode_control_bytes(data: bytes, path: str, advice: str = "") -> ControlPicture:
+def decode_control_bytes(
+    data: bytes, path: str, advice: str = "", notices: Notices | None = None
+) -> ControlPicture:
     """Decode the bytes of a file as `decode_control_picture` does; `advice` ends an error."""
-    return read_pose(_without_mark(data), path) if is_json(data) else decode_bytes(data, path, advice)
+    if is_json(data):
+        return read_pose(_without_mark(data), path)
+    return decode_bytes(data, path, advice, notices)
 
 
 def is_json(data: bytes) -> bool:

@@ -17,12 +17,14 @@ import PIL
 from PIL import Image, ImageOps
 
 from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.request.notices import Notices
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SEND = "send the picture itself, as base64 or a data URL (data:image/png;base64,...)"
 UNREADABLE = f"; paths on the server are not read: {SEND}"
 CONVERT = "convert it to PNG, JPEG or WebP"
+ANIMATED = "has several frames or pages: only the first one is used"
 URL_SAFE = str.maketrans("-_", "+/")  # the other alphabet of base64, in RFC 4648
 BYTES_TEXTS = ("b'", 'b"')
 WHITE_16 = 65535
@@ -46,23 +48,29 @@ OTHER_KINDS = (
 )
 
 
-def decode_image(text: str, path: str) -> Image.Image:
+def decode_image(text: str, path: str, notices: Notices | None = None) -> Image.Image:
     """Decode base64 or a data URL into an image, turned upright by its EXIF data: RGB, RGBA, or F.
 
     F is grey of more than eight bits, as brightness in 0..1 (see `images.deep_greys`). Raises RequestError
-    at `path` for a server path, a URL, a broken or unknown file, or more than 64 megapixels.
+    at `path` for a server path, a URL, a broken or unknown file, or more than 64 megapixels. Of an animated
+    picture it returns the first frame, and says so in `notices`.
     """
-    return decode_bytes(decode_base64(text, path), path, UNREADABLE)
+    return decode_bytes(decode_base64(text, path), path, UNREADABLE, notices)
 
 
-def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
+def decode_bytes(data: bytes, path: str, advice: str = "", notices: Notices | None = None) -> Image.Image:
     """Decode the bytes of a file as `decode_image` does; `advice` ends the error for an unreadable file."""
     try:
         with warnings.catch_warnings(), at_path(path):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of TIFFs with damaged tags
             image = Image.open(io.BytesIO(data), formats=_formats(data))
-            _require_size(image)
-            return _upright(image)
+            _require_size(image)  # by the file's header, before pixels are decoded
+            upright = _upright(image)
+            _require_size(upright)
+            if notices is not None and _is_animated(image):
+                notices.add(path, ANIMATED)
+            return upright
     except RequestError:
         raise
     except Image.DecompressionBombError as error:
@@ -93,6 +101,11 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()  # this turns a TIFF; older versions of Pillow leave its tag, and would turn it twice
     upright = image if image.format == "TIFF" else ImageOps.exif_transpose(image)
     return _grey(upright, image) if is_deep(image) else normal_mode(upright)
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether a file has several frames or pages; the second picture of an MPO is not one, but a preview."""
+    return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
 def is_deep(image: Image.Image) -> bool:

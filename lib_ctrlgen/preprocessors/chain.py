@@ -83,6 +83,11 @@ class PreprocessorChain:
         return any(each.detects for each in self.preprocessors)
 
     @property
+    def reads_pose(self) -> bool:
+        """Whether the unit's picture is a pose in OpenPose JSON."""
+        return self.preprocessors[0].reads_pose
+
+    @property
     def marks_holes(self) -> bool:
         """Whether the picture's transparent area is a hole."""
         return any(each.marks_holes for each in self.preprocessors)
@@ -224,10 +229,15 @@ def chain_of(given: Preprocessing, path: str = "$.preprocessor") -> Preprocessor
 
 
 def map_key(
-    picture: str, chain: tuple[Hashable, ...], frame: Frame, size: tuple[int, int]
+    picture: str, own_size: tuple[int, int], chain: tuple[Hashable, ...], frame: Frame, size: tuple[int, int]
 ) -> tuple[Hashable, ...]:
-    """The cache key of a control map. `picture` is a hash, `chain` is `PreprocessorChain.key`."""
-    return ("map", picture, chain, frame, *size)
+    """The cache key of a control map at a size.
+
+    `picture` is the picture's hash, `own_size` its size, `chain` is `PreprocessorChain.key`. A picture that
+    has the size already is not fitted, so its key does not depend on the resize mode.
+    """
+    same = own_size == size and frame.crop is None
+    return ("map", picture, chain, None if same else frame, *size)
 
 
 def preprocessor(name: str, path: str = "") -> Preprocessor:

@@ -57,8 +57,8 @@ def _blank_map(unit: ActiveUnit, colour: tuple[int, ...]) -> str:
         return f"the reference picture is {shown} everywhere"
     if unit.spec.preprocessor_label == "none":
         return f"the control map is {shown} everywhere: it says nothing about shapes"
-    chosen = unit.spec.preprocessor_label
+    chosen = " and ".join(repr(stage.name) for stage in unit.spec.stages)
     return (
-        f"the control map is {shown} everywhere: {chosen!r} finds nothing in the picture "
+        f"the control map is {shown} everywhere: {chosen} finds nothing in the picture "
         "(look at its parameters, and at what the resize mode leaves of the picture)"
     )
