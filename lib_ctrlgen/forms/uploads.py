@@ -49,5 +49,5 @@ def _encoded(item: Any, path: str) -> str:
     try:
         decode_control_bytes(data, path)
     except RequestError as error:
-        raise RequestError(path, f"{_name(item)}: {error.message}") from error
+        raise RequestError(error.path, f"{_name(item)}: {error.message}") from error
     return base64.b64encode(data).decode("ascii")

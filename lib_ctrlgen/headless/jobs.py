@@ -196,7 +196,7 @@ def read_picture(name: str, path: str, folder: Path) -> str:
     try:
         decode_control_bytes(data, path)
     except RequestError as error:
-        raise RequestError(path, f"{file}: {error.message}") from error
+        raise RequestError(error.path, f"{file}: {error.message}") from error
     kind = guess_type(file.name)[0] or "image/png"
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
