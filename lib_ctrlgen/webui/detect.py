@@ -29,7 +29,7 @@ LOOKED_AT = 0.5  # seconds between two looks whether the client is still there
 async def detect(request: Request) -> dict[str, Any]:
     """Return the control maps of `{"preprocessor": "canny", "image": "base64"}`, or of several `images`.
 
-    `images` are PNGs as data URLs, `poses` are OpenPose JSON (null where no pose was detected or given),
+    `images` are PNG files in data URLs, `poses` are OpenPose JSON (null where no pose was detected or given),
     `warnings` are texts. It runs outside of the event loop, one picture at a time, and takes turns with
     generations. When the client hangs up, no further picture is begun. Raises RequestError.
     """
