@@ -7,11 +7,9 @@ from typing import TypeAlias
 
 from PIL import Image
 
-from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.notices import Notices
 
 from .files import UNREADABLE, decode_base64, decode_bytes, image_hash, picture_file
-from .poses.drawing import draw
 from .poses.openpose_json import read_pose, write_pose
 from .poses.pose import Pose
 
@@ -64,18 +62,6 @@ def control_picture_file(text: str, path: str) -> tuple[bytes, str]:
     """
     data = _data(text, path)
     return (data, "json") if is_json(data) else picture_file(text, path)
-
-
-def as_picture(picture: ControlPicture) -> Image.Image:
-    """The picture, or the drawing of a pose on its canvas."""
-    return draw(picture, picture.size) if isinstance(picture, Pose) else picture
-
-
-def require_picture(picture: ControlPicture, path: str) -> Image.Image:
-    """The picture. Raises RequestError at `path` for a pose, where only a picture can be."""
-    if isinstance(picture, Pose):
-        raise RequestError(path, "expected a picture, got a pose in OpenPose JSON")
-    return picture
 
 
 def _data(text: str, path: str) -> bytes:

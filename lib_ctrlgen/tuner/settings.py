@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_ctrlgen.controls.recorded import with_pictures
-from lib_ctrlgen.images.control_pictures import as_picture, decode_control_picture
+from lib_ctrlgen.images.control_pictures import decode_control_picture
+from lib_ctrlgen.images.poses.drawing import as_picture
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .axes import REPLACE, Axis

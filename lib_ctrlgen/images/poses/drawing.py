@@ -81,6 +81,11 @@ def draw(pose: Pose, size: tuple[int, int], parts: DrawnParts | None = None) -> 
     return Image.fromarray(canvas)
 
 
+def as_picture(shown: Image.Image | Pose) -> Image.Image:
+    """A picture itself, or the drawing of a pose on its canvas."""
+    return draw(shown, shown.size) if isinstance(shown, Pose) else shown
+
+
 def draw_limb(
     canvas: Canvas, one: tuple[float, float], other: tuple[float, float], colour: Colour, half_width: int
 ) -> None:
