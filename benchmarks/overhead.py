@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
 from lib_ctrlgen.controls.controlnet.prepared import PreparedControlNet
-from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter.file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter
 from lib_ctrlgen.controls.protocols import PreparedControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.offload import Resident

@@ -35,8 +35,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
-from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter.file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless.checkpoints.load import Networks, Place
 from lib_ctrlgen.headless.checkpoints.noise_config import NoiseConfig

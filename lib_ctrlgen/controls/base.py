@@ -97,6 +97,7 @@ class UnitInputs:
                  the inpainting mask; None without holes
     colours      the picture with the colours that its transparent pixels have; None if it has none
     crop         the part of the init picture that is generated, see `Crop`
+    before       what the enabled unit right before became, for the same pictures
     """
 
     unit: ControlUnit
@@ -109,6 +110,7 @@ class UnitInputs:
     transparent: Image.Image | None = None
     colours: Image.Image | None = None
     crop: Crop | None = None
+    before: PreparedControl | None = None
 
     @property
     def picture(self) -> Image.Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from PIL import Image
 
@@ -21,15 +20,14 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
 from .checked import UnitFamily, family_of
+from .own_layers import AlignedControl, ReferenceControl
 from .postprocess.registry import after_unet_control
 from .protocols import (
-    AlignedControl,
     AttentionControl,
     FurtherFiles,
     GatedControl,
     InputControl,
     PreparedControl,
-    ReferenceControl,
     ResidualControl,
 )
 from .unit import ActiveUnit, repeated
@@ -55,8 +53,12 @@ def load_units(units: Sequence[ControlUnit], target: Target) -> tuple[ActiveUnit
     Raises RequestError at `$.units[i].field` for every mistake in the request or in a model.
     """
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
-    parts = [_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled]
-    return tuple(chain.from_iterable(parts))
+    found: list[ActiveUnit] = []
+    before: tuple[ActiveUnit, ...] = ()
+    for index, unit in enabled:
+        before = _load_unit(index, unit, target, f"$.units[{index}]", before)
+        found += before
+    return tuple(found)
 
 
 def load_concepts(blend: Blend | None, target: Target) -> tuple[ActiveUnit, ...]:
@@ -84,8 +86,13 @@ def _load_concept(index: int, image: str, model: str, target: Target) -> ActiveU
     return replace(loaded, concept=index)
 
 
-def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -> tuple[ActiveUnit, ...]:
-    """Load a unit: one `ActiveUnit` for each different pair of picture and mask."""
+def _load_unit(
+    index: int | str, unit: ControlUnit, target: Target, path: str, before: Sequence[ActiveUnit] = ()
+) -> tuple[ActiveUnit, ...]:
+    """Load a unit: one `ActiveUnit` for each different pair of picture and mask.
+
+    `before` are those of the enabled unit before it.
+    """
     if unit.image_from == "init" and not target.canvas.img2img:
         message = "this generation has no img2img picture: send a picture, or use the WebUI's img2img"
         raise RequestError(f"{path}.image_from", message)
@@ -109,6 +116,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
             params=params,
             references=references,
             crop=target.canvas.crop if unit.inpaint_crop else None,
+            before=next((each.control for each in before if each.pictures in (None, part.pictures)), None),
         )
         job = bare if given.picture is None else _pictured(bare, given.picture, target)
         one = _prepared(index, job, model, target)

@@ -18,7 +18,8 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control
 from .controlnet.instant_id import says_instant_id
-from .unsupported import refuse_others, refuse_pulid, refuse_sparse_control
+from .ip_adapter.variants import decided
+from .unsupported import refuse_others, refuse_sparse_control
 
 SAME_KEYS = frozenset({"controlnet", "instant_id"})  # families whose files have the same keys and shapes
 
@@ -43,7 +44,6 @@ def identify(shapes: Shapes) -> ModelKind:
     Raises ModelError for a file that is recognised but not supported, and for a file that is no control.
     """
     refuse_sparse_control(shapes)
-    refuse_pulid(shapes)
     for family in controls():
         kind = family.detect(shapes)
         if kind is not None:
@@ -56,12 +56,12 @@ def identify(shapes: Shapes) -> ModelKind:
 def identify_file(path: Path) -> ModelKind:
     """The kind of a file, from its header; its name decides between the families of `SAME_KEYS`.
 
-    Raises ModelError.
+    Metadata and name decide between variants that have the same keys. Raises ModelError.
     """
     kind = identify(read_header(path))
     if kind.control == "controlnet" and says_instant_id(path):
         return replace(kind, control="instant_id")
-    return kind
+    return decided(kind, path)
 
 
 def as_asked(kind: ModelKind, wanted: str) -> ModelKind:

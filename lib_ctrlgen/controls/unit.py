@@ -10,7 +10,17 @@ from PIL import Image
 from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
-from .protocols import FinishingControl, PartialControl, PredictionControl, PreparedControl
+from .attention_protocols import LayeredControl
+from .own_layers import PooledControl, ReferenceControl
+from .protocols import (
+    AttentionControl,
+    ContextControl,
+    FinishingControl,
+    PartialControl,
+    PredictionControl,
+    PreparedControl,
+    ResidualControl,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +77,11 @@ class ActiveUnit:
         return own or self.concept is not None
 
     @property
+    def fades(self) -> bool:
+        """Whether its control has weights that the unit's weight does not multiply."""
+        return isinstance(self.control, LayeredControl) and self.control.weighting.fades
+
+    @property
     def all_rows(self) -> bool:
         """Whether the unit acts on all rows, whatever its control mode."""
         return isinstance(self.control, (PredictionControl, FinishingControl))
@@ -100,3 +115,9 @@ def _moved(units: Sequence[ActiveUnit], places: Callable[[int], list[int]]) -> t
         for unit in units
     ]
     return tuple(unit for unit in moved if unit.pictures != ())
+
+
+def sees_picture(control: object) -> bool:
+    """Whether a control looks at the unit's picture itself, so that it has no control map."""
+    reads = isinstance(control, (AttentionControl, ContextControl, PooledControl, ReferenceControl))
+    return reads and not isinstance(control, ResidualControl)  # InstantID is both and has a map

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.models.kind import Shapes, unsupported
-
-NO_FACES = "; for a face, InstantID's ControlNet and the IP-Adapters plus-face and full-face work"
+from lib_ctrlgen.models.kind import Shapes
 
 
 def refuse_sparse_control(shapes: Shapes) -> None:
@@ -33,22 +31,9 @@ _OTHERS = {
     "exp_avg": "an optimizer's state: take the pytorch_model.bin or model.safetensors beside it",
     "controlnet_x_embedder.": "a ControlNet for Flux, which does not fit the U-Nets of SD1.5, SD2 and SDXL",
     "controlnet_blocks.": "a ControlNet for a transformer such as SD3, which does not fit a U-Net",
+    "pulid_ca.": "a PuLID for Flux, which does not fit the U-Net of SDXL: take pulid_v1 or pulid_v1.1",
     "model.diffusion_model.": "a checkpoint, which is no control",
     "lora_unet_": "a LoRA, which is no control",
     "vision_model.": "a CLIP encoder, which is no control",
     "down_blocks.": "a diffusers network, which is no control",
 }
-
-
-def refuse_pulid(shapes: Shapes) -> None:
-    """Raise ModelError for a PuLID file, with its published names or with those of an IP-Adapter."""
-    if any(key.startswith(_PULID) or key.endswith(".id_to_k.weight") for key in shapes):
-        raise unsupported("PuLID, which needs a face recogniser", NO_FACES)
-
-
-_PULID = (
-    "id_adapter.",
-    "id_adapter_attn_layers.",
-    "image_proj.mapping_0.",
-    "image_proj.id_embedding_mapping.",
-)

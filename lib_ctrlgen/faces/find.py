@@ -23,10 +23,10 @@ def find_faces(
 ) -> tuple[Face, ...]:
     """The faces of a picture from left to right; an empty tuple where there is none.
 
-    `pack` is the model pack: "buffalo_l" for FaceID (which reads `Face.normed_embedding`), "antelopev2" for
-    InstantID, PuLID and portrait-unnorm (which read `Face.embedding`). `folders` are model folders, beside
-    insightface's own, in or beside which the pack is searched (see `packs`). With a store, the models and the
-    found faces stay in its cache; without one the models are dropped at the end.
+    `pack` is the model pack: "buffalo_l" for FaceID and Portrait (which read `Face.normed_embedding`) and
+    portrait-unnorm, "antelopev2" for InstantID and PuLID (which read `Face.embedding`). `folders` are model
+    folders, beside insightface's own, in or beside which the pack is searched (see `packs`). With a store,
+    the models and the found faces stay in its cache; without one the models are dropped at the end.
 
     Raises RequestError for an unknown pack, ModelError without the pack's files, and where neither
     insightface nor onnxruntime is installed.

@@ -18,6 +18,7 @@ from .blend_fields import COUNT, blend_settings
 from .box_fields import read_boxes, shown_boxes
 from .init_images import Pictures, with_init
 from .preprocessor_fields import param_fields, preprocessor_settings, preprocessor_values
+from .reference_fields import REFERENCE_FIELDS, REFERENCE_PICTURES, read_references, shown_weights
 from .uploads import uploaded
 
 Values: TypeAlias = Mapping[str, Any]
@@ -53,11 +54,12 @@ BASE_FIELDS: Payload = {
     "reuse": 1,
     "low_vram": "auto",
     "storage": "auto",
+    **REFERENCE_FIELDS,
 }
 LOW_VRAM = {"auto": None, "on": True, "off": False}
 
 # The fields that an infotext does not restore.
-PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"})
+PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"}) | REFERENCE_PICTURES
 
 # The fields for the whole generation, which come before the units in the script's arguments.
 WHOLE_FIELDS: Payload = {"cfg_scale": "", "hires_cfg_scale": "", "prompt_weights": ""}
@@ -77,6 +79,7 @@ SAME_FIELDS = (
     "mask_feather",
     "reuse",
     "storage",
+    "combine",
 )
 
 
@@ -198,10 +201,11 @@ def unit_settings(values: Values, path: str) -> Payload:
 def unit_pictures(values: Values, path: str) -> Payload:
     """The unit's pictures. The img2img picture is used only if the panel asks for it."""
     masks = {"mask": _encode(values["mask"]), "masks": uploaded(values["masks"], f"{path}.masks")}
+    others: Payload = masks | {"references": read_references(values, path)}
     if values["use_init_image"]:
-        return {"image_from": "init", **masks}
+        return {"image_from": "init", **others}
     many = uploaded(values["images"], f"{path}.images")
-    return {"image": _encode(values["image"]), "images": many, **masks}
+    return {"image": _encode(values["image"]), "images": many, **others}
 
 
 def panel_values(unit: Values) -> Payload:
@@ -221,6 +225,7 @@ def panel_values(unit: Values) -> Payload:
         else {"weight": 1.0, "weight_schedule": str(weight)}
     )
     values |= {name: str(unit.get(name, "")) for name in ("hires", "mask_strength")}
+    values["reference_weights"] = shown_weights(unit.get("references"))
     values["boxes"] = shown_boxes(unit.get("boxes"))
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")

@@ -6,7 +6,7 @@ Radford et al. 2021, Learning Transferable Visual Models From Natural Language S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -20,9 +20,10 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.request.names import listed
 
+from .hub_cache import in_hub_cache
 from .loading import fill
-from .model_files import ModelFile
 from .offload import Weights, placed
+from .scan import ModelFile
 from .storage import Placement
 from .store import ModelStore
 from .tensor_files import read_json, read_tensors
@@ -48,13 +49,14 @@ FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFolder:
-    """A folder with a CLIP vision encoder; its widths are read from config.json alone."""
+    """A folder with a CLIP vision encoder; its widths and its input size are read from config.json alone."""
 
     name: str
     path: Path
     weights: Path
     hidden: int
     projection: int
+    size: int
 
     def width(self, feature: Feature) -> int:
         """The number of channels of a feature: P of pooled [1, P], H of penultimate or last [1, N, H]."""
@@ -62,6 +64,11 @@ class EncoderFolder:
 
     def __str__(self) -> str:
         return f"{self.name} (hidden {self.hidden}, projection {self.projection})"
+
+    @property
+    def file(self) -> ModelFile:
+        """Its weights, as a model that can be named."""
+        return ModelFile(self.name, self.weights, shared=in_hub_cache(self.path))
 
     def label(self, store: ModelStore) -> str:
         """Its name and hash, `name [hash]`, as infotexts record it."""
@@ -79,8 +86,14 @@ def _folder(name: str, path: Path) -> EncoderFolder | None:
         config, weights = vision_config(path), weights_in(path, "model", "pytorch_model")
     except ModelError:
         return None
-    hidden, projection = int(config["hidden_size"]), int(config["projection_dim"])
-    return EncoderFolder(name=name, path=path, weights=weights, hidden=hidden, projection=projection)
+    return EncoderFolder(
+        name=name,
+        path=path,
+        weights=weights,
+        hidden=int(config["hidden_size"]),
+        projection=int(config["projection_dim"]),
+        size=int(config["image_size"]),
+    )
 
 
 def vision_config(folder: Path) -> dict[str, Any]:
@@ -104,6 +117,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
     fitting = [encoder for encoder in known if encoder.width(feature) == width]
     if name:
         return _named(name, fitting, f"{_WORDS[feature]} {width}", store)
+    fitting = [encoder for encoder in fitting if not in_hub_cache(encoder.path)] or fitting
     if not fitting:
         have = ", ".join(map(str, known)) or "none"
         raise ModelError(
@@ -120,7 +134,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
 def encoder_named(store: ModelStore, name: str) -> EncoderFolder:
     """The encoder of this name, which may end with a `[hash]`, whatever its widths. Raises ModelError."""
     known = encoders(store)
-    file = store.files.choose(name, [ModelFile(each.name, each.weights) for each in known], "image encoder")
+    file = store.files.choose(name, [each.file for each in known], "image encoder")
     return next(each for each in known if each.weights == file)
 
 
@@ -187,7 +201,11 @@ def centre_square(image: Image.Image, size: int) -> Image.Image:
 
 
 def load_tower(store: ModelStore, folder: EncoderFolder, placement: Placement) -> VisionTower:
-    """Load the encoder of a folder, or take it from the store. Raises ModelError."""
+    """Load the encoder of a folder, or take it from the store. Raises ModelError.
+
+    On a GPU its weights are in the CPU's memory between uses: it is not needed while a picture is sampled.
+    """
+    placement = replace(placement, away=placement.away or placement.device.type != "cpu")
 
     def load_vision_tower(path: Path) -> VisionTower:
         config = vision_config(path.parent)

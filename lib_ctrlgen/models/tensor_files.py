@@ -99,6 +99,14 @@ def read_tensors(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> 
     return _read(path, lambda reader, key: reader.tensor(key), wanted)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, empty for other formats. Raises ModelError."""
+    if format_of(path) != "safetensors":
+        return {}
+    with _opened(path) as reader:
+        return dict(reader.file.metadata() or {}) if isinstance(reader, SafetensorsReader) else {}
+
+
 def _read(
     path: Path, get: Callable[[Reader, str], T], wanted: Callable[[str], bool] = lambda _: True
 ) -> dict[str, T]:

@@ -1,7 +1,7 @@
 """Maps the names of tensors that training tools wrote to the published names of a model's tensors.
 
 It removes prefixes of torch's wrappers, prefixes of a larger network that contains the model, and counters
-that are stored beside the weights. It converts the layout of IP-Adapter's training code (tencent-ailab).
+that are stored beside the weights. It converts the layout of IP-Adapter's training code (tencent-ailab), whole or in part.
 
 >>> usual_names({"module._orig_mod.conv_in.weight": (4, 4), "global_step": ()})
 {'conv_in.weight': 'module._orig_mod.conv_in.weight'}
@@ -40,7 +40,16 @@ def usual_names(shapes: Shapes) -> dict[str, str]:
         former = names.keys()
         names = {key: old for key, old in names.items() if not _counts(key, shapes[old])}
         names = _without_owner(_unwrapped(names))
-    return _trained_adapter(names) if any(key.startswith(_PROJECTION) for key in names) else names
+    if any(key.startswith(_PROJECTION) for key in names):
+        return _trained_adapter(names)
+    return _adapter_modules(names) if any(key.startswith("image_proj.") for key in names) else names
+
+
+def _adapter_modules(names: Mapping[str, str]) -> dict[str, str]:
+    """The names of an IP-Adapter whose layers are still called as in training (NoobAI's, for one)."""
+    return {
+        f"ip_adapter.{rest}" if (rest := _behind(key, _ADAPTERS)) else key: old for key, old in names.items()
+    }
 
 
 def _counts(key: str, shape: tuple[int, ...]) -> bool:

@@ -80,7 +80,25 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:INSTANT_ID",
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
-    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry(
+        "ip_adapter",
+        "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter",
+        f"{PARAMS}:IP_ADAPTER",
+        fields=("references",),
+    ),
+    Entry(
+        "ip_adapter_face",
+        "lib_ctrlgen.controls.ip_adapter.face_adapter:FaceAdapter",
+        f"{PARAMS}:FACE_ADAPTER",
+        needs_image=False,
+        fields=("references",),
+    ),
+    Entry(
+        "pulid",
+        "lib_ctrlgen.controls.pulid.pulid:PuLID",
+        f"{PARAMS}:PULID",
+        fields=("references",),
+    ),
     Entry(
         "gligen",
         "lib_ctrlgen.controls.gligen.gligen:Gligen",

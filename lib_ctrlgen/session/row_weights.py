@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import ControlMode, ControlUnit
+from lib_ctrlgen.unet.attention import LayerWeighting
 from lib_ctrlgen.unet.call import Position
 from lib_ctrlgen.unet.residuals import soft_weights
 from lib_ctrlgen.unet.row_factors import Factor, factor
@@ -22,6 +24,8 @@ class RowWeight:
     strength  the mask strength, 0..1
     since     the step whose residuals are used, for units with `reuse`; None if the network runs at
               every step and no residuals are kept
+    fade      the weight's magnitude as a share of the largest of its schedule, 0..1, for units with weights
+              that their own weight does not multiply (`LayerWeighting`); 1 for all others
     """
 
     weight: float
@@ -29,6 +33,12 @@ class RowWeight:
     layers: tuple[float, ...] | None = None
     strength: float = 1.0
     since: int | None = None
+    fade: float = 1.0
+
+    @property
+    def even(self) -> RowWeight:
+        """The same for a part of the control that has no layer weights and no modes of its own."""
+        return replace(self, layers=None, mode="balanced")
 
     def per_layer(self, softness: Sequence[float]) -> tuple[float, ...]:
         """Return the factor of each layer: the weight times the layer weight, or times the mode's softness.
@@ -71,7 +81,28 @@ def row_weight_of(
         layers=None if own is None else tuple(schedule(progress) for schedule in own),
         strength=1.0 if unit.mask is None else spec.mask_strength(progress),
         since=computed if spec.reuse > 1 else None,
+        fade=faded(weight, spec.in_pass(hires=position.hires)) if unit.fades else 1.0,
     )
+
+
+def faded(weight: float, schedule: Schedule) -> float:
+    """Return a weight's magnitude as a share of the largest that its schedule has.
+
+    >>> from lib_ctrlgen.request.schedule import parse_schedule
+    >>> faded(0.5, parse_schedule("2>0")), faded(-0.5, parse_schedule("-0.5"))
+    (0.25, 1.0)
+    """
+    return abs(weight) / max(map(abs, schedule.bounds))
+
+
+def attention_factors(row_weights: Sequence[RowWeight], weighting: LayerWeighting) -> tuple[Factor, ...]:
+    """Return for each cross attention the factors of its rows; a unit's layer weights multiply them."""
+    numbers = []
+    for each in row_weights:
+        own = weighting.at(each.weight, each.fade)
+        layers = each.layers or (1.0,) * len(own)
+        numbers.append([weight * layer for weight, layer in zip(own, layers, strict=True)])
+    return tuple(factor(layer) for layer in zip(*numbers, strict=True))
 
 
 def layer_factors(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
+
+UNetPart: TypeAlias = Literal["input", "middle", "output"]
 
 FAMILY_BY_CONTEXT = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}
 LATENT_FACTOR = 8
@@ -48,6 +50,16 @@ class FeaturePlace:
     stride: int
 
 
+class AttentionPlace(NamedTuple):
+    """Where a cross attention is: its spatial transformer's number in running order, and the U-Net's part.
+
+    Transformers are numbered 0..15 on SD1.5 and 0..10 on SDXL, where each has several cross attentions.
+    """
+
+    transformer: int
+    part: UNetPart
+
+
 @dataclass(frozen=True, kw_only=True)
 class UNetShape:
     """The layer sizes of a U-Net, which a control must fit.
@@ -58,6 +70,7 @@ class UNetShape:
     attention_hidden   width of each cross attention in checkpoint order: down, up, mid
                        (16 on SD1.5, 70 on SDXL)
     heads              attention heads of each of these layers
+    attention_places   where each of these layers is
     feature_places     where features are added: one per level, then the mid block
     """
 
@@ -67,6 +80,7 @@ class UNetShape:
     residual_strides: tuple[int, ...]
     attention_hidden: tuple[int, ...]
     heads: tuple[int, ...]
+    attention_places: tuple[AttentionPlace, ...]
     feature_places: tuple[FeaturePlace, ...]
 
     def residual_sizes(self, height: int, width: int) -> tuple[tuple[int, int, int], ...]:

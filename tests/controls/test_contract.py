@@ -90,7 +90,7 @@ class Subject:
 
 
 @pytest.fixture(scope="module", params=[entry.name for entry in CONTROLS])
-def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     example = EXAMPLES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     example.write(folder)
@@ -98,7 +98,10 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         name = example.unit.get("model", "model")
         (file,) = folder.glob(f"{name}.*")
         assert identify_file(file).control == request.param
-    return Subject(example, example.unet(), ModelStore([folder], 1 << 30))
+    with pytest.MonkeyPatch.context() as patched:
+        for place, value in example.patches.items():
+            patched.setattr(place, value)
+        yield Subject(example, example.unet(), ModelStore([folder], 1 << 30))
 
 
 @pytest.fixture(autouse=True)

@@ -234,6 +234,7 @@ def test_every_choice_has_a_number_and_preprocessors_name_one() -> None:
     holes = dict.fromkeys(("inpaint", "inpaint_only", "inpaint_only+lama"), "inpaint")
     some = {"canny": "canny", "openpose_json": "openpose"} | tiles | holes
     assert some.items() <= named.items()
+    assert set(named.values()) <= set(CHOICES)
 
 
 def test_what_is_to_be_repainted_is_black(store: ModelStore, unet: Any) -> None:

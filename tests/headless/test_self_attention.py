@@ -13,6 +13,7 @@ from lib_ctrlgen.headless.sampling import run as sampling
 from lib_ctrlgen.plots.plan_view import plan_table, shown_plan
 from lib_ctrlgen.request.batching import alike
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
+from lib_ctrlgen.tuner.scoring.clip_likeness import is_reference
 from tests.support import control_files as files
 
 PICTURE = files.data_url(64, 64, 3)
@@ -78,6 +79,11 @@ def test_a_batch_of_one_picture_cannot_be_aligned(engine: Engine) -> None:
     assert caught.value.path == "$.units[0].control"
     with pytest.raises(RequestError, match="batch size of two or more"):
         engine.together([request({**ALIGNED, "weight": weight}, batch_size=1) for weight in (0.5, 1)])
+
+
+def test_a_score_compares_pictures_with_references_of_every_kind(engine: Engine) -> None:
+    units = request(REFERENCE, {"control": "revision", "image": PICTURE}, ALIGNED).units
+    assert [is_reference(unit, engine.store) for unit in units] == [True, True, False]
 
 
 def test_the_plan_says_what_reference_pictures_cost() -> None:

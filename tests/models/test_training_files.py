@@ -207,8 +207,7 @@ def test_a_pointer_in_a_diffusers_folder_says_so_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        (["id_adapter.proj_out", "id_adapter_attn_layers.0.id_to_k.weight"], "PuLID.*InstantID"),
-        (["image_proj.mapping_0.0.weight", "ip_adapter.1.to_k_ip.weight"], "PuLID"),
+        (["pulid_encoder.latents", "pulid_ca.0.norm1.weight"], "PuLID for Flux"),
         (["state.0.exp_avg"], "optimizer"),
         (["controlnet_x_embedder.weight", "controlnet_blocks.0.weight"], "Flux"),
     ],

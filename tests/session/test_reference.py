@@ -13,9 +13,9 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Position, UNetCall
 from tests.support import control_files as files
 from tests.support import networks
-from tests.support.acting_units import half
+from tests.support.acting_units import WAYS, half
 from tests.support.denoised_reference import ALPHAS, encode
-from tests.support.networks import Call, Script, random_call
+from tests.support.networks import Call, Script, active, random_call
 from tests.support.self_attention_reference import DenseReference, Shown, loaded
 from tests.support.unet_calls import port_of, run, sd_diffusers, sd_ldm
 
@@ -199,6 +199,25 @@ def test_an_inpainting_unet_sees_a_picture_without_a_hole() -> None:
     whole = torch.cat([noised(call), torch.zeros(1, 1, 8, 8), encode(PICTURES[0])], 1)
     wanted = DenseReference(unet)(call, [Shown(x=whole, attention=1.0)])
     assert torch.allclose(controlled(unet, [unit()], call), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_other_unit_acts_in_a_reference_call(ldm: Any, way: str) -> None:
+    """The last layer sees there what it sees without the other unit, also after a call of the host."""
+    seen: list[Tensor] = []
+    hook = ldm.out.register_forward_hook(lambda _m, _args, output: seen.append(output))
+    call = random_call("c0 u0", SEED)
+    for others in ([], [active(WAYS[way](2), 1)]):
+        units = [*loaded(ldm, unit(method="both")), *others]
+        script = Script(4, [(step, call.rows) for step in (0, 1)])
+        with torch.no_grad(), ControlSession(port_of(ldm), units, script):
+            run(ldm, call)
+            run(ldm, call)
+    hook.remove()
+    plain, controlled = seen[:4], seen[4:]  # each a reference call and a call of the host, twice
+    assert torch.equal(plain[0], controlled[0])
+    assert torch.equal(plain[2], controlled[2])
+    assert not torch.allclose(plain[1], controlled[1], atol=1e-3)
 
 
 def test_the_hosts_random_numbers_stay_as_they_are(ldm: Any) -> None:

@@ -12,7 +12,9 @@ from torch import Tensor
 from lib_ctrlgen.controls.unit import repeated, unit_variants
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.session.effects.aligned_rows import first_rows
 from lib_ctrlgen.session.session import ControlSession
+from lib_ctrlgen.unet.call import CallInputs, Position, RowName, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from tests.support import control_files as files
 from tests.support import networks
@@ -128,6 +130,18 @@ def test_calls_may_split_a_steps_rows(unet: Any) -> None:
         assert torch.allclose(queued(unet, call, rows, cuts), whole, atol=2e-5)
     second = DenseAligned(unet)(call.take([1, 3, 5]))
     assert torch.allclose(whole[[1, 3, 5]], second, atol=3e-4), "each prompt with the same one of the first"
+
+
+def test_a_prompt_too_many_is_aligned_with_the_first_pictures_first() -> None:
+    rows = Rows((True,) * 4 + (False,) * 2, (0, 1, 1, 1, 0, 1))
+    position = Position(0, 4, rows)
+    inputs = CallInputs(x=torch.zeros(6), timestep=torch.zeros(6), context=torch.zeros(6))
+    call = UNetCall(inputs=inputs, position=position)
+    assert first_rows(2, call) == [0, 0, 0, 0, 4, 4]
+    assert first_rows(1, call) == [0, 1, 2, 3, 4, 5]
+    late = call.select([3])
+    assert first_rows(2, late) == [None]
+    assert first_rows(2, late, [RowName(cond=True, image=0, concept=0, nth=nth) for nth in (2, 0)]) == [1]
 
 
 def test_a_picture_before_the_first_one_is_an_error(ldm: Any) -> None:

@@ -69,7 +69,7 @@ def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
 
 def test_every_default_is_among_its_choices(panel: Any) -> None:
     listed = [c for c in panel.components if c.options.get("choices") is not None]
-    assert len(listed) == 3 * 9 + 4
+    assert len(listed) == 3 * 16 + 4
     for component in listed:
         values = [c[1] if isinstance(c, tuple) else c for c in component.options["choices"]]
         assert component.value in values

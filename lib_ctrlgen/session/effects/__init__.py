@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .attention import AttentionEffect
+from .attention_lora import AttentionLoraEffect
 from .base import UnitEffect
 from .denoised import PredictionEffect
 from .extra_tokens import ContextEffect
@@ -21,6 +22,7 @@ __all__ = ["EFFECTS", "UnitEffect"]
 # after them, so that it aligns with what they made of the first picture.
 EFFECTS: tuple[type[UnitEffect], ...] = (
     ReferenceEffect,
+    AttentionLoraEffect,
     AlignedEffect,
     PooledEffect,
     AttentionEffect,

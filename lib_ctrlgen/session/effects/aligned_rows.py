@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.controls.protocols import AlignedControl
+from lib_ctrlgen.controls.own_layers import AlignedControl
 from lib_ctrlgen.session.row_weights import RowWeight
 from lib_ctrlgen.unet.call import RowName, UNetCall
 from lib_ctrlgen.unet.statistics import Moments

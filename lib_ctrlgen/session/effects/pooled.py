@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import PooledControl
+from lib_ctrlgen.controls.own_layers import PooledControl
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort

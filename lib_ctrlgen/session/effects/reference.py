@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import ReferenceControl
+from lib_ctrlgen.controls.own_layers import ReferenceControl
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet.attention import attend
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import ReferenceControl
+from lib_ctrlgen.controls.own_layers import ReferenceControl
 from lib_ctrlgen.unet.call import AttentionSite, RowName, UNetCall
 from lib_ctrlgen.unet.statistics import Moments
 

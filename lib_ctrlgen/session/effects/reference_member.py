@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.controls.protocols import ReferenceControl, Sharing
+from lib_ctrlgen.controls.own_layers import ReferenceControl, Sharing
 from lib_ctrlgen.session.row_weights import RowWeight
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 from lib_ctrlgen.unet.statistics import Moments

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import AlignedControl
+from lib_ctrlgen.controls.own_layers import AlignedControl
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet.attention import attend
 from lib_ctrlgen.unet.call import AttentionSite, RowName, UNetCall, row_index

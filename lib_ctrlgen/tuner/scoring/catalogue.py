@@ -53,8 +53,8 @@ SCORES: tuple[Score, ...] = (
     Score(
         name="reference",
         label="likeness to the reference",
-        about="-1..1, per IP-Adapter: cosine of the CLIP embeddings of the generated picture and the "
-        "reference picture",
+        about="-1..1, per unit with a reference picture: cosine of the CLIP embeddings of the generated "
+        "picture and the reference picture",
         place="lib_ctrlgen.tuner.scoring.measure:measure_reference",
         by_encoder=True,
     ),

@@ -20,6 +20,7 @@ from lib_ctrlgen.controls.registry import control_for, identify_file
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.clip_vision import EncoderFolder, encoder_named, encoders, load_tower
+from lib_ctrlgen.models.hub_cache import in_hub_cache
 from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
@@ -34,6 +35,7 @@ PROJECTION = "text_projection.safetensors"
 NO_PROJECTION = f"the CLIP vision encoder {{name}} has no text projection beside it ({PROJECTION})"
 OTHER_TEXT = "the checkpoint's text encoder does not belong to the CLIP vision encoder {name}"
 LONGEST = 77  # tokens
+NO_REFERENCE = "the unit has no picture for the whole generation"
 NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
@@ -77,7 +79,12 @@ def chosen_encoder(store: ModelStore, name: str = "") -> EncoderFolder | None:
     if name:
         with at_path("$.tune.encoder"):
             return encoder_named(store, name)
-    return min(encoders(store), key=lambda each: (not has_projection(each), each.name), default=None)
+    return min(encoders(store), key=_rank, default=None)
+
+
+def _rank(encoder: EncoderFolder) -> tuple[bool, bool, str]:
+    """A sort key: the user's own folders before the Hub's cache, with a text projection first, by name."""
+    return in_hub_cache(encoder.path), not has_projection(encoder), encoder.name
 
 
 def has_projection(encoder: EncoderFolder) -> bool:
@@ -103,12 +110,19 @@ class Likeness:
         return self.encoder.label(self.store) if self.encoder else ""
 
     def reference(self, picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
-        """The cosine of the embeddings of the picture and the unit's picture, -1..1, as `reference.INDEX`."""
+        """The cosine of the embeddings of the picture and the unit's picture, -1..1, as `reference.INDEX`.
+
+        Without a picture of its own, the unit's first further reference is taken.
+        """
         name = f"reference.{index}"
         if self.encoder is None:
             return Scores({}, {name: NO_TOWER})
-        reference = decode_image(unit.image, f"$.units[{index}].image")
-        pair = (embedding(each, self.encoder, self.store) for each in (picture, reference))
+        further = (each.image for each in unit.references if each.role == "reference" and each.image)
+        text = unit.image or next(further, "")
+        if not text:
+            return Scores({}, {name: NO_REFERENCE})
+        given = decode_image(text, f"$.units[{index}].image")
+        pair = (embedding(each, self.encoder, self.store) for each in (picture, given))
         return Scores({name: cosine(*pair)})
 
     def prompt(self, picture: Image.Image, text: str, tower: ClipTextEncoder | None) -> Scores:

@@ -51,7 +51,7 @@ def measure_adherence(inputs: ScoreInputs) -> Scores:
 
 
 def measure_reference(inputs: ScoreInputs) -> Scores:
-    """How like the picture is to the reference picture of each IP-Adapter."""
+    """How like the picture is to the picture of each unit that shows a reference."""
     found = Scores()
     for index, unit in inputs.request.enabled_units:
         if is_reference(unit, inputs.likeness.store):

@@ -18,7 +18,9 @@ from lib_ctrlgen.webui.settings import model_store, unit_count
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
 from .infotext import PastedSetting
+from .models_table import build_models
 from .preview import plan_html
+from .reference_panel import build_references
 from .tiny_model import build_tiny_model
 from .unit_params import build_boxes, build_family_params, build_params, connect_family
 
@@ -52,6 +54,7 @@ def build_panel(tab: str) -> Panel:
                 with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
                     build_unit(UnitPanel(panel, index))
         build_plan(panel)
+        build_models(panel)
         build_tiny_model(panel)
     return panel
 
@@ -86,6 +89,8 @@ def build_unit(unit: UnitPanel) -> None:
             )
         with FormRow():
             build_params(unit)
+        with FormRow():
+            build_references(unit)
         with FormRow():
             build_family_params(unit)
         with gr.Row():

@@ -16,17 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.own_layers import EncodingControl
 from lib_ctrlgen.controls.prepare import load_requests
-from lib_ctrlgen.controls.protocols import (
-    AttentionControl,
-    ContextControl,
-    EncodingControl,
-    MappedControl,
-    PooledControl,
-    ReferenceControl,
-)
+from lib_ctrlgen.controls.protocols import MappedControl
 from lib_ctrlgen.controls.recorded import Loaded
-from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, unit_variants
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, sees_picture, unit_variants
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
@@ -50,6 +44,7 @@ from .finishing import finished
 from .guidance import Guidance
 from .inpaint_area import canvas_of, require_place
 from .phrases import LoadedPhrases
+from .prompt_loras import each_lora_once
 from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
@@ -94,6 +89,7 @@ class ControlledUnits:
         require_shape(self.shape, port)
         require_place(self.p, self.canvas)
         units = of_batch(self.units, int(self.p.iteration), int(self.p.batch_size))
+        units = each_lora_once(units, self.notices)
         with self.used or nullcontext(), ControlSession(port, units, rows, self.variants) as session:
             self.session = session
             yield lambda params: self.follow(params, session, rows)
@@ -163,16 +159,10 @@ class ControlledUnits:
     def control_maps(self) -> list[Image.Image]:
         """Return each unit's control map at the size of the last pass."""
         controls = (unit.control for unit in self.units if unit.concept is None)
-        references = (
-            AttentionControl,
-            ContextControl,
-            PooledControl,
-            ReferenceControl,
-        )  # these see the picture itself and have no control map
         return [
             control.control_map(*self.size)
             for control in controls
-            if isinstance(control, MappedControl) and not isinstance(control, references)
+            if isinstance(control, MappedControl) and not sees_picture(control)
         ]
 
 
