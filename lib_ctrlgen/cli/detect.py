@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_ctrlgen.errors import HostError, ModelError, RequestError
 from lib_ctrlgen.files import expanded, new_folder, save_picture, save_text
 
-from .common import Parser, add_model_folders, bar, folders_of
+from .common import Parser, add_model_folders, bar, folders_of, weight_roots
 from .tune import PARTLY_FAILED
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def detect_command(options: argparse.Namespace) -> int:
     from lib_ctrlgen.models.store import ModelStore
     from lib_ctrlgen.preprocessors.standalone import Detector
 
-    detector = Detector.of(settings, ModelStore(folders_of(options), Automatic()))
+    store = ModelStore(folders_of(options), Automatic(), weight_roots(options.models))
+    detector = Detector.of(settings, store)
     pictures = list(found_pictures(options.images, poses=detector.chain.reads_pose))
     targets = names_in(new_folder(options.out), pictures)
     failed: list[RequestError] = []

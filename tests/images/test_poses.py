@@ -120,6 +120,41 @@ def test_other_documents_are_no_poses() -> None:
         assert raised.value.path == "$.units[0].image"
 
 
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats(allow_nan=True)
+    | st.text(max_size=5)
+)
+names = st.sampled_from(
+    ["people", "animals", "canvas_width", "canvas_height", "pose_keypoints_2d", "face_keypoints_2d", "x"]
+)
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@examples(60)
+@given(anything, st.lists(st.tuples(st.integers(0, 53), anything), max_size=3), names, anything)
+def test_any_document_is_a_pose_or_a_request_error(
+    whole: Any, points: list[tuple[int, Any]], name: str, value: Any
+) -> None:
+    numbers = flat(BODY)
+    for place, each in points:
+        numbers[place] = each
+    near = {**document(), "people": [{"pose_keypoints_2d": numbers}], name: value}
+    for given_one in (whole, near, {**near, "people": [whole], "animals": [whole, numbers[:51]]}):
+        try:
+            found: Any = pose_of(given_one, "$.image")
+        except RequestError as error:
+            found = error
+        assert isinstance(found, Pose) or found.path.startswith("$.image")
+
+
 def test_a_pose_is_read_from_every_form_of_text() -> None:
     text = json.dumps(document(BODY))
     encoded = base64.b64encode(text.encode()).decode()

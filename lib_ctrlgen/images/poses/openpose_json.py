@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from math import isfinite
 from typing import Any
 
 import msgspec
@@ -30,6 +29,7 @@ PARTS: Mapping[str, tuple[str, int]] = {
 MOST = 256  # people, and animals
 LARGEST_SIDE = 16384
 FARTHEST = 10.0  # canvases; a keypoint beyond is a mistake
+LARGEST = 1e12  # of any number in a document
 MISSING = (0.0, 0.0, 0.0)
 
 
@@ -150,7 +150,8 @@ def _points(value: Any, count: int, size: tuple[int, int], path: str) -> Points:
 
 
 def _number(value: Any, path: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not plain or not abs(value) <= LARGEST:  # NaN is neither
         raise RequestError(path, f"expected a number, got {_shown(value)}")
     return float(value)
 
