@@ -41,7 +41,6 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from lib_ctrlgen.session.effects.reference_bank import noised
 from lib_ctrlgen.session.effects.reference_layers import adain_modules
 from lib_ctrlgen.session.session import ControlSession
-from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from lib_ctrlgen.unet.orthogonal import IDENTITY_TOKENS

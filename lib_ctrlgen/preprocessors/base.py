@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
 
+from lib_ctrlgen.images.poses.drawing import draw
+from lib_ctrlgen.images.poses.pose import Pose
 from lib_ctrlgen.request.params import Param
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Preprocessor(Protocol):
                  generation's: such a preprocessor gets the parameter `resolution`. False for preprocessors
                  that change pixels one by one or depend on the generation's size
     reads_map    whether the picture is a control map already, and is resized as one, with sharp edges
+    reads_pose   whether the unit's picture is a pose in OpenPose JSON, which other preprocessors cannot read
     marks_holes  whether the picture's transparent area, and the border of 'resize_and_fill', are holes; a
                  picture without a hole is then an error
     union_type   the type of its maps for a ControlNet Union, a name of `controls.controlnet.union_types`;
@@ -45,6 +48,7 @@ class Preprocessor(Protocol):
     params: ClassVar[tuple[Param, ...]] = ()
     detects: ClassVar[bool] = True
     reads_map: ClassVar[bool] = False
+    reads_pose: ClassVar[bool] = False
     marks_holes: ClassVar[bool] = False
     union_type: ClassVar[str] = ""
     after_unet: ClassVar[str] = ""
@@ -64,3 +68,22 @@ class Preprocessor(Protocol):
     @abstractmethod
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Turn an RGB picture into an RGB control map of the same size. Raises ModelError or RequestError."""
+
+
+class PoseDetector(Preprocessor):
+    """A preprocessor that finds poses. Its control map is their drawing."""
+
+    union_type: ClassVar[str] = "openpose"
+
+    @abstractmethod
+    def pose(self, image: Image.Image, **params: Any) -> Pose:
+        """The people and animals in an RGB picture, on a canvas of its size. Raises ModelError."""
+
+    def drawn(self, pose: Pose, size: tuple[int, int], **params: Any) -> Image.Image:
+        """The control map of a pose, RGB, `size` (width, height) in pixels."""
+        del params
+        return draw(pose, size)
+
+    def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
+        """Return the poses in an RGB picture, drawn on black."""
+        return self.drawn(self.pose(image, **params), image.size, **params)

@@ -86,7 +86,10 @@ def build_unit(unit: UnitPanel) -> None:
         with FormRow():
             _build_model(unit)
             choices = list(preprocessor_names())  # gradio 3.41 shows a pair as one text
-            unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
+            options = {"choices": choices, "allow_custom_value": True, "scale": 2}
+            unit.show(
+                "preprocessor", gr.Dropdown, label="Preprocessor (or several: canny | invert)", **options
+            )
         build_params(unit)
         _build_family(unit)
         _build_weight(unit)
@@ -137,7 +140,7 @@ def _picture(unit: UnitPanel, name: str, label: str) -> None:
 
 
 def _pictures(unit: UnitPanel, name: str, label: str) -> None:
-    options = {"file_count": "multiple", "file_types": ["image"], "height": 120}
+    options = {"file_count": "multiple", "file_types": ["image", ".json"], "height": 120}
     unit.show(name, gr.File, label=label, **options)
 
 
