@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from lib_ctrlgen.images.files import image_hash
+from lib_ctrlgen.images.control_pictures import control_picture_hash
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.pictures import EMBEDDINGS, LISTS, PICTURES, pictured_parts
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
@@ -24,7 +24,7 @@ def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dic
 
     Fields with default values are left out; with `whole`, only those of units, the blend and the like.
     """
-    payload = with_pictures(request, lambda picture: f"{mark}:{image_hash(picture)}", whole=whole)
+    payload = with_pictures(request, lambda picture: f"{mark}:{control_picture_hash(picture)}", whole=whole)
     for _, part in pictured_parts(payload):
         part |= {name: f"{mark}:{_digest(part[name])}" for name in EMBEDDINGS if part.get(name)}
     return payload

@@ -1,4 +1,4 @@
-"""The fields of a unit's tab for the parameters of preprocessors and of control families.
+"""The fields of a unit's tab for the parameters of control families.
 
 A parameter that is uploaded (a picture, or saved embeddings) is None while nothing is uploaded.
 """
@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.preprocessors import params_of, preprocessors
-from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 
@@ -19,18 +17,6 @@ from .uploads import uploaded, uploaded_embeddings
 
 Values: TypeAlias = Mapping[str, Any]
 Payload: TypeAlias = dict[str, Any]
-
-
-def param_fields() -> dict[str, tuple[str, Param]]:
-    """The preprocessors' parameters by field name, each with its preprocessor's name.
-
-    Field names are also element ids in the page, where `+` would be part of a CSS selector.
-    """
-    return {
-        f"{item.name.replace('+', '_')}_{param.name}": (item.name, param)
-        for item in preprocessors()
-        for param in item.params
-    }
 
 
 def family_fields() -> dict[str, tuple[tuple[str, ...], Param]]:
@@ -45,11 +31,6 @@ def family_fields() -> dict[str, tuple[tuple[str, ...], Param]]:
     return {f"{names[0]}_{param.name}": (tuple(names), param) for param, names in families.items()}
 
 
-def detects(name: str) -> bool:
-    """Whether the preprocessor of this name may run at another resolution than the generation's."""
-    return any(item.name == name and RESOLUTION in params_of(item) for item in preprocessors())
-
-
 def default_of(param: Param) -> Any:
     """The value of a parameter's field in an unused unit."""
     return None if param.uploaded else param.default
@@ -61,14 +42,8 @@ def uploaded_fields() -> dict[str, Param]:
 
 
 def unit_params(values: Values, path: str) -> Payload:
-    """The parameters of a unit's fields that are not uploaded. Raises RequestError below `path`."""
-    own = {
-        param.name: values[name]
-        for name, (owner, param) in param_fields().items()
-        if owner == values["preprocessor"] and name in values
-    }
-    if detects(values["preprocessor"]) and values["resolution"]:
-        own[RESOLUTION.name] = values["resolution"]
+    """The parameters of a unit's family fields that are not uploaded. Raises RequestError below `path`."""
+    own: Payload = {}
     for name, (_, param) in family_fields().items():
         # The other families' fields are at their defaults: the panel resets them when a model is chosen.
         if not param.uploaded and values.get(name) not in (None, param.default):
@@ -114,16 +89,13 @@ def further_embeddings(values: Values, path: str) -> list[str]:
     ]
 
 
-def shown_params(params: Values, preprocessor: str) -> Payload:
-    """The fields for a unit's parameters: the inverse of `unit_params`. `params` holds what has no field."""
-    values: Payload = {}
-    params = dict(params)
-    values["resolution"] = params.pop(RESOLUTION.name, RESOLUTION.default)
-    for name, (owner, param) in param_fields().items():
-        if owner == preprocessor and param.name in params:
-            values[name] = params.pop(param.name)
+def shown_params(params: Values) -> Payload:
+    """The fields for the parameters of a unit's family: the inverse of `unit_params`.
+
+    The field `params` has those that have no field of their own.
+    """
     shown = {name: param for name, (_, param) in family_fields().items() if fits(param, params)}
-    values |= {name: params[param.name] for name, param in shown.items() if not param.uploaded}
+    values = {name: params[param.name] for name, param in shown.items() if not param.uploaded}
     named = {param.name for param in shown.values()}
     params = {name: value for name, value in params.items() if name not in named}
     return values | {"params": json.dumps(params) if params else ""}

@@ -18,12 +18,12 @@ from .init_images import Pictures, with_init
 from .param_fields import (
     default_of,
     family_fields,
-    param_fields,
     shown_params,
     unit_params,
     uploaded_fields,
     uploaded_params,
 )
+from .preprocessor_fields import param_fields, preprocessor_settings, preprocessor_values
 from .reference_fields import REFERENCE_FIELDS, REFERENCE_PICTURES, read_references, shown_weights
 from .uploads import uploaded
 
@@ -77,7 +77,6 @@ UNITS_FROM = len(WHOLE_FIELDS) + COUNT
 SAME_FIELDS = (
     "enabled",
     "model",
-    "preprocessor",
     "guidance_start",
     "guidance_end",
     "control_mode",
@@ -186,7 +185,8 @@ def unit_settings(values: Values, path: str) -> Payload:
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
     unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
     unit["low_vram"] = LOW_VRAM.get(values["low_vram"], values["low_vram"])
-    unit["params"] = unit_params(values, path)
+    unit |= preprocessor_settings(values, path)
+    unit["params"] |= unit_params(values, path)
     if boxes := read_boxes(values["boxes"] or "", f"{path}.boxes"):
         unit["boxes"] = boxes
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
@@ -224,7 +224,9 @@ def panel_values(unit: Values) -> Payload:
     values["boxes"] = shown_boxes(unit.get("boxes"))
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")
-    values |= shown_params(unit.get("params", {}), values["preprocessor"])
+    params = dict(unit.get("params", {}))
+    values |= preprocessor_values(values["preprocessor"], params)
+    values |= shown_params(params)
     hidden = PICTURE_FIELDS | uploaded_fields().keys()
     return {name: value for name, value in values.items() if name not in hidden}
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.faces.embeddings import is_safetensors, read_embeddings
-from lib_ctrlgen.images.files import decode_bytes, encode_image
+from lib_ctrlgen.images.control_pictures import decode_control_bytes
+from lib_ctrlgen.images.files import encode_image
 
 
 def uploaded(value: Any, path: str) -> list[str]:
@@ -68,9 +69,9 @@ def _encoded(item: Any, path: str) -> str:
         raise RequestError(path, f"expected pictures as base64 or data URLs, got {type(item).__name__}")
     data = _read(item, path)
     try:
-        decode_bytes(data, path)
+        decode_control_bytes(data, path)
     except RequestError as error:
-        raise RequestError(path, f"{_name(item)}: {error.message}") from error
+        raise RequestError(error.path, f"{_name(item)}: {error.message}") from error
     return base64.b64encode(data).decode("ascii")
 
 

@@ -29,7 +29,6 @@ TEXTS = (
     "sampler",
     "units.0.model",
     "units.0.image",
-    "units.0.preprocessor",
     "blend.concepts.1.prompt",
     "tune.x.path",
 )
@@ -210,7 +209,7 @@ def test_the_schema_lists_the_names_that_there_are() -> None:
     assert definitions["JobFile"]["properties"]["sampler"]["enum"] == list(sampler_names())
     names = [each.name for each in preprocessors()]
     assert list(preprocessor_names()) == names
-    assert sorted(definitions["ControlUnit"]["properties"]["preprocessor"]["enum"]) == sorted(names)
+    assert definitions["ControlUnit"]["properties"]["preprocessor"]["anyOf"][0] == {"enum": names}
 
 
 def test_a_key_that_stands_twice_in_a_merge_is_no_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import gradio as gr
+from modules import devices
 from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
@@ -85,7 +86,10 @@ def build_unit(unit: UnitPanel) -> None:
         with FormRow():
             _build_model(unit)
             choices = list(preprocessor_names())  # gradio 3.41 shows a pair as one text
-            unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
+            options = {"choices": choices, "allow_custom_value": True, "scale": 2}
+            unit.show(
+                "preprocessor", gr.Dropdown, label="Preprocessor (or several: canny | invert)", **options
+            )
         build_params(unit)
         _build_family(unit)
         _build_weight(unit)
@@ -136,7 +140,7 @@ def _picture(unit: UnitPanel, name: str, label: str, height: int = 240) -> None:
 
 
 def _pictures(unit: UnitPanel, name: str, label: str) -> None:
-    options = {"file_count": "multiple", "file_types": ["image"], "height": 120}
+    options = {"file_count": "multiple", "file_types": ["image", ".json"], "height": 120}
     unit.show(name, gr.File, label=label, **options)
 
 
@@ -221,7 +225,7 @@ def _connect_map_preview(unit: UnitPanel) -> None:
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         try:
             fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
-            return control_map(fields, *size, unit.index, model_store()), ""
+            return control_map(fields, *size, unit.index, model_store(), str(devices.device)), ""
         except CtrlGenError as error:
             return None, str(error)
 

@@ -8,7 +8,8 @@ import gradio as gr
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.forms.box_fields import EXAMPLE
-from lib_ctrlgen.forms.param_fields import detects, family_fields, param_fields
+from lib_ctrlgen.forms.param_fields import family_fields
+from lib_ctrlgen.forms.preprocessor_fields import detects, names_in, param_fields
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request.params import Param
 
@@ -16,7 +17,7 @@ from .components import UnitPanel
 
 
 def build_params(unit: UnitPanel) -> None:
-    """Build the preprocessors' parameters; those of the chosen preprocessor are shown."""
+    """Build the preprocessors' parameters; those of the chosen preprocessors are shown."""
     fields = param_fields()
     owners = [owner for owner, _ in fields.values()]
     row = FormRow(visible=False)
@@ -26,8 +27,9 @@ def build_params(unit: UnitPanel) -> None:
         label = f"{RESOLUTION.label}, else {RESOLUTION.minimum} or more"
         sliders.append(unit.show("resolution", gr.Slider, label=label, visible=False, **bounds))
 
-    def reveal(name: str) -> list[dict[str, Any]]:
-        shown = [*(owner == name for owner in owners), detects(name)]
+    def reveal(text: str) -> list[dict[str, Any]]:
+        names = names_in(text)
+        shown = [*(owner in names for owner in owners), detects(text)]
         return [gr.update(visible=each) for each in (*shown, any(shown))]
 
     chosen = unit.parts["preprocessor"]
