@@ -144,7 +144,7 @@ def main(options: argparse.Namespace) -> int:
     folder = options.model or tiny_folder()
     engine = Engine([folder], 1 << 30, Place.best(folder / "text"))
     seeds = effort(options, smoke=1, quick=2, full=options.seeds)
-    maker = Maker(engine=engine, seeds=seeds, steps=effort(options, smoke=2, quick=STEPS, full=STEPS))
+    maker = Maker(engine=engine, seeds=seeds, steps=effort(options, smoke=1, quick=STEPS, full=STEPS))
     figures: dict[str, float] = {}
     rows: list[Sequence[Image.Image]] = []
     for mode in MODES:

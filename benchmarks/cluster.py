@@ -39,14 +39,15 @@ def grid(cells: int, steps: int, seed: int) -> Grid:
 
 
 def pace(host: EngineHost, workers: Workers | None, options: argparse.Namespace, repeats: int) -> float:
-    """Cells per second: the median over grids of other seeds, the first one for warming up."""
+    """Cells per second: the median over grids of other seeds, after one for warming up (not with --smoke)."""
     cells, steps = effort(options, smoke=(2, 1), quick=(8, 4), full=(24, 12))
     times = []
-    for number in range(repeats + 1):
+    warm_up = effort(options, smoke=0, quick=1, full=1)
+    for number in range(warm_up + repeats):
         with tempfile.TemporaryDirectory() as folder:
             tuner = Tuner(host, grid(cells, steps, number), Path(folder), workers)
             times.append(seconds(partial(tuner.run, lambda _progress: None)))
-    return cells / statistics.median(times[1:])
+    return cells / statistics.median(times[warm_up:])
 
 
 def measured(host: EngineHost, options: argparse.Namespace) -> Mapping[str, float]:
@@ -59,7 +60,7 @@ def measured(host: EngineHost, options: argparse.Namespace) -> Mapping[str, floa
     figures: dict[str, Any] = {"cores": float(os.cpu_count() or 1)}
     recipe = EngineRecipe(models=SharedModels(folders=()))
     figures["alone_cells_per_second"] = pace(host, None, options, repeats)
-    for count in (1, options.workers):
+    for count in sorted({1, options.workers}):
         with RayWorkers([recipe] * count, all_ready=True) as workers:
             figures[f"workers_{count}_cells_per_second"] = pace(host, workers, options, repeats)
     one, many = (figures[f"workers_{count}_cells_per_second"] for count in (1, options.workers))
@@ -80,6 +81,8 @@ def main(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     flags = parser(__doc__ or "")
-    flags.add_argument("--workers", type=int, default=2, help="workers to compare with one (%(default)s)")
+    flags.add_argument("--workers", type=int, help="workers to compare with one: 2, and 1 with --smoke")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(main(flags.parse_args()))
+    chosen = flags.parse_args()
+    chosen.workers = chosen.workers or effort(chosen, smoke=1, quick=2, full=2)
+    sys.exit(main(chosen))

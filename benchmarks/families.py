@@ -63,20 +63,22 @@ UNION = {"union_type": "canny"}
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """The U-Nets' widths at their first level, the latent's side, the exactness and the time for a figure.
+    """The U-Nets' widths at their first level, the latent's side, and the exactness and time for a figure.
 
+    `pairs` is the least number of pairs for a figure.
     `error` is the standard error wanted, as a part of the room that the limit leaves.
     """
 
     width: int
     side: int
+    pairs: int
     error: float
     budget: float
 
 
-SMOKE = Effort(width=32, side=16, error=100.0, budget=0.0)
-QUICK = Effort(width=96, side=24, error=0.3, budget=3.0)
-THOROUGH = Effort(width=160, side=32, error=0.15, budget=30.0)
+SMOKE = Effort(width=32, side=8, pairs=1, error=100.0, budget=0.0)
+QUICK = Effort(width=96, side=24, pairs=7, error=0.3, budget=3.0)
+THOROUGH = Effort(width=160, side=32, pairs=7, error=0.15, budget=30.0)
 
 
 class Bench:
@@ -190,7 +192,8 @@ class Measurements:
 
     def ratio(self, name: str, one: Step, other: Step) -> None:
         """Note time(one) / time(other) and its error."""
-        timing = paired(one, other, 7, error=self.effort.error * ROOM, budget=self.effort.budget)
+        effort = self.effort
+        timing = paired(one, other, effort.pairs, error=effort.error * ROOM, budget=effort.budget)
         self.figures[name], self.errors[name] = timing.ratio, timing.error
         print(f"{name}: {timing}, {timing.seconds_a:.3f} s against {timing.seconds_b:.3f} s", flush=True)
 
@@ -202,7 +205,9 @@ class Measurements:
         with session(bench, unit):
             self.ratio(name, bench.step(bench.unet), plain)
         if alone is not None:
-            self.figures[f"{name}_share"] = paired(alone, bench.step(bench.twin), 5).ratio
+            self.figures[f"{name}_share"] = paired(
+                alone, bench.step(bench.twin), min(5, self.effort.pairs)
+            ).ratio
         return name
 
     def dense(self, bench: Bench, lora: str, whole: str) -> None:

@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
 from lib_ctrlgen.controls.controlnet.prepared import PreparedControlNet
-from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter.file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter
 from lib_ctrlgen.controls.protocols import PreparedControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.models.offload import Resident
@@ -163,19 +163,21 @@ def session(unet: Any, *controls: PreparedControl, **spec: Any) -> Iterator[None
 class Effort:
     """What is measured, and how exactly.
 
-    large: the latent's side where the control mode is measured; error: standard error, as a
-    part of the room that a limit leaves; budget: seconds for one figure at most.
+    large: the latent's side where the control mode is measured; pairs: the least number of pairs
+    for a figure; error: standard error, as a part of the room that a limit leaves; budget: seconds for
+    one figure at most.
     """
 
     channels: tuple[int, ...]
     large: int
+    pairs: int
     error: float
     budget: float
 
 
-SMOKE = Effort(channels=(32, 64, 64, 64), large=16, error=100.0, budget=0.0)
-QUICK = Effort(channels=(160, 320, 640, 640), large=48, error=0.25, budget=10.0)
-THOROUGH = Effort(channels=(320, 640, 1280, 1280), large=64, error=0.15, budget=90.0)
+SMOKE = Effort(channels=(32, 64, 64, 64), large=16, pairs=1, error=100.0, budget=0.0)
+QUICK = Effort(channels=(160, 320, 640, 640), large=48, pairs=7, error=0.25, budget=10.0)
+THOROUGH = Effort(channels=(320, 640, 1280, 1280), large=64, pairs=7, error=0.15, budget=90.0)
 
 
 class Measurements:
@@ -190,7 +192,8 @@ class Measurements:
 
     def ratio(self, name: str, controlled: Step, plain: Step, room: float = 0.03) -> None:
         """Note time(controlled) / time(plain), to within a part of the room that its limit leaves."""
-        timing = paired(controlled, plain, 7, error=self.effort.error * room, budget=self.effort.budget)
+        effort = self.effort
+        timing = paired(controlled, plain, effort.pairs, error=effort.error * room, budget=effort.budget)
         self.figures |= {name: timing.ratio, f"{name}_spread": timing.spread}
         self.errors[name] = timing.error
         print(f"{name}: {timing}, {timing.seconds_a:.3f} s against {timing.seconds_b:.3f} s", flush=True)

@@ -17,7 +17,7 @@ from _harness import Result, at_most, effort, finish, paired, parser
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, Tower, read_tokenizer
+from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, TextEncoder, read_tokenizer
 from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder
 from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.prompts.scheduled import Prompt, parse_prompt
@@ -39,7 +39,7 @@ class Sides:
 
     def fresh(self) -> PromptEncoder:
         """An encoder that has seen nothing."""
-        return PromptEncoder(towers=self.encoder.towers)
+        return PromptEncoder(text_encoders=self.encoder.text_encoders)
 
     def texts(self, step: int) -> list[str]:
         """The ordinary prompts of a step."""
@@ -59,7 +59,7 @@ class Sides:
 
 
 def text_encoder(*, small: bool) -> CLIPTextModel:
-    """CLIP's text tower with random weights; its last layer norm has a bias, as trained ones have."""
+    """CLIP's text text_encoder with random weights; its last layer norm has a bias, as trained ones have."""
     torch.manual_seed(0)
     model = CLIPTextModel(CLIPTextConfig(**{**PUBLISHED[CLIP]} | (SMALL if small else {}))).eval()
     for name, bias in model.named_parameters():
@@ -71,12 +71,12 @@ def text_encoder(*, small: bool) -> CLIPTextModel:
 def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     tokenizer = read_tokenizer(tiny_folder() / "text")
-    tower = Tower(
+    clip = TextEncoder(
         tokenizer=tokenizer,
         encoder=text_encoder(small=options.quick or options.smoke),
         pad=tokenizer.pad_token_id,
     )
-    encoder = PromptEncoder(towers=(tower,))
+    encoder = PromptEncoder(text_encoders=(clip,))
     sides = Sides(tuple(map(parse_prompt, PROMPTS)), encoder)
     (ours, calls), (edits, edit_calls) = sides.ours(), sides.edits()
     timing = paired(sides.ours, sides.edits, pairs=effort(options, smoke=1, quick=3, full=9))

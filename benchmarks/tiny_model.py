@@ -166,7 +166,7 @@ def main(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     folder = options.model or tiny_folder()
     engine = Engine([folder], 1 << 30, Place.best(folder / "text"))
-    maker = Maker(engine=engine, steps=effort(options, smoke=2, quick=STEPS, full=STEPS))
+    maker = Maker(engine=engine, steps=effort(options, smoke=1, quick=STEPS, full=STEPS))
     count = effort(options, smoke=2, quick=6, full=options.seeds)
     rows = [with_gains(measure(case, maker)) for case in cases(count)]
     return finish(summary(rows, LIMITS), options)

@@ -35,12 +35,12 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.controlnet.controlnet import ControlNet
-from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.ip_adapter.file import AdapterLayers, AdapterWeights
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.headless.checkpoints.load import Networks, Place
 from lib_ctrlgen.headless.checkpoints.noise_config import NoiseConfig
-from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, Tower, read_tokenizer
+from lib_ctrlgen.headless.checkpoints.text_encoder import CLIP, PUBLISHED, TextEncoder, read_tokenizer
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.images.files import encode_image
@@ -58,7 +58,7 @@ RESIDENT = Resident(torch.empty(0))
 SAMPLERS = ("DPM++ 2M", "Euler a", "DPM++ SDE")
 Values = Mapping[str, Any]
 HALVES = ("1@0 hold, 0@0.5", "1@0 hold, 0.3@0.5", "1@0 hold, 0.6@0.5", "1")
-GRIDS: Mapping[str, Values] = {
+GRIDS: dict[str, Values] = {
     "windows": {"x": {"path": "Unit 0 end", "values": "0.25-1 [4]"}},
     "schedules": {"x": {"path": "Unit 0 weight", "values": list(HALVES)}},
     "weights": {
@@ -66,12 +66,14 @@ GRIDS: Mapping[str, Values] = {
         "y": {"path": "Unit 1 weight", "values": "0.25-1 [4]"},
     },
 }
-# With --quick: four cells instead of sixteen, for the minute.
+# With --quick and --smoke: four cells instead of sixteen, for the minute.
 TWO = "0.25, 1"
 FEWER_WEIGHTS: Values = {
     "x": {"path": "Unit 0 weight", "values": TWO},
     "y": {"path": "Unit 1 weight", "values": TWO},
 }
+# With --smoke: two cells.
+TWO_ENDS: Values = {"x": {"path": "Unit 0 end", "values": "0.5, 1"}}
 # The tiny model's bare U-Net takes 0.49 (windows) and 0.51 (schedules) of its time for single cells, because
 # a call of 8 rows costs three times as much as one of 2;
 # decoding, which is not shared, weighs more in the few steps of --quick.
@@ -158,8 +160,10 @@ def random_networks(unet: Any, vae: Any, text_layers: int) -> Networks:
     """The networks of a pipeline, with a random text encoder that has so many layers."""
     tokenizer = read_tokenizer(tiny_folder() / "text")
     config = CLIPTextConfig(**{**PUBLISHED[CLIP], "num_hidden_layers": text_layers})
-    tower = Tower(tokenizer=tokenizer, encoder=frozen(CLIPTextModel(config)), pad=tokenizer.pad_token_id)
-    return Networks(unet=unet, vae=vae, towers=(tower,), noise=NoiseConfig().arguments)
+    text_encoder = TextEncoder(
+        tokenizer=tokenizer, encoder=frozen(CLIPTextModel(config)), pad=tokenizer.pad_token_id
+    )
+    return Networks(unet=unet, vae=vae, text_encoders=(text_encoder,), noise=NoiseConfig().arguments)
 
 
 def frozen(network: Any) -> Any:
@@ -220,22 +224,22 @@ def measured(
     return timing, figures
 
 
-def exactness(engine: Engine, steps: int) -> float:
-    """The largest difference with the samplers that draw noise, on the window ends."""
+def exactness(engine: Engine, axes: Values, steps: int) -> float:
+    """The largest difference with the samplers that draw noise."""
     found = []
     for sampler in SAMPLERS[1:]:
-        requests = cells(GRIDS["windows"], sampler, steps)
+        requests = cells(axes, sampler, steps)
         found.append(difference(engine.together(requests), [engine.generate(each) for each in requests]))
     return float(max(found))
 
 
-def new_column(engine: Engine) -> float:
-    """How many cells a 4 x 4 grid makes after its x axis got a fifth value."""
+def new_column(engine: Engine, weights: Values) -> float:
+    """How many cells a grid of weights makes after its x axis got one value more."""
     job = payload(SAMPLERS[0], 1)
-    wider = {"path": "Unit 0 weight", "values": "0.25-1 [4], 1.25"}
+    wider = {"path": "Unit 0 weight", "values": f"{weights['x']['values']}, 1.25"}
     with tempfile.TemporaryDirectory() as folder:
         counts = []
-        for axes in (GRIDS["weights"], {**GRIDS["weights"], "x": wider}):
+        for axes in (weights, {**weights, "x": wider}):
             grid = grid_of(job, parse_request(dict(axes), TuneSpec), GenerationRequest)
             counts.append(Tuner(EngineHost(engine=engine), grid, Path(folder)).run(lambda _: None).made)
     return float(counts[1])
@@ -251,19 +255,27 @@ def main(options: argparse.Namespace) -> int:
         print(side, flush=True)
         torch.set_num_threads(1 if side == "tiny" else threads)  # its tensors are too small to share
         for name in options.grids:
-            axes = FEWER_WEIGHTS if options.quick and name == "weights" else GRIDS[name]
-            timing, found = measured(engine, name, axes, pairs, options.steps)
+            timing, found = measured(engine, name, axes_of(options)[name], pairs, options.steps)
             figures |= {f"{side}_{name}": timing.ratio}
             figures |= {f"{side}_{key}": value for key, value in found.items()}
             errors[f"{side}_{name}"] = timing.error
         steps = effort(options, smoke=1, quick=4, full=options.steps if side == "tiny" else 4)
-        figures[f"{side}_noisy_off"] = exactness(engine, steps)
+        figures[f"{side}_noisy_off"] = exactness(engine, axes_of(options)["windows"], steps)
     limits = {f"{side}_{name}": at_most(LIMITS[side][name]) for side in sides for name in options.grids}
     limits |= {name: at_most(1) for name in figures if name.endswith("_off")}
     if "tiny" in sides:
-        figures["new_column"] = new_column(sides["tiny"][0])
+        figures["new_column"] = new_column(
+            sides["tiny"][0],
+            effort(options, smoke=FEWER_WEIGHTS, quick=GRIDS["weights"], full=GRIDS["weights"]),
+        )
         limits["new_column"] = at_most(4)
     return finish(Result("tuner", figures, limits, errors), options)
+
+
+def axes_of(options: argparse.Namespace) -> Mapping[str, Values]:
+    """The grids by name, smaller ones where little is to be measured."""
+    quick = GRIDS | {"weights": FEWER_WEIGHTS}
+    return effort(options, smoke=quick | {"windows": TWO_ENDS}, quick=quick, full=GRIDS)
 
 
 def sides_of(options: argparse.Namespace) -> dict[str, tuple[Engine, int]]:

@@ -36,7 +36,7 @@ def slerp(first: Tensor, last: Tensor, fraction: Tensor | float, dims: int = 1) 
 def slerp_many(vectors: Sequence[Tensor], weights: Tensor, dims: int = 1) -> Tensor:
     """Slerp of K vectors by weights [..., K] >= 0, one after the other.
 
-    Each vector is mixed in by its share of the sum of the weights up to it.
+    Each vector is mixed into the result of the earlier ones, by its share of the sum of weights so far.
     """
     mixed, total = vectors[0], weights[..., 0]
     for index, vector in enumerate(vectors[1:], 1):
@@ -46,14 +46,14 @@ def slerp_many(vectors: Sequence[Tensor], weights: Tensor, dims: int = 1) -> Ten
     return mixed
 
 
-def mixed_features(features: Sequence[Tensor], empty: Tensor, weights: Tensor, *, turn: bool) -> Tensor:
+def mixed_features(features: Sequence[Tensor], empty: Tensor, weights: Tensor, *, spherical: bool) -> Tensor:
     """Mix the text features [B, T, X] of K concepts around those of the empty prompt.
 
-    e_0 + sum w_k (e_k - e_0) for `weights` [B, K]; with `turn` the differences are slerped token by token and
-    scaled by the sum of the weights.
+    e_0 + sum w_k (e_k - e_0) for `weights` [B, K]; with `spherical` the differences are mixed by slerp, token
+    by token, and scaled by the sum of the weights.
     """
     deltas = [each - empty for each in features]
-    if turn:
+    if spherical:
         tokens = weights[:, None, :].expand(-1, deltas[0].shape[1], -1)
         return empty + slerp_many(deltas, tokens, dims=2) * weights.sum(1)[:, None, None]
     total = torch.zeros_like(deltas[0])
@@ -62,13 +62,13 @@ def mixed_features(features: Sequence[Tensor], empty: Tensor, weights: Tensor, *
     return empty + total
 
 
-def mixed_noises(noises: Sequence[Tensor], weights: Tensor, *, turn: bool) -> Tensor:
+def mixed_noises(noises: Sequence[Tensor], weights: Tensor, *, spherical: bool) -> Tensor:
     """Mix K noises [B, C, h, w] by weights [K], or by [K, 1, 1, h, w] with masks.
 
-    With `turn` and without masks they are slerped; otherwise sum a_k n_k / sqrt(sum a_k^2) per element, which
-    keeps unit variance. Where all weights are zero the result is the first noise.
+    With `spherical` and without masks they are mixed by slerp; otherwise by sum a_k n_k / sqrt(sum a_k^2) per
+    element, which keeps unit variance. Where all weights are zero, the result is the first noise.
     """
-    if turn and weights.ndim == 1:
+    if spherical and weights.ndim == 1:
         return slerp_many(noises, weights.expand(len(noises[0]), -1))
     shares = weights.reshape(len(noises), 1, 1, 1, 1) if weights.ndim == 1 else weights
     total = shares.square().sum(0).sqrt()
@@ -76,9 +76,9 @@ def mixed_noises(noises: Sequence[Tensor], weights: Tensor, *, turn: bool) -> Te
     return torch.where(total > TINY, mixed, noises[0])
 
 
-def mixed_latents(latents: Sequence[Tensor], weights: Tensor, *, turn: bool) -> Tensor:
-    """Mix K clean latents [B, C, h, w] by weights as in `mixed_noises`: slerped, or their weighted mean."""
-    if turn and weights.ndim == 1:
+def mixed_latents(latents: Sequence[Tensor], weights: Tensor, *, spherical: bool) -> Tensor:
+    """Mix K clean latents [B, C, h, w] by weights as in `mixed_noises`: by slerp, or to the weighted mean."""
+    if spherical and weights.ndim == 1:
         return slerp_many(latents, weights.expand(len(latents[0]), -1))
     shares = weights.reshape(len(latents), 1, 1, 1, 1) if weights.ndim == 1 else weights
     total = shares.sum(0)
@@ -93,7 +93,7 @@ def sum_of(shares: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """How the deltas c_k - u of a picture's concepts become one delta.
+    """How the deltas c_k - u of a picture's concepts are combined to one delta.
 
     mode       prediction, perpendicular or saliency
     normalise  whether to divide by the sum of weights times masks, element by element

@@ -11,7 +11,7 @@ from torch import Tensor
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.codec import require_visible
 from lib_ctrlgen.images.files import decode_image
-from lib_ctrlgen.images.masks import by_area, require_something
+from lib_ctrlgen.images.masks import by_area, require_white
 from lib_ctrlgen.request.blend import ROW_MODES, Blend
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 
@@ -27,7 +27,7 @@ def combination_of(blend: Blend | None, width: int, height: int) -> Combination:
 
 
 def concept_masks(blend: Blend, width: int, height: int) -> Tensor | None:
-    """The concepts' masks [K, 1, h, w] at the latent's size, 1 where there is none; None without masks."""
+    """The concepts' masks [K, 1, h, w] at the latent's size (1 for no mask); None without any mask."""
     if not blend.has_masks:
         return None
     found = [torch.ones(1, 1, height // LATENT_FACTOR, width // LATENT_FACTOR) for _ in blend.concepts]
@@ -43,18 +43,18 @@ def concept_mask(blend: Blend, index: int) -> Image.Image:
     concept, path = blend.concepts[index], f"$.blend.concepts[{index}].mask"
     mask = decode_image(concept.mask, path)
     if concept.mask_strength.bounds[0] >= 1:
-        require_something(mask, path)
+        require_white(mask, path)
     return mask
 
 
 def blended_noise(blend: Blend, noises: Sequence[Tensor]) -> Tensor:
     """Mix the concepts' noises [B, C, h, w] into one."""
-    return mixed_noises(noises, _shares(blend, noises[0]), turn=blend.slerps)
+    return mixed_noises(noises, _shares(blend, noises[0]), spherical=blend.slerps)
 
 
 def blended_latents(blend: Blend, latents: Sequence[Tensor]) -> Tensor:
     """Mix the concepts' clean latents [B, C, h, w] into one."""
-    return mixed_latents(latents, _shares(blend, latents[0]), turn=blend.slerps)
+    return mixed_latents(latents, _shares(blend, latents[0]), spherical=blend.slerps)
 
 
 def _shares(blend: Blend, like: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Options, the engine and the progress bar, shared by commands. Heavy imports wait until they are used."""
+"""Options, the engine and the progress bar that several commands share.
+
+Large packages are imported when they are first used.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, NoReturn
@@ -70,12 +73,12 @@ def add_threads(parser: Parser) -> None:
         type=threads_of,
         default=0,
         metavar="N",
-        help="threads of the CPU; auto, the default: measured, or what OMP_NUM_THREADS says",
+        help="number of CPU threads; auto (the default): OMP_NUM_THREADS, else the fastest is measured",
     )
 
 
 def threads_of(text: str) -> int:
-    """A number of threads, 0 for `auto`. Raises ArgumentTypeError."""
+    """The number of threads in an argument, 0 for `auto`. Raises ArgumentTypeError."""
     if text.lower() == "auto":
         return 0
     if not (text.isascii() and text.isdigit()) or int(text) > MOST_THREADS:
@@ -83,21 +86,14 @@ def threads_of(text: str) -> int:
     return int(text)
 
 
-def bundled() -> tuple[Path, ...]:
-    """The bundled model's folder, or nothing where this installation lacks it."""
-    from lib_ctrlgen.models.bundled import tiny_folder
-
-    with suppress(HostError):
-        return (tiny_folder(),)
-    return ()
-
-
 def folders_of(options: argparse.Namespace, roots: Sequence[Path] = ()) -> tuple[Path, ...]:
     """The model folders: a job's own, those of the options, and the bundled model's. Raises HostError."""
-    return (*roots, *model_roots(options.models), *bundled())
+    from lib_ctrlgen.models.bundled import bundled_folders
+
+    return (*roots, *model_roots(options.models), *bundled_folders())
 
 
-class Known:
+class ModelCheck:
     """Checks the model names of requests against the model folders, without importing torch."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -108,32 +104,26 @@ class Known:
 
     def require(self, request: GenerationRequest) -> None:
         """Raise RequestError for a model that does not exist."""
-        for path, name in _models(request):
+        from lib_ctrlgen.request.used_models import used_models
+
+        for path, name in used_models(request):
             if (path, name) not in self.found:
                 with at_path(path):
                     self.files.find_checkpoint(name) if path == "$.model" else self.files.find(name)
                 self.found.add((path, name))
 
 
-def _models(request: GenerationRequest) -> Iterator[tuple[str, str]]:
-    """The JSON path and the name of each model that a request uses."""
-    yield "$.model", request.model
-    for index, unit in request.enabled_units:
-        yield f"$.units[{index}].model", unit.model
-    if request.blend is not None and request.blend.model:
-        yield "$.blend.model", request.blend.model
-
-
 def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
     """An engine over the model folders of the options and the job."""
-    folders, tiny = folders_of(options, roots), bundled()
+    folders = folders_of(options, roots)
     if options.tokenizer is not None:
         require_folder(options.tokenizer, "the tokenizer folder")
     from lib_ctrlgen.headless.checkpoints.load import Place
     from lib_ctrlgen.headless.engine import Engine
+    from lib_ctrlgen.models.bundled import bundled_tokenizer
 
-    tokenizer = options.tokenizer or next((folder / "text" for folder in tiny), None)
-    return Engine(folders, place=Place.best(tokenizer), threads=options.threads)
+    place = Place.best(options.tokenizer or bundled_tokenizer())
+    return Engine(folders, place=place, threads=options.threads)
 
 
 def out_of(options: argparse.Namespace) -> Path:
@@ -142,7 +132,7 @@ def out_of(options: argparse.Namespace) -> Path:
 
 
 def model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
-    """The folders of `--models`, then those of CTRLGEN_MODELS. Raises HostError for one that is not there."""
+    """The folders of `--models`, then those of CTRLGEN_MODELS. Raises HostError for a missing one."""
     listed = [Path(name) for name in os.environ.get("CTRLGEN_MODELS", "").split(os.pathsep) if name]
     roots = tuple(expanded(path) for path in (*given, *listed))
     for path in roots:
@@ -153,7 +143,7 @@ def model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
 def require_folder(path: Path, what: str) -> None:
     """Raise HostError where a folder that a user named does not exist."""
     if not path.is_dir():
-        raise HostError(f"{what} {path} is {'no folder' if path.exists() else 'not there'}")
+        raise HostError(f"{what} {path} {'is not a folder' if path.exists() else 'does not exist'}")
 
 
 def program() -> str:

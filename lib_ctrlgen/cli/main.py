@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from lib_ctrlgen import __version__
 from lib_ctrlgen.errors import CtrlGenError, RequestError, install_command
 from lib_ctrlgen.files import expanded
-from lib_ctrlgen.plan_view import plan_svg, plan_table
+from lib_ctrlgen.plots.plan_view import plan_svg, plan_table
 
 from .common import (
-    Known,
+    ModelCheck,
     Parser,
     add_job,
     add_models,
@@ -27,8 +27,9 @@ from .common import (
     next_commands,
     out_of,
 )
+from .face import add_face
 from .lists import add_lists
-from .output import discard, fail, flush, shows, soften
+from .output import can_print, discard_output, escape_unprintable, fail, flush
 from .tune import add_tune
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ QUIET = {
 }
 EPILOG = """\
 examples:
-  ctrlgen demo                         what controls do: pictures and a page, no download
+  ctrlgen demo                         shows what controls do, as pictures and a page; no download
   ctrlgen run job.yaml --out pictures  make the pictures of a job file
   ctrlgen run job.yaml --set steps=12 --set units.0.weight="1@0, 0@0.6"
-  ctrlgen tune job.yaml                the grid or search of its `tune` section, scored
+  ctrlgen tune job.yaml                the grid or search in its `tune` section, with scores
   ctrlgen explore job.yaml --size 5    a map between the concepts of a blend
   ctrlgen plan job.yaml                each unit's weight at each step, without running
 
@@ -55,30 +56,30 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 after a mistake of the user's, 130 after Ctrl-C.
+    """Run a command and return the exit code: 0, 2 after an error, 130 after Ctrl-C.
 
-    `tune` returns another code where some of its cells failed.
+    `tune` returns another code if some of its cells failed.
     """
-    soften()
+    escape_unprintable()
     try:
         try:
             code = run_arguments(arguments)
         finally:
             flush()
     except BrokenPipeError:
-        discard()
+        discard_output()
         return 0
     except KeyboardInterrupt:
-        discard()
+        discard_output()
         return INTERRUPTED
     except OSError as error:
-        discard()
+        discard_output()
         return fail(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
     return code
 
 
 def run_arguments(arguments: Sequence[str] | None) -> int:
-    """Parse the arguments and run the command; returns the exit code."""
+    """Parse the arguments, run the command and return its exit code."""
     parser = new_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command is not train_command:
@@ -116,8 +117,9 @@ def new_parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
     schema.set_defaults(command=schema_command)
     add_lists(commands)
+    add_face(commands)
     _add_tiny(commands)
-    train = commands.add_parser("train", help="train the bundled tiny model anew", add_help=False)
+    train = commands.add_parser("train", help="train the bundled tiny model again", add_help=False)
     train.set_defaults(command=train_command)
     return parser
 
@@ -150,16 +152,16 @@ def _add_explore(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_plan(commands: argparse._SubParsersAction[Parser]) -> None:
     plan = commands.add_parser("plan", help="print each unit's weight at each step, without running")
     add_job(plan)
-    plan.add_argument("--svg", type=expanded, metavar="FILE", help="write the plot there, too")
+    plan.add_argument("--svg", type=expanded, metavar="FILE", help="also write the plan as an SVG")
     plan.set_defaults(command=plan_command)
 
 
 def _add_tiny(commands: argparse._SubParsersAction[Parser]) -> None:
-    tiny = commands.add_parser("tiny", help="say where the bundled model lies, or install it in a WebUI")
+    tiny = commands.add_parser("tiny", help="print the folder of the bundled model, or install it in a WebUI")
     tiny.add_argument(
         "--install", type=expanded, metavar="WEBUI_FOLDER", help="copy it into this WebUI's models"
     )
-    tiny.add_argument("--replace", action="store_true", help="also over different files of the same names")
+    tiny.add_argument("--replace", action="store_true", help="also replace different files of the same names")
     tiny.set_defaults(command=tiny_command)
 
 
@@ -190,15 +192,15 @@ def explore_command(options: argparse.Namespace) -> None:
     from lib_ctrlgen.request.blend import MAX_MAP
 
     if not 2 <= options.size <= MAX_MAP:
-        raise RequestError("", f"--size must be 2..{MAX_MAP} pictures a side, is {options.size}")
+        raise RequestError("", f"--size must be 2..{MAX_MAP} pictures a side, got {options.size}")
     if read_job(options.job, options.set).request.blend is None:
         raise RequestError("$.blend", "a map needs a blend of two to four concepts (see examples/blend.yaml)")
     make_pictures(options, read_job(options.job, [*options.set, f"blend.explore={options.size}"]))
 
 
 def make_pictures(options: argparse.Namespace, job: Job) -> None:
-    """Generate and write a job's pictures; what can be checked without torch is checked first."""
-    Known(folders_of(options, job.roots)).require(job.request)
+    """Generate and write a job's pictures, after the checks that do not need torch."""
+    ModelCheck(folders_of(options, job.roots)).require(job.request)
     from lib_ctrlgen.files import new_folder
 
     out = new_folder(out_of(options))
@@ -217,14 +219,14 @@ def make_pictures(options: argparse.Namespace, job: Job) -> None:
 def plan_command(options: argparse.Namespace) -> None:
     """`ctrlgen plan`."""
     from lib_ctrlgen.headless.jobs import read_job
-    from lib_ctrlgen.plan_view import ASCII_BARS, BARS, shown_plan
+    from lib_ctrlgen.plots.plan_view import ASCII_BARS, BARS, shown_plan
     from lib_ctrlgen.request.sampler_names import SAMPLERS
 
     request = read_job(options.job, options.set).request
     prompts = {"$.prompt": request.prompt, "$.negative_prompt": request.negative_prompt}
     steps = SAMPLERS[request.sampling.sampler].total_steps(request.steps)
     plan = shown_plan(request, steps, prompts)
-    print(plan_table(plan, BARS if shows(BARS) else ASCII_BARS))
+    print(plan_table(plan, BARS if can_print(BARS) else ASCII_BARS))
     if options.svg is not None:
         from lib_ctrlgen.files import save_text
 
@@ -250,7 +252,7 @@ def tiny_command(options: argparse.Namespace) -> None:
 
 
 def train_command(options: argparse.Namespace) -> None:
-    """`ctrlgen train`: hands its arguments to `lib_ctrlgen.train`."""
+    """`ctrlgen train`: passes its arguments on to `lib_ctrlgen.train`."""
     from lib_ctrlgen.train.__main__ import main as train
 
     train(options.rest)

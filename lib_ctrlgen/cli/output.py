@@ -1,4 +1,4 @@
-"""Makes standard output and error robust: when they are full, closed, or lack a character."""
+"""Output that does not fail when the streams are full or closed, or their encoding lacks a character."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TextIO
 FAILURE = 2
 
 
-def soften() -> None:
+def escape_unprintable() -> None:
     """Print characters that the encoding of an output lacks as escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -24,8 +24,8 @@ def flush() -> None:
         sys.stdout.flush()
 
 
-def discard() -> None:
-    """Redirect what is still buffered to nowhere, so that the interpreter's exit does not fail over it."""
+def discard_output() -> None:
+    """Discard the buffered output, so that the interpreter does not fail over it when it exits."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -38,7 +38,7 @@ def fail(message: str) -> int:
     return FAILURE
 
 
-def shows(text: str) -> bool:
+def can_print(text: str) -> bool:
     """Whether standard output's encoding has all characters of a text."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "ascii")

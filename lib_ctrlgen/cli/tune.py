@@ -12,7 +12,7 @@ from lib_ctrlgen.cluster.options import EXAMPLES, add_options, pool_options
 from lib_ctrlgen.errors import HostError
 
 from .common import (
-    Known,
+    ModelCheck,
     Parser,
     add_job,
     add_models,
@@ -27,14 +27,14 @@ from .common import (
 PARTLY_FAILED = 3
 EXIT_CODES = f"""\
 exit code: 0 when every cell was made; {PARTLY_FAILED} when some cells failed (the others are kept and
-reported; stderr says how many failed and why the first one did); 2 for a mistake or when every cell
+reported; stderr says how many failed and why the first one did); 2 after an error or if every cell
 failed; 130 after Ctrl-C.
 """
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import TuneJob
     from lib_ctrlgen.request.spec import GenerationRequest
-    from lib_ctrlgen.tuner.progress import Tuned
+    from lib_ctrlgen.tuner.progress import TunerResult
     from lib_ctrlgen.tuner.run import Tuner
     from lib_ctrlgen.tuner.search.auto_tuner import AutoTuner
 
@@ -43,7 +43,7 @@ def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command to the parser."""
     tune = commands.add_parser(
         "tune",
-        help="run the grid or search of a job's `tune` section, scored, with a report",
+        help="run the grid or search in a job's `tune` section, with scores and a report",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -62,7 +62,7 @@ def tune_command(options: argparse.Namespace) -> int:
         tuned = _search(options, job) if job.tune.auto else _grid(options, job)
     except KeyboardInterrupt:
         print(
-            f"ctrlgen: what is done stays in {out_of(options)}; go on with: {_command()}",
+            f"ctrlgen: finished cells are kept in {out_of(options)}; continue with: {_command()}",
             file=sys.stderr,
         )
         raise
@@ -76,18 +76,18 @@ def tune_command(options: argparse.Namespace) -> int:
     return PARTLY_FAILED
 
 
-def _print_result(tuned: Tuned) -> None:
+def _print_result(tuned: TunerResult) -> None:
     """Print the result of a run; warnings and the reasons of failed cells go to stderr."""
     print(f"{tuned.made} pictures made, {sum(tuned.failures.values())} cells failed")
     if len(tuned.failures) > 1:
         for error, count in tuned.failures.items():
             print(f"ctrlgen: {count} of {len(tuned.done)} cells failed: {error}", file=sys.stderr)
     for warning in tuned.warnings:
-        print(f"ctrlgen: mind: {warning}", file=sys.stderr)
+        print(f"ctrlgen: warning: {warning}", file=sys.stderr)
     if tuned.choice is not None:
         print(f"recommended: {tuned.recommended}. {tuned.choice.reason}")
-    if tuned.sure:
-        print(tuned.sure)
+    if tuned.confidence:
+        print(tuned.confidence)
     for path in (tuned.report, *tuned.sheets):
         print(path)
 
@@ -97,8 +97,8 @@ def _command() -> str:
     return f"{program()} {shlex.join(sys.argv[1:])}"
 
 
-def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
-    """Run a job's axes; mistakes are found before an engine is made."""
+def _grid(options: argparse.Namespace, job: TuneJob) -> TunerResult:
+    """Run a job's axes. Errors in them are found before the engine is created."""
     from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.axis_errors import check_grid
     from lib_ctrlgen.tuner.cells import grid_of
@@ -125,10 +125,10 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> Tuned:
         return _run(options, Tuner(host, grid, out_of(options), workers), "cell")
 
 
-def _search(options: argparse.Namespace, job: TuneJob) -> Tuned:
+def _search(options: argparse.Namespace, job: TuneJob) -> TunerResult:
     """Run a job's search (`auto`)."""
     if options.ray or options.webui:
-        raise HostError("a search (`auto`) runs on this machine: leave --ray and --webui out")
+        raise HostError("a search (`auto`) runs on this machine only: leave out --ray and --webui")
     from lib_ctrlgen.request.spec import GenerationRequest
     from lib_ctrlgen.tuner.axis_errors import check_space
     from lib_ctrlgen.tuner.search.space import space_of
@@ -149,7 +149,7 @@ def _parser(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str,
     """A function that parses a cell's request. It raises RequestError for unknown samplers and models."""
     from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
-    known = Known(folders_of(options, job.roots))
+    known = ModelCheck(folders_of(options, job.roots))
 
     def request_of(payload: Mapping[str, Any]) -> GenerationRequest:
         request = parse_request(dict(payload), GenerationRequest)
@@ -159,7 +159,7 @@ def _parser(options: argparse.Namespace, job: TuneJob) -> Callable[[Mapping[str,
     return request_of
 
 
-def _run(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> Tuned:
+def _run(options: argparse.Namespace, tuner: Tuner | AutoTuner, unit: str) -> TunerResult:
     """Run a tuner under a progress bar."""
     with bar(options.job.stem, unit) as report:
         return tuner.run(lambda progress: report(progress.done, progress.total))

@@ -1,4 +1,4 @@
-"""The Ray actor of a worker. It receives a recipe and builds from it what generates cells."""
+"""The Ray actor of a worker. It receives a recipe and builds a maker from it, which generates cells."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from lib_ctrlgen.errors import CtrlGenError, HostError
 if TYPE_CHECKING:
     from lib_ctrlgen.tuner.worker import Outcome
 
-Sent: TypeAlias = tuple[str, Mapping[str, Any]]  # a cell's key, and its request as JSON types
-Returned: TypeAlias = "list[tuple[str, Outcome]]"
+CellRequest: TypeAlias = tuple[str, Mapping[str, Any]]  # a cell's key, and its request as JSON types
+CellOutcomes: TypeAlias = "list[tuple[str, Outcome]]"
 
 
 class LostError(HostError):
-    """A worker, or the WebUI that it uses, is gone; other workers make its cells."""
+    """A worker, or the WebUI that it uses, no longer answers; other workers make its cells."""
 
 
 class Maker(Protocol):
     """Generates and scores cells."""
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
-        """Make every cell; returns each with its outcome. Raises LostError."""
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
+        """Make every cell, and return each with its outcome. Raises LostError."""
 
     def stop(self) -> None:
         """Stop the work and clean up. May be called from another thread."""
 
 
 class Recipe(Protocol):
-    """How to build a maker; it is pickled and sent to the worker."""
+    """Builds a maker. The recipe is pickled and sent to the worker."""
 
     @property
-    def again(self) -> bool:
-        """Whether a new worker may be started from this recipe in the place of a lost one."""
+    def restartable(self) -> bool:
+        """Whether a new worker may be started from this recipe to replace a lost one."""
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -52,11 +52,11 @@ class WorkerActor:
         self.maker: Maker
 
     def open(self) -> str:
-        """Build the maker; returns the version of CtrlGen that runs here."""
+        """Build the maker, and return the version of CtrlGen that runs here."""
         self.maker = self.recipe.build()
         return __version__
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
         """Make some cells. Exceptions are returned as CtrlGenErrors with their text."""
         return [(key, sendable(outcome)) for key, outcome in self.maker.make(cells)]
 

@@ -39,7 +39,7 @@ class Batches:
         return self.waiting.popleft()
 
     def lost(self, batch: Batch) -> list[Failed]:
-        """Put a lost worker's batch back into the queue; after several losses its cells one by one.
+        """Put a lost worker's batch back into the queue; after several losses, its cells one by one.
 
         Returns the cells that are given up, each with its error.
         """
@@ -51,7 +51,7 @@ class Batches:
             alone = [Batch(tasks=(task,), losses=LOSSES - 1) for task in batch.tasks]
             self.waiting.extendleft(reversed(alone))
             return []
-        error = HostError(f"given up: {losses} workers were lost over this cell (out of memory?)")
+        error = HostError(f"given up: {losses} workers were lost while they made this cell (out of memory?)")
         return [(task, error) for task in batch.tasks]
 
 

@@ -17,14 +17,14 @@ from .options import LOCAL
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-REACH = 10.0  # seconds until a cluster must answer
-CORES = 2  # CPU cores per engine: more make few more pictures, and cost engines
+CONNECT_SECONDS = 10.0  # seconds until a cluster must answer
+CORES = 2  # CPU cores per engine: with more cores an engine is hardly faster, and fewer engines fit
 NO_CLUSTER = "no Ray cluster at {address} ({error}): `--ray local` starts one on this machine"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
-    """How many engines fit on a cluster, and the CPU cores and GPUs of each."""
+class EngineSlots:
+    """The number of engines that fit on a cluster, and the CPU cores and GPUs of each."""
 
     engines: int
     cores: int
@@ -66,7 +66,7 @@ def require_answer(address: str) -> None:
     if not colon or not port.isdecimal():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), REACH).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise HostError(NO_CLUSTER.format(address=address, error=error)) from error
 
@@ -84,29 +84,29 @@ def stay_on_loopback() -> None:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
-def room(cores: int | None = None) -> Room:
-    """How many engines fit on the connected cluster: one for each GPU, or one for every `cores` cores.
+def engine_slots(cores: int | None = None) -> EngineSlots:
+    """The engines that fit on the connected cluster: one for each GPU, or one for every `cores` CPU cores.
 
     Raises HostError where none fits.
     """
     import ray
 
-    return shared_out([node["Resources"] for node in ray.nodes() if node["Alive"]], cores)
+    return fitting_engines([node["Resources"] for node in ray.nodes() if node["Alive"]], cores)
 
 
-def shared_out(nodes: list[Mapping[str, Any]], cores: int | None) -> Room:
-    """How many engines fit on nodes with these resources; see `room`.
+def fitting_engines(nodes: list[Mapping[str, Any]], cores: int | None) -> EngineSlots:
+    """The engines that fit on nodes with these resources; see `engine_slots`.
 
-    >>> shared_out([{"CPU": 16.0, "GPU": 4.0}, {"CPU": 8.0}], None)
-    Room(engines=4, cores=1, gpus=1)
-    >>> shared_out([{"CPU": 5.0}, {"CPU": 2.0}], None)
-    Room(engines=3, cores=2, gpus=0)
+    >>> fitting_engines([{"CPU": 16.0, "GPU": 4.0}, {"CPU": 8.0}], None)
+    EngineSlots(engines=4, cores=1, gpus=1)
+    >>> fitting_engines([{"CPU": 5.0}, {"CPU": 2.0}], None)
+    EngineSlots(engines=3, cores=2, gpus=0)
     """
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     if gpus and cores is None:
-        return Room(engines=gpus, cores=1, gpus=1)
+        return EngineSlots(engines=gpus, cores=1, gpus=1)
     most = max((int(node.get("CPU", 0)) for node in nodes), default=0)
     wanted = min(cores or CORES, most)
     if not wanted:
-        raise HostError("the cluster has no cores to run an engine on")
-    return Room(engines=sum(int(node.get("CPU", 0)) // wanted for node in nodes), cores=wanted, gpus=0)
+        raise HostError("the cluster has no CPU cores to run an engine on")
+    return EngineSlots(engines=sum(int(node.get("CPU", 0)) // wanted for node in nodes), cores=wanted, gpus=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,16 +12,15 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.models.bundled import tiny_folder
+from lib_ctrlgen.models.bundled import bundled_folders, bundled_tokenizer
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import Task, Worker
 
-from .actor import Maker, Returned, Sent
+from .actor import CellOutcomes, CellRequest, Maker
 from .models import Models, with_local_names
 
 
@@ -39,7 +37,7 @@ class EngineRecipe:
     encoder: str = ""
     cores: int = 1
     gpus: int = 0
-    again: bool = True
+    restartable: bool = True
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -50,17 +48,10 @@ class EngineRecipe:
         """Build the engine on this node. Raises HostError for a model folder that is missing here."""
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         torch.set_num_threads(self.cores)
-        bundled = bundled_folder()
-        tokenizer = Path(self.tokenizer) if self.tokenizer else next((f / "text" for f in bundled), None)
-        engine = Engine((*self.models.local_folders(), *bundled), place=Place.best(tokenizer))
+        tokenizer = Path(self.tokenizer) if self.tokenizer else bundled_tokenizer()
+        folders = (*self.models.local_folders(), *bundled_folders())
+        engine = Engine(folders, place=Place.best(tokenizer))
         return EngineMaker(NodeHost(engine=engine, models=self.models, encoder_name=self.encoder))
-
-
-def bundled_folder() -> tuple[Path, ...]:
-    """The bundled model's folder, or nothing where this installation lacks it."""
-    with suppress(HostError):
-        return (tiny_folder(),)
-    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +81,7 @@ class EngineMaker:
     def __post_init__(self) -> None:
         self.worker = Worker(self.host, Path(self.folder.name))
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
         """Make the cells, as many in one batch as on a single machine."""
         stack = [Task(key=key, request=parse_request(payload, GenerationRequest)) for key, payload in cells]
         return [(task.key, outcome) for task, outcome in self.worker.each([stack])]

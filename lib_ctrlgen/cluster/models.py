@@ -21,11 +21,14 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weight_files import parts_of
 from lib_ctrlgen.request.names import SUFFIXES
 from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.request.used_models import used_models
 
-from .options import Way
+from .options import ModelTransfer
 
-ELSEWHERE = "the model folder {folder} is not on the node {node}: mount it there, or use --ray-models ship"
-BESIDE = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and tokenizers
+MISSING_FOLDER = (
+    "the model folder {folder} is not on the node {node}: mount it there, or use --ray-models ship"
+)
+CONFIG_SUFFIXES = (".json", ".yaml", ".yml", ".txt", ".model")  # configurations and tokenizers
 
 
 class Models(Protocol):
@@ -48,7 +51,7 @@ class SharedModels:
         """The folders. Raises HostError that names the folder that is missing, and the node."""
         for folder in self.folders:
             if not Path(folder).is_dir():
-                raise HostError(ELSEWHERE.format(folder=folder, node=platform.node()))
+                raise HostError(MISSING_FOLDER.format(folder=folder, node=platform.node()))
         return tuple(map(Path, self.folders))
 
     def local_name(self, name: str) -> str:
@@ -72,7 +75,7 @@ class SentFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ShippedModels:
-    """Model folders whose files are in Ray's object store; each node writes those that it lacks."""
+    """Model folders whose files are in Ray's object store; each node writes the files that it lacks."""
 
     folders: tuple[str, ...]
     files: tuple[SentFile, ...]
@@ -81,7 +84,7 @@ class ShippedModels:
         """The complete folders on this node. Raises HostError where the files cannot be written."""
         try:
             for file in self.files:
-                write_down(file, self.base / str(file.folder) / file.path)
+                write_file(file, self.base / str(file.folder) / file.path)
         except OSError as error:
             raise HostError(f"cannot write the models into {self.base}: {error.strerror or error}") from error
         return tuple(self.base / str(number) for number in range(len(self.folders)))
@@ -100,24 +103,20 @@ class ShippedModels:
         return name
 
 
-def models_for(way: Way, folders: Sequence[Path], requests: Iterable[ControlRequest]) -> Models:
+def models_for(way: ModelTransfer, folders: Sequence[Path], requests: Iterable[ControlRequest]) -> Models:
     """The model folders for workers; with "ship", the files that the requests need are sent."""
     names = tuple(str(folder.resolve()) for folder in folders)
     if way == "path":
         return SharedModels(folders=names)
     found = needed([Path(name) for name in names], model_names(requests))
     return ShippedModels(
-        folders=names, files=tuple(sent(number, path, Path(names[number])) for number, path in found)
+        folders=names, files=tuple(put_file(number, path, Path(names[number])) for number, path in found)
     )
 
 
 def model_names(requests: Iterable[ControlRequest]) -> set[str]:
     """The names of all models that the requests use."""
-    names: set[str] = set()
-    for request in requests:
-        parts = [request, request.blend, *(unit for _, unit in request.enabled_units)]
-        names.update(str(getattr(part, "model", "") or "") for part in parts)
-    return names - {""}
+    return {name for request in requests for _, name in used_models(request)} - {""}
 
 
 def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int, Path]]:
@@ -134,7 +133,7 @@ def needed(folders: Sequence[Path], names: Iterable[str]) -> Iterator[tuple[int,
             wanted |= files_of(store.resolve(name))
     others = {file for name in store.names() for file in files_of(store.resolve(name))} - wanted
     for number, folder in enumerate(folders):
-        files = [path for path in walk(folder) if path.suffix.lower() in (*SUFFIXES, *BESIDE)]
+        files = [path for path in walk(folder) if path.suffix.lower() in (*SUFFIXES, *CONFIG_SUFFIXES)]
         closed = {path.parent.resolve() for path in files if path.name == "model_index.json"} - wanted
         for path in files:
             above = set(path.resolve().parents)
@@ -149,7 +148,7 @@ def files_of(model: Path) -> set[Path]:
     return {model.resolve()}
 
 
-def sent(folder: int, path: Path, root: Path) -> SentFile:
+def put_file(folder: int, path: Path, root: Path) -> SentFile:
     """Put a file into the object store, once for all nodes."""
     import ray
 
@@ -159,8 +158,8 @@ def sent(folder: int, path: Path, root: Path) -> SentFile:
     return SentFile(folder=folder, path=inside, content=ray.put(content), sha256=digest, size=len(content))
 
 
-def write_down(file: SentFile, target: Path) -> None:
-    """Fetch a file unless it is there already; it appears only when it is complete. Raises OSError."""
+def write_file(file: SentFile, target: Path) -> None:
+    """Fetch a file unless it exists; it is renamed to `target` when it is complete. Raises OSError."""
     import ray
 
     if target.is_file() and target.stat().st_size == file.size:
@@ -178,7 +177,7 @@ def private_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"ctrlgen-models-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        raise HostError(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
+        raise HostError(f"{folder} belongs to another user: remove it, or set TMPDIR")
     return folder
 
 

@@ -6,23 +6,23 @@ import argparse
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-Way: TypeAlias = Literal["path", "ship"]
+ModelTransfer: TypeAlias = Literal["path", "ship"]
 
 LOCAL = "local"
-TITLE = "beyond one machine (needs Ray; without it, the command says how to install it)"
+TITLE = "several machines (needs Ray; without it, the command says how to install it)"
 EXAMPLES = """\
 examples:
   ctrlgen tune job.yaml --ray local --ray-cores 2       an engine per two cores of this machine
   ctrlgen tune job.yaml --ray 10.0.0.5:6379 --ray-models ship
   ctrlgen tune job.yaml --webui http://127.0.0.1:7860 --webui http://user:password@10.0.0.7:7860
 
-A worker that is lost loses nothing: others make its cells. The files are those of one machine.
+If a worker is lost, other workers make its cells. The files are the same as on one machine.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions:
-    """Where cells are made: the address of a cluster and how it gets models, or addresses of WebUIs.
+    """The machines that make cells: the address of a cluster and how it gets models, or addresses of WebUIs.
 
     With WebUIs, the cluster only runs the processes that talk to them. `encoder` is the name of the CLIP
     vision encoder that measures likeness.
@@ -30,7 +30,7 @@ class PoolOptions:
 
     address: str = LOCAL
     cores: int | None = None
-    models: Way = "path"
+    models: ModelTransfer = "path"
     webuis: tuple[str, ...] = ()
     tokenizer: str | None = None
     encoder: str = ""
@@ -41,10 +41,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(TITLE)
     where = "make the cells on a Ray cluster: HOST:PORT, auto (the one that runs on this machine) or local"
     group.add_argument("--ray", metavar="ADDRESS", help=f"{where} (start one here)")
-    share = "an engine per N cores (one per GPU, else per 2 cores)"
+    share = "one engine per N CPU cores (default: one per GPU, without GPUs one per 2 cores)"
     group.add_argument("--ray-cores", type=_count, metavar="N", help=share)
-    models = "model folders lie under the same paths on every node, or are sent there (%(default)s)"
-    group.add_argument("--ray-models", choices=get_args(Way), default="path", help=models)
+    models = "path: model folders have the same paths on all nodes; ship: files are sent (%(default)s)"
+    group.add_argument("--ray-models", choices=get_args(ModelTransfer), default="path", help=models)
     webui = "make the cells in a running WebUI, http://user:password@host:7860 (repeatable)"
     group.add_argument("--webui", action="append", default=[], metavar="URL", help=webui)
 

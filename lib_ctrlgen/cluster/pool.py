@@ -14,7 +14,7 @@ from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.tuner.check import Checker
 
-from .connect import connected, room
+from .connect import connected, engine_slots
 from .options import PoolOptions
 
 if TYPE_CHECKING:
@@ -75,16 +75,16 @@ def engine_workers(
     from .models import models_for
     from .workers import RayWorkers
 
-    shares = room(options.cores)
+    slots = engine_slots(options.cores)
     models = models_for(options.models, folders, requests)
     recipe = EngineRecipe(
         models=models,
         tokenizer=options.tokenizer,
         encoder=options.encoder,
-        cores=shares.cores,
-        gpus=shares.gpus,
+        cores=slots.cores,
+        gpus=slots.gpus,
     )
-    return RayWorkers([recipe] * min(shares.engines, max(1, len(requests))))
+    return RayWorkers([recipe] * min(slots.engines, max(1, len(requests))))
 
 
 def webui_workers(options: PoolOptions) -> RayWorkers:

@@ -18,7 +18,7 @@ from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.sampler_names import AUTOMATIC
 from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request, to_payload
 
-from .actor import Sent
+from .actor import CellRequest
 
 Payload: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[str, ...]
@@ -38,12 +38,12 @@ class WebUIJob:
     seeds: Mapping[str, int]
 
 
-def jobs_of(cells: Sequence[Sent], encoder: str = "") -> Iterator[WebUIJob]:
+def jobs_of(cells: Sequence[CellRequest], encoder: str = "") -> Iterator[WebUIJob]:
     """The jobs for these cells, as few as possible; `encoder` is the encoder that measures likeness."""
     groups: dict[str, dict[str, Payload]] = {}
     for key, payload in cells:
         fields = whole(parse_request(dict(payload), GenerationRequest))
-        groups.setdefault(same_in(fields), {})[key] = fields
+        groups.setdefault(job_key(fields), {})[key] = fields
     return (job_of(group, encoder) for group in groups.values())
 
 
@@ -119,7 +119,7 @@ def places(value: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
         yield from places(part, (*at, str(name)))
 
 
-def same_in(fields: Payload) -> str:
+def job_key(fields: Payload) -> str:
     """A text that is equal for cells of one job: all fields' paths, and the values that no axis changes."""
     return _text([[at, None if on_axis(at, value) else ["is", value]] for at, value in places(fields)])
 

@@ -17,14 +17,14 @@ from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
 from lib_ctrlgen.files import png_text
 from lib_ctrlgen.tuner.scoring.catalogue import VERSION
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Judged, Made, Outcome
+from lib_ctrlgen.tuner.worker import CellPictures, Outcome, ScoredCell
 
-from .actor import LostError, Maker, Returned, Sent
+from .actor import CellOutcomes, CellRequest, LostError, Maker
 from .webui_job import WebUIJob, jobs_of
 
 ROUTE = "/ctrlgen/v1/tune"
 PAUSE = 0.5  # seconds between two requests for a job's status
-SILENCE = 20.0
+SILENT_SECONDS = 20.0
 TIMEOUT = 60.0  # seconds for one response
 
 
@@ -36,8 +36,8 @@ class WebUIRecipe:
     """
 
     url: str = field(repr=False)
-    silence: float = SILENCE  # seconds without a response after which the WebUI counts as lost
-    again: bool = False
+    silence: float = SILENT_SECONDS  # seconds without a response after which the WebUI counts as lost
+    restartable: bool = False
     encoder: str = ""
 
     @property
@@ -91,7 +91,7 @@ class Client:
         except requests.RequestException as error:
             raise LostError(f"the WebUI {self.name} does not answer ({type(error).__name__})") from error
         if answer.status_code == 401:
-            raise HostError(f"{self.name} wants a login: --webui http://user:password@host:port")
+            raise HostError(f"{self.name} needs a login: --webui http://user:password@host:port")
         if answer.status_code == 404:
             raise HostError(f"{self.name} has no {path}: start it with --api and this version of CtrlGen")
         if answer.status_code == 422:
@@ -113,16 +113,16 @@ def refused(answer: requests.Response) -> RequestError:
 class WebUIMaker:
     """Makes cells by posting jobs to a WebUI."""
 
-    def __init__(self, client: Client, silence: float = SILENCE, encoder: str = "") -> None:
+    def __init__(self, client: Client, silence: float = SILENT_SECONDS, encoder: str = "") -> None:
         self.client, self.silence, self.encoder = client, silence, encoder
         self.stopped = Event()
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
         """Make every cell. Raises LostError when the WebUI is gone or a user interrupts it there."""
         return [found for job in jobs_of(cells, self.encoder) for found in self.job(job)]
 
     def stop(self) -> None:
-        """Stop the job in the WebUI, too."""
+        """Also stop the job in the WebUI."""
         self.stopped.set()
 
     def job(self, job: WebUIJob) -> Iterator[tuple[str, Outcome]]:
@@ -139,10 +139,10 @@ class WebUIMaker:
             yield key, self.outcome(name, by_coords[place], job.seeds[key])
 
     def finished(self, job: WebUIJob) -> tuple[str, Mapping[str, Any]]:
-        """Post a job and wait until it is done; returns its name and its last status."""
+        """Post a job, wait until it is done, and return its name and its last status."""
         answer = self.client.call("POST", ROUTE, job.body)
         if answer.status_code == 409:
-            raise LostError(f"{self.client.name} is making the same cells for somebody else")
+            raise LostError(f"{self.client.name} is making the same cells for another client")
         name = quote(str(answer.json()["id"]))
         while True:
             status = self.get(f"{ROUTE}/{name}").json()
@@ -190,11 +190,11 @@ class WebUIMaker:
             return HostError(str(cell["error"]))
         paths = [f"{ROUTE}/{name}/files/{quote(file)}" for file in cell["files"]]
         images = tuple(Image.open(io.BytesIO(self.get(path).content)) for path in paths)
-        made = Made(
+        made = CellPictures(
             images=tuple(image.convert("RGB") for image in images),
             seeds=tuple(range(seed, seed + len(images))),
             infos=tuple(png_text(str(image.info.get("parameters", ""))) for image in images),
             warnings=tuple(cell.get("warnings", ())),
         )
         scores = (Scores(cell["scores"], cell["reasons"]),)
-        return Judged(made=made, scores=scores, spreads=cell["sd"], encoder=str(cell.get("encoder", "")))
+        return ScoredCell(made=made, scores=scores, spreads=cell["sd"], encoder=str(cell.get("encoder", "")))

@@ -18,8 +18,8 @@ from lib_ctrlgen.tuner.worker import Outcome, Stack, Task
 from .actor import LostError, Recipe, WorkerActor
 from .batches import LOSSES, Batch, Batches
 
-PATIENCE = 600.0  # seconds until the first worker must have started
-PARTING = 10.0  # seconds for workers to clean up
+START_SECONDS = 600.0  # seconds until the first worker must have started
+CLEANUP_SECONDS = 10.0  # seconds for workers to clean up
 NOT_STARTED = (
     "no worker of the cluster could be started ({error}): every node needs memory for an engine and a "
     'copy of this folder, installed there with: python -m pip install -e ".[cluster,headless]"'
@@ -27,7 +27,7 @@ NOT_STARTED = (
 
 
 @dataclass(eq=False)
-class Handle:
+class WorkerHandle:
     """A worker; `batch` is what it is making, None while it starts or is idle."""
 
     recipe: Recipe
@@ -43,8 +43,8 @@ class RayWorkers:
 
     def __init__(self, recipes: Sequence[Recipe], *, all_ready: bool = False) -> None:
         self.recipes, self.all_ready = tuple(recipes), all_ready
-        self.pending: dict[Any, Handle] = {}
-        self.idle: list[Handle] = []
+        self.pending: dict[Any, WorkerHandle] = {}
+        self.idle: list[WorkerHandle] = []
         self.false_starts = 0
 
     def __enter__(self) -> RayWorkers:
@@ -52,8 +52,8 @@ class RayWorkers:
             self.start(recipe)
         try:
             while self.pending and (self.all_ready or not self.idle):
-                for handle, answer in self.answers():
-                    self.opened(handle, answer)
+                for handle, answer in self.results():
+                    self.worker_started(handle, answer)
         except BaseException:
             self.close()
             raise
@@ -65,18 +65,18 @@ class RayWorkers:
         self.close()
 
     def each(self, stacks: Sequence[Stack]) -> Iterator[tuple[Task, Outcome]]:
-        """Make every task once; yields it when it is finished. Raises HostError where no worker is left.
+        """Make every task once, and yield it when it is finished. Raises HostError if no worker is left.
 
         If the iteration is stopped early, the workers stay busy: open new ones for another run.
         """
         batches = Batches(stacks, len(self.recipes))
         while batches or self.busy:
             while batches and self.idle:
-                self.hand_out(self.idle.pop(), batches.take())
-            for handle, answer in self.answers():
+                self.assign(self.idle.pop(), batches.take())
+            for handle, answer in self.results():
                 batch, handle.batch = handle.batch, None
                 if batch is None:
-                    self.opened(handle, answer)
+                    self.worker_started(handle, answer)
                 elif isinstance(answer, Exception):
                     self.replace(handle)
                     yield from batches.lost(batch)
@@ -86,60 +86,60 @@ class RayWorkers:
                     yield from ((task, outcomes[task.key]) for task in batch.tasks)
 
     @property
-    def busy(self) -> list[Handle]:
+    def busy(self) -> list[WorkerHandle]:
         """The workers that are making cells now."""
         return [handle for handle in self.pending.values() if handle.batch is not None]
 
     def start(self, recipe: Recipe) -> None:
         """Start a worker; it is ready when its call `open` has returned."""
         actor: Any = ray.remote(WorkerActor).options(**recipe.options).remote(recipe)
-        self.pending[actor.open.remote()] = Handle(recipe, actor)
+        self.pending[actor.open.remote()] = WorkerHandle(recipe, actor)
 
-    def hand_out(self, handle: Handle, batch: Batch) -> None:
+    def assign(self, handle: WorkerHandle, batch: Batch) -> None:
         """Give a worker the next batch."""
         handle.batch = batch
         cells = [(task.key, to_payload(task.request, whole=True)) for task in batch.tasks]
         self.pending[handle.actor.make.remote(cells)] = handle
 
-    def answers(self) -> Iterator[tuple[Handle, Any]]:
+    def results(self) -> Iterator[tuple[WorkerHandle, Any]]:
         """The results that have arrived: a value or the error in its place, and its worker."""
         if not self.pending:
-            raise HostError("no worker is left: what is done stays, run it again to go on")
-        ready, _ = ray.wait(list(self.pending), timeout=PATIENCE)
+            raise HostError("no worker is left: finished cells are kept, run the command again to continue")
+        ready, _ = ray.wait(list(self.pending), timeout=START_SECONDS)
         if not ready and not self.busy:
-            raise HostError(NOT_STARTED.format(error=f"waited for {PATIENCE:.0f} s"))
+            raise HostError(NOT_STARTED.format(error=f"waited for {START_SECONDS:.0f} s"))
         for reference in ready:
             handle = self.pending.pop(reference)
             yield handle, received(reference)
 
-    def opened(self, handle: Handle, answer: Any) -> None:
+    def worker_started(self, handle: WorkerHandle, answer: Any) -> None:
         """Handle the result of a worker's start."""
         if isinstance(answer, Exception):
             self.false_starts += 1
-            if not handle.recipe.again or self.false_starts > LOSSES * len(self.recipes):
+            if not handle.recipe.restartable or self.false_starts > LOSSES * len(self.recipes):
                 raise HostError(NOT_STARTED.format(error=first_line(answer))) from answer
             self.replace(handle)
         elif answer != __version__:
-            raise HostError(f"a node of the cluster has ctrlgen {answer}, here is {__version__}")
+            raise HostError(f"a node of the cluster has ctrlgen {answer}, this machine has {__version__}")
         else:
             self.idle.append(handle)
 
-    def replace(self, handle: Handle) -> None:
-        """Start another worker in the place of a lost one, if its recipe allows that."""
+    def replace(self, handle: WorkerHandle) -> None:
+        """Replace a lost worker, if its recipe allows that."""
         ray.kill(handle.actor)
-        if handle.recipe.again:
+        if handle.recipe.restartable:
             self.start(handle.recipe)
 
     def close(self) -> None:
         """End all workers that were started here; those that can clean up do so first."""
         handles = [*self.idle, *self.pending.values()]
-        asked = [
+        stopping = [
             h.actor.stop.remote()
             for h in handles
             if h in self.idle or h.recipe.options.get("max_concurrency")
         ]
-        if asked:
-            ray.wait(asked, num_returns=len(asked), timeout=PARTING)
+        if stopping:
+            ray.wait(stopping, num_returns=len(stopping), timeout=CLEANUP_SECONDS)
         for handle in handles:
             ray.kill(handle.actor)
         self.idle, self.pending = [], {}

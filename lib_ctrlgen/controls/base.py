@@ -1,4 +1,4 @@
-"""What a control family provides: its parameters, loading, and preparing a unit."""
+"""The protocol of a control family, and the types that it works with: `Target` and `UnitInputs`."""
 
 from __future__ import annotations
 
@@ -25,17 +25,22 @@ from lib_ctrlgen.request.spec import ControlUnit, Storage
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.noise_level import Diffusion
 
-from .protocols import PreparedControl
+from .protocols import PhraseEncoder, PreparedControl
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What controls are loaded for: the store to load from, the U-Net's shape, its device and dtype.
+    """The checkpoint and the generation that controls are loaded for.
 
-    `unet` is the U-Net itself, for controls that build on its weights or its layers; `diffusion` is
-    what the rest of the checkpoint does, for those that act on what the U-Net predicts; `canvas` is what
-    the host paints on; `notices` takes the warnings. `away` and `storage` say where and how the weights
-    are between uses, see `Placement`.
+    store      caches models, and finds them in the model folders
+    shape      the shape of the U-Net
+    device, dtype  where and in which number format the U-Net computes
+    unet       the U-Net itself, for controls that use its weights or its layers
+    diffusion  the checkpoint's VAE and noise schedule, for controls that change the predicted latent
+    phrases    the checkpoint's text encoder, for controls that read texts
+    canvas     the area that is generated
+    away, storage  where and in which number format weights are kept between uses, see `Placement`
+    notices    collects the warnings of the generation
     """
 
     store: ModelStore
@@ -44,6 +49,7 @@ class Target:
     dtype: torch.dtype = torch.float32
     unet: nn.Module | None = None
     diffusion: Diffusion | None = None
+    phrases: PhraseEncoder | None = None
     canvas: Canvas = ONE_PICTURE
     away: bool = False
     storage: Storage = "auto"
@@ -57,9 +63,9 @@ class Target:
 
     @property
     def base(self) -> nn.Module:
-        """The U-Net itself. Raises ModelError where none is loaded."""
+        """The U-Net itself. Raises ModelError if none is loaded."""
         if self.unet is None:
-            raise ModelError("this control builds on the checkpoint's U-Net, and none is loaded")
+            raise ModelError("this control needs the checkpoint's U-Net, and none is loaded")
         return self.unet
 
 
@@ -77,13 +83,18 @@ class DecodedReference:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitInputs:
-    """One unit's checked inputs: its JSON path, its picture as RGB, and every parameter's value.
+    """The checked inputs of one unit, or of a part of it that has a picture of its own.
 
-    `given` is None for a unit without a picture; `references` are the unit's further references, decoded.
-    `deep` is the picture as brightness in 0..1 (Pillow's mode F) where it has more than 8 bits.
-    `transparent` is white where the picture is to be painted anew: where it was transparent, or, of the
-    host's own picture, under the host's mask; None where there is no hole. `colours` is the picture with the
-    colours that it has there, if it has any. `crop` is the part that is painted.
+    path         the unit's JSON path
+    given        the picture, RGB, with white for transparent pixels; None for a unit without one
+    references   the unit's further references, decoded
+    params       the value of every parameter
+    deep         the picture as brightness in 0..1 (Pillow's mode F); None if it has at most 8 bits
+    transparent  white in the picture's holes: its transparent pixels, or for the img2img picture the area of
+                 the inpainting mask; None without holes
+    colours      the picture with the colours that its transparent pixels have; None if it has none
+    crop         the part of the init picture that is generated, see `Crop`
+    before       what the enabled unit right before became, for the same pictures
     """
 
     unit: ControlUnit
@@ -95,6 +106,7 @@ class UnitInputs:
     transparent: Image.Image | None = None
     colours: Image.Image | None = None
     crop: Crop | None = None
+    before: PreparedControl | None = None
 
     @property
     def picture(self) -> Image.Image:
@@ -105,12 +117,12 @@ class UnitInputs:
 
     @property
     def frame(self) -> Frame:
-        """How the unit's pictures are brought to a size."""
+        """How the unit's pictures are fitted to a size."""
         return Frame(self.unit.resize_mode, self.crop)
 
 
 class Control(Protocol):
-    """A control family: one class per file. Its instances are loaded models."""
+    """A control family. Each is one class in its own file; the instances of the class are loaded models."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -118,21 +130,24 @@ class Control(Protocol):
 
     @classmethod
     def detect(cls, shapes: Shapes) -> ModelKind | None:
-        """What a file of this family holds, by the names and shapes of its tensors; None for other files.
+        """The kind of a file of this family, from the names and shapes of its tensors; None for other files.
 
         Raises ModelError for a file of this family that is incomplete.
         """
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> Control:
-        """Load a file of this kind for a U-Net. Raises ModelError, also for another checkpoint family."""
+        """Load a file of this kind for the target's U-Net.
+
+        Raises ModelError for a broken file, or for one of another checkpoint family.
+        """
 
     @property
     def layers(self) -> int:
-        """How many `layer_weights` a unit may have."""
+        """The number of `layer_weights` that a unit may have."""
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedControl:
-        """Make one unit ready for a generation. Raises RequestError at the unit's fields."""
+        """Return the control of one unit for a generation. Raises RequestError at the unit's fields."""
 
 
 class FilelessControl(Control, Protocol):
@@ -162,15 +177,15 @@ class WithoutFile:
 
 
 def own_name(path: Path) -> str:
-    """A model's own name in lower case: its file's, or, of a diffusers folder's weights, the folder's."""
+    """The name of a model's file in lower case; for the weights of a diffusers folder, the folder's name."""
     stem = stem_of(path) or path.stem
     return (path.parent.name if stem.startswith("diffusion_pytorch_model") else stem).lower()
 
 
 def require_picture_unit(job: UnitInputs, control: str, others: str, advice: str) -> None:
-    """Raise RequestError for settings that mean nothing to a control that sees the picture itself.
+    """Raise RequestError if a unit with a reference picture has a control mode or a preprocessor.
 
-    `others` are the controls that have modes; `advice` ends the sentence on 'balanced'.
+    `control` and `others` name this control, and those that have modes, in the error; `advice` is appended.
     """
     if job.unit.control_mode != "balanced":
         raise RequestError(

@@ -19,9 +19,10 @@ from .registry import as_asked, control_for, identify_file, params_for
 
 
 def check_unit(unit: ControlUnit, path: str, store: ModelStore | None) -> None:
-    """Raise RequestError below `path` for a unit that no generation takes; reads headers of files only.
+    """Raise RequestError below `path` for a unit that no generation would accept.
 
-    Without a store nothing is said of the model, and the parameters of every family are accepted.
+    It reads only the header of the model's file. Without a store, the model is not checked, and the
+    parameters of every family are accepted.
     """
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
     if store is None:
@@ -33,7 +34,7 @@ def check_unit(unit: ControlUnit, path: str, store: ModelStore | None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitFamily:
-    """The control family of a unit, and, unless the family has none, its model file and what that holds."""
+    """The control family of a unit, and its model file with its kind, unless the family has no files."""
 
     family: type[Control]
     file: Path | None = None
@@ -53,8 +54,6 @@ def family_of(unit: ControlUnit, path: str, store: ModelStore) -> UnitFamily:
     Raises RequestError below `path`, also for a missing picture or for settings of another family.
     """
     pictured = unit.image or unit.images or unit.references or unit.image_from == "init"
-    if not pictured and not unit.boxes and not catalogue.without_model(unit.control):
-        raise RequestError(f"{path}.image", NO_PICTURE)
     found = _family(unit, path, store)
     entry = catalogue.family_entry(found.family.name)
     if entry.needs_image and not pictured:
@@ -77,6 +76,6 @@ def _family(unit: ControlUnit, path: str, store: ModelStore) -> UnitFamily:
     if unit.control not in {"auto", family.name}:
         raise RequestError(
             f"{path}.control",
-            f"'{unit.model}' is of the family {family.title}: say 'auto' or {family.name!r}",
+            f"'{unit.model}' is of the family {family.title}: use 'auto' or {family.name!r}",
         )
     return UnitFamily(family=family, file=file, kind=kind)

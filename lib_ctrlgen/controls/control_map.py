@@ -1,4 +1,4 @@
-"""A unit's control map at any size: its picture fitted to the size, then preprocessed."""
+"""Computes a unit's control map at any size: the picture is fitted to the size, then preprocessed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from .holes import has_border, holes_at
 class ControlMap:
     """The control maps of one unit. Each is cached in the model store, so that later generations reuse it.
 
-    If `holes` is true, parts of the picture are to be inpainted; the network sees the value `hole` there.
+    job, preprocessor, values  the unit's inputs, its preprocessor and the preprocessor's parameters
+    kept     the cache
+    holes    whether the picture has holes; the network gets the value `hole` there
+    picture  the hash of the picture and its holes
     """
 
     job: UnitInputs
@@ -36,16 +39,16 @@ class ControlMap:
     kept: CachedValues
     hole: float
     holes: bool
-    picture: str  # the hash of the picture and its holes
+    picture: str
 
     @staticmethod
     def of(job: UnitInputs, target: Target, hole: float, *, holes: bool) -> ControlMap:
-        """The map of a unit. `holes` says whether transparent pixels are holes."""
-        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
+        """The control maps of a unit. `holes` says whether transparent pixels are holes."""
+        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor").with_store(target.store)
         holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
-        given = (job.deep or job.picture, transparent)
-        marks = [image_hash(picture) for picture in given if picture is not None]
+        pictures = (job.deep or job.picture, transparent)
+        marks = [image_hash(picture) for picture in pictures if picture is not None]
         return ControlMap(
             job=job,
             preprocessor=chosen,
@@ -57,9 +60,9 @@ class ControlMap:
         )
 
     def pixels(self, width: int, height: int, channels: int = RGB) -> Tensor:
-        """The map as the network's input [1, C, H, W] in 0..1, and `hole` in holes: RGB, or brightness.
+        """The map as the network's input [1, C, H, W] in 0..1, with `hole` in holes; C is 3 (RGB) or 1.
 
-        A grey picture of more than eight bits keeps its precision where no preprocessor runs.
+        Without a preprocessor, a grey picture of more than eight bits keeps its precision.
         """
         deep = self.deep(width, height)
         if deep is not None:
@@ -73,16 +76,16 @@ class ControlMap:
         return torch.where(holes > 0.5, self.hole, pixels)
 
     def deep(self, width: int, height: int) -> Tensor | None:
-        """A map of more than eight bits [1, 1, H, W] at a size; None where there are no more."""
+        """A map of more than eight bits at a size, [1, 1, H, W] in 0..1; None for a map of eight bits."""
         if self.job.deep is None or self.preprocessor.name != "none":
             return None
         values = self.job.frame.pixels(np.asarray(self.job.deep), width, height, resample_grey)
         return torch.from_numpy(np.array(values))[None, None]
 
     def shown(self, width: int, height: int) -> Image.Image:
-        """The picture fitted to the size, then preprocessed. RGB; holes are black.
+        """The map as an RGB picture: the unit's picture fitted to the size and preprocessed, black in holes.
 
-        Raises RequestError where the preprocessor cannot run, or finds nothing.
+        Raises RequestError if the preprocessor cannot run.
         """
 
         def computed() -> Image.Image:

@@ -1,4 +1,4 @@
-"""Where a unit's picture has holes: the areas that are generated anew."""
+"""Finds the holes of a unit's picture: the areas that are generated anew."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from lib_ctrlgen.preprocessors import preprocessor
 from .base import UnitInputs
 
 NO_HOLE = (
-    "the picture has no hole to paint: send a PNG that is transparent there, or choose 'resize_and_fill' "
-    "and another shape than the generation's, to paint around the picture"
+    "the picture has no hole to paint: send a PNG that is transparent where it is to be painted, or choose "
+    "'resize_and_fill' and a picture of other proportions than the generation, to paint around the picture"
 )
 
 
 def fitted(job: UnitInputs, picture: Image.Image, width: int, height: int) -> Image.Image:
-    """A picture of a unit at a size, fitted as the unit says."""
+    """Fit a picture of a unit to a size in pixels, by the unit's resize mode and crop."""
     return job.frame.fitted(picture, width, height, smooth)
 
 
 def has_border(job: UnitInputs) -> bool:
-    """Whether what 'resize_and_fill' fills around the picture is to be painted, too."""
+    """Whether the border that 'resize_and_fill' adds around the picture is a hole."""
     return preprocessor(job.unit.preprocessor).marks_holes and job.unit.resize_mode == "resize_and_fill"
 
 
 def holes_at(job: UnitInputs, width: int, height: int) -> Image.Image:
-    """White in the holes of a unit's picture at a size, black elsewhere, as RGB."""
-    given = job.transparent or Image.new("RGB", job.picture.size)
-    holes = fitted(job, given, width, height)
+    """The holes of a unit's picture at a size: an RGB picture, white in holes and black elsewhere."""
+    marked = job.transparent or Image.new("RGB", job.picture.size)
+    holes = fitted(job, marked, width, height)
     if has_border(job):
-        whole = job.crop.whole if job.crop else (width, height)
+        size = job.crop.whole if job.crop else (width, height)
         around = Frame("just_resize", job.crop)
-        border = around.fitted(filled(job.picture.size, *whole), width, height, smooth)
+        border = around.fitted(filled(job.picture.size, *size), width, height, smooth)
         holes = ImageChops.lighter(holes, border)
     return holes.point(lambda v: 255 * (v > 127))
 
 
 def require_hole(job: UnitInputs) -> None:
-    """Raise RequestError for a picture without holes (`Source.holes` finds those that vanish at a size)."""
+    """Raise RequestError for a picture without holes; `Source.holes` checks that some are left at a size."""
     if job.transparent is None and not has_border(job):
         raise RequestError(f"{job.path}.image", NO_HOLE)

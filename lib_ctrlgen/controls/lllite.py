@@ -1,8 +1,8 @@
-"""ControlNet-LLLite: small networks that change what attention's linear layers read, for SDXL.
+"""ControlNet-LLLite: small networks that change the inputs of attention's linear layers, for SDXL.
 
-Kohya 2023, ControlNet-LLLite ("LoRA-like lite", in sd-scripts). A layer reads
-x + w up(mid([embedding of the map, down(x)])), ReLU between. The embedding, and its part of `mid`, are
-computed once for a picture, a size and a layer.
+Kohya 2023, ControlNet-LLLite ("LoRA-like lite", in sd-scripts). The input x of a layer becomes
+x + w up(relu(mid([embedding of the map, relu(down(x))]))). The embedding, and its part of `mid`, are computed
+once for each picture, size and layer.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from .base import Target, UnitInputs
 from .control_map import ControlMap
 from .protocols import InputChange
 
-STRIDES = (8, 16, 32)  # pixels of the map per place of a layer
+STRIDES = (8, 16, 32)  # pixels of the map per position (token) of a layer
 _KEY = re.compile(r"(?:lllite_unet_)?(\w+)\.(conditioning1|down|mid|up)\.(\d+)\.(weight|bias)")
 
 
 class LLLiteLayer(nn.Module):
-    """What changes one layer of width C: an encoder of the map to E channels, and a middle of M."""
+    """The network for one linear layer with C inputs: it encodes the map to E channels; `mid` has M."""
 
     conditioning1: Any
     down: Any
@@ -57,7 +57,7 @@ class LLLiteLayer(nn.Module):
 
     @property
     def stride(self) -> int:
-        """Pixels of the map per place of the layer."""
+        """Pixels of the map per position of the layer."""
         return math.prod(layer.stride[0] for layer in self.conditioning1 if isinstance(layer, nn.Conv2d))
 
     @property
@@ -66,18 +66,21 @@ class LLLiteLayer(nn.Module):
         return int(self.conditioning1[0].in_channels)
 
     def seen(self, hint: Tensor) -> Tensor:
-        """The map's part of the middle, [1, N, M]; `hint` [1, C, H, W] in -1..1, its edge repeated."""
+        """The map's part of `mid`, [1, N, M]; `hint` is the map [1, C, H, W] in -1..1, its edge repeated."""
         over = (0, -hint.shape[-1] % self.stride, 0, -hint.shape[-2] % self.stride)
         embedding = self.conditioning1(functional.pad(hint, over, mode="replicate")).flatten(2).mT
         weight, bias = self.mid[0].weight, self.mid[0].bias
         return functional.linear(embedding, weight[:, : embedding.shape[-1]], bias)
 
     def forward(self, seen: Tensor, x: Tensor) -> Tensor:
-        """What is added to the layer's input x [B, N, C]. Raises HostError for another number of places."""
+        """The tensor that is added to the layer's input x [B, N, C]; `seen` is the map's part of `mid`.
+
+        Raises HostError if x has another number of positions N than the map.
+        """
         if x.shape[1] != seen.shape[1]:
             raise HostError(
-                f"a layer reads {x.shape[1]} places where an LLLite's picture has {seen.shape[1]}: "
-                "switch off extensions that merge tokens, or cut the picture into tiles"
+                f"a layer gets {x.shape[1]} tokens where the control map of an LLLite has {seen.shape[1]}: "
+                "switch off extensions that merge tokens or cut the picture into tiles"
             )
         down = self.down(x.to(seen))
         mixed = functional.linear(down, self.mid[0].weight[:, -down.shape[-1] :]) + seen
@@ -87,15 +90,20 @@ class LLLiteLayer(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class LLLite:
-    """A loaded file: a layer for each site that it changes, by its name in ldm with `_` for `.`."""
+    """A loaded ControlNet-LLLite.
+
+    network  the network for each linear layer that it changes, by the layer's name in ldm with `_` for `.`
+    blocks   the transformers that it changes, with the index of their layer weight
+    origin   a cache key: the file, and the storage format of the weights
+    """
 
     name: ClassVar[str] = "lllite"
     title: ClassVar[str] = "ControlNet-LLLite"
     params: ClassVar[tuple[Param, ...]] = ()
 
     network: Mapping[str, LLLiteLayer]
-    blocks: Mapping[str, int]  # the transformers that are changed, with the numbers of their weights
-    origin: tuple[Hashable, ...]  # the file, and how it is stored
+    blocks: Mapping[str, int]
+    origin: tuple[Hashable, ...]
     weights: Weights
 
     @classmethod
@@ -107,7 +115,7 @@ class LLLite:
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> LLLite:
-        """Load an LLLite for a U-Net, or take it from the store. Raises ModelError."""
+        """Load an LLLite for the target's U-Net, or return it from the store. Raises ModelError."""
         del kind  # every LLLite is for SDXL; its layers are compared with the U-Net below
 
         def load_lllite(path: Path) -> tuple[Mapping[str, LLLiteLayer], Weights]:
@@ -129,36 +137,36 @@ class LLLite:
 
     @property
     def layers(self) -> int:
-        """The transformers that are changed, in checkpoint order: down, up, middle (5 in most files)."""
+        """The number of transformers that are changed (5 in most files); their order is down, up, middle."""
         return len(self.blocks)
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedLLLite:
-        """Make one unit ready. Raises RequestError at the unit's fields."""
+        """Return the control of one unit. Raises RequestError at the unit's fields."""
         return PreparedLLLite(model=self, map=ControlMap.of(job, target, 0.0, holes=False))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedLLLite:
-    """One unit of a generation. What the layers see of the map is kept in the store."""
+    """A ControlNet-LLLite with one unit's control map, whose encodings are cached in the store."""
 
     model: LLLite
     map: ControlMap
 
     def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
+        """The unit's control map at this size in pixels, RGB."""
         return self.map.shown(width, height)
 
     @property
     def layers(self) -> int:
-        """One weight for each transformer."""
+        """The number of layer weights, one for each transformer."""
         return self.model.layers
 
     def present(self) -> AbstractContextManager[None]:
-        """The layers have their weights inside."""
+        """A context in which the weights are on the device."""
         return self.model.weights.present()
 
     def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
-        """The changes by the names of their sites, for a latent of this height and width."""
+        """The change of each linear layer, by the layer's name, for a latent of this height and width."""
         seen, found = self.seen(*size), {}
         for site in sites:
             name = flat(site.name)
@@ -168,7 +176,7 @@ class PreparedLLLite:
         return found
 
     def seen(self, height: int, width: int) -> Mapping[str, Tensor]:
-        """What each layer sees of the map for a latent of this size."""
+        """The map's part of each layer's `mid`, by the layer's name, for a latent of this size."""
         network, size = self.model.network, (width * LATENT_FACTOR, height * LATENT_FACTOR)
         like = self.model.weights.like
 
@@ -184,12 +192,12 @@ class PreparedLLLite:
 
 
 def flat(name: str) -> str:
-    """A layer's name as kohya writes it."""
+    """A layer's name in kohya's files, with `_` for `.`."""
     return name.replace(".", "_")
 
 
 def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> dict[str, LLLiteLayer]:
-    """The layers of an LLLite file. Raises ModelError when it is broken, naming what is wrong."""
+    """The layers of an LLLite file. Raises ModelError if the file is broken."""
     tensors = _layer_tensors(read_tensors(path), path.stem)
     names = dict.fromkeys(key.partition(".")[0] for key in tensors)
     try:
@@ -203,40 +211,45 @@ def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> dict[s
 
 
 def _layer_tensors(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors without kohya's prefix. Raises ModelError for a key that is none of an LLLite."""
+    """The tensors without kohya's prefix. Raises ModelError for a key that no LLLite has."""
     found = {}
     for key, value in tensors.items():
         match = _KEY.fullmatch(key)
         if match is None:
-            raise ModelError(
-                f"'{name}' is no ControlNet-LLLite that is known here: it has a key {key[:80]!r}"
-            )
+            raise ModelError(f"'{name}' is an unknown kind of ControlNet-LLLite: it has a key {key[:80]!r}")
         found[".".join(match.groups())] = value
     return found
 
 
 def _layer(name: str, tensors: Mapping[str, Tensor]) -> LLLiteLayer:
-    """A layer as its tensors' shapes say; kernels do not overlap. Raises KeyError, IndexError, ValueError."""
+    """A layer on the meta device, from its tensors' shapes; strides are equal to kernel sizes.
+
+    Raises KeyError, IndexError or ValueError.
+    """
     keys = [f"{name}.conditioning1.{number}.weight" for number in (0, 2, 4)]
     kernels = [tensors[key] for key in keys if key in tensors]
     if not kernels or any(kernel.ndim != 4 or 0 in kernel.shape for kernel in kernels):
-        raise ValueError(f"{name} has no encoder of the picture")
+        raise ValueError(f"{name} has no convolutions that encode the control map")
     convolutions = [
         nn.Conv2d(kernel.shape[1], kernel.shape[0], kernel.shape[2], stride=kernel.shape[2])
         for kernel in kernels
     ]
     map_channels(kernels[0], "ControlNet-LLLite")
     if math.prod(kernel.shape[2] for kernel in kernels) not in STRIDES:
-        raise ValueError(f"{name} does not read the picture at the size of a level of the U-Net")
+        raise ValueError(
+            f"the convolutions of {name} do not shrink the control map to the size of a U-Net level"
+        )
     middle, width = tensors[f"{name}.down.0.weight"].shape[:2]
     return LLLiteLayer(convolutions, width, kernels[-1].shape[0], middle)
 
 
 def _require_site(name: str, layer: LLLiteLayer, site: InputSite | None, target: Target, file: str) -> None:
-    """Raise ModelError unless the U-Net has the layer, with its width."""
+    """Raise ModelError unless the U-Net has a linear layer of this name and width."""
     width = layer.down[0].in_features
     if site is None or site.width != width:
-        has = f"has one of width {site.width}" if site else "has none that reads the picture"
+        has = (
+            f"has this layer with width {site.width}" if site else "has no such layer that reads the picture"
+        )
         raise ModelError(
             f"'{file}' is for SDXL and changes a layer {name} of width {width}; "
             f"the loaded checkpoint is {target.shape.family} and {has}"

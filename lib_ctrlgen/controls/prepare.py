@@ -1,10 +1,9 @@
-"""From a request's units to units that act: checked, loaded, encoded."""
+"""Checks and loads the units of a request."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from PIL import Image
 
@@ -14,19 +13,19 @@ from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.batching import Request, RequestBatch
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.params import check_params
-from lib_ctrlgen.request.per_picture import shown
+from lib_ctrlgen.request.per_picture import picture_inputs
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
 from .checked import UnitFamily, family_of
-from .postprocess.registry import later_control
+from .own_layers import AlignedControl, ReferenceControl
+from .postprocess.registry import after_unet_control
 from .protocols import (
-    AlignedControl,
     AttentionControl,
     FurtherFiles,
+    GatedControl,
     InputControl,
     PreparedControl,
-    ReferenceControl,
     ResidualControl,
 )
 from .unit import ActiveUnit, repeated
@@ -34,10 +33,10 @@ from .unit_pictures import decoded_references, unit_pictures
 
 
 def load_requests(batch: RequestBatch[Request], target: Target) -> tuple[ActiveUnit, ...]:
-    """Load the units and the concepts' reference pictures of a batch for a U-Net.
+    """Load the units and the concepts' reference pictures of a batch for the target's U-Net.
 
-    They are those of the first request. The others differ in numbers of single steps alone; they are
-    checked. `target.canvas` has the pictures of one request. Raises RequestError.
+    They are loaded from the first request. The others differ only in weights, windows and the like, and are
+    checked. `target.canvas` describes the pictures of one request. Raises RequestError.
     """
     loaded, *_ = [load_units(request.units, target) for request in batch.to_check()]
     units = repeated(loaded, target.canvas.pictures, batch.cells)
@@ -45,19 +44,23 @@ def load_requests(batch: RequestBatch[Request], target: Target) -> tuple[ActiveU
 
 
 def load_units(units: Sequence[ControlUnit], target: Target) -> tuple[ActiveUnit, ...]:
-    """Load the enabled units for a U-Net.
+    """Load the enabled units for the target's U-Net.
 
-    Half precision on a CPU becomes float32. A unit with a picture for each picture of the batch comes as
-    several, each with its pictures. Where a unit does not say `low_vram`, `target.away` holds.
-    Raises RequestError at `$.units[i].field` and nothing else for a wrong request or model.
+    On a CPU, half precision becomes float32. A unit with several different pictures is returned as several
+    units, one for each. For a unit without `low_vram`, `target.away` decides.
+    Raises RequestError at `$.units[i].field` for every mistake in the request or in a model.
     """
     enabled = [(index, unit) for index, unit in enumerate(units) if unit.enabled]
-    parts = [_load_unit(index, unit, target, f"$.units[{index}]") for index, unit in enabled]
-    return tuple(chain.from_iterable(parts))
+    found: list[ActiveUnit] = []
+    before: tuple[ActiveUnit, ...] = ()
+    for index, unit in enabled:
+        before = _load_unit(index, unit, target, f"$.units[{index}]", before)
+        found += before
+    return tuple(found)
 
 
 def load_concepts(blend: Blend | None, target: Target) -> tuple[ActiveUnit, ...]:
-    """The reference pictures of a blend's concepts, each as a unit that acts on its concept's rows.
+    """Load the reference pictures of a blend's concepts, each as a unit that acts on its concept's rows only.
 
     Raises RequestError at `$.blend.model` or at the concept's picture.
     """
@@ -77,20 +80,23 @@ def _load_concept(index: int, image: str, model: str, target: Target) -> ActiveU
             error if error.path == f"{path}.image" else RequestError("$.blend.model", error.message)
         ) from error
     if not isinstance(loaded.control, AttentionControl):
-        raise RequestError(
-            "$.blend.model", f"'{model}' does not look at reference pictures: name an IP-Adapter"
-        )
+        raise RequestError("$.blend.model", f"'{model}' takes no reference pictures: name an IP-Adapter")
     return replace(loaded, concept=index)
 
 
-def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -> tuple[ActiveUnit, ...]:
-    """A unit in as many parts as it has different pictures."""
+def _load_unit(
+    index: int | str, unit: ControlUnit, target: Target, path: str, before: Sequence[ActiveUnit] = ()
+) -> tuple[ActiveUnit, ...]:
+    """Load a unit: one `ActiveUnit` for each different pair of picture and mask.
+
+    `before` are those of the enabled unit before it.
+    """
     if unit.image_from == "init" and not target.canvas.img2img:
-        message = "there is no img2img picture here: send a picture, or use the WebUI's img2img"
+        message = "this generation has no img2img picture: send a picture, or use the WebUI's img2img"
         raise RequestError(f"{path}.image_from", message)
     away = target.away if unit.low_vram is None else unit.low_vram
     target = replace(target, away=away, storage=unit.storage)
-    parts = shown(unit, target.canvas.pictures, path)
+    parts = picture_inputs(unit, target.canvas.pictures, path)
     chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
     pictures = unit_pictures(unit, parts, path, target.notices)
     of_unit = family_of(unit, path, target.store)
@@ -108,6 +114,7 @@ def _load_unit(index: int | str, unit: ControlUnit, target: Target, path: str) -
             params=params,
             references=references,
             crop=target.canvas.crop if unit.inpaint_crop else None,
+            before=next((each.control for each in before if each.pictures in (None, part.pictures)), None),
         )
         job = bare if given.picture is None else _pictured(bare, given.picture, target)
         one = _prepared(index, job, model, target)
@@ -137,15 +144,15 @@ def _pictured(job: UnitInputs, picture: Image.Image, target: Target) -> UnitInpu
 
 
 def _prepared(index: int | str, job: UnitInputs, model: Control, target: Target) -> ActiveUnit:
-    later = later_control(job, target)
+    after_unet = after_unet_control(job, target)
     with at_path(f"{job.path}.model"):
         control = model.prepare(job, target)
     _check_reuse(job.unit, job.path, control, model.title)
-    return ActiveUnit(index=index, spec=job.unit, control=control, later=later, crop=job.crop)
+    return ActiveUnit(index=index, spec=job.unit, control=control, after_unet=after_unet, crop=job.crop)
 
 
 def _holes(unit: ControlUnit, picture: Image.Image, target: Target) -> Image.Image | None:
-    """Where a picture is to be painted anew: its own transparency, else the host's mask on the host's own."""
+    """The holes of a picture: its transparent pixels, else, for the img2img picture, the inpainting mask."""
     own = transparent(picture)
     mask = target.canvas.mask
     if own is not None or mask is None or unit.image_from != "init":
@@ -158,15 +165,15 @@ def _further(unit: ActiveUnit) -> Mapping[str, str]:
 
 
 def _label(found: UnitFamily, target: Target) -> Mapping[str, str]:
-    """The name and hash of a unit's model file, if it has one."""
+    """`name [hash]` of a unit's model file, if it has one."""
     return {} if found.file is None else {"model": target.store.files.label(found.file)}
 
 
 def _check_reuse(unit: ControlUnit, path: str, control: PreparedControl, family: str) -> None:
     if unit.reuse > 1 and not isinstance(control, (ResidualControl, ReferenceControl)):
         what = (
-            "changes what the U-Net's own layers read"
-            if isinstance(control, (InputControl, AlignedControl))
+            "changes the inputs of the U-Net's own layers"
+            if isinstance(control, (InputControl, AlignedControl, GatedControl))
             else "computes nothing during the steps"
         )
         message = f"must be 1: {family} {what}; residuals and reference pictures can be used again"

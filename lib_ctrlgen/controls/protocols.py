@@ -1,4 +1,4 @@
-"""The ways in which a prepared control can act on a generation, one protocol for each."""
+"""The protocols of prepared controls, one for each way to act on a generation."""
 
 from __future__ import annotations
 
@@ -16,38 +16,41 @@ from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 from lib_ctrlgen.unet.linear_sites import InputSite
 from lib_ctrlgen.unet.noise_level import NoiseSchedule
 from lib_ctrlgen.unet.residuals import Residuals
+from lib_ctrlgen.unet.row_factors import Factor
+
+from .own_layers import AlignedControl, EncodingControl, PooledControl, ReferenceControl
 
 
 @runtime_checkable
 class MappedControl(Protocol):
-    """A prepared control that can show what its network sees: a map, or a reference picture."""
+    """A prepared control that can show the input of its network: a control map, or a reference picture."""
 
     def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees at this size in pixels."""
+        """The input of the network at this size in pixels, RGB."""
 
 
 @runtime_checkable
 class ResidualControl(MappedControl, Protocol):
-    """A prepared control that adds to the U-Net's skip connections: ControlNet and its kin."""
+    """A prepared control that adds residuals to the U-Net's skip connections, such as a ControlNet."""
 
     def residuals(self, call: UNetCall) -> Residuals:
         """The unweighted residuals for exactly the rows of `call`."""
 
 
 class SharedNetwork(Protocol):
-    """A network that can answer several units in one call."""
+    """A network that can compute the residuals of several units in one call."""
 
     def together(self, parts: Sequence[Any]) -> list[Residuals]:
-        """The unweighted residuals of each part, each what it would be alone."""
+        """The unweighted residuals of each part, equal to those of a call with this part alone."""
 
 
 @runtime_checkable
 class BatchedControl(ResidualControl, Protocol):
-    """A residual control whose network may be shared with others: one call of it for all of them."""
+    """A residual control that may share its network with other units, which then need only one call of it."""
 
     @property
     def model(self) -> SharedNetwork:
-        """The network: the same object for those that share it."""
+        """The network; the same object for all controls that share it."""
 
     def part(self, call: UNetCall) -> Any:
         """The network's inputs for the rows of `call`, of the network's own type."""
@@ -58,12 +61,12 @@ class FusableControl(BatchedControl, Protocol):
     """A batched control whose network takes several control maps for one row: ControlNet Union."""
 
     def fused(self, members: Sequence[tuple[FusableControl, float]]) -> BatchedControl:
-        """One control for several of one network, each with its weight, which then acts with weight 1."""
+        """One control for several controls of one network, each with its weight; the result has weight 1."""
 
 
 @runtime_checkable
 class PartialControl(Protocol):
-    """A control that may act on conditional rows alone, whatever the unit's mode."""
+    """A control that may act on conditional rows only, whatever the unit's control mode."""
 
     @property
     def cond_only(self) -> bool:
@@ -72,17 +75,17 @@ class PartialControl(Protocol):
 
 @runtime_checkable
 class AttentionControl(Protocol):
-    """A prepared control that adds to cross attention: IP-Adapter and its kin."""
+    """A prepared control that adds keys and values to cross attention, such as an IP-Adapter."""
 
     def terms(
         self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device
     ) -> tuple[KeyValue, ...]:
-        """Keys and values for each site."""
+        """The keys and values for each of these cross attentions."""
 
 
 @runtime_checkable
 class FeatureControl(Protocol):
-    """A prepared control that adds to the encoder's hidden states, at every step the same: T2I-Adapter."""
+    """A prepared control that adds constant features to the encoder's hidden states: T2I-Adapter."""
 
     def features(self, height: int, width: int) -> tuple[Tensor, ...]:
         """The unweighted features [1, C_k, h_k, w_k] for a latent of this size, in the encoder's order."""
@@ -90,9 +93,10 @@ class FeatureControl(Protocol):
 
 @dataclass(frozen=True)
 class InputChange:
-    """What a control adds to the input of a linear layer: `of(x)`, unweighted, shaped as x [B, N, C].
+    """A change of the input x [B, N, C] of a linear layer.
 
-    `layer` is the number of its layer weight.
+    layer  the index of its layer weight
+    of     computes the unweighted tensor that is added to x, with the shape of x
     """
 
     layer: int
@@ -101,123 +105,65 @@ class InputChange:
 
 @runtime_checkable
 class InputControl(MappedControl, Protocol):
-    """A prepared control that changes what the linear layers of attention read: ControlNet-LLLite."""
+    """A prepared control that changes the inputs of attention's linear layers: ControlNet-LLLite."""
 
     @property
     def layers(self) -> int:
-        """How many layer weights there are."""
+        """The number of layer weights."""
 
     def present(self) -> AbstractContextManager[None]:
-        """A context in which the control's weights are on the device, so that the changes can be called."""
+        """A context in which the control's weights are on the device; changes are only called inside it."""
 
     def changes(self, sites: Sequence[InputSite], size: tuple[int, int]) -> Mapping[str, InputChange]:
-        """The changes by the names of their sites, for a latent of this height and width."""
+        """The change of each linear layer, by the layer's name, for a latent of this height and width."""
 
 
 @runtime_checkable
 class ContextControl(Protocol):
-    """A prepared control that puts tokens behind the text's, on conditional rows: T2I's style adapter."""
+    """A prepared control that appends tokens to the text's on conditional rows: T2I's style adapter."""
 
     def extra_tokens(self) -> Tensor:
         """The tokens [1, T, X], unweighted."""
 
 
 @runtime_checkable
-class EncodingControl(Protocol):
-    """A prepared control that needs its picture as a latent."""
+class GatedControl(Protocol):
+    """A prepared control with gated self-attention between self and cross attention: GLIGEN."""
 
-    def prepare(self, height: int, width: int) -> None:
-        """Encode what it needs for a latent of this size, before the U-Net is called."""
+    @property
+    def layers(self) -> int:
+        """How many layer weights there are: one per transformer block."""
+
+    def present(self) -> AbstractContextManager[None]:
+        """A context in which the control's weights are on the device, so that it can be called."""
+
+    def objects_at(self, place: int) -> Tensor:
+        """The objects as transformer block `place` attends to them, [2, T, C]: row 0 uncond, row 1 cond."""
+
+    def gated(self, place: int, x: Tensor, objects: Tensor, weight: Factor) -> Tensor:
+        """What is added to the hidden state x [B, N, C] of transformer block `place`, of the same shape.
+
+        `objects` [B, T, C] are those of each row; `weight` multiplies both gates.
+        """
 
 
 @runtime_checkable
 class PredictionControl(EncodingControl, Protocol):
     """A prepared control that changes the clean latent which the U-Net predicts, after each call.
 
-    It acts on all rows, whatever the unit's mode: guidance would distort a change of one side.
+    It acts on all rows, whatever the unit's control mode, because guidance would distort a change that is
+    made on conditional or on unconditional rows only.
     """
 
     @property
     def restores(self) -> bool:
-        """Whether it puts a known latent in the prediction's place; such controls come after the others."""
+        """Whether it replaces parts of the prediction by a known latent; such controls act last."""
 
     def noise(self) -> NoiseSchedule:
-        """The schedule of the checkpoint that is called."""
+        """The noise schedule of the checkpoint that is sampled."""
 
     def changed(self, denoised: Tensor, call: UNetCall) -> Tensor:
-        """The clean latent [B, 4, h, w] of the rows of `call` at full weight, float32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sharing:
-    """How far a reference picture acts on one kind of layer.
-
-    coverage  how many of the layers; 0 is none. The effect says which come first
-    fidelity  0..1: the part of unconditional rows that stays as it is without the picture
-    """
-
-    coverage: float = 0.0
-    fidelity: float = 0.0
-
-
-@runtime_checkable
-class ReferenceControl(MappedControl, EncodingControl, Protocol):
-    """A prepared control that lets the U-Net see a reference picture, as reference_only does."""
-
-    @property
-    def attention(self) -> Sharing:
-        """How the picture acts on self attention."""
-
-    @property
-    def adain(self) -> Sharing:
-        """How the picture acts on the mean and variance of whole blocks."""
-
-    @property
-    def picture_key(self) -> Hashable:
-        """Equal for controls with equal latents, which share the U-Net's pass over the picture."""
-
-    def noise(self) -> NoiseSchedule:
-        """The schedule of the checkpoint that is called."""
-
-    def latent(self, height: int, width: int) -> Tensor:
-        """The picture's clean latent [1, 4, h, w], float32."""
-
-
-@runtime_checkable
-class AlignedControl(Protocol):
-    """A prepared control that aligns the pictures of a batch with their first one: StyleAligned."""
-
-    @property
-    def pictures(self) -> int:
-        """How many consecutive pictures are aligned with the first one of them."""
-
-    @property
-    def score_scale(self) -> float:
-        """The factor of the first picture's keys."""
-
-    @property
-    def score_shift(self) -> float:
-        """What is added to the attention logits of the first picture's keys."""
-
-    @property
-    def only_self_level(self) -> float:
-        """The share 0..1 of self attentions that are left alone."""
-
-    @property
-    def shares_norms(self) -> bool:
-        """Whether group norms count the first picture's numbers too."""
-
-
-@runtime_checkable
-class PooledControl(Protocol):
-    """A prepared control that takes the place of the pooled text in SDXL's vector: ReVision."""
-
-    @property
-    def ignores_prompt(self) -> bool:
-        """Whether the text has no effect on the rows on which the control acts."""
-
-    def embedding(self) -> Tensor:
-        """The image embedding [1, P], unweighted."""
+        """Return the predicted clean latent [B, 4, h, w] of the rows of `call`, changed in full, float32."""
 
 
 @runtime_checkable
@@ -225,24 +171,37 @@ class FinishingControl(Protocol):
     """A prepared control that changes the finished pictures, if it acted in their last U-Net call."""
 
     def finished(self, picture: Image.Image) -> Image.Image:
-        """The picture as it is to be, RGB of the same size."""
+        """Return the changed picture, RGB of the same size."""
 
 
 @runtime_checkable
-class StartControl(Protocol):
-    """A prepared control whose picture is in the noise that a generation begins with."""
+class InitialNoiseControl(Protocol):
+    """A prepared control that adds its picture to the initial noise of a generation."""
 
-    def started(self, noise: Tensor) -> Tensor:
-        """The noise [B, 4, h, w] with the picture in it."""
+    def changed_noise(self, noise: Tensor) -> Tensor:
+        """Return the initial noise [B, 4, h, w] with the picture added."""
 
 
 @runtime_checkable
 class FurtherFiles(Protocol):
-    """A prepared control that uses more model files than the unit's."""
+    """A prepared control that uses other model files beside that of `unit.model`."""
 
     @property
     def loaded(self) -> Mapping[str, str]:
-        """`name [hash]` of each file, by the parameter of the unit that names the file."""
+        """`name [hash]` of each of these files, by the parameter of the unit that names the file."""
+
+
+class PhraseEncoder(Protocol):
+    """The checkpoint's own text encoder, for single phrases without the prompt's syntax."""
+
+    def origin(self) -> Hashable:
+        """A key of the text encoder that is loaded, to cache by."""
+
+    def encode(self, text: str) -> Tensor:
+        """CLIP's pooled output for a phrase alone, before the projection: [X], float32 on the CPU.
+
+        Raises ModelError for a phrase of more tokens than the encoder takes.
+        """
 
 
 PreparedControl: TypeAlias = (
@@ -251,6 +210,7 @@ PreparedControl: TypeAlias = (
     | FeatureControl
     | InputControl
     | ContextControl
+    | GatedControl
     | PredictionControl
     | ReferenceControl
     | AlignedControl

@@ -1,4 +1,4 @@
-"""A request as it is recorded: hashes in the places of its pictures, and the models that were loaded."""
+"""Describes a request for infotexts and results: with hashes of its pictures and names of loaded models."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Request = TypeVar("Request", bound=ControlRequest)
 
 
 def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dict[str, Any]:
-    """The request as JSON types; a picture becomes `mark` and the hash of its pixels, an embedding likewise.
+    """The request as JSON types; pictures and embeddings are replaced by `mark` and a hash of their content.
 
-    Defaults are left out; with `whole`, those of parts only.
+    Fields with default values are left out; with `whole`, only those of units, the blend and the like.
     """
     payload = with_pictures(request, lambda picture: f"{mark}:{image_hash(picture)}", whole=whole)
     for _, part in pictured_parts(payload):
@@ -34,7 +34,7 @@ def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dic
 def with_pictures(
     request: ControlRequest, named: Callable[[str], str], *, whole: bool = False
 ) -> dict[str, Any]:
-    """The request as JSON types, each picture's base64 replaced by what `named` makes of it."""
+    """The request as JSON types, each picture's base64 text replaced by `named(text)`."""
     payload = to_payload(request, whole=whole)
     for _, part in pictured_parts(payload):
         part |= {name: named(part[name]) for name in PICTURES if part.get(name)}
@@ -44,10 +44,11 @@ def with_pictures(
 
 @dataclass(frozen=True)
 class Loaded:
-    """Names and hashes, `name [hash]`, of the model files that a generation used.
+    """`name [hash]` of the model files that a generation used.
 
-    units: by a unit's place in the request, its files by `model` or the parameter that names one;
-    blend: the model of the concepts' pictures; checkpoint: where we know it.
+    units       by a unit's index in the request, its files by `model` or by the parameter that names the file
+    blend       the model that reads the concepts' reference pictures
+    checkpoint  the checkpoint; empty if the host records it itself
     """
 
     units: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class Loaded:
 
     @staticmethod
     def of(units: Iterable[ActiveUnit], checkpoint: str = "") -> Loaded:
-        """What loaded units say."""
+        """The files of these units."""
         places: dict[int, Mapping[str, str]] = {}
         blend = ""
         for unit in units:
@@ -67,7 +68,7 @@ class Loaded:
         return Loaded(units=places, blend=blend, checkpoint=checkpoint)
 
     def recorded(self, request: Request) -> Request:
-        """The request with every model called what was loaded; a path stays one and gets its hash."""
+        """The request with each model's name replaced by `name [hash]`; the hash is appended to a path."""
         changes: dict[str, Any] = {}
         if self.checkpoint and hasattr(request, "model"):
             changes["model"] = called(request.model, self.checkpoint)
@@ -82,7 +83,7 @@ class Loaded:
         return replace(request, units=tuple(units), **changes)
 
     def listed(self) -> dict[str, str]:
-        """All files by their places in the request."""
+        """All files, by the path of the field that names the file."""
         found = {"model": self.checkpoint, "blend.model": self.blend}
         for place, files in self.units.items():
             found |= {
@@ -93,7 +94,7 @@ class Loaded:
 
 
 def called(given: str, label: str) -> str:
-    """What is recorded in the place of a given name.
+    """The text that is recorded for a model that a request calls `given`; `label` is its `name [hash]`.
 
     >>> called("canny", "control_v11p_sd15_canny [d14c016b]"), called("/models/a.pth", "a [0123abcd]")
     ('control_v11p_sd15_canny [d14c016b]', '/models/a.pth [0123abcd]')

@@ -22,7 +22,7 @@ from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
 
 from .base import Target, UnitInputs, WithoutFile, require_no_preprocessor
 from .holes import fitted
-from .protocols import Sharing
+from .own_layers import Sharing
 
 CHANNELS = (4, 9)  # input channels of a U-Net: the latent, for inpainting also a mask and a picture's latent
 

@@ -1,8 +1,8 @@
-"""T2I-Adapter: a small network's features of a control map, added to the U-Net's encoder.
+"""T2I-Adapter: a small network computes features of a control map, which are added to the U-Net's encoder.
 
 Mou et al. 2023, T2I-Adapter: Learning Adapters to Dig out More Controllable Ability. The
-network is diffusers' `T2IAdapter`, unchanged: full, light, and full for SDXL. It sees the
-picture only, so it runs once per picture and size, and never during a step.
+network is diffusers' `T2IAdapter`, unchanged: full, light, and full for SDXL. Its only input is the
+control map, so it runs once per picture and size, and never during a step.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from .t2i_adapter_file import feature_places, load_network, t2i_kind
 
 @dataclass(frozen=True, kw_only=True)
 class T2IAdapter:
-    """A loaded network."""
+    """A loaded T2I-Adapter."""
 
     name: ClassVar[str] = "t2i_adapter"
     title: ClassVar[str] = "T2I-Adapter"
     params: ClassVar[tuple[Param, ...]] = ()
 
     network: Any
-    origin: tuple[Hashable, ...]  # the file, and how it is stored
+    origin: tuple[Hashable, ...]  # a cache key: the file, and the storage format of the weights
     weights: Weights
 
     @classmethod
@@ -47,7 +47,7 @@ class T2IAdapter:
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> T2IAdapter:
-        """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
+        """Load an adapter for the target's U-Net, or return it from the store. Raises ModelError."""
         if kind.family.context_dim:
             require_family(kind.family, target.shape.family, path.stem)
 
@@ -63,23 +63,23 @@ class T2IAdapter:
 
     @property
     def layers(self) -> int:
-        """Features: one per level of the encoder (4)."""
+        """The number of features: one per level of the encoder (4)."""
         return len(feature_places(self.network))
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedT2IAdapter:
-        """Make one unit ready. Raises RequestError at the unit's fields."""
+        """Return the control of one unit. Raises RequestError at the unit's fields."""
         return PreparedT2IAdapter(model=self, map=ControlMap.of(job, target, 0.0, holes=False))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedT2IAdapter:
-    """One unit of a generation. Maps and features are kept in the store, for later ones too."""
+    """A T2I-Adapter with one unit's control map. Maps and features are cached in the store."""
 
     model: T2IAdapter
     map: ControlMap
 
     def features(self, height: int, width: int) -> tuple[Tensor, ...]:
-        """The unweighted features for a latent of this size, 4 x [1, C, h, w]."""
+        """The four unweighted features [1, C, h, w] for a latent of this size."""
         like = self.model.weights.like
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
 
@@ -92,9 +92,9 @@ class PreparedT2IAdapter:
         return found
 
     def hint(self, width: int, height: int) -> Tensor:
-        """What the network sees [1, 1 or 3, H, W] in 0..1: grey where it has one channel.
+        """The network's input [1, C, H, W] in 0..1; C is 3 (RGB) or 1 (brightness).
 
-        Its border is repeated to the right and below up to a whole cell of the network's.
+        The border is repeated to the right and below, up to a whole number of the network's cells.
         """
         config = self.model.network.config
         hint = self.map.pixels(width, height, config.in_channels)
@@ -107,10 +107,10 @@ class PreparedT2IAdapter:
 
 
 def _require_places(adapter: Sequence[FeaturePlace], checkpoint: Sequence[FeaturePlace]) -> None:
-    """Raise ModelError unless the U-Net has hidden states of the features' channels and sizes."""
+    """Raise ModelError unless the U-Net has hidden states of the features' channels and strides."""
     if list(adapter) != list(checkpoint[: len(adapter)]):
         raise ModelError(
-            f"the T2I-Adapter gives features of {_listed(adapter)}, "
+            f"the T2I-Adapter returns features of {_listed(adapter)}, "
             f"the loaded checkpoint takes {_listed(checkpoint)}"
         )
 

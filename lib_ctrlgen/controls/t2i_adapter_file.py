@@ -1,4 +1,4 @@
-"""Building diffusers' `T2IAdapter` from a file alone: the configuration comes from the shapes.
+"""Builds diffusers' `T2IAdapter` from a file; the configuration is read from the shapes of its tensors.
 
 Mou et al. 2023, T2I-Adapter: Learning Adapters to Dig out More Controllable Ability.
 """
@@ -22,7 +22,7 @@ from lib_ctrlgen.unet.call import Family, FeaturePlace
 
 Tensors = Mapping[str, Tensor]
 
-BLOCKS_PER_LEVEL = 2  # of the original full adapters; light ones say it in their keys
+BLOCKS_PER_LEVEL = 2  # of the original full adapters; the keys of light adapters contain the level
 FULL = re.compile(r"body\.(\d+)\.(block[12]|in_conv)\.(weight|bias)")
 LIGHT = re.compile(r"body\.(\d+)\.body\.(\d+)\.(.*)")
 
@@ -53,7 +53,7 @@ def diffusers_tensors(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def original_names(keys: Iterable[str]) -> dict[str, str]:
-    """Map TencentARC's names to diffusers' (without `adapter.`); others to themselves.
+    """Map TencentARC's names to diffusers' (without `adapter.`), and all other names to themselves.
 
     >>> original_names(["conv_in.bias", "conv_in.weight", "body.3.block1.bias"])["body.3.block1.bias"]
     'body.1.resnets.1.block1.bias'
@@ -66,7 +66,7 @@ def original_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def _full(key: str) -> str:
-    """The original full adapter numbers its blocks through."""
+    """Diffusers' name of a tensor of an original full adapter, whose blocks are numbered across levels."""
     match = FULL.fullmatch(key)
     if match is None:
         return key
@@ -76,13 +76,13 @@ def _full(key: str) -> str:
 
 
 def configuration(tensors: Tensors) -> dict[str, Any]:
-    """The arguments of `T2IAdapter`, read off the tensors. Raises KeyError, IndexError, ModelError."""
+    """The arguments of `T2IAdapter`, from the tensors' shapes. Raises KeyError, IndexError, ModelError."""
     factor, inputs, _ = t2i_channels({key: tuple(value.shape) for key, value in tensors.items()})
     levels = range(_count(tensors, r"body\.(\d+)\."))
     if "conv_in.weight" in tensors:
         kind = "full_adapter_xl" if factor > 8 else "full_adapter"
         channels = [tensors[f"body.{i}.resnets.0.block1.weight"].shape[0] for i in levels]
-    else:  # its last level is as wide as the one before, and not listed
+    else:  # diffusers does not list the last level, which is as wide as the one before
         kind = "light_adapter"
         channels = [tensors[f"body.{i}.out_conv.weight"].shape[0] for i in levels][:-1]
     if not channels:
@@ -97,7 +97,7 @@ def configuration(tensors: Tensors) -> dict[str, Any]:
 
 
 def feature_places(network: Any) -> tuple[FeaturePlace, ...]:
-    """What the network gives: the channels of each feature, and latent cells per cell of it."""
+    """The channels and the stride (latent cells per cell) of each feature that the network returns."""
     channels = list(network.config.channels)
     kind = network.config.adapter_type
     if kind == "light_adapter":
@@ -107,7 +107,7 @@ def feature_places(network: Any) -> tuple[FeaturePlace, ...]:
 
 
 def _count(tensors: Tensors, pattern: str) -> int:
-    """One more than the largest number at the pattern's group; 0 when nothing matches."""
+    """One more than the largest number that the pattern's group matches; 0 if nothing matches."""
     matcher = re.compile(pattern)
     return max((int(match[1]) + 1 for key in tensors if (match := matcher.match(key))), default=0)
 
@@ -139,22 +139,23 @@ def _t2i_kind(bare: Shapes, layout: Literal["ldm", "diffusers"]) -> ModelKind:
 
 
 def t2i_channels(bare: Shapes) -> tuple[int, int, int]:
-    """Pixels per cell of a T2I-Adapter's input, its channels per pixel, and the first level's width.
+    """The pixels per cell of a T2I-Adapter's input, its channels per pixel, and the first level's width.
 
-    Its first convolution reads whole cells. Raises ModelError when it is none that was published.
+    The first convolution reads whole cells. Raises ModelError unless its channels are those of a published
+    adapter.
     """
     full = "conv_in.weight" in bare
     first, out = ("conv_in.weight",) * 2 if full else ("body.0.in_conv.weight", "body.0.out_conv.weight")
     shape, width = bare.get(first, ()), first_size(bare, out)
     if len(shape) != 4 or shape[1] not in _T2I_INPUTS or not width:
-        raise ModelError(f"looks like a T2I-Adapter, but its {first} {tuple(shape)} reads no picture")
+        raise ModelError(f"looks like a T2I-Adapter, but its {first} {tuple(shape)} does not read pictures")
     factor, channels = _T2I_INPUTS[shape[1]]
     if factor == 16 and not full:
-        raise ModelError("looks like a light T2I-Adapter for SDXL, and there is none")
+        raise ModelError("looks like a light T2I-Adapter for SDXL, a kind that was never published")
     return factor, channels, width
 
 
-# what the first convolution reads: pixels per cell (8 or, SDXL, 16) along a side, channels
+# By the input channels of the first convolution: pixels per cell (8, for SDXL 16) along a side, and channels.
 _T2I_INPUTS = {64: (8, 1), 192: (8, 3), 256: (16, 1), 768: (16, 3)}
 
 

@@ -1,4 +1,4 @@
-"""T2I's style adapter: tokens of a reference picture, behind the text's.
+"""T2I's style adapter: appends tokens, computed from a reference picture, to the text's tokens.
 
 Mou et al. 2023, T2I-Adapter: Learning Adapters to Dig out More Controllable Ability.
 """
@@ -29,9 +29,10 @@ from lib_ctrlgen.unet.call import Family, require_family
 
 from .base import Target, UnitInputs, require_picture_unit
 
-HEADS = 8  # cannot be read from the tensors' shapes
+HEADS = 8  # attention heads; they cannot be read from the tensors' shapes
 ADVICE = ", and never acts on unconditional rows"
-LAYER = re.compile(r"transformer_layes\.(\d+)\.(attn|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(.+)")  # as published
+# "layes" is the spelling of the published files.
+LAYER = re.compile(r"transformer_layes\.(\d+)\.(attn|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(.+)")
 PARTS = {
     "attn": "self_attn",
     "ln_1": "norm1",
@@ -42,7 +43,7 @@ PARTS = {
 
 
 class StyleNetwork(nn.Module):
-    """A small transformer over the vision tower's tokens and its own, of which the latter come out."""
+    """A small transformer over the vision encoder's tokens and learned tokens, which it returns."""
 
     def __init__(self, width: int, context: int, tokens: int, layers: int, inner: int) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class StyleNetwork(nn.Module):
         self.proj = nn.Parameter(torch.empty(width, context))
 
     def forward(self, seen: Tensor) -> Tensor:
-        """The tower's last hidden state [1, N, width] -> tokens [1, T, context]."""
+        """Return tokens [1, T, context] for the encoder's last hidden state [1, N, width]."""
         hidden = self.ln_pre(torch.cat((seen, self.style_embedding), dim=1))
         for layer in self.layers:
             hidden = layer(hidden)
@@ -67,13 +68,13 @@ class StyleNetwork(nn.Module):
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """CLIP's activation."""
+    """CLIP's approximation of GELU."""
     return x * torch.sigmoid(1.702 * x)
 
 
 @dataclass(frozen=True, kw_only=True)
 class T2IStyle:
-    """A loaded network. `layers` is the number of the checkpoint's cross attentions (16 on SD1.5)."""
+    """A loaded style adapter. `layers` is the number of the checkpoint's cross attentions (16 on SD1.5)."""
 
     name: ClassVar[str] = "t2i_style"
     title: ClassVar[str] = "T2I style adapter"
@@ -99,7 +100,7 @@ class T2IStyle:
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> T2IStyle:
-        """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
+        """Load an adapter for the target's U-Net, or return it from the store. Raises ModelError."""
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_t2i_style(path: Path) -> tuple[StyleNetwork, Weights]:
@@ -112,7 +113,10 @@ class T2IStyle:
         return cls(network=network, path=path, layers=layers, weights=weights)
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedT2IStyle:
-        """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
+        """Return the control of one unit; its picture is encoded once, as the store caches the tokens.
+
+        Raises RequestError at the unit's fields.
+        """
         require_picture_unit(job, "a style adapter", "control maps", ADVICE)
         like, encoder = self.weights.like, str(job.params["image_encoder"])
         with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
@@ -133,24 +137,28 @@ class T2IStyle:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedT2IStyle:
-    """One unit of a generation: its tokens [1, T, X]. `seen` is what the tower saw, `loaded` names it."""
+    """The tokens [1, T, X] of one unit.
+
+    seen    the picture as the vision encoder sees it
+    loaded  `name [hash]` of the encoder, by the parameter that names it
+    """
 
     tokens: Tensor
     seen: Image.Image
     loaded: Mapping[str, str] = field(default_factory=dict)
 
     def extra_tokens(self) -> Tensor:
-        """Tokens [1, T, X] that stand behind the text's."""
+        """The tokens [1, T, X] that are appended to the text's."""
         return self.tokens
 
     def control_map(self, width: int, height: int) -> Image.Image:
-        """What the vision tower saw, at its own size whatever the picture's."""
+        """The picture as the vision encoder sees it, always at the encoder's input size."""
         del width, height
         return self.seen
 
 
 def load_network(path: Path, device: torch.device, dtype: torch.dtype) -> StyleNetwork:
-    """The network of a file, in evaluation mode. Raises ModelError when the file is broken."""
+    """The network of a file, in evaluation mode. Raises ModelError if the file is broken."""
     tensors = style_tensors(read_tensors(path))
     try:
         width, context = tensors["proj"].shape

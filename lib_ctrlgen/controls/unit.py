@@ -1,4 +1,4 @@
-"""A unit that is ready to act: its spec, and its control with the model and picture loaded."""
+"""A unit with its control loaded, ready for a generation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,31 @@ from PIL import Image
 from lib_ctrlgen.images.canvas import Crop
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
-from .protocols import FinishingControl, PartialControl, PredictionControl, PreparedControl
+from .attention_protocols import LayeredControl
+from .own_layers import PooledControl, ReferenceControl
+from .protocols import (
+    AttentionControl,
+    ContextControl,
+    FinishingControl,
+    PartialControl,
+    PredictionControl,
+    PreparedControl,
+    ResidualControl,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActiveUnit:
-    """An enabled unit of a request, ready to act.
+    """An enabled unit of a request with its control loaded.
 
-    index: its place in `request.units`, or a name; mask: white = controlled, fitted like the picture;
-    concept: the concept of a blend whose rows alone it acts on, None for all rows; pictures: the numbers
-    of the pictures of the batch that it alone acts on, None for all; crop: the part that the host paints;
-    later: what it does beside `control`, after the U-Net or on the finished picture; image_at, mask_at: the
-    JSON paths of its picture and its mask; loaded: the names and hashes of its model files, by `model` or
-    the parameter that names one.
+    index     its index in `request.units`, or a name
+    mask      white where the unit acts, before it is fitted to a size
+    concept   the concept of a blend on whose rows alone the unit acts; None for all rows
+    pictures  the numbers of the pictures of the batch on which alone the unit acts; None for all
+    crop      the part of the init picture that is generated, see `Crop`
+    after_unet  a second control, which changes the predicted latent or the finished picture
+    image_at, mask_at  the JSON paths of its picture and its mask
+    loaded    `name [hash]` of its model files, by `model` or by the parameter that names the file
     """
 
     index: int | str
@@ -32,14 +44,14 @@ class ActiveUnit:
     concept: int | None = None
     pictures: tuple[int, ...] | None = None
     crop: Crop | None = None
-    later: PredictionControl | FinishingControl | None = None
+    after_unet: PredictionControl | FinishingControl | None = None
     image_at: str = ""
     mask_at: str = ""
     loaded: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
-        """Its place in the request, for errors."""
+        """Its JSON path, for errors."""
         return f"$.units[{self.index}]" if self.concept is None else f"$.blend.concepts[{self.concept}]"
 
     @property
@@ -49,48 +61,53 @@ class ActiveUnit:
 
     @property
     def parts(self) -> tuple[ActiveUnit, ...]:
-        """The unit as one for each control that it has, with the same spec and mask."""
-        if self.later is None:
+        """One unit for each of its controls (`control` and `after_unet`), with the same spec and mask."""
+        if self.after_unet is None:
             return (self,)
-        return replace(self, later=None), replace(self, control=self.later, later=None)
+        return replace(self, after_unet=None), replace(self, control=self.after_unet, after_unet=None)
 
     def sees(self, picture: int) -> bool:
-        """Whether it acts on this picture of the batch."""
+        """Whether the unit acts on this picture of the batch."""
         return self.pictures is None or picture in self.pictures
 
     @property
     def cond_only(self) -> bool:
-        """Whether it acts on conditional rows alone, whatever its mode."""
+        """Whether the unit acts on conditional rows only, whatever its control mode."""
         own = isinstance(self.control, PartialControl) and self.control.cond_only
         return own or self.concept is not None
 
     @property
+    def fades(self) -> bool:
+        """Whether its control has weights that the unit's weight does not multiply."""
+        return isinstance(self.control, LayeredControl) and self.control.weighting.fades
+
+    @property
     def all_rows(self) -> bool:
-        """Whether it acts on all rows, whatever its mode."""
+        """Whether the unit acts on all rows, whatever its control mode."""
         return isinstance(self.control, (PredictionControl, FinishingControl))
 
 
 def unit_variants(
     requests: Sequence[ControlRequest], units: Sequence[ActiveUnit]
 ) -> list[tuple[ControlUnit, ...]]:
-    """The fields of `units` in each of several requests with the same units and concepts."""
+    """The specs of `units` in each of several requests that have the same units and concepts."""
     own: list[dict[int | str, ControlUnit]] = [dict(request.enabled_units) for request in requests]
     return [tuple(each.get(unit.index, unit.spec) for unit in units) for each in own]
 
 
 def of_batch(units: Sequence[ActiveUnit], number: int, size: int) -> tuple[ActiveUnit, ...]:
-    """The units of batch `number` of `size` pictures, which are counted from its first one."""
+    """The units of batch `number` of `size` pictures, with picture numbers counted inside the batch."""
     first = number * size
     return _moved(units, lambda picture: [picture - first] if first <= picture < first + size else [])
 
 
 def repeated(units: Sequence[ActiveUnit], size: int, times: int) -> tuple[ActiveUnit, ...]:
-    """The units of `times` cells of `size` pictures each, all in one batch."""
+    """The units for a batch of `times` cells with `size` pictures each."""
     return _moved(units, lambda picture: [picture + size * cell for cell in range(times)])
 
 
 def _moved(units: Sequence[ActiveUnit], places: Callable[[int], list[int]]) -> tuple[ActiveUnit, ...]:
-    """The units with other numbers for their pictures; without those that have none left."""
+    """Map the picture numbers of units with `places`, and drop units without a picture."""
     moved = [
         unit
         if unit.pictures is None
@@ -98,3 +115,9 @@ def _moved(units: Sequence[ActiveUnit], places: Callable[[int], list[int]]) -> t
         for unit in units
     ]
     return tuple(unit for unit in moved if unit.pictures != ())
+
+
+def sees_picture(control: object) -> bool:
+    """Whether a control looks at the unit's picture itself, so that it has no control map."""
+    reads = isinstance(control, (AttentionControl, ContextControl, PooledControl, ReferenceControl))
+    return reads and not isinstance(control, ResidualControl)  # InstantID is both and has a map

@@ -1,4 +1,4 @@
-"""A unit's pictures and masks as they were sent: decoded, and those refused that can only be a mistake."""
+"""Decodes the pictures and masks of a unit, and refuses those that can only be a mistake."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import DecodedReference
 
-SHALLOW = 0.1  # of the range; a deep picture that uses less was perhaps not scaled
+SHALLOW = 0.1  # of the range 0..1; a deep picture that uses less was perhaps not scaled
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitPictures:
-    """The picture and the mask of a unit for some pictures of the batch, and the JSON paths of both."""
+    """A unit's picture and mask for some pictures of the batch, and the JSON paths of both."""
 
     picture: Image.Image | None
     mask: Image.Image | None
@@ -36,7 +36,7 @@ class UnitPictures:
 def unit_pictures(
     unit: ControlUnit, parts: Sequence[PictureInputs], path: str, notices: Notices
 ) -> list[UnitPictures]:
-    """The pictures of a unit's parts. Raises RequestError at the one that is wrong."""
+    """Decode the pictures and masks of a unit. Raises RequestError at the one that is wrong."""
     found = [_decoded(unit, part, path, notices) for part in parts]
     _check_masks(unit, found, path, notices)
     return found
@@ -54,7 +54,7 @@ def _picture(unit: ControlUnit, image: str, path: str, notices: Notices) -> Imag
     require_visible(picture, path)
     if min(picture.size) == 1 and preprocessor(unit.preprocessor).detects:
         size = f"{picture.width} x {picture.height}"
-        raise RequestError(path, f"{size} pixels: {unit.preprocessor!r} can find nothing in it")
+        raise RequestError(path, f"has {size} pixels: too small for {unit.preprocessor!r}")
     _note_range(picture, path, notices)
     return picture
 
@@ -77,7 +77,7 @@ def _reference(reference: Reference, path: str) -> Image.Image | None:
 
 
 def _check_masks(unit: ControlUnit, found: Sequence[UnitPictures], path: str, notices: Notices) -> None:
-    """A mask that leaves nothing is an error; one of several, for some pictures, is a warning."""
+    """Raise RequestError if every mask is black everywhere; warn if only some are."""
     if unit.mask_strength.bounds[0] < 1:
         return
     black = [each.mask_at for each in found if each.mask is not None and is_black(each.mask)]
@@ -88,7 +88,7 @@ def _check_masks(unit: ControlUnit, found: Sequence[UnitPictures], path: str, no
 
 
 def _note_range(picture: Image.Image, place: str, notices: Notices) -> None:
-    """A warning for a deep picture that is almost of one brightness."""
+    """Warn of a deep picture that uses less than `SHALLOW` of the range."""
     if picture.mode != "F":
         return
     values = np.asarray(picture)
@@ -99,5 +99,5 @@ def _note_range(picture: Image.Image, place: str, notices: Notices) -> None:
 
 
 def _place(many: Sequence[str], name: str, part: PictureInputs, path: str) -> str:
-    """The JSON path of a part's picture."""
+    """The JSON path of a picture or mask, which may be an entry of a list."""
     return f"{path}.{name}s[{part.place}]" if many else f"{path}.{name}"

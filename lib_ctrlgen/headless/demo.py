@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_ctrlgen.files import new_folder, save_picture, save_text
-from lib_ctrlgen.plan_view import plan_svg
+from lib_ctrlgen.plots.plan_view import plan_svg
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
 from .checkpoints.load import Place
@@ -157,7 +157,7 @@ class Writer:
         return Figure(file=file, image=image, caption=caption)
 
     def inputs(self) -> tuple[Figure, ...]:
-        """The control images of the demo."""
+        """The control pictures of the demo."""
         sources = self.sources
         return (
             self.keep(sources.layout, "inputs/layout.png", "layout"),

@@ -1,4 +1,4 @@
-"""The content of the demo: the control images, and the rows of the report with their requests."""
+"""The content of the demo: the control pictures, and the rows of the report with their requests."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The control images of the demo. Layout, look and sketch are RGB, edges and depth are grey."""
+    """The control pictures of the demo. Layout, look and sketch are RGB, edges and depth are grey."""
 
     layout: Image.Image
     edges: Image.Image
@@ -86,7 +86,7 @@ class Sources:
 
 
 def _layout_scores(sources: Sources, picture: NDArray[np.uint8]) -> Scores:
-    """How far a picture follows the layout's edges and the look's colours."""
+    """How well a picture follows the layout's edges and the look's colours."""
     return {
         "edges": round(edge_f1(picture, np.asarray(sources.edges)), 3),
         "colours": round(colour_likeness(picture, np.asarray(sources.look)), 3),
@@ -94,7 +94,7 @@ def _layout_scores(sources: Sources, picture: NDArray[np.uint8]) -> Scores:
 
 
 def _sketch_scores(sources: Sources, picture: NDArray[np.uint8]) -> Scores:
-    """Whether the shape stands where the sketch has one, and whether it is the prompt's star."""
+    """Whether the shape is where the sketch has one, and whether it is the prompt's star."""
     kinds = [kind for _, kind in find_shapes(picture)[:1]]
     place = placement(picture, np.asarray(sources.sketch))
     return {"place": round(place, 3), "words": float(kinds == ["star"])}
@@ -226,7 +226,7 @@ def schedule_rows(sources: Sources) -> tuple[Variant, ...]:
         row(
             "traced",
             "A constant weight of 1",
-            "The shape stands where it should, and it is the sketch's square: traced.",
+            "The shape is where it should be, and it is the sketch's square: traced.",
             edge_unit(sources.sketch, 1.0),
         ),
         row(
@@ -244,7 +244,7 @@ def schedule_rows(sources: Sources) -> tuple[Variant, ...]:
         row(
             "structure-first",
             f"The schedule {HELD}",
-            "Full weight while the layout is decided, then none: the star stands where the sketch says.",
+            "Full weight while the layout is decided, then none: the star is where the sketch says.",
             edge_unit(sources.sketch, HELD),
         ),
         Variant(

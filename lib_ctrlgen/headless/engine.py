@@ -39,6 +39,7 @@ from .checkpoints.load import Networks, Place, load_networks
 from .sampling.batch import PromptBatch
 from .sampling.diffusion import diffusion_of
 from .sampling.noise import seeds_of
+from .sampling.phrases import phrases_of
 from .sampling.prompt_encoder import PromptEncoder
 from .sampling.run import Progress, part_progress, sample_batch
 from .sampling.threads import Threads
@@ -176,6 +177,7 @@ class Engine:
         `notices` collects warnings.
         """
         shared = batch.shared
+        checkpoint = stamp(find_model(self.store, shared.model))
         target = Target(
             store=self.store,
             shape=DiffusersUNet(networks.unet).shape,
@@ -184,14 +186,15 @@ class Engine:
             dtype=networks.unet.dtype,
             unet=networks.unet,
             notices=notices or Notices(),
-            diffusion=diffusion_of(networks, stamp(find_model(self.store, shared.model))),
+            diffusion=diffusion_of(networks, checkpoint),
+            phrases=phrases_of(networks, checkpoint),
         )
         return load_requests(batch, target)
 
     def encoder(self, networks: Networks) -> PromptEncoder:
         """The prompt encoder of a model. It caches what it encoded, also for later requests."""
-        if self._encoder is None or self._encoder.towers is not networks.towers:
-            self._encoder = PromptEncoder(towers=networks.towers)
+        if self._encoder is None or self._encoder.text_encoders is not networks.text_encoders:
+            self._encoder = PromptEncoder(text_encoders=networks.text_encoders)
         return self._encoder
 
     def load(self, model: str) -> Networks:
@@ -220,7 +223,7 @@ def control_maps(units: Sequence[ActiveUnit], width: int, height: int) -> tuple[
     return tuple(
         ShownMap(
             index=unit.index,
-            model=unit.spec.model,
+            model=unit.spec.label,
             image=unit.control.control_map(width, height),
             picture=unit.pictures[0] if unit.pictures else None,
         )

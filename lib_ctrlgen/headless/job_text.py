@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
                 if (key.tag, key.value) in seen:
-                    problem = f"the key {key.value!r} is there twice"
+                    problem = f"the key {key.value!r} occurs twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
@@ -88,7 +88,7 @@ def parse_json_text(text: str, what: str) -> Any:
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise RequestError("", f"{what}: the key {twice!r} is there twice")
+            raise RequestError("", f"{what}: the key {twice!r} occurs twice")
         return dict(pairs)
 
     try:

@@ -31,7 +31,7 @@ QUOTES = "put a text with brackets, or one that looks like a number, in quotes"
 
 
 class JobFile(GenerationRequest, frozen=True, kw_only=True):
-    """A job file: a request, with pictures and models as files, and what `ctrlgen tune` tries.
+    """A job file: a request whose pictures and models are files, and the values that `ctrlgen tune` tries.
 
     tune  a grid or a search over values of this job, for `ctrlgen tune`
     """
@@ -89,7 +89,7 @@ def read_tune_job(path: Path, changes: Sequence[str] = ()) -> TuneJob:
         advice = (
             f"for example {example} (or `auto`, see docs/tuner.md); `ctrlgen run` makes the job's pictures"
         )
-        raise RequestError("$.tune", f"the job names no axes, {advice}")
+        raise RequestError("$.tune", f"the job has no axes, {advice}")
     with below("$.tune"):
         tune = parse_request(axes, TuneSpec)
     inlined, roots = _inline_models(_inline_pictures(content, path.parent), path.parent)
@@ -100,12 +100,12 @@ def read_tune_job(path: Path, changes: Sequence[str] = ()) -> TuneJob:
 def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
     """A copy with `path=value` replaced; a path is names and numbers joined by dots.
 
-    A field that takes text takes the value to the letter.
+    The value of a text field is taken as it is typed.
 
     >>> apply_changes({"units": [{"model": "edges"}]}, ["steps=8", "units.0.weight=1>0.2", "prompt=no. #1"])
     {'units': [{'model': 'edges', 'weight': '1>0.2'}], 'steps': 8, 'prompt': 'no. #1'}
 
-    Raises RequestError for a place that is not there.
+    Raises RequestError for a path that does not exist.
     """
     result: Any = dict(content)
     for change in changes:
@@ -114,7 +114,7 @@ def apply_changes(content: Mapping[str, Any], changes: Iterable[str]) -> dict[st
             raise RequestError("", f"--set takes PATH=VALUE, for example units.0.weight=0.5, not {change!r}")
         parts = path.split(".")
         if len(parts) > DEEPEST:
-            raise RequestError("", f"--set: no job has a place of {len(parts)} names")
+            raise RequestError("", f"--set: a path of {len(parts)} names is longer than any in a job")
         value = parse_value(text, _type_of(parts), f"--set {change}")
         result = replaced(result, parts, value, f"--set {path}")
     return dict(result)
@@ -169,7 +169,7 @@ def matching(named: str, path: str, folder: Path) -> list[Path]:
     except (OSError, ValueError) as error:
         raise RequestError(path, f"{start}: {getattr(error, 'strerror', None) or error}") from error
     if not found:
-        raise RequestError(path, f"{start}: no picture there; name a folder, a pattern (*.png), or a list")
+        raise RequestError(path, f"{start}: no picture found; name a folder, a pattern (*.png) or a list")
     return sorted(found)
 
 

@@ -1,4 +1,4 @@
-"""Writes the files of `ctrlgen run`: pictures with their infotexts, control maps, the plan, a summary."""
+"""Writes the files of `ctrlgen run`: pictures with infotexts, control maps, the plan and a summary."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from PIL.PngImagePlugin import PngInfo
 from lib_ctrlgen import __version__
 from lib_ctrlgen.controls.recorded import described
 from lib_ctrlgen.files import new_folder, png_text, save_picture, save_text
-from lib_ctrlgen.images.animation import save_animation, sheet
-from lib_ctrlgen.plan_view import plan_svg
-from lib_ctrlgen.request.blend_map import map_size
+from lib_ctrlgen.images.animation import save_animation
+from lib_ctrlgen.images.blend_sheets import blend_map, strip, trajectories
+from lib_ctrlgen.plots.plan_view import plan_svg
 from lib_ctrlgen.request.names import split_hash, without_suffix
 from lib_ctrlgen.request.notices import JOINT, KEY
-from lib_ctrlgen.request.per_picture import single
+from lib_ctrlgen.request.per_picture import for_picture
 from lib_ctrlgen.request.sampler_names import AUTOMATIC
 from lib_ctrlgen.request.spec import GenerationRequest
 
@@ -33,7 +33,7 @@ PATIENCE = 60  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class WrittenFiles:
     """The files of one generation; `folder` holds all of them."""
 
     folder: Path
@@ -88,12 +88,13 @@ def picture_infos(request: GenerationRequest, generation: Generation) -> tuple[P
 
 def _own_request(request: GenerationRequest, number: int, seed: int) -> str:
     """The request of picture `number` of a generation as JSON; the cells of a map repeat the batch."""
-    payload = described(single(request, number % request.batch_size), "sha256", whole=True) | {"seed": seed}
+    own = for_picture(request, number % request.batch_size)
+    payload = described(own, "sha256", whole=True) | {"seed": seed}
     payload.pop("batch_size", None)
     return json.dumps(payload, ensure_ascii=False)
 
 
-def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> Written:
+def write_generation(request: GenerationRequest, generation: Generation, folder: Path) -> WrittenFiles:
     """Write all files of a generation into a folder that may have others. Raises HostError.
 
     Pictures are numbered as the WebUI numbers them, `00000-SEED.png`; the names of the other files begin with
@@ -113,7 +114,7 @@ def numbered(folder: Path) -> Iterator[int]:
         yield max((int(match[1]) + 1 for match in found), default=0)
 
 
-def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> Written:
+def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> WrittenFiles:
     request = replace(request, seed=generation.request.seed, blend=generation.request.blend)
     made = zip(generation.images, generation.seeds, picture_infos(request, generation), strict=True)
     images = tuple(
@@ -141,7 +142,9 @@ def _write(request: GenerationRequest, generation: Generation, folder: Path, fir
     }
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     result = save_text(text, Path(f"{start}-result.json"))
-    return Written(folder=folder, images=images, control_maps=maps, plan=plan, result=result, sheets=sheets)
+    return WrittenFiles(
+        folder=folder, images=images, control_maps=maps, plan=plan, result=result, sheets=sheets
+    )
 
 
 def write_sheets(request: GenerationRequest, generation: Generation, start: Path) -> tuple[Path, ...]:
@@ -150,11 +153,11 @@ def write_sheets(request: GenerationRequest, generation: Generation, start: Path
     The files' paths begin with `start`.
     """
     blend, images = request.blend, generation.images
-    if blend is not None and blend.explore:
-        return (save_picture(sheet(images, map_size(blend)[1]), Path(f"{start}-map.png")),)
-    if blend is None or blend.mode != "trajectory":
-        return ()
-    strip = save_picture(sheet(images, len(images)), Path(f"{start}-strip.png"))
-    if blend.animation == "none":
-        return (strip,)
-    return strip, save_animation(images, Path(f"{start}-strip.{blend.animation}"))
+    if blend is None or blend.explore:
+        return tuple(save_picture(each, Path(f"{start}-map.png")) for each in blend_map(blend, images))
+    written: list[Path] = []
+    for pictures in trajectories(blend, images, len(images)):
+        written.append(save_picture(strip(pictures), Path(f"{start}-strip.png")))
+        if blend.animation != "none":
+            written.append(save_animation(pictures, Path(f"{start}-strip.{blend.animation}")))
+    return tuple(written)

@@ -19,10 +19,10 @@ from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.open_seed import require_seeds
 from lib_ctrlgen.tuner.recipe import PICTURES, linked
-from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, plain_text
+from lib_ctrlgen.tuner.scoring.clip_likeness import ClipTextEncoder, Likeness, plain_text
 from lib_ctrlgen.tuner.scoring.measure import ScoreInputs, measure_all
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Made
+from lib_ctrlgen.tuner.worker import CellPictures
 
 from .engine import Engine, Generation, find_model
 from .outputs import picture_infos
@@ -36,7 +36,9 @@ class EngineHost:
     engine: Engine
     encoder_name: str = ""  # the CLIP vision encoder that measures likeness; empty: one is chosen
     recommended: ClassVar[str] = "recommended.yaml"
-    use: ClassVar[str] = "It is a job: save it beside this report as job.yaml, then: ctrlgen run job.yaml"
+    use: ClassVar[str] = (
+        "It is a job file: save it beside this report as job.yaml, then run: ctrlgen run job.yaml"
+    )
 
     @cached_property
     def checker(self) -> Checker:
@@ -57,7 +59,9 @@ class EngineHost:
         """The request of a cell, with one picture for each seed. Raises RequestError."""
         request = require_seeds(parse_request(dict(payload), GenerationRequest))
         if seeds > 1 and request.batch_size > 1:
-            message = "the request makes several pictures by itself: leave batch_size out"
+            message = (
+                "the request itself has a batch_size: leave it out, `seeds` says how many pictures a cell has"
+            )
             raise RequestError("$.tune.seeds", message)
         self.check(request)
         return replace(request, batch_size=seeds) if seeds > 1 else request
@@ -73,7 +77,7 @@ class EngineHost:
         """A job file for the tuner's folder that makes all pictures of the cell again."""
         del files
         job = yaml.safe_dump(linked(request, folder), sort_keys=False, allow_unicode=True, width=100)
-        return f"# A cell of a tuner's run. It belongs into the tuner's folder, beside {PICTURES}/.\n{job}"
+        return f"# A cell of a tuner's run. Keep this file in the tuner's folder, beside {PICTURES}/.\n{job}"
 
     def alike(self, request: GenerationRequest) -> str:
         """A text that is equal for requests that can be sampled as one batch."""
@@ -83,14 +87,14 @@ class EngineHost:
         """The request with its models under the names that they have on this machine."""
         return request
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
-        """Make the pictures of requests that are alike. Their files record the requests as they came."""
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[CellPictures]:
+        """Make the pictures of requests that are alike. Their files record the given requests."""
         made = self.generations([self.on_this_machine(request) for request in requests])
-        return [made_of(request, each) for request, each in zip(requests, made, strict=True)]
+        return [pictures_of(request, each) for request, each in zip(requests, made, strict=True)]
 
     def generations(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """The generations of requests that are alike."""
-        if alike(requests[0]) is None:
+        if None in map(alike, requests):
             return [self.engine.generate(request) for request in requests]
         return self.engine.together(requests)
 
@@ -103,19 +107,19 @@ class EngineHost:
                 request=request,
                 likeness=self.likeness,
                 prompt=plain_text(request.prompt, request.prompt_weights),
-                text_tower=self.text_tower(request),
+                text_encoder=self.text_encoder(request),
             )
             return measure_all(inputs)
 
-    def text_tower(self, request: GenerationRequest) -> TextTower | None:
+    def text_encoder(self, request: GenerationRequest) -> ClipTextEncoder | None:
         """The checkpoint's first text encoder; None where a part of it is missing."""
-        first = self.engine.load(request.model).towers[0]
-        return TextTower(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
+        first = self.engine.load(request.model).text_encoders[0]
+        return ClipTextEncoder(tokenizer=first.tokenizer, transformer=first.encoder) if first.whole else None
 
 
-def made_of(request: GenerationRequest, generation: Generation) -> Made:
+def pictures_of(request: GenerationRequest, generation: Generation) -> CellPictures:
     """The pictures of a generation, with the text chunks for each file."""
-    return Made(
+    return CellPictures(
         images=generation.images,
         seeds=generation.seeds,
         infos=picture_infos(request, generation),

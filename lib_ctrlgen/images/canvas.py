@@ -1,4 +1,4 @@
-"""The area that is generated (a picture, or its crop of "Only masked") and how control images map to it."""
+"""The area that is generated (the picture, or the crop of "Only masked"), and fitting pictures to it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Crop:
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """The pictures of one generation.
+    """The pictures that one generation makes.
 
-    pictures  how many there are
+    pictures  the number of pictures
     together  how many of them are sampled as one batch, 0 for all of them
     img2img   whether they start from init pictures
-    mask      the inpainting mask, of the init pictures' size: above 127 is painted anew
+    mask      the inpainting mask, of the init pictures' size; values above 127 are painted anew
     crop      the part of the init pictures that is generated, None for all of them
     """
 
@@ -87,7 +87,7 @@ class Frame:
 
 
 def framed(part: NDArray[Any], width: int, height: int, resize: Resize) -> NDArray[Any]:
-    """Fit [H, W, ...] inside [height, width, ...] and repeat its border around it, as the WebUI does."""
+    """Fit [H, W, ...] inside [height, width, ...] and repeat its border outside, as the WebUI does."""
     own_height, own_width = part.shape[:2]
     wide = width / height < own_width / own_height
     size = (

@@ -27,11 +27,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def require_visible(image: Image.Image, path: str) -> None:
     """Raise RequestError at `path` if a picture is transparent everywhere."""
     if image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
-        raise RequestError(path, "is transparent everywhere: there is nothing to see in it")
+        raise RequestError(path, "is transparent everywhere, so it shows nothing")
 
 
 def transparent(image: Image.Image) -> Image.Image | None:
-    """An RGB mask, white where the picture is less than half opaque; None if it is so nowhere."""
+    """An RGB mask, white where the picture is less than half opaque; None if there is no such pixel."""
     normal = normal_mode(image)
     if normal.mode != "RGBA":
         return None

@@ -12,7 +12,7 @@ from PIL import Image
 LightSpace: TypeAlias = Literal["luminance", "intensity"]
 Pixels: TypeAlias = NDArray[np.uint8]
 
-# To the space, from it, and the channel of the lightness: L of CIE L*a*b* or V of HSV.
+# OpenCV's conversions to the space and from it, and the channel of the lightness: L of CIE L*a*b*, V of HSV.
 _SPACES = {
     "luminance": (cv2.COLOR_RGB2LAB, cv2.COLOR_LAB2RGB, 0),
     "intensity": (cv2.COLOR_RGB2HSV_FULL, cv2.COLOR_HSV2RGB_FULL, 2),
@@ -31,7 +31,7 @@ def lightness(pixels: Pixels, space: LightSpace, gamma: float = 1.0) -> Pixels:
     return np.asarray(np.rint((light / 255.0) ** gamma * 255.0), np.uint8)
 
 
-def relit(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
+def with_lightness(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
     """Replace the lightness of RGB pixels [H, W, 3] by `light` [H, W]; colours out of range are clipped."""
     to, back, channel = _SPACES[space]
     parts = cv2.cvtColor(pixels, to)
@@ -40,7 +40,7 @@ def relit(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
 
 
 def hole_share(hole: NDArray[np.bool_], border: int) -> NDArray[np.float32]:
-    """The generated picture's share of each pixel [H, W]: 1 in the hole, 0 from `border` pixels on."""
+    """The generated picture's share of each pixel [H, W]: 1 in the hole, falling to 0 at `border` pixels."""
     share = hole.astype(np.float32)
     if border:
         side = border if border % 2 else border + 1

@@ -21,8 +21,8 @@ ROUNDING = 1e-3  # floats that leave 0..1 by up to this much are clipped
 def grey_of(image: Image.Image, white: int | None, *, unsigned: bool) -> Image.Image:
     """Convert a deep picture to Pillow's mode F, brightness in 0..1, or to RGB where 8 bits hold it exactly.
 
-    `white` is the value of white; None: by the rules above. `unsigned` says that its 32-bit integers are
-    unsigned, which Pillow reads as signed ones. Raises RequestError for values that are not finite.
+    `white` is the value of white; None means the rules above. With `unsigned`, its 32-bit integers, which
+    Pillow reads as signed ones, are unsigned. Raises RequestError for values that are not finite.
     """
     values = np.asarray(image)
     if unsigned and values.dtype == np.int32:
@@ -54,7 +54,7 @@ def brightness(values: NDArray[Any], white: int | None) -> NDArray[np.float32]:
 def grey_picture(bright: NDArray[np.float32]) -> Image.Image:
     """Make a picture of brightness [H, W]: RGB where 8 bits hold it exactly, else Pillow's mode F."""
     levels = bright * np.float32(255)
-    whole = levels.round()
-    if np.abs(levels - whole).max() > ROUNDING:
+    rounded = levels.round()
+    if np.abs(levels - rounded).max() > ROUNDING:
         return Image.fromarray(bright)
-    return Image.fromarray(whole.astype(np.uint8)).convert("RGB")
+    return Image.fromarray(rounded.astype(np.uint8)).convert("RGB")

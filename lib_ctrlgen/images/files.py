@@ -1,6 +1,6 @@
 """Decodes and encodes pictures: file contents, base64 and data URLs, without importing torch.
 
-Requests hold pictures as base64 or data URLs. Paths and URLs are refused, because a server must not read
+Requests contain pictures as base64 or data URLs. Paths and URLs are refused, because a server must not read
 files or addresses that a client names.
 """
 
@@ -27,7 +27,7 @@ BYTES_TEXTS = ("b'", 'b"')
 WHITE_16 = 65535
 UNSIGNED = 1
 SAMPLE_FORMAT = 339  # the TIFF tag that tells signed from unsigned integers
-# How other kinds of files begin, and the text of the error for each.
+# The first bytes of other kinds of files, and the error message for each.
 OTHER_KINDS = (
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with 'git lfs pull'"),
     (b"<!doctype html", "a web page: download the picture itself"),

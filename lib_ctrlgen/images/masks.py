@@ -16,8 +16,8 @@ from .files import normal_mode
 SAME_COLOUR = 8  # of 255: lossy files change colours by less
 BLACK = 0.5 / 255  # a mask with no value above this is black
 ALL_BLACK = (
-    "is black everywhere (or wholly transparent), so nothing is left of what it restricts: paint white (or "
-    "opaque) where that belongs, or leave the mask out"
+    "is black everywhere (or wholly transparent), so the unit or concept would have no effect: paint the "
+    "mask white (or opaque) where it is to act, or leave the mask out"
 )
 
 
@@ -37,7 +37,7 @@ def mask_values(image: Image.Image) -> NDArray[np.float32]:
 
 
 def _is_only_alpha(pixels: NDArray[np.uint8], opacity: NDArray[np.float32]) -> bool:
-    """Whether a picture [H, W, 4] has varying opacity and, where it can be seen, only one colour."""
+    """Whether a picture [H, W, 4] has varying opacity, and only one colour where it is not transparent."""
     if opacity.min() == opacity.max():
         return False
     colours = pixels[..., :3].astype(np.float32)
@@ -50,7 +50,7 @@ def is_black(mask: Image.Image) -> bool:
     return bool(mask_values(mask).max() < BLACK)
 
 
-def require_something(mask: Image.Image, path: str) -> None:
+def require_white(mask: Image.Image, path: str) -> None:
     """Raise RequestError at `path` for a mask that is black everywhere."""
     if is_black(mask):
         raise RequestError(path, ALL_BLACK)

@@ -87,7 +87,7 @@ def _opponent(picture: Image) -> Field:
 def find_scene(picture: Image, smallest: float = 0.015) -> FoundScene:
     """Find the background's colour, and the kind and colour of the shapes on it.
 
-    Shapes below the share `smallest` of the picture are left out.
+    Shapes that cover less than the share `smallest` of the picture are left out.
     """
     smooth = cv2.medianBlur(picture, 5)
     labels = colour_names(np.asarray(smooth, np.uint8))
@@ -109,14 +109,14 @@ def find_shapes(picture: Image) -> list[tuple[str, str]]:
 
 
 def _border_colour(labels: NDArray[np.intp]) -> int:
-    """The commonest colour along the picture's rim."""
+    """The most frequent colour along the picture's border."""
     sides = (labels[:4], labels[-4:], labels[:, :4], labels[:, -4:])
     rim = np.concatenate([side.ravel() for side in sides])
     return int(np.bincount(rim).argmax())
 
 
 def _patches(mask: NDArray[np.bool_], smallest: float) -> list[NDArray[np.bool_]]:
-    """Connected patches of at least `smallest` of the picture, with thin rims removed."""
+    """Connected areas of at least the share `smallest` of the picture, without thin borders."""
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, labels = cv2.connectedComponents(opened)
     patches = [labels == index for index in range(1, count)]
@@ -124,10 +124,10 @@ def _patches(mask: NDArray[np.bool_], smallest: float) -> list[NDArray[np.bool_]
 
 
 def shape_kind(mask: NDArray[np.bool_]) -> str:
-    """circle, square, triangle, star, cross or ring, from a patch's outline.
+    """The kind of a shape (circle, square, triangle, star, cross or ring) from its mask [H, W].
 
-    A ring has a hole. Of the rest, the kind whose drawn outline overlaps best wins, over all
-    turns, at the patch's own place and size.
+    A ring has a hole. Of the other kinds, the one whose outline overlaps best with the mask is chosen, over
+    all rotations, at the centre and area of the mask.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outer = max(contours, key=cv2.contourArea)
@@ -139,7 +139,7 @@ def shape_kind(mask: NDArray[np.bool_]) -> str:
 
 
 def _overlap(mask: NDArray[np.bool_], kind: str) -> float:
-    """Best intersection over union of a patch with a template of its area, over 24 turns."""
+    """Best intersection over union of a mask with a template of the same area, over 24 rotations."""
     rows, columns = np.nonzero(mask)
     centre = np.array([columns.mean(), rows.mean()])
     template = TEMPLATES[kind]
@@ -163,7 +163,7 @@ def _iou(mask: NDArray[np.bool_], loop: NDArray[np.float64]) -> float:
 
 
 def _star_like(count: int, radii: Sequence[float]) -> NDArray[np.float64]:
-    """`count` points around their own centre of area, at the radii in turn."""
+    """`count` points around their centre of area, with the radii used in turn."""
     angle = 2 * np.pi * np.arange(count) / count - np.pi / 2
     return np.stack([np.cos(angle), np.sin(angle)], 1) * np.resize(np.array(radii), count)[:, None]
 
@@ -201,8 +201,8 @@ def prompt_accuracy(picture: Image, wanted: Sequence[tuple[str, str]], backgroun
 def placement(picture: Image, layout: Image) -> float:
     """How near the centre of a picture's shapes is to that of a layout, 0..1.
 
-    It is 1 at the same centre, and 0 where the centres are an eighth of the short side apart or more, or
-    where a picture shows nothing but its ground.
+    It is 1 if both centres are equal, and 0 if they are an eighth of the short side apart or more, or if one
+    of the pictures shows only its background.
     """
     centres = [_centre(each) for each in (picture, layout)]
     if centres[0] is None or centres[1] is None:
@@ -212,7 +212,7 @@ def placement(picture: Image, layout: Image) -> float:
 
 
 def _centre(picture: Image) -> NDArray[np.float64] | None:
-    """The centre (row, column) of what is not of the border's colour; None where that is hardly anything."""
+    """The centre (row, column) of all pixels without the border's colour; None if there are hardly any."""
     labels = colour_names(np.asarray(cv2.medianBlur(picture, 5), np.uint8))
     standing = labels != _border_colour(labels)
     if standing.mean() < 0.01:
@@ -221,26 +221,26 @@ def _centre(picture: Image) -> NDArray[np.float64] | None:
 
 
 def palette_of(picture: Image) -> Field:
-    """How much of a picture each colour of PALETTE covers, [8], sums to 1."""
+    """The share of a picture that each colour of PALETTE covers, [8]; the sum is 1."""
     labels = colour_names(np.asarray(cv2.medianBlur(picture, 5), np.uint8))
     counts = np.bincount(labels.ravel(), minlength=len(PALETTE)).astype(np.float32)
     return np.asarray(counts / counts.sum(), np.float32)
 
 
 def colour_likeness(picture: Image, reference: Image) -> float:
-    """1 when two pictures use the same colours to the same share, 0 when none in common."""
+    """How similar the shares of colours of two pictures are: 1 for equal shares, 0 for no common colour."""
     return float(np.minimum(palette_of(picture), palette_of(reference)).sum())
 
 
 def texture_likeness(picture: Image, reference: Image) -> float:
-    """Cosine likeness, 0..1, of the backgrounds' oriented fine structure."""
+    """Cosine similarity, 0..1, of the backgrounds' textures, by direction and wavelength."""
     ours, theirs = _texture_of(picture), _texture_of(reference)
     scale = float(np.linalg.norm(ours) * np.linalg.norm(theirs))
     return float(ours @ theirs) / max(scale, 1e-9)
 
 
 def _texture_of(picture: Image) -> Field:
-    """Strength of brightness waves by wavelength and direction, away from outlines, [18]."""
+    """Strength of brightness waves by wavelength and direction [18], away from outlines."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     calm = _distance(edges(picture) > 0) > 4
     flat = np.where(calm, grey, float(np.median(grey)))

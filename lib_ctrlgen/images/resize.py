@@ -1,9 +1,9 @@
 """Resizes control maps, pictures and masks.
 
-Control maps follow the rules of sd-webui-controlnet: maps of few colours (segmentations) are resized by the
-nearest pixel, others by area averaging when they shrink, else by cubic interpolation. A black and white map
+Control maps follow the rules of sd-webui-controlnet: maps of few colours (segmentations) are resized by
+nearest neighbour, others by area averaging if they shrink, else by cubic interpolation. A black and white map
 stays black and white (threshold of Otsu 1979), and its lines stay one pixel wide (thinning of Zhang and Suen
-1984). The suppression of non-maxima before thinning is left out: it leaves bristles on slanted lines.
+1984). Its suppression of non-maxima before thinning is left out, because it leaves spurs on slanted lines.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def smooth(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
 def soft(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
     """Resize a mask [H, W]: by area averaging if it shrinks, else linearly.
 
-    Both are linear in the values, so masks that sum to 1 still do.
+    Both are linear in the values, so masks that sum to 1 still sum to 1.
     """
     return np.asarray(_resize(values, width, height, _finer(values, width, height, cv2.INTER_LINEAR)))
 
@@ -155,7 +155,7 @@ def fit_pixels(
 
 
 def filled(size: tuple[int, int], width: int, height: int) -> Image.Image:
-    """An RGB mask, white where `resize_and_fill` fills around a picture of `size` (width, height)."""
+    """An RGB mask, white where `resize_and_fill` adds a border to a picture of `size` (width, height)."""
     scale = min(width / size[0], height / size[1])
     canvas = np.full((height, width, 3), 255, np.uint8)
     _paste_centre(canvas, np.zeros((_scaled(size[1], scale), _scaled(size[0], scale), 3), np.uint8))

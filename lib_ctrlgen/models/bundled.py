@@ -1,4 +1,4 @@
-"""The bundled tiny model: its folder, its installation into a WebUI, the sizes that it has learnt."""
+"""The bundled tiny model: its folder, its installation into a WebUI, the sizes that it was trained for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import filecmp
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -15,39 +16,53 @@ from lib_ctrlgen.request.notices import Notices
 
 NAME = "ctrlgen-tiny"
 TEXT_FOLDER = f"{NAME}-text"
-SIZES = range(64, 257)  # pixels a side that it has learnt; it is best at 128
+SIZES = range(64, 257)  # pixels per side that it was trained for; it is best at 128
 VERSION = re.compile(r"^(?P<head>[ \t]*version:[ \t]*)(?P<value>\S.*?)[ \t]*$", re.MULTILINE)
 
 
 def tiny_folder() -> Path:
-    """The folder of the bundled model. Raises HostError when this installation lacks it."""
+    """The folder of the bundled model. Raises HostError if this installation does not contain it."""
     folder = Path(__file__).parents[1] / "assets" / "tiny"
     if not (folder / f"{NAME}.safetensors").is_file():
         raise HostError(f"the bundled model is missing from this installation: {folder}")
     return folder
 
 
+def bundled_folders() -> tuple[Path, ...]:
+    """The folder of the bundled model as a model folder; none when this installation lacks it."""
+    with suppress(HostError):
+        return (tiny_folder(),)
+    return ()
+
+
+def bundled_tokenizer() -> Path | None:
+    """The folder of the bundled model's tokenizer, None when this installation lacks it."""
+    return next((folder / "text" for folder in bundled_folders()), None)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Placed:
-    """One installed file: its path in the WebUI, and what was done."""
+class InstalledFile:
+    """One file of an installation: its path in the WebUI, and whether it was written."""
 
     path: Path
     action: Literal["written", "replaced", "already there"]
 
 
-def install(webui: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
-    """Copy the bundled model into the model folders of the WebUI in `webui`; doing it again changes nothing.
+def install(webui: Path, source: Path | None = None, *, replace: bool = False) -> tuple[InstalledFile, ...]:
+    """Copy the bundled model into the model folders of the WebUI in `webui`; existing copies are kept.
 
-    Raises HostError when the folder is no WebUI, and what `install_into` raises.
+    Raises HostError if the folder is no WebUI, and for the reasons that `install_into` has.
     """
     return install_into(_models_folder(webui), source, replace=replace)
 
 
-def install_into(models: Path, source: Path | None = None, *, replace: bool = False) -> tuple[Placed, ...]:
+def install_into(
+    models: Path, source: Path | None = None, *, replace: bool = False
+) -> tuple[InstalledFile, ...]:
     """Copy the bundled model into a WebUI's `models` folder, which may be anywhere.
 
-    Raises HostError when the folder cannot be written. Without `replace` it also raises, and writes
-    nothing, when a different file of the same name exists.
+    Raises HostError if the folder cannot be written. Without `replace`, it also raises HostError, and writes
+    nothing, if a different file with the name of one of its files exists.
     """
     source = source or tiny_folder()
     plan = [(path, target) for path, target in _plan(source, models) if not _is_yaml(path)]
@@ -58,7 +73,7 @@ def install_into(models: Path, source: Path | None = None, *, replace: bool = Fa
     blocked += [config] if config.exists() and config.read_text("utf-8") != content else []
     if blocked and not replace:
         names = ", ".join(str(path) for path in blocked)
-        raise HostError(f"a different file is there already: {names}; move it away, or say --replace")
+        raise HostError(f"a different file exists already: {names}; move it away, or use --replace")
     try:
         placed = [_put(target, path.read_bytes()) for path, target in plan]
         return (*placed, _put(config, content.encode("utf-8")))
@@ -96,23 +111,23 @@ def _same(path: Path, target: Path) -> bool:
 
 
 def size_note(checkpoint: str, width: int, height: int) -> str:
-    """The warning for a picture of a size that the tiny model has not learnt; empty for other pictures.
+    """The warning for a size that the tiny model was not trained for; otherwise an empty text.
 
     >>> size_note("ctrlgen-tiny", 512, 512)[:43]
-    'ctrlgen-tiny has learnt pictures of 64 to 2'
+    'ctrlgen-tiny was trained with pictures of 6'
     >>> size_note("ctrlgen-tiny", 128, 128) or size_note("another", 512, 512)
     ''
     """
     if checkpoint != NAME or (width in SIZES and height in SIZES):
         return ""
     return (
-        f"{NAME} has learnt pictures of {SIZES[0]} to {SIZES[-1]} pixels a side; at {width} x {height} its "
-        "shapes fall apart, with or without controls: take 128 x 128"
+        f"{NAME} was trained with pictures of {SIZES[0]} to {SIZES[-1]} pixels per side; at {width} x "
+        f"{height} its shapes are distorted, with or without controls: take 128 x 128"
     )
 
 
 def note_size(checkpoint: str, width: int, height: int, notices: Notices) -> None:
-    """Add the warning of `size_note` to a generation's; `checkpoint` is a name or a path."""
+    """Add the warning of `size_note` to a generation's warnings; `checkpoint` is a name or a path."""
     if note := size_note(PurePath(checkpoint).stem, width, height):
         notices.add("$.width" if width not in SIZES else "$.height", note)
 
@@ -127,13 +142,13 @@ def rewritten(config: str, text: PurePath) -> str:
     return VERSION.sub(lambda match: match["head"] + quoted, config)
 
 
-def _put(target: Path, content: bytes) -> Placed:
+def _put(target: Path, content: bytes) -> InstalledFile:
     """Write a file unless it has this content already."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-        return Placed(path=target, action="written")
+        return InstalledFile(path=target, action="written")
     if target.read_bytes() == content:
-        return Placed(path=target, action="already there")
+        return InstalledFile(path=target, action="already there")
     target.write_bytes(content)
-    return Placed(path=target, action="replaced")
+    return InstalledFile(path=target, action="replaced")

@@ -6,7 +6,7 @@ Radford et al. 2021, Learning Transferable Visual Models From Natural Language S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -48,13 +48,14 @@ FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFolder:
-    """A folder with a CLIP vision encoder; its widths are read from config.json alone."""
+    """A folder with a CLIP vision encoder; its widths and its input size are read from config.json alone."""
 
     name: str
     path: Path
     weights: Path
     hidden: int
     projection: int
+    size: int
 
     def width(self, feature: Feature) -> int:
         """The number of channels of a feature: P of pooled [1, P], H of penultimate or last [1, N, H]."""
@@ -79,8 +80,14 @@ def _folder(name: str, path: Path) -> EncoderFolder | None:
         config, weights = vision_config(path), weights_in(path, "model", "pytorch_model")
     except ModelError:
         return None
-    hidden, projection = int(config["hidden_size"]), int(config["projection_dim"])
-    return EncoderFolder(name=name, path=path, weights=weights, hidden=hidden, projection=projection)
+    return EncoderFolder(
+        name=name,
+        path=path,
+        weights=weights,
+        hidden=int(config["hidden_size"]),
+        projection=int(config["projection_dim"]),
+        size=int(config["image_size"]),
+    )
 
 
 def vision_config(folder: Path) -> dict[str, Any]:
@@ -96,9 +103,9 @@ def vision_config(folder: Path) -> dict[str, Any]:
 
 
 def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = "") -> EncoderFolder:
-    """The encoder whose feature has this width; with a name (perhaps with a `[hash]`), the one of that name.
+    """The encoder whose feature has this width; with a name, which may end with a `[hash]`, the one it names.
 
-    Raises ModelError that lists the encoders if none fits, or if several fit whose weights differ.
+    Raises ModelError with a list of encoders if none fits, or if several fit whose weights differ.
     """
     known = encoders(store)
     fitting = [encoder for encoder in known if encoder.width(feature) == width]
@@ -108,7 +115,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
         have = ", ".join(map(str, known)) or "none"
         raise ModelError(
             f"it needs a CLIP vision encoder with {_WORDS[feature]} {width}, and there is none "
-            f"(found: {have}); put its transformers folder (config.json, model.safetensors) "
+            f"(found: {have}); put the encoder's transformers folder (config.json, model.safetensors) "
             "into a model folder, for example models/clip_vision"
         )
     if len({store.files.hash(encoder.weights) for encoder in fitting}) > 1:
@@ -118,7 +125,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
 
 
 def encoder_named(store: ModelStore, name: str) -> EncoderFolder:
-    """The encoder of this name, perhaps with a `[hash]`, whatever its widths. Raises ModelError."""
+    """The encoder of this name, which may end with a `[hash]`, whatever its widths. Raises ModelError."""
     known = encoders(store)
     file = store.files.choose(name, [ModelFile(each.name, each.weights) for each in known], "image encoder")
     return next(each for each in known if each.weights == file)
@@ -146,7 +153,7 @@ class VisionTower:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of computing."""
+        """The dtype in which the encoder computes."""
         return self.weights.like.dtype
 
     def square(self, image: Image.Image) -> Image.Image:
@@ -160,7 +167,7 @@ class VisionTower:
         return torch.from_numpy(normal).permute(2, 0, 1)[None]
 
     def feature(self, pixels: Tensor, feature: Feature) -> Tensor:
-        """Compute `image_embeds` [1, P], or the last but one or last hidden state [1, N, H], of an input."""
+        """A feature of an input: `image_embeds` [1, P], or the penultimate or last hidden state [1, N, H]."""
         pixels, hidden = pixels.to(self.weights.like), feature == "penultimate"
         with self.weights.present():
             output = self.network(pixel_values=pixels, output_hidden_states=hidden)
@@ -187,7 +194,11 @@ def centre_square(image: Image.Image, size: int) -> Image.Image:
 
 
 def load_tower(store: ModelStore, folder: EncoderFolder, placement: Placement) -> VisionTower:
-    """Load the encoder of a folder, or take it from the store. Raises ModelError."""
+    """Load the encoder of a folder, or take it from the store. Raises ModelError.
+
+    On a GPU its weights are in the CPU's memory between uses: it is not needed while a picture is sampled.
+    """
+    placement = replace(placement, away=placement.away or placement.device.type != "cpu")
 
     def load_vision_tower(path: Path) -> VisionTower:
         config = vision_config(path.parent)
@@ -214,7 +225,7 @@ def _tower_tensors(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[st
 
 
 def _restore_positions(network: nn.Module, device: torch.device) -> None:
-    """Set `position_ids` where it is a buffer that is not in the state dict."""
+    """Set `position_ids` if it is a buffer that is not in the state dict."""
     for module in network.modules():
         positions = getattr(module, "position_ids", None)
         if isinstance(positions, Tensor) and positions.is_meta:
@@ -223,7 +234,7 @@ def _restore_positions(network: nn.Module, device: torch.device) -> None:
 
 
 def _normalisation(folder: Path) -> dict[str, Any]:
-    """Mean and standard deviation from preprocessor_config.json, or those of CLIP without one."""
+    """Mean and standard deviation from preprocessor_config.json, or CLIP's if there is no such file."""
     path = folder / "preprocessor_config.json"
     content = read_json(path) if path.is_file() else {}
     return {"mean": tuple(content.get("image_mean", MEAN)), "std": tuple(content.get("image_std", STD))}

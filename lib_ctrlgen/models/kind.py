@@ -1,4 +1,4 @@
-"""The kind of a control model's file, which is found from the names and shapes of its tensors alone."""
+"""The kind of a control model's file, which follows from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelKind:
-    """What a control model's file holds.
+    """The kind of a control model's file.
 
     control  the name of its control family, see `lib_ctrlgen.request.catalogue.CONTROLS`
-    layout   which names its tensors have: those of ldm or of diffusers
-    family   the checkpoint family that it is for
+    layout   the naming of its tensors: ldm's or diffusers'
+    family   the checkpoint family that it was made for
     variant  of an IP-Adapter (plain, plus, full), a T2I-Adapter (full, light) or a Union (`promax`); or
-             `difference` for a ControlNet that is stored as the difference to its checkpoint
+             `difference` for a ControlNet that is stored as the difference from its checkpoint
     """
 
     control: str
@@ -42,7 +42,7 @@ def bare_shapes(shapes: Shapes) -> dict[str, tuple[int, ...]]:
 
 
 def first_size(shapes: Shapes, key: str) -> int:
-    """The first dimension of a tensor, 0 where it is missing."""
+    """The first dimension of a tensor; 0 if the tensor is missing."""
     return next(iter(shapes.get(key, ())), 0)
 
 

@@ -16,13 +16,13 @@ RGB, BRIGHTNESS = 3, 1
 def map_channels(first: Tensor, what: str) -> int:
     """The number of input channels of a network's first convolution [out, in, k, k].
 
-    Raises ModelError unless it is 3 (RGB) or 1 (brightness): no file says what other channels mean.
+    Raises ModelError unless it is 3 (RGB) or 1 (brightness), as files do not say what other channels mean.
     """
     channels = int(first.shape[1])
     if channels not in (RGB, BRIGHTNESS):
         raise ModelError(
-            f"the {what} reads control maps of {channels} channels; a picture has {RGB} (RGB) or "
-            f"{BRIGHTNESS} (brightness), and no file says what others mean: choose a {what} for such maps"
+            f"the {what} reads control maps of {channels} channels, but only {RGB} (RGB) and {BRIGHTNESS} "
+            f"(brightness) are supported: choose another {what}"
         )
     return channels
 
@@ -38,15 +38,14 @@ def fill(
     name: str,
     device: torch.device,
     dtype: torch.dtype,
-    borrowed: AbstractSet[str] = frozenset(),
+    left_out: AbstractSet[str] = frozenset(),
 ) -> None:
-    """Set the weights of a network that is on the meta device; it is frozen and in evaluation mode after it.
+    """Set the weights of a network that is on the meta device, freeze it and set it to evaluation mode.
 
-    Tensors that have the device and dtype already are used without a copy. The parameters named in
-    `borrowed` stay on the meta device. Raises ModelError that names the keys which are missing, unknown or
-    of another shape.
+    Tensors that already have the device and dtype are not copied. The parameters named in `left_out` stay on
+    the meta device. Raises ModelError with the keys that are missing, unknown or of another shape.
     """
-    wanted = {key: value for key, value in network.state_dict().items() if key not in borrowed}
+    wanted = {key: value for key, value in network.state_dict().items() if key not in left_out}
     problems = [
         *(f"missing {key}" for key in wanted if key not in tensors),
         *(f"unknown {key}" for key in tensors if key not in wanted),
@@ -63,6 +62,6 @@ def fill(
         key: value.to(device, dtype if value.is_floating_point() else value.dtype)
         for key, value in tensors.items()
     }
-    network.load_state_dict(converted, strict=not borrowed, assign=True)
+    network.load_state_dict(converted, strict=not left_out, assign=True)
     network.requires_grad_(requires_grad=False)
     network.eval()

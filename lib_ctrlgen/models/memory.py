@@ -12,10 +12,10 @@ import psutil
 import torch
 
 GB = 1 << 30
-LEAST = 4 * GB  # what the cache may fill however little is free
-RESERVE = 2 * GB  # stays free at least, for activations and for other programs
-RESERVED_SHARE = 0.25  # or this share of the memory, whichever is more
-LARGEST_SHARE = 0.6  # of the memory; what is memory-mapped does not show as used
+LEAST = 4 * GB  # the cache's limit is never below this
+RESERVE = 2 * GB  # this stays free for activations and for other programs,
+RESERVED_SHARE = 0.25  # or this share of the memory if it is more
+LARGEST_SHARE = 0.6  # of the memory is the highest limit: memory-mapped files do not count as used
 CGROUP = Path("/sys/fs/cgroup")
 # The files of control groups (version 2, then 1): limit, usage, statistics; and the line of the statistics
 # with the used bytes that can be reclaimed.
@@ -38,16 +38,23 @@ class Memory:
     available: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutsideTorch:
+    """Base of cached values that fill the CPU's memory without tensors, such as networks of onnxruntime."""
+
+    cpu_bytes: int
+
+
 class Budget(Protocol):
-    """How many bytes of a memory (`cpu`, or a device type such as `cuda`) cached models may fill."""
+    """Limits the bytes of a memory (`cpu`, or a device type such as `cuda`) that cached models may fill."""
 
     @property
     def least(self) -> int:
-        """The bytes that they may fill in any case."""
+        """The bytes that they may always fill."""
 
     @property
     def advice(self) -> str:
-        """The end of the message that the models of a generation do not fit; may hold `{needed}`, in GB."""
+        """The end of the message for models that do not fit; it may contain `{needed}`, in GB."""
 
     def limit(self, memory: str, used: int) -> int:
         """The bytes that they may fill, given that they fill `used` bytes now."""
@@ -66,7 +73,7 @@ class Fixed:
 
 
 def memory_of(memory: str) -> Memory | None:
-    """The size of a memory and what is free of it; None where that is not known."""
+    """The size and the free bytes of a memory; None if they are unknown."""
     if memory == "cuda":
         return cuda_memory()
     return host_memory() if memory == "cpu" else None
@@ -74,9 +81,9 @@ def memory_of(memory: str) -> Memory | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Automatic:
-    """A budget of what is free plus what the cache fills already, less a reserve; at least `least`.
+    """A budget of the free bytes plus those that the cache fills, minus a reserve, but at least `least`.
 
-    `measure` returns the state of a memory.
+    `measure` returns the size and the free bytes of a memory.
     """
 
     least: int = LEAST
@@ -108,7 +115,7 @@ def cuda_memory() -> Memory | None:
 
 
 def host_memory() -> Memory:
-    """The machine's memory, or the container's where that has less."""
+    """The machine's memory, or the container's if that has less."""
     found = psutil.virtual_memory()
     machine = Memory(total=int(found.total), available=int(found.available))
     container = container_memory(CGROUP)

@@ -15,7 +15,7 @@ from lib_ctrlgen.request.names import last_part, listed, matching, printable, se
 from .weight_files import hash8, sha256, short_hash, stamp, stem_of, weights_in
 
 WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "pytorch_model", "text_projection")
-PIPELINE = "model_index.json"  # of a diffusers folder that holds a whole checkpoint
+PIPELINE = "model_index.json"  # the file that a diffusers folder with a whole checkpoint has
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class ModelFiles:
         self._hashes: dict[Hashable, str] = {}
 
     def refresh(self) -> None:
-        """Look at the folders again."""
+        """Search the folders again."""
         with self._lock:
             self._found = None
 
     def all(self) -> tuple[ModelFile, ...]:
-        """Every model file, root by root; a name may come again in a later root."""
+        """Every model file, root by root; a name may occur in several roots."""
         return self._look()[0]
 
     def checkpoints(self) -> tuple[ModelFile, ...]:
-        """The same with diffusers pipelines in the place of what they hold."""
+        """Every model file, with each diffusers pipeline as one model instead of its parts."""
         return self._look()[1]
 
     def _look(self) -> tuple[tuple[ModelFile, ...], tuple[ModelFile, ...]]:
@@ -71,8 +71,8 @@ class ModelFiles:
     def find(self, text: str) -> Path:
         """The model file that a name means, see `request.names.matching`; a hash `[...]` after it is checked.
 
-        An absolute path is accepted only inside a root. Raises ModelError, with the names that fit, if
-        several files fit or none, or if the hash is another file's.
+        An absolute path is accepted only inside a root. Raises ModelError if several files fit or none, or if
+        no file that fits has the hash; the error lists names.
         """
         return self._find(text, self.all)
 
@@ -89,7 +89,7 @@ class ModelFiles:
             return self.choose(text, known())
 
     def choose(self, text: str, files: Sequence[ModelFile], what: str = "model") -> Path:
-        """The one of some files that a name means, as in `find`; `what` names their kind in errors."""
+        """The file among `files` that a name means, as in `find`; `what` names their kind in errors."""
         names = list(dict.fromkeys(file.name for file in files))
         name, digest = (text, "") if text in names else split_hash(text)
         if Path(name).is_absolute():
@@ -135,11 +135,11 @@ class ModelFiles:
         return digest in short or self._hash(path, sha256).startswith(digest)
 
     def hash(self, path: Path) -> str:
-        """A model's short hash, computed again only when the file changes. Raises ModelError."""
+        """A model's short hash, cached until the file changes. Raises ModelError."""
         return self._hash(path, short_hash)
 
     def _hash(self, path: Path, kind: Callable[[Path], str]) -> str:
-        """One kind of hash, cached; that of a pipeline is its U-Net's."""
+        """One kind of hash, cached; the hash of a pipeline is that of its U-Net."""
         file = weights_in(path / "unet", "diffusion_pytorch_model") if path.is_dir() else path
         key = (kind, *stamp(file))
         if key not in self._hashes:
@@ -147,7 +147,7 @@ class ModelFiles:
         return self._hashes[key]
 
     def name(self, path: Path) -> str:
-        """A file's name in the model list, or its stem if it is not listed; each link has its own name."""
+        """A file's name in the model list, or its stem if it is not listed; a link has a name of its own."""
         real = path.resolve()
         names = {file.path: file.name for file in self.all() if file.path.resolve() == real}
         return names.get(path) or next(iter(names.values()), printable(path.stem))
@@ -157,7 +157,7 @@ class ModelFiles:
         return f"{self.name(path)} [{self.hash(path)}]"
 
     def labels(self) -> list[str]:
-        """The labels of all models, in the order of `names`; an unreadable file has its name alone."""
+        """The labels of all models, in the order of `names`; that of an unreadable file is only its name."""
         found = []
         for name in self.names():
             with suppress(ModelError):

@@ -1,7 +1,7 @@
 """Keeps a network's weights on the CPU, optionally quantised, and loads them to the device for each use.
 
 A use is one forward pass of the network, for all units that share it, or the encoding of a picture. The
-weights are stored in one flat tensor per dtype, so a use costs a few transfers and not one per parameter.
+weights are stored in one flat tensor per dtype, so a use needs a few transfers instead of one per parameter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lib_ctrlgen.errors import ModelError
 
 from .storage import FORMS, Placement, spread
 
-ALIGNED = 64  # each weight begins at a multiple of so many elements, for aligned reads
+ALIGNED = 64  # each weight begins at a multiple of this number of elements, for aligned reads
 
 
 class Weights(Protocol):
@@ -35,7 +35,7 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class Resident:
-    """Weights that always stay on the device, in the dtype of computing."""
+    """Weights that always stay on the device, in the dtype in which they compute."""
 
     like: Tensor
 
@@ -48,10 +48,10 @@ class Resident:
 class Slot:
     """Where one weight is stored.
 
-    owner   the module that has it, as its parameter or buffer `leaf`
-    blank   a tensor on the meta device that takes its place in the module between uses
-    dtype   names the flat tensor that holds it, from element `start` on
-    scale   the index of the first of its scales, one per output channel; None for a weight without
+    owner   the module that has the weight as its parameter or buffer `leaf`
+    blank   a tensor on the meta device that replaces the weight in the module between uses
+    dtype   the dtype of the flat tensor that contains the weight, from element `start` on
+    scale   the index of the first of its scales, one per output channel; None for a weight without scales
     """
 
     owner: Any
@@ -63,8 +63,8 @@ class Slot:
 
     def put(self, value: Tensor) -> None:
         """Set the owner's parameter or buffer to `value`."""
-        held = self.owner._parameters if self.leaf in self.owner._parameters else self.owner._buffers
-        held[self.leaf] = value
+        tensors = self.owner._parameters if self.leaf in self.owner._parameters else self.owner._buffers
+        tensors[self.leaf] = value
 
     def decoded(self, stored: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The weight from a flat tensor, multiplied by its scales and cast to `dtype` if it has any."""
@@ -79,7 +79,7 @@ class Slot:
 class Offloaded:
     """Weights in flat tensors, one per dtype. The modules have their weights only during a use.
 
-    Thread-safe: a thread that begins a use during another one's shares the loaded weights.
+    Thread-safe: uses by several threads at the same time share the loaded weights.
     """
 
     like: Tensor
@@ -105,7 +105,7 @@ class Offloaded:
                     self.unload()
 
     def load(self) -> None:
-        """Give every module its weights, on the device and in the dtype of computing."""
+        """Set every module's weights, on the device and in the dtype in which they compute."""
         *flats, scales = transfer([*self.flats.values(), self.scales], self.like.device)
         scaled = {slot.dtype for slot in self.slots if slot.scale is not None}
         ready = {
@@ -124,24 +124,24 @@ class Offloaded:
 
 
 def transfer(flats: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """Copy tensors to a device. Every weight that is loaded for a use passes here, once per use."""
+    """Copy tensors to a device. It is called once per use, with all flat tensors."""
     return [flat.to(device, non_blocking=True) for flat in flats]
 
 
 def placed(modules: Sequence[nn.Module | None], placement: Placement, name: str) -> Weights:
-    """Store the weights of freshly loaded modules as a placement says; None stands for no module.
+    """Store the weights of loaded modules in the placement's device and number format; None is skipped.
 
-    The modules must be on `placement.home`, in `placement.dtype`. Tensors on the meta device, such as
-    those that a ControlLoRA borrows, are left out. `name` is the model's, for errors. Raises ModelError
-    for weights that the storage format cannot hold.
+    The modules must be on `placement.home`, in `placement.dtype`. Tensors on the meta device, such as those
+    that a ControlLoRA takes from the U-Net, are left out. `name` is the model's name for errors. Raises
+    ModelError for weights that are too large for the storage format.
     """
     if placement.resident:
         return Resident(placement.like)
     builder = OffloadBuilder(placement, name)
     for module in modules:
         for owner in module.modules() if module is not None else ():
-            for held in (owner._parameters, owner._buffers):
-                for leaf, value in held.items():
+            for tensors in (owner._parameters, owner._buffers):
+                for leaf, value in tensors.items():
                     if value is not None and not value.is_meta:
                         builder.add(owner, leaf, value)
     return builder.build()
@@ -160,7 +160,7 @@ class OffloadBuilder:
     scaled: int = 0
 
     def add(self, owner: nn.Module, leaf: str, value: Tensor) -> None:
-        """Add one weight. Norms and biases (one dimension) keep their dtype: they are small."""
+        """Add one weight. Norms and biases (one dimension) keep their dtype, because they are small."""
         kept, scale = value, None
         if value.is_floating_point() and value.ndim > 1 and self.placement.storage != "auto":
             kept, scale = FORMS[self.placement.storage](value.float())
@@ -184,7 +184,7 @@ class OffloadBuilder:
     def require(self, kept: Tensor) -> None:
         """Raise ModelError if a weight overflowed in fp16."""
         if kept.dtype == torch.float16 and not bool(kept.isfinite().all()):
-            raise ModelError(f"'{self.name}' has weights that are too large for fp16: store it as bf16")
+            raise ModelError(f"'{self.name}' has weights that are too large for fp16: use the storage bf16")
 
     def build(self) -> Offloaded:
         """Store all weights that were added, and remove them from their modules."""

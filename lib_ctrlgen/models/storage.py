@@ -20,10 +20,10 @@ CPU = torch.device("cpu")
 class Placement:
     """Where networks compute and where their weights are between uses; part of the key of the model cache.
 
-    device   computes the network
-    dtype    of computing
+    device   the device on which the network computes
+    dtype    the dtype in which it computes
     away     whether the weights stay in the CPU's memory between uses (a unit's `low_vram`)
-    storage  the number format between uses; `auto`: as for computing
+    storage  the number format of the weights between uses; `auto` is `dtype`
     """
 
     device: torch.device
@@ -38,12 +38,12 @@ class Placement:
 
     @property
     def resident(self) -> bool:
-        """Whether the weights stay on the device, in the dtype of computing."""
+        """Whether the weights stay on the device, in the dtype in which they compute."""
         return not self.away and self.storage == "auto"
 
     @property
     def like(self) -> Tensor:
-        """An empty tensor with the device and dtype of computing."""
+        """An empty tensor with the device and dtype in which the network computes."""
         return torch.empty(0, device=self.device, dtype=self.dtype)
 
 
@@ -72,10 +72,10 @@ def scaled_int8(weight: Tensor) -> Encoded:
 
 
 def _scale(weight: Tensor, top: float) -> Tensor:
-    """The scales [O] by which output channels are divided, so that each one's largest magnitude is `top`.
+    """The scales [O] by which output channels are divided, so that the largest magnitude of each is `top`.
 
-    A channel with NaN or infinity has such a scale: broken weights stay broken, and the check of the
-    U-Net's prediction finds them.
+    The scale of a channel with NaN or infinity is NaN or infinite, too, so that the check of the U-Net's
+    prediction finds broken weights.
     """
     peak = weight.flatten(1).abs().amax(1)
     return torch.where(peak == 0, torch.ones_like(peak), peak / top)

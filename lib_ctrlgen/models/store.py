@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .memory import GB, Budget, Fixed, memory_type
+from .memory import GB, Budget, Fixed, OutsideTorch, memory_type
 from .model_files import ModelFiles
 from .weight_files import stamp
 
 T = TypeVar("T")
 
 logger = logging.getLogger("ctrlgen")
-COMPUTED = "computed"  # begins the key of what is not read from a file
+COMPUTED = "computed"  # the first part of the keys of values that are not read from a file
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Entry:
 
 
 class ModelStore:
-    """Model folders, and a cache of what was loaded from them.
+    """Model folders, and a cache of the models that were loaded from them and of computed values.
 
     When the cached tensors exceed the budget of a memory (a number of bytes or a `Budget`), the values
-    that were used longest ago are dropped, but none of an entered `WorkingSet`. A value that is dropped
-    while somebody still refers to it lives on there. Thread-safe: a second thread that asks for a model
-    waits until the first one has loaded it.
+    that were used longest ago are dropped, but none of an entered `WorkingSet`. A dropped value stays in
+    memory as long as other objects refer to it. Thread-safe: a second thread that needs a model waits until
+    the first one has loaded it.
 
     `reads` counts loads from disk.
     """
@@ -49,9 +49,9 @@ class ModelStore:
         self.reads = 0
         self._lock = RLock()
         self._cache: OrderedDict[Hashable, Entry] = OrderedDict()
-        self._entered: list[tuple[int, WorkingSet]] = []  # with the thread that entered it
-        self._last: dict[Hashable, None] = {}  # what the last working set used
-        self._said: set[str] = set()
+        self._entered: list[tuple[int, WorkingSet]] = []  # each with the thread that entered it
+        self._last: dict[Hashable, None] = {}  # the keys that the last working set used
+        self._logged: set[str] = set()
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -73,19 +73,19 @@ class ModelStore:
     def get(self, path: Path, loader: Callable[[Path], T], *variant: Hashable) -> T:
         """Return `loader(path)`, from the cache if the file has not changed since.
 
-        `variant` is the rest of the cache's key: all that the result depends on beside the file (dtype,
-        device, ...). `loader` must be a named function, as its name is part of the key. Raises ModelError
-        when the file is gone, and whatever `loader` raises.
+        `variant` is the rest of the cache key: everything that the result depends on beside the file (dtype,
+        device, ...). `loader` must be a named function, because its name is part of the key. Raises
+        ModelError if the file does not exist, and whatever `loader` raises.
         """
         name = f"{loader.__module__}.{loader.__qualname__}"
         return self._recall((*stamp(path), name, *variant), lambda: self._read(path, loader))
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return the value of a key, such as an image's features, computed if it is not in the cache."""
+        """Return the cached value of a key, such as an image's features, or else compute and cache it."""
         return self._recall((COMPUTED, key), compute)
 
     def working_set(self) -> WorkingSet:
-        """A new set for one generation: enter it to load models, and again while they are used."""
+        """A new set for one generation: enter it while models are loaded, and again while they are used."""
         return WorkingSet(store=self)
 
     def _read(self, path: Path, loader: Callable[[Path], T]) -> T:
@@ -136,9 +136,9 @@ class ModelStore:
                     f"{limit / GB:.2f} GB may stay loaded: some are read again for each generation. "
                     + self.budget.advice.format(needed=needed / GB + 0.05)
                 )
-                said = f"{memory} {needed / GB:.1f}"  # the limit changes all the time
-                if said not in self._said:
-                    self._said.add(said)
+                key = f"{memory} {needed / GB:.1f}"  # the limit changes all the time
+                if key not in self._logged:
+                    self._logged.add(key)
                     logger.warning("%s", text)
                 return text
         return ""
@@ -147,7 +147,7 @@ class ModelStore:
         return {memory for entry in self._cache.values() for memory in entry.sizes}
 
     def _shrink(self, last: Sequence[Hashable] = ()) -> None:
-        """Drop values until every memory's budget holds: what was used longest ago first, `last` last."""
+        """Drop values until each memory's budget holds: least recently used first, those of `last` last."""
         pinned = {key for _, entered in self._entered for key in entered.keys}
         if any(entered.repeats for _, entered in self._entered):
             pinned |= self._last.keys()
@@ -162,12 +162,12 @@ class ModelStore:
                 del self._cache[key]
 
     def clear(self) -> None:
-        """Drop everything that was loaded."""
+        """Drop all cached values."""
         with self._lock:
             self._cache.clear()
 
     def refresh(self) -> None:
-        """Search the folders again at the next question."""
+        """Search the folders again when a model is looked up next."""
         self.files.refresh()
 
     def names(self) -> list[str]:
@@ -184,10 +184,10 @@ class ModelStore:
 
 
 def _dropped(sizes: Mapping[Hashable, int], excess: int, last: set[Hashable]) -> Iterator[Hashable]:
-    """The keys to drop so that `excess` bytes become free; `sizes` has the one used longest ago first.
+    """The keys to drop so that `excess` bytes become free; `sizes` begins with the key used longest ago.
 
-    Keys in `last` come after all others. Of these the smallest value that is enough is dropped, or else the
-    largest one: reading one file again is cheaper than reading several.
+    Keys in `last` are dropped after all others. Of these, the smallest value that is sufficient is dropped,
+    or else the largest one, because reading one file again is cheaper than reading several.
     """
     for key, size in sizes.items():
         if excess > 0 and key not in last:
@@ -206,8 +206,8 @@ class WorkingSet:
     """The cached values that one generation uses. While it is entered, none of them is dropped.
 
     repeats   whether only files of the last working set were used so far. Then the values of that set are
-              not dropped either: the first model that is read again would push out the next one
-    shortage  after leaving: the message that the set does not fit into the budget; empty if it does
+              not dropped either, so that loading one model again does not drop the next one
+    shortage  after leaving, the message that the set does not fit into the budget; empty if it fits
     """
 
     store: ModelStore
@@ -222,7 +222,7 @@ class WorkingSet:
         self.repeats = self.repeats and (computed or key in last)
 
     def __enter__(self) -> WorkingSet:
-        """Protect the values of the set, and add what this thread uses from now on."""
+        """Protect the values of the set, and add all values that this thread uses from now on."""
         self.store.enter(self)
         return self
 
@@ -233,13 +233,13 @@ class WorkingSet:
 
 @dataclass(frozen=True, eq=False)
 class CachedValues:
-    """Computed values of a store. This object keeps them alive when the store drops them."""
+    """Computed values of a store. This object keeps a reference to them, even if the store drops them."""
 
     store: ModelStore
     held: dict[Hashable, Any] = field(default_factory=dict)
 
     def __call__(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """The value of a key: the one that is held, else the store's, else `compute()`."""
+        """The value of a key: the one that this object refers to, else the store's, else `compute()`."""
         if key not in self.held:
             self.held[key] = self.store.cached(key, compute)
         found: T = self.held[key]
@@ -261,6 +261,8 @@ def tensor_sizes(value: object) -> dict[int, int]:
 
 def _measured(value: object) -> dict[int, tuple[str, int]]:
     """The memory and the bytes of every tensor and picture, by its address; shared tensors count once."""
+    if isinstance(value, OutsideTorch):
+        return {id(value): ("cpu", value.cpu_bytes)}
     if isinstance(value, Image.Image):
         deep = 4 if value.mode in {"F", "I"} else 1
         return {id(value): ("cpu", value.width * value.height * len(value.getbands()) * deep)}

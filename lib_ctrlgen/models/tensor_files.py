@@ -29,7 +29,7 @@ HEAD = 1024
 DEEPEST = 8  # levels of nested dicts in a pickle
 LFS = b"version https://git-lfs.github.com/spec/"
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"{", b"entry not found", b"invalid ", b"access to ", b"not found")
-# Keys under which training tools save the model's tensors, beside those of an optimizer and others.
+# Keys under which training tools save the model's tensors; others contain an optimizer's state and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "module", "model", "params_ema", "params")
 UNSAFE = re.compile(r"GLOBAL (?P<name>[\w.]+)")
 
@@ -87,17 +87,29 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
     return _read(path, lambda reader, key: reader.shape(key))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a model by its published name, on the CPU, memory-mapped where the format allows it.
+def read_tensors(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, Tensor]:
+    """The tensors of a model by their published names, on the CPU, memory-mapped where the format allows it.
+
+    Of a safetensors file, only those are read whose name is `wanted`.
 
     `path` may be the index of a sharded model. A `state_dict` is unwrapped; nested dicts (an
     IP-Adapter's .bin) get dotted keys; see `weight_keys` for the names. Raises ModelError for an unreadable
     file.
     """
-    return _read(path, lambda reader, key: reader.tensor(key))
+    return _read(path, lambda reader, key: reader.tensor(key), wanted)
 
 
-def _read(path: Path, get: Callable[[Reader, str], T]) -> dict[str, T]:
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, empty for other formats. Raises ModelError."""
+    if format_of(path) != "safetensors":
+        return {}
+    with _opened(path) as reader:
+        return dict(reader.file.metadata() or {}) if isinstance(reader, SafetensorsReader) else {}
+
+
+def _read(
+    path: Path, get: Callable[[Reader, str], T], wanted: Callable[[str], bool] = lambda _: True
+) -> dict[str, T]:
     with ExitStack() as stack:
         found: dict[str, Reader] = {}
         for part in parts_of(path):
@@ -105,7 +117,7 @@ def _read(path: Path, get: Callable[[Reader, str], T]) -> dict[str, T]:
             found |= dict.fromkeys(reader.keys(), reader)
         try:
             names = usual_names({key: reader.shape(key) for key, reader in found.items()})
-            return {name: get(found[key], key) for name, key in names.items()}
+            return {name: get(found[key], key) for name, key in names.items() if wanted(name)}
         # the parser raises many kinds of exceptions on broken data
         except Exception as error:
             raise _broken(path, error) from error
@@ -141,7 +153,7 @@ def format_of(path: Path) -> Format:
 
 
 def _require_download(name: str, head: bytes) -> None:
-    """Raise ModelError for the results of a failed download: an empty file, a Git LFS pointer, a web page."""
+    """Raise ModelError for a failed download: an empty file, a Git LFS pointer, or a web page."""
     if not head:
         raise ModelError(f"{name}: the file is empty: download it again")
     if head.startswith(LFS):
@@ -154,8 +166,8 @@ def _require_download(name: str, head: bytes) -> None:
     if head.lstrip().lower().startswith(PAGES):
         text = " ".join(head[:60].decode("utf-8", "replace").split())
         raise ModelError(
-            f"{name}: a web page or a message ({text!r}), not the weights: download the file itself, "
-            "perhaps logged in"
+            f"{name}: a web page or a message ({text!r}), not the weights: download the file itself; "
+            "you may have to log in first"
         )
 
 
@@ -186,7 +198,7 @@ def _read_pickle(path: Path) -> PickleReader:
 def _load_pickle(path: Path) -> Any:
     """The content of a pickle, memory-mapped where it is a zip file."""
     options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
-    if path.suffix.lower() == ".safetensors":  # torch would believe the suffix
+    if path.suffix.lower() == ".safetensors":  # torch decides by the suffix
         with path.open("rb") as file:
             return torch.load(file, **options)
     return torch.load(str(path), mmap=zipfile.is_zipfile(path), **options)

@@ -29,15 +29,15 @@ def weights_in(folder: Path, *stems: str) -> Path:
     names = [f"{stem}{part}{kind}" for part in ("", ".fp16") for stem in stems for kind in kinds]
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found is None:
-        raise ModelError(f"'{folder.parent.name}/{folder.name}' holds no weights such as {names[0]}")
+        raise ModelError(f"'{folder.parent.name}/{folder.name}' contains no weights such as {names[0]}")
     return found
 
 
 def stem_of(path: Path) -> str | None:
     """The name of a weight file without its suffix, and without the number of a shard.
 
-    None for files that are no models by their suffix, and for all shards of a model but the one that
-    represents it.
+    None for files without the suffix of a model, and for all shards of a model except the one that represents
+    it.
     """
     if match := INDEX.fullmatch(path.name):
         return match["stem"]
@@ -79,7 +79,7 @@ def parts_of(path: Path) -> tuple[Path, ...]:
 
 
 def _indexed(path: Path) -> list[str]:
-    """The file names in an index. Raises ModelError, also for a name that leads out of the folder."""
+    """The file names in an index. Raises ModelError, also for a name outside of the index's folder."""
     try:
         content: Any = json.loads(path.read_text("utf-8"))
         names = sorted(set(content["weight_map"].values()))

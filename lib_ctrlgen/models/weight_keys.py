@@ -1,7 +1,7 @@
 """Maps the names of tensors that training tools wrote to the published names of a model's tensors.
 
-It removes the prefixes of torch's wrappers, prefixes of a larger network around the model, and counters
-beside the weights, and converts the layout of IP-Adapter's training code (tencent-ailab).
+It removes prefixes of torch's wrappers, prefixes of a larger network that contains the model, and counters
+that are stored beside the weights. It converts the layout of IP-Adapter's training code (tencent-ailab), whole or in part.
 
 >>> usual_names({"module._orig_mod.conv_in.weight": (4, 4), "global_step": ()})
 {'conv_in.weight': 'module._orig_mod.conv_in.weight'}
@@ -20,7 +20,7 @@ from .kind import Shapes
 COUNTERS = frozenset({"global_step", "epoch", "step", "steps", "iteration", "num_updates", "decay"})
 _COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile
 _PARALLEL = "module."  # DataParallel, DistributedDataParallel
-# Tensors by which a network is recognised; what stands before these names is the prefix of a larger network.
+# Tensors by which a network is recognised; the text before these names is the prefix of a larger network.
 _MARKERS = (
     "controlnet_cond_embedding.conv_in.weight",
     "adapter.body.0.resnets.0.block1.weight",
@@ -34,13 +34,22 @@ _ORDER = ("down_blocks", "up_blocks", "mid_block")  # of diffusers' attention pr
 
 
 def usual_names(shapes: Shapes) -> dict[str, str]:
-    """The published name of each tensor of the model, with its name in the file."""
+    """The name in the file of each tensor of the model, by its published name."""
     names, former = {key: key for key in shapes}, None
     while names.keys() != former:
         former = names.keys()
         names = {key: old for key, old in names.items() if not _counts(key, shapes[old])}
         names = _without_owner(_unwrapped(names))
-    return _trained_adapter(names) if any(key.startswith(_PROJECTION) for key in names) else names
+    if any(key.startswith(_PROJECTION) for key in names):
+        return _trained_adapter(names)
+    return _adapter_modules(names) if any(key.startswith("image_proj.") for key in names) else names
+
+
+def _adapter_modules(names: Mapping[str, str]) -> dict[str, str]:
+    """The names of an IP-Adapter whose layers are still called as in training (NoobAI's, for one)."""
+    return {
+        f"ip_adapter.{rest}" if (rest := _behind(key, _ADAPTERS)) else key: old for key, old in names.items()
+    }
 
 
 def _counts(key: str, shape: tuple[int, ...]) -> bool:
@@ -66,8 +75,8 @@ def _without_owner(names: Mapping[str, str]) -> dict[str, str]:
 def _trained_adapter(names: Mapping[str, str]) -> dict[str, str]:
     """The image projection and the adapter's layers, without the frozen U-Net that was saved with them.
 
-    accelerate's saving to safetensors drops shared tensors and so keeps the layers in the U-Net's attention
-    processors only. Layer i of the cross attentions is processor 2 i + 1 of all.
+    When accelerate saves to safetensors, it drops shared tensors, so the layers are only in the U-Net's
+    attention processors. Layer i of the cross attentions is processor 2 i + 1 of all.
     """
     found = {f"image_proj.{rest}": old for key, old in names.items() if (rest := _behind(key, _PROJECTION))}
     matches = [match for key in names if (match := _PROCESSOR.fullmatch(key))]

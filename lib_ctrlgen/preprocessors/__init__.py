@@ -1,6 +1,6 @@
-"""Preprocessors: from a picture to the control map that a network was trained with.
+"""Preprocessors turn a picture into a control map of the kind that a network was trained with.
 
-To add one: a file with a class, and a line in `lib_ctrlgen.request.catalogue.PREPROCESSORS`.
+To add one, write a file with a class and add a line to `lib_ctrlgen.request.catalogue.PREPROCESSORS`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ def preprocessors() -> Iterator[Preprocessor]:
 
 
 def preprocessor(name: str, path: str = "") -> Preprocessor:
-    """The preprocessor of that name. Raises RequestError at `path` that lists the nearest names."""
+    """The preprocessor of this name. Raises RequestError at `path`, with the nearest names."""
     found: Preprocessor = catalogue.entry(name, catalogue.PREPROCESSORS, "preprocessor", path).load()()
     return found

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
 
 from lib_ctrlgen.request.params import Param
 
+if TYPE_CHECKING:
+    from lib_ctrlgen.models.store import ModelStore
+
 Comparison: TypeAlias = Literal["edges", "structure"]
 
 
 class Preprocessor(Protocol):
-    """A preprocessor. What the rest of CtrlGen has to know about it are attributes of its class.
+    """A preprocessor. Its class attributes contain everything that the rest of CtrlGen needs to know.
 
-    Derive from this class, so that only what differs from the defaults has to be written:
+    Derive from this class, so that only attributes that differ from the defaults have to be written:
 
-    name         what a request's `preprocessor` says
-    title        what lists for users show beside the name
-    params       its parameters, in `params` of a unit
-    detects      whether it looks for something (edges, depth, a pose) and may do so at another resolution
-                 than the generation's: such a preprocessor gets the parameter `resolution`. False for
-                 what changes pixels one by one or depends on the generation's size
-    reads_map    whether the picture is a control map already: it is then resized as one, with sharp edges
-    marks_holes  whether the picture's transparent area, or the border that 'resize_and_fill' adds, is to be
-                 generated anew; a picture without either is an error
+    name         its name in a request's `preprocessor`
+    title        its title in lists for users
+    params       its parameters in the `params` of a unit
+    detects      whether it detects something (edges, depth, a pose), possibly at another resolution than the
+                 generation's: such a preprocessor gets the parameter `resolution`. False for preprocessors
+                 that change pixels one by one or depend on the generation's size
+    reads_map    whether the picture is a control map already, and is resized as one, with sharp edges
+    marks_holes  whether the picture's transparent area, and the border of 'resize_and_fill', are holes; a
+                 picture without a hole is then an error
     union_type   the type of its maps for a ControlNet Union, a name of `controls.controlnet.union_types`;
-                 empty where there is none
-    after_unet   the class of what the unit does after the U-Net beside its control, `package.module:Class`,
-                 built by `Class.of(job, target)`; empty for nothing
+                 empty if there is none
+    after_unet   the class, as `package.module:Class`, of a second control that changes the predicted latent
+                 or the finished picture; it is built by `Class.of(job, target)`. Empty for no such control
     compared     how the tuner compares the maps of two pictures, a name of `tuner.scoring.map_likeness`;
-                 None for a preprocessor that finds nothing which a picture could follow
+                 None for a preprocessor whose maps do not tell whether a picture follows them
     """
 
     name: ClassVar[str]
@@ -43,6 +46,11 @@ class Preprocessor(Protocol):
     union_type: ClassVar[str] = ""
     after_unet: ClassVar[str] = ""
     compared: ClassVar[Comparison | None] = None
+
+    def with_store(self, store: ModelStore) -> Preprocessor:
+        """This preprocessor with the store that its models are loaded from; the same where it needs none."""
+        del store
+        return self
 
     @abstractmethod
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:

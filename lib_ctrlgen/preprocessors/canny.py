@@ -48,7 +48,7 @@ class Canny(Preprocessor):
         high_threshold: int = 200,
         **params: Any,
     ) -> Image.Image:
-        """Return the edges of an RGB picture; at each pixel the channel of the strongest gradient counts."""
+        """Return the edges of an RGB picture; each pixel uses the channel with the strongest gradient."""
         del params
         edges = cv2.Canny(np.array(image.convert("RGB")), low_threshold, high_threshold)
         return Image.fromarray(np.asarray(edges, np.uint8)).convert("RGB")

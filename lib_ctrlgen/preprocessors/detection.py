@@ -28,7 +28,7 @@ CELL = 8
 
 
 def params_of(chosen: Preprocessor) -> tuple[Param, ...]:
-    """A preprocessor's parameters, and `resolution` where it detects something."""
+    """A preprocessor's parameters, and `resolution` if it detects something."""
     return (*chosen.params, RESOLUTION) if chosen.detects else chosen.params
 
 
@@ -46,8 +46,8 @@ def detected(
 ) -> Image.Image:
     """The RGB control map of a picture at a size (width, height) in pixels.
 
-    The picture is fitted by the unit's resize mode (`frame`) and preprocessed at this size, or with
-    `resolution` at another size of the same proportions, whose map is then resized. `values` are the
+    The picture is fitted by the unit's resize mode (`frame`) and preprocessed at this size. With `resolution`
+    it is preprocessed at another size of the same proportions, and the map is resized. `values` are the
     preprocessor's parameters.
     """
     own = dict(values)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from lib_ctrlgen.images.faces import find_face
+from lib_ctrlgen.faces.face import FACE_CHOICE, choose
+from lib_ctrlgen.faces.find import find_faces
+from lib_ctrlgen.faces.packs import INSTANT_ID
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.request.params import Param
 
 from .base import Preprocessor
 
@@ -17,16 +22,25 @@ NOSE, RADIUS, STICK, SHADE = 2, 10, 4, 0.6
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
 
 
+@dataclass(frozen=True)
 class FaceKeypoints(Preprocessor):
-    """Draws the eyes, the nose and the corners of the mouth of the largest face; needs insightface."""
+    """Draws the eyes, the nose and the corners of the mouth of one face; needs the model pack antelopev2."""
+
+    store: ModelStore | None = None
 
     name: ClassVar[str] = "instant_id_face_keypoints"
     title: ClassVar[str] = "InstantID face keypoints"
+    params: ClassVar[tuple[Param, ...]] = (FACE_CHOICE,)
+
+    def with_store(self, store: ModelStore) -> FaceKeypoints:
+        """This preprocessor with a store, in whose folders the face models are searched, too."""
+        return replace(self, store=store)
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
-        """Return the largest face's keypoints on black. Raises ModelError where there is no face."""
-        del params
-        return drawn(find_face(image).points, image.size)
+        """Return a face's keypoints on black. Raises ModelError, and RequestError if no face is found."""
+        folders = self.store.roots if self.store is not None else ()
+        faces = find_faces(image, INSTANT_ID, folders, self.store)
+        return drawn(choose(faces, params.get(FACE_CHOICE.name, "")).points, image.size)
 
 
 def drawn(points: Sequence[tuple[float, float]], size: tuple[int, int]) -> Image.Image:

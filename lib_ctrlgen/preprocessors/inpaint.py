@@ -1,4 +1,4 @@
-"""Preprocessors for inpainting networks: the map is the picture, its transparent area is generated anew."""
+"""Preprocessors for inpainting networks: the picture is the map; its transparent area is generated anew."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Inpaint(NoPreprocessor):
     """The map marks the hole, and the network does the rest; the area outside may change too."""
 
     name: ClassVar[str] = "inpaint"
-    title: ClassVar[str] = "Inpaint, all in harmony (inpaint_global_harmonious)"
+    title: ClassVar[str] = "Inpaint; the rest may change (inpaint_global_harmonious)"
     reads_map: ClassVar[bool] = False
     marks_holes: ClassVar[bool] = True
     union_type: ClassVar[str] = "inpaint"
@@ -23,7 +23,7 @@ class InpaintOnly(Inpaint):
     """Like `Inpaint`, and the area outside the hole stays as it is in the picture."""
 
     name: ClassVar[str] = "inpaint_only"
-    title: ClassVar[str] = "Inpaint the holes alone"
+    title: ClassVar[str] = "Inpaint only the holes"
     params: ClassVar[tuple[Param, ...]] = (
         Param(
             name="border",
@@ -42,5 +42,5 @@ class InpaintLama(InpaintOnly):
     """Like `InpaintOnly`, with the hole filled by LaMa before it is encoded and noised."""
 
     name: ClassVar[str] = "inpaint_only+lama"
-    title: ClassVar[str] = "Inpaint the holes alone, filled by LaMa first"
+    title: ClassVar[str] = "Inpaint only the holes, which LaMa fills first"
     after_unet: ClassVar[str] = "lib_ctrlgen.controls.postprocess.inpaint_only:LamaInpaint"

@@ -28,7 +28,7 @@ class TileResample(Preprocessor):
     """The picture without detail smaller than `factor` pixels."""
 
     name: ClassVar[str] = "tile_resample"
-    title: ClassVar[str] = "Tile, made coarser"
+    title: ClassVar[str] = "Tile, without fine detail"
     detects: ClassVar[bool] = False
     union_type: ClassVar[str] = "tile"
     params: ClassVar[tuple[Param, ...]] = (
@@ -58,7 +58,7 @@ class TileColorFix(NoPreprocessor):
     """The picture unchanged. After each U-Net call its colours replace those of the predicted latent."""
 
     name: ClassVar[str] = "tile_colorfix"
-    title: ClassVar[str] = "Tile, colours kept"
+    title: ClassVar[str] = "Tile, keeping the colours"
     params: ClassVar[tuple[Param, ...]] = (VARIATION,)
     reads_map: ClassVar[bool] = False
     union_type: ClassVar[str] = "tile"
@@ -69,7 +69,7 @@ class TileColorFixSharp(TileColorFix):
     """Like `TileColorFix`, with a blurred prediction on unconditional rows, which sharpens the picture."""
 
     name: ClassVar[str] = "tile_colorfix+sharp"
-    title: ClassVar[str] = "Tile, colours kept, sharper"
+    title: ClassVar[str] = "Tile, keeping the colours, sharper"
     params: ClassVar[tuple[Param, ...]] = (
         VARIATION,
         Param(

@@ -25,16 +25,16 @@ from lib_ctrlgen.request.schedule import Schedule, constant
 from .scheduled import NOTHING, Named, Prompt, PromptWeight, parse_prompt, plain_number
 
 AND = re.compile(r"\bAND\b")
-# How the WebUI takes the weight off an AND part.
+# The WebUI's regular expression for the weight of an AND part.
 WEIGHED = re.compile(r"((?:\s|.)*?)(?:\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+)))?\s*", re.DOTALL)
 
 
 class PromptSource(Protocol):
-    """A prompt that may change over the steps: written by the user, or made of concepts."""
+    """A prompt that may change over the steps, from the user's prompt or from the concepts of a blend."""
 
     @property
     def weights(self) -> tuple[PromptWeight, ...]:
-        """The weights in it that are schedules or have a name."""
+        """The prompt's weights that are schedules or have a name."""
 
     def at(self, progress: float, named: Named = NOTHING) -> str:
         """The ordinary prompt at `progress` in [0, 1]."""
@@ -141,7 +141,7 @@ class BlendedPrompt:
 
 @dataclass(frozen=True, kw_only=True)
 class MixedPrompt(BlendedPrompt):
-    """Concepts whose text features are mixed. The host reads the first; its features are then replaced."""
+    """Concepts whose text features are mixed. The host encodes the first one; its features are replaced."""
 
     def at(self, progress: float, named: Named = NOTHING) -> str:
         """The first concept's prompt."""
@@ -160,7 +160,7 @@ def placed(source: MixedPrompt, place: float) -> MixedPrompt:
 def blended_prompt(blend: Blend, prompt: str, *, hires: bool = False, place: float = 0.0) -> PromptSource:
     """The prompt of one picture under a blend; `place` 0..1 is the picture's place in a trajectory.
 
-    Raises RequestError where the request's prompt would be ignored, or a concept cannot be read.
+    Raises RequestError if the request's prompt would be ignored, or if a concept's prompt is invalid.
     """
     if blend.mode == "seeds":
         return parse_prompt(prompt)
@@ -201,7 +201,7 @@ def _require_used(blend: Blend, prompt: str) -> None:
         raise RequestError(
             "$.blend.concepts",
             "no concept uses the request's prompt: write {prompt} where it belongs in a concept, leave "
-            "one concept's prompt empty (that is the request's prompt), or leave the request's prompt empty",
+            "one concept's prompt empty to use the request's there, or leave the request's empty",
         )
 
 

@@ -4,8 +4,8 @@ r"""Parses the WebUI's attention syntax into pieces of a prompt with their weigh
 unclosed bracket lasts to the end. `BREAK` starts another chunk of 75 tokens. Inside a weighted bracket it
 is an ordinary word with a negative weight, because the WebUI recognises it by its weight of -1.
 
->>> weigh("a (big:1.5) cat")
-[Weighed(text='a ', weight=1.0), Weighed(text='big', weight=1.5), Weighed(text=' cat', weight=1.0)]
+>>> [(piece.text, piece.weight) for piece in parse_emphasis("a (big:1.5) cat")]
+[('a ', 1.0), ('big', 1.5), (' cat', 1.0)]
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ BREAK_WORD, BREAK_WEIGHT = "BREAK", -1.0
 
 
 @dataclass(frozen=True)
-class Weighed:
-    """A piece of a prompt and its weight; `text` is None where a BREAK stands."""
+class WeightedText:
+    """A piece of a prompt and its weight; `text` is None for a BREAK."""
 
     text: str | None
     weight: float = 1.0
 
 
-def weigh(prompt: str) -> list[Weighed]:
+def parse_emphasis(prompt: str) -> list[WeightedText]:
     """The pieces of a prompt, at least one; neighbours of equal weight are joined.
 
     Raises RequestError for a weight of dots and digits that is no number, as in `(wait:...)`; the WebUI
@@ -54,9 +54,9 @@ CLOSES = {")": "(", "]": "["}
 
 @dataclass
 class _Reader:
-    """The pieces so far, and for each kind of bracket the places where open ones began."""
+    """The pieces so far, and for each kind of bracket the pieces at which open brackets began."""
 
-    pieces: list[Weighed] = field(default_factory=list)
+    pieces: list[WeightedText] = field(default_factory=list)
     opened: dict[str, list[int]] = field(default_factory=lambda: {"(": [], "[": []})
 
     def closes_nothing(self, match: re.Match[str]) -> bool:
@@ -65,12 +65,12 @@ class _Reader:
 
     def text(self, text: str) -> None:
         for number, part in enumerate(BREAK.split(text) if text else ()):
-            self.pieces += [Weighed(BREAK_WORD, BREAK_WEIGHT)] * (number > 0)
-            self.pieces.append(Weighed(part))
+            self.pieces += [WeightedText(BREAK_WORD, BREAK_WEIGHT)] * (number > 0)
+            self.pieces.append(WeightedText(part))
 
     def token(self, match: re.Match[str]) -> None:
         if match["letter"] is not None:
-            self.pieces.append(Weighed(match["letter"]))
+            self.pieces.append(WeightedText(match["letter"]))
         elif match["weight"]:
             self.scale(self.opened["("].pop(), _number(match["weight"]))
         elif match["sign"] in self.opened:
@@ -98,18 +98,18 @@ def _number(text: str) -> float:
         return found
     raise RequestError(
         "",
-        f"the weight '{text}' behind a colon at a bracket's end is no number: write a number such as 1.2, or "
-        r"\) for a bracket that is text",
+        f"the weight '{text}' after the colon at a bracket's end is no number: write a number such as 1.2, "
+        r"or \) for a bracket that is text",
     )
 
 
-def _joined(pieces: list[Weighed]) -> list[Weighed]:
-    joined: list[Weighed] = []
+def _joined(pieces: list[WeightedText]) -> list[WeightedText]:
+    joined: list[WeightedText] = []
     for piece in pieces:
         if joined and joined[-1].weight == piece.weight:
-            joined[-1] = Weighed(f"{joined[-1].text}{piece.text}", piece.weight)
+            joined[-1] = WeightedText(f"{joined[-1].text}{piece.text}", piece.weight)
         else:
             joined.append(piece)
-    broken = Weighed(BREAK_WORD, BREAK_WEIGHT)
-    found = [Weighed(None) if piece == broken else piece for piece in joined if piece.text != ""]
-    return found or [Weighed("")]
+    broken = WeightedText(BREAK_WORD, BREAK_WEIGHT)
+    found = [WeightedText(None) if piece == broken else piece for piece in joined if piece.text != ""]
+    return found or [WeightedText("")]

@@ -1,8 +1,8 @@
 r"""Scheduled and named weights inside prompts, on top of the WebUI's attention syntax.
 
 A text is a schedule only where the WebUI itself would read a weight: at the end of an attention bracket
-`(...)`, and at the end of an `AND` part where the prompt has several. It must be wholly of the schedule
-grammar and hold a keyframe `value@progress`, a ramp `a>b`, a window `in a..b` or a name `word=number`::
+`(...)`, and at the end of an `AND` part if the prompt has several. The whole text must follow the grammar of
+schedules and contain a keyframe `value@progress`, a ramp `a>b`, a window `in a..b` or a name `word=number`::
 
     (neon sign:1.4@0, 1@0.5, 0.6@1)    a weight over the steps, see `schedule`
     (fog:0.2>1.3)                      a ramp
@@ -10,8 +10,8 @@ grammar and hold a keyframe `value@progress`, a ramp `a>b`, a window `in a..b` o
     a cat AND oil painting :0.2@0, 1@0.6
 
 Text in a bracket that contains a keyframe or a ramp of numbers, but is no valid schedule, is an error.
-Everything else is left to the host byte for byte: `(x:1.2)`, `ratio 16:9`, `:3`, `[a:b:0.4]`,
-`<lora:name:0.8>`, `3 > 2`. At each progress the prompt is an ordinary one, which the host reads itself.
+All other text is passed on to the host unchanged: `(x:1.2)`, `ratio 16:9`, `:3`, `[a:b:0.4]`,
+`<lora:name:0.8>`, `3 > 2`. At each progress the result is an ordinary prompt, which the host reads itself.
 
 >>> prompt = parse_prompt("a (neon sign:1.4>1) at (night:1.1)")
 >>> prompt.at(0.5)
@@ -36,12 +36,12 @@ from lib_ctrlgen.request.schedule_form import Form
 
 NOTHING: Mapping[str, Schedule] = MappingProxyType({})
 
-# Nothing without a colon and, behind it, a sign before a number can be a schedule.
+# A prompt contains a schedule only if it has a colon and, somewhere after it, such a sign and a number.
 HINT = re.compile(r"(?:[@>=]|\.\.)\s*[+-]?\.?\d")
 # An escaped character, an extra network, an emoticon such as `:(` (its bracket is not closed), the signs.
 PIECE = re.compile(r"\\.|<\w+:[^>]+>|(?<![^\s,(\[{|])>?[:;=][-'^]?\(|\bAND\b|[():]", re.DOTALL)
 NAME = re.compile(r"[A-Za-z_]\w*")
-HIDDEN = "\0"  # stands for a nested bracket, an escaped letter or an extra network: part of no schedule
+HIDDEN = "\0"  # replaces a nested bracket, an escaped letter or an extra network, which no schedule contains
 
 Named: TypeAlias = Mapping[str, Schedule]
 
@@ -89,8 +89,8 @@ def plain_number(value: float) -> str:
 def parse_prompt(text: str, *, negative: bool = False) -> Prompt:
     """Find the scheduled and the named weights of a prompt; in a `negative` one `AND` is an ordinary word.
 
-    Raises RequestError that shows the place of an invalid schedule in a bracket, of a value out of range, or
-    of a scheduled weight whose bracket is not closed.
+    Raises RequestError for an invalid schedule in a bracket, a value out of range, or a scheduled weight
+    whose bracket is not closed; the error shows the place.
     """
     colon = text.find(":")
     if colon < 0 or not HINT.search(text, colon):
@@ -115,10 +115,10 @@ class _Span:
 class _Level:
     """An open bracket, or the AND part around all brackets.
 
-    inside  where its text begins
+    inside  the index where its text begins
     face    whether it was opened by an emoticon such as `:(`
-    colon   the place of its last colon
-    behind  the text after that colon; a nested bracket is one placeholder in it
+    colon   the index of its last colon
+    behind  the text after that colon, in which a nested bracket is replaced by one placeholder
     """
 
     inside: int
@@ -171,7 +171,7 @@ class _Reader:
             level.behind.append(sign if sign in (")", "AND") else HIDDEN)
 
     def part_end(self, end: int) -> Iterator[_Span]:
-        """Read the end of an AND part or of the prompt, which also ends all open brackets."""
+        """Read the end of an AND part or of the prompt, which also closes all open brackets."""
         for level in self.stack[1:]:
             if not level.face and any(self.weight(level, level, end)):
                 raise _error(self.text, level.inside - 1, "a scheduled weight whose bracket is not closed")

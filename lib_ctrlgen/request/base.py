@@ -11,7 +11,7 @@ from lib_ctrlgen.errors import RequestError
 
 from .schedule import Schedule
 
-RANDOM_SEED = -1  # a seed that asks for a random one
+RANDOM_SEED = -1  # stands for a seed that is drawn at random
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -24,11 +24,11 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def check_plain(name: str, value: object) -> None:
-    """Raise RequestError at `name` for what JSON cannot carry: NaN, infinity, a lone surrogate."""
+    """Raise RequestError at `name` for values that JSON cannot carry: NaN, infinity, a lone surrogate."""
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(name, f"must be a finite number, got {value}")
     if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
-        raise RequestError(name, "is not valid Unicode text: it holds a lone surrogate")
+        raise RequestError(name, "is not valid Unicode text: it contains a lone surrogate")
 
 
 def check_share(name: str, schedule: Schedule) -> None:

@@ -1,6 +1,6 @@
-"""Which requests can be sampled as one batch, and the batch that they make.
+"""Decides which requests can be sampled as one batch, and describes the batch.
 
-Requests are alike where they differ only in numbers that every row of a batch can have for itself.
+Requests are alike if they differ only in numbers that may differ between the rows of a batch.
 
 >>> from .spec import ControlUnit, GenerationRequest
 >>> first, other = (ControlUnit(model="a", weight=constant(weight)) for weight in (1, 2))
@@ -32,9 +32,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True)
 class RequestBatch(Generic[Request]):
-    """Requests that are sampled as one batch; each is a cell of it and makes one or more of its pictures.
+    """Requests that are sampled as one batch; each makes one or more of its pictures.
 
-    requests: at least one, all of them alike (see `alike`); sizes: the number of pictures of each.
+    requests  at least one; all of them are alike (see `alike`)
+    sizes     the number of pictures of each request
 
     >>> batch = RequestBatch(requests=(ControlRequest(), ControlRequest()), sizes=(2, 1))
     >>> batch.cells, batch.pictures, batch.starts, batch.per_picture(["a", "b"])
@@ -48,9 +49,9 @@ class RequestBatch(Generic[Request]):
 
     @property
     def shared(self) -> Request:
-        """A request to read what all of them have in common from, such as the model, the size and the images.
+        """The request from which fields that all requests share are read, such as model, size and pictures.
 
-        Weights, windows, guidance scales and the seed differ: read them from each request.
+        Weights, windows, guidance scales and the seed may differ, and are read from each request.
         """
         return self.requests[0]
 
@@ -61,26 +62,26 @@ class RequestBatch(Generic[Request]):
 
     @property
     def pictures(self) -> int:
-        """The number of pictures of the whole batch."""
+        """The number of pictures of the batch."""
         return sum(self.sizes)
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """The number of each request's first picture in the batch."""
+        """The index of each request's first picture in the batch."""
         return tuple(accumulate(self.sizes[:-1], initial=0))
 
     def per_picture(self, values: Sequence[Value]) -> list[Value]:
-        """One value for each picture, from one for each request."""
+        """Repeat one value per request to one value per picture."""
         return list(chain.from_iterable(map(repeat, values, self.sizes)))
 
     def per_request(self, values: Sequence[Value]) -> list[Sequence[Value]]:
-        """The values of each request's pictures, from one for each picture."""
+        """Group one value per picture by request."""
         return [values[start:end] for start, end in pairwise((*self.starts, self.pictures))]
 
     def to_check(self) -> list[Request]:
-        """The first request, and one for each other combination of what is checked against the models.
+        """The requests to be checked against the loaded models: one for each combination of settings.
 
-        That is of units' control modes, numbers of layer weights, and whether they reuse residuals.
+        The settings are the units' control modes, numbers of layer weights, and whether they reuse residuals.
         """
         kinds: dict[object, Request] = {}
         for request in self.requests:
@@ -91,10 +92,10 @@ class RequestBatch(Generic[Request]):
 
 
 def alike(request: Request) -> Request | None:
-    """The request without what may differ within a batch: requests for which this is equal make one batch.
+    """The request without the fields that may differ within a batch; equal results can make one batch.
 
-    None where the request has to be sampled alone: its pictures depend on each other, or its sampler
-    chooses its steps by the pictures.
+    None for a request that has to be sampled alone, because its pictures depend on each other or its sampler
+    chooses its steps by the whole batch.
     """
     blend = request.blend
     if blend is not None and (blend.mode == "trajectory" or blend.explore):
@@ -105,7 +106,7 @@ def alike(request: Request) -> Request | None:
 
 
 def _skeleton(request: Request) -> Request:
-    """The request without the numbers that every row may have for itself, and without its seed."""
+    """The request without its seed and without the numbers that may differ between rows."""
     numbers: dict[str, Any] = {"hires_cfg_scale": None}
     if request.cfg_scale is not None:
         numbers["cfg_scale"] = ONE

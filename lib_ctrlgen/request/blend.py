@@ -1,19 +1,19 @@
 """The `blend` section of a request: two to eight concepts in one picture.
 
-`u` is the unconditional prediction, `c_k` the one of concept k, `s` the guidance scale, `w_k(t)`
-a weight schedule, `m_k` a soft mask; all predictions below are deltas `d_k = c_k - u`.
+`u` is the unconditional prediction, `c_k` the prediction for concept k, `d_k = c_k - u` their difference, `s`
+the guidance scale, `w_k(t)` a weight schedule, `m_k` a mask with values in 0..1.
 
     prediction     u + s * sum w_k m_k d_k: the WebUI's own AND (composable diffusion,
                    arXiv 2206.01714), with masks. Negative weights subtract: + smiling - neutral
-    perpendicular  the first concept, and of the others what does not point its way:
+    perpendicular  the first concept, and of each other concept the part perpendicular to the first one:
                    d_k - d_1 <d_1, d_k> / |d_1|^2 (Perp-Neg, arXiv 2304.04968)
-    saliency       each latent element goes to the concept that stands out most there:
-                   the largest w_k m_k softmax(|d_k| / rms(d_k)) (MagicFusion, arXiv 2303.13126)
-    embedding      one prediction for a mix of the prompts' features, around the empty prompt:
+    saliency       each latent element is that of the most salient concept, the one with the largest
+                   w_k m_k softmax(|d_k| / rms(d_k)) (MagicFusion, arXiv 2303.13126)
+    embedding      one prediction for mixed text features, around the features e_0 of the empty prompt:
                    e_0 + sum w_k (e_k - e_0), or the slerp of these differences
-    trajectory     a row of pictures from the first concept to the last; all denoise in one batch,
-                   and between two of them x <- slerp(x, slerp(x_a, x_b, f), crossfeed(t))
-    seeds          one picture from a mix of initial noises, or of img2img pictures' latents
+    trajectory     a row of pictures from the first concept to the last, denoised in one batch; a latent
+                   between two concepts becomes slerp(x, slerp(x_a, x_b, f), crossfeed(t)) before each step
+    seeds          one picture from a mix of initial noises, or of the latents of img2img pictures
 
 >>> Concept(prompt="a red circle").weight(0.5)
 1.0
@@ -42,7 +42,7 @@ FILM_ROUNDS = 2
 THE_PROMPT = "{prompt}"
 ROW_MODES = ("prediction", "perpendicular", "saliency")
 
-# The fields of a concept that each mode uses, then those of the blend. Others are errors.
+# The fields of a concept that each mode uses, then those of the blend; other fields are errors.
 TAKES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "prediction": frozenset({"prompt", "image", "weight", "hires", "mask", "mask_strength"}),
@@ -76,15 +76,15 @@ def _decaying() -> Schedule:
 class Concept(Spec, frozen=True, kw_only=True):
     """One concept of a blend.
 
-    prompt  its prompt; `{prompt}` in it stands for the request's prompt, and so does an empty text
-    image   a reference picture: seen through the IP-Adapter `blend.model`; in mode `seeds` an
-            img2img picture. Base64 or a data URL
+    prompt  its prompt; `{prompt}` in it is replaced by the request's prompt, and so is an empty text
+    image   a reference picture for the IP-Adapter `blend.model`, or in mode `seeds` an img2img picture;
+            base64 or a data URL
     weight  number or schedule; negative weights subtract
-    hires   the weight in the hires pass of the WebUI; the same when absent
-    mask    picture whose white areas belong to the concept; soft, resized by area
-    mask_strength  how much the mask holds back, 0 (nothing) to 1; number or schedule
-    seed    the noise that the concept begins with (modes `trajectory`, `seeds`): -1 draws one, and without
-            a seed it is the request's
+    hires   the weight in the hires pass of the WebUI; when absent, `weight` is used
+    mask    picture whose white areas belong to the concept; grey values are allowed
+    mask_strength  how far the mask is applied, from 0 (not at all) to 1 (fully); number or schedule
+    seed    the seed of the concept's initial noise (modes `trajectory`, `seeds`): -1 draws one; when absent,
+            it is the request's seed
     """
 
     prompt: str = ""
@@ -107,18 +107,18 @@ class Concept(Spec, frozen=True, kw_only=True):
 class Blend(Spec, frozen=True, kw_only=True):
     """How concepts are blended; docs/blend.md has the formulas.
 
-    mode           `prediction`, `perpendicular`, `saliency`: each concept is predicted, and the predictions
-                   are joined; `embedding`: one prediction for mixed prompts; `trajectory`: a row of
-                   pictures between two concepts; `seeds`: mixed initial noises or pictures
+    mode           `prediction`, `perpendicular`, `saliency`: the predictions of all concepts are combined;
+                   `embedding`: one prediction for mixed text features; `trajectory`: a row of pictures from
+                   concept to concept; `seeds`: mixed initial noises or latents
     concepts       two to eight
     normalise      divide by the sum of the weights (times masks) wherever it is not zero
     interpolation  of features, noises or latents; `auto`: lerp for features, slerp for the others
-    crossfeed      how far a picture between two ends is drawn to their mix, 0..1 over the steps
-    animation      what to write beside the strip of a trajectory: a WebP or MP4
-    spacing        how often a trajectory's pictures are placed anew so that neighbours differ
-                   alike; each costs another run. 2 with an animation, else 0, when absent
-    model          the IP-Adapter through which concepts' reference pictures are seen
-    explore        n > 1: a map of n x n pictures with a concept in each corner (a row of n for two)
+    crossfeed      how far a latent between two concepts is moved towards their mix, 0..1 over the steps
+    animation      an animation of a trajectory's pictures to write beside the strip: WebP or MP4
+    spacing        how often a trajectory runs again with its pictures moved so that neighbours differ
+                   equally; when absent, 2 with an animation and else 0
+    model          the IP-Adapter for the concepts' reference pictures
+    explore        n > 1: a map of n x n pictures with a concept in each corner (for two concepts a row of n)
     """
 
     mode: BlendMode = "prediction"
@@ -142,7 +142,7 @@ class Blend(Spec, frozen=True, kw_only=True):
         self._check_pictures()
         if self.explore == 1 or (self.explore and len(self.concepts) > MAX_CORNERS):
             raise RequestError(
-                "explore", f"a map has 2..{MAX_MAP} pictures a side and at most {MAX_CORNERS} concepts"
+                "explore", f"a map has 2..{MAX_MAP} pictures per side and at most {MAX_CORNERS} concepts"
             )
         check_share("crossfeed", self.crossfeed)
 
@@ -158,7 +158,7 @@ class Blend(Spec, frozen=True, kw_only=True):
     def _check_pictures(self) -> None:
         pictures = [index for index, concept in enumerate(self.concepts) if concept.image]
         if self.mode in ROW_MODES and pictures and not self.model:
-            raise RequestError("model", "name the IP-Adapter that sees the concepts' reference pictures")
+            raise RequestError("model", "name the IP-Adapter for the concepts' reference pictures")
         if self.mode == "seeds" and pictures and len(pictures) < len(self.concepts):
             missing = next(i for i in range(len(self.concepts)) if i not in pictures)
             raise RequestError(
@@ -172,7 +172,7 @@ class Blend(Spec, frozen=True, kw_only=True):
 
     @property
     def rounds(self) -> int:
-        """How often a trajectory runs again with its pictures placed anew; 0 for other modes."""
+        """How often a trajectory runs again with its pictures moved; 0 for other modes."""
         if self.mode != "trajectory":
             return 0
         return (0 if self.animation == "none" else FILM_ROUNDS) if self.spacing is None else self.spacing

@@ -31,8 +31,8 @@ def map_cells(blend: Blend) -> tuple[Blend, ...]:
 def corner_weights(x: float, y: float, count: int) -> tuple[float, ...]:
     """The bilinear weight of each corner at `x`, `y` in 0..1; they sum to 1.
 
-    The corners are top left, top right, bottom left, bottom right. With three concepts the weight of the
-    bottom right corner goes in equal parts to its two neighbours.
+    The corners are top left, top right, bottom left, bottom right. With three concepts, the weight of the
+    bottom right corner is divided equally between its two neighbours.
     """
     corners = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
     if count == 3:

@@ -27,6 +27,7 @@ class Entry:
     takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
     `without_model` is what the panel's model list shows for a family that has no model file; empty for the
     others. `needs_image` is False for a control family whose units have no picture.
+    `reference_calls` is whether a unit costs a further call of the U-Net, with its picture, at each step.
     `fields` are those of `FAMILY_FIELDS` that units of the family may have.
     """
 
@@ -35,6 +36,7 @@ class Entry:
     params_place: str = ""
     without_model: str = ""
     needs_image: bool = True
+    reference_calls: bool = False
     fields: tuple[str, ...] = ()
 
     def load(self) -> Any:
@@ -78,7 +80,32 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:INSTANT_ID",
     ),
     Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
-    Entry("ip_adapter", "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter", f"{PARAMS}:ENCODED"),
+    Entry(
+        "ip_adapter",
+        "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter",
+        f"{PARAMS}:IP_ADAPTER",
+        fields=("references",),
+    ),
+    Entry(
+        "ip_adapter_face",
+        "lib_ctrlgen.controls.ip_adapter.face_adapter:FaceAdapter",
+        f"{PARAMS}:FACE_ADAPTER",
+        needs_image=False,
+        fields=("references",),
+    ),
+    Entry(
+        "pulid",
+        "lib_ctrlgen.controls.pulid.pulid:PuLID",
+        f"{PARAMS}:PULID",
+        fields=("references",),
+    ),
+    Entry(
+        "gligen",
+        "lib_ctrlgen.controls.gligen.gligen:Gligen",
+        f"{PARAMS}:ENCODED",
+        needs_image=False,
+        fields=("boxes",),
+    ),
     Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
     Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
     Entry(
@@ -86,6 +113,7 @@ CONTROLS: tuple[Entry, ...] = (
         "lib_ctrlgen.controls.reference:ReferencePicture",
         f"{PARAMS}:REFERENCE",
         without_model="Reference picture (no model)",
+        reference_calls=True,
     ),
     Entry(
         "style_aligned",
@@ -106,6 +134,11 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("canny", "lib_ctrlgen.preprocessors.canny:Canny"),
     Entry("invert", "lib_ctrlgen.preprocessors.invert:Invert"),
     Entry("color", "lib_ctrlgen.preprocessors.color:ColorGrid"),
+    Entry("threshold", "lib_ctrlgen.preprocessors.threshold:Threshold"),
+    Entry("blur_gaussian", "lib_ctrlgen.preprocessors.blur_gaussian:GaussianBlur"),
+    Entry("scribble_xdog", "lib_ctrlgen.preprocessors.scribble_xdog:ScribbleXDoG"),
+    Entry("lineart_standard", "lib_ctrlgen.preprocessors.lineart_standard:LineartStandard"),
+    Entry("shuffle", "lib_ctrlgen.preprocessors.shuffle:Shuffle"),
     Entry("instant_id_face_keypoints", "lib_ctrlgen.preprocessors.face_keypoints:FaceKeypoints"),
     Entry("inpaint", "lib_ctrlgen.preprocessors.inpaint:Inpaint"),
     Entry("inpaint_only", "lib_ctrlgen.preprocessors.inpaint:InpaintOnly"),

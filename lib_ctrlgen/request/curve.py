@@ -61,7 +61,7 @@ class Curve:
             raise RequestError("", "a schedule needs at least one keyframe")
         for earlier, later in pairwise(self.keyframes):
             if earlier.progress >= later.progress:
-                raise RequestError("", f"progress must rise: {earlier} stands before {later}")
+                raise RequestError("", f"progress must increase: {earlier} comes before {later}")
 
     @cached_property
     def _tangents(self) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """Reads the descriptions of fields from the docstrings of a request's classes, for the JSON Schema.
 
-A docstring holds a table: a field's name, two or more spaces, its description; long ones go on in indented
-lines.
+A docstring contains a table: a field's name, two or more spaces, and its description, which may continue on
+indented lines.
 
 >>> class Point:
 ...     '''A place.
@@ -28,7 +28,7 @@ ENTRY = re.compile(r"(?P<names>\w+(?:, \w+)*) {2,}(?P<text>\S.*)")
 
 
 def summary(kind: type) -> str:
-    """The first paragraph of a class' own docstring, in one line."""
+    """The first paragraph of a class's own docstring, in one line."""
     return " ".join(cleandoc(kind.__doc__ or "").partition("\n\n")[0].split())
 
 
@@ -74,7 +74,7 @@ def described(schema: dict[str, Any], kind: type[Struct]) -> dict[str, Any]:
 def parts_of(kind: type[Struct]) -> list[type[Struct]]:
     """A request's type and those of all its parts."""
     found = [kind]
-    for part in found:  # grows while it is walked
+    for part in found:  # the list grows during the loop
         hints = get_type_hints(part).values()
         found += [each for each in dict.fromkeys(s for h in hints for s in _structs(h)) if each not in found]
     return found

@@ -1,4 +1,4 @@
-"""Finds units that act in no step: an error, or a warning if the request itself sets them to nothing.
+"""Finds units that act in no step: an error, or a warning if the unit's weight is 0 or its window empty.
 
 >>> from .spec import ControlUnit
 >>> late = ControlUnit(model="edges", guidance_start=0.96)
@@ -22,12 +22,12 @@ from .spec import ControlUnit
 Units: TypeAlias = Sequence[tuple[int | str, ControlUnit]]
 # The number of steps of each pass; the key says whether it is the hires pass.
 Passes: TypeAlias = Mapping[bool, int]
-# Units by their places, and the passes in which they acted.
+# The passes in which each unit acted, by the unit's index.
 Acted: TypeAlias = AbstractSet[tuple[int | str, bool]]
 
 
 def planned(units: Units, passes: Passes) -> Acted:
-    """The units whose schedule is not zero in some step of a pass, with that pass."""
+    """The units whose schedule is not zero in some step, with the passes of these steps."""
     return {
         (place, hires)
         for hires, steps in passes.items()
@@ -37,7 +37,7 @@ def planned(units: Units, passes: Passes) -> Acted:
 
 
 def idle_note(units: Units, steps: int) -> str:
-    """The warnings, or the error, of a run of so many steps in each pass; lines of text, or nothing."""
+    """The warnings, or the error, of a run with this number of steps in each pass, as lines of text."""
     passes = {hires: steps for hires in (False, True) if not hires or any(unit.hires for _, unit in units)}
     try:
         return "\n".join(map(str, require_acting(units, passes, planned(units, passes))))
@@ -46,10 +46,10 @@ def idle_note(units: Units, steps: int) -> str:
 
 
 def require_acting(units: Units, passes: Passes, acted: Acted) -> list[Notice]:
-    """Return warnings of the units that are not in `acted` for some pass.
+    """Return warnings for the units that did not act in some pass, by `acted`.
 
-    A weight of 0 or an empty window may be meant (in a cell of a grid), so it is a warning. Raises
-    RequestError for a unit that has a weight and a window, and yet acts in no step of any pass.
+    A weight of 0 or an empty window may be intended (in a cell of a grid), so it is a warning. Raises
+    RequestError for a unit that has a weight and a window but acts in no step of any pass.
     """
     notices = []
     for place, unit in units:
@@ -60,7 +60,7 @@ def require_acting(units: Units, passes: Passes, acted: Acted) -> list[Notice]:
 
 
 def _judged(path: str, unit: ControlUnit, passes: Passes, idle: Sequence[bool]) -> list[Notice]:
-    """The warnings of one unit that does not act in the passes `idle`. Raises RequestError."""
+    """The warnings for one unit; `idle` states for each pass that it does not act. Raises RequestError."""
     wanted = [hires for hires in passes if not _is_off(unit, hires=hires)]
     if not wanted:
         return [_off(path, unit)]
@@ -75,7 +75,7 @@ def _judged(path: str, unit: ControlUnit, passes: Passes, idle: Sequence[bool]) 
 
 
 def _is_off(unit: ControlUnit, *, hires: bool) -> bool:
-    """Whether the unit's own fields set it to nothing in a pass: zero weights, or an empty window."""
+    """Whether the unit's weight, layer weights or window are zero or empty in a pass."""
     weight = unit.hires if hires and unit.hires is not None else unit.weight
     layers = unit.layer_weights
     return (
@@ -109,6 +109,6 @@ def _why(unit: ControlUnit, passes: Passes) -> str:
     places = " and ".join(f"i / {steps}" for steps in dict.fromkeys(passes.values()))
     window = f"{unit.guidance_start:g}..{unit.guidance_end:g}"
     return (
-        f"with its window {window} and the weight '{unit.weight}' it is 0 at every step's progress {places}; "
+        f"its weight '{unit.weight}' in its window {window} is 0 at every step, whose progress is {places}; "
         "widen the window, take more steps, or switch the unit off"
     )

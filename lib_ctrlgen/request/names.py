@@ -20,17 +20,17 @@ _HASHED = re.compile(r"(?P<name>.*\S.*?) ?\[(?P<hash>[0-9a-fA-F]{8,64})\]", re.D
 
 
 def split_hash(text: str) -> tuple[str, str]:
-    """A name and the hash behind it in square brackets, in lower case; an empty hash where there is none."""
+    """A name and the hash after it in square brackets, in lower case; an empty text if there is no hash."""
     match = _HASHED.fullmatch(text.rstrip())
     return (match["name"], match["hash"].lower()) if match else (text, "")
 
 
 def matching(text: str, names: Iterable[str]) -> list[str]:
-    """The names that a text may mean: all that fit the first rule which any name fits.
+    """The names that a text may mean: all names that fit the first rule for which there is one.
 
     The rules, in order: the text is the whole name; it is the last part of the name's path; it is contained
     in the name. The first two are tried as spelled, then without the file's suffix, then ignoring case, then
-    both.
+    ignoring both.
     """
     wanted, known = text.strip().replace("\\", "/"), list(names)
     if text in known:
@@ -46,17 +46,17 @@ def matching(text: str, names: Iterable[str]) -> list[str]:
 
 def several(text: str, found: Sequence[str], what: str) -> str:
     """The error message for a text that fits several names."""
-    return f"{text!r} may be each of several {what}s: {listed(found)}; give the whole name"
+    return f"{text!r} fits several {what}s: {listed(found)}; give the whole name"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for an error message, sorted; of many only the first ones and how many more there are."""
+    """Names for an error message, sorted; after the first ones only the number of the others is given."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(sorted(names)[:LISTED]) + more
 
 
 def printable(name: str) -> str:
-    r"""A file's name as valid Unicode: bytes in it that are no UTF-8 become escapes such as `\xe9`."""
+    r"""A file's name as valid Unicode: bytes that are not valid UTF-8 become escapes such as `\xe9`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""Warnings about requests that can be carried out, but hardly as their author wants.
+"""Warnings about requests that can be carried out, but probably not as their author wants.
 
 They are collected while a request is loaded and run, and shown in the infotext, on the page and on the
 command line. A certain mistake is a `RequestError` instead (decision 0021).
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-KEY = "CtrlGen warnings"  # in an infotext
+KEY = "CtrlGen warnings"  # the key in an infotext
 JOINT = " | "
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A warning with the JSON path of what it is about, for one picture of a batch or (None) for all."""
+    """A warning with the JSON path that it is about, for one picture of a batch or (None) for all."""
 
     path: str
     message: str
@@ -26,7 +26,7 @@ class Notice:
 
 
 def warnings_in(recorded: object, pictures: Sequence[int]) -> tuple[str, ...]:
-    """The warnings of some pictures from a host's record: one joined text for all, or a list per picture.
+    """The warnings of some pictures, from a text for all pictures or a list with a text for each picture.
 
     >>> warnings_in(["a | b", None, "b | c"], [0, 2])
     ('a', 'b', 'c')

@@ -1,10 +1,10 @@
-"""Units with `images` or `masks`: an own control picture or mask for each picture of a batch.
+"""Units with `images` or `masks`: a separate control picture or mask for each picture of a batch.
 
 >>> from .spec import ControlRequest, ControlUnit
 >>> unit = ControlUnit(model="edges", images=("A", "B", "A"))
->>> [(each.image, each.pictures) for each in shown(unit, 3, "$.units[0]")]
+>>> [(each.image, each.pictures) for each in picture_inputs(unit, 3, "$.units[0]")]
 [('A', (0, 2)), ('B', (1,))]
->>> single(ControlRequest(units=(unit,)), 1).units[0].image
+>>> for_picture(ControlRequest(units=(unit,)), 1).units[0].image
 'B'
 """
 
@@ -24,7 +24,7 @@ Request = TypeVar("Request", bound=ControlRequest)
 
 @dataclass(frozen=True, kw_only=True)
 class PictureInputs:
-    """The control picture and mask of a unit for some pictures of the batch; None: for all of them."""
+    """The control picture and mask of a unit for some pictures of the batch (None: for all of them)."""
 
     image: str
     mask: str
@@ -32,11 +32,11 @@ class PictureInputs:
 
     @property
     def place(self) -> int:
-        """The number of the first picture that they are for, for the paths of errors."""
+        """The number of the first picture that uses them, for JSON paths in errors."""
         return self.pictures[0] if self.pictures else 0
 
 
-def shown(unit: ControlUnit, count: int, path: str) -> tuple[PictureInputs, ...]:
+def picture_inputs(unit: ControlUnit, count: int, path: str) -> tuple[PictureInputs, ...]:
     """The inputs of a unit for `count` pictures of a batch; pictures with equal inputs share one entry.
 
     Raises RequestError below `path` unless there is one image (or mask) or one for each picture.
@@ -70,11 +70,11 @@ def own(unit: ControlUnit, picture: int) -> tuple[str, str]:
 
 
 def is_per_picture(request: ControlRequest) -> bool:
-    """Whether an enabled unit has an own control picture or mask for each picture of the batch."""
+    """Whether an enabled unit has a separate control picture or mask for each picture of the batch."""
     return any(unit.images or unit.masks for _, unit in request.enabled_units)
 
 
-def single(request: Request, picture: int) -> Request:
+def for_picture(request: Request, picture: int) -> Request:
     """The request for one picture of its batch: units keep that picture's image and mask."""
     if not is_per_picture(request):
         return request

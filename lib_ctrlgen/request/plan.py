@@ -14,11 +14,11 @@ from .spec import ControlUnit
 class StepPlan:
     """The plan of one pass.
 
-    weights   `weights[line][step]`: a line for each unit (or concept, or the guidance scale)
+    weights   `weights[line][step]`; there is a line for each unit, each concept and the guidance scale
     labels    the name of each line
-    computed  `computed[line][step]`: the step whose residuals the unit uses, or None where it does not act;
-              only units have such lines
-    note      text with the cost of a blend and with warnings
+    computed  `computed[line][step]`: the step whose residuals the unit uses, or None if it does not act at
+              this step; there are only lines for units
+    note      a text with the cost of a blend, and with warnings
     """
 
     weights: tuple[tuple[float, ...], ...]
@@ -26,10 +26,6 @@ class StepPlan:
     steps: int
     computed: tuple[tuple[int | None, ...], ...] = ()
     note: str = ""
-
-    def active(self, step: int) -> tuple[int, ...]:
-        """Return the indices of the lines whose weight at `step` is not zero."""
-        return tuple(index for index, row in enumerate(self.weights) if row[step] != 0.0)
 
 
 def compile_plan(
@@ -54,7 +50,7 @@ def compile_plan(
 def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
     """Return, for each step, the step whose residuals it uses, or None where the weight is zero.
 
-    Of the steps with a weight, every `reuse`-th one computes its own residuals; the others use the last ones.
+    Every `reuse`-th of the steps with a weight computes new residuals; the others use the last ones.
 
     >>> computed_at((0, 1, 1, 0, 0.5, 1), 2)
     (None, 1, 1, None, 4, 4)
@@ -65,4 +61,4 @@ def computed_at(weights: Sequence[float], reuse: int) -> tuple[int | None, ...]:
 
 
 def _label(index: int | str, unit: ControlUnit) -> str:
-    return f"{index} {unit.model or unit.control}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")
+    return f"{index} {unit.label}" + (f" (1 of {unit.reuse} steps)" if unit.reuse > 1 else "")

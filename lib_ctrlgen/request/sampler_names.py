@@ -30,11 +30,11 @@ UNIFORM, KARRAS, EXPONENTIAL = "Uniform", "Karras", "Exponential"
 class Sampler:
     """A sampler of the WebUI.
 
-    scheduler   what "Automatic" means for it; None where it steps through timesteps and takes no scheduler
-    doubled     counts two U-Net calls per step (second order)
-    discards    leaves out the sigma before the last one
-    least       the fewest steps that make a picture
-    adaptive    chooses its steps by the whole batch, so that its pictures depend on each other
+    scheduler   the scheduler that "Automatic" selects; None for samplers over timesteps, which take none
+    doubled     whether it counts two U-Net calls per step (second order)
+    discards    whether it leaves out the sigma before the last one
+    least       the smallest number of steps with which it makes a picture
+    adaptive    whether it chooses its steps by the whole batch, so that pictures depend on each other
     """
 
     name: str
@@ -46,7 +46,7 @@ class Sampler:
     adaptive: bool = False
 
     def total_steps(self, steps: int) -> int:
-        """The number of U-Net calls that progress is counted over, as in the WebUI."""
+        """The number of U-Net calls by which progress is divided, as in the WebUI."""
         return 2 * steps if self.doubled else steps
 
 
@@ -100,7 +100,7 @@ class Choice(NamedTuple):
 
 @lru_cache(maxsize=1)
 def sampler_names() -> tuple[str, ...]:
-    """Every sampler by its own name, then with each scheduler behind it, then by its aliases."""
+    """All names of samplers: their own names, these followed by each scheduler, and their aliases."""
     scheduled = (
         f"{each.name} {label}" for each in ALL if each.scheduler for label in SCHEDULERS if label != AUTOMATIC
     )
@@ -113,8 +113,8 @@ def sampler_names() -> tuple[str, ...]:
 def choose(sampler: str, scheduler: str = AUTOMATIC) -> Choice:
     """The sampler and scheduler that a request's names mean, ignoring case.
 
-    Raises RequestError at `sampler` or `scheduler` that lists the nearest names, or says why both cannot
-    be together.
+    Raises RequestError at `sampler` or `scheduler` for an unknown name, with the nearest names, or for a
+    scheduler that the sampler does not take.
     """
     found = _readings().get(_folded(sampler))
     if found is None:
@@ -124,14 +124,14 @@ def choose(sampler: str, scheduler: str = AUTOMATIC) -> Choice:
         raise RequestError("scheduler", f"unknown scheduler {scheduler!r}; {nearest(scheduler, SCHEDULERS)}")
     name, ending = found
     if AUTOMATIC not in (ending, label) and ending != label:
-        raise RequestError("scheduler", f"the sampler's name says {ending} already: leave one of them out")
-    own, said = SAMPLERS[name].scheduler, ending if label == AUTOMATIC else label
+        raise RequestError("scheduler", f"the sampler's name ends with {ending} already: leave one out")
+    own, wanted = SAMPLERS[name].scheduler, ending if label == AUTOMATIC else label
     if own is not None:
-        return Choice(name, own if said == AUTOMATIC else said)
-    if said == AUTOMATIC:
+        return Choice(name, own if wanted == AUTOMATIC else wanted)
+    if wanted == AUTOMATIC:
         return Choice(name, "")
     place = "scheduler" if label != AUTOMATIC else "sampler"
-    raise RequestError(place, f"{name} steps through timesteps and takes no scheduler: leave {said} out")
+    raise RequestError(place, f"{name} steps through timesteps and takes no scheduler: leave {wanted} out")
 
 
 def check_steps(sampler: str, steps: int) -> None:
@@ -147,13 +147,13 @@ def _folded(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _labels() -> Mapping[str, str]:
-    """The label of every name of a scheduler, in small letters."""
+    """The label of each scheduler by its names in lower case."""
     return {name.lower(): label for label, others in SCHEDULERS.items() for name in (label, *others)}
 
 
 @lru_cache(maxsize=1)
 def _readings() -> Mapping[str, tuple[str, str]]:
-    """What every name of a sampler means, in small letters: its own name, and the scheduler behind it."""
+    """The sampler and the scheduler (or '') that each name of a sampler means, by the name in lower case."""
     names = {name.lower(): each.name for each in ALL for name in (each.name, *each.aliases)}
     scheduled = {
         f"{name} {ending}": (own, label) for name, own in names.items() for ending, label in _labels().items()

@@ -45,7 +45,7 @@ TOKEN = re.compile(
 class Schedule:
     """A product of curves; most schedules have exactly one. Immutable, compared by value.
 
-    It is not a dataclass, because msgspec would decode a dataclass field by field and not from its text form.
+    It is not a dataclass, because msgspec would decode a dataclass field by field instead of from its text.
     """
 
     __slots__ = ("curves",)
@@ -116,8 +116,8 @@ def parse_schedule(source: str | float | Schedule) -> Schedule:
     """Parse a number or the text form that the module docstring describes.
 
     Progress must be in 0..1 and must increase from keyframe to keyframe. Values must be finite and
-    at most one million in magnitude. Before the first keyframe its value holds, and after the last
-    keyframe its value.
+    at most one million in magnitude. Before the first keyframe and after the last one, the schedule has the
+    value of that keyframe.
 
     Raises RequestError for an invalid schedule; the message marks the position in the text.
     """
@@ -243,7 +243,7 @@ class Reader:
         place = self.here
         progress = self.value("progress")
         if not 0.0 <= progress <= 1.0:
-            raise self.fail("progress must lie in 0..1", place)
+            raise self.fail("progress must be in 0..1", place)
         return progress
 
     def value(self, what: str = "value") -> float:

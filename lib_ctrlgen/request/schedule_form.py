@@ -1,4 +1,4 @@
-"""Recognises a text that is written as a schedule, or nearly so, by the kinds of its tokens."""
+"""Recognises texts that are schedules, or are probably meant as schedules, by the kinds of their tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 from .curve import EASINGS
 from .schedule import Token, tokens
 
-# The grammar of `schedule` over kinds of tokens instead of tokens.
+# The grammar of `schedule`, written over the letters of `Form.kinds`.
 CURVE = r"n(?:>ne?|@ne?(?:,n@ne?)*)?(?:in-n)?"
 SCHEDULE = re.compile(rf"{CURVE}(?:\*{CURVE})*")
 
@@ -18,7 +18,7 @@ SCHEDULE = re.compile(rf"{CURVE}(?:\*{CURVE})*")
 class Form:
     """The kinds of a text's tokens, one letter each.
 
-    n is a number, e an easing, i the word `in`, - is `..`, @ > , * are these signs, ? is any other token.
+    n is a number, e an easing, i the word `in`, - is `..`; @ > , * are these signs; ? is any other token.
 
     >>> Form.of("1@0 hold, 0@0.5 in 0..0.7").kinds, Form.of("50mm > 3 cats").kinds
     ('n@ne,n@nin-n', '??>n?')

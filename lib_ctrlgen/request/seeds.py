@@ -18,7 +18,7 @@ from .base import RANDOM_SEED
 from .spec import ControlRequest
 
 Request = TypeVar("Request", bound=ControlRequest)
-HIGHEST = 2**32 - 64  # so that the pictures of a batch have seeds that a request may have
+HIGHEST = 2**32 - 64  # drawn seeds stay below it, so that the seeds of a whole batch are below 2**32
 
 
 def drawn_seed() -> int:

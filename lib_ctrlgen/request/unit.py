@@ -128,6 +128,11 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
             )
 
     @property
+    def label(self) -> str:
+        """The name of the model file, or of the control where it has none."""
+        return self.model or self.control
+
+    @property
     def schedule(self) -> Schedule:
         """The weight inside `[guidance_start, guidance_end)`."""
         return self.weight.within(self.guidance_start, self.guidance_end)

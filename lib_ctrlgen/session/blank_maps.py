@@ -8,20 +8,13 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from lib_ctrlgen.controls.protocols import (
-    AttentionControl,
-    ContextControl,
-    MappedControl,
-    PooledControl,
-    ReferenceControl,
-)
-from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.controls.protocols import MappedControl
+from lib_ctrlgen.controls.unit import ActiveUnit, sees_picture
 from lib_ctrlgen.images.masks import BLACK
 from lib_ctrlgen.request.notices import Notices
 
 from .effects.base import at_latent
 
-REFERENCES = AttentionControl, ContextControl, PooledControl, ReferenceControl  # these see the picture itself
 FLAT = 1  # the largest difference within a channel (0..255) at which a picture counts as one colour
 NAMES: Mapping[tuple[int, ...], str] = MappingProxyType({(0, 0, 0): "black", (255, 255, 255): "white"})
 
@@ -53,7 +46,7 @@ def only_colour(picture: Image.Image) -> tuple[int, ...] | None:
 
 def _blank_map(unit: ActiveUnit, colour: tuple[int, ...]) -> str:
     shown = NAMES.get(colour, f"of the colour {colour}")
-    if isinstance(unit.control, REFERENCES):
+    if sees_picture(unit.control):
         return f"the reference picture is {shown} everywhere"
     if unit.spec.preprocessor == "none":
         return f"the control map is {shown} everywhere: it says nothing about shapes"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import ControlMode, ControlUnit
+from lib_ctrlgen.unet.attention import LayerWeighting
 from lib_ctrlgen.unet.call import Position
 from lib_ctrlgen.unet.residuals import soft_weights
 from lib_ctrlgen.unet.row_factors import Factor, factor
@@ -22,6 +24,8 @@ class RowWeight:
     strength  the mask strength, 0..1
     since     the step whose residuals are used, for units with `reuse`; None if the network runs at
               every step and no residuals are kept
+    fade      the weight's magnitude as a share of the largest of its schedule, 0..1, for units with weights
+              that their own weight does not multiply (`LayerWeighting`); 1 for all others
     """
 
     weight: float
@@ -29,6 +33,12 @@ class RowWeight:
     layers: tuple[float, ...] | None = None
     strength: float = 1.0
     since: int | None = None
+    fade: float = 1.0
+
+    @property
+    def even(self) -> RowWeight:
+        """The same for a part of the control that has no layer weights and no modes of its own."""
+        return replace(self, layers=None, mode="balanced")
 
     def per_layer(self, softness: Sequence[float]) -> tuple[float, ...]:
         """Return the factor of each layer: the weight times the layer weight, or times the mode's softness.
@@ -42,7 +52,7 @@ class RowWeight:
         return tuple(self.weight * soft for soft in softness)
 
 
-def row_dose(
+def row_weight_of(
     unit: ActiveUnit,
     spec: ControlUnit,
     weight: float,
@@ -71,21 +81,44 @@ def row_dose(
         layers=None if own is None else tuple(schedule(progress) for schedule in own),
         strength=1.0 if unit.mask is None else spec.mask_strength(progress),
         since=computed if spec.reuse > 1 else None,
+        fade=faded(weight, spec.in_pass(hires=position.hires)) if unit.fades else 1.0,
     )
 
 
+def faded(weight: float, schedule: Schedule) -> float:
+    """Return a weight's magnitude as a share of the largest that its schedule has.
+
+    >>> from lib_ctrlgen.request.schedule import parse_schedule
+    >>> faded(0.5, parse_schedule("2>0")), faded(-0.5, parse_schedule("-0.5"))
+    (0.25, 1.0)
+    """
+    return abs(weight) / max(map(abs, schedule.bounds))
+
+
+def attention_factors(row_weights: Sequence[RowWeight], weighting: LayerWeighting) -> tuple[Factor, ...]:
+    """Return for each cross attention the factors of its rows; a unit's layer weights multiply them."""
+    numbers = []
+    for each in row_weights:
+        own = weighting.at(each.weight, each.fade)
+        layers = each.layers or (1.0,) * len(own)
+        numbers.append([weight * layer for weight, layer in zip(own, layers, strict=True)])
+    return tuple(factor(layer) for layer in zip(*numbers, strict=True))
+
+
 def layer_factors(
-    doses: Sequence[RowWeight | None], layers: int, softness: Sequence[float] | None = None
+    row_weights: Sequence[RowWeight | None], layers: int, softness: Sequence[float] | None = None
 ) -> tuple[Factor, ...]:
     """Return for each layer the factors of its rows; rows without a row weight get 0.
 
     `softness` is the factor per layer of the modes `prompt` and `control`; the default is `soft_weights`.
     """
     curve = soft_weights(layers) if softness is None else softness
-    numbers = [(0.0,) * layers if dose is None else dose.per_layer(curve) for dose in doses]
+    numbers = [
+        (0.0,) * layers if row_weight is None else row_weight.per_layer(curve) for row_weight in row_weights
+    ]
     return tuple(factor(each) for each in zip(*numbers, strict=True))
 
 
-def strengths(doses: Sequence[RowWeight | None]) -> Factor:
+def strengths(row_weights: Sequence[RowWeight | None]) -> Factor:
     """Return the mask strength (0..1) of each row; rows without a row weight get 0."""
-    return factor([0.0 if dose is None else dose.strength for dose in doses])
+    return factor([0.0 if row_weight is None else row_weight.strength for row_weight in row_weights])

@@ -29,7 +29,7 @@ from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
 from .effects import EFFECTS, UnitEffect
 from .effects.base import ActingUnit, Masks, RowWeights, coupled_keys
 from .effects.finishing import FinishingEffect
-from .row_weights import row_dose
+from .row_weights import row_weight_of
 from .suspects import Suspects, not_finite
 
 
@@ -64,7 +64,7 @@ class ControlSession:
         self._shape = port.shape
         self._hooks = Hooks()
         self._masks = Masks()
-        self._effects = [kind(self._masks) for kind in ways_of([part for _, part in self._parts])]
+        self._effects = [kind(self._masks) for kind in effect_classes([part for _, part in self._parts])]
         self._finishing = [each for each in self._effects if isinstance(each, FinishingEffect)]
         self._acted: dict[int | None, set[tuple[int | str, bool]]] = {}
         self._passes: dict[bool, Position] = {}  # by hires: the last call of the first and of the hires pass
@@ -82,13 +82,13 @@ class ControlSession:
         try:
             # the host's own exception may be due to NaN: ours names the unit that caused it
             if kind is None or issubclass(kind, Exception):
-                self.settle()
+                self.wait_for_checks()
         finally:
             self._close()
 
-    def settle(self) -> None:
+    def wait_for_checks(self) -> None:
         """Wait for the checks of all predictions so far; raise the error of the first that is not finite."""
-        self._watch.settle()
+        self._watch.wait_for_checks()
 
     def _close(self) -> None:
         self._hooks.close()
@@ -102,7 +102,7 @@ class ControlSession:
 
         Raises HostError when the new U-Net has another shape; the hooks are removed then.
         """
-        self.settle()
+        self.wait_for_checks()
         self._hooks.close()
         if port.shape != self._shape:
             raise HostError(
@@ -133,21 +133,21 @@ class ControlSession:
 
     def _before(self, inputs: CallInputs) -> Effect:
         """Prepare every effect for a U-Net call; return the summed residuals and the rows computed once."""
-        position, doses = self._placed(int(inputs.x.shape[0]))
+        position, row_weights = self._placed(int(inputs.x.shape[0]))
         call = UNetCall(inputs=inputs, position=position, unet=self.port.module)
         classes, repeats = None, None
         if self.variants:
             classes = row_classes(inputs)
-            own = list(zip(classes, call.position.rows.cond, *doses, strict=True))
-            acting = [(effect, self._acting(effect, doses)) for effect in self._effects]
+            own = list(zip(classes, call.position.rows.cond, *row_weights, strict=True))
+            acting = [(effect, self._acting(effect, row_weights)) for effect in self._effects]
             repeats = SharedRows.of(coupled_keys(own, call, acting))
             classes = [classes[row] for row in repeats.firsts]
-            doses = [tuple(each[row] for row in repeats.firsts) for each in doses]
+            row_weights = [tuple(each[row] for row in repeats.firsts) for each in row_weights]
             call = call.shared(repeats.inverse, repeats.firsts)
         self.calls += 1
         self.rows_asked += int(inputs.x.shape[0])
         self.rows_computed += call.batch
-        parts = [self._begin(effect, call, doses, classes) for effect in self._effects]
+        parts = [self._begin(effect, call, row_weights, classes) for effect in self._effects]
         found = [part for part in parts if part is not None]
         return Effect(total(found) if found else None, repeats)
 
@@ -155,18 +155,20 @@ class ControlSession:
         """Return the position of a call with `batch` rows, and the row weights of each part of a unit."""
         if self._suspects is not None:
             position = self._suspects.position
-            return position, self._suspects.alone(self._doses(position), [unit for _, unit in self._parts])
+            return position, self._suspects.alone(
+                self._row_weights(position), [unit for _, unit in self._parts]
+            )
         self._position = self.clock(batch)
-        doses = self._doses(self._position)
-        self._note_acted(self._position, doses)
-        return self._position, doses
+        row_weights = self._row_weights(self._position)
+        self._note_acted(self._position, row_weights)
+        return self._position, row_weights
 
     def _refuse(self, call: CheckedCall) -> None:
         """Find the cause of a prediction that is not finite, and raise its error."""
         acting = [
             unit
-            for (_, unit), doses in zip(self._parts, self._doses(call.position), strict=True)
-            if any(doses)
+            for (_, unit), row_weights in zip(self._parts, self._row_weights(call.position), strict=True)
+            if any(row_weights)
         ]
         self._suspects = Suspects(call.position)
         try:
@@ -175,16 +177,20 @@ class ControlSession:
             self._suspects = None
 
     def _begin(
-        self, effect: UnitEffect, call: UNetCall, doses: Sequence[RowWeights], classes: Sequence[int] | None
+        self,
+        effect: UnitEffect,
+        call: UNetCall,
+        row_weights: Sequence[RowWeights],
+        classes: Sequence[int] | None,
     ) -> Residuals | None:
         """Call `begin` of an effect with the units of its kind that act in this call."""
-        return effect.begin(call, self._acting(effect, doses), classes)
+        return effect.begin(call, self._acting(effect, row_weights), classes)
 
-    def _acting(self, effect: UnitEffect, doses: Sequence[RowWeights]) -> list[ActingUnit]:
+    def _acting(self, effect: UnitEffect, row_weights: Sequence[RowWeights]) -> list[ActingUnit]:
         """Return the units of an effect's kind that act in a call."""
         return [
-            ActingUnit(unit=part, doses=each)
-            for (_, part), each in zip(self._parts, doses, strict=True)
+            ActingUnit(unit=part, row_weights=each)
+            for (_, part), each in zip(self._parts, row_weights, strict=True)
             if isinstance(part.control, effect.control) and any(each)
         ]
 
@@ -192,13 +198,13 @@ class ControlSession:
         for effect in self._effects:
             effect.end()
 
-    def _doses(self, position: Position) -> list[RowWeights]:
+    def _row_weights(self, position: Position) -> list[RowWeights]:
         """Return the row weights of each part for all rows of a call."""
         images = position.rows.image
         plans = {i: self.plan_for(position.steps, position.hires, self._variant(i)) for i in set(images)}
         return [
             tuple(
-                row_dose(
+                row_weight_of(
                     part,
                     self._specs(self._variant(image))[place],
                     plans[image].weights[self._lines[place]][position.step],
@@ -211,12 +217,12 @@ class ControlSession:
             for place, part in self._parts
         ]
 
-    def _note_acted(self, position: Position, doses: Sequence[RowWeights]) -> None:
+    def _note_acted(self, position: Position, row_weights: Sequence[RowWeights]) -> None:
         """Remember which units acted in this pass."""
         self._passes[position.hires] = position
-        for (_, part), each in zip(self._parts, doses, strict=True):
-            for row, dose in enumerate(each):
-                if dose is not None:
+        for (_, part), each in zip(self._parts, row_weights, strict=True):
+            for row, row_weight in enumerate(each):
+                if row_weight is not None:
                     variant = self._variant(position.rows.image[row])
                     self._acted.setdefault(variant, set()).add((part.index, position.hires))
 
@@ -280,7 +286,7 @@ def _of(variant: int | None, notices: Sequence[Notice]) -> list[Notice]:
     return [replace(notice, picture=variant) for notice in notices]
 
 
-def ways_of(parts: Sequence[ActiveUnit]) -> list[type[UnitEffect]]:
+def effect_classes(parts: Sequence[ActiveUnit]) -> list[type[UnitEffect]]:
     """Return the effect classes that the parts need. Raises TypeError for a control with no effect class."""
     kinds = tuple(kind.control for kind in EFFECTS)
     for part in parts:

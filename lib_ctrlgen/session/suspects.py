@@ -25,11 +25,11 @@ class Suspects:
     position: Position
     indices: frozenset[int | str] = frozenset()
 
-    def alone(self, doses: Sequence[RowWeights], parts: Sequence[ActiveUnit]) -> list[RowWeights]:
+    def alone(self, row_weights: Sequence[RowWeights], parts: Sequence[ActiveUnit]) -> list[RowWeights]:
         """Return the row weights of each part, with None in every row for units not in `indices`."""
         return [
             each if part.index in self.indices else (None,) * len(each)
-            for each, part in zip(doses, parts, strict=True)
+            for each, part in zip(row_weights, parts, strict=True)
         ]
 
 
@@ -42,25 +42,29 @@ def not_finite(call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspec
     """
     position = call.position
     where = f"step {position.step + 1} of {position.steps}" + (" of the hires pass" if position.hires else "")
-    said = f"the U-Net's prediction is not finite (NaN or infinity) at {where}"
+    problem = f"the U-Net's prediction is not finite (NaN or infinity) at {where}"
     try:
-        return _blamed(call, acting, suspects, said)
+        return _blamed(call, acting, suspects, problem)
     except RuntimeError as error:
-        return HostError(f"{said}, and the call cannot be repeated to find the cause: {error}")
+        return HostError(f"{problem}, and the call cannot be repeated to find the cause: {error}")
 
 
-def _blamed(call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspects, said: str) -> CtrlGenError:
-    if not call.again():
+def _blamed(
+    call: CheckedCall, acting: Sequence[ActiveUnit], suspects: Suspects, problem: str
+) -> CtrlGenError:
+    if not call.repeat():
         return HostError(
-            f"{said}, also without any unit: the checkpoint is damaged or overflows in half precision; in "
+            f"{problem}, also without any unit: the checkpoint is damaged or overflows in half precision; in "
             "the WebUI try --upcast-sampling or --no-half"
         )
     units = {each.index: each for each in acting}
     for index, unit in units.items():
         suspects.indices = frozenset({index})
-        if not call.again():
-            return RequestError(unit.path, f"with '{unit.spec.model}' {said}. {CURES}")
+        if not call.repeat():
+            return RequestError(unit.path, f"with '{unit.spec.label}' {problem}. {CURES}")
     suspects.indices = frozenset(units)
-    if call.again():
-        return HostError(f"{said}, but not when the call is repeated: is the device's memory damaged?")
-    return RequestError("$.units", f"with all units {said}, with each alone it is finite: lower the weights")
+    if call.repeat():
+        return HostError(f"{problem}, but not when the call is repeated: is the device's memory damaged?")
+    return RequestError(
+        "$.units", f"with all units {problem}, with each alone it is finite: lower the weights"
+    )

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.controlnet.file import diffusers_tensors
 
-from .clip import Towers
+from .clip import ClipNetworks
 from .export import NAME
-from .together import Whole
+from .together import JointNetworks
 
 Weights = Mapping[str, Tensor]
 
 
-def read_base(folder: Path, towers: Towers, vae: Any, unet: Any) -> None:
+def read_base(folder: Path, towers: ClipNetworks, vae: Any, unet: Any) -> None:
     """Load text and vision encoder, autoencoder and U-Net of an export."""
     tensors = floats(folder / f"{NAME}.safetensors")
     fill(unet, convert_ldm_unet_checkpoint(dict(tensors), dict(unet.config)))
@@ -35,7 +35,7 @@ def read_base(folder: Path, towers: Towers, vae: Any, unet: Any) -> None:
         towers.logit_scale.copy_(projection["logit_scale"])
 
 
-def read_controls(folder: Path, whole: Whole) -> None:
+def read_controls(folder: Path, whole: JointNetworks) -> None:
     """Load the ControlNets and the IP-Adapter of an export."""
     control: Any
     for name, control in whole.controls.items():

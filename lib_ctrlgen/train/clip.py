@@ -27,7 +27,7 @@ NEARNESS = 0.03
 SHORT = 32  # tokens that training uses; later ones are padding, which causal attention ignores
 
 
-class Towers(nn.Module):
+class ClipNetworks(nn.Module):
     """Text and vision encoder, the text projection, the temperature, and probes used in training only."""
 
     def __init__(self) -> None:
@@ -61,12 +61,12 @@ class WordProbe(nn.Module):
         super().__init__()
         self.rows = nn.ParameterList(nn.Parameter(torch.randn(len(g), CONTEXT)) for g in WORD_GROUPS)
 
-    def forward(self, states: Tensor, said: Tensor) -> Tensor:
-        """Cross entropy for states [B, T, 64] and targets `said` [B, T, groups], -100 for none."""
+    def forward(self, states: Tensor, words: Tensor) -> Tensor:
+        """Cross entropy for states [B, T, 64] and targets `words` [B, T, groups], -100 for none."""
         losses = [
             functional.cross_entropy(
                 (states.float() @ functional.normalize(rows, dim=-1).T).flatten(0, 1),
-                said[..., group].flatten(),
+                words[..., group].flatten(),
                 ignore_index=UNSAID,
             )
             for group, rows in enumerate(self.rows)
@@ -75,7 +75,7 @@ class WordProbe(nn.Module):
         return total
 
 
-def last_said(tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
+def last_words(tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
     """For ids [B, T] the number of each group's last word so far, [B, T, groups]; -100 before the first."""
     answer = torch.full((*ids.shape, len(WORD_GROUPS)), UNSAID)
     for group, words in enumerate(WORD_GROUPS):
@@ -89,7 +89,7 @@ def last_said(tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
 
 def clip_job(
     name: str,
-    towers: Towers,
+    towers: ClipNetworks,
     tokenizer: CLIPTokenizer,
     settings: Settings,
     near: CLIPTextModel | None = None,
@@ -106,7 +106,7 @@ def clip_job(
         return {
             "picture": to_vision([draw(scene, VISION_SIZE * 2)[0] for scene in scenes]),
             "ids": ids[:, :SHORT],
-            "said": last_said(tokenizer, ids[:, :SHORT]),
+            "words": last_words(tokenizer, ids[:, :SHORT]),
             "attributes": torch.tensor([attributes(scene) for scene in scenes]),
         }
 
@@ -119,7 +119,7 @@ def clip_job(
         target = torch.arange(len(logits))
         contrast = functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
         probed = functional.binary_cross_entropy_with_logits(towers.probe(embeds).float(), data["attributes"])
-        total: Tensor = contrast / 2 + probed + towers.word_probe(read.last_hidden_state, data["said"])
+        total: Tensor = contrast / 2 + probed + towers.word_probe(read.last_hidden_state, data["words"])
         return total if near is None else total + NEARNESS * _moved(near, data["ids"], read.last_hidden_state)
 
     return Job(name=name, module=towers, batch=batch, loss=loss, settings=settings)

@@ -40,11 +40,11 @@ def hint_tensor(hints: list[Image]) -> Tensor:
 
 
 @torch.no_grad()
-def awaken(control: ControlNetModel, make_hint: HintMaker) -> None:
+def scale_hint_layers(control: ControlNetModel, make_hint: HintMaker) -> None:
     """Scale the hint convolutions so that the output of each has standard deviation 1 on real hints.
 
     Layer-sequential unit variance (arXiv 1511.06422). With the usual initial weights, the last of which are
-    zero, thin lines vanish over eight layers, and hundreds of steps teach nothing.
+    zero, thin lines vanish over eight layers, and the network learns nothing in hundreds of steps.
     """
     embedding = control.controlnet_cond_embedding
     scenes = [training_scene(np.random.default_rng(k)) for k in range(16)]
@@ -57,10 +57,10 @@ def awaken(control: ControlNetModel, make_hint: HintMaker) -> None:
     embedding.conv_out.weight *= 0.5
 
 
-def settle(control: ControlNetModel) -> None:
+def freeze_hint_layers(control: ControlNetModel) -> None:
     """Freeze the hint layers at full and half size.
 
-    They only detect lines and planes, and their gradients would cost as much as the U-Net's.
+    They only detect lines and planes, and computing their gradients would take as long as the U-Net's.
     """
     embedding = control.controlnet_cond_embedding
     for layer in (embedding.conv_in, *embedding.blocks[:4]):

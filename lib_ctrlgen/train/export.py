@@ -13,26 +13,26 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .clip import MEAN, STD, Towers
+from .clip import MEAN, STD, ClipNetworks
 from .layouts import Weights, halved, prefixed, text_to_ldm, unet_to_ldm, vae_to_ldm, vision_to_old
 from .networks import CONTEXT, HEADS, SCALE_FACTOR, UNET_CHANNELS, VAE_CHANNELS, VISION_SIZE
-from .together import Whole
+from .together import JointNetworks
 
 NAME = "ctrlgen-tiny"
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class TrainedNetworks:
     """All trained networks."""
 
-    towers: Towers
+    towers: ClipNetworks
     vae: AutoencoderKL
-    whole: Whole
+    whole: JointNetworks
     seed: int
 
 
-def export(family: Family, tokenizer: Path, out: Path) -> None:
+def export(family: TrainedNetworks, tokenizer: Path, out: Path) -> None:
     """Write checkpoint, config, towers, ControlNets and IP-Adapter under `out`."""
     for folder in ("text", "ControlNet", f"clip_vision/{NAME}-vision"):
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def export(family: Family, tokenizer: Path, out: Path) -> None:
         shutil.copyfile(tokenizer / name, out / "text" / name)
 
 
-def checkpoint(family: Family) -> Weights:
+def checkpoint(family: TrainedNetworks) -> Weights:
     """U-Net (without the IP-Adapter's processors), autoencoder and text encoder in ldm's layout."""
     unet = {key: value for key, value in family.whole.unet.state_dict().items() if ".processor." not in key}
     return {
@@ -58,11 +58,11 @@ def checkpoint(family: Family) -> Weights:
     }
 
 
-def _write(family: Family, weights: Weights, path: Path, title: str) -> None:
+def _write(family: TrainedNetworks, weights: Weights, path: Path, title: str) -> None:
     save_file(halved(weights), path, metadata=_metadata(family, title))
 
 
-def _metadata(family: Family, title: str) -> dict[str, str]:
+def _metadata(family: TrainedNetworks, title: str) -> dict[str, str]:
     return {
         "format": "pt",
         "name": f"{NAME} {title}",
@@ -72,7 +72,7 @@ def _metadata(family: Family, title: str) -> dict[str, str]:
     }
 
 
-def _write_vision(family: Family, folder: Path) -> None:
+def _write_vision(family: TrainedNetworks, folder: Path) -> None:
     weights = vision_to_old(family.towers.vision.state_dict())
     _write(family, weights, folder / "model.safetensors", "vision tower")
     projection: dict[str, Tensor] = {

@@ -26,15 +26,15 @@ log = logging.getLogger("ctrlgen.train")
 
 Batch = dict[str, Tensor]
 
-MUON_SIDE = 48  # matrices narrower than this are left to AdamW
+MUON_SIDE = 48  # narrower matrices are optimised by AdamW
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The length and the learning rates of a stage.
 
-    `batch` is the batch size of one worker. `muon` is the learning rate of Muon for large matrices; zero
-    leaves all of them to AdamW.
+    `batch` is the batch size of one worker. `muon` is the learning rate of Muon for large matrices; with
+    zero, AdamW optimises all matrices.
     """
 
     steps: int

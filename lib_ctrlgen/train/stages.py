@@ -15,14 +15,14 @@ from transformers import CLIPTokenizer
 from lib_ctrlgen.train import workers
 
 from .bundle import read_base, read_controls
-from .clip import Towers, clip_job
-from .control import HINTS, awaken, settle
-from .export import Family, export, normalise
+from .clip import ClipNetworks, clip_job
+from .control import HINTS, freeze_hint_layers, scale_hint_layers
+from .export import TrainedNetworks, export, normalise
 from .latents import build, moments
 from .loop import Job, Settings, fit
 from .networks import freeze, new_control, new_unet, new_vae, seeded
-from .together import Whole, together_job
-from .unet import Frozen, unet_job
+from .together import JointNetworks, together_job
+from .unet import FrozenNetworks, unet_job
 from .vae import vae_job
 
 TOKENIZER = Path(__file__).parents[1] / "assets/tiny/text"
@@ -66,13 +66,13 @@ class Run:
 
     def scenes(self) -> int:
         """The number of scenes to encode."""
-        return 50 if self.quick else SCENES
+        return 17 if self.quick else SCENES
 
 
-def clip_stage(run: Run) -> Towers:
+def clip_stage(run: Run) -> ClipNetworks:
     """Train or load the text and the vision encoder."""
     seeded(run.seed)
-    towers = Towers()
+    towers = ClipNetworks()
     tokenizer = CLIPTokenizer.from_pretrained(run.tokenizer)
     run.fit(clip_job("clip", towers, tokenizer, run.settings("clip")))
     freeze(towers)
@@ -86,28 +86,28 @@ def vae_stage(run: Run) -> AutoencoderKL:
     run.fit(vae_job("vae", vae, 64, run.settings("vae")))
     run.fit(vae_job("vae-whole", vae, 128, run.settings("vae-whole")))
     freeze(vae)
-    normalise(vae, *moments(vae, 16 if run.quick else 256))
+    normalise(vae, *moments(vae, 2 if run.quick else 256))
     return vae
 
 
-def base_stages(run: Run) -> tuple[Towers, Frozen, UNet2DConditionModel]:
+def base_stages(run: Run) -> tuple[ClipNetworks, FrozenNetworks, UNet2DConditionModel]:
     """Train or load the networks that the U-Net's training needs, and create or load its U-Net."""
     if run.start is None:
         towers, vae = clip_stage(run), vae_stage(run)
         seeded(run.seed)
         unet = new_unet()
     else:
-        towers, vae, unet = Towers(), new_vae(), new_unet()
+        towers, vae, unet = ClipNetworks(), new_vae(), new_unet()
         read_base(run.start, towers, vae, unet)
         freeze(towers)
         freeze(vae)
         words_stage(run, towers)
     tokenizer = CLIPTokenizer.from_pretrained(run.tokenizer)
     stores = workers.leader_first(lambda: build(vae, run.out / "latents", run.scenes(), run.seed))
-    return towers, Frozen(vae=vae, text=towers.text, tokenizer=tokenizer, stores=stores), unet
+    return towers, FrozenNetworks(vae=vae, text=towers.text, tokenizer=tokenizer, stores=stores), unet
 
 
-def unet_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionModel) -> None:
+def unet_stage(run: Run, towers: ClipNetworks, frozen: FrozenNetworks, unet: UNet2DConditionModel) -> None:
     """Train or load the U-Net together with the text encoder; the vision encoder is then adapted.
 
     `frozen.text` is the text encoder in `towers`.
@@ -120,7 +120,7 @@ def unet_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionMo
     freeze(towers)
 
 
-def words_stage(run: Run, towers: Towers) -> None:
+def words_stage(run: Run, towers: ClipNetworks) -> None:
     """Train a loaded text encoder to distinguish words; the vision encoder stays as it is."""
     before = copy.deepcopy(towers.text)
     towers.text.requires_grad_(True)
@@ -131,14 +131,16 @@ def words_stage(run: Run, towers: Towers) -> None:
     freeze(towers)
 
 
-def together_stage(run: Run, towers: Towers, frozen: Frozen, unet: UNet2DConditionModel) -> Whole:
+def together_stage(
+    run: Run, towers: ClipNetworks, frozen: FrozenNetworks, unet: UNet2DConditionModel
+) -> JointNetworks:
     """Train or load the U-Net, the ControlNets and the IP-Adapter together."""
     seeded(run.seed)
     controls = {name: new_control(unet).requires_grad_(True) for name in HINTS}
     for name, control in controls.items():
-        awaken(control, HINTS[name])
-        settle(control)
-    whole = Whole(unet.requires_grad_(True), controls)
+        scale_hint_layers(control, HINTS[name])
+        freeze_hint_layers(control)
+    whole = JointNetworks(unet.requires_grad_(True), controls)
     if run.start is not None:
         read_controls(run.start, whole)
     run.fit(together_job(whole, towers.vision, frozen, run.settings("together")))
@@ -167,7 +169,7 @@ def finish(run: Run, last: str = "together") -> None:
     whole = together_stage(run, towers, frozen, unet)
     if workers.rank() == 0:
         export(
-            Family(towers=towers, vae=frozen.vae, whole=whole, seed=run.seed),
+            TrainedNetworks(towers=towers, vae=frozen.vae, whole=whole, seed=run.seed),
             run.tokenizer,
             run.out / "export",
         )

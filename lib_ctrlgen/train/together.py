@@ -23,7 +23,7 @@ from .latents import Latents, pick
 from .loop import Batch, Job, Settings
 from .sample import sample
 from .scenes import Scene, draw, random_scene, same_look
-from .unet import Frozen, noise_loss, noised
+from .unet import FrozenNetworks, noise_loss, noised
 from .words import caption, full_caption
 
 STACKS: tuple[tuple[str, ...], ...] = ((), ("edges",), ("depth",), ("edges", "depth"))
@@ -34,7 +34,7 @@ NO_PICTURE = 0.06
 NO_CAPTION = {"plain": 0.1, "led": 0.3}
 
 
-class Whole(nn.Module):
+class JointNetworks(nn.Module):
     """All trained networks in one module; the IP-Adapter's processors are also part of the U-Net."""
 
     def __init__(self, unet: UNet2DConditionModel, controls: dict[str, ControlNetModel]) -> None:
@@ -84,7 +84,7 @@ def _placed(values: Tensor, rows: Tensor, count: int) -> Tensor:
 
 
 def together_job(
-    whole: Whole, vision: CLIPVisionModelWithProjection, frozen: Frozen, settings: Settings
+    whole: JointNetworks, vision: CLIPVisionModelWithProjection, frozen: FrozenNetworks, settings: Settings
 ) -> Job:
     """The job to predict noise from captions, hints and references, alone and combined.
 
@@ -177,9 +177,9 @@ def _shown() -> list[Scene]:
 
 
 def _previewed(
-    whole: Whole,
+    whole: JointNetworks,
     vision: CLIPVisionModelWithProjection,
-    frozen: Frozen,
+    frozen: FrozenNetworks,
     stack: tuple[str, ...],
     weight: float,
 ) -> np.ndarray:

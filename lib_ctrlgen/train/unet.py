@@ -30,7 +30,7 @@ NO_CAPTION = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frozen:
+class FrozenNetworks:
     """Networks from earlier stages, which the U-Net's training only uses."""
 
     vae: AutoencoderKL
@@ -64,9 +64,10 @@ def noise_loss(predicted: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
 def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Noisy latents, the noise, timesteps [B] spread over the batch, and their alphas_cumprod [B].
 
-    Timesteps with little noise, where words have no more influence, are drawn less often. At the last
-    timestep a little of the latents' mean is left; a small random offset of the noise hides it, because the
-    network would otherwise read the background's colour there instead of in the caption.
+    Timesteps with little noise, at which words have little influence, are drawn less often. At the last
+    timestep the noisy latents still contain a part of the latents' mean; a small random offset of the noise
+    hides it, because otherwise the network would read the background's colour from it instead of from the
+    caption.
     """
     schedule = new_schedule()
     count = len(latents)
@@ -78,7 +79,11 @@ def noised(latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor,
 
 
 def unet_job(
-    name: str, unet: UNet2DConditionModel, frozen: Frozen, settings: Settings, train_text: bool = False
+    name: str,
+    unet: UNet2DConditionModel,
+    frozen: FrozenNetworks,
+    settings: Settings,
+    train_text: bool = False,
 ) -> Job:
     """The job to predict the noise in latents [B, 4, h, w] from captions.
 

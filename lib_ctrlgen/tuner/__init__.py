@@ -1,1 +1,1 @@
-"""The X/Y tuner: axes over a request, its cells, their scores, and the cell to take."""
+"""The X/Y tuner: varies a request along axes, scores the cells and recommends one of them."""

@@ -1,11 +1,11 @@
-"""Axes of the tuner: a path in the request, and the values that it takes.
+"""Axes of the tuner: fields of a request, and the values that they take.
 
-    units.0.weight: 0.2, 0.4, 1@0 hold      a list; quote a value that holds a comma, or write one a line
+    units.0.weight: 0.2, 0.4, 1@0 hold      a list; quote a value with a comma, or write one value per line
     units.0.enabled: true, false            switches
     units.0.guidance_end: 0.25-1 [4]        four values, evenly spaced
     units.1.weight: 0.5-1.5 (+0.25)         in steps
     units.0.model+units.0.preprocessor: edges+canny, lines+none   paths that change together
-    prompt.replace: red, blue, green        the prompt as it is ("red"), then with others in its place
+    prompt.replace: red, blue, green        the unchanged prompt, then with "red" replaced by each other value
     prompt.glow: 0.5-1.5 [3]                the weight with this name in the prompt
 
 A friendly label may replace a path: "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed", "Checkpoint".
@@ -56,11 +56,11 @@ class Axis:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The values as texts for sheets and reports."""
+        """The values as texts, for sheets and reports."""
         return tuple(" + ".join(map(shown_value, row)) for row in self.values)
 
     def named(self, index: int) -> str:
-        """A value with the axis' name; of several paths, each value with its own name.
+        """The value of this index with the axis' label; for several paths, each value with its own label.
 
         >>> parse_axis("Unit 0 model+CFG", "edges+4").named(0)
         'Unit 0 model = edges, CFG = 4'
@@ -78,11 +78,11 @@ class Axis:
 def parse_axis(place: str, values: str | Sequence[Value | Sequence[Value]]) -> Axis:
     """An axis from a path or a friendly label, and a text or a list of values.
 
-    Raises RequestError that says what cannot be read.
+    Raises RequestError at `path` or `values` for a text that cannot be read.
     """
     paths = tuple(path_of(part.strip()) for part in place.split("+"))
     if not all(paths):
-        raise RequestError("path", f"no place in a request: {place!r}")
+        raise RequestError("path", f"{place!r} is not a field of a request")
     texts = paths == (REPLACE,)
     items = read_values(values, texts=texts) if isinstance(values, str) else list(values)
     if not texts:
@@ -95,7 +95,7 @@ def parse_axis(place: str, values: str | Sequence[Value | Sequence[Value]]) -> A
     kinds = [tuple((isinstance(value, bool), value) for value in row) for row in rows]
     if len(set(kinds)) < len(rows):
         twice = next(row for row, kind in zip(rows, kinds, strict=True) if kinds.count(kind) > 1)
-        raise RequestError("values", f"{' + '.join(map(shown_value, twice))} stands there twice")
+        raise RequestError("values", f"{' + '.join(map(shown_value, twice))} occurs twice")
     return Axis(label=place.strip(), paths=paths, values=rows)
 
 
@@ -123,13 +123,13 @@ def _row(item: Value | Sequence[Value], count: int) -> tuple[Value, ...]:
         return (item,)
     parts = [single_value(part) for part in item.split("+")] if isinstance(item, str) else item
     if not isinstance(parts, (list, tuple)) or len(parts) != count:
-        one = "one value" if count == 1 else f"{count} values joined by +, one per place"
+        one = "one value" if count == 1 else f"{count} values joined by +, one per path"
         raise RequestError("values", f"{item!r} must hold {one}")
     return tuple(parts)
 
 
 def applied(payload: Mapping[str, Any], axis: Axis, index: int) -> Payload:
-    """A copy of a request's payload with the axis' value number `index` at its paths.
+    """A copy of a request's payload with the axis set to its value number `index`.
 
     Raises RequestError for a path that does not exist.
     """
@@ -151,7 +151,7 @@ def _searched(payload: Payload, wanted: str, value: str) -> Payload:
     concepts = (payload.get("blend") or {}).get("concepts") or []
     texts = [*found.values(), *(str(concept.get("prompt") or "") for concept in concepts)]
     if not any(wanted in text for text in texts):
-        raise RequestError("values", f"no prompt holds {wanted!r}, the text to replace")
+        raise RequestError("values", f"no prompt contains {wanted!r}, the text to replace")
     changed = {name: text.replace(wanted, value) for name, text in found.items() if text}
     if not concepts:
         return {**payload, **changed}
@@ -160,18 +160,18 @@ def _searched(payload: Payload, wanted: str, value: str) -> Payload:
 
 
 def replaced(part: Any, path: Sequence[str], value: Any, what: str) -> Any:
-    """A copy of JSON-like data with the value at `path`, names and numbers, replaced.
+    """A copy of JSON-like data with the value at `path` (keys and list indices) replaced.
 
-    Raises RequestError for a path that does not exist.
+    `what` is the whole path, for errors. Raises RequestError for a path that does not exist.
     """
     if not path:
         return value
     name, rest = path[0], path[1:]
     if isinstance(part, list):
         if not name.isdecimal() or int(name) >= len(part):
-            raise RequestError("", f"{what}: {name!r} is no place in a list of {len(part)}")
+            raise RequestError("", f"{what}: {name!r} is no index of a list of {len(part)}")
         index = int(name)
         return [*part[:index], replaced(part[index], rest, value, what), *part[index + 1 :]]
     if isinstance(part, Mapping):
         return {**part, name: replaced(part.get(name, {}), rest, value, what)}
-    raise RequestError("", f"{what}: there is nothing below {part!r}")
+    raise RequestError("", f"{what}: {part!r} has no fields")

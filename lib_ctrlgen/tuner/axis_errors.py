@@ -14,11 +14,11 @@ from .values import shown_value
 
 PROMPTS = ("$.prompt", "$.negative_prompt", "$.blend.concepts")
 
-RequestOf = Callable[[Mapping[str, Any]], Any]  # a payload's request, checked. Raises RequestError
+RequestOf = Callable[[Mapping[str, Any]], Any]  # returns a payload's request, checked; raises RequestError
 
 
 def check_grid(grid: Grid, request_of: RequestOf) -> dict[str, Any]:
-    """The requests of a grid's cells by key. Raises RequestError at the axis whose value is wrong."""
+    """The requests of a grid's cells by key. Raises RequestError at the axis with a wrong value."""
     found: dict[str, Any] = {}
     for cell in grid.cells:
         if cell.key not in found:
@@ -41,7 +41,7 @@ def check_space(space: Space, request_of: RequestOf) -> None:
 
 
 def _on_range(error: RequestError, space: Space, point: Point) -> RequestError:
-    """The error at the range that brought the wrong value; as it is, where no range did."""
+    """Move an error to the range that set the wrong value; an error that no range caused is unchanged."""
     for index, (each, value) in enumerate(zip(space.ranges, space.row(point), strict=True)):
         if _is_at(error.path, each.path):
             return _placed(error, f"$.tune.auto.ranges[{index}].values", shown_value(value))
@@ -49,7 +49,7 @@ def _on_range(error: RequestError, space: Space, point: Point) -> RequestError:
 
 
 def _on_axis(error: RequestError, grid: Grid, cell: Cell) -> RequestError:
-    """The error at the axis that brought the wrong value; as it is, where no axis did."""
+    """Move an error to the axis that set the wrong value; an error that no axis caused is unchanged."""
     for name, axis, index in zip(NAMES, grid.axes, cell.coords, strict=False):
         if any(_is_at(error.path, path) for path in axis.paths):
             return _placed(error, f"$.tune.{name}.values[{index}]", axis.shown[index])
@@ -61,7 +61,7 @@ def _placed(error: RequestError, place: str, shown: object) -> RequestError:
 
 
 def _is_at(place: str, path: str) -> bool:
-    """Whether an error's JSON path is the place of an axis, lies below it or above it.
+    """Whether an error's JSON path is the path of an axis, or is below or above it.
 
     >>> _is_at("$.units[0].params.low", "units.0.params.low"), _is_at("$.units[1].model", "units.0.model")
     (True, False)

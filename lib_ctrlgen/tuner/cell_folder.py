@@ -1,4 +1,4 @@
-"""The finished cells in a folder: the pictures of each, and a note with its scores, written last."""
+"""Reads and writes finished cells in a folder: each has its pictures and a JSON file with its scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib_ctrlgen.files import read_picture, save_picture, save_text
 from .cells import Cell
 from .scoring.catalogue import FIRST_SCORES, VERSION, score_names
 from .scoring.scores import summary
-from .worker import Judged
+from .worker import ScoredCell
 
 CELLS = "cells"
 
@@ -24,9 +24,10 @@ CELLS = "cells"
 class KeptCell:
     """A cell's files, scores and warnings.
 
-    version   the version of the scores; `measured` names those that were measured, or tried to
+    version   the version of the scores
+    measured  the names of all scores that the run measured or tried to measure
     encoder   the CLIP vision encoder that measured likeness, `name [hash]`
-    pictures  filled where the cell was read from its folder
+    pictures  the decoded pictures; empty if the cell was not read from its folder
     """
 
     version: int
@@ -42,17 +43,17 @@ class KeptCell:
 
 @dataclass(frozen=True)
 class KeptCells:
-    """Reads and writes the cells of a folder, each with so many seeds."""
+    """Reads and writes the cells of a folder; each cell has the same number of seeds."""
 
     folder: Path
     seeds: int
 
     def file(self, cell: Cell) -> Path:
-        """The note that says that a cell is finished."""
+        """The cell's JSON file; it is written last, so a cell that has it is finished."""
         return self.folder / CELLS / f"{cell.key}-{self.seeds}.json"
 
     def read(self, cell: Cell) -> KeptCell | None:
-        """A cell that is finished; None where its note or one of its pictures is missing or damaged."""
+        """Read a finished cell; None if its JSON file or one of its pictures is missing or damaged."""
         try:
             note = json.loads(self.file(cell).read_text("utf-8"))
             found = KeptCell(
@@ -71,29 +72,29 @@ class KeptCells:
         return found if found.files else None
 
     def pictures(self, files: Sequence[str]) -> tuple[Image.Image, ...]:
-        """Pictures of the folder. Raises ValueError for one that cannot be read."""
+        """Read pictures of the folder. Raises ValueError for a picture that cannot be read."""
         found = [read_picture(self.folder / name) for name in files]
-        whole = tuple(picture for picture in found if picture is not None)
-        if len(whole) < len(found):
+        readable = tuple(picture for picture in found if picture is not None)
+        if len(readable) < len(found):
             raise ValueError("a picture is missing or damaged")
-        return whole
+        return readable
 
-    def keep(self, cell: Cell, judged: Judged) -> KeptCell:
-        """Write a cell: its pictures, then its note. Raises HostError."""
+    def keep(self, cell: Cell, scored: ScoredCell) -> KeptCell:
+        """Write a cell: its pictures, then its JSON file. Raises HostError."""
         files = []
-        made = judged.made
+        made = scored.made
         for number, (image, seed) in enumerate(zip(made.images, made.seeds, strict=True)):
             name = f"{CELLS}/{cell.key}-{number:02}-seed-{seed}.png"
             save_picture(image, self.folder / name, made.infos[number])
             files.append(name)
-        return self.note(cell, tuple(files), judged)
+        return self.note(cell, tuple(files), scored)
 
-    def note(self, cell: Cell, files: tuple[str, ...], judged: Judged) -> KeptCell:
-        """Write a cell's note. Raises HostError."""
-        means, spreads = summary(judged.scores)
-        spreads = spreads if judged.spreads is None else dict(judged.spreads)
-        reasons = dict(judged.scores[0].reasons)
-        warnings, encoder = judged.made.warnings, judged.encoder
+    def note(self, cell: Cell, files: tuple[str, ...], scored: ScoredCell) -> KeptCell:
+        """Write a cell's JSON file. Raises HostError."""
+        means, spreads = summary(scored.scores)
+        spreads = spreads if scored.spreads is None else dict(scored.spreads)
+        reasons = dict(scored.scores[0].reasons)
+        warnings, encoder = scored.made.warnings, scored.encoder
         note: dict[str, Any] = {"scores_version": VERSION, "encoder": encoder, "files": files}
         note |= {} if score_names() == FIRST_SCORES else {"measured": score_names()}
         note |= {"means": means, "sd": spreads, "reasons": reasons, "warnings": warnings}

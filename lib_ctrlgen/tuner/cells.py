@@ -18,17 +18,17 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from .axes import Axis, applied, parse_axis
 
 NAMES = ("x", "y", "z")
-LARGEST = 400  # pictures, unless forced
+LARGEST = 400  # pictures of a grid without `force`
 
 Text: TypeAlias = str | list[bool | int | float | str | list[bool | int | float | str]]
 
 
 class AxisSpec(Spec, frozen=True, kw_only=True):
-    """One axis: a place of the request, and the values that it takes.
+    """One axis: a field of the request, and the values that it takes.
 
     path    a path or a label, such as `units.0.weight` or "Unit 0 weight"; several are joined by `+`
-    values  a text such as `0.2, 0.5-1 [3]`, or a list; for places that move together a value may be a
-            list, too: one for each place
+    values  a text such as `0.2, 0.5-1 [3]`, or a list; for paths joined by `+`, each value may be a list
+            with one value per path
     """
 
     path: str
@@ -38,11 +38,13 @@ class AxisSpec(Spec, frozen=True, kw_only=True):
 class AutoSpec(Spec, frozen=True, kw_only=True):
     """A search over ranges of values, instead of a grid.
 
-    budget    pictures in all, those at fewer steps in proportion; uncontrolled ones come on top
-    ranges    one place each; values as on an axis (one of them is taken), or `0.2-1.5`: any number between
-    seed      of the search, not of the pictures; -1 draws one, which the folder keeps
-    early     the share of the steps at which a candidate is tried first; without it, all are made in full
-    together  candidates proposed at once
+    budget    the number of pictures; a picture with fewer steps counts in proportion, and uncontrolled
+              pictures are not counted
+    ranges    one field each; values as on an axis, of which one is chosen, or any number of `0.2-1.5`
+    seed      the seed of the search, not of the pictures; -1 draws a seed, which is stored in the folder
+    early     the share of the steps at which a candidate is tried first; without it, every candidate is made
+              with all steps
+    together  the number of candidates that are proposed at once
     """
 
     budget: Annotated[int, Meta(ge=1, le=10000)]
@@ -55,12 +57,12 @@ class AutoSpec(Spec, frozen=True, kw_only=True):
 class TuneSpec(Spec, frozen=True, kw_only=True):
     """The `tune` section of a job: axes, or `auto`.
 
-    x, y, z  the axes; sheets are x by y, one for each z
+    x, y, z  the axes; a sheet shows x by y, and there is one sheet for each value of z
     auto     a search with a budget of pictures, instead of axes
-    seeds    pictures per cell: the request's seed and those after it
-    force    also when the grid is larger than 400 pictures
-    encoder  the CLIP vision encoder that measures likeness, by name; when absent, of those in the model
-             folders the first by name that has the text's projection beside it, else the first by name
+    seeds    the number of pictures per cell: with the request's seed and those after it
+    force    allow a grid of more than 400 pictures
+    encoder  the name of the CLIP vision encoder that measures likeness; if absent, the first one by name in
+             the model folders that has a text projection beside it, else the first one by name
     """
 
     x: AxisSpec | None = None
@@ -77,7 +79,7 @@ class TuneSpec(Spec, frozen=True, kw_only=True):
         if self.auto is None and self.x is None:
             raise RequestError("x", "is required: an axis, or `auto` instead of axes")
         if self.auto is not None and named:
-            raise RequestError(named[0], "`auto` takes its places from auto.ranges: leave the axes out")
+            raise RequestError(named[0], "`auto` searches the fields in auto.ranges: leave the axes out")
 
 
 Request = TypeVar("Request", bound=ControlRequest)
@@ -85,7 +87,7 @@ Request = TypeVar("Request", bound=ControlRequest)
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell of the grid: `coords` index the values of the axes, `key` is the hash of its request."""
+    """A cell of the grid: `coords` are the indices of its values on the axes, `key` is its request's hash."""
 
     coords: tuple[int, ...]
     shown: tuple[str, ...]
@@ -95,7 +97,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The axes of a job, x first, and all cells; x varies fastest."""
+    """The axes of a job (x, y, z) and all cells, in an order in which x varies fastest."""
 
     axes: tuple[Axis, ...]
     cells: tuple[Cell, ...]
@@ -107,25 +109,25 @@ class Grid:
         return len(self.cells) * self.seeds
 
     def named(self, cell: Cell) -> str:
-        """A cell's values, each with the name of its axis."""
+        """A cell's values, each with the label of its axis."""
         return ", ".join(axis.named(k) for axis, k in zip(self.axes, cell.coords, strict=True))
 
 
 def grid_of(payload: Mapping[str, Any], tune: TuneSpec, kind: type[Request]) -> Grid:
     """All cells of a job, each checked as a request of this kind.
 
-    Raises RequestError at the axis, or at the place of the request, that is wrong, and for a grid that
-    is too large.
+    Raises RequestError at the axis or at the field of the request that is wrong, and for a grid that is too
+    large.
     """
     named = {name: axis for name in NAMES if (axis := getattr(tune, name)) is not None}
     if "z" in named and "y" not in named:
-        raise RequestError("$.tune.y", "a third axis needs a second one: call z y")
+        raise RequestError("$.tune.y", "there is an axis z but no y: rename z to y")
     axes = {name: _axis(name, spec) for name, spec in named.items()}
     count = math.prod(len(axis) for axis in axes.values()) * tune.seeds
     if count > LARGEST and not tune.force:
         raise RequestError(
             "$.tune",
-            f"{count} pictures are more than {LARGEST}: take fewer values or seeds, or say force: true",
+            f"{count} pictures are more than {LARGEST}: take fewer values or seeds, or set force: true",
         )
     shape = [len(axis) for axis in axes.values()]
     places = [_unravelled(number, shape) for number in range(math.prod(shape))]
@@ -166,6 +168,6 @@ def _cell(
 
 
 def key_of(payload: Mapping[str, Any]) -> str:
-    """The first 16 hex digits of the SHA-256 of a payload: equal cells, equal keys."""
+    """The first 16 hex digits of the SHA-256 of a payload, so that equal cells have equal keys."""
     text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

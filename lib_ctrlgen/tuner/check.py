@@ -15,7 +15,7 @@ from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 class Checker:
     """Checks the units of many requests; units and pictures that were checked before are skipped.
 
-    Without a store the models are not checked: they are on another machine.
+    Without a store the models are not checked, because they are on another machine.
     """
 
     store: ModelStore | None

@@ -27,10 +27,10 @@ class FolderInUseError(HostError):
 
 
 class FolderLock:
-    """Holds a folder in a `with` block; the block may be entered again inside itself, in the same thread.
+    """Locks a folder in a `with` block, which the same thread may enter again inside itself.
 
-    What an earlier writer left unfinished is removed at the start. Raises FolderInUseError, which says who
-    holds the folder; HostError where nothing can be written.
+    Unfinished files of an earlier run are removed at the start. Raises FolderInUseError, which names the
+    process that has locked the folder, and HostError if the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +66,7 @@ class FolderLock:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a run holds the folder now."""
+    """Whether a run has locked the folder."""
     if not folder.is_dir():
         return False
     lock = FileLock(str(folder / LOCK))
@@ -80,7 +80,7 @@ def is_held(folder: Path) -> bool:
 
 
 def in_use(folder: Path) -> str:
-    """Who holds a folder, and what to do."""
+    """The error message for a locked folder: which process has locked it, and what to do."""
     try:
         holder = json.loads((folder / HOLDER).read_text("utf-8"))
         process, command = f"process {holder['process']} on {holder['machine']}", holder["command"]
@@ -91,7 +91,7 @@ def in_use(folder: Path) -> str:
 
 
 def this_process() -> dict[str, object]:
-    """This process, machine, command and time, for the error of another process that wants the folder."""
+    """Describes this process, for the error of another process that tries to lock the folder."""
     return {
         "process": os.getpid(),
         "machine": socket.gethostname(),

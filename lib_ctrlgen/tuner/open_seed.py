@@ -1,4 +1,4 @@
-"""Draws the seeds that a tuner's job leaves open (-1), one for all cells, and keeps them for later runs."""
+"""Draws seeds for -1 in a tuner's job, one for all cells, and stores them in the folder for later runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Request = TypeVar("Request", bound=ControlRequest)
 
 
 def with_kept_seeds(payload: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """The payload with the seeds that the folder `out` keeps, where it or a concept of its blend says -1.
+    """The payload with stored seeds of the folder `out` instead of -1, for itself and its blend's concepts.
 
-    Cells that are compared have to begin with the same noise, also those that a later run adds. Raises
-    HostError when the folder cannot be written.
+    So all cells begin with the same noise, including those that a later run adds. Raises HostError if the
+    folder cannot be written.
     """
     made = dict(payload)
     if made.get("seed") == RANDOM_SEED:
@@ -44,12 +44,12 @@ def with_kept_seeds(payload: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
 
 def with_search_seed(auto: AutoSpec, out: Path) -> AutoSpec:
-    """The search with the seed that the folder `out` keeps, where it says -1. Raises HostError."""
+    """The search with the stored seed of the folder `out` instead of -1. Raises HostError."""
     return replace(auto, seed=kept_seed(out, SEARCH)) if auto.seed == RANDOM_SEED else auto
 
 
 def kept_seed(out: Path, name: str) -> int:
-    """The seed in a file of the folder `out`; without one, it is drawn and kept. Raises HostError."""
+    """The seed stored in a file of the folder `out`; it is drawn if there is none. Raises HostError."""
     with suppress(OSError, ValueError):
         return int((out / name).read_text("utf-8"))
     seed = drawn_seed()
@@ -58,12 +58,12 @@ def kept_seed(out: Path, name: str) -> int:
 
 
 def require_seeds(request: Request) -> Request:
-    """The request itself. Raises RequestError at a seed that a cell leaves open."""
+    """Return the request. Raises RequestError at a seed of -1, which an axis has set."""
     seeds = {"$.seed": getattr(request, "seed", None)}
     for index, concept in enumerate(request.blend.concepts if request.blend else ()):
         seeds[f"$.blend.concepts[{index}].seed"] = concept.seed
     for path, seed in seeds.items():
         if seed == RANDOM_SEED:
-            message = "an axis takes the seeds themselves: -1 would draw another at every run"
+            message = "an axis needs fixed seeds: -1 would draw another seed in every run"
             raise RequestError(path, message)
     return request

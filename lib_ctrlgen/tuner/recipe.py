@@ -1,4 +1,4 @@
-"""A request as a job that runs: its pictures are files in the tuner's folder, named by their pixels."""
+"""Turns a request into a job whose pictures are files in the tuner's folder, named by their hashes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PICTURES = "pictures"
 
 
 def linked(request: ControlRequest, folder: Path) -> dict[str, Any]:
-    """The request as JSON types, its pictures as paths relative to `folder`, where they are written to.
+    """The request as JSON types; its pictures are written into `folder` and named by relative paths.
 
-    Fields that say nothing are left out. Raises HostError.
+    Fields with default values are left out. Raises HostError.
     """
     known: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""The tuner's report: one self-contained HTML page."""
+"""Writes the tuner's report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from markupsafe import Markup
 from lib_ctrlgen import __version__
 
 from .cells import Grid
-from .finished_cell import Done, encoders_of
+from .finished_cell import FinishedCell, encoders_of
 from .scoring.catalogue import direction, less_is_better, score_label
-from .scoring.recommend import Choice, leaders
+from .scoring.recommend import Recommendation, best_scores
 from .settings import settings_of
 
 HERE = Path(__file__).parent
-FEW = 0.5  # the share of the cells that may be unbeaten before it says little
+FEW = 0.5  # if a larger share of the cells is on the Pareto front, frames mark fewer cells
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """The page's section about a search: sentences, and plots as SVG."""
+    """The report's section about a search: sentences, and plots as SVG."""
 
     title: str
     sentences: Sequence[str]
@@ -36,18 +36,19 @@ class Section:
 class Report:
     """The content of the page.
 
-    names    each cell's values with the names of their axes
-    recipes  the text that generates a cell again, one per cell; `use` says what to do with it
+    names    each cell's values with the labels of their axes
+    recipes  for each cell, a text that generates it again (a job or an infotext)
+    use      how to use such a text, in a sentence
     best     the numbers of the cells on the Pareto front
     heats    heat maps as SVG
     """
 
     grid: Grid
-    done: Sequence[Done]
+    done: Sequence[FinishedCell]
     names: Sequence[str]
     recipes: Sequence[str]
     use: str
-    choice: Choice | None
+    choice: Recommendation | None
     best: Sequence[int]
     heats: Sequence[str]
     warnings: Sequence[str] = ()
@@ -59,23 +60,23 @@ class Report:
         return list(dict.fromkeys(name for each in self.done for name in each.means))
 
     @property
-    def leads(self) -> dict[int, list[str]]:
+    def best_in(self) -> dict[int, list[str]]:
         """The scores in which each cell is the best."""
-        return leaders([each.compared for each in self.done])
+        return best_scores([each.compared for each in self.done])
 
     @property
     def crowded(self) -> bool:
-        """Whether so many cells are unbeaten that it says little of each."""
+        """Whether more cells are on the Pareto front than `FEW` allows."""
         return len(self.best) > FEW * sum(bool(each.compared) for each in self.done)
 
     @property
     def framed(self) -> set[int]:
-        """The cells with a frame: the unbeaten ones, of too many only those that lead in a score."""
-        return set(self.best) & set(self.leads) if self.crowded else set(self.best)
+        """The cells with a frame: those on the Pareto front, or, if it is crowded, those best in a score."""
+        return set(self.best) & set(self.best_in) if self.crowded else set(self.best)
 
     @property
     def frames(self) -> str:
-        """What a frame means, in a sentence."""
+        """A sentence that explains the frame."""
         if not self.best:
             return ""
         count = len(self.best)
@@ -83,19 +84,18 @@ class Report:
             return f"A grey frame marks the {count} cells that no other cell beats in every score."
         total = sum(bool(each.compared) for each in self.done)
         return (
-            f"{count} of {total} cells are beaten by no other in every score, because the scores pull in "
-            "different directions; that alone says little here, so a grey frame marks only those of them "
-            "that are the best in a score."
+            f"No other cell beats {count} of the {total} cells in every score, because the scores favour "
+            "different cells. A grey frame marks those of them that are the best in one score."
         )
 
 
 def report_html(report: Report, folder: Path) -> str:
-    """The page: pictures as data URLs, script and styles inline."""
+    """The page with its pictures as data URLs and its script and styles inline."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    leads, framed, search = report.leads, report.framed, report.search
-    cells = [_cell(n, report, folder, n in framed, leads.get(n, [])) for n in range(len(report.done))]
+    best_in, framed, search = report.best_in, report.framed, report.search
+    cells = [_cell(n, report, folder, n in framed, best_in.get(n, [])) for n in range(len(report.done))]
     return environment.get_template("tune.html.j2").render(
         report=report,
         axes=report.grid.axes,
@@ -118,8 +118,8 @@ def report_html(report: Report, folder: Path) -> str:
     )
 
 
-def seed_names(done: Sequence[Done]) -> list[str]:
-    """Names for the pictures of a cell: by seed, where all cells have the same seeds, else by number."""
+def seed_names(done: Sequence[FinishedCell]) -> list[str]:
+    """Names for the pictures of a cell: the seeds if all cells have the same seeds, else numbers."""
     count = max((len(each.files) for each in done), default=0)
     found = []
     for k in range(count):
@@ -128,8 +128,8 @@ def seed_names(done: Sequence[Done]) -> list[str]:
     return found
 
 
-def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequence[str]) -> dict[str, Any]:
-    """A cell as the template reads it."""
+def _cell(number: int, report: Report, folder: Path, front: bool, best_in: Sequence[str]) -> dict[str, Any]:
+    """The values of a cell that the template uses."""
     done = report.done[number]
     return {
         "number": number,
@@ -144,7 +144,7 @@ def _cell(number: int, report: Report, folder: Path, front: bool, leads: Sequenc
         "stopped": done.stopped,
         "recipe": report.recipes[number],
         "front": front,
-        "leads": [f"{'least' if less_is_better(name) else 'most'} {score_label(name)}" for name in leads],
+        "best_in": [f"{'least' if less_is_better(name) else 'most'} {score_label(name)}" for name in best_in],
     }
 
 
@@ -152,8 +152,8 @@ def _url(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _reasons(done: Sequence[Done]) -> dict[str, str]:
-    """Why scores are missing, by name, with the number of cells where it is not all of them."""
+def _reasons(done: Sequence[FinishedCell]) -> dict[str, str]:
+    """The reasons for missing scores, by name, with the number of cells if not all lack the score."""
     finished = [each for each in done if each.files]
     counts: dict[tuple[str, str], int] = {}
     for each in finished:
@@ -167,8 +167,8 @@ def _reasons(done: Sequence[Done]) -> dict[str, str]:
     return found
 
 
-def _layers(grid: Grid, done: Sequence[Done]) -> list[dict[str, Any]]:
-    """The grid as tables, one per z: rows of cell numbers, -1 where a cell is missing."""
+def _layers(grid: Grid, done: Sequence[FinishedCell]) -> list[dict[str, Any]]:
+    """The grid as tables of cell numbers, one table per value of z; -1 for a missing cell."""
     numbers = {each.cell.coords: number for number, each in enumerate(done)}
     x, *rest = grid.axes
     rows = rest[0].shown if rest else ("",)

@@ -1,8 +1,7 @@
 """Generates the cells of a grid into a folder, scores them and writes the report.
 
-The file of a picture is named by the hash of its request and written atomically. So an interrupted run
-continues where it stopped, and an axis with more values costs the new cells only. One run at a time locks
-the folder.
+The file of a picture is named by the hash of its request and written atomically. So an interrupted run can
+be continued, and after values were added to an axis only the new cells are made. A run locks its folder.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from lib_ctrlgen.files import new_folder, save_picture, save_text
 from .axis_errors import check_grid
 from .cell_folder import KeptCell, KeptCells
 from .cells import Cell, Grid
-from .finished_cell import Done, failed
+from .finished_cell import FinishedCell, failed
 from .lock import FolderLock
-from .progress import Progress, Tell, Tuned
+from .progress import Progress, Tell, TunerResult
 from .report import Report, Section, report_html
 from .scoring.catalogue import VERSION, direction, less_is_better, score_label, score_names
 from .scoring.recommend import front, recommend
 from .scoring.score_warnings import warnings_of
 from .sheet import HeatTitle, heat_map, labelled
 from .tables import table_csv, table_json
-from .worker import FAILURES, Host, Made, Outcome, Task, Worker, Workers
+from .worker import FAILURES, CellPictures, Host, Outcome, Task, Worker, Workers
 
 FREE = "uncontrolled"
 
 
 class Tuner:
-    """Runs a grid into a folder."""
+    """Generates a grid into a folder."""
 
     def __init__(self, host: Host, grid: Grid, out: Path, workers: Workers | None = None) -> None:
         self.host, self.grid, self.encoder = host, grid, host.encoder
@@ -43,17 +42,17 @@ class Tuner:
         self.workers = workers or Worker(host, out / FREE)
         self.lock, self.kept = FolderLock(out), KeptCells(out, grid.seeds)
         self.made = 0
-        self.tuned: Tuned  # what the last run wrote
+        self.tuned: TunerResult  # the result of the last run
 
-    def run(self, tell: Tell) -> Tuned:
-        """Make the missing cells. An interrupted run writes the report too, with the finished cells.
+    def run(self, tell: Tell) -> TunerResult:
+        """Make the missing cells and write the report. An interrupted run reports the finished cells.
 
-        Raises FolderInUseError while another run holds the folder.
+        `tell` is called with the progress. Raises FolderInUseError if another run has locked the folder.
         """
         with self.lock:
             return self.locked_run(tell)
 
-    def locked_run(self, tell: Tell) -> Tuned:
+    def locked_run(self, tell: Tell) -> TunerResult:
         """Run while the folder is locked."""
         first = {cell.key: cell for cell in reversed(self.grid.cells)}
         done = {key: found for key, cell in first.items() if (found := self.read(cell)) is not None}
@@ -70,35 +69,35 @@ class Tuner:
             self.tuned = self.write(self.finished(done))
         return self.tuned
 
-    def make(self, keys: Sequence[str]) -> Iterator[tuple[str, Done]]:
-        """Make and keep the cells of these keys, each with its key, as they are finished.
+    def make(self, keys: Sequence[str]) -> Iterator[tuple[str, FinishedCell]]:
+        """Make and write the cells of these keys; yields each key and its cell when the cell is finished.
 
-        Pictures of an earlier run with scores of another version or encoder are measured again, here.
+        Pictures of an earlier run with scores of another version or encoder are only measured again.
         """
         first = {cell.key: cell for cell in reversed(self.grid.cells)}
         left = []
         for key in keys:
-            again = self.measured(first[key])
-            if again is None:
+            measured = self.measured(first[key])
+            if measured is None:
                 left.append(key)
             else:
-                yield key, again
+                yield key, measured
         for task, outcome in self.workers.each(self.stacks(left)):
             yield task.key, self.keep(first[task.key], outcome)
 
-    def finished(self, done: Mapping[str, Done]) -> list[Done]:
-        """The finished cells in the grid's order; cells that are made of the same share their files."""
+    def finished(self, done: Mapping[str, FinishedCell]) -> list[FinishedCell]:
+        """The finished cells in the grid's order; cells with equal requests share their files."""
         return [replace(done[cell.key], cell=cell) for cell in self.grid.cells if cell.key in done]
 
-    def progress(self, done: Mapping[str, Done], seconds_left: float | None) -> Progress:
-        """How far the run is."""
+    def progress(self, done: Mapping[str, FinishedCell], seconds_left: float | None) -> Progress:
+        """The progress of the run."""
         cells = self.finished(done)
         return Progress(
             done=len(cells), total=len(self.grid.cells), seconds_left=seconds_left, cells=tuple(cells)
         )
 
     def ordered(self) -> list[Cell]:
-        """All cells, those of one checkpoint and of one set of controls after each other."""
+        """All cells, sorted so that cells with the same checkpoint and controls follow each other."""
 
         def models(cell: Cell) -> tuple[str, ...]:
             units = cell.payload.get("units") or []
@@ -110,17 +109,17 @@ class Tuner:
         return sorted(self.grid.cells, key=lambda cell: order[models(cell)])
 
     def stacks(self, keys: Sequence[str]) -> list[list[Task]]:
-        """The cells to be made, those together that the host makes together."""
+        """Group the cells to be made: one list for all cells that the host can generate in one batch."""
         found: dict[str, list[Task]] = {}
         for key in keys:
             task = Task(key=key, request=self.requests[key])
             found.setdefault(self.host.alike(task.request), []).append(task)
         return list(found.values())
 
-    def read(self, cell: Cell) -> Done | None:
-        """A cell that an earlier run finished with these scores, in this version and by this encoder.
+    def read(self, cell: Cell) -> FinishedCell | None:
+        """Read a cell that an earlier run finished with the same scores, score version and encoder.
 
-        Other machines have encoders of their own: what they measured stays.
+        If other machines make the cells, any encoder is accepted, because theirs may differ.
         """
         found = self.kept.read(cell)
         if found is None or found.version != VERSION or not set(score_names()) <= set(found.measured):
@@ -129,33 +128,33 @@ class Tuner:
             return None
         return self.done(cell, found)
 
-    def measured(self, cell: Cell) -> Done | None:
-        """A cell whose pictures are there, its scores measured again; None where it has to be made.
+    def measured(self, cell: Cell) -> FinishedCell | None:
+        """Measure the scores of a cell with existing pictures again; None if the cell has to be made.
 
-        Other machines measure what they made: their cells are asked for again.
+        If other machines make the cells, it has to be made, because they also measure the scores.
         """
         found = self.kept.read(cell) if isinstance(self.workers, Worker) else None
         if found is None or not isinstance(self.workers, Worker):
             return None
         images = tuple(each.convert("RGB") for each in found.pictures)
-        made = Made(images=images, seeds=(), infos=(), warnings=found.warnings)
+        made = CellPictures(images=images, seeds=(), infos=(), warnings=found.warnings)
         try:
-            judged = self.workers.judged(Task(key=cell.key, request=self.requests[cell.key]), made)
+            scored = self.workers.scored(Task(key=cell.key, request=self.requests[cell.key]), made)
         except FAILURES:
             return None
-        self.made += judged.others
-        return self.done(cell, self.kept.note(cell, found.files, judged))
+        self.made += scored.others
+        return self.done(cell, self.kept.note(cell, found.files, scored))
 
-    def keep(self, cell: Cell, outcome: Outcome) -> Done:
-        """Write a cell's pictures and note. A failed cell is reported, and tried again in the next run."""
+    def keep(self, cell: Cell, outcome: Outcome) -> FinishedCell:
+        """Write a cell's pictures and JSON file. A failed cell is not written."""
         if isinstance(outcome, Exception):
             return failed(cell, self.requests[cell.key], " ".join(str(outcome).split()))
         self.made += len(outcome.made.images) + outcome.others
         return self.done(cell, self.kept.keep(cell, outcome))
 
-    def done(self, cell: Cell, kept: KeptCell) -> Done:
-        """A finished cell as reports read it."""
-        return Done(
+    def done(self, cell: Cell, kept: KeptCell) -> FinishedCell:
+        """The finished cell for reports."""
+        return FinishedCell(
             cell=cell,
             request=self.requests[cell.key],
             files=kept.files,
@@ -166,8 +165,8 @@ class Tuner:
             encoder=kept.encoder,
         )
 
-    def write(self, done: Sequence[Done], search: Section | None = None) -> Tuned:
-        """The sheets, heat maps, tables and the report of the cells that are finished."""
+    def write(self, done: Sequence[FinishedCell], search: Section | None = None) -> TunerResult:
+        """Write the sheets, heat maps, tables and the report of the finished cells."""
         scored, names = [each.compared for each in done], [self.grid.named(each.cell) for each in done]
         choice, best = recommend(scored, names), front(scored)
         warnings = warnings_of(self.grid, done)
@@ -190,7 +189,7 @@ class Tuner:
         )
         report = save_text(report_html(page, self.out), self.out / "report.html")
         self.write_recommended(recipes[choice.cell] if choice else "")
-        return Tuned(
+        return TunerResult(
             report=report,
             sheets=sheets,
             done=tuple(done),
@@ -200,39 +199,39 @@ class Tuner:
             warnings=warnings,
         )
 
-    def recipe(self, done: Done) -> str:
+    def recipe(self, done: FinishedCell) -> str:
         """A text that generates a cell again, for the report; the units' pictures are in the folder."""
         return self.host.recipe(done.request, self.out, done.files)
 
     def write_recommended(self, recipe: str) -> None:
-        """The recommended cell as a file."""
+        """Write the recipe of the recommended cell into a file."""
         file = self.out / self.host.recommended
         if recipe:
             save_text(recipe, file)
         else:
             file.unlink(missing_ok=True)
 
-    def layers(self, done: Sequence[Done]) -> Iterator[tuple[str, list[Done]]]:
-        """The cells of each z, with the end of a file's name."""
+    def layers(self, done: Sequence[FinishedCell]) -> Iterator[tuple[str, list[FinishedCell]]]:
+        """The cells for each value of z, with a suffix for file names."""
         if len(self.grid.axes) < 3:
             yield "", list(done)
             return
         for z in range(len(self.grid.axes[2])):
             yield f"-z{z}", [each for each in done if each.cell.coords[2] == z]
 
-    def layer(self, cells: Sequence[Done]) -> str:
-        """The value of z, where there is one, for a title."""
+    def layer(self, cells: Sequence[FinishedCell]) -> str:
+        """The value of z for a title; empty without an axis z."""
         if len(self.grid.axes) < 3 or not cells:
             return ""
         return f", {self.grid.axes[2].named(cells[0].cell.coords[2])}"
 
     def names(self) -> tuple[Sequence[str], Sequence[str], tuple[str, str]]:
-        """The captions of a sheet: the values of x and y, and the axes' labels."""
+        """The captions of a sheet: the values of x, those of y, and the labels of both."""
         x, *rest = self.grid.axes
         return x.shown, rest[0].shown if rest else ("",), (x.label, rest[0].label if rest else "")
 
-    def sheets(self, done: Sequence[Done]) -> Iterator[Path]:
-        """One labelled sheet per z, of each cell's first picture."""
+    def sheets(self, done: Sequence[FinishedCell]) -> Iterator[Path]:
+        """Write one labelled sheet per value of z, with the first picture of each cell."""
         columns, rows, titles = self.names()
         for end, cells in self.layers(done):
             tiles: dict[tuple[int, int], Image.Image | str] = {}
@@ -240,8 +239,8 @@ class Tuner:
                 tiles[place(each)] = each.error or Image.open(self.out / each.files[0])
             yield save_picture(labelled(tiles, columns, rows, titles), self.out / f"sheet{end}.png")
 
-    def heats(self, done: Sequence[Done]) -> Iterator[tuple[Path, str]]:
-        """One heat map per score and z."""
+    def heats(self, done: Sequence[FinishedCell]) -> Iterator[tuple[Path, str]]:
+        """Write one heat map per score and value of z; yields its file and its SVG."""
         columns, rows, titles = self.names()
         names = list(dict.fromkeys(name for each in done for name in each.means))
         for end, cells in self.layers(done):
@@ -254,7 +253,7 @@ class Tuner:
                 yield save_text(svg, self.out / f"heat-{name}{end}.svg"), svg
 
 
-def place(done: Done) -> tuple[int, int]:
-    """A cell's column and row."""
+def place(done: FinishedCell) -> tuple[int, int]:
+    """The column and row of a cell."""
     coords = done.cell.coords
     return coords[0], coords[1] if len(coords) > 1 else 0

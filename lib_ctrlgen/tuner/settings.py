@@ -15,7 +15,7 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .axes import REPLACE, Axis
 from .cells import Grid
-from .finished_cell import Done
+from .finished_cell import FinishedCell
 
 LABELS = {
     "model": "Checkpoint", "prompt": "Prompt", "negative_prompt": "Negative prompt", "steps": "Steps",
@@ -24,7 +24,7 @@ LABELS = {
 }  # fmt: skip
 UNIT_LABELS = {"guidance_start": "start", "guidance_end": "end"}
 HIDDEN = ("units", "host", "batch_size", "width", "height")
-ALWAYS = {"weight": 1, "preprocessor": "none"}  # of a unit, shown with their defaults, too
+ALWAYS = {"weight": 1, "preprocessor": "none"}  # fields of a unit that are shown even with default values
 THUMBNAIL = 160  # pixels
 MOST = 4  # pictures of one unit
 
@@ -38,8 +38,8 @@ class Block:
     pictures: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
-def settings_of(grid: Grid, done: Sequence[Done]) -> list[Block]:
-    """The base settings, then each unit; empty while no cell is finished."""
+def settings_of(grid: Grid, done: Sequence[FinishedCell]) -> list[Block]:
+    """The settings outside units, then those of each unit; empty while no cell is finished."""
     if not done:
         return []
     request = done[0].request
@@ -96,7 +96,7 @@ def _varies(axis: Axis) -> str:
 
 
 def _pictures(unit: ControlUnit) -> Iterator[tuple[str, str]]:
-    """A unit's pictures, small."""
+    """A unit's pictures as thumbnails: a caption and a data URL for each."""
     named = [("picture", text) for text in (unit.image, *unit.images) if text]
     named += [("mask", text) for text in (unit.mask, *unit.masks) if text]
     for caption, text in named[:MOST]:

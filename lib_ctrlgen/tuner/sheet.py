@@ -1,12 +1,13 @@
-"""The tuner's pictures: the labelled sheet of a grid, and a heat map of a score."""
+"""Draws the labelled sheet of a grid, and the heat map of a score."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from PIL import Image, ImageDraw, ImageFont
+
+from lib_ctrlgen.plots import svg
 
 GAP = 4
 LINE = 16  # pixels of a line of text
@@ -21,9 +22,9 @@ def labelled(
     rows: Sequence[str],
     titles: tuple[str, str],
 ) -> Image.Image:
-    """A sheet of tiles at (column, row), the axes' titles and values beside it.
+    """A sheet of tiles at (column, row), with the labels and values of the axes.
 
-    A text in a tile's place is a failure; a place without a tile has not been made yet.
+    A failed cell is given as the text of its error; a cell that was not made yet is left out of `tiles`.
     """
     width, height = next((t.size for t in tiles.values() if isinstance(t, Image.Image)), (128, 128))
     font = ImageFont.load_default()
@@ -81,7 +82,7 @@ class HeatTitle:
 def heat_map(
     title: HeatTitle, values: Mapping[Coords, float], columns: Sequence[str], rows: Sequence[str]
 ) -> str:
-    """A score over two axes as an SVG, the best cells dark; a place without a value stays empty."""
+    """A score over two axes as an SVG in which the best cells are dark; cells without a value stay empty."""
     low, high = (min(values.values()), max(values.values())) if values else (0.0, 0.0)
     best, worst = (low, high) if title.less else (high, low)
     cells = "".join(
@@ -90,34 +91,24 @@ def heat_map(
         for column in range(len(columns))
     )
     heads = "".join(
-        _text(130 + 70 * k, 66, _short(text, 11), "middle", title=text) for k, text in enumerate(columns)
+        svg.text(130 + 70 * k, 66, _short(text, 11), anchor="middle", title=text)
+        for k, text in enumerate(columns)
     )
     sides = "".join(
-        _text(88, 92 + 30 * k, _short(text, 14), "end", title=text) for k, text in enumerate(rows)
+        svg.text(88, 92 + 30 * k, _short(text, 14), anchor="end", title=text) for k, text in enumerate(rows)
     )
-    names = _text(96, 50, f"{title.x} \N{RIGHTWARDS ARROW}", bold=True)
+    names = svg.text(96, 50, f"{title.x} \N{RIGHTWARDS ARROW}", bold=True)
     if title.y:
-        names += _text(4, 66, _short(f"\N{DOWNWARDS ARROW} {title.y}", 16), bold=True, title=title.y)
+        names += svg.text(4, 66, _short(f"\N{DOWNWARDS ARROW} {title.y}", 16), bold=True, title=title.y)
     longest = max(len(title.score), len(f"{title.way}; dark is good"), len(title.x) + 18)
     width, height = max(100 + 70 * len(columns), 7 * longest), 78 + 30 * len(rows)
-    label = escape(f"{title.score}, {title.way}", quote=True)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" font-family="sans-serif" font-size="11" role="img" aria-label="{label}">'
-        f"{_text(4, 14, title.score, bold=True)}{_text(4, 30, f'{title.way}; dark is good')}"
-        f"{names}{heads}{sides}{cells}</svg>"
-    )
+    head = svg.text(4, 14, title.score, bold=True) + svg.text(4, 30, f"{title.way}; dark is good")
+    content = head + names + heads + sides + cells
+    return svg.document(width, height, f"{title.score}, {title.way}", content)
 
 
 def _short(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _text(x: int, y: int, text: str, anchor: str = "start", *, bold: bool = False, title: str = "") -> str:
-    """A text; `title` is shown when the pointer rests on it."""
-    weight = ' font-weight="bold"' if bold else ""
-    whole = f"<title>{escape(title)}</title>" if title else ""
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight}>{whole}{escape(text)}</text>'
 
 
 def _heat_cell(column: int, row: int, value: float | None, worst: float, best: float) -> str:
@@ -127,5 +118,5 @@ def _heat_cell(column: int, row: int, value: float | None, worst: float, best: f
     share = (value - worst) / (best - worst) if best != worst else 0.0
     colour = "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(LEAST, MOST, strict=True))
     ink = "#fff" if share > 0.55 else "#111"
-    text = f'x="{130 + 70 * column}" y="{92 + 30 * row}" text-anchor="middle" fill="{ink}"'
-    return f'<rect {box} fill="#{colour}"/><text {text}>{value:.3g}</text>'
+    text = svg.text(130 + 70 * column, 92 + 30 * row, f"{value:.3g}", anchor="middle", fill=ink)
+    return f'<rect {box} fill="#{colour}"/>{text}'

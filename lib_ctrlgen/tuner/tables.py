@@ -13,13 +13,13 @@ from lib_ctrlgen.controls.recorded import described
 from lib_ctrlgen.request.notices import JOINT
 
 from .cells import Grid
-from .finished_cell import Done, encoders_of
+from .finished_cell import FinishedCell, encoders_of
 from .scoring.catalogue import VERSION
-from .scoring.recommend import Choice
+from .scoring.recommend import Recommendation
 
 
-def row_of(grid: Grid, done: Done) -> dict[str, Any]:
-    """A cell as a flat row: its values, its scores with spreads, its warnings, its error, its files."""
+def row_of(grid: Grid, done: FinishedCell) -> dict[str, Any]:
+    """A cell as a row: values, scores with standard deviations, warnings, error and files."""
     values = {axis.label: text for axis, text in zip(grid.axes, done.cell.shown, strict=True)}
     spreads = {f"{name}_sd": value for name, value in done.spreads.items()}
     stopped = {"stopped": "early"} if done.stopped else {}
@@ -27,7 +27,7 @@ def row_of(grid: Grid, done: Done) -> dict[str, Any]:
     return {**values, **done.means, **spreads, **stopped, **rest}
 
 
-def table_csv(grid: Grid, done: Sequence[Done]) -> str:
+def table_csv(grid: Grid, done: Sequence[FinishedCell]) -> str:
     """All cells as CSV."""
     rows = [row_of(grid, each) for each in done]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -39,20 +39,17 @@ def table_csv(grid: Grid, done: Sequence[Done]) -> str:
 
 
 def table_json(
-    grid: Grid, done: Sequence[Done], choice: Choice | None, best: Sequence[int], warnings: Sequence[str]
+    grid: Grid,
+    done: Sequence[FinishedCell],
+    choice: Recommendation | None,
+    best: Sequence[int],
+    warnings: Sequence[str],
 ) -> str:
     """All cells as JSON, with the request of each, the Pareto front, the recommendation and warnings."""
     cells = [
         {
-            "coords": list(each.cell.coords),
-            "values": list(each.cell.shown),
-            "scores": dict(each.means),
-            "sd": dict(each.spreads),
-            "reasons": dict(each.reasons),
-            "warnings": list(each.warnings),
-            "error": each.error,
+            **each.as_json,
             **({"stopped": "early"} if each.stopped else {}),
-            "files": list(each.files),
             "request": described(each.request, "sha256", whole=True),
         }
         for each in done

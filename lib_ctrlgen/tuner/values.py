@@ -31,18 +31,19 @@ SWITCHES = {"true": True, "false": False}
 
 
 def read_values(text: str, *, texts: bool = False) -> list[Value]:
-    """The values in a text: ranges are expanded, numbers and true/false are converted, others stay texts.
+    """The values in a text: ranges are expanded, numbers, true and false are converted, others stay texts.
 
-    With `texts` they stay as they are written, but for ranges. Raises RequestError at `values`.
+    With `texts`, only ranges are expanded. Raises RequestError at `values`.
     """
     pieces = _lines(text) if "\n" in text.strip() else _pieces(text)
     return [value for piece in pieces for value in _values(piece, texts=texts)]
 
 
 def require_whole_schedules(items: Sequence[object]) -> None:
-    """Raise RequestError at `values` where the keyframes of a schedule have become values of their own.
+    """Raise RequestError at `values` if two or more values are single keyframes.
 
-    `1@0, 0@1` without quotes is two values, each a constant: nobody writes two of those on purpose.
+    `1@0, 0@1` without quotes is two values, each of them constant; it is almost certainly meant as one
+    schedule.
     """
     lone = [item for item in items if isinstance(item, str) and is_lone_keyframe(item)]
     if len(lone) > 1:
@@ -50,13 +51,13 @@ def require_whole_schedules(items: Sequence[object]) -> None:
         raise RequestError(
             "values",
             f"{' and '.join(map(repr, lone[:2]))} are two values, each of them constant. If they are "
-            f'the keyframes of one schedule, quote it: "{joined}" (in a YAML list, too); for constants, '
-            "write the numbers alone",
+            f'keyframes of one schedule, quote it: "{joined}" (in a YAML list, too); for constants, '
+            "write only the numbers",
         )
 
 
 def is_lone_keyframe(text: str) -> bool:
-    """Whether a text is a schedule of a single keyframe, `1@0`; `1@0 hold` stands for a constant, too.
+    """Whether a text is a schedule with a single keyframe and no easing, such as `1@0`.
 
     >>> [is_lone_keyframe(text) for text in ("1@0", "1@0, 0@1", "1>0", "0.5", "a@b")]
     [True, False, False, False, False]
@@ -71,7 +72,7 @@ def is_lone_keyframe(text: str) -> bool:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """One value a line; lines that end in a comma are a list that was wrapped."""
+    """Split a text with one value per line; if lines end with a comma, the text is one wrapped list."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     if all(line.endswith(",") for line in lines[:-1]):
         yield from _pieces(" ".join(lines))
@@ -79,13 +80,13 @@ def _lines(text: str) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         found = _quoted(line)
         if found is None and "," in line and all(map(_is_number, line.split(","))):
-            message = f"line {number} holds several values ({line}): write one a line, or all on one line"
+            message = f"line {number} has several values ({line}): write one per line, or all on one line"
             raise RequestError("values", message)
         yield line if found is None else found
 
 
 def _quoted(line: str) -> str | None:
-    """The value of a line that is one quoted value; None for other lines."""
+    """The value of a line that is a single quoted value; None for other lines."""
     found = PIECE.fullmatch(line)
     return None if found is None or found["quoted"] is None else found["quoted"].replace('""', '"')
 
@@ -95,7 +96,7 @@ def _is_number(piece: str) -> bool:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The pieces between commas, without the quotes around them; a quote inside is written twice."""
+    """Split at commas and remove quotes around the pieces; inside, a doubled quote stands for one."""
     place = 0
     while True:
         found = PIECE.match(text, place)
@@ -131,13 +132,13 @@ def _values(piece: str, *, texts: bool) -> Iterator[Value]:
 
 
 def single_value(piece: str) -> Value:
-    """A number, true or false where the text is one, else the text."""
+    """The number or truth value that a text is, or else the text itself."""
     text = piece.strip()
     return number(text) if PLAIN.fullmatch(text) else SWITCHES.get(text.lower(), text)
 
 
 def _spaced(first: float, last: float, count: int) -> Iterator[Value]:
-    """`0-1 [5]`: five evenly spaced values, both ends included."""
+    """The values of `0-1 [5]`: five evenly spaced ones, both ends included."""
     if not 1 <= count <= MAX_VALUES:
         raise RequestError("values", f"[{count}] must be 1..{MAX_VALUES}")
     if count == 1:
@@ -147,9 +148,9 @@ def _spaced(first: float, last: float, count: int) -> Iterator[Value]:
 
 
 def _stepped(first: float, last: float, step: float) -> Iterator[Value]:
-    """`0.5-1.5 (+0.25)`: values in steps, up to the end or the last step before it."""
+    """The values of `0.5-1.5 (+0.25)`: in steps, up to the end or the last step before it."""
     if step == 0 or (last - first) * step < 0:
-        raise RequestError("values", f"steps of {step:g} never go from {first:g} to {last:g}")
+        raise RequestError("values", f"steps of {step:g} do not lead from {first:g} to {last:g}")
     count = math.floor((last - first) / step + 1e-9) + 1
     if count > MAX_VALUES:
         raise RequestError("values", f"{count} values are more than {MAX_VALUES}")
@@ -162,7 +163,7 @@ def rounded(value: float) -> Value:
 
 
 def number(text: str) -> Value:
-    """A number's text as an int where it is whole and has no point."""
+    """Parse a number: an int if it is whole and written without a decimal point, else a float."""
     value = float(text)
     return int(value) if value.is_integer() and "." not in text else value
 

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .orthogonal import NEUTRAL, orthogonal
 from .row_factors import Factor, times
 
+V_ONLY, K_AND_V, K_AND_MEAN = "V only", "K+V", "K+mean(V) w/ C penalty"
+PENALTY_WIDTH = 1280.0
 FUSED = ("cpu", "cuda")
 MOST_LOGITS = 1 << 26  # 256 MiB in float32
 
@@ -32,6 +35,55 @@ class KeyValue:
 
 
 @dataclass(frozen=True)
+class LayerWeighting:
+    """The weight of each cross attention: `slopes[k] * weight + offsets[k] * fade`.
+
+    `weight` is the unit's at a step, and `fade` what a schedule has left of its largest weight, 0..1.
+    `scaling` says what that weight multiplies, see `scaled`, and `form` what of the attention is added, see
+    `orthogonal`.
+    """
+
+    slopes: tuple[float, ...]
+    offsets: tuple[float, ...]
+    scaling: str = V_ONLY
+    form: str = NEUTRAL
+
+    @staticmethod
+    def even(layers: int) -> LayerWeighting:
+        """Every layer has the unit's weight."""
+        return LayerWeighting((1.0,) * layers, (0.0,) * layers)
+
+    @property
+    def fades(self) -> bool:
+        """Whether a weight depends on `fade`."""
+        return any(self.offsets)
+
+    def at(self, weight: float, fade: float) -> tuple[float, ...]:
+        """Return the weight of each cross attention."""
+        pairs = zip(self.slopes, self.offsets, strict=True)
+        return tuple(slope * weight + offset * fade for slope, offset in pairs)
+
+
+def scaled(pair: KeyValue, weight: Factor, scaling: str) -> KeyValue:
+    """Return keys and values [B, T, hidden] with the weight of each row in them (ComfyUI_IPAdapter_plus).
+
+    - `V only`: w V, which is the attention's output times w
+    - `K+V`: w K and w V; a small weight makes attention even, too
+    - `K+V w/ C penalty`: the same with w * hidden / 1280, weaker in narrow layers
+    - `K+mean(V) w/ C penalty`: with that weight, w K, and V with its mean over the tokens multiplied by w
+    """
+    if scaling == V_ONLY:
+        return KeyValue(pair.keys, times(pair.values, weight))
+    if scaling != K_AND_V:
+        weight = weight * (pair.keys.shape[-1] / PENALTY_WIDTH)
+    keys = times(pair.keys, weight)
+    if scaling != K_AND_MEAN:
+        return KeyValue(keys, times(pair.values, weight))
+    mean = pair.values.mean(dim=1, keepdim=True)
+    return KeyValue(keys, pair.values - mean + times(mean, weight))
+
+
+@dataclass(frozen=True)
 class AttentionTerm:
     """What one unit adds to one cross attention: keys, values, weight and a soft mask [1 or B, 1, H, W].
 
@@ -42,20 +94,28 @@ class AttentionTerm:
     weight: Factor
     mask: Tensor | None = None
     rows: slice | list[int] | None = None
+    scaling: str = V_ONLY
+    form: str = NEUTRAL
 
     @property
     def acts(self) -> bool:
         """Whether the weight is not zero."""
         return isinstance(self.weight, Tensor) or self.weight != 0.0
 
-    def output(self, query: Tensor, kinds: Tensor, heads: int, grid: tuple[int, int]) -> Tensor:
+    def output(
+        self, query: Tensor, kinds: Tensor, heads: int, grid: tuple[int, int], text: Tensor | None = None
+    ) -> Tensor:
         """Return `w * attention(q, k, v)`, times the mask, [B, N, hidden].
 
-        query: [B, N, hidden]; kinds: [B] int64, 1 for cond rows and 0 for uncond rows;
-        grid: height and width of the latent, which the layer sees at a half, a quarter and so on.
+        query: [B, N, hidden]; kinds: [B] int64, 1 for cond rows and 0 for uncond rows; grid: height and
+        width of the latent, which the layer sees at a half, a quarter and so on; text: the attention to the
+        text, [B, N, hidden], for forms that read it.
         """
         pair = self.pair.to(query)
-        mixed = attend(query, pair.keys[kinds], times(pair.values[kinds], self.weight), heads)
+        own = scaled(KeyValue(pair.keys[kinds], pair.values[kinds]), self.weight, self.scaling)
+        mixed = attend(query, own.keys, own.values, heads)
+        if text is not None:
+            mixed = orthogonal(mixed, text, query, pair.keys[kinds], heads, self.form)
         if self.mask is not None:
             mixed = mixed * token_mask(self.mask, query.shape[1], grid).to(query)
         return mixed

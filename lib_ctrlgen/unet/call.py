@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
+
+UNetPart: TypeAlias = Literal["input", "middle", "output"]
 
 FAMILY_BY_CONTEXT = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}
 LATENT_FACTOR = 8
@@ -48,6 +50,16 @@ class FeaturePlace:
     stride: int
 
 
+class AttentionPlace(NamedTuple):
+    """Where a cross attention is: its spatial transformer's number in running order, and the U-Net's part.
+
+    Transformers are numbered 0..15 on SD1.5 and 0..10 on SDXL, where each has several cross attentions.
+    """
+
+    transformer: int
+    part: UNetPart
+
+
 @dataclass(frozen=True, kw_only=True)
 class UNetShape:
     """The layer sizes of a U-Net, which a control must fit.
@@ -58,6 +70,7 @@ class UNetShape:
     attention_hidden   width of each cross attention in checkpoint order: down, up, mid
                        (16 on SD1.5, 70 on SDXL)
     heads              attention heads of each of these layers
+    attention_places   where each of these layers is
     feature_places     where features are added: one per level, then the mid block
     """
 
@@ -67,6 +80,7 @@ class UNetShape:
     residual_strides: tuple[int, ...]
     attention_hidden: tuple[int, ...]
     heads: tuple[int, ...]
+    attention_places: tuple[AttentionPlace, ...]
     feature_places: tuple[FeaturePlace, ...]
 
     def residual_sizes(self, height: int, width: int) -> tuple[tuple[int, int, int], ...]:
@@ -159,17 +173,14 @@ class Rows:
         """The name of each row."""
         return tuple(map(RowName, self.cond, self.image, self.concept, self.nth))
 
-    def of_concept(self, concept: int) -> tuple[bool, ...]:
-        """Return for each row whether it is conditional and belongs to this concept."""
-        return tuple(cond and own == concept for cond, own in zip(self.cond, self.concept, strict=True))
-
 
 @dataclass(frozen=True)
 class Position:
     """The step of a U-Net call, counted from 0, and its rows. Progress is `step / steps`.
 
     `hires` is true in the hires pass, whose steps count from 0 again. `copies` is the number of times that
-    the context of a conditional row repeats each token of its text.
+    the context of a conditional row repeats each token of its text. `waiting` are the step's rows that later
+    calls may have.
     """
 
     step: int
@@ -177,6 +188,7 @@ class Position:
     rows: Rows
     hires: bool = False
     copies: int = 1
+    waiting: tuple[RowName, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,18 +219,19 @@ class CallInputs:
 class UNetCall:
     """One U-Net call: its inputs, its position, and the U-Net itself if there is one.
 
-    When equal rows are computed once, `twins` holds for each row the names of all rows it is computed for.
+    When equal rows are computed once, `shared_names` holds for each row the names of all rows that it stands
+    for.
     """
 
     inputs: CallInputs
     position: Position
     unet: nn.Module | None = None
-    twins: tuple[tuple[RowName, ...], ...] = ()
+    shared_names: tuple[tuple[RowName, ...], ...] = ()
 
     @property
     def names(self) -> tuple[tuple[RowName, ...], ...]:
         """For each row the names of all rows that it is computed for."""
-        return self.twins or tuple((name,) for name in self.position.rows.names)
+        return self.shared_names or tuple((name,) for name in self.position.rows.names)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -240,12 +253,12 @@ class UNetCall:
         if tuple(rows) == tuple(range(self.batch)):
             return self
         position = replace(self.position, rows=self.position.rows.select(rows))
-        twins = tuple(self.twins[row] for row in rows) if self.twins else ()
-        return replace(self, inputs=self.inputs.select(rows), position=position, twins=twins)
+        shared_names = tuple(self.shared_names[row] for row in rows) if self.shared_names else ()
+        return replace(self, inputs=self.inputs.select(rows), position=position, shared_names=shared_names)
 
     def shared(self, inverse: Sequence[int], firsts: Sequence[int]) -> UNetCall:
         """Return the call with only the rows `firsts`; row `i` is computed as `firsts[inverse[i]]`."""
-        twins: list[tuple[RowName, ...]] = [()] * len(firsts)
+        shared_names: list[tuple[RowName, ...]] = [()] * len(firsts)
         for name, number in zip(self.position.rows.names, inverse, strict=True):
-            twins[number] += (name,)
-        return replace(self.select(firsts), twins=tuple(twins))
+            shared_names[number] += (name,)
+        return replace(self.select(firsts), shared_names=tuple(shared_names))

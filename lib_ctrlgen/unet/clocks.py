@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from lib_ctrlgen.errors import HostError
 
-from .call import Position, Rows, repetitions
+from .call import Position, RowName, Rows, repetitions
 
 
 class Clock(Protocol):
@@ -94,4 +94,5 @@ class RowQueue:
             tuple(row.concept for row, _ in taken),
             tuple(nth for _, nth in taken),
         )
-        return Position(self.step, self.steps, rows, self.hires, self.copies)
+        waiting = tuple(RowName(row.cond, row.image, row.concept, nth) for row, nth in self.waiting)
+        return Position(self.step, self.steps, rows, self.hires, self.copies, waiting)

@@ -12,7 +12,7 @@ from lib_ctrlgen.errors import HostError
 
 from .call import AttentionSite, CallInputs, FeaturePlace, UNetShape
 from .port import Call, Compute, Features, Hooks, UNetBlocks, attentions, narrowing, shape_of, sites
-from .residuals import Residuals, placewise
+from .residuals import Residuals, summed_features
 
 PARTS = ("down_blocks", "up_blocks", "mid_block")
 
@@ -45,7 +45,7 @@ def with_features(kwargs: Mapping[str, Any], features: Sequence[Tensor]) -> dict
     # refuse a T2I-Adapter's features in the deprecated form, which diffusers would ignore beside these
     own_residuals(kwargs)
     name = "down_intrablock_additional_residuals"
-    return {**kwargs, name: list(placewise([kwargs.get(name) or (), features]))}
+    return {**kwargs, name: list(summed_features([kwargs.get(name) or (), features]))}
 
 
 def with_residuals(kwargs: Mapping[str, Any], residuals: Residuals) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class CheckedCall:
     position: Position
     finite: FiniteFlag
 
-    def again(self) -> bool:
+    def repeat(self) -> bool:
         """Repeat the call, and return whether its prediction is finite.
 
         Raises RuntimeError if it cannot be repeated, for instance if the U-Net is now on another device.
@@ -64,7 +64,7 @@ class FiniteWatch:
     """Checks every prediction of a U-Net, and calls `refuse` with the first call that is not finite.
 
     `refuse` must raise. Sampling never waits for the GPU: a result is read once it is available, at the
-    latest in `settle`.
+    latest in `wait_for_checks`.
     """
 
     def __init__(self, refuse: Callable[[CheckedCall], None]) -> None:
@@ -93,7 +93,7 @@ class FiniteWatch:
         hooks.add(module.register_forward_pre_hook(before, with_kwargs=True, prepend=True))
         hooks.add(module.register_forward_hook(after))
 
-    def settle(self) -> None:
+    def wait_for_checks(self) -> None:
         """Wait for all pending checks, and refuse the first call whose prediction is not finite."""
         while self._pending:
             self._check()

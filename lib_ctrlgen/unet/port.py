@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lib_ctrlgen.errors import HostError
 
-from .call import AttentionSite, CallInputs, Family, FeaturePlace, UNetShape
+from .call import AttentionPlace, AttentionSite, CallInputs, Family, FeaturePlace, UNetPart, UNetShape
 from .residuals import Residuals
 from .shared_rows import SharedRows
 
@@ -179,5 +179,29 @@ def shape_of(
         residual_strides=tuple(place.stride for place in residuals),
         attention_hidden=tuple(site.hidden for site in found),
         heads=tuple(site.heads for site in found),
+        attention_places=attention_places([site.name for site in found]),
         feature_places=places,
     )
+
+
+def attention_places(names: Sequence[str]) -> tuple[AttentionPlace, ...]:
+    """Return the place of each cross attention from its name, in the order of `names`.
+
+    >>> attention_places(["down_blocks.0.a.transformer_blocks.0", "up_blocks.1.a.transformer_blocks.0",
+    ...                   "mid_block.a.transformer_blocks.0"])[1]
+    AttentionPlace(transformer=2, part='output')
+    """
+    holders = [name.partition(".transformer_blocks.")[0] for name in names]
+    parts: list[UNetPart] = [_part(name) for name in holders]
+    running = sorted(dict(zip(holders, parts, strict=True)).items(), key=lambda each: RUNNING.index(each[1]))
+    numbers = {holder: number for number, (holder, _) in enumerate(running)}
+    return tuple(AttentionPlace(numbers[name], part) for name, part in zip(holders, parts, strict=True))
+
+
+RUNNING: tuple[UNetPart, ...] = ("input", "middle", "output")
+
+
+def _part(name: str) -> UNetPart:
+    if name.startswith(("mid_", "middle_")):
+        return "middle"
+    return "input" if name.startswith(("down_", "input_")) else "output"

@@ -143,7 +143,7 @@ def joined(parts: Sequence[Residuals]) -> Residuals:
     return Residuals(tuple(layers[:-1]), layers[-1])
 
 
-def placewise(parts: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
+def summed_features(parts: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
     """Sum several lists of features element by element; a shorter list counts as zero at its end."""
     return tuple(_sum([one for one in place if one is not None]) for place in zip_longest(*parts))
 

@@ -29,8 +29,11 @@ class Moments(NamedTuple):
 
     @staticmethod
     def of_tokens(x: Tensor) -> Moments:
-        """Return the moments of each channel of x [B, N, C] over its tokens; the variance is unbiased."""
-        variance, mean = torch.var_mean(x.float(), dim=1, keepdim=True)
+        """Return the moments of each channel of x [B, N, C] over its tokens.
+
+        The variance is unbiased; that of a single token is 0.
+        """
+        variance, mean = torch.var_mean(x.float(), dim=1, keepdim=True, correction=min(1, x.shape[1] - 1))
         return Moments(mean, variance)
 
     @staticmethod

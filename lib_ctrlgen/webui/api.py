@@ -1,4 +1,4 @@
-"""The REST routes under /ctrlgen/v1: models, preprocessors, the request's schema, plans and tuner jobs."""
+"""The REST routes under /ctrlgen/v1: models, preprocessors, the schema, plans, faces and tuner jobs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from modules import scripts, shared
 from lib_ctrlgen import __version__
 from lib_ctrlgen import preprocessors as known
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.plan_view import plan_svg, plan_table, shown_plan
+from lib_ctrlgen.plots.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
 from .comments import texts_without_comments
+from .faces import faces
 from .settings import model_store
 from .tuner.jobs import TuneJobs
 
@@ -32,7 +33,8 @@ def add_routes(demo: Any, app: FastAPI) -> None:
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
     for path, answer in {"models": models, "preprocessors": preprocessors, "schema": schema}.items():
         app.add_api_route(f"{ROOT}/{path}", answer, methods=["GET"], dependencies=guards)
-    app.add_api_route(f"{ROOT}/plan", plan, methods=["POST"], dependencies=guards)
+    for path, answer in {"plan": plan, "faces": faces}.items():
+        app.add_api_route(f"{ROOT}/{path}", answer, methods=["POST"], dependencies=guards)
     jobs, where = TuneJobs(app), f"{ROOT}/tune"
     app.add_api_route(where, jobs.post, methods=["POST"], dependencies=guards, status_code=202)
     app.add_api_route(where, jobs.listed, methods=["GET"], dependencies=guards)

@@ -18,7 +18,7 @@ TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
 TUNER = "ctrlgen x/y tuner"
 SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
-PICTURED = (*IMAGES, *LISTS, EMBEDDING, "image_from")  # an infotext holds only hashes of these
+PICTURED = (*IMAGES, *LISTS, EMBEDDING, "image_from")  # an infotext holds only their hashes
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
 PICTURES = frozenset({"image", "images", "image_from"})
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # values of other scripts, which are not checked
@@ -33,14 +33,14 @@ def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: 
     if not isinstance(body, Mapping):
         return
     foreign = FOREIGN if body.get("script_name") else {SCRIPTS}  # without a name nobody reads script_args
-    _check_places({name: said for name, said in body.items() if name not in foreign}, path)
+    _check_places({name: value for name, value in body.items() if name not in foreign}, path)
     _check_scripts(body.get(SCRIPTS), arguments, f"{path}.{SCRIPTS}")
     _check_tuner(body, path)
     changed = body.get("override_settings")
     for name in changed if isinstance(changed, Mapping) else ():
         if name.startswith(SETTINGS) and name not in settings:
             known = ", ".join(sorted(settings)) or "none"
-            message = f"a request cannot change this setting (those of CtrlGen that it can: {known})"
+            message = f"a request cannot change this setting (CtrlGen's settings that it can change: {known})"
             raise RequestError(f"{path}.override_settings.{name}", message)
 
 
@@ -50,12 +50,12 @@ def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> No
     `entry` is the value of CtrlGen's key in the infotext of a checked body. It names pictures by their
     hashes only. It is not used when the body also holds a request for CtrlGen.
     """
-    if not entry or _says_request(body):
+    if not entry or _has_request(body):
         return
     try:
-        said = json.loads(entry)
-        parts = [part for _, part in pictured_parts(said)]
-        if len(parts) < len(said.get("units", ())):
+        recorded = json.loads(entry)
+        parts = [part for _, part in pictured_parts(recorded)]
+        if len(parts) < len(recorded.get("units", ())):
             raise ValueError("a unit that is no object")
         pictures = any(part.get(name) for part in parts for name in PICTURED)
     except (ValueError, TypeError, AttributeError) as error:
@@ -65,7 +65,7 @@ def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> No
         raise RequestError(path, message)
 
 
-def _says_request(body: Mapping[str, Any]) -> bool:
+def _has_request(body: Mapping[str, Any]) -> bool:
     """Whether a checked body holds a request for CtrlGen's always-on script."""
     scripts = body.get(SCRIPTS)
     entries = scripts.items() if isinstance(scripts, Mapping) else ()
@@ -110,7 +110,7 @@ def _check_scripts(scripts: Any, arguments: int, path: str) -> None:
         return
     titles = [name for name in scripts if _is_title(name)]
     if len(titles) > 1:
-        raise RequestError(f"{path}.{titles[1]}", f"'{titles[0]}' is there, too; write one of them")
+        raise RequestError(f"{path}.{titles[1]}", f"the scripts also have '{titles[0]}': send one of them")
     for title in titles:
         _check_entry(scripts[title], arguments, f"{path}.{title}")
 
@@ -121,7 +121,7 @@ def _check_entry(entry: Any, arguments: int, path: str) -> None:
         raise RequestError(path, f"expected an object, got {_kind(entry)}; write {FORM}")
     others = [name for name in entry if name != "args"]
     if others:
-        message = f'the WebUI reads "args" alone, and would leave this out; write {FORM}'
+        message = f'the WebUI reads only "args" and would ignore this; write {FORM}'
         raise RequestError(f"{path}.{others[0]}", message)
     if entry:
         _check_args(entry["args"], arguments, f"{path}.args")
@@ -141,7 +141,7 @@ def _check_alone(args: Sequence[Any], path: str, hint: str) -> None:
         return
     extra = next((n for n, each in enumerate(args) if n and each not in (None, "")), None)
     if extra is not None:
-        raise RequestError(f"{path}[{extra}]", f"send one object and nothing behind it; {hint}")
+        raise RequestError(f"{path}[{extra}]", f"send one object and nothing after it; {hint}")
 
 
 def _check_tuner(body: Mapping[str, Any], path: str) -> None:

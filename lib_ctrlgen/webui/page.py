@@ -28,7 +28,7 @@ def show_mistake(p: Any, error: CtrlGenError) -> None:
     p.comment(f"CtrlGen: {error}")
 
 
-class NoPicture:
+class EmptyPicture:
     """The only element of a failed batch; `torch.stack` of it is a batch of zero pictures."""
 
     @classmethod
@@ -39,18 +39,18 @@ class NoPicture:
         return torch.zeros(0, DECODED_CHANNELS, 0, 0) if function is torch.stack else NotImplemented
 
 
-class NoPictures(list[NoPicture]):
+class EmptyBatch(list[EmptyPicture]):
     """The result of a failed `p.sample`. The WebUI takes it for decoded pictures, of which there are none."""
 
     already_decoded = True
 
 
-def end_batch(held: MethodPatch, error: CtrlGenError) -> NoPictures:
+def end_batch(patch: MethodPatch, error: CtrlGenError) -> EmptyBatch:
     """Show an error of `p.sample` on the page, and return an empty batch instead of raising.
 
     The pictures of earlier batches stay; `before_process_batch` ends the later batches.
     """
-    show_mistake(held.p, error)
-    Refusal.instead_of(held, error)
-    held.p.do_not_save_grid = True  # there may be no picture for it
-    return NoPictures([NoPicture()])
+    show_mistake(patch.p, error)
+    Refusal.instead_of(patch, error)
+    patch.p.do_not_save_grid = True  # there may be no picture for a grid
+    return EmptyBatch([EmptyPicture()])

@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 from modules import errors, infotext_utils, scripts, shared
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.infotext import KEY
 
 from .bodies import SETTINGS, TITLE, check_body, check_infotext, check_repeated
-from .panel.infotext import KEY
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 
@@ -55,7 +55,7 @@ def log(error: CtrlGenError) -> None:
 
 
 def arguments() -> int:
-    """How many arguments the always-on script has."""
+    """Return the number of arguments of the always-on script."""
     found = (script for script in scripts.scripts_txt2img.alwayson_scripts if script.title().lower() == TITLE)
     return next((int(script.args_to) - int(script.args_from) for script in found), 1)
 

@@ -5,27 +5,27 @@ If no unit is enabled and nothing is scheduled, a generation imports, hooks and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from modules import script_callbacks, scripts
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.request.per_picture import is_per_picture, single
+from lib_ctrlgen.forms.infotext import KEY, describe
+from lib_ctrlgen.forms.unit_fields import read_request
+from lib_ctrlgen.request.batching import RequestBatch
+from lib_ctrlgen.request.per_picture import for_picture, is_per_picture
 from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import ControlRequest
 
 from .api import add_routes
 from .comments import without_comments
 from .page import is_plain_page, show_mistake
-from .panel.infotext import KEY, describe
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
-from .panel.unit_fields import read_request
 from .rest import guard_api
-from .sampling.cell_batch import Stacked, stacked_of
+from .sampling.cell_batch import CellBatch, cell_batch_of
 from .sampling.init_images import init_pictures, picture_count
-from .sampling.method_patch import Refusal, SamplePatch, held_sample, release
+from .sampling.method_patch import Refusal, SamplePatch, release, sample_patch
 from .sampling.prompt_check import needs_schedules
 from .settings import TITLE, appends_maps, register_settings
 
@@ -52,25 +52,25 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
     def process(self, p: Any, *args: Any) -> None:
         """Read, check and load the request. Called once per generation, after the checkpoint is loaded."""
         release(p)
-        held = prepare(p, args)
-        if held is not None:
-            held.install()
+        patch = prepare(p, args)
+        if patch is not None:
+            patch.install()
 
     def before_process_batch(self, p: Any, *args: Any, **given: Any) -> None:
         """End a generation of the page that failed, without a traceback. Called before each batch."""
         del args, given
-        held = held_sample(p)
-        if isinstance(held, Refusal) and isinstance(held.error, CtrlGenError) and is_plain_page(p):
-            if not held.shown:
-                show_mistake(p, held.error)
-            held.end_batches()
+        patch = sample_patch(p)
+        if isinstance(patch, Refusal) and isinstance(patch.error, CtrlGenError) and is_plain_page(p):
+            if not patch.shown:
+                show_mistake(p, patch.error)
+            patch.end_batches()
 
     def process_before_every_sampling(self, p: Any, *args: Any, **given: Any) -> None:
         """Let a blend change the latents and noise of a pass. Called before the sampling of each pass."""
         del args
-        held = held_sample(p)
-        if held is not None:
-            held.begin(given["x"], given["noise"])
+        patch = sample_patch(p)
+        if patch is not None:
+            patch.begin(given["x"], given["noise"])
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
         """Append a blend's sheets and, if the setting says so, the control maps to the pictures.
@@ -79,11 +79,11 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         and some join all of them into one (SD upscale, outpainting, prompt matrix).
         """
         del args
-        held = held_sample(p)
-        if held is None or runs_script(p):
+        patch = sample_patch(p)
+        if patch is None or runs_script(p):
             return
-        more = held.sheets(processed.images[processed.index_of_first_image :])
-        more += held.control_maps() if appends_maps() else []
+        more = patch.sheets(processed.images[processed.index_of_first_image :])
+        more += patch.control_maps() if appends_maps() else []
         processed.images.extend(more)
         # "Save" in the gallery needs an infotext with a seed for each picture.
         processed.infotexts.extend([processed.infotexts[0]] * len(more))
@@ -98,39 +98,37 @@ def runs_script(p: Any) -> bool:
 def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
     """Return what replaces `p.sample`: a controlled sampling, a Refusal that raises, or None for nothing."""
     try:
-        stacked = stacked_of(args)
-        requests = stacked.requests if stacked else (one_request(p, args),)
-        prompts = needs_schedules(without_comments(p, getattr(p, "scripts", None)), requests[0])
-        if stacked or requests[0].acts or prompts:
-            return controlled(p, requests, prompts, stacked)
+        batch = cell_batch_of(args) or one_request(p, args)
+        prompts = needs_schedules(without_comments(p, getattr(p, "scripts", None)), batch.shared)
+        if batch.cells > 1 or batch.shared.acts or prompts:
+            return controlled(p, batch, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
         release(p)
         return Refusal(p, error)
     return None
 
 
-def one_request(p: Any, args: tuple[Any, ...]) -> ControlRequest:
-    """Return the request for all pictures of a generation; concepts without a seed get a random one."""
-    return seeded(read_request(args, init_pictures(p), picture_count(p)))
+def one_request(p: Any, args: tuple[Any, ...]) -> RequestBatch[ControlRequest]:
+    """Return one request for all pictures of a generation; concepts without a seed get a random one."""
+    count = picture_count(p)
+    return RequestBatch(requests=(seeded(read_request(args, init_pictures(p), count)),), sizes=(count,))
 
 
-def controlled(
-    p: Any, requests: Sequence[ControlRequest], prompts: bool, stacked: Stacked | None
-) -> SamplePatch:
-    """Load the models of the requests, and record the requests in the infotexts. Raises CtrlGenError."""
+def controlled(p: Any, batch: RequestBatch[ControlRequest], prompts: bool) -> SamplePatch:
+    """Load the models of a batch, and record its requests in the infotexts. Raises CtrlGenError."""
     from .sampling.generation import controlled_sample  # imports torch and the controls, so only when needed
 
-    held = controlled_sample(p, requests, prompts=prompts, stacked=stacked)
-    if stacked:
-        own = [single(request, number % stacked.each) for number, request in enumerate(requests)]
-        p.extra_generation_params["CFG scale"] = list(stacked.scales)
-    else:
-        count = picture_count(p) if is_per_picture(requests[0]) else 1
-        own = [single(requests[0], number) for number in range(count)]
-    texts = [describe(held.recorded(request)) if request.acts else None for request in own]
-    if stacked or any(texts):
-        p.extra_generation_params[KEY] = texts if stacked or len(texts) > 1 else texts[0]
-    return held
+    patch = controlled_sample(p, batch, prompts=prompts)
+    cells = isinstance(batch, CellBatch)
+    if isinstance(batch, CellBatch):
+        p.extra_generation_params["CFG scale"] = batch.per_picture(batch.scales)
+    sizes = batch.sizes if cells or is_per_picture(batch.shared) else (1,)
+    pairs = zip(batch.requests, sizes, strict=True)
+    own = [for_picture(request, number) for request, size in pairs for number in range(size)]
+    texts = [describe(patch.recorded(request)) if request.acts else None for request in own]
+    if cells or any(texts):
+        p.extra_generation_params[KEY] = texts if cells or len(texts) > 1 else texts[0]
+    return patch
 
 
 def register() -> None:

@@ -85,18 +85,18 @@ def _options() -> dict[str, Any]:
     info = shared.OptionInfo
     units = info(UNITS, "Units in the panel", gr.Slider, {"minimum": 1, "maximum": MAX_UNITS, "step": 1})
     maps = info(True, "Append control maps to the pictures").info(
-        "after them, on the page and in the API; the pictures stay first"
+        "behind the pictures, on the page and in the API"
     )
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
-    cache = info(0, "Memory that loaded control models may fill, GB (0: automatic)", gr.Slider, limits)
+    cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
     return {
         "ctrlgen_units": units.needs_reload_ui(),
         "ctrlgen_append_maps": maps,
         "ctrlgen_model_folders": folders.info("one per line"),
         CACHE: cache.info(
-            "in the GPU's and in the CPU's memory each; automatic: what can be spared, at least 4; "
-            "--ctrlgen-cache-gb overrides it"
+            "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
+            "--ctrlgen-cache-gb overrides this"
         ),
     }
 

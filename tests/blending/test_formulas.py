@@ -113,11 +113,11 @@ def test_slerps_of_several_by_weight() -> None:
 def test_features_mix_around_the_empty_prompt(seed: int, weights: list[float]) -> None:
     features, empty = [randn(2, 7, 8, seed=seed + k) for k in range(3)], randn(1, 7, 8, seed=seed + 9)
     rows = torch.tensor([weights, weights[::-1]], dtype=torch.float64)
-    straight = mixed_features(features, empty, rows, turn=False)
+    straight = mixed_features(features, empty, rows, spherical=False)
     for row in range(2):
         wanted = empty[0] + sum(float(rows[row, k]) * (features[k][row] - empty[0]) for k in range(3))
         torch.testing.assert_close(straight[row], wanted, **CLOSE)
-    turned = mixed_features(features, empty, rows, turn=True)
+    turned = mixed_features(features, empty, rows, spherical=True)
     token = slerp_many([(f - empty)[1, 3][None] for f in features], rows[1:])[0] * rows[1].sum()
     torch.testing.assert_close(turned[1, 3], empty[0, 3] + token, **CLOSE)
 
@@ -126,12 +126,12 @@ def test_features_mix_around_the_empty_prompt(seed: int, weights: list[float]) -
 def test_mixed_noise_is_noise(seed: int, weights: list[float]) -> None:
     noises = [randn(2, 4, 64, 64, seed=seed + k) for k in range(3)]
     parts = torch.tensor(weights, dtype=torch.float64)
-    for turn in (False, True):
-        assert float(mixed_noises(noises, parts, turn=turn).std()) == pytest.approx(1, abs=0.03)
+    for spherical in (False, True):
+        assert float(mixed_noises(noises, parts, spherical=spherical).std()) == pytest.approx(1, abs=0.03)
     wanted = sum(w * n for w, n in zip(weights, noises, strict=True)) / math.sqrt(sum(w * w for w in weights))
-    torch.testing.assert_close(mixed_noises(noises, parts, turn=False), wanted, **CLOSE)
+    torch.testing.assert_close(mixed_noises(noises, parts, spherical=False), wanted, **CLOSE)
     mean = sum(w * n for w, n in zip(weights, noises, strict=True)) / sum(weights)
-    torch.testing.assert_close(mixed_latents(noises, parts, turn=False), mean, **CLOSE)
+    torch.testing.assert_close(mixed_latents(noises, parts, spherical=False), mean, **CLOSE)
 
 
 def test_masks_place_noises_and_latents() -> None:
@@ -139,7 +139,7 @@ def test_masks_place_noises_and_latents() -> None:
     masks = torch.zeros(2, 1, 1, 8, 8, dtype=torch.float64)
     masks[0, ..., :3], masks[1, ..., 3:6] = 1, 0.5
     for mix in (mixed_noises, mixed_latents):
-        found = mix(noises, masks, turn=True)
+        found = mix(noises, masks, spherical=True)
         for columns, source in ((slice(0, 3), 0), (slice(3, 6), 1), (slice(6, 8), 0)):
             torch.testing.assert_close(found[..., columns], noises[source][..., columns], **CLOSE)
 
@@ -154,7 +154,7 @@ def test_parts_are_gathered_to_concepts() -> None:
 
 @pytest.mark.parametrize(("pictures", "stops"), [(5, 2), (7, 3), (3, 2)])
 def test_a_trajectory_keeps_its_ends(pictures: int, stops: int) -> None:
-    steps = Trajectory(pictures=pictures, stops=stops)
+    steps = Trajectory(pictures=pictures, concepts=stops)
     latents = randn(pictures, 4, 6, 6)
     each = (pictures - 1) // (stops - 1)
     for power in (0.0, 0.3, 1.0):
@@ -171,7 +171,7 @@ def test_a_trajectory_keeps_its_ends(pictures: int, stops: int) -> None:
 def test_pictures_move_to_where_the_row_changes(seed: int, shape: tuple[int, int]) -> None:
     """On a row whose pictures lie on a curve of place, neighbours differ alike after enough rounds."""
     pictures, stops = shape
-    steps = Trajectory(pictures=pictures, stops=stops)
+    steps = Trajectory(pictures=pictures, concepts=stops)
     bend = 1 + seed % 4
 
     def made(steps: Trajectory) -> Tensor:
@@ -188,5 +188,5 @@ def test_pictures_move_to_where_the_row_changes(seed: int, shape: tuple[int, int
 
 
 def test_a_row_that_does_not_change_stays_even() -> None:
-    steps = Trajectory(pictures=5, stops=2)
+    steps = Trajectory(pictures=5, concepts=2)
     assert steps.respaced(torch.zeros(5, 4, 2, 2)).places == pytest.approx(steps.places)

@@ -64,7 +64,7 @@ def test_big_lama_has_the_published_names() -> None:
 def test_lama_fills_the_holes_and_nothing_else(with_lama: Engine) -> None:
     networks = with_lama.load("ctrlgen-tiny")
     (unit,) = with_lama.units(PromptBatch.of([request("inpaint_only+lama")]), networks)
-    source: Any = getattr(unit.later, "source", None)
+    source: Any = getattr(unit.after_unet, "source", None)
     assert source.filler.origin[0] == "lama"
     for size in ((64, 64), (80, 56)):
         plain, filled = source.colours(*size), source.picture(*size)
@@ -77,19 +77,19 @@ def test_lama_is_in_the_first_noise_while_the_unit_acts(
     with_lama: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    original = sampling.started
+    original = sampling.changed_noise
 
-    def started(noise: Any, units: Any, variants: Any) -> Any:
+    def changed_noise(noise: Any, units: Any, variants: Any) -> Any:
         seen.append((noise, original(noise, units, variants), units))
         return seen[-1][1]
 
-    monkeypatch.setattr(sampling, "started", started)
+    monkeypatch.setattr(sampling, "changed_noise", changed_noise)
     weights: list[Any] = [1, 0.5, "1>0.2", {"guidance_start": 0.5}]
     for weight in weights:
         own = weight if isinstance(weight, dict) else {"weight": weight}
         with_lama.generate(request("inpaint_only+lama", **own))
     noise, found, units = seen[0]
-    latent = units[0].later.source.latent(8, 8)
+    latent = units[0].after_unet.source.latent(8, 8)
     alpha = torch.linspace(0.00085**0.5, 0.012**0.5, 1000).square().neg().add(1).prod()
     wanted = alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
     assert torch.allclose(found, wanted, atol=1e-5)

@@ -27,7 +27,7 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors.canny import Canny
 from lib_ctrlgen.preprocessors.none import NoPreprocessor
 from lib_ctrlgen.request.batching import alike
-from lib_ctrlgen.request.per_picture import single
+from lib_ctrlgen.request.per_picture import for_picture
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.support import control_files as files
 from tests.support import headless_models as models
@@ -160,7 +160,7 @@ def test_a_request_of_one_picture() -> None:
     request = parse_request(
         {"units": [{"model": "a", "images": [A, B], "mask": C}, {"model": "b", "image": C}]}
     )
-    units = single(request, 1).units
+    units = for_picture(request, 1).units
     assert [(unit.image, unit.images, unit.mask) for unit in units] == [(B, (), C), (C, (), "")]
 
 

@@ -12,7 +12,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.sampling import run as sampling
 from lib_ctrlgen.headless.sampling.batch import PromptBatch
-from lib_ctrlgen.images.composite import hole_share, lightness, mixed, pixels_of, relit
+from lib_ctrlgen.images.composite import hole_share, lightness, mixed, pixels_of, with_lightness
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
@@ -88,10 +88,10 @@ def test_recolouring_keeps_the_lightness(engine: Engine, space: Any) -> None:
     if space == "intensity":  # the strongest channel, whatever the colours
         assert np.array_equal(made.max(2), wanted)
     plain = pixels(engine, "none", preprocessor(name)(original, gamma=0.8))
-    assert np.array_equal(made, relit(plain, wanted, space))
+    assert np.array_equal(made, with_lightness(plain, wanted, space))
     soft = (made // 4 + 96).astype(np.uint8)  # colours so weak that every lightness is possible
     light = np.full((64, 64), 120, np.uint8)
-    assert np.abs(lightness(relit(soft, light, space), space).astype(int) - 120).max() <= 1
+    assert np.abs(lightness(with_lightness(soft, light, space), space).astype(int) - 120).max() <= 1
 
 
 def test_the_map_of_recolouring_is_the_lightness() -> None:
@@ -198,6 +198,6 @@ def test_pictures_keep_their_colours_under_transparency(engine: Engine) -> None:
     """What stands in a hole is what the VAE sees there, not white."""
     networks = engine.load("ctrlgen-tiny")
     (unit,) = engine.units(PromptBatch.of([request("inpaint_only")]), networks)
-    shown: Any = getattr(unit.later, "source", None)
+    shown: Any = getattr(unit.after_unet, "source", None)
     assert shown.colours(64, 64).getpixel((30, 30)) == (200, 30, 90)
     assert decode_image(unit.spec.image, "").getpixel((30, 30)) == (200, 30, 90, 0)

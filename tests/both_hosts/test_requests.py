@@ -31,7 +31,7 @@ BODIES = Bodies(tuple(KINDS["ldm"].makes), blends=False)
 
 
 @given(number=st.integers(0, 2**32))
-@examples(60)
+@examples(40)
 def test_a_request_is_a_picture_under_its_units_or_a_4xx_with_a_path(rest: FakeRest, number: int) -> None:
     check(rest, BODIES.body(number))
 

@@ -17,9 +17,9 @@ from tests.support.command_line import ROOT, Captured, fails
         ("units.0.image=moon.png", "$.units[0].image: "),
         ("units.0.image='%%%'", "$.units[0].image: "),
         ("units.0.wieght=1", "$.units[0].wieght: unknown field (nearest: weight"),
-        ("units.0.weight=1@2", "$.units[0].weight: progress must lie in 0..1"),
-        ("units.7.weight=1", "--set units.7.weight: '7' is no place in a list of 2"),
-        ("units.0.weight.x=1", "--set units.0.weight.x: there is nothing below '1>0'"),
+        ("units.0.weight=1@2", "$.units[0].weight: progress must be in 0..1"),
+        ("units.7.weight=1", "--set units.7.weight: '7' is no index of a list of 2"),
+        ("units.0.weight.x=1", "--set units.0.weight.x: '1>0' has no fields"),
         ('units.0.image="a\\0.png"', "$.units[0].image: "),
         ("model=" + 600 * "x", "$.model: no model named"),
         ("steps", "--set takes PATH=VALUE"),
@@ -30,7 +30,7 @@ from tests.support.command_line import ROOT, Captured, fails
         ("tune={x: {path: steps, values: '1, 2'}}", "$.tune: this job is a grid or a search: run it with"),
         (f"steps={5000 * '['}", "not YAML: lists or mappings are nested too deeply"),
         (f"steps={5000 * '9'}", "not YAML: "),
-        (f"{'a.' * 5000}a=1", "--set: no job has a place of 5001 names"),
+        (f"{'a.' * 5000}a=1", "--set: a path of 5001 names is longer than any in a job"),
     ],
 )
 def test_a_wrong_job_is_one_line(
@@ -51,8 +51,8 @@ def test_a_wrong_job_is_one_line(
         (b"units: 3", "$.units: "),
         (b"units: [3]", "$.units[0]: "),
         (b"1: 2", "$: "),
-        (b"prompt: a\nsteps: 2\nprompt: b", "job.yaml:3:1: not YAML: the key 'prompt' is there twice"),
-        (b'{"seed": 1, "seed": 2}', "job.yaml: the key 'seed' is there twice"),
+        (b"prompt: a\nsteps: 2\nprompt: b", "job.yaml:3:1: not YAML: the key 'prompt' occurs twice"),
+        (b'{"seed": 1, "seed": 2}', "job.yaml: the key 'seed' occurs twice"),
         (b"prompt: [a:b:0.5]", "$.prompt: expected `str`, got `array`: put a text with brackets"),
         (b"seed: !!bool x", "not YAML: "),
         (b"prompt: photo: a cat", "quote a text that holds ': '"),
@@ -80,10 +80,10 @@ def test_a_file_that_is_no_job_is_one_line(
         (["plan", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
         (["plan", "."], ".: Is a directory"),
         (["tiny", "--install", "nowhere"], "nowhere is no WebUI folder"),
-        (["explore", "JOB", "--size", "0"], "--size must be 2..9 pictures a side, is 0"),
+        (["explore", "JOB", "--size", "0"], "--size must be 2..9 pictures a side, got 0"),
         (["explore", "JOB", "--size", "10"], "--size must be 2..9"),
         (["explore", "JOB"], "$.blend: a map needs a blend"),
-        (["models", "--models", "nowhere"], "the model folder nowhere is not there"),
+        (["models", "--models", "nowhere"], "the model folder nowhere does not exist"),
     ],
 )
 def test_a_wrong_command_is_one_line(
@@ -94,7 +94,7 @@ def test_a_wrong_command_is_one_line(
 
 def test_a_missing_model_folder_is_one_line(bundled: Path, job: Path, capsys: Captured) -> None:
     message = fails(["run", str(job), "--models", "nowhere"], capsys)
-    assert message == "ctrlgen: error: the model folder nowhere is not there\n"
+    assert message == "ctrlgen: error: the model folder nowhere does not exist\n"
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(bundled: Path, job: Path, capsys: Captured) -> None:

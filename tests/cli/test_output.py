@@ -9,7 +9,7 @@ import pytest
 
 from lib_ctrlgen.cli import common as cli_parts
 from lib_ctrlgen.cli import output as cli_output
-from lib_ctrlgen.plan_view import ASCII_BARS, BARS
+from lib_ctrlgen.plots.plan_view import ASCII_BARS, BARS
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = ["plan", "examples/scheduled.yaml"]

@@ -17,14 +17,14 @@ from lib_ctrlgen.cluster import batches, connect, models, webui_job
 from lib_ctrlgen.cluster import pool as spread
 from lib_ctrlgen.cluster.actor import LostError, sendable
 from lib_ctrlgen.cluster.batches import LOSSES, Batches
-from lib_ctrlgen.cluster.connect import shared_out, stay_on_loopback
+from lib_ctrlgen.cluster.connect import fitting_engines, stay_on_loopback
 from lib_ctrlgen.cluster.options import PoolOptions, add_options, pool_options
 from lib_ctrlgen.cluster.webui_job import jobs_of
 from lib_ctrlgen.cluster.webuis import Client, WebUIMaker, WebUIRecipe
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.run import Outcome
-from lib_ctrlgen.tuner.worker import Judged, Task
+from lib_ctrlgen.tuner.worker import ScoredCell, Task
 from tests.support import headless_models
 from tests.support.fake_job_route import Jobs, colour, serving
 
@@ -81,10 +81,10 @@ def test_a_lost_batch_comes_back_then_its_cells_alone_then_none() -> None:
 
 
 def test_a_cluster_is_shared_out() -> None:
-    assert shared_out([{"CPU": 8.0, "GPU": 1.0}], 4).engines == 2
-    assert shared_out([{"CPU": 1.0}], None).cores == 1
+    assert fitting_engines([{"CPU": 8.0, "GPU": 1.0}], 4).engines == 2
+    assert fitting_engines([{"CPU": 1.0}], None).cores == 1
     with pytest.raises(HostError):
-        shared_out([], None)
+        fitting_engines([], None)
 
 
 def test_errors_travel_as_their_text() -> None:
@@ -93,13 +93,6 @@ def test_errors_travel_as_their_text() -> None:
 
 
 # Models
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    headless_models.write_model(folder)
-    return folder
 
 
 def shipped(root: Path, *names: str) -> set[str]:
@@ -176,7 +169,7 @@ def test_a_webui_makes_cells() -> None:
     assert len(jobs.bodies) == 1
     for key, weight in (("0", 0.0), ("1", 0.5)):
         judged = outcomes[key]
-        assert isinstance(judged, Judged)
+        assert isinstance(judged, ScoredCell)
         assert judged.made.seeds == (3, 4)
         payload = {"steps": 4, "seed": 3, "units": [{"weight": weight}]}
         pixels = [image.getpixel((0, 0)) for image in judged.made.images]
@@ -188,7 +181,7 @@ def test_a_webui_makes_cells() -> None:
 def test_what_fails_there_is_the_cells_error() -> None:
     outcomes = made(Jobs(), cells({"steps": 99}, {"steps": 3}))
     assert str(outcomes["0"]) == "no such sampler"
-    assert isinstance(outcomes["1"], Judged)
+    assert isinstance(outcomes["1"], ScoredCell)
     failing = Jobs()
     failing.failure = "Sampler not found"
     assert str(made(failing, cells({}))["0"]) == "Sampler not found"

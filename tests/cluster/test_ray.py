@@ -20,7 +20,7 @@ from PIL import Image
 
 from lib_ctrlgen.cli.main import main
 from lib_ctrlgen.cluster import pool as spread
-from lib_ctrlgen.cluster.connect import connected, room
+from lib_ctrlgen.cluster.connect import connected, engine_slots
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.tune import EngineHost
@@ -43,13 +43,6 @@ def cluster() -> Iterator[None]:
         pytest.skip("Ray is installed in the newer of the two sets only")
     with connected("local", 4):  # cores in name: some tests need workers beside those of others
         yield
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    models.write_model(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +95,7 @@ def test_a_cluster_of_our_own_listens_on_loopback(cluster: None) -> None:
     import ray
 
     assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
-    assert room(2).engines == 2
+    assert engine_slots(2).engines == 2
 
 
 def test_two_workers_make_what_one_machine_makes(host: EngineHost, engines: Any, tmp_path: Path) -> None:
@@ -190,7 +183,7 @@ def test_without_a_worker_left_the_run_ends(cluster: None) -> None:
     from lib_ctrlgen.cluster.workers import RayWorkers
 
     with (
-        RayWorkers([Stub(deadly=("0",), again=False)]) as workers,
+        RayWorkers([Stub(deadly=("0",), restartable=False)]) as workers,
         pytest.raises(HostError, match="no worker is left"),
     ):
         list(workers.each(stacks(2)))

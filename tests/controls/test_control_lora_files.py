@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib_ctrlgen.controls.controlnet.control_lora import borrowed_names
+from lib_ctrlgen.controls.controlnet.control_lora import names_in_unet
 from lib_ctrlgen.controls.controlnet.control_lora_file import build_network, network_tensors
 from lib_ctrlgen.controls.registry import identify
 from lib_ctrlgen.errors import RequestError
@@ -144,4 +144,4 @@ def test_the_published_layouts_at_their_size(family: str, layers: int) -> None:
     lacking = {name: tuple(v.shape) for name, v in parameters.items() if name not in tensors}
     assert len(network.controlnet_down_blocks) + 1 == layers
     assert len(lacking) == sum(key.endswith(".up") for key in file)
-    assert borrowed_names(lacking, base, "file").keys() == lacking.keys()
+    assert names_in_unet(lacking, base, "file").keys() == lacking.keys()

@@ -42,7 +42,7 @@ def with_hole() -> Image.Image:
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
     for name in ("control_v11p_sd15_inpaint", "net"):
-        save_file(files.controlnet().state_dict(), tmp_path / f"{name}.safetensors")
+        save_file(files.controlnet_tensors(), tmp_path / f"{name}.safetensors")
     return ModelStore([tmp_path], 1 << 30)
 
 
@@ -180,12 +180,12 @@ def test_a_difference_without_its_unet_or_with_another_is_refused(tmp_path: Path
     tensors = files.to_ldm(network.state_dict())
     save_file({**tensors, "difference": torch.zeros(1)}, tmp_path / "net.safetensors")
     store = ModelStore([tmp_path], 1 << 30)
-    with pytest.raises(RequestError, match="whose U-Net cannot be reached"):
+    with pytest.raises(RequestError, match="and no U-Net is loaded"):
         load_units([item()], Target(store=store, shape=files.shape()))
     wider = files.unet(block_out_channels=(64, 64, 96, 96))
     with pytest.raises(RequestError, match="choose the checkpoint it was made for"):
         load_units([item()], Target(store=store, shape=files.shape(), unet=wider))
-    with pytest.raises(RequestError, match="shares no name"):
+    with pytest.raises(RequestError, match="shares no tensor name"):
         load_units([item()], Target(store=store, shape=files.shape(), unet=torch.nn.Linear(2, 2)))
     assert base_mark(unet) != base_mark(wider)
     assert base_mark(None) == ""

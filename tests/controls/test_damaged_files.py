@@ -23,7 +23,9 @@ VECTOR = {
     "addition_time_embed_dim": 2,
     "projection_class_embeddings_input_dim": 20,
 }
-KINDS = [*families.SD15, *families.SDXL]
+# The files of these kinds are those of the kind `ldm` under other names.
+RENAMED = {"shuffle", "inpaint", "absolute"}
+KINDS = [kind for kind in (*families.SD15, *families.SDXL) if kind not in RENAMED]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def test_damaged_files(tmp_path: Path, bases: dict[bool, families.Base], kind: s
     whole = {key: value.contiguous() for key, value in whole.items()}
     files.save_vision(tmp_path / "vision", hidden=128)
     path, chance = tmp_path / "net.safetensors", random.Random(kind)
-    for _ in range(6):
+    for _ in range(4):
         torn = damaged(whole, chance)
         save_file(torn, path)
         found = failure(tmp_path, base)
@@ -60,7 +62,7 @@ def test_damaged_files(tmp_path: Path, bases: dict[bool, families.Base], kind: s
         assert found.path == "$.units[0].model"
     save_file(whole, path)
     content = path.read_bytes()
-    for share in (0, 0.001, 0.3, 0.999):
+    for share in (0.001, 0.999):  # every share: test_published_layouts.py
         path.write_bytes(content[: int(len(content) * share)])
         found = failure(tmp_path, base)
         assert found is not None

@@ -1,10 +1,10 @@
 """InstantID's ControlNet, which reads a face embedding in place of the text."""
 
 import base64
-import json
 import sys
+from functools import cache
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from lib_ctrlgen.controls.controlnet.instant_id import PreparedInstantID
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.registry import identify_file
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.errors import ModelError, RequestError
-from lib_ctrlgen.images import faces
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.faces.embeddings import encoded
+from lib_ctrlgen.faces.face import WIDTH
 from lib_ctrlgen.images.codec import to_hint
-from lib_ctrlgen.images.faces import WIDTH, find_face, read_embedding
+from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.preprocessors.face_keypoints import COLOURS, drawn
@@ -31,6 +32,13 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from tests.support import control_files as files
 from tests.support import networks
+from tests.support.face_networks import (
+    FakePackage,
+    FakeRuntime,
+    face_picture,
+    install_package,
+    write_pack,
+)
 from tests.support.networks import Call, Script, active, random_call
 
 pytest.importorskip("imaginairy.modules.sgm.diffusionmodules.openaimodel")
@@ -56,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 def unit(
     face: tuple[float, ...] = FACE, model: str = "control_instant_id_sdxl", **fields: Any
 ) -> dict[str, Any]:
-    params = {"face": packed(face)} | fields.pop("params", {})
+    params = {"face": packed(face), "adapter_weight": 0} | fields.pop("params", {})
     return {"model": model, "image": files.data_url(seed=3), "params": params, **fields}
 
 
@@ -138,45 +146,30 @@ def test_the_name_or_the_request_tells_it(folder: Path) -> None:
     assert not isinstance(plain.control, PreparedInstantID)
 
 
-@pytest.mark.parametrize(
-    "text", [json.dumps(FACE), packed(FACE), f" {packed(FACE)}\n"], ids=["list", "packed", "blanks"]
-)
-def test_an_embedding_is_read_in_both_forms(text: str) -> None:
-    assert read_embedding(text, "$") == pytest.approx(FACE, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[1, 2]", "512 finite numbers, these are 2"),
-        (json.dumps((*FACE[:-1], "x")), "something else than numbers"),
-        ("[1, ", "not a JSON list"),
-        ("[" * 100_000, "not a JSON list"),
-        (json.dumps([0.0] * WIDTH), "no face was found"),
-        (packed((*FACE[:-1], float("nan"))), "finite"),
-        ("!!", "neither a JSON list nor base64"),
-        (base64.b64encode(b"abc").decode(), "3 bytes"),
-    ],
-)
-def test_a_wrong_embedding_says_what_is_wrong(text: str, words: str) -> None:
-    with pytest.raises(RequestError, match=words) as raised:
-        read_embedding(text, "$.units[0].params.face")
-    assert raised.value.path == "$.units[0].params.face"
+@cache
+def checkpoint() -> Any:
+    """A U-Net that no control acts on."""
+    return networks.sgm_unet(context=CONTEXT)
 
 
 def failure(folder: Path, **fields: Any) -> RequestError:
     with pytest.raises(RequestError) as raised:
-        loaded(folder, networks.sgm_unet(context=CONTEXT), unit(**fields))
+        loaded(folder, checkpoint(), unit(**fields))
     return raised.value
 
 
-def test_what_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faces, "has_finder", lambda: False)
-    faces._finder.cache_clear()
+def test_what_is_missing_is_named(
+    folder: Path, runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = failure(folder, params={"face": ""})
+    assert (found.path, "antelopev2 is missing" in found.message) == ("$.units[0].params.face", True)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     found = failure(folder, params={"face": ""})
     assert (found.path, "not installed" in found.message) == ("$.units[0].params.face", True)
     found = failure(folder, params={"face": "", "face_image": "x"})
     assert found.path == "$.units[0].params.face_image"
+    found = failure(folder, params={"face": encoded([FACE], "buffalo_l")})
+    assert (found.path, "'antelopev2' is needed" in found.message) == ("$.units[0].params.face", True)
     found = failure(folder, params={"face_adapter": "anything"})
     assert (found.path, "reads no face" in found.message) == ("$.units[0].params.face_adapter", True)
     (folder / "ip-adapter_instant_id_sdxl.bin").unlink()
@@ -186,53 +179,54 @@ def test_what_is_missing_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert "instantid one, instantid two" in failure(folder).message
 
 
-def test_the_adapter_is_no_unit_and_says_where_it_belongs(folder: Path) -> None:
-    with pytest.raises(RequestError, match=r"params\.face_adapter"):
-        loaded(folder, networks.sgm_unet(context=CONTEXT), unit(model="ip-adapter_instant_id_sdxl"))
-
-
 POINTS = ((20.0, 22.0), (44.0, 20.0), (32.0, 34.0), (24.0, 48.0), (42.0, 46.0))
 
 
 @pytest.fixture
-def finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package insightface that finds two faces, in a home with its models' folder but no models yet."""
-    small = SimpleNamespace(bbox=(0, 0, 2, 2), kps=np.zeros((5, 2)), embedding=np.zeros(WIDTH))
-    large = SimpleNamespace(bbox=(9, 9, 60, 60), kps=np.array(POINTS), embedding=np.array(FACE))
-
-    class FaceAnalysis:
-        def __init__(self, name: str, root: str) -> None:
-            assert (name, root) == ("antelopev2", str(tmp_path / ".insightface"))
-
-        def prepare(self, ctx_id: int, det_size: tuple[int, int]) -> None: ...
-
-        def get(self, colours: Any) -> list[Any]:
-            return [small, large] if colours.mean() > 1 else []
-
-    module = ModuleType("insightface.app")
-    module.FaceAnalysis = FaceAnalysis  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "insightface.app", module)
-    monkeypatch.setitem(sys.modules, "insightface", ModuleType("insightface"))
-    monkeypatch.setattr(faces, "has_finder", lambda: True)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    faces._finder.cache_clear()
-    return tmp_path / ".insightface" / "models" / "antelopev2"
+def package(runtime: FakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePackage:
+    """insightface with two faces in every picture that is not black."""
+    small = SimpleNamespace(bbox=(0, 0, 2, 2), kps=np.zeros((5, 2)), embedding=np.array(OTHER), det_score=0.9)
+    large = SimpleNamespace(
+        bbox=(9, 9, 60, 60), kps=np.array(POINTS), embedding=np.array(FACE), det_score=0.8
+    )
+    found = FakePackage(faces=[small, large])
+    install_package(monkeypatch, found)
+    write_pack(tmp_path / "home" / ".insightface" / "models" / "antelopev2", "antelopev2")
+    return found
 
 
-def test_the_largest_face_is_found_and_nothing_is_downloaded(finder: Path, folder: Path) -> None:
-    with pytest.raises(ModelError, match="antelopev2"):
-        find_face(files.picture())
-    finder.mkdir(parents=True)
-    (finder / "glintr100.onnx").touch()
-    assert find_face(files.picture()).embedding == pytest.approx(FACE)
-    with pytest.raises(ModelError, match="no face"):
-        find_face(Image.new("RGB", (64, 64)))
+def test_the_face_comes_from_the_picture(package: FakePackage, folder: Path) -> None:
     unet = networks.sgm_unet(context=CONTEXT)
-    given, own = loaded(folder, unet, unit(), unit(params={"face": ""}))
-    torch.testing.assert_close(given.control.tokens, own.control.tokens)  # type: ignore[union-attr]
-    found = preprocessor("instant_id_face_keypoints")(files.picture())
+    first = {"face": "", "face_choice": "1"}
+    units = loaded(folder, unet, unit(), unit(params={"face": ""}), unit(OTHER), unit(params=first))
+    given, own, other, chosen = (each.control.tokens for each in units)  # type: ignore[union-attr]
+    torch.testing.assert_close(given, own)
+    torch.testing.assert_close(other, chosen)
+    assert not torch.allclose(own, chosen)
+    assert len(package.loaded) == len(package.seen) == 1, "the store keeps models and faces"
+    found = failure(folder, params={"face": "", "face_choice": "3"})
+    assert (found.path, "2 faces were found" in found.message) == ("$.units[0].params.face_choice", True)
+    black = {"face": "", "face_image": encode_image(Image.new("RGB", (64, 64)))}
+    found = failure(folder, params=black)
+    assert (found.path, "no face was found" in found.message) == ("$.units[0].params.face_image", True)
+
+
+def test_the_keypoints_are_those_of_the_chosen_face(package: FakePackage) -> None:
+    draw = preprocessor("instant_id_face_keypoints")
+    found = draw(files.picture())
     assert found.tobytes() == drawn(POINTS, (64, 64)).tobytes()
-    faces._finder.cache_clear()
+    assert draw(files.picture(), face_choice="1").tobytes() == drawn(((0, 0),) * 5, (64, 64)).tobytes()
+    with pytest.raises(RequestError, match="no face was found"):
+        draw(Image.new("RGB", (64, 64)))
+
+
+def test_a_units_map_finds_its_models_in_the_stores_folders(runtime: FakeRuntime, folder: Path) -> None:
+    write_pack(folder / "antelopev2", "antelopev2")
+    picture = face_picture((80, 80), size=(160, 160))
+    given = unit(image=encode_image(picture), preprocessor="instant_id_face_keypoints")
+    (found,) = loaded(folder, networks.sgm_unet(context=CONTEXT), given)
+    shown = np.asarray(found.control.map.shown(160, 160))  # type: ignore[union-attr]
+    assert {tuple(map(int, colour)) for colour in shown.reshape(-1, 3)} >= set(COLOURS)
 
 
 def test_points_are_dots_in_their_colours_with_darker_limbs() -> None:

@@ -74,7 +74,7 @@ STACKS: dict[str, list[dict[str, Any]]] = {
 def test_it_is_the_formula(folder: Path, unet: Any, name: str) -> None:
     units = lora.loaded(folder, unet, *STACKS[name])
     assert all(isinstance(unit.control, InputControl) for unit in units)
-    layouts = ["u0 c0", "c0 c1 u0 u1", "c0", "u0"]
+    layouts = ["u0", "c0", "u0 c0 c1", "c0"]
     script = [(step, random_call(rows, step)) for step, rows in enumerate(layouts)]
     assert off(unet, units, 4, script) <= TOLERANCE
 
@@ -83,7 +83,7 @@ def test_other_sizes_in_one_session(folder: Path, unet: Any) -> None:
     """A hires pass is a second size."""
     units = lora.loaded(folder, unet, *STACKS["two, scheduled"])
     script = [
-        (step, random_call("c0 u0", step, size)) for step, size in enumerate([(8, 8), (16, 8), (12, 20)])
+        (step, random_call("c0 u0", step, size)) for step, size in enumerate([(8, 8), (16, 8), (4, 12)])
     ]
     assert off(unet, units, 3, script) <= TOLERANCE
 
@@ -123,7 +123,7 @@ def noise(unet: Any, seed: int) -> NoiseControl:
     return NoiseControl(port_of(unet).shape.residual_channels, sizes, seed)
 
 
-@examples(6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @given(data=st.data())
 def test_the_unet_is_as_it_was_in_any_order(
@@ -235,7 +235,7 @@ def test_merged_tokens_are_a_host_error(folder: Path, unet: Any) -> None:
 
 
 def test_it_gives_no_residuals_to_use_again(folder: Path, unet: Any) -> None:
-    with pytest.raises(RequestError, match="changes what the U-Net's own layers read") as raised:
+    with pytest.raises(RequestError, match="changes the inputs of the U-Net's own layers") as raised:
         lora.loaded(folder, unet, {"model": "few", "reuse": 2})
     assert raised.value.path == "$.units[0].reuse"
 

@@ -59,7 +59,7 @@ def test_layers_that_do_not_read_the_picture(tmp_path: Path, key: str, message: 
         lora.loaded(tmp_path, networks.sgm_unet(), {"model": "net"})
 
 
-@examples(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_are_refused_or_load(
     tmp_path_factory: pytest.TempPathFactory, small: Any, data: st.DataObject

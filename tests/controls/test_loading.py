@@ -46,7 +46,7 @@ def prepared(store: ModelStore, item: ControlUnit, shape: UNetShape = SHAPE, **w
 
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
-    save_file(files.controlnet().state_dict(), tmp_path / "net.safetensors")
+    save_file(files.controlnet_tensors(), tmp_path / "net.safetensors")
     return ModelStore([tmp_path], 1 << 30)
 
 
@@ -82,7 +82,7 @@ def test_every_layout_equals_diffusers(tmp_path: Path, name: str, layout: str) -
 
 
 def test_names_agree_with_diffusers_converter() -> None:
-    tensors = files.to_ldm(files.controlnet().state_dict())
+    tensors = files.to_ldm(files.controlnet_tensors())
     theirs = convert_controlnet_checkpoint(dict(tensors), {"layers_per_block": 2})
     names = ldm_names(tensors)
     assert {names[key]: value.data_ptr() for key, value in tensors.items()} == {
@@ -136,7 +136,7 @@ def test_two_units_share_a_network_but_not_their_hints(store: ModelStore) -> Non
 
 def test_second_generation_reads_nothing(tmp_path: Path) -> None:
     for seed, name in enumerate("abc"):
-        save_file(files.controlnet(seed).state_dict(), tmp_path / f"{name}.safetensors")
+        save_file(files.controlnet_tensors(seed), tmp_path / f"{name}.safetensors")
     store = ModelStore([tmp_path], 1 << 30)
     items = [unit(name) for name in "abc"]
     load_units(items, Target(store=store, shape=SHAPE))
@@ -204,7 +204,7 @@ def test_disabled_units_keep_the_place_of_the_others(store: ModelStore) -> None:
         (
             {"control": "ip_adapter"},
             "control",
-            "'net' is of the family ControlNet: say 'auto' or 'controlnet'",
+            "'net' is of the family ControlNet: use 'auto' or 'controlnet'",
         ),
         ({"params": {"low_treshold": 1}}, "params.low_treshold", "unknown parameter"),
         ({"preprocessor": "canny", "params": {"low_treshold": 1}}, "params.low_treshold", "low_threshold"),
@@ -232,7 +232,7 @@ def test_layer_weights_of_the_right_length(store: ModelStore) -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "extra", "shape"])
 def test_incomplete_networks_name_the_keys(tmp_path: Path, damage: str) -> None:
-    tensors = dict(files.controlnet().state_dict())
+    tensors = dict(files.controlnet_tensors())
     key = "down_blocks.0.resnets.0.conv2.weight"
     if damage == "missing":
         del tensors[key]
@@ -250,7 +250,7 @@ def test_incomplete_networks_name_the_keys(tmp_path: Path, damage: str) -> None:
 
 @pytest.mark.parametrize("keep", ["controlnet_cond_embedding", "down_blocks", "conv_in", "attn2"])
 def test_fragments_are_request_errors(tmp_path: Path, keep: str) -> None:
-    tensors = {key: value for key, value in files.controlnet().state_dict().items() if keep in key}
+    tensors = {key: value for key, value in files.controlnet_tensors().items() if keep in key}
     save_file(tensors, tmp_path / "net.safetensors")
     assert refused([unit()], ModelStore([tmp_path], 1 << 30)).path == "$.units[0].model"
 

@@ -235,7 +235,7 @@ def test_wrong_families_and_widths_name_both(tmp_path: Path) -> None:
     assert "custom (context 64)" in message
     save(files.t2i_adapter("xl").state_dict(), tmp_path, "xl.safetensors")
     message = refused(store, unit("xl"))
-    assert "gives features of 32 channels at 1/2, 64 channels at 1/2" in message
+    assert "returns features of 32 channels at 1/2, 64 channels at 1/2" in message
     assert "the loaded checkpoint takes 32 channels at 1/1, 64 channels at 1/2" in message
 
 
@@ -247,7 +247,7 @@ def test_sdxl_is_told_by_the_cells_of_its_input() -> None:
     }
     one, xl = Family.of(768), Family.of(2048)
     assert families == {64: one, 192: one, 256: xl, 768: xl}
-    with pytest.raises(ModelError, match=r"reads no picture"):
+    with pytest.raises(ModelError, match=r"does not read pictures"):
         identify({"conv_in.weight": (320, 100, 3, 3), **keys})
 
 

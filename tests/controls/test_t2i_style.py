@@ -119,7 +119,7 @@ def test_tokens_are_computed_once_also_for_later_generations(store: ModelStore) 
         ({"preprocessor": "canny"}, "preprocessor", "sees the picture itself"),
         ({"layer_weights": [1, 1]}, "layer_weights", "expected 16 weights"),
         ({"params": {"image_encoder": "toner"}}, "params.image_encoder", "no image encoder named"),
-        ({"control": "t2i_adapter"}, "control", "T2I style adapter: say 'auto' or 't2i_style'"),
+        ({"control": "t2i_adapter"}, "control", "T2I style adapter: use 'auto' or 't2i_style'"),
     ],
 )
 def test_wrong_units_say_where_and_what(

@@ -212,10 +212,10 @@ def test_the_type_is_named_or_guessed(
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, r"'none' does not tell the type.*openpose, depth"),
-        ({"preprocessor": "invert"}, r"'invert' does not tell"),
+        ({}, r"'none' does not determine the type.*openpose, depth"),
+        ({"preprocessor": "invert"}, r"'invert' does not determine"),
         ({"params": {"union_type": "cany"}}, r"unknown choice 'cany'"),
-        ({"params": {"union_type": "tile"}}, r"no type 'tile': that takes a ProMax file"),
+        ({"params": {"union_type": "tile"}}, r"no type 'tile': it needs a ProMax file"),
     ],
 )
 def test_a_type_that_cannot_be_told_is_an_error_at_its_place(
@@ -232,7 +232,8 @@ def test_every_choice_has_a_number_and_preprocessors_name_one() -> None:
     named = {item.name: item.union_type for item in preprocessors() if item.union_type}
     tiles = dict.fromkeys(("tile_resample", "tile_colorfix", "tile_colorfix+sharp"), "tile")
     holes = dict.fromkeys(("inpaint", "inpaint_only", "inpaint_only+lama"), "inpaint")
-    assert named == {"canny": "canny"} | tiles | holes
+    assert {**named, "canny": "canny", **tiles, **holes} == named
+    assert set(named.values()) <= set(CHOICES)
 
 
 def test_what_is_to_be_repainted_is_black(store: ModelStore, unet: Any) -> None:

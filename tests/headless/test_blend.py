@@ -17,7 +17,7 @@ from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder
-from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
+from lib_ctrlgen.headless.sampling.solvers.ddim import ddim_step, step_levels
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.support import control_files as files
@@ -66,18 +66,18 @@ def half(*, left: bool) -> str:
 def by_hand(engine: Engine, combine: Combine, texts: tuple[str, ...] = WORDS, seed: int = SEED) -> np.ndarray:
     """A picture [64, 64, 3]: every concept's prediction asked for alone, and combined by `combine`."""
     networks: Networks = engine.load(models.NAME)
-    encoder = PromptEncoder(towers=networks.towers)
+    encoder = PromptEncoder(text_encoders=networks.text_encoders)
     features = [each.states for each in encoder.encode(["", *texts])]
     schedule: Any = TimestepDenoiser(
         unet=None, alphas_cumprod=alphas_cumprod_of(networks.noise), velocity=False
     )  # type: ignore[arg-type]
     x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        for step, (t, _, start, end) in enumerate(levels_down(schedule, STEPS)):
+        for step, (t, _, start, end) in enumerate(step_levels(schedule, STEPS)):
             u, *found = (networks.unet(x, t, encoder_hidden_states=each).sample for each in features)
             deltas = torch.cat([c - u for c in found])
             guided = u + SCALE * combine(u, deltas, step / STEPS)
-            x = moved(x, guided, start, end)
+            x = ddim_step(x, guided, start, end)
         picture = networks.vae.decode(x / networks.vae.config.scaling_factor).sample
     return ((picture[0].permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round().numpy().astype(int)
 
@@ -123,12 +123,12 @@ def test_perpendicular_in_the_loop(engine: Engine) -> None:
 def test_and_prompts_are_the_same_sum(engine: Engine) -> None:
     text = f"{WORDS[0]} :0.7 AND {WORDS[1]} :-0.3"
     found = made(engine, prompt=text)
-    assert gap(found, made(engine, blend={"concepts": concepts(0.7, -0.3)})) == 0
+    assert gap(found, made(engine, blend={"concepts": concepts(0.7, -0.3)})) <= 1
     wanted = by_hand(engine, lambda _u, deltas, _p: 0.7 * deltas[0] - 0.3 * deltas[1])
     assert np.abs(arrays(found)[0] - wanted).max() <= 1
     alone = made(engine, prompt=f"{WORDS[0]} :0.5")
     assert np.abs(arrays(alone)[0] - by_hand(engine, lambda _u, deltas, _p: 0.5 * deltas[0])).max() <= 1
-    assert gap(made(engine, prompt=f"{WORDS[0]} :1"), made(engine, prompt=WORDS[0])) == 0
+    assert gap(made(engine, prompt=f"{WORDS[0]} :1"), made(engine, prompt=WORDS[0])) <= 1
 
 
 def test_normalised_weights(engine: Engine) -> None:
@@ -165,7 +165,7 @@ def test_the_ends_of_a_trajectory_are_plain_runs(engine: Engine, sampler: str) -
         alone = made(engine, prompt=prompt, seed=seed, sampler=sampler)
         assert np.abs(arrays(strip)[index] - arrays(alone)[0]).max() <= 1
     free = made(engine, blend=blend | {"crossfeed": 0}, batch_size=5, sampler=sampler)
-    assert np.array_equal(arrays(free)[0], arrays(strip)[0])
+    assert np.abs(arrays(free)[0] - arrays(strip)[0]).max() <= 1  # attention is computed in another way
     assert changed_share(arrays(free)[2], arrays(strip)[2]) > 0.05
 
 
@@ -176,7 +176,7 @@ def test_even_spacing_moves_what_lies_between(engine: Engine) -> None:
         for n in (0, 3)
     ]
     for index in (0, 4):
-        assert np.array_equal(rows[0][index], rows[1][index])
+        assert np.abs(rows[0][index] - rows[1][index]).max() <= 1  # rounding may differ
     gaps = [[np.sqrt(((a - b) ** 2).mean()) for a, b in pairwise(row)] for row in rows]
     assert np.ptp(gaps[1]) < np.ptp(gaps[0])
 
@@ -186,8 +186,8 @@ def test_seeds_mix_noises(engine: Engine) -> None:
         parts = [{"seed": seed, "weight": w} for seed, w in zip((5, 9), weights, strict=True)]
         return made(engine, prompt=WORDS[0], blend={"mode": "seeds", "concepts": parts}, seed=77)
 
-    assert gap(mixed(1, 0), made(engine, prompt=WORDS[0], seed=5)) == 0
-    assert gap(mixed(0, 1), made(engine, prompt=WORDS[0], seed=9)) == 0
+    assert gap(mixed(1, 0), made(engine, prompt=WORDS[0], seed=5)) <= 1
+    assert gap(mixed(0, 1), made(engine, prompt=WORDS[0], seed=9)) <= 1
     networks: Networks = engine.load(models.NAME)
     noises = [torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(s)) for s in (5, 9)]
     seen: list[Tensor] = []

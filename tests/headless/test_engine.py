@@ -34,7 +34,7 @@ NOISE = {
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_schedules_follow_the_webuis_clock(engine: Engine, name: str) -> None:
-    steps = 4
+    steps = 3
     told: list[tuple[int, int]] = []
     made = engine.generate(
         request({**EDGES, "weight": "1>0"}, sampler=name, steps=steps), lambda *now: told.append(now)
@@ -53,8 +53,8 @@ def test_schedules_follow_the_webuis_clock(engine: Engine, name: str) -> None:
 
 @pytest.mark.parametrize("sampler", ["Euler a", "DPM++ 2M", "DPM++ 2M SDE"])
 def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(engine: Engine, sampler: str) -> None:
-    batch = engine.generate(request(EDGES, LOOK, seed=7, batch_size=3, sampler=sampler, steps=3))
-    assert batch.seeds == (7, 8, 9)
+    batch = engine.generate(request(EDGES, LOOK, seed=7, batch_size=2, sampler=sampler, steps=3))
+    assert batch.seeds == (7, 8)
     for seed, image in zip(batch.seeds, batch.images, strict=True):
         single = engine.generate(request(EDGES, LOOK, seed=seed, sampler=sampler, steps=3))
         assert np.abs(pixels(single.images[0]) - pixels(image)).max() <= 1

@@ -208,5 +208,5 @@ def test_the_schema_lists_the_names_that_there_are() -> None:
 def test_a_key_that_stands_twice_in_a_merge_is_no_error() -> None:
     text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}"
     assert parse_yaml(text, "")["b"] == {"x": 3, "y": 2}
-    with pytest.raises(RequestError, match=r"job:2:11: not YAML: the key 'x' is there twice"):
+    with pytest.raises(RequestError, match=r"job:2:11: not YAML: the key 'x' occurs twice"):
         parse_yaml("a: 1\nb: {x: 1, x: 2}", "job")

@@ -19,7 +19,7 @@ from lib_ctrlgen.headless.outputs import infotext
 from lib_ctrlgen.headless.sampling.conditions import Conditions, Prompts, parse_prompts
 from lib_ctrlgen.headless.sampling.denoisers import TimestepDenoiser
 from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder, prompt_edit
-from lib_ctrlgen.headless.sampling.solvers.ddim import levels_down, moved
+from lib_ctrlgen.headless.sampling.solvers.ddim import ddim_step, step_levels
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.session.session import ControlSession
@@ -58,7 +58,7 @@ def stacked(rows: Sequence[Tensor]) -> list[Tensor]:
 def by_hand(engine: Engine, texts: Sequence[str], weights: Sequence[float], *, pad: bool) -> np.ndarray:
     """Every row asked alone with its own number of tokens; `texts` are the negative one, then the parts."""
     networks = engine.load(models.NAME)
-    encoder = PromptEncoder(towers=networks.towers)
+    encoder = PromptEncoder(text_encoders=networks.text_encoders)
     negative, *parts = (each.states for each in encoder.encode(texts))
     rows = [negative, *stacked(parts)]
     if pad:
@@ -69,10 +69,10 @@ def by_hand(engine: Engine, texts: Sequence[str], weights: Sequence[float], *, p
     schedule = TimestepDenoiser(nothing, alphas_cumprod_of(networks.noise), velocity=False)
     x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(SEED))
     with torch.no_grad():
-        for t, _, start, end in levels_down(schedule, STEPS):
+        for t, _, start, end in step_levels(schedule, STEPS):
             u, *found = (networks.unet(x, t, encoder_hidden_states=row).sample for row in rows)
             delta = sum(weight * (c - u) for weight, c in zip(weights, found, strict=True))
-            x = moved(x, u + SCALE * delta, start, end)
+            x = ddim_step(x, u + SCALE * delta, start, end)
         picture = networks.vae.decode(x / networks.vae.config.scaling_factor).sample
     return ((picture[0].permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round().numpy().astype(int)
 
@@ -99,7 +99,7 @@ def test_schedules_and_concepts_keep_their_lengths(engine: Engine) -> None:
 
 
 def test_mixed_concepts_are_padded_with_the_empty_prompt_and_the_negative_one_stays(engine: Engine) -> None:
-    encoder = PromptEncoder(towers=engine.load(models.NAME).towers)
+    encoder = PromptEncoder(text_encoders=engine.load(models.NAME).text_encoders)
     blend = {"mode": "embedding", "concepts": [{"prompt": "a BREAK b"}, {"prompt": "c", "weight": 0.5}]}
     now = parse_prompts(request(blend=blend, negative_prompt="d")).at(0.0, encoder)
     empty, long, short, negative = (row.states for row in encoder.encode(["", "a BREAK b", "c", "d"]))
@@ -111,7 +111,7 @@ def test_mixed_concepts_are_padded_with_the_empty_prompt_and_the_negative_one_st
 
 
 def conditions(engine: Engine, prompt: str, negative: str) -> Conditions:
-    encoder = PromptEncoder(towers=engine.load(models.NAME).towers)
+    encoder = PromptEncoder(text_encoders=engine.load(models.NAME).text_encoders)
     return parse_prompts(request(prompt=prompt, negative_prompt=negative)).at(0.0, encoder)
 
 
@@ -123,7 +123,7 @@ def test_lengths_meet_at_their_least_common_multiple(engine: Engine) -> None:
 
 
 def test_an_empty_negative_prompt_of_sdxl_is_zeros_of_one_chunk(checkpoint_engine: Engine) -> None:
-    encoder = PromptEncoder(towers=checkpoint_engine.load("sdxl").towers)
+    encoder = PromptEncoder(text_encoders=checkpoint_engine.load("sdxl").text_encoders)
     [empty] = encoder.encode([""])
     for pad, behind in ((False, torch.zeros_like(empty.states)), (True, empty.states)):
         wanted = family_request(prompt="a BREAK b", negative_prompt="", pad_cond_uncond=pad)

@@ -85,7 +85,7 @@ def with_channels(count: int) -> Callable[[dict[str, Tensor]], dict[str, Tensor]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("first_stage_model."), "it lacks an autoencoder: use a whole checkpoint"),
+        (without("first_stage_model."), "it lacks an autoencoder: use a complete checkpoint"),
         (without("cond_stage_model."), "it lacks a CLIP text encoder"),
         (
             with_key("conditioner.embedders.0.model.x"),
@@ -99,11 +99,11 @@ def with_channels(count: int) -> Callable[[dict[str, Tensor]], dict[str, Tensor]
         ),
         (
             with_key("cond_stage_model.model.x"),
-            "the text encoder FrozenCLIPEmbedder, where FrozenOpenCLIPEmbedder is supported",
+            "uses FrozenCLIPEmbedder for the text encoder: only FrozenOpenCLIPEmbedder",
         ),
         (with_channels(9), "it is an inpainting checkpoint with a 9-channel U-Net"),
         (with_channels(8), "it is an InstructPix2Pix checkpoint with a 8-channel U-Net"),
-        (lambda _tensors: {"lora_unet_x": torch.zeros(1)}, "no Stable Diffusion checkpoint"),
+        (lambda _tensors: {"lora_unet_x": torch.zeros(1)}, "not a Stable Diffusion checkpoint"),
         (without("model.diffusion_model.out.2"), "'the U-Net' does not fit .*missing conv_out"),
     ],
 )
@@ -131,7 +131,7 @@ def test_what_is_no_whole_sd15_checkpoint_is_named(
                     "params": {"version": "nowhere"},
                 }
             },
-            "names the text folder 'nowhere', and there is no .*config.json: put",
+            "names the text folder 'nowhere', but there is no .*config.json: put",
         ),
     ],
 )
@@ -172,8 +172,8 @@ def test_a_missing_tokenizer_says_what_to_do(
         ("unet/config.json", {"in_channels": 9, "cross_attention_dim": 768}, "with a 9-channel U-Net"),
         ("unet/config.json", {"addition_embed_type": "text_time"}, "takes text_time beside the text"),
         ("vae/config.json", None, "cannot be "),
-        ("vae/diffusion_pytorch_model.safetensors", None, "holds no weights"),
-        ("text_encoder/model.safetensors", None, "holds no weights"),
+        ("vae/diffusion_pytorch_model.safetensors", None, "contains no weights"),
+        ("text_encoder/model.safetensors", None, "contains no weights"),
         ("model_index.json", [], "is not a JSON object"),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_used_is_named(
 
 
 def test_a_control_is_no_checkpoint(engine: Engine) -> None:
-    with pytest.raises(RequestError, match=r"^\$\.model: 'ctrlgen-tiny-edges\.safetensors': it is no Stable"):
+    with pytest.raises(RequestError, match=r"^\$\.model: 'ctrlgen-tiny-edges\.safetensors': it is not"):
         engine.generate(request(model="ctrlgen-tiny-edges"))
 
 

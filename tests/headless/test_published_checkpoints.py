@@ -83,7 +83,7 @@ def clip() -> Mapping[str, Tensor]:
 @pytest.mark.parametrize("kind", [kinds.SD2, kinds.SDXL], ids=["SD2", "SDXL"])
 def test_the_published_layout_fits_its_yaml(kind: kinds.Kind) -> None:
     with META:
-        unet, towers = (
+        unet, text_encoders = (
             (ldm_unet(), [open_clip(VIT_H)])
             if kind is kinds.SD2
             else (sgm_unet(), [clip(), open_clip(BIG_G)])
@@ -91,7 +91,7 @@ def test_the_published_layout_fits_its_yaml(kind: kinds.Kind) -> None:
         tensors = prefixed(kinds.UNET, unet.state_dict()) | prefixed(
             kinds.VAE, vae_to_ldm(vae().state_dict())
         )
-    for prefix, tower in zip(kind.text, towers, strict=True):
+    for prefix, tower in zip(kind.text, text_encoders, strict=True):
         tensors |= prefixed(prefix, tower)
     assert kinds.kind_of(tensors) == kind
     config = read_config(kind.published, kind)

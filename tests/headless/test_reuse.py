@@ -16,7 +16,7 @@ from tests.support import headless_models as models
 
 def cell(sampler: str, **unit: Any) -> GenerationRequest:
     edges = {"model": f"{models.NAME}-edges", "image": files.data_url(), "weight": 8, **unit}
-    plain = {"prompt": "a red star", "width": 64, "height": 64, "steps": 6, "sampler": sampler}
+    plain = {"prompt": "a red star", "width": 64, "height": 64, "steps": 4, "sampler": sampler}
     return parse_request({**plain, "units": [edges]}, GenerationRequest)
 
 
@@ -27,9 +27,9 @@ def difference(one: Sequence[Image.Image], other: Sequence[Image.Image]) -> int:
 
 GRIDS: dict[str, list[dict[str, Any]]] = {
     "reuse": [{"reuse": reuse} for reuse in (1, 3, 20)],
-    "ends": [{"reuse": 3, "guidance_end": end} for end in (0.34, 0.67, 1)],
-    "weights that part late": [{"reuse": 2, "weight": w} for w in (8, "8@0 hold, -8@0.34 hold")],
-    "starts": [{"reuse": 2, "guidance_start": start} for start in (0, 0.17, 0.34)],
+    "ends": [{"reuse": 3, "guidance_end": end} for end in (0.25, 0.75, 1)],
+    "weights that part late": [{"reuse": 2, "weight": w} for w in (8, "8@0 hold, -8@0.5 hold")],
+    "starts": [{"reuse": 2, "guidance_start": start} for start in (0, 0.25, 0.5)],
 }
 
 

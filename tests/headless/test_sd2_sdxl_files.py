@@ -74,9 +74,9 @@ SECOND = "conditioner.embedders.1.model."
             "the text encoder.*missing .*token_emb",
         ),
         ("sdxl", stage(0, layer_idx=2), "takes layer 2 of the text encoder 'text' with 2"),
-        ("sdxl", stage(1, layer="last"), "SDXL's text comes from the last layer but one"),
-        ("sdxl", stage(1, arch="nowhere"), "names the text folder 'nowhere', and there is no .*config.json"),
-        ("sdxl", stage(4, outdim=16), "sizes of 8 and 16 numbers"),
+        ("sdxl", stage(1, layer="last"), "SDXL's text features are those of the last layer but one"),
+        ("sdxl", stage(1, arch="nowhere"), "names the text folder 'nowhere', but there is no .*config.json"),
+        ("sdxl", stage(4, outdim=16), "embedded in 8 and 16 numbers"),
         ("sdxl", put(f"{SECOND}text_projection", torch.zeros(32, 23)), "text_projection.* has shape"),
         (
             "sdxl",
@@ -100,7 +100,7 @@ SECOND = "conditioner.embedders.1.model."
             lambda _t, yaml: yaml["denoiser_config"]["params"]["discretization_config"].update(
                 target="x.EDM"
             ),
-            "asks for the noise EDM, where LegacyDDPMDiscretization is supported",
+            "uses EDM for the noise: only LegacyDDPMDiscretization is supported",
         ),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_folder_with_other_noise_is_refused(checkpoint_root: Path, tmp_path: P
     shutil.copytree(checkpoint_root / "sdxl-folder", tmp_path / "folder")
     path = tmp_path / "folder" / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "EDMEulerScheduler"}))
-    with pytest.raises(ModelError, match="'folder': it is sampled by EDMEulerScheduler"):
+    with pytest.raises(ModelError, match="'folder': it is sampled with EDMEulerScheduler"):
         load_networks(tmp_path / "folder", ModelStore([tmp_path], 1 << 30), CPU)
 
 

@@ -37,12 +37,12 @@ def test_sd2_reads_the_last_layer_but_one_normed(checkpoint_root: Path, checkpoi
     network = opened(tensors, "cond_stage_model.model.", {**checkpoints.OPENED, "num_hidden_layers": 3})
     for model in ("sd2", "sd2-folder"):
         networks = checkpoint_engine.load(model)
-        (mine,) = PromptEncoder(towers=networks.towers).encode(["a red star!"])
+        (mine,) = PromptEncoder(text_encoders=networks.text_encoders).encode(["a red star!"])
         with torch.no_grad():
             wanted = network(chunk(networks.tokenizer, "a red star!", 0))[1]
         assert off(mine.states, wanted) < TOLERANCE
         assert mine.pooled is None
-        assert not networks.towers[0].whole  # its end is no picture's likeness
+        assert not networks.text_encoders[0].whole  # its end is no picture's likeness
         assert 256 in chunk(networks.tokenizer, "a red star!", 0) or model == "sd2-folder"
 
 
@@ -63,8 +63,8 @@ def test_sdxl_reads_both_towers_side_by_side(
     checkpoint_root: Path, checkpoint_engine: Engine, model: str
 ) -> None:
     networks = checkpoint_engine.load(model)
-    assert networks.towers[0].whole
-    (mine,) = PromptEncoder(towers=networks.towers).encode(["a red star!"])
+    assert networks.text_encoders[0].whole
+    (mine,) = PromptEncoder(text_encoders=networks.text_encoders).encode(["a red star!"])
     first, second, pooled = sdxl_text(checkpoint_root, networks.tokenizer, "a red star!")
     assert mine.pooled is not None
     assert off(mine.states, torch.cat([first, second], 2)) < TOLERANCE
@@ -73,15 +73,15 @@ def test_sdxl_reads_both_towers_side_by_side(
 
 def test_weights_and_breaks_of_sdxl(checkpoint_root: Path, checkpoint_engine: Engine) -> None:
     networks = checkpoint_engine.load("sdxl")
-    (mine,) = PromptEncoder(towers=networks.towers).encode(["a BREAK (b:1.5) c"])
+    (mine,) = PromptEncoder(text_encoders=networks.text_encoders).encode(["a BREAK (b:1.5) c"])
     assert mine.pooled is not None
     assert mine.states.shape == (1, 154, SDXL_WIDTH)
     *_, pooled = sdxl_text(checkpoint_root, networks.tokenizer, "a")
     assert off(mine.pooled, pooled) < TOLERANCE
-    towers = sdxl_text(checkpoint_root, networks.tokenizer, "b c")[:2]
+    text_encoders = sdxl_text(checkpoint_root, networks.tokenizer, "b c")[:2]
     weights = torch.ones(1, 77, 1)
     weights[0, 1] = 1.5
-    weighed = [states * weights * (states.mean() / (states * weights).mean()) for states in towers]
+    weighed = [states * weights * (states.mean() / (states * weights).mean()) for states in text_encoders]
     assert off(mine.states[:, 77:], torch.cat(weighed, 2)) < TOLERANCE
 
 
@@ -107,7 +107,7 @@ def calls_of(checkpoint_engine: Engine, *wanted: GenerationRequest) -> list[dict
 
 
 def test_only_an_empty_negative_prompt_is_zeros(checkpoint_engine: Engine) -> None:
-    encoder = PromptEncoder(towers=checkpoint_engine.load("sdxl").towers)
+    encoder = PromptEncoder(text_encoders=checkpoint_engine.load("sdxl").text_encoders)
     for negative in ("", " ", "blue"):
         call = calls_of(checkpoint_engine, request(negative_prompt=negative, prompt=""))[0]
         (row,) = encoder.encode([negative])
@@ -123,7 +123,7 @@ def test_only_an_empty_negative_prompt_is_zeros(checkpoint_engine: Engine) -> No
 
 
 def test_parts_and_schedules_bring_their_summaries(checkpoint_engine: Engine) -> None:
-    encoder = PromptEncoder(towers=checkpoint_engine.load("sdxl").towers)
+    encoder = PromptEncoder(text_encoders=checkpoint_engine.load("sdxl").text_encoders)
     wanted = request(prompt="a (b:1@0 hold, 0.5@0.5) AND c :0.5", batch_size=2, steps=2)
     calls = calls_of(checkpoint_engine, wanted)
     for call, weight in zip(calls, ("1", "0.5"), strict=True):
@@ -141,7 +141,9 @@ def test_mixed_texts_mix_their_summaries(checkpoint_engine: Engine) -> None:
         "concepts": [{"prompt": "a", "weight": 0.25}, {"prompt": "b", "weight": 0.5}],
     }
     call = calls_of(checkpoint_engine, request(blend=blend, prompt=""))[0]
-    empty, one, two = PromptEncoder(towers=checkpoint_engine.load("sdxl").towers).encode(["", "a", "b"])
+    empty, one, two = PromptEncoder(text_encoders=checkpoint_engine.load("sdxl").text_encoders).encode(
+        ["", "a", "b"]
+    )
     for found, parts in (
         (call["encoder_hidden_states"][1:], [each.states for each in (empty, one, two)]),
         (call["added_cond_kwargs"]["text_embeds"][1:], [each.pooled for each in (empty, one, two)]),

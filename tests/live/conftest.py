@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 from lib_ctrlgen.models.bundled import tiny_folder
+from tests.support.control_families import SD15, installed
 
 SIZE = 64
 PLAIN = {
@@ -157,3 +158,10 @@ def same_checkpoint_family() -> str:
 @pytest.fixture
 def other_checkpoint_family() -> str:
     return os.environ.get("CTRLGEN_WEBUI_OTHER") or pytest.skip("live test: set CTRLGEN_WEBUI_OTHER")
+
+
+@pytest.fixture(scope="module")
+def kinds(webui: WebUI, webui_root: Path) -> Iterator[tuple[str, ...]]:
+    """The names of a control file of each family."""
+    with installed(webui_root, "ctrlgen-tiny.safetensors", SD15) as names:
+        yield (*names.values(), *(str(unit["model"]) for unit in (EDGES, DEPTH, PICTURE)))

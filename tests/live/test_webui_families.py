@@ -4,7 +4,6 @@ Needs CTRLGEN_WEBUI_ROOT and diffusers in this environment; for the SDXL familie
 CTRLGEN_WEBUI_SDXL, an SDXL checkpoint with its yaml beside it (a small random one will do).
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.conftest import EDGES, PICTURE, PLAIN, SIZE, Answer, WebUI, close, encoded, scene
+from tests.live.conftest import EDGES, PICTURE, PLAIN, SIZE, WebUI, close, encoded, scene
 
 pytest.importorskip("diffusers")
 
-from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from tests.support.control_families import SD15, SDXL, installed
+from tests.support.control_families import SD15, SDXL
+from tests.support.live_checkpoints import Checkpoint, checkpoint_of, sdxl_name
 
 pytestmark = pytest.mark.live
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.7}
@@ -29,39 +27,18 @@ THERE = {
 }
 
 
-class Host:
-    """A checkpoint in the WebUI with the files of its families, and the same headless."""
-
-    def __init__(self, webui: WebUI, root: Path, checkpoint: str, files: dict[str, str]) -> None:
-        self.webui, self.checkpoint, self.files = webui, checkpoint, files
-        models = root / "models"
-        self.engine = Engine([models / name for name in ("Stable-diffusion", "ControlNet", "clip_vision")])
-        self.plain = self.made()
+class Host(Checkpoint):
+    """A checkpoint with units of its families."""
 
     def unit(self, kind: str, **fields: Any) -> dict[str, Any]:
         params = {"params": {"union_type": "canny"}} if "union" in kind else {}
         own = {"preprocessor": "none", "control_mode": "balanced"} if "style" in kind else {}
         return {"model": self.files[kind], **HERE, **params, **fields, **own}
 
-    def made(self, *units: Any, **fields: Any) -> Answer:
-        settings = {"sd_model_checkpoint": self.checkpoint}
-        answer = self.webui.generate(*units, override_settings=settings, **fields)
-        assert answer.status == 200, answer.json
-        return answer
-
-    def headless(self, *units: Any) -> Any:
-        """The first picture of the same request, [H, W, 3]."""
-        words = {"sampler_name": "sampler"}
-        plain = {words.get(name, name): value for name, value in PLAIN.items()}
-        payload = {**plain, "model": Path(self.checkpoint).stem, "units": list(units)}
-        return np.asarray(self.engine.generate(parse_request(payload, GenerationRequest)).images[0])
-
 
 def host_of(webui: WebUI, root: Path, checkpoint: str, makes: Any) -> Iterator[Host]:
-    before = webui.get("/sdapi/v1/options").json()["sd_model_checkpoint"]
-    with installed(root, checkpoint, makes) as files:
-        yield Host(webui, root, checkpoint, files)
-    webui.post("/sdapi/v1/options", {"sd_model_checkpoint": before})
+    for found in checkpoint_of(webui, root, checkpoint, makes, PLAIN):
+        yield Host(webui, root, checkpoint, found.files, PLAIN)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +48,7 @@ def sd15(webui: WebUI, webui_root: Path) -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def sdxl(webui: WebUI, webui_root: Path) -> Iterator[Host]:
-    name = os.environ.get("CTRLGEN_WEBUI_SDXL")
-    if not name:
-        pytest.skip("live test: set CTRLGEN_WEBUI_SDXL")
-    yield from host_of(webui, webui_root, f"{Path(name).stem}.safetensors", SDXL)
+    yield from host_of(webui, webui_root, sdxl_name(), SDXL)
 
 
 @pytest.fixture(params=["sd15", "sdxl"])
@@ -94,7 +68,7 @@ def test_a_family_acts_as_headless_and_leaves_nothing(
     unit = host.unit(kind)
     controlled = host.made(unit)
     assert not controlled.same(host.plain)
-    assert close(controlled.images[0], host.headless(unit))
+    assert close(controlled.images[0], host.headless(unit)[0])
     soft = host.made(host.unit(kind, weight="1>0.3", control_mode="prompt", guidance_end=0.75))
     assert not soft.same(controlled)
     assert host.made(host.unit(kind, weight=0)).same(host.plain)
@@ -131,7 +105,7 @@ def test_two_units_with_one_network_keep_their_pictures(
     both = host.made(here, there)
     assert not both.same(host.made(here, here))
     assert not both.same(host.made(there, there))
-    assert close(both.images[0], host.headless(here, there))
+    assert close(both.images[0], host.headless(here, there)[0])
 
 
 def test_eight_units_of_all_families_in_both_passes(host: Host) -> None:

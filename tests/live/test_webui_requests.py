@@ -3,28 +3,19 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
+from tests.live.conftest import PLAIN, Answer, WebUI
 
 pytest.importorskip("diffusers")
 
-from tests.support.control_families import SD15, installed
 from tests.support.request_bodies import Bodies, wanted
 
 pytestmark = pytest.mark.live
 COUNT = int(os.environ.get("CTRLGEN_REQUESTS", "300"))
 FIRST = int(os.environ.get("CTRLGEN_FIRST_REQUEST", "0"))
-
-
-@pytest.fixture(scope="module")
-def kinds(webui: WebUI, webui_root: Path) -> Iterator[tuple[str, ...]]:
-    with installed(webui_root, "ctrlgen-tiny.safetensors", SD15) as names:
-        yield (*names.values(), *(str(unit["model"]) for unit in (EDGES, DEPTH, PICTURE)))
 
 
 def test_every_request_is_a_picture_under_its_units_or_a_4xx_with_a_path(

@@ -226,6 +226,8 @@ def test_the_routes(webui: WebUI) -> None:
     assert plan.json()["weights"] == [[1.0, 0.75, 0.5, 0.25]]
     wrong = webui.post("/ctrlgen/v1/plan", {"units": [{"model": "a", "weight": "1>"}]})
     assert (wrong.status_code, wrong.json()["detail"]["path"]) == (422, "$.units[0].weight")
+    faces = webui.post("/ctrlgen/v1/faces", {"image": PICTURE["image"], "face_choice": "1"})  # of no face
+    assert (faces.status_code, faces.json()["detail"]["path"]) in [(422, "$.pack"), (422, "$.image")]
 
 
 def test_pictures_of_another_shape_are_fitted(webui: WebUI) -> None:

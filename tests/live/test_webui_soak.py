@@ -5,17 +5,14 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.conftest import DEPTH, EDGES, PICTURE, Answer, WebUI
+from tests.live.conftest import Answer, WebUI
 
 pytest.importorskip("diffusers")
 
-from tests.support.control_families import SD15, installed
 from tests.support.soaking import Stacks
 
 pytestmark = pytest.mark.live
@@ -30,12 +27,6 @@ FIELDS: tuple[dict[str, Any], ...] = (
     {"prompt": "a (red:1.3>0.5) circle"},
     {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "denoising_strength": 0.7},
 )
-
-
-@pytest.fixture(scope="module")
-def kinds(webui: WebUI, webui_root: Path) -> Iterator[tuple[str, ...]]:
-    with installed(webui_root, "ctrlgen-tiny.safetensors", SD15) as names:
-        yield (*names.values(), *(str(unit["model"]) for unit in (EDGES, DEPTH, PICTURE)))
 
 
 def test_nothing_is_left_of_forty_requests(webui: WebUI, plain: Answer, kinds: tuple[str, ...]) -> None:

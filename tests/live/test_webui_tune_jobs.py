@@ -133,7 +133,7 @@ def test_what_is_not_there_is_404(webui: WebUI, path: str) -> None:
 def test_the_cluster_of_one_webui_makes_the_same(webui: WebUI, tmp_path: Any) -> None:
     from lib_ctrlgen.cluster.webuis import WebUIRecipe
     from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
-    from lib_ctrlgen.tuner.worker import Judged
+    from lib_ctrlgen.tuner.worker import ScoredCell
 
     base = {"prompt": "a red circle", "negative_prompt": "blue", "width": SIZE, "height": SIZE, "seed": 1}
     base |= {"steps": 4, "sampler": "Euler", "cfg_scale": 5}
@@ -145,6 +145,6 @@ def test_the_cluster_of_one_webui_makes_the_same(webui: WebUI, tmp_path: Any) ->
     outcomes = dict(WebUIRecipe(url=webui.url).build().make(cells))
     for key, weight in (("0", 0.5), ("1", 1)):
         judged = outcomes[key]
-        assert isinstance(judged, Judged), judged
+        assert isinstance(judged, ScoredCell), judged
         alone = webui.generate(EDGES | {"weight": weight}).images[0]
         assert close(np.asarray(judged.made.images[0]), alone)

@@ -92,7 +92,7 @@ def test_another_file_in_the_way_stops_everything(source: Path, webui: Path, nam
     path = webui / "models" / name
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    with pytest.raises(HostError, match="a different file is there already") as raised:
+    with pytest.raises(HostError, match="a different file exists already") as raised:
         tiny.install(webui, source)
     assert str(path) in str(raised.value)
     assert found(webui) == {name: "mine"}
@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_written_is_named(source: Path, webui: Path) -> 
 def test_replacing_must_be_said(source: Path, webui: Path) -> None:
     tiny.install(webui, source)
     (source / "ControlNet/ctrlgen-tiny-edges.safetensors").write_text("newer")
-    with pytest.raises(HostError, match="or say --replace"):
+    with pytest.raises(HostError, match="or use --replace"):
         tiny.install(webui, source)
     placed = tiny.install(webui, source, replace=True)
     assert [item.path.name for item in placed if item.action == "replaced"] == [
@@ -165,7 +165,7 @@ def test_the_button_of_the_panel_installs_it(page: Any, webui: Path) -> None:
     assert (webui / "models/ControlNet/ctrlgen-tiny-edges.safetensors").is_file()
     assert page.log == ["listed"] * 2
     (webui / "models/Stable-diffusion/ctrlgen-tiny.yaml").write_text("mine")
-    assert "a different file is there already" in click()
+    assert "a different file exists already" in click()
 
 
 def test_the_settings_have_the_button_and_save_nothing(page: Any) -> None:

@@ -100,29 +100,6 @@ def test_other_widths_are_a_custom_family() -> None:
             {"difference": (), "task_embedding": (6, 320), **LDM},
             "a ControlNet Union stored as the difference",
         ),
-        ({"image_proj.perceiver_resampler.proj_in.weight": (1,), **LAYERS}, "an IP-Adapter FaceID-plus"),
-        (
-            {
-                "image_proj.proj.0.weight": (1024, 512),
-                "image_proj.proj.2.weight": (3072, 1024),
-                "image_proj.norm.weight": (768,),
-                **LAYERS,
-            },
-            "an IP-Adapter FaceID,",
-        ),
-        (
-            {
-                "image_proj.proj.0.weight": (1024, 512),
-                "image_proj.proj.2.weight": (16 * 768, 1024),
-                "image_proj.norm.weight": (768,),
-                **LAYERS,
-            },
-            "an IP-Adapter Portrait,",
-        ),
-        (
-            {"image_proj.latents": (1, 16, 1280), "image_proj.proj_in.weight": (1280, 512), **LAYERS},
-            "an IP-Adapter Portrait or InstantID",
-        ),
     ],
 )
 def test_other_families_are_recognised_and_refused(shapes: Shapes, name: str) -> None:

@@ -12,16 +12,15 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.controlnet.difference import base_mark
-from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.errors import ModelError, RequestError
+from lib_ctrlgen.forms.blend_fields import blend_values
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
 from lib_ctrlgen.models import offload as parking
 from lib_ctrlgen.models.offload import Offloaded, placed
 from lib_ctrlgen.models.storage import FORMS, Placement, spread
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.webui.panel.blend_fields import blend_values
-from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
 from tests.support import control_files as files
 from tests.support import lora_files as lora
 from tests.support import networks
@@ -52,29 +51,28 @@ def test_away_it_is_the_same_to_the_bit_and_moved_once_a_use(world: World, moves
     assert moves
     moves.clear()
     found = world.outputs(units, 2)
-    # keys and values are computed anew for every session
-    again = 2 if isinstance(units[0].control, PreparedIPAdapter) else 0
-    assert len(moves) == 2 * world.case.transfers + again
+    assert len(moves) == 2 * world.case.transfers
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
     assert torch.equal(first[0], wanted[0])
-    assert float((wanted[0] - world.plain()).abs().max()) > 1e-3
+    assert float((wanted[0] - world.plain).abs().max()) > 1e-3
     lora.assert_untouched(world.unet, before)
 
 
 @pytest.mark.parametrize("storage", ERRORS)
 def test_a_form_keeps_its_own_error(world: World, moves: list[int], storage: str) -> None:
-    plain, wanted = world.plain(), world.change
-    found = world.outputs(world.units(storage=storage))[0] - plain
+    wanted = world.change
+    found = world.outputs(world.units(storage=storage))[0] - world.plain
     error = float((found - wanted).norm() / wanted.norm())
     assert 0 < error <= world.case.spread * ERRORS[storage]
     assert all(count <= 4 for count in moves)  # dtypes of a network: weights, norms, whole numbers, scales
-    same = world.outputs(world.units(storage=storage, low_vram=True))[0] - plain
-    assert torch.equal(same, found)
+    if storage == "int8" or world.case is CASES["controlnet"]:  # every family, and every form
+        same = world.outputs(world.units(storage=storage, low_vram=True))[0] - world.plain
+        assert torch.equal(same, found)
 
 
 def test_between_uses_there_is_the_stored_form_alone(tmp_path: Path) -> None:
     unet = files.unet()
-    save_file(files.controlnet().state_dict(), tmp_path / "net.safetensors")
+    save_file(files.controlnet_tensors(), tmp_path / "net.safetensors")
 
     def used(store: ModelStore, **fields: Any) -> int:
         before = store.used_bytes
@@ -139,7 +137,7 @@ def test_uses_inside_a_use_share_and_an_error_drops(moves: list[int]) -> None:
 
 def test_the_host_says_it_and_a_unit_overrules(tmp_path: Path) -> None:
     unet = files.unet()
-    save_file(files.controlnet().state_dict(), tmp_path / "net.safetensors")
+    save_file(files.controlnet_tensors(), tmp_path / "net.safetensors")
     store, shape = ModelStore([tmp_path], 1 << 30), calls.port_of(unet).shape
     for said, host, parked in (
         (None, True, True),
@@ -187,7 +185,7 @@ def test_a_unet_that_comes_block_by_block(tmp_path: Path, name: str) -> None:
         case = replace(CASES[name], call=lambda: union.sdxl_call("c0 u0", 3)[0])
         world = World(case, each, ModelStore([tmp_path], 1 << 30), {})
         made.append(world.outputs(world.units(low_vram=True), 2)[1])
-    assert float((made[0] - world.plain()).abs().max()) > 1e-3
+    assert float((made[0] - world.plain).abs().max()) > 1e-3
     assert float((made[1] - made[0]).abs().max()) <= 1e-5
 
 

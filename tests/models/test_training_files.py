@@ -29,14 +29,9 @@ from tests.support import control_files as files
 Tensors = dict[str, Tensor]
 
 
-@pytest.fixture(scope="module")
-def unet() -> Any:
-    return files.unet()
-
-
 @functools.cache
 def controlnet() -> Tensors:
-    return {key: value.contiguous() for key, value in files.controlnet().state_dict().items()}
+    return {key: value.contiguous() for key, value in files.controlnet_tensors().items()}
 
 
 def loaded(folder: Path, unet: Any, name: str = "net") -> Any:
@@ -212,8 +207,7 @@ def test_a_pointer_in_a_diffusers_folder_says_so_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        (["id_adapter.proj_out", "id_adapter_attn_layers.0.id_to_k.weight"], "PuLID.*InstantID"),
-        (["image_proj.mapping_0.0.weight", "ip_adapter.1.to_k_ip.weight"], "PuLID"),
+        (["pulid_encoder.latents", "pulid_ca.0.norm1.weight"], "PuLID for Flux"),
         (["state.0.exp_avg"], "optimizer"),
         (["controlnet_x_embedder.weight", "controlnet_blocks.0.weight"], "Flux"),
     ],

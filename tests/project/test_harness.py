@@ -4,11 +4,12 @@ import importlib
 import json
 import subprocess
 import sys
-import time
 from argparse import Namespace
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import _harness
 import pytest
 from _harness import Paired, Result, at_least, at_most, finish, paired
 
@@ -79,22 +80,34 @@ def test_pairs_swap_their_order() -> None:
     assert len(found.ratios) == 3
 
 
-def test_there_are_more_pairs_while_the_error_is_large() -> None:
+@pytest.fixture
+def spend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets so many seconds pass on the clock of the harness, so that no other process can disturb it."""
+    now = [0.0]
+
+    def passing(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(_harness, "time", Namespace(perf_counter=lambda: now[0]))
+    return passing
+
+
+def test_there_are_more_pairs_while_the_error_is_large(spend: Callable[[float], None]) -> None:
     durations = iter([0.0, 0.001, 0.004] * 100)
 
     def uneven() -> None:
-        time.sleep(next(durations))
+        spend(next(durations))
 
     def even() -> None:
-        time.sleep(0.002)
+        spend(0.002)
 
     assert len(paired(uneven, even, 3).ratios) == 3
     assert len(paired(uneven, even, 3, error=1e-9, budget=0.1).ratios) > 5
     assert len(paired(uneven, even, 3, error=100.0, budget=60.0).ratios) == 3
 
 
-def test_the_ratio_is_a_over_b() -> None:
-    assert paired(lambda: time.sleep(0.05), lambda: time.sleep(0.002), 3).ratio > 2
+def test_the_ratio_is_a_over_b(spend: Callable[[float], None]) -> None:
+    assert paired(lambda: spend(0.02), lambda: spend(0.005), 3).ratio == pytest.approx(4)
 
 
 def test_the_spread_is_between_the_quartiles() -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,24 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen.cli.main import main
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, json_schema, parse_request
 from lib_ctrlgen.tuner.axes import parse_axis
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
-from lib_ctrlgen.tuner.progress import Tuned
+from lib_ctrlgen.tuner.progress import TunerResult
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.tuner.scoring import catalogue as scores
 from lib_ctrlgen.tuner.scoring.confidence import confidence_of
-from lib_ctrlgen.tuner.scoring.recommend import front, leaders, recommend
+from lib_ctrlgen.tuner.scoring.recommend import best_scores, front, recommend
 from lib_ctrlgen.tuner.search.early_stopping import clearly_beaten, objectives
 from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support import toys
 from tests.support.analytic_host import AnalyticHost
-from tests.support.fake_webui import Component, FakeWebUI, fresh, served
+from tests.support.fake_webui import Component, FakeWebUI, fresh
 from tools import docs_tables
 
 UNIT = {"model": "toy", "image": files.drawn_url(), "preprocessor": "toy_blur"}
@@ -55,13 +55,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    with served(FakeWebUI(), tmp_path) as webui:
-        yield webui
-
-
-def run(root: Path, out: Path, values: str = "0, 2") -> Tuned:
+def run(root: Path, out: Path, values: str = "0, 2") -> TunerResult:
     spec = parse_request({"x": {"path": "units.0.params.strength", "values": values}}, TuneSpec)
     host = EngineHost(engine=Engine([root], 1 << 28))
     return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _progress: None)
@@ -103,11 +97,10 @@ def test_the_panel_offers_both_and_shows_their_sliders(host: FakeWebUI, root: Pa
 
 
 def test_what_the_sliders_say_is_sent_and_comes_back(host: FakeWebUI) -> None:
-    fields = fresh("panel.unit_fields")
-    values = fields.unit_fields() | {"enabled": True, "model": "toy", "preprocessor": "toy_blur"}
-    sent = fields.unit_settings(values | {"toy_strength": 0.5, "toy_blur_radius": 3}, "$")
+    values = unit_fields.unit_fields() | {"enabled": True, "model": "toy", "preprocessor": "toy_blur"}
+    sent = unit_fields.unit_settings(values | {"toy_strength": 0.5, "toy_blur_radius": 3}, "$")
     assert sent["params"] == {"radius": 3, "strength": 0.5}
-    shown = fields.panel_values(sent)
+    shown = unit_fields.panel_values(sent)
     assert (shown["toy_strength"], shown["toy_blur_radius"], shown["params"]) == (0.5, 3, "")
 
 
@@ -157,7 +150,7 @@ def test_a_cost_counts_the_right_way_round(name: str) -> None:
     numbers = [(0.9, 0.4), (0.9, 0.1), (0.5, 0.0)]
     cells = [{"adherence.0": follows, name: cost} for follows, cost in numbers]
     assert front(cells) == (1, 2)
-    assert leaders(cells)[2] == [name]
+    assert best_scores(cells)[2] == [name]
     choice = recommend(cells)
     assert choice is not None
     assert choice.cell == 1

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.prompts.emphasis import Weighed, weigh
+from lib_ctrlgen.prompts.emphasis import WeightedText, parse_emphasis
 
 
 @pytest.mark.parametrize(
@@ -29,14 +29,14 @@ from lib_ctrlgen.prompts.emphasis import Weighed, weigh
     ],
 )
 def test_pieces_and_weights(prompt: str, expected: list[tuple[str | None, float]]) -> None:
-    found = weigh(prompt)
+    found = parse_emphasis(prompt)
     assert [piece.text for piece in found] == [text for text, _ in expected]
     assert [piece.weight for piece in found] == pytest.approx([weight for _, weight in expected])
 
 
 @given(st.text("ab \\", max_size=30))
 def test_text_without_brackets_is_one_piece(text: str) -> None:
-    [piece] = weigh(text)
+    [piece] = parse_emphasis(text)
     assert piece.weight == 1.0
 
 
@@ -44,14 +44,14 @@ def test_text_without_brackets_is_one_piece(text: str) -> None:
 def test_a_weight_that_is_no_number_is_an_error(text: str) -> None:
     """The WebUI fails there as well: its grammar takes any dots and digits, and no number is made of them."""
     with pytest.raises(RequestError, match=r"is no number: write a number such as 1\.2"):
-        weigh(text)
-    assert weigh(text.replace("(", "").replace(")", ""))
-    assert weigh(text.replace("(", r"\(").replace(")", r"\)"))
+        parse_emphasis(text)
+    assert parse_emphasis(text.replace("(", "").replace(")", ""))
+    assert parse_emphasis(text.replace("(", r"\(").replace(")", r"\)"))
 
 
 def wrong_number(text: str) -> bool:
     try:
-        weigh(text)
+        parse_emphasis(text)
     except RequestError:
         return True
     return False
@@ -62,7 +62,7 @@ def wrong_number(text: str) -> bool:
 def test_every_letter_is_kept(text: str) -> None:
     if wrong_number(text):
         return
-    assert weigh(text)
-    letters = "".join(piece.text or "" for piece in weigh(text))
+    assert parse_emphasis(text)
+    letters = "".join(piece.text or "" for piece in parse_emphasis(text))
     assert [c for c in letters if c in "ab"] == [c for c in text if c in "ab"]
-    assert Weighed(None) not in weigh(text)
+    assert WeightedText(None) not in parse_emphasis(text)

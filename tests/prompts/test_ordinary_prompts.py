@@ -1,7 +1,5 @@
 """Ordinary prompts are never refused, changed, or read as schedules."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.prompts import scheduled as prompts
 from lib_ctrlgen.prompts.scheduled import parse_prompt
 from lib_ctrlgen.request.spec import ControlRequest
-from tests.support.fake_webui import FakeWebUI, Processing, fresh, served
+from tests.support.fake_webui import FakeWebUI, Processing, fresh
 from tests.support.ordinary_prompts import ALONE, ANYWHERE, WRAPS, ordinary_prompts, safe_in_brackets, texts
 
 PUBLISHED_LIKE = 4000
@@ -135,13 +133,6 @@ def test_a_prompt_without_a_sign_before_a_number_is_not_even_walked_through(
 
 
 # In the WebUI
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[FakeWebUI]:
-    webui = FakeWebUI()
-    with served(webui, tmp_path):
-        yield webui
 
 
 def test_an_idle_extension_leaves_every_prompt_to_the_webui(host: FakeWebUI) -> None:

@@ -72,7 +72,7 @@ def test_named_weights_are_replaced_and_others_are_not() -> None:
         ("a (b:glow=1>0 2)", "unexpected"),
         ("a (b:1>2", "not closed"),
         ("a (b:1>2 AND c", "not closed"),
-        ("a AND b :1>2 in 0.5..2", "progress must lie"),
+        ("a AND b :1>2 in 0.5..2", "progress must be"),
     ],
 )
 def test_a_malformed_schedule_is_an_error_that_shows_the_place(text: str, said: str) -> None:

@@ -128,10 +128,10 @@ def test_parts_are_read_as_the_webui_reads_them() -> None:
 
 
 def test_the_pictures_of_a_trajectory() -> None:
-    steps = Trajectory(pictures=5, stops=3)
+    steps = Trajectory(pictures=5, concepts=3)
     assert steps.places == (0, 0.25, 0.5, 0.75, 1)
     assert steps.nearest == (0, 1, 1, 2, 2)
     for pictures in (1, 3, 4, 6):
         with pytest.raises(RequestError, match="5, 7, 9") as caught:
-            Trajectory(pictures=pictures, stops=3)
+            Trajectory(pictures=pictures, concepts=3)
         assert caught.value.path == "$.batch_size"

@@ -89,8 +89,8 @@ def test_seeds_of_concepts_and_of_a_search_are_kept_too(tmp_path: Path) -> None:
 
 
 def test_a_cell_without_a_seed_is_refused(engine: Engine) -> None:
-    with pytest.raises(RequestError, match=r"^\$\.seed: an axis takes the seeds themselves"):
+    with pytest.raises(RequestError, match=r"^\$\.seed: an axis needs fixed seeds"):
         EngineHost(engine=engine).batch({**SMALL, "seed": -1}, 1)
     blend = {"mode": "seeds", "concepts": [{}, {"seed": -1}]}
-    with pytest.raises(RequestError, match=r"^\$\.blend\.concepts\[1\]\.seed: an axis takes the seeds"):
+    with pytest.raises(RequestError, match=r"^\$\.blend\.concepts\[1\]\.seed: an axis needs fixed seeds"):
         EngineHost(engine=engine).batch({**SMALL, "blend": blend}, 1)

@@ -158,7 +158,7 @@ def check(payload: object, kind: type[ControlRequest]) -> None:
     ("unit", "path", "message"),
     [
         ({"model": "m", "wieght": 1}, "$.units[1].wieght", "unknown field (nearest: weight,"),
-        ({"model": "m", "weight": "1@2"}, "$.units[1].weight", "progress must lie in 0..1 at character 3"),
+        ({"model": "m", "weight": "1@2"}, "$.units[1].weight", "progress must be in 0..1 at character 3"),
         ({"model": "m", "weight": None}, "$.units[1].weight", "expected a number or a schedule text"),
         ({"model": "m", "layer_weights": [1, "x"]}, "$.units[1].layer_weights[1]", "expected a value"),
         (

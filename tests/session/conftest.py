@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
+    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
@@ -23,10 +24,19 @@ from tests.support.diffusers_pipeline import (
     Sample,
 )
 from tests.support.networks import randomise
+from tests.support.unet_calls import sd_diffusers, sd_ldm
+
+
+@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
+def unet(request: pytest.FixtureRequest) -> Any:
+    """A small SD1.5 U-Net of each host."""
+    build: Callable[[], Any] = request.param
+    return build()
 
 
 @pytest.fixture(scope="module")
-def unet() -> Any:
+def pipeline_unet() -> Any:
+    """A U-Net of the size that the pipelines are compared at."""
     return randomise(UNet2DConditionModel(**files.UNET, sample_size=SIZE // 8), 0, scale=0.05)
 
 
@@ -42,7 +52,7 @@ def t2i() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(
-    tmp_path_factory: pytest.TempPathFactory, unet: Any, controlnets: list[Any], t2i: dict[str, Any]
+    tmp_path_factory: pytest.TempPathFactory, pipeline_unet: Any, controlnets: list[Any], t2i: dict[str, Any]
 ) -> Path:
     """Two ControlNets, a plain and a plus adapter and their vision tower, T2I-Adapters, as files."""
     root = tmp_path_factory.mktemp("models")
@@ -51,7 +61,7 @@ def folder(
     for number, network in enumerate(controlnets):
         save_file(network.state_dict(), root / f"control{number}.safetensors")
     files.save_vision(root / "tower")
-    widths = DiffusersUNet(unet).shape.attention_hidden
+    widths = DiffusersUNet(pipeline_unet).shape.attention_hidden
     for name, build in (("plain", files.plain_projection), ("plus", files.plus_projection)):
         files.save_adapter(root / f"{name}.safetensors", build()[1], widths)
     return root
@@ -105,3 +115,9 @@ def sample(vae: AutoencoderKL) -> Sample:
         return found
 
     return run
+
+
+@pytest.fixture(scope="module")
+def plain(sample: Sample, pipeline_unet: Any) -> Tensor:
+    """The latents without any control."""
+    return sample(StableDiffusionPipeline, pipeline_unet)

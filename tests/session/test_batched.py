@@ -1,6 +1,6 @@
 """Units that share a network are computed in one call, with the same result as with separate networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,10 @@ from tests.support import control_files as files
 from tests.support import networks
 from tests.support.networks import Call, Script, TokenControl, active, random_call
 from tests.support.pictures import mask_image
-from tests.support.unet_calls import batch_of, counted, port_of, relative_error, run, sd_diffusers, sd_ldm
+from tests.support.unet_calls import batch_of, counted, port_of, relative_error, run
 
 TOLERANCE = 1e-4  # other vector units round otherwise: 3e-5 was seen
 STEPS = 4
-
-
-@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
-def unet(request: pytest.FixtureRequest) -> Any:
-    build: Callable[[], Any] = request.param
-    return build()
 
 
 @pytest.fixture(scope="module")

@@ -46,40 +46,46 @@ def adapter(name: str, reference: int = 0, **fields: Any) -> dict[str, Any]:
     return {"model": name, "image": files.encode_image(REFERENCES[reference]), **fields}
 
 
-def test_one_controlnet_in_a_window(sample: Sample, unet: Any, controlnets: list[Any], folder: Path) -> None:
+def test_one_controlnet_in_a_window(
+    sample: Sample, pipeline_unet: Any, controlnets: list[Any], folder: Path, plain: Tensor
+) -> None:
     theirs = sample(
         StableDiffusionControlNetPipeline,
-        unet,
+        pipeline_unet,
         controlnet=controlnets[0],
         image=[PICTURES[0]] * IMAGES,
         controlnet_conditioning_scale=0.7,
         control_guidance_start=0.25,
         control_guidance_end=0.75,
     )
-    ours = controlled(sample, unet, folder, edges(0, weight=0.7, guidance_start=0.25, guidance_end=0.75))
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+    ours = controlled(
+        sample, pipeline_unet, folder, edges(0, weight=0.7, guidance_start=0.25, guidance_end=0.75)
+    )
+    require_equal(ours, theirs, plain)
 
 
-def test_without_guidance(sample: Sample, unet: Any, controlnets: list[Any], folder: Path) -> None:
+def test_without_guidance(sample: Sample, pipeline_unet: Any, controlnets: list[Any], folder: Path) -> None:
     theirs = sample(
         StableDiffusionControlNetPipeline,
-        unet,
+        pipeline_unet,
         guidance=1.0,
         controlnet=controlnets[0],
         image=[PICTURES[0]] * IMAGES,
     )
-    ours = controlled(sample, unet, folder, edges(0), guidance=1.0)
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet, guidance=1.0))
+    ours = controlled(sample, pipeline_unet, folder, edges(0), guidance=1.0)
+    require_equal(ours, theirs, sample(StableDiffusionPipeline, pipeline_unet, guidance=1.0))
 
 
 def two(controlnets: list[Any]) -> dict[str, Any]:
     return {"controlnet": controlnets, "image": PICTURES[:2]}
 
 
-def test_two_controlnets(sample: Sample, unet: Any, controlnets: list[Any], folder: Path) -> None:
+def test_two_controlnets(
+    sample: Sample, pipeline_unet: Any, controlnets: list[Any], folder: Path, plain: Tensor
+) -> None:
     theirs = sample(
         StableDiffusionControlNetPipeline,
-        unet,
+        pipeline_unet,
         **two(controlnets),
         controlnet_conditioning_scale=[0.7, 1.2],
         control_guidance_start=[0.0, 0.5],
@@ -87,37 +93,37 @@ def test_two_controlnets(sample: Sample, unet: Any, controlnets: list[Any], fold
     )
     ours = controlled(
         sample,
-        unet,
+        pipeline_unet,
         folder,
         edges(0, weight=0.7, guidance_end=0.75),
         edges(1, weight=1.2, guidance_start=0.5),
     )
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+    require_equal(ours, theirs, plain)
 
 
 def test_guess_mode_is_mode_control_with_its_layer_weights(
-    sample: Sample, unet: Any, controlnets: list[Any], folder: Path
+    sample: Sample, pipeline_unet: Any, controlnets: list[Any], folder: Path, plain: Tensor
 ) -> None:
     theirs = sample(
         StableDiffusionControlNetPipeline,
-        unet,
+        pipeline_unet,
         controlnet=controlnets[0],
         image=[PICTURES[0]] * IMAGES,
         controlnet_conditioning_scale=1.0,
         guess_mode=True,
     )
     layers = [float(weight) for weight in np.logspace(-1, 0, 13)]
-    ours = controlled(sample, unet, folder, edges(0, control_mode="control", layer_weights=layers))
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+    ours = controlled(sample, pipeline_unet, folder, edges(0, control_mode="control", layer_weights=layers))
+    require_equal(ours, theirs, plain)
 
 
 def test_on_top_of_the_hosts_own_controlnet(
-    sample: Sample, unet: Any, controlnets: list[Any], folder: Path
+    sample: Sample, pipeline_unet: Any, controlnets: list[Any], folder: Path
 ) -> None:
-    theirs = sample(StableDiffusionControlNetPipeline, unet, **two(controlnets))
+    theirs = sample(StableDiffusionControlNetPipeline, pipeline_unet, **two(controlnets))
     host = {"controlnet": controlnets[0], "image": [PICTURES[0]] * IMAGES}
-    ours = controlled(sample, unet, folder, edges(1), **host)
-    require_equal(ours, theirs, sample(StableDiffusionControlNetPipeline, unet, **host))
+    ours = controlled(sample, pipeline_unet, folder, edges(1), **host)
+    require_equal(ours, theirs, sample(StableDiffusionControlNetPipeline, pipeline_unet, **host))
 
 
 def embeds(folder: Path, name: str, reference: int) -> Tensor:
@@ -155,7 +161,9 @@ def with_adapters(folder: Path, *names: str) -> Callable[[Any], None]:
 
 
 @pytest.mark.parametrize("name", ["plain", "plus"])
-def test_one_adapter_with_a_schedule(name: str, sample: Sample, unet: Any, folder: Path) -> None:
+def test_one_adapter_with_a_schedule(
+    name: str, sample: Sample, pipeline_unet: Any, folder: Path, plain: Tensor
+) -> None:
     weights = [0.4, 0.6, 0.8, 1.0]
     pipelines: list[Any] = []
 
@@ -170,17 +178,17 @@ def test_one_adapter_with_a_schedule(name: str, sample: Sample, unet: Any, folde
 
     theirs = sample(
         StableDiffusionPipeline,
-        copy.deepcopy(unet),
+        copy.deepcopy(pipeline_unet),
         prepare,
         ip_adapter_image_embeds=[embeds(folder, name, 0)],
         callback_on_step_end=next_weight,
     )
-    ours = controlled(sample, unet, folder, adapter(name, weight="0.4>1.2"))
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+    ours = controlled(sample, pipeline_unet, folder, adapter(name, weight="0.4>1.2"))
+    require_equal(ours, theirs, plain)
 
 
 def test_two_adapters_and_two_controlnets(
-    sample: Sample, unet: Any, controlnets: list[Any], folder: Path
+    sample: Sample, pipeline_unet: Any, controlnets: list[Any], folder: Path, plain: Tensor
 ) -> None:
     def prepare(pipeline: Any) -> None:
         with_adapters(folder, "plain", "plus")(pipeline)
@@ -188,19 +196,19 @@ def test_two_adapters_and_two_controlnets(
 
     theirs = sample(
         StableDiffusionControlNetPipeline,
-        copy.deepcopy(unet),
+        copy.deepcopy(pipeline_unet),
         prepare,
         ip_adapter_image_embeds=[embeds(folder, "plain", 0), embeds(folder, "plus", 1)],
         **two(controlnets),
     )
     stack = [adapter("plain", weight=0.5), edges(0), adapter("plus", 1, weight=0.9), edges(1)]
-    ours = controlled(sample, unet, folder, *stack)
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+    ours = controlled(sample, pipeline_unet, folder, *stack)
+    require_equal(ours, theirs, plain)
 
 
-def test_sites_stand_in_the_order_of_diffusers_own_processors(unet: Any) -> None:
-    port = DiffusersUNet(unet)
-    expected = [name.removesuffix(".processor") for name in unet.attn_processors if "attn2" in name]
+def test_sites_stand_in_the_order_of_diffusers_own_processors(pipeline_unet: Any) -> None:
+    port = DiffusersUNet(pipeline_unet)
+    expected = [name.removesuffix(".processor") for name in pipeline_unet.attn_processors if "attn2" in name]
     assert [site.name for site in port.attention_sites()] == expected
     assert port.shape.heads == (4,) * 16
     assert port.shape.residual_channels == (32, 32, 32, 32, 64, 64, 64, 96, 96, 96, 96, 96, 96)
@@ -213,7 +221,7 @@ def test_the_layout_of_sdxl() -> None:
     network = randomise(UNet2DConditionModel(**SDXL), 3)
     port = DiffusersUNet(network)
     assert port.shape.residual_channels == (32, 32, 32, 32, 64, 64, 64, 128, 128, 128)
-    assert len(port.shape.attention_hidden) == 28
+    assert len(port.shape.attention_hidden) == 17
     expected = [name.removesuffix(".processor") for name in network.attn_processors if "attn2" in name]
     assert [site.name for site in port.attention_sites()] == expected
     inputs = {
@@ -236,4 +244,4 @@ def test_the_layout_of_sdxl() -> None:
             down_block_additional_residuals=wanted.down,
             mid_block_additional_residual=wanted.mid,
         ).sample
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)  # processors round otherwise

@@ -9,10 +9,9 @@ import torch
 from diffusers import (
     MultiAdapter,
     StableDiffusionAdapterPipeline,
-    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
@@ -38,37 +37,43 @@ def features(kind: str, number: int = 0, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["full", "light"])
-def test_one_t2i_adapter(kind: str, sample: Sample, unet: Any, t2i: dict[str, Any], folder: Path) -> None:
+def test_one_t2i_adapter(
+    kind: str, sample: Sample, pipeline_unet: Any, t2i: dict[str, Any], folder: Path, plain: Tensor
+) -> None:
     theirs = sample(
         StableDiffusionAdapterPipeline,
-        unet,
+        pipeline_unet,
         adapter=t2i[kind],
         image=[PICTURES[0]] * IMAGES,
         adapter_conditioning_scale=0.7,
     )
-    ours = controlled(sample, unet, folder, features(kind, weight=0.7))
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+    ours = controlled(sample, pipeline_unet, folder, features(kind, weight=0.7))
+    require_equal(ours, theirs, plain)
 
 
-def test_two_t2i_adapters(sample: Sample, unet: Any, t2i: dict[str, Any], folder: Path) -> None:
+def test_two_t2i_adapters(
+    sample: Sample, pipeline_unet: Any, t2i: dict[str, Any], folder: Path, plain: Tensor
+) -> None:
     theirs = sample(
         StableDiffusionAdapterPipeline,
-        unet,
+        pipeline_unet,
         adapter=MultiAdapter([t2i["full"], t2i["full"]]),
         image=[[picture] * IMAGES for picture in PICTURES[:2]],
         adapter_conditioning_scale=[0.7, 0.4],
     )
-    ours = controlled(sample, unet, folder, features("full", weight=0.7), features("full", 1, weight=0.4))
-    require_equal(ours, theirs, sample(StableDiffusionPipeline, unet))
+    ours = controlled(
+        sample, pipeline_unet, folder, features("full", weight=0.7), features("full", 1, weight=0.4)
+    )
+    require_equal(ours, theirs, plain)
 
 
 def test_on_top_of_the_hosts_own_t2i_adapter(
-    sample: Sample, unet: Any, t2i: dict[str, Any], folder: Path
+    sample: Sample, pipeline_unet: Any, t2i: dict[str, Any], folder: Path
 ) -> None:
     host = {"adapter": t2i["light"], "image": [PICTURES[0]] * IMAGES}
-    ours = controlled(sample, unet, folder, features("full", 1), **host)
-    theirs = controlled(sample, unet, folder, features("full", 1), features("light"))
-    require_equal(ours, theirs, sample(StableDiffusionAdapterPipeline, unet, **host))
+    ours = controlled(sample, pipeline_unet, folder, features("full", 1), **host)
+    theirs = controlled(sample, pipeline_unet, folder, features("full", 1), features("light"))
+    require_equal(ours, theirs, sample(StableDiffusionAdapterPipeline, pipeline_unet, **host))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 10)])

@@ -29,9 +29,10 @@ from tests.support.networks import (
     random_call,
 )
 from tests.support.pictures import mask_image
+from tests.support.unet_calls import run
 
 pytest.importorskip("ldm.modules.diffusionmodules.openaimodel")
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4  # other processors and batches of other sizes round otherwise
 
 
 @pytest.fixture(scope="module")
@@ -70,25 +71,21 @@ def compare(
     Where the largest output is more than 1, relative to it.
     """
     unet, reference = pair
-    has_vector = getattr(unet, "num_classes", None) is not None
     worst, effect = 0.0, 0.0
-    with (
-        torch.no_grad(),
-        ControlSession(LdmUNet(unet), units, Script(steps, [(s, c.rows) for s, c in script])) as open_session,
-    ):
-        for step, call in script:
-            vector = {"y": call.vector} if has_vector else {}
-            got = unet(call.x, call.timestep, context=call.context, **vector)
-            wanted = reference.forward(call, step, steps, units)
-            plain = reference.forward(call, step, steps, [])
-            worst = max(worst, float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1)))
-            effect = max(effect, float((wanted - plain).abs().max()))
+    clock = Script(steps, [(step, call.rows) for step, call in script])
+    with ControlSession(LdmUNet(unet), units, clock) as open_session:
+        found = [run(unet, call) for _, call in script]
         assert open_session.calls == len(script)
+    for (step, call), got in zip(script, found, strict=True):
+        with torch.no_grad():
+            wanted = reference.forward(call, step, steps, units)
+        worst = max(worst, float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1)))
+        effect = max(effect, float((wanted - run(unet, call)).abs().max()))
     assert effect > 1e-2
     return worst
 
 
-GUIDED = "c0 c1 u0 u1"
+GUIDED = "c0 c1 u0"
 Stack = Callable[[list[NetworkControl]], list[ActiveUnit]]
 
 STACKS: dict[str, Stack] = {
@@ -178,7 +175,7 @@ def test_the_layout_of_sdxl(xl: tuple[Any, Reference]) -> None:
         active(
             NetworkControl(networks.sdxl_controlnet(5), torch.rand(1, 3, 64, 64)), 0, control_mode="prompt"
         ),
-        active(TokenControl(4), 1, mask_image(9), layer_weights=[k / 20 for k in range(28)]),
+        active(TokenControl(4), 1, mask_image(9), layer_weights=[k / 12 for k in range(17)]),
         active(FeatureNoise(networks.XL_PLACES, 5), 2, mask_image(3), control_mode="prompt"),
         active(ContextNoise(6), 3, weight=0.8),
     ]

@@ -1,4 +1,4 @@
-"""A reference picture that the U-Net's layers see, compared with a dense computation on every host's U-Net."""
+"""A reference picture that the U-Net's layers see, against a dense computation on every host's U-Net."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +13,9 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, Position, UNetCall
 from tests.support import control_files as files
 from tests.support import networks
-from tests.support.acting_units import half
+from tests.support.acting_units import WAYS, half
 from tests.support.denoised_reference import ALPHAS, encode
-from tests.support.networks import Call, Script, random_call
+from tests.support.networks import Call, Script, active, random_call
 from tests.support.self_attention_reference import DenseReference, Shown, loaded
 from tests.support.unet_calls import port_of, run, sd_diffusers, sd_ldm
 
@@ -91,10 +91,10 @@ def test_two_pictures_are_one_bank(unet: Any) -> None:
     assert torch.allclose(found, DenseReference(unet)(call, shown), atol=2e-5)
 
 
-def passes(
+def calls_made(
     unet: Any, units: Sequence[dict[str, Any]], calls: Sequence[tuple[int, Call]]
 ) -> tuple[Any, list[int]]:
-    """The last prediction of some calls, and the rows of each pass that the first layer computes."""
+    """The last prediction of some calls, and the rows of each call that the first layer computes."""
     rows: list[int] = []
     first = unet.input_blocks[0] if hasattr(unet, "input_blocks") else unet.conv_in
     hook = first.register_forward_pre_hook(lambda _m, args: rows.append(len(args[0])))
@@ -111,9 +111,9 @@ def test_units_with_one_picture_share_a_pass_and_equal_texts_a_row(unet: Any) ->
     text = call.context[[0, 0, 2, 2]]
     call = replace(call, context=text, vector=call.vector[[0, 0, 2, 2]])
     units = [unit(weight=0.5), unit(method="adain"), unit(1)]
-    _, rows = passes(unet, units, [(0, call)])
+    _, rows = calls_made(unet, units, [(0, call)])
     assert rows == [2, 2, 4]
-    _, rows = passes(unet, [unit(control_mode="control")], [(0, call)])
+    _, rows = calls_made(unet, [unit(control_mode="control")], [(0, call)])
     assert rows == [1, 4], "nothing for rows that do not see the picture"
 
 
@@ -153,7 +153,7 @@ def first_attention(unet: Any, *units: dict[str, Any]) -> Tensor:
     with torch.no_grad(), session:
         run(unet, call)
     hook.remove()
-    return seen[-1].reshape(2, 8, 8, -1)  # the passes over the pictures come before
+    return seen[-1].reshape(2, 8, 8, -1)  # the reference calls come before
 
 
 def test_each_picture_is_seen_in_its_mask_alone(ldm: Any) -> None:
@@ -176,10 +176,10 @@ def test_a_schedule_goes_from_nothing_to_the_whole(ldm: Any) -> None:
 
 def test_reuse_takes_the_bank_of_an_earlier_step(ldm: Any) -> None:
     calls = [(step, random_call("c0 u0", SEED)) for step in range(4)]
-    _, rows = passes(ldm, [unit(reuse=3)], calls)
-    assert rows == [2, 2, 2, 2, 2, 2], "passes at the steps 0 and 3"
+    _, rows = calls_made(ldm, [unit(reuse=3)], calls)
+    assert rows == [2, 2, 2, 2, 2, 2], "reference calls at the steps 0 and 3"
     earlier, later = (random_call("c0 u0", seed) for seed in (SEED, SEED + 7))
-    found, _ = passes(ldm, [unit(reuse=2)], [(0, earlier), (1, later)])
+    found, _ = calls_made(ldm, [unit(reuse=2)], [(0, earlier), (1, later)])
     dense = DenseReference(ldm)
     shown = [Shown(x=noised(earlier), attention=1.0)]
     banks = []
@@ -199,6 +199,25 @@ def test_an_inpainting_unet_sees_a_picture_without_a_hole() -> None:
     whole = torch.cat([noised(call), torch.zeros(1, 1, 8, 8), encode(PICTURES[0])], 1)
     wanted = DenseReference(unet)(call, [Shown(x=whole, attention=1.0)])
     assert torch.allclose(controlled(unet, [unit()], call), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_other_unit_acts_in_a_reference_call(ldm: Any, way: str) -> None:
+    """The last layer sees there what it sees without the other unit, also after a call of the host."""
+    seen: list[Tensor] = []
+    hook = ldm.out.register_forward_hook(lambda _m, _args, output: seen.append(output))
+    call = random_call("c0 u0", SEED)
+    for others in ([], [active(WAYS[way](2), 1)]):
+        units = [*loaded(ldm, unit(method="both")), *others]
+        script = Script(4, [(step, call.rows) for step in (0, 1)])
+        with torch.no_grad(), ControlSession(port_of(ldm), units, script):
+            run(ldm, call)
+            run(ldm, call)
+    hook.remove()
+    plain, controlled = seen[:4], seen[4:]  # each a reference call and a call of the host, twice
+    assert torch.equal(plain[0], controlled[0])
+    assert torch.equal(plain[2], controlled[2])
+    assert not torch.allclose(plain[1], controlled[1], atol=1e-3)
 
 
 def test_the_hosts_random_numbers_stay_as_they_are(ldm: Any) -> None:

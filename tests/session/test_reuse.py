@@ -15,8 +15,10 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.forms.blend_fields import blend_values
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.plan_view import plan_table
+from lib_ctrlgen.plots.plan_view import plan_table
 from lib_ctrlgen.request.plan import compile_plan
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.session.session import ControlSession
@@ -24,24 +26,17 @@ from lib_ctrlgen.unet.call import Position, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.unet.residuals import Residuals
-from lib_ctrlgen.webui.panel.blend_fields import blend_values
-from lib_ctrlgen.webui.panel.unit_fields import panel_values, read_request, unit_fields
 from tests.support import control_files as files
 from tests.support import networks
 from tests.support import union_reference as union
 from tests.support.networks import Call, NetworkControl, Script, active, random_call
 from tests.support.pictures import mask_image
-from tests.support.unet_calls import port_of, run, sd_diffusers, sd_ldm
+from tests.support.unet_calls import port_of, run, sd_ldm
 
-TOLERANCE = 1e-4
+TOLERANCE = 5e-4  # networks round otherwise for other numbers of rows; residuals of a wrong step are 1e-1
 STEPS = 8
-KINDS = "c0 c1 u0 u1"
+KINDS = "c0 c1 u0"
 HINT = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(11))
-
-
-@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
-def unet(request: pytest.FixtureRequest) -> Any:
-    return request.param()
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +106,7 @@ def test_residuals_of_the_last_computed_step(unet: Any, network: Any, name: str)
     calls = [random_call(KINDS, 20 + step) for step in range(STEPS)]
     control = NetworkControl(network, HINT)
     found = steps_of(unet, [active(control, 0, mask_image(1), **spec)], calls)
-    assert sizes(control) == [4 for step, source in enumerate(sources) if source == step]
+    assert sizes(control) == [3 for step, source in enumerate(sources) if source == step]
     plain = {key: value for key, value in spec.items() if key != "reuse"}
     answers = {source: given(network, calls[source]) for source in {source or 0 for source in sources}}
     for step, (call, source) in enumerate(zip(calls, sources, strict=True)):
@@ -202,7 +197,7 @@ def test_when_it_is_forgotten(network: Any) -> None:
         control.hint = wide.hint
         assert computes(7, hires=True, unet=other, call=large)
     kept = [effect.kept for effect in session._effects if hasattr(effect, "kept")]
-    assert [each.answers for each in kept] == [{}]
+    assert [each.cache for each in kept] == [{}]
 
 
 def test_of_units_with_one_network_those_are_asked_that_are_due(tmp_path: Path, unet: Any) -> None:

@@ -27,7 +27,7 @@ from tests.support.networks import (
 )
 from tests.support.pictures import mask_image
 from tests.support.properties import examples
-from tests.support.unet_calls import batch_of, port_of, run, sd_diffusers, sd_ldm
+from tests.support.unet_calls import batch_of, port_of, run
 
 STEPS = 4
 LAYERS = [k / 10 for k in range(13)]
@@ -77,12 +77,7 @@ def units() -> list[Any]:
     ]
 
 
-@pytest.fixture(scope="module", params=[sd_ldm, sd_diffusers], ids=["ldm", "diffusers"])
-def unet(request: pytest.FixtureRequest) -> Any:
-    return request.param()
-
-
-@examples(12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 @given(data=st.data())
 def test_every_image_is_what_it_is_alone(unet: Any, units: list[Any], data: st.DataObject) -> None:

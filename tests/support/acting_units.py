@@ -31,7 +31,7 @@ from tests.support.unet_calls import (
 )
 
 A, B, C = (files.data_url(64, 64, seed) for seed in (3, 4, 5))
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4  # other processors and batches of other sizes round otherwise
 
 
 @dataclass(eq=False)

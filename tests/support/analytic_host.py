@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Made
+from lib_ctrlgen.tuner.worker import CellPictures
 
 PAYLOAD: dict[str, Any] = {
     "prompt": "a",
@@ -49,10 +49,10 @@ class AnalyticHost:
     def alike(self, request: GenerationRequest) -> str:
         return str(request.steps)
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> list[Made]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[CellPictures]:
         return [self.one(request) for request in requests]
 
-    def one(self, request: GenerationRequest) -> Made:
+    def one(self, request: GenerationRequest) -> CellPictures:
         if self.stops_after is not None and self.made >= self.stops_after:
             raise KeyboardInterrupt
         if request.units and request.units[0].weight.constant in self.fails:
@@ -61,7 +61,7 @@ class AnalyticHost:
             self.steps += [request.steps] * request.batch_size
         seeds = tuple(request.seed + i for i in range(request.batch_size))
         images = tuple(Image.new("RGB", (8, 8), (seed % 256, 0, 0)) for seed in seeds)
-        return Made(images=images, seeds=seeds, infos=tuple(PngInfo() for _ in seeds))
+        return CellPictures(images=images, seeds=seeds, infos=tuple(PngInfo() for _ in seeds))
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         seed = picture.getpixel((0, 0))[0]  # type: ignore[index]

@@ -29,11 +29,11 @@ SD_SITES = [f"input_blocks.{i}" for i in (1, 2, 4, 5, 7, 8)]
 SD_SITES += [f"output_blocks.{i}" for i in range(3, 12)] + ["middle_block"]
 
 
-XL_DEPTHS = [("input_blocks.4", 2), ("input_blocks.5", 2), ("input_blocks.7", 3), ("input_blocks.8", 3)]
+XL_DEPTHS = [("input_blocks.4", 1), ("input_blocks.5", 1), ("input_blocks.7", 2), ("input_blocks.8", 2)]
 SD_FEATURES, XL_FEATURES = (2, 5, 8, 11), (3, 5, 8, "mid")
 
 
-XL_DEPTHS += [(f"output_blocks.{i}", 3 if i < 3 else 2) for i in range(6)] + [("middle_block", 3)]
+XL_DEPTHS += [(f"output_blocks.{i}", 2 if i < 3 else 1) for i in range(6)] + [("middle_block", 2)]
 
 
 class DefinedAttention(nn.Module):

@@ -38,7 +38,7 @@ SDXL: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 3),
+    "transformer_layers_per_block": (1, 1, 2),
     "attention_head_dim": (2, 4, 8),
     "use_linear_projection": True,
     "cross_attention_dim": files.CONTEXT + SECOND["hidden_size"],
@@ -85,7 +85,7 @@ SDXL_YAML: dict[str, Any] = {
             "channel_mult": [1, 2, 4],
             "num_head_channels": 16,
             "use_linear_in_transformer": True,
-            "transformer_depth": [1, 2, 3],
+            "transformer_depth": [1, 1, 2],
             "context_dim": SDXL["cross_attention_dim"],
         }
     },

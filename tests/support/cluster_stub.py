@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib_ctrlgen.cluster.actor import Returned, Sent
+from lib_ctrlgen.cluster.actor import CellOutcomes, CellRequest
 from lib_ctrlgen.errors import CtrlGenError, HostError
 
 
@@ -14,7 +14,7 @@ class Stub:
     """Says "made" of a cell. Those in `deadly` take the worker with them; `missing` keeps it from opening."""
 
     deadly: tuple[str, ...] = ()
-    again: bool = True
+    restartable: bool = True
     missing: str = ""
 
     @property
@@ -26,7 +26,7 @@ class Stub:
             raise HostError(self.missing)
         return self
 
-    def make(self, cells: Sequence[Sent]) -> Returned:
+    def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
         if any(key in self.deadly for key, _ in cells):
             os._exit(1)
         return [(key, CtrlGenError("made")) for key, _ in cells]

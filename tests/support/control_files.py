@@ -1,5 +1,6 @@
 """Random tiny networks, and control files in the published layouts."""
 
+import functools
 import json
 import random
 import re
@@ -41,7 +42,19 @@ def unet(**config: Any) -> Any:
 
 
 def shape(**config: Any) -> UNetShape:
-    return DiffusersUNet(unet(**config)).shape
+    """The shape of `unet(**config)`; computed once for each configuration."""
+    return _shape(tuple(sorted(config.items())))
+
+
+@functools.cache
+def _shape(config: tuple[tuple[str, Any], ...]) -> UNetShape:
+    return DiffusersUNet(UNet2DConditionModel(**{**UNET, **dict(config)})).shape
+
+
+@functools.cache
+def controlnet_tensors(seed: int = 1) -> dict[str, Tensor]:
+    """The tensors of `controlnet(seed)`, to be written into files; no caller changes them."""
+    return dict(controlnet(seed).state_dict())
 
 
 def controlnet(seed: int = 1, **config: Any) -> Any:

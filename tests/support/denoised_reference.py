@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
-from lib_ctrlgen.controls.postprocess.registry import later_control
+from lib_ctrlgen.controls.postprocess.registry import after_unet_control
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.images.codec import to_hint, transparent
 from lib_ctrlgen.images.files import encode_image
@@ -76,10 +76,10 @@ def unit(
         transparent=transparent(picture),
         colours=picture.convert("RGB"),
     )
-    later: Any = later_control(job, target(velocity=velocity))
+    after_unet: Any = after_unet_control(job, target(velocity=velocity))
     if control is None:
-        return ActiveUnit(index=0, spec=parsed, control=later, mask=mask)
-    return ActiveUnit(index=0, spec=parsed, control=control, later=later, mask=mask)
+        return ActiveUnit(index=0, spec=parsed, control=after_unet, mask=mask)
+    return ActiveUnit(index=0, spec=parsed, control=control, after_unet=after_unet, mask=mask)
 
 
 def ldm() -> Any:

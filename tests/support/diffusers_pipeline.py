@@ -21,12 +21,12 @@ from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
 
-TOLERANCE = 1e-4
+TOLERANCE = 5e-4  # of an effect of 0.05 and more; batches of other sizes round otherwise
 
 
 # With v-prediction the latents of a U-Net that has learnt nothing stay of size one.
 SCHEDULER = DDIMScheduler(prediction_type="v_prediction", clip_sample=False, steps_offset=1)
-STEPS, IMAGES, SIZE = 4, 2, 128
+STEPS, IMAGES, SIZE = 4, 2, 64
 PICTURES = [files.picture(SIZE, SIZE, seed) for seed in range(3)]
 REFERENCES = [files.picture(32, 32, seed) for seed in (7, 8)]  # of the tower's size
 Sample = Callable[..., Tensor]
@@ -58,7 +58,7 @@ SDXL: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 3),
+    "transformer_layers_per_block": (1, 1, 2),
     "attention_head_dim": (2, 4, 8),
     "cross_attention_dim": 48,
     "use_linear_projection": True,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.prompts.emphasis import weigh
+from lib_ctrlgen.prompts.emphasis import parse_emphasis
 from tests.support.fake_shared import SdConditioning
 from tests.support.fake_webui import FakeWebUI
 
@@ -30,7 +30,7 @@ class TextEncoder(nn.Module):
         return torch.cat([self.encode(text) for text in texts])
 
     def encode(self, text: str) -> Tensor:
-        pieces = weigh(text)
+        pieces = parse_emphasis(text)
         letters = "".join(piece.text or "" for piece in pieces)[:16].ljust(16)
         weights = [piece.weight for piece in pieces for _ in piece.text or ""][:16]
         self.hijack.fixes = [[]]

@@ -9,7 +9,7 @@ from torch import Tensor
 from lib_ctrlgen.headless.checkpoints.noise_config import alphas_cumprod_of
 from lib_ctrlgen.headless.sampling.guidance import Prediction
 from lib_ctrlgen.headless.sampling.noise import generators_of
-from lib_ctrlgen.headless.sampling.samplers import Run, sampled
+from lib_ctrlgen.headless.sampling.samplers import SamplerInputs, sampled
 from lib_ctrlgen.request.sampler_names import AUTOMATIC, choose
 
 Network: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -56,5 +56,5 @@ class SamplerRun:
         self.unet, generators = FakeUNet(network), generators_of(seeds)
         start = torch.stack([torch.randn((4, 8, 8), generator=each) for each in generators])
         given: Any = {"unet": self.unet, "velocity": velocity, "seeds": seeds, "generators": generators}
-        run = Run(choice=self.choice, steps=self.steps, alphas_cumprod=self.alphas_cumprod, **given)
+        run = SamplerInputs(choice=self.choice, steps=self.steps, alphas_cumprod=self.alphas_cumprod, **given)
         return sampled(run, start)

@@ -1,6 +1,9 @@
 """A complete random model in the layout of the bundled tiny model."""
 
+import functools
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,19 +129,27 @@ def write_text(folder: Path) -> None:
 
 
 def write_model(folder: Path) -> Networks:
-    """Everything that the tiny model's folder holds, with random weights."""
-    source = networks()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write all that the tiny model's folder holds, with random weights. The networks must not be changed."""
+    template, source = written()
+    shutil.copytree(template.name, folder, dirs_exist_ok=True)
+    return source
+
+
+@functools.cache
+def written() -> tuple["tempfile.TemporaryDirectory[str]", Networks]:
+    """The folder of a complete model, which is removed when the process ends, and its networks."""
+    template, source = tempfile.TemporaryDirectory(prefix="ctrlgen-tiny-"), networks()
+    folder = Path(template.name)
     save_file(checkpoint(source), folder / f"{NAME}.safetensors")
     write_yaml(folder / f"{NAME}.yaml")
     write_text(folder / "text")
     (folder / "ControlNet").mkdir()
     for seed, name in enumerate(("edges", "depth"), 1):
-        tensors = files.to_ldm(files.controlnet(seed).state_dict())
+        tensors = files.to_ldm(files.controlnet_tensors(seed))
         ldm = {f"control_model.{key}": value.contiguous() for key, value in tensors.items()}
         save_file(ldm, folder / f"ControlNet/{NAME}-{name}.safetensors")
     files.save_vision(folder / f"clip_vision/{NAME}-vision")
     _, projection = files.plain_projection()
     widths = files.shape().attention_hidden
     files.save_adapter(folder / f"ControlNet/{NAME}-ip.safetensors", projection, widths)
-    return source
+    return template, source

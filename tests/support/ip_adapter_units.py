@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from lib_ctrlgen.controls.base import Target
-from lib_ctrlgen.controls.ip_adapter.adapter import PreparedIPAdapter
+from lib_ctrlgen.controls.ip_adapter.mixed import MixedIPAdapter
+from lib_ctrlgen.controls.ip_adapter.prepared import PreparedIPAdapter
 from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.unet.call import UNetShape
 from tests.support import control_files as files
 
 SHAPE = files.shape()
@@ -22,10 +23,22 @@ def unit(model: str = "adapter", **fields: Any) -> ControlUnit:
     return parse_request({"units": [payload]}).units[0]
 
 
-def prepared(store: ModelStore, item: ControlUnit, shape: UNetShape = SHAPE) -> PreparedIPAdapter:
-    (active,) = load_units([item], Target(store=store, shape=shape))
-    assert isinstance(active.control, PreparedIPAdapter)
-    return active.control
+def loaded(store: ModelStore, item: ControlUnit) -> ActiveUnit:
+    (active,) = load_units([item], Target(store=store, shape=SHAPE))
+    return active
+
+
+def prepared(store: ModelStore, item: ControlUnit) -> PreparedIPAdapter:
+    control = loaded(store, item).control
+    assert isinstance(control, PreparedIPAdapter)
+    return control
+
+
+def mixed(store: ModelStore, item: ControlUnit) -> MixedIPAdapter:
+    """One whose tokens change, or that is cut into tiles."""
+    control = loaded(store, item).control
+    assert isinstance(control, MixedIPAdapter)
+    return control
 
 
 def refused(item: ControlUnit, store: ModelStore) -> RequestError:

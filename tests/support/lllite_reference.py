@@ -24,17 +24,17 @@ READERS = [f"attn1.to_{part}" for part in "qkv"] + ["attn2.to_q"]
 
 # of the tiny SDXL: a transformer's name in ldm and in diffusers, its depth, its width, its level
 BLOCKS = [
-    ("input_blocks.4.1", "down_blocks.1.attentions.0", 2, 64, 2),
-    ("input_blocks.5.1", "down_blocks.1.attentions.1", 2, 64, 2),
-    ("input_blocks.7.1", "down_blocks.2.attentions.0", 3, 128, 3),
-    ("input_blocks.8.1", "down_blocks.2.attentions.1", 3, 128, 3),
-    ("output_blocks.0.1", "up_blocks.0.attentions.0", 3, 128, 3),
-    ("output_blocks.1.1", "up_blocks.0.attentions.1", 3, 128, 3),
-    ("output_blocks.2.1", "up_blocks.0.attentions.2", 3, 128, 3),
-    ("output_blocks.3.1", "up_blocks.1.attentions.0", 2, 64, 2),
-    ("output_blocks.4.1", "up_blocks.1.attentions.1", 2, 64, 2),
-    ("output_blocks.5.1", "up_blocks.1.attentions.2", 2, 64, 2),
-    ("middle_block.1", "mid_block.attentions.0", 3, 128, 3),
+    ("input_blocks.4.1", "down_blocks.1.attentions.0", 1, 64, 2),
+    ("input_blocks.5.1", "down_blocks.1.attentions.1", 1, 64, 2),
+    ("input_blocks.7.1", "down_blocks.2.attentions.0", 2, 128, 3),
+    ("input_blocks.8.1", "down_blocks.2.attentions.1", 2, 128, 3),
+    ("output_blocks.0.1", "up_blocks.0.attentions.0", 2, 128, 3),
+    ("output_blocks.1.1", "up_blocks.0.attentions.1", 2, 128, 3),
+    ("output_blocks.2.1", "up_blocks.0.attentions.2", 2, 128, 3),
+    ("output_blocks.3.1", "up_blocks.1.attentions.0", 1, 64, 2),
+    ("output_blocks.4.1", "up_blocks.1.attentions.1", 1, 64, 2),
+    ("output_blocks.5.1", "up_blocks.1.attentions.2", 1, 64, 2),
+    ("middle_block.1", "mid_block.attentions.0", 2, 128, 3),
 ]
 
 
@@ -115,6 +115,7 @@ class Reference:
     def __init__(self, unet: Any) -> None:
         self.unet = copy.deepcopy(unet)
         self.layers: dict[str, WrittenOut] = {}
+        self.embeddings: dict[tuple[int, str, int, int], Tensor] = {}  # by unit, layer, height and width
         for ldm, diffusers, depth, _, _ in BLOCKS:
             own = ldm if hasattr(unet, "input_blocks") else diffusers
             for k in range(depth):
@@ -151,12 +152,19 @@ class Reference:
             scales = [schedule(progress) for schedule in spec.layer_weights]
         inside = spec.guidance_start <= progress < spec.guidance_end
         height, width = (8 * side for side in call.x.shape[2:])
-        hint = to_hint(unit.control.control_map(width, height)) * 2 - 1  # type: ignore[union-attr]
         for name, (_, level) in sites.items():
             weights = weights_of(spec.model)[name]
             scale = scales[blocks.index(name.partition(".transformer")[0])] * spec.schedule(progress) * inside
             mask = mask_of(unit, spec, progress, 2 ** (level - 1))
-            self.layers[name].terms.append((weights, embedding_of(weights, hint), scale, mask))
+            self.layers[name].terms.append((weights, self.embedding(unit, name, height, width), scale, mask))
+
+    def embedding(self, unit: ActiveUnit, name: str, height: int, width: int) -> Tensor:
+        """[places, E] of one layer at a size of the picture, computed once for each unit."""
+        key = (unit.index, name, height, width)
+        if key not in self.embeddings:
+            hint = to_hint(unit.control.control_map(width, height)) * 2 - 1  # type: ignore[union-attr]
+            self.embeddings[key] = embedding_of(weights_of(unit.spec.model)[name], hint)
+        return self.embeddings[key]
 
 
 def mask_of(unit: ActiveUnit, spec: Any, progress: float, factor: int) -> Tensor:

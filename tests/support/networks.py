@@ -60,7 +60,7 @@ def ldm_unet(seed: int = 0, in_channels: int = 4, context: int = CONTEXT) -> Any
     )
 
 
-def sgm_unet(seed: int = 0, context: int = CONTEXT) -> Any:
+def sgm_unet(seed: int = 0, context: int = CONTEXT, vector: int = VECTOR) -> Any:
     """SDXL's layout, with fewer transformer blocks: 9 + 1 residuals, a vector beside the context."""
     import imaginairy.modules.sgm.diffusionmodules.openaimodel as model
     from imaginairy.modules.sgm import attention
@@ -75,11 +75,11 @@ def sgm_unet(seed: int = 0, context: int = CONTEXT) -> Any:
             num_res_blocks=2,
             attention_resolutions=[4, 2],
             num_head_channels=16,
-            transformer_depth=[1, 2, 3],
+            transformer_depth=[1, 1, 2],
             context_dim=context,
             use_linear_in_transformer=True,
             num_classes="sequential",
-            adm_in_channels=VECTOR,
+            adm_in_channels=vector,
         ),
         seed,
     )
@@ -99,7 +99,7 @@ def controlnet(seed: int, **changes: Any) -> Any:
 SDXL: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "transformer_layers_per_block": (1, 2, 3),
+    "transformer_layers_per_block": (1, 1, 2),
     "attention_head_dim": (2, 4, 8),
     "use_linear_projection": True,
 }

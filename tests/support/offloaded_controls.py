@@ -80,7 +80,7 @@ def t2i(_unet: Any) -> dict[str, Tensor]:
 CASES = {
     "controlnet": Case(
         unet=files.unet,
-        save=saving(lambda _: files.controlnet().state_dict()),
+        save=saving(lambda _: files.controlnet_tensors()),
         call=plain_call,
         transfers=1,
     ),
@@ -92,6 +92,7 @@ CASES = {
         save=saving(lambda _: lora.lllite_tensors(lllite.FILES["published"], 1)),
         call=sdxl_call,
         transfers=1,
+        spread=2.0,
     ),
     "control_lora": Case(
         unet=control_lora.sd_diffusers,
@@ -133,13 +134,15 @@ class World:
         with torch.no_grad(), ControlSession(calls.port_of(self.unet), units, script):
             return [calls.run(self.unet, call) for _ in range(steps)]
 
+    @cached_property
     def plain(self) -> Tensor:
+        """The output without a unit."""
         return calls.run(self.unet, self.case.call())
 
     @cached_property
     def change(self) -> Tensor:
         """What a unit whose weights are as in its file changes of the output."""
-        return self.outputs(self.units())[0] - self.plain()
+        return self.outputs(self.units())[0] - self.plain
 
 
 def aligned(units: Sequence[ActiveUnit]) -> Sequence[ActiveUnit]:

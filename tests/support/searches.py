@@ -6,7 +6,7 @@ from typing import Any
 
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import TuneSpec
-from lib_ctrlgen.tuner.progress import Tuned
+from lib_ctrlgen.tuner.progress import TunerResult
 from lib_ctrlgen.tuner.search.auto_tuner import AutoTuner, auto_tuner
 from tests.support.analytic_host import PAYLOAD, AnalyticHost
 
@@ -30,7 +30,7 @@ def tuner(host: AnalyticHost, out: Path, **fields: Any) -> AutoTuner:
     return auto_tuner(host, PAYLOAD, spec(**fields), GenerationRequest, out)
 
 
-def run(host: AnalyticHost, out: Path, **fields: Any) -> Tuned:
+def run(host: AnalyticHost, out: Path, **fields: Any) -> TunerResult:
     return tuner(host, out, **fields).run(lambda _progress: None)
 
 

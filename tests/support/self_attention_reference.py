@@ -1,7 +1,7 @@
 """reference and StyleAligned written out densely, without hooks: attention modules of a copy are replaced.
 
-They follow sd-webui-controlnet's `hacked_basic_transformer_inner_forward` and `hacked_group_norm_forward`, row
-by row, and google/style-aligned's `sa_handler.py`, for the rows of one kind of text.
+They follow sd-webui-controlnet's `hacked_basic_transformer_inner_forward` and `hacked_group_norm_forward`,
+row by row, and google/style-aligned's `sa_handler.py`, for the rows of one kind of text.
 """
 
 import copy
@@ -154,7 +154,7 @@ class DenseReference:
         return plain + share * (seen - plain)
 
     def __call__(self, call: Call, shown: Sequence[Shown]) -> Tensor:
-        """The prediction, row by row; each row has its own pass over each picture, with its own text."""
+        """The prediction, row by row; each row has its own call with each picture and its own text."""
         rows = []
         for row in range(len(call.rows)):
             one = call.row(row)
@@ -173,7 +173,8 @@ def expanded(x: Tensor) -> Tensor:
 
 def adain(x: Tensor) -> Tensor:
     """x [B, N, C] with the first row's statistics over tokens."""
-    mean, deviation = x.mean(1, keepdim=True), (x.var(1, keepdim=True) + 1e-5).sqrt()
+    unbiased = x.shape[1] > 1  # the variance of a single token is 0
+    mean, deviation = x.mean(1, keepdim=True), (x.var(1, keepdim=True, unbiased=unbiased) + 1e-5).sqrt()
     return (x - mean) / deviation * expanded(deviation) + expanded(mean)
 
 

@@ -9,7 +9,7 @@ from lib_ctrlgen.headless.engine import Engine, Generation
 from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
-from lib_ctrlgen.tuner.progress import Tuned
+from lib_ctrlgen.tuner.progress import TunerResult
 from lib_ctrlgen.tuner.run import Tuner
 from tests.support import control_files as files
 from tests.support import headless_models as models
@@ -50,7 +50,7 @@ class Counting(Engine):
         return super().together(requests, progress)
 
 
-def run(engine: Engine, out: Path, **tune: Any) -> Tuned:
+def run(engine: Engine, out: Path, **tune: Any) -> TunerResult:
     spec = parse_request({"x": X, "y": Y, "seeds": 2} | tune, TuneSpec)
     host = EngineHost(engine=engine)
     return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _progress: None)

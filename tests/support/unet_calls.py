@@ -94,7 +94,7 @@ RESIDUAL_CHANNELS = [CHANNELS[k] for k in (0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3
 SDXL: dict[str, Any] = {
     "block_out_channels": (32, 64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "transformer_layers_per_block": (1, 2, 3),
+    "transformer_layers_per_block": (1, 1, 2),
     "attention_head_dim": (2, 4, 8),
     "use_linear_projection": True,
     "cross_attention_dim": CONTEXT,

@@ -18,15 +18,15 @@ from safetensors.torch import load_file
 
 from lib_ctrlgen.train.__main__ import main
 from lib_ctrlgen.train.bundle import read_base, read_controls
-from lib_ctrlgen.train.clip import Towers
+from lib_ctrlgen.train.clip import ClipNetworks
 from lib_ctrlgen.train.control import HINTS
-from lib_ctrlgen.train.export import Family, checkpoint, normalise
+from lib_ctrlgen.train.export import TrainedNetworks, checkpoint, normalise
 from lib_ctrlgen.train.layouts import halved, prefixed, unet_to_ldm, vae_to_ldm
 from lib_ctrlgen.train.loop import Average
 from lib_ctrlgen.train.muon import orthogonal
 from lib_ctrlgen.train.networks import CONTEXT, SCALE_FACTOR, new_control, new_unet, new_vae, seeded
 from lib_ctrlgen.train.stages import TOKENIZER
-from lib_ctrlgen.train.together import Whole
+from lib_ctrlgen.train.together import JointNetworks
 
 NAME = "ctrlgen-tiny"
 
@@ -60,11 +60,11 @@ def test_two_workers_go_on_from_an_export_and_agree(tmp_path: Path) -> None:
 
 
 def test_reading_an_export_gives_back_what_was_written() -> None:
-    towers, vae, unet = Towers(), new_vae(), new_unet()
+    towers, vae, unet = ClipNetworks(), new_vae(), new_unet()
     read_base(TOKENIZER.parent, towers, vae, unet)
-    whole = Whole(unet, {name: new_control(unet) for name in HINTS})
+    whole = JointNetworks(unet, {name: new_control(unet) for name in HINTS})
     read_controls(TOKENIZER.parent, whole)
-    family = Family(towers=towers, vae=vae, whole=whole, seed=0)
+    family = TrainedNetworks(towers=towers, vae=vae, whole=whole, seed=0)
     files = {
         f"{NAME}.safetensors": checkpoint(family),
         f"ControlNet/{NAME}-ip.safetensors": whole.adapter.flat(),
@@ -92,7 +92,7 @@ def test_a_reference_at_weight_zero_changes_nothing() -> None:
     unet = new_unet()
     noisy, steps, states = torch.randn(2, 4, 8, 8), torch.tensor([10, 700]), torch.randn(2, 77, CONTEXT)
     plain = unet(noisy, steps, states).sample
-    whole = Whole(unet, {})
+    whole = JointNetworks(unet, {})
     embeds = torch.randn(2, CONTEXT)
     off = whole(noisy, steps, states, {"weight": torch.zeros(2)}, embeds)
     torch.testing.assert_close(off, plain, atol=1e-5, rtol=1e-5)

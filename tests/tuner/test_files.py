@@ -22,7 +22,7 @@ from lib_ctrlgen.tuner import cell_folder as kept
 from lib_ctrlgen.tuner import run
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.lock import HOLDER, LOCK, FolderInUseError, FolderLock, is_held
-from lib_ctrlgen.tuner.progress import Tuned
+from lib_ctrlgen.tuner.progress import TunerResult
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.tuner.scoring.catalogue import VERSION
 from lib_ctrlgen.tuner.search import auto_tuner as auto
@@ -34,17 +34,17 @@ AUTO = {"budget": 9, "ranges": [{"path": "Unit 0 weight", "values": "0-2"}]}
 UNTOLD = (LOCK, HOLDER, "auto.journal")
 
 
-def grid_run(host: AnalyticHost, out: Path, **fields: Any) -> Tuned:
+def grid_run(host: AnalyticHost, out: Path, **fields: Any) -> TunerResult:
     spec = parse_request({"x": X, "seeds": 2} | fields, TuneSpec)
     return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _progress: None)
 
 
-def search_run(host: AnalyticHost, out: Path) -> Tuned:
+def search_run(host: AnalyticHost, out: Path) -> TunerResult:
     spec = parse_request({"auto": AUTO}, TuneSpec)
     return auto_tuner(host, PAYLOAD, spec, GenerationRequest, out).run(lambda _progress: None)
 
 
-RUNS: dict[str, Callable[[AnalyticHost, Path], Tuned]] = {"grid": grid_run, "search": search_run}
+RUNS: dict[str, Callable[[AnalyticHost, Path], TunerResult]] = {"grid": grid_run, "search": search_run}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ def test_confidence_of_says_what_it_rests_on() -> None:
     assert "76%" in two.sentence
     one = confidence_of(means, [{}] * 4, 1, names)
     assert one is not None
-    assert (one.probability, "says nothing about spread" in one.sentence) == (None, True)
+    assert (one.probability, "With one seed the confidence is unknown" in one.sentence) == (None, True)
     assert confidence_of([{}], [{}], 2, ["a"]) is None
 
 

@@ -59,10 +59,10 @@ def test_values_as_users_write_them(text: str, wanted: list[Any]) -> None:
     ("text", "said"),
     [
         ("", "at least one"), ("1,,2", "empty"), ("1, 1", "twice"), ("0-1 [0]", "must be"),
-        ("0-1 (-0.1)", "never"), ("0-1 (+0)", "never"), ("0-1 (+0.0001)", "more than"),
+        ("0-1 (-0.1)", "do not lead"), ("0-1 (+0)", "steps of 0"), ("0-1 (+0.0001)", "more than"),
         ('"1, 2', "quote is not closed"), ('"1" 2, 3', 'after the quoted value "1" a comma must follow'),
         ("1@0, 0@1", 'quote it: "1@0, 0@1"'), ("1@0 ease-in, 0.5@0.4, 0@1 in 0..0.5", "two values"),
-        ("1@0\n0@1", "two values"), ("0.1, 0.2\n0.3", "line 1 holds several"), ("true, true", "twice"),
+        ("1@0\n0@1", "two values"), ("0.1, 0.2\n0.3", "line 1 has several"), ("true, true", "twice"),
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_read(text: str, said: str) -> None:
@@ -139,7 +139,7 @@ def test_prompts_are_searched_and_named_weights_set() -> None:
     axis = parse_axis("prompt.replace", "red, blue")
     assert applied(BASE, axis, 0)["prompt"] == BASE["prompt"]
     assert applied(BASE, axis, 1)["prompt"] == "a blue star on a blue ground"
-    with pytest.raises(RequestError, match="no prompt holds 'green'"):
+    with pytest.raises(RequestError, match="no prompt contains 'green'"):
         applied(BASE, parse_axis("prompt.replace", "green, blue"), 1)
     named = parse_axis("prompt.glow", "0.5-1.5 [3]")
     assert applied(BASE, named, 2)["prompt_weights"] == {"glow": 1.5}
@@ -224,7 +224,7 @@ def test_every_preprocessor_is_compared_with_itself_or_says_why_not() -> None:
         unit = ControlUnit(model="a", image=encode_image(picture), preprocessor=each.name)
         found = adherence(picture, unit, 3)
         if each.compared is None:
-            assert "nothing to look for" in found.reasons["adherence.3"]
+            assert "detects nothing" in found.reasons["adherence.3"]
         else:
             assert found.values["adherence.3"] == pytest.approx(1)
             assert adherence(Image.new("RGB", picture.size), unit, 3).values["adherence.3"] < 0.9

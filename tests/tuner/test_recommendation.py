@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_ctrlgen.tuner.scoring.recommend import front, leaders, recommend
+from lib_ctrlgen.tuner.scoring.recommend import best_scores, front, recommend
 
 
 def test_the_front_and_the_choice() -> None:
@@ -59,7 +59,7 @@ def test_a_cell_that_lacks_a_score_can_be_beaten() -> None:
 
 def test_leaders_are_named_only_where_cells_differ() -> None:
     cells = [{"adherence.0": 0.5, "prompt": 0.2}, {"adherence.0": 0.9, "prompt": 0.2}]
-    assert leaders(cells) == {1: ["adherence.0"]}
+    assert best_scores(cells) == {1: ["adherence.0"]}
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))

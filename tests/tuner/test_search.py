@@ -61,8 +61,8 @@ def test_the_job_itself_is_tried_first_and_all_is_reported(tmp_path: Path) -> No
     assert found["objectives"] == ["adherence", "over_control"]
     assert all(set(each["standard_errors"]) == set(found["objectives"]) for each in found["candidates"])
     page = tuned.report.read_text("utf-8")
-    assert tuned.sure in page.replace("&#39;", "'")
-    assert "12 candidates (12 in full) cost 24 of 24 pictures" in page
+    assert tuned.confidence in page.replace("&#39;", "'")
+    assert "12 candidates (12 with all steps) cost 24 of 24 pictures" in page
     assert page.count("<svg") == 1 + len(RANGES)
     rows = (tmp_path / "cells.csv").read_text("utf-8").splitlines()
     assert rows[0].startswith("Unit 0 weight + Unit 1 weight + CFG,adherence.0")
@@ -177,8 +177,8 @@ def test_stopping_early_saves_steps_and_never_stops_the_best(tmp_path: Path) -> 
     found = summary(tmp_path)["candidates"]
     stopped = [each for each in found if each["ending"] == "stopped"]
     assert len(found) > 100 // 4  # more than could be made in full
-    economy = summary(tmp_path)["early"]
-    assert economy["saved"] == 4 * len(stopped) > economy["cost"] == pytest.approx(0.2 * len(found))
+    early_costs = summary(tmp_path)["early"]
+    assert early_costs["saved"] == 4 * len(stopped) > early_costs["cost"] == pytest.approx(0.2 * len(found))
     best = max(each["objectives"]["adherence"] for each in found if each["ending"] == "finished")
     for each in stopped:
         true = request(*each["values"].values())
@@ -235,7 +235,7 @@ def test_a_first_candidate_that_fails_or_scores_nothing_ends_it(tmp_path: Path) 
     with pytest.raises(HostError, match=r"1 \+ 1 \+ 12\) failed: the model is sick"):
         run(host, tmp_path)
     host.fails, host.lacks = (), ("adherence.0",)
-    with pytest.raises(RequestError, match="no score says what is good") as caught:
+    with pytest.raises(RequestError, match="no score was measured") as caught:
         run(host, tmp_path / "b")
     assert caught.value.path == "$.tune.auto"
 
@@ -259,7 +259,7 @@ def test_a_search_with_the_engine(tmp_path: Path) -> None:
     assert (len(tuned.done), progress[-1]) == (2, (5, 7))
     assert progress == sorted(progress)
     assert tuned.choice is not None
-    assert tuned.sure in tuned.report.read_text("utf-8").replace("&#39;", "'")
+    assert tuned.confidence in tuned.report.read_text("utf-8").replace("&#39;", "'")
     assert all(path.is_file() for path in tuned.sheets)
 
 

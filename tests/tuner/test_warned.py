@@ -17,7 +17,7 @@ from lib_ctrlgen.headless.tune import EngineHost
 from lib_ctrlgen.request.notices import warnings_in
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
-from lib_ctrlgen.tuner.progress import Tuned
+from lib_ctrlgen.tuner.progress import TunerResult
 from lib_ctrlgen.tuner.run import Tuner
 from lib_ctrlgen.tuner.scoring.clip_likeness import PROJECTION, chosen_encoder
 from tests.support import control_files as files
@@ -33,7 +33,7 @@ PAYLOAD: dict[str, Any] = {
 OFF = "$.units[0].weight: the weight is 0: the unit does nothing"
 
 
-def run(engine: Engine, out: Path, *, encoder: str = "") -> Tuned:
+def run(engine: Engine, out: Path, *, encoder: str = "") -> TunerResult:
     spec = parse_request({"x": {"path": "Unit 0 weight", "values": "0, 1, 0.5"}}, TuneSpec)
     host = EngineHost(engine=engine, encoder_name=encoder)
     return Tuner(host, grid_of(PAYLOAD, spec, GenerationRequest), out).run(lambda _progress: None)

@@ -69,7 +69,6 @@ def test_rows_belong_together() -> None:
         Rows((True, False), (0,))
     assert Rows((True, False, True), (0, 0, 1)).select([2, 0]) == Rows((True, True), (1, 0))
     concepts = Rows((True, True, False), (0, 0, 0), (1, 0, 1))
-    assert concepts.of_concept(1) == (True, False, False)
     assert concepts.select([1, 2]).concept == (0, 1)
 
 

@@ -25,9 +25,20 @@ def host(request: pytest.FixtureRequest) -> Host:
     return HOSTS[request.param]()
 
 
+@pytest.fixture(scope="module")
+def before(host: Host) -> tuple[Any, Tensor]:
+    """The U-Net's structure and its output before the first test."""
+    return structure(host.unet), host.run()
+
+
 @pytest.fixture(autouse=True)
-def unchanged(host: Host) -> Iterator[None]:
-    before, output = structure(host.unet), host.run()
+def unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test that has the U-Net it is what it was."""
+    if "host" not in request.fixturenames:
+        yield
+        return
+    host: Host = request.getfixturevalue("host")
+    (before, output) = request.getfixturevalue("before")
     yield
     assert structure(host.unet) == before
     assert torch.equal(host.run(), output)
@@ -83,7 +94,7 @@ class Repeated:
     finite: set[frozenset[int | str]]
     position: Position = POSITION
 
-    def again(self) -> bool:
+    def repeat(self) -> bool:
         if self.suspects.indices == {"moved"}:
             raise RuntimeError("Expected all tensors to be on the same device")
         return self.suspects.indices in self.finite

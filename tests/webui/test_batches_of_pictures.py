@@ -1,7 +1,6 @@
 """Each batch of a WebUI generation uses its own control images, also with "Only masked"."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.request.per_picture import shown
+from lib_ctrlgen.request.per_picture import picture_inputs
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
 from tests.support import control_files as files
 from tests.support.constant_control import Pushes
@@ -30,7 +30,7 @@ def pushing(monkeypatch: pytest.MonkeyPatch, script: Any) -> dict[str, Pushes]:
             (k, unit, each)
             for k, unit in enumerate(units)
             if unit.enabled
-            for each in shown(unit, canvas.pictures, f"$.units[{k}]")
+            for each in picture_inputs(unit, canvas.pictures, f"$.units[{k}]")
         ]
         return tuple(
             ActiveUnit(
@@ -73,14 +73,14 @@ def test_a_tuners_cells_each_have_all_the_pictures(
     host: FakeWebUI, script: Any, pushing: dict[str, Pushes]
 ) -> None:
     """Two cells of two pictures in one batch; a list for one picture of a cell each is refused."""
-    stacked = __import__("lib_ctrlgen.webui.sampling.cell_batch", fromlist=["Stacked"])
+    module = __import__("lib_ctrlgen.webui.sampling.cell_batch", fromlist=["CellBatch"])
     texts = [encode_image(files.picture(8, 8, seed)) for seed in (1, 2)]
     cells = [
         parse_request({"units": [{"model": "m", "images": texts, "weight": weight}]}) for weight in (1, 0.5)
     ]
-    stack = stacked.Stacked(tuple(c for c in cells for _ in range(2)), scales=(7.0,) * 4, each=2)
+    batch = module.CellBatch(requests=tuple(cells), sizes=(2, 2), scales=(7.0, 7.0))
     p = Processing(host, prompts=[["a"]] * 4, batch_size=4, steps=2)
-    script.process(p, stack)
+    script.process(p, batch)
     held = vars(p)["sample"]
     assert [unit.pictures for unit in held.parts[0].units] == [(0, 2), (1, 3)]
     p.sample()
@@ -88,7 +88,7 @@ def test_a_tuners_cells_each_have_all_the_pictures(
     entries = [json.loads(text)["units"][0] for text in p.extra_generation_params["CtrlGen"]]
     assert [entry.get("weight", 1) for entry in entries] == [1, 1, 0.5, 0.5]
     assert [entry["image"] for entry in entries[:2]] == [entry["image"] for entry in entries[2:]]
-    script.process(p, stacked.Stacked(tuple(cells), scales=(7.0,) * 2, each=1))
+    script.process(p, module.CellBatch(requests=tuple(cells), sizes=(1, 1), scales=(7.0, 7.0)))
     with pytest.raises(RequestError, match="2 pictures for a generation of 1"):
         p.sample()
 
@@ -123,6 +123,5 @@ def test_a_list_of_another_length_makes_no_picture(
 
 
 def test_disabled_units_do_not_ask_for_an_init_image(host: FakeWebUI, script: Any) -> None:
-    payload = sys.modules["lib_ctrlgen.webui.panel.unit_fields"]
     off = {"units": [{"model": "m", "image_from": "init", "enabled": False}]}
-    assert payload.read_request([off]) == parse_request(off)
+    assert unit_fields.read_request([off]) == parse_request(off)

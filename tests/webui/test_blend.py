@@ -35,7 +35,7 @@ def blend(**fields: Any) -> Any:
 
 
 def test_a_running_samplers_latents_are_drawn_together(blending: Any) -> None:
-    part = blending.CrossFed(blend(mode="trajectory", crossfeed="1@0, 0@0.75"), 3)
+    part = blending.Crossfeed(blend(mode="trajectory", crossfeed="1@0, 0@0.75"), 3)
     denoiser = Denoiser(SimpleNamespace())
     x = torch.randn(3, 4, 8, 8)
     start = x.clone()
@@ -43,7 +43,7 @@ def test_a_running_samplers_latents_are_drawn_together(blending: Any) -> None:
         follow(SimpleNamespace(denoiser=denoiser))
         denoiser.step = 1
         denoiser(x)
-        steps = Trajectory(pictures=3, stops=2)
+        steps = Trajectory(pictures=3, concepts=2)
         torch.testing.assert_close(x, steps.crossfed(start, 2 / 3))
         assert torch.equal(x[[0, 2]], start[[0, 2]])
         denoiser.step, before = 3, x.clone()
@@ -53,7 +53,7 @@ def test_a_running_samplers_latents_are_drawn_together(blending: Any) -> None:
 
 
 def test_the_second_pass_is_left_alone(blending: Any) -> None:
-    part = blending.CrossFed(blend(mode="trajectory"), 3)
+    part = blending.Crossfeed(blend(mode="trajectory"), 3)
     denoiser = Denoiser(SimpleNamespace(is_hr_pass=True))
     with part.batch() as follow:
         follow(SimpleNamespace(denoiser=denoiser))
@@ -61,7 +61,7 @@ def test_the_second_pass_is_left_alone(blending: Any) -> None:
 
 
 def test_everything_comes_off_after_an_error(blending: Any) -> None:
-    part = blending.CrossFed(blend(mode="trajectory"), 3)
+    part = blending.Crossfeed(blend(mode="trajectory"), 3)
     denoiser = Denoiser(SimpleNamespace())
     batch = part.batch()
     batch.__enter__()(SimpleNamespace(denoiser=denoiser))
@@ -72,7 +72,7 @@ def test_everything_comes_off_after_an_error(blending: Any) -> None:
 
 def test_noises_are_mixed_in_place(blending: Any) -> None:
     words = [{"seed": 5, "weight": 0}, {"seed": 9, "weight": 2}]
-    part = blending.MixedStart(blend(mode="seeds", concepts=words))
+    part = blending.MixedLatents(blend(mode="seeds", concepts=words))
     noise = torch.zeros(2, 4, 8, 8)
     part.begin(SimpleNamespace(iteration=0), noise, noise)
     wanted = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(9))
@@ -80,9 +80,9 @@ def test_noises_are_mixed_in_place(blending: Any) -> None:
 
 
 def test_a_failure_at_the_beginning_stops_the_first_step(blending: Any) -> None:
-    steps = __import__("lib_ctrlgen.webui.sampling.step_callbacks", fromlist=["FollowedSample"])
-    part = blending.MixedStart(blend(mode="seeds", concepts=[{"image": "x"}, {"image": "x"}]))
-    sample = steps.FollowedSample(SimpleNamespace(iteration=0), [part])
+    steps = __import__("lib_ctrlgen.webui.sampling.step_callbacks", fromlist=["StepwiseSample"])
+    part = blending.MixedLatents(blend(mode="seeds", concepts=[{"image": "x"}, {"image": "x"}]))
+    sample = steps.StepwiseSample(SimpleNamespace(iteration=0), [part])
     sample.begin(torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8))
     with pytest.raises(RequestError, match="base64"):
         sample.begun(None)

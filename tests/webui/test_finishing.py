@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
-from lib_ctrlgen.controls.postprocess.registry import later_control
+from lib_ctrlgen.controls.postprocess.registry import after_unet_control
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.images.codec import to_hint, transparent
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.models.store import ModelStore
@@ -53,8 +54,8 @@ def ready(index: int, unit: Any, target: Target) -> ActiveUnit:
         transparent=transparent(picture),
         colours=picture.convert("RGB"),
     )
-    later = later_control(job, target)
-    return ActiveUnit(index=index, spec=unit, control=Pushes(), later=later)
+    after_unet = after_unet_control(job, target)
+    return ActiveUnit(index=index, spec=unit, control=Pushes(), after_unet=after_unet)
 
 
 def request(name: str = "inpaint_only", image: Image.Image | None = None, **unit: Any) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def test_the_mean_is_encoded_once_for_each_size_and_random_numbers_stay(host: Fa
     diffusion = sys.modules["lib_ctrlgen.webui.sampling.diffusion"]
     picture = files.picture()
     mean = vae.quant_conv(torch.nn.functional.avg_pool2d(to_hint(picture) * 2 - 1, 8))[:, :4]
-    assert torch.allclose(diffusion.encode(picture), 0.5 * mean, atol=1e-6)
+    assert torch.allclose(diffusion.encode(picture), 0.5 * mean, atol=1e-5)
     host.model.parameterization = "v"
     assert diffusion.loaded_diffusion().noise().velocity
 
@@ -164,14 +165,13 @@ def test_a_failure_while_finishing_stops_the_request(
 
 
 def test_field_names_are_ids_and_values_come_back(host: FakeWebUI, script: Any) -> None:
-    payload = fresh("panel.unit_fields")
-    assert not [name for name in payload.unit_fields() if not name.isidentifier()]
+    assert not [name for name in unit_fields.unit_fields() if not name.isidentifier()]
     unit = {
         "model": "m",
         "preprocessor": "tile_colorfix+sharp",
         "params": {"variation": 4, "sharpness": 0.5},
     }
-    values = payload.unit_fields() | payload.panel_values(unit)
+    values = unit_fields.unit_fields() | unit_fields.panel_values(unit)
     assert values["preprocessor"] == "tile_colorfix+sharp"
     assert (values["tile_colorfix_sharp_variation"], values["tile_colorfix_sharp_sharpness"]) == (4, 0.5)
-    assert payload.unit_settings(values, "$")["params"] == unit["params"]
+    assert unit_fields.unit_settings(values, "$")["params"] == unit["params"]

@@ -1,6 +1,5 @@
 """Units in img2img: the crop of "Only masked", the img2img pictures, and the holes of the mask."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,13 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.resize import fit
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.session.effects.base import at_latent
+from lib_ctrlgen.webui.sampling.init_images import picture_count
 from tests.support import control_files as files
 from tests.support.fake_webui import FakeWebUI, Processing
 from tests.support.inpainting import GIVEN, INIT, OTHER, fresh_painted, img2img, masked, rectangle
@@ -26,13 +27,15 @@ from tests.support.inpainting import GIVEN, INIT, OTHER, fresh_painted, img2img,
 
 def units_of(p: Any, folder: Path, *units: dict[str, Any]) -> list[ActiveUnit]:
     """A request's units, loaded for a generation as the script loads them."""
-    payload = sys.modules["lib_ctrlgen.webui.panel.unit_fields"]
     painted = fresh_painted()
     said = {"units": [{"model": "net", "preprocessor": "none", **unit} for unit in units]}
-    request = payload.read_request([said], p.init_images, painted.picture_count(p))
+    request = unit_fields.read_request([said], p.init_images, picture_count(p))
     store = ModelStore([folder], 1 << 30)
     return list(
-        load_units(request.units, Target(store=store, shape=files.shape(), canvas=painted.canvas_of(p)))
+        load_units(
+            request.units,
+            Target(store=store, shape=files.shape(), canvas=painted.canvas_of(p, picture_count(p))),
+        )
     )
 
 
@@ -40,7 +43,7 @@ def units_of(p: Any, folder: Path, *units: dict[str, Any]) -> list[ActiveUnit]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     for name in ("net", "net_inpaint"):
-        tensors = {k: v.contiguous() for k, v in files.controlnet().state_dict().items()}
+        tensors = {k: v.contiguous() for k, v in files.controlnet_tensors().items()}
         save_file(tensors, root / f"{name}.safetensors")
     return root
 
@@ -66,7 +69,7 @@ def test_the_part_is_the_blurred_masks_box_grown_to_the_generations_proportions(
         top, bottom = (0, bottom - top) if top < 0 else (top, bottom)
     else:
         left, right = left - -more // 2, right + -more - -more // 2
-    canvas = fresh_painted().canvas_of(p)
+    canvas = fresh_painted().canvas_of(p, 1)
     assert canvas.crop.box == (left, top, right, bottom)
     assert canvas.crop.whole == (96, 80)
     assert canvas.img2img
@@ -77,19 +80,21 @@ def test_an_inverted_mask_a_blank_one_and_the_whole_picture(host: FakeWebUI, scr
     hollow = rectangle((0, 0, 96, 80))
     hollow.paste(0, (40, 30, 60, 50))
     plain = {"mask_blur_x": 0, "mask_blur_y": 0, "width": 64, "height": 64}
-    inverted = painted.canvas_of(img2img(host, hollow, inpainting_mask_invert=1, **plain))
+    inverted = painted.canvas_of(img2img(host, hollow, inpainting_mask_invert=1, **plain), 1)
     assert inverted.crop.box == (40, 30, 60, 50)
     assert inverted.mask.getpixel((50, 40)) == 255
-    blank = painted.canvas_of(img2img(host, rectangle((0, 0, 0, 0)), **plain))
+    blank = painted.canvas_of(img2img(host, rectangle((0, 0, 0, 0)), **plain), 1)
     assert blank == Canvas(pictures=1, img2img=True)
-    whole = painted.canvas_of(img2img(host, hollow, inpaint_full_res=False, **plain))
+    whole = painted.canvas_of(img2img(host, hollow, inpaint_full_res=False, **plain), 1)
     assert whole.crop is None
     assert whole.mask.tobytes() == hollow.tobytes()
     clear = Image.new("RGBA", (96, 80), (0, 0, 0, 0))
     clear.paste((0, 0, 0, 255), (8, 8, 16, 16))
-    assert painted.canvas_of(img2img(host, clear, **plain)).crop.box == (8, 8, 16, 16)
-    assert painted.canvas_of(img2img(host, None)) == Canvas(pictures=1, img2img=True)
-    assert painted.canvas_of(Processing(host, batch_size=2, n_iter=3)) == Canvas(pictures=6, together=2)
+    assert painted.canvas_of(img2img(host, clear, **plain), 1).crop.box == (8, 8, 16, 16)
+    assert painted.canvas_of(img2img(host, None), 1) == Canvas(pictures=1, img2img=True)
+    assert picture_count(Processing(host, batch_size=2, n_iter=3)) == 6
+    assert painted.canvas_of(Processing(host), 6) == Canvas(pictures=6)
+    assert painted.canvas_of(Processing(host, batch_size=2, n_iter=3), 6) == Canvas(pictures=6, together=2)
 
 
 PART = (24, 8, 88, 72)
@@ -179,7 +184,7 @@ def test_the_own_transparency_of_the_init_image_comes_before_the_mask(
 
 def test_each_picture_of_a_batch_has_its_own_init_image(host: FakeWebUI, script: Any, folder: Path) -> None:
     p = img2img(host, None, init_images=[INIT, OTHER], batch_size=3, n_iter=2, width=96, height=80)
-    assert fresh_painted().picture_count(p) == 4, "the WebUI makes the batch as large as the pictures"
+    assert picture_count(p) == 4, "the WebUI makes the batch as large as the pictures"
     units = units_of(p, folder, {"image_from": "init"})
     assert [unit.pictures for unit in units] == [(0, 2), (1, 3)]
     for unit, wanted in zip(units, (INIT, OTHER), strict=True):

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.forms import unit_fields
+from lib_ctrlgen.forms.infotext import describe
 from lib_ctrlgen.images.files import encode_image, image_hash
 from lib_ctrlgen.request.spec import parse_request
 from tests.support.fake_gradio import Component
@@ -56,9 +58,8 @@ def through_infotext(text: str) -> dict[str, Any]:
 
 
 def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
-    payload = sys.modules["lib_ctrlgen.webui.panel.unit_fields"]
-    fields = payload.unit_fields()
-    first = 1 + payload.UNITS_FROM
+    fields = unit_fields.unit_fields()
+    first = 1 + unit_fields.UNITS_FROM
     assert len(panel.components) == first + 3 * len(fields)
     unit1 = panel.components[first + len(fields) : first + 2 * len(fields)]
     assert [c.elem_id for c in unit1] == [f"ctrlgen_txt2img_unit1_{name}" for name in fields]
@@ -68,7 +69,7 @@ def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
 
 def test_every_default_is_among_its_choices(panel: Any) -> None:
     listed = [c for c in panel.components if c.options.get("choices") is not None]
-    assert len(listed) == 3 * 8 + 4
+    assert len(listed) == 3 * 16 + 4
     for component in listed:
         values = [c[1] if isinstance(c, tuple) else c for c in component.options["choices"]]
         assert component.value in values
@@ -83,7 +84,7 @@ def test_the_panel_can_be_built_again_with_another_number_of_units(host: FakeWeb
     host.opts.data["ctrlgen_units"] = 1
     again = sys.modules["lib_ctrlgen.webui.panel.panel"].build_panel("img2img")
     assert len(again.components) < len(panel.components)
-    first = 1 + sys.modules["lib_ctrlgen.webui.panel.unit_fields"].UNITS_FROM
+    first = 1 + unit_fields.UNITS_FROM
     assert again.components[first].elem_id == "ctrlgen_img2img_unit0_enabled"
 
 
@@ -95,8 +96,7 @@ def test_the_img2img_picture_is_offered_in_img2img_only(host: FakeWebUI, panel: 
 
 
 def test_an_infotext_restores_the_panel(panel: Any) -> None:
-    infotext = sys.modules["lib_ctrlgen.webui.panel.infotext"]
-    written = infotext.describe(parse_request({"units": UNITS}))
+    written = describe(parse_request({"units": UNITS}))
     assert f"sha:{image_hash(PICTURE)}" in written
     values = pasted(panel, through_infotext(written))
     unit0 = {k.removeprefix("ctrlgen_txt2img_unit0_"): v for k, v in values.items() if "unit0" in k}
@@ -122,9 +122,8 @@ def test_an_infotext_without_units_switches_them_off_and_no_more(panel: Any, bro
 
 
 def test_a_blend_comes_back_from_its_infotext_without_its_pictures(panel: Any) -> None:
-    infotext = sys.modules["lib_ctrlgen.webui.panel.infotext"]
     words = [{"prompt": "{prompt}, red", "weight": "1>0", "mask": encode_image(PICTURE)}, {"weight": -0.5}]
-    written = infotext.describe(parse_request({"blend": {"normalise": False, "concepts": words}}))
+    written = describe(parse_request({"blend": {"normalise": False, "concepts": words}}))
     assert f"sha:{image_hash(PICTURE)}" in written
     values = pasted(panel, through_infotext(written))
     assert values["ctrlgen_txt2img_blend_mode"] == "prediction"
@@ -136,9 +135,8 @@ def test_a_blend_comes_back_from_its_infotext_without_its_pictures(panel: Any) -
 
 
 def test_disabled_units_are_not_in_the_infotext(panel: Any) -> None:
-    infotext = sys.modules["lib_ctrlgen.webui.panel.infotext"]
     units = [UNITS[0] | {"enabled": False}, UNITS[1]]
-    assert len(json.loads(infotext.describe(parse_request({"units": units})))["units"]) == 1
+    assert len(json.loads(describe(parse_request({"units": units})))["units"]) == 1
 
 
 def event(elem_id: str) -> Any:
@@ -165,7 +163,7 @@ def test_the_plan_is_shown_or_what_is_wrong(panel: Any) -> None:
 
 
 def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
-    first = 1 + sys.modules["lib_ctrlgen.webui.panel.unit_fields"].UNITS_FROM
+    first = 1 + unit_fields.UNITS_FROM
     preview = event("ctrlgen_txt2img_unit0_show_map")
     fields = arguments(panel, image=PICTURE, preprocessor="invert")[first:]
     unit = fields[: len(fields) // 3]
@@ -178,7 +176,7 @@ def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
 
 
 def test_uploaded_pictures_are_previewed_by_the_first_of_them(panel: Any, tmp_path: Path) -> None:
-    first = 1 + sys.modules["lib_ctrlgen.webui.panel.unit_fields"].UNITS_FROM
+    first = 1 + unit_fields.UNITS_FROM
     preview = event("ctrlgen_txt2img_unit0_show_map")
     for name, colour in (("b", "blue"), ("a", "red")):
         Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
@@ -205,13 +203,12 @@ def id_of(component: Any) -> str:
 
 
 def test_what_a_units_pictures_are_comes_back_but_for_the_pictures(panel: Any) -> None:
-    infotext = sys.modules["lib_ctrlgen.webui.panel.infotext"]
     text = encode_image(PICTURE)
     unit = {
         "model": "edges", "images": [text, text], "masks": [text, text], "mask_feather": 12.5,
         "inpaint_crop": False, "preprocessor": "canny", "params": {"resolution": 512},
     }  # fmt: skip
-    written = infotext.describe(parse_request({"units": [unit]}))
+    written = describe(parse_request({"units": [unit]}))
     assert text not in written
     assert written.count(f"sha:{image_hash(PICTURE)}") == 4
     values = {k.rpartition("unit0_")[2]: v for k, v in pasted(panel, through_infotext(written)).items()}
@@ -233,7 +230,7 @@ class App:
 
 def test_routes_are_added_with_the_api_and_guarded_with_its_login(host: FakeWebUI) -> None:
     api = fresh("api")
-    for flags, count, guards in [({"api": False}, 0, 0), ({}, 7, 0), ({"api_auth": "me:secret"}, 7, 1)]:
+    for flags, count, guards in [({"api": False}, 0, 0), ({}, 8, 0), ({"api_auth": "me:secret"}, 8, 1)]:
         vars(host.flags).update({"api": True, "api_auth": None, **flags})
         app = App()
         api.add_routes(None, app)

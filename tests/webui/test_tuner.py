@@ -26,7 +26,7 @@ def script(host: FakeWebUI, model: None) -> Any:
 def model(tmp_path: Path) -> None:
     folder = tmp_path / "models/ControlNet"
     folder.mkdir(parents=True)
-    save_file(files.controlnet().state_dict(), folder / "a.safetensors")
+    save_file(files.controlnet_tensors(), folder / "a.safetensors")
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_search_comes_as_json_too(
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
     monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
-    with pytest.raises(RequestError, match="that of its own venv folder") as caught:
+    with pytest.raises(RequestError, match="the one in its venv folder") as caught:
         script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
 
@@ -126,11 +126,11 @@ def test_a_generation_becomes_a_payload_and_a_cell_a_generation(tuner: Any) -> N
     assert (payload["seed"], payload["cfg_scale"], payload["sampler"]) == (77, 7.0, "Euler")
     host = tuner.WebUIHost(p=p, place=0, subseed=5)
     changed = payload | {"steps": 5, "cfg_scale": "7>3", "model": "other", "prompt": "b"}
-    made = host.generation([host.batch(changed, 3)])
+    made = host.generation(tuner.batch_of([host.batch(changed, 3)]))
     assert (made.steps, made.batch_size, made.seed, made.prompt) == (5, 3, 77, "b")
     assert made.override_settings == {"sd_model_checkpoint": "other"}
     assert made.script_args == [{"units": [UNIT], "cfg_scale": "7@0, 3@1"}, 1]
-    plain = host.generation([host.batch(payload | {"cfg_scale": 4}, 1)])
+    plain = host.generation(tuner.batch_of([host.batch(payload | {"cfg_scale": 4}, 1)]))
     assert (plain.cfg_scale, plain.script_args[0]) == (4.0, {"units": [UNIT]})
     assert vars(p) == vars(generation())
 
@@ -154,14 +154,15 @@ def test_cells_that_are_alike_become_one_batch(tuner: Any) -> None:
         for weight, scale in ((0.5, 7), (1, "7>3"))
     ]
     assert host.alike(cells[0]) == host.alike(cells[1])
-    made = host.generation(cells)
+    made = host.generation(tuner.batch_of(cells))
     assert (made.batch_size, made.n_iter) == (4, 1)
     assert (made.seed, made.subseed) == ([77] * 4, [5, 6, 5, 6])
-    stacked = made.script_args[0]
-    assert [request.units[0].weight.constant for request in stacked.requests] == [0.5, 0.5, 1, 1]
-    assert (stacked.scales, stacked.each) == ((7, 7, 7, 7), 2)
-    assert [str(scale) for scale in stacked.guided()] == ["7", "7", "7@0, 3@1", "7@0, 3@1"]
-    plain = tuner.WebUIHost(p=generation(), place=0).generation(cells)
+    batch = made.script_args[0]
+    cells_module = __import__("lib_ctrlgen.webui.sampling.cell_batch", fromlist=["guidance_of"])
+    assert [request.units[0].weight.constant for request in batch.requests] == [0.5, 1]
+    assert (batch.scales, batch.sizes) == ((7, 7), (2, 2))
+    assert [str(scale) for scale in cells_module.guidance_of(batch)] == ["7", "7", "7@0, 3@1", "7@0, 3@1"]
+    plain = tuner.WebUIHost(p=generation(), place=0).generation(tuner.batch_of(cells))
     assert plain.seed == [77, 78, 77, 78]
 
 
@@ -198,7 +199,7 @@ def test_every_cell_begins_with_the_first_ones_latents(host: FakeWebUI) -> None:
     import torch
 
     x = torch.arange(4.0).reshape(4, 1, 1, 1)
-    fresh("sampling.cell_batch").SameStart(2).begin(None, x, None)
+    fresh("sampling.cell_batch").SharedInitLatents(2).begin(None, x, None)
     assert x.flatten().tolist() == [0, 1, 0, 1]
 
 

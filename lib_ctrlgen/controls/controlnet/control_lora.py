@@ -1,7 +1,7 @@
-"""ControlLoRA: a ControlNet that borrows the U-Net's weights and adds a low-rank product to them.
+"""ControlLoRA: a ControlNet that uses the U-Net's own weights and adds low-rank products to them.
 
-Stability AI 2023, Control-LoRA; the product is that of Hu et al. 2021, LoRA. A borrowed weight is the
-parameter of the U-Net that is called, at every call: it is never copied, changed or kept.
+Stability AI 2023, Control-LoRA; low-rank products as in Hu et al. 2021, LoRA. The weights are read from the
+U-Net at each call, and are never copied or changed.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from .controlnet import ControlNet
 from .detect import controlnet_family
 from .network import NetworkInputs, vector
 
-Lender: TypeAlias = tuple[str, nn.Module, str, bool]
+UNetParameter: TypeAlias = tuple[str, nn.Module, str, bool]
 VECTOR = "add_embedding.", "class_embedding."  # the U-Net's name, the network's
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlLora(ControlNet):
-    """A loaded network without the weights that it borrows.
+    """A loaded ControlLoRA, without the weights that it takes from the U-Net.
 
-    `lacking` has the shape of each, `borrowed` the U-Net's name.
+    lacking   the shape of each of these weights, by its name in the network
+    unet_names  the name in the U-Net of each of these weights, by its name in the network
     """
 
     name: ClassVar[str] = "control_lora"
     title: ClassVar[str] = "ControlLoRA"
 
     lacking: Mapping[str, tuple[int, ...]]
-    borrowed: Mapping[str, str]
-    _lenders: WeakKeyDictionary[nn.Module, list[Lender]] = field(
+    unet_names: Mapping[str, str]
+    _parameters: WeakKeyDictionary[nn.Module, list[UNetParameter]] = field(
         default_factory=WeakKeyDictionary, repr=False, compare=False
     )
 
@@ -60,7 +61,7 @@ class ControlLora(ControlNet):
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> ControlLora:
-        """Load a ControlLoRA for a U-Net, or take it from the store. Raises ModelError."""
+        """Load a ControlLoRA for the target's U-Net, or return it from the store. Raises ModelError."""
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_control_lora(path: Path) -> ControlLora:
@@ -73,54 +74,54 @@ class ControlLora(ControlNet):
                 hint_encoder=hint_encoder,
                 origin=(*stamp(path), placement.storage),
                 lacking=lacking,
-                borrowed=borrowed_names(lacking, target.base, path.stem),
+                unet_names=names_in_unet(lacking, target.base, path.stem),
                 weights=placed([network], placement, path.stem),
                 hint_weights=placed([hint_encoder], placement, path.stem),
             )
 
         placement = target.placement
         found = target.store.get(path, load_control_lora, placement, target.shape)
-        borrowed = borrowed_names(found.lacking, target.base, path.stem)
-        return found if borrowed == found.borrowed else replace(found, borrowed=borrowed)
+        unet_names = names_in_unet(found.lacking, target.base, path.stem)
+        return found if unet_names == found.unet_names else replace(found, unet_names=unet_names)
 
     def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
-        """The network's forward on the weights of the U-Net that is called. Raises HostError without one."""
+        """Call the network with the weights of the U-Net that is called. Raises HostError without a U-Net."""
         if call.unet is None:
-            raise HostError("a ControlLoRA was asked for residuals outside of a U-Net's call")
-        lent = self.lent(call.unet, args[0])
-        return functional_call(self.network, lent, args, options, tie_weights=False)
+            raise HostError("a ControlLoRA can compute residuals only during a call of a U-Net")
+        unet_parameters = self.unet_parameters(call.unet, args[0])
+        return functional_call(self.network, unet_parameters, args, options, tie_weights=False)
 
     def time_addition(self, part: NetworkInputs) -> Tensor:
-        """SDXL's vector as it is: its embedding is borrowed, too."""
+        """SDXL's vector itself [B, width]: the network embeds it with the U-Net's weights."""
         width = self.network.config.projection_class_embeddings_input_dim
         if width is None:
             return super().time_addition(part)
         return vector(part.call.inputs, width).to(self.like)
 
-    def lent(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
-        """The U-Net's parameters by the network's names.
+    def unet_parameters(self, unet: nn.Module, like: Tensor) -> dict[str, Tensor]:
+        """The U-Net's parameters by their names in the network, with dtype and device of `like`.
 
-        Of another dtype or device than `like`, a low-rank layer converts its own while it runs.
+        The parameters of low-rank layers are returned unconverted; the layers convert them when they run.
         """
-        if unet not in self._lenders:
-            self._lenders[unet] = [self.lender(name, unet) for name in self.borrowed]
+        if unet not in self._parameters:
+            self._parameters[unet] = [self.unet_parameter(name, unet) for name in self.unet_names]
         found: dict[str, Tensor] = {}
-        for name, module, leaf, low_rank in self._lenders[unet]:
+        for name, module, leaf, low_rank in self._parameters[unet]:
             value: Tensor = getattr(module, leaf)
             found[name] = value if low_rank else value.to(like)
         return found
 
-    def lender(self, name: str, unet: nn.Module) -> Lender:
-        """Where a borrowed parameter is, and whether a low-rank layer takes it."""
-        path, _, leaf = self.borrowed[name].rpartition(".")
+    def unet_parameter(self, name: str, unet: nn.Module) -> UNetParameter:
+        """The U-Net's module and attribute of a parameter, and whether a low-rank layer uses it."""
+        path, _, leaf = self.unet_names[name].rpartition(".")
         taker = self.network.get_submodule(name.rpartition(".")[0])
         return name, unet.get_submodule(path), leaf, isinstance(taker, LowRankLinear | LowRankConv2d)
 
 
-def borrowed_names(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name: str) -> dict[str, str]:
-    """Of each parameter that a network lacks, by its shape, the U-Net's name of the one that it builds on.
+def names_in_unet(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name: str) -> dict[str, str]:
+    """The U-Net's name of each parameter that the network lacks; `lacking` has the shapes.
 
-    Raises ModelError when the U-Net has none, or one of another shape.
+    Raises ModelError if the U-Net lacks a parameter, or has it with another shape.
     """
     base = {key: tuple(value.shape) for key, value in unet.named_parameters()}
     ours = {ours.replace(*VECTOR): theirs for theirs, ours in ldm_names(base).items()}
@@ -128,7 +129,7 @@ def borrowed_names(lacking: Mapping[str, tuple[int, ...]], unet: nn.Module, name
         found = base.get(ours.get(key, ""))
         if found != shape:
             raise ModelError(
-                f"'{name}' builds on a U-Net whose {key} has shape {shape}, the loaded checkpoint's has "
-                f"{found or 'none'}: choose the checkpoint family that it was made for"
+                f"'{name}' needs a U-Net whose {key} has shape {shape}, the loaded checkpoint's has "
+                f"{found or 'none'}: choose a checkpoint of the family that it was made for"
             )
     return {key: ours[key] for key in lacking}

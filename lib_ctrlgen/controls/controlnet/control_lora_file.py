@@ -1,4 +1,4 @@
-"""Building a ControlLoRA's network from a file: `name.up` and `name.down` in the place of `name.weight`."""
+"""Builds a ControlLoRA's network from a file with `name.up` and `name.down` instead of `name.weight`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ MARKER = "lora_controlnet"
 
 
 class LowRankLinear(nn.Module):
-    """`W x + up (down x) + b`. x [..., in]; down [R, in]; up [out, R]; the product is never formed."""
+    """A linear layer `W x + up (down x) + b`: x [..., in], down [R, in], up [out, R].
+
+    The product `up down` is never computed.
+    """
 
     def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -31,13 +34,13 @@ class LowRankLinear(nn.Module):
         self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
+        """Return the output [..., out] for x [..., in]."""
         low = functional.linear(functional.linear(x, self.down), self.up)
         return functional.linear(x, self.weight.to(x), _like(self.bias, x)) + low
 
 
 class LowRankConv2d(nn.Module):
-    """The same for a convolution: down [R, in, k, k] has its strides, up [out, R, 1, 1] none."""
+    """A convolution with low-rank factors: down [R, in, k, k] has its stride, up [out, R, 1, 1] stride 1."""
 
     def __init__(self, layer: nn.Conv2d, rank: int) -> None:
         super().__init__()
@@ -47,7 +50,7 @@ class LowRankConv2d(nn.Module):
         self.place: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding}
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, in, h, w] -> [B, out, h', w']."""
+        """Return the output [B, out, h', w'] for x [B, in, h, w]."""
         low = functional.conv2d(functional.conv2d(x, self.down, **self.place), self.up)
         return functional.conv2d(x, self.weight.to(x), _like(self.bias, x), **self.place) + low
 
@@ -57,9 +60,9 @@ def _like(bias: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torch.dtype) -> Any:
-    """The network of a ControlLoRA file; the parameters that it borrows stay on the meta device.
+    """The network of a ControlLoRA file; parameters that the U-Net will provide stay on the meta device.
 
-    Raises ModelError when the file is broken or does not fit the U-Net.
+    Raises ModelError if the file is broken or does not fit the U-Net.
     """
     tensors = network_tensors(read_tensors(path))
     network = build_network(tensors, shape, path.stem)
@@ -69,7 +72,7 @@ def load_network(path: Path, shape: UNetShape, device: torch.device, dtype: torc
 
 
 def build_network(tensors: Mapping[str, Tensor], shape: UNetShape, name: str) -> Any:
-    """The network that these tensors are for, all of it on the meta device. Raises ModelError."""
+    """The network for these tensors, on the meta device. Raises ModelError."""
     try:
         weights = _weights(tensors)
         require_channels(weights, shape)
@@ -94,7 +97,10 @@ def _is_up(key: str) -> bool:
 
 
 def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with the shape of the product for each pair, without memory. Raises KeyError."""
+    """The tensors, with an empty meta tensor of the product's shape for each pair of factors.
+
+    Raises KeyError for a missing factor, and ValueError for factors that do not fit together.
+    """
     found = {key: value for key, value in tensors.items() if not key.endswith((".up", ".down"))}
     for key in filter(_is_up, tensors):
         name = key.removesuffix(".up")
@@ -106,7 +112,7 @@ def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _vector(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """SDXL's vector enters as it is (see `added`): diffusers calls that a projected class embedding."""
+    """The arguments with which diffusers takes SDXL's vector directly, as a projected class embedding."""
     weight = weights.get("class_embedding.linear_1.weight")
     if weight is None:
         return {}
@@ -114,7 +120,7 @@ def _vector(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _add_low_rank(network: nn.Module, ranks: Mapping[str, int], name: str) -> None:
-    """Put a low-rank layer in the place of each that has factors in the file. Raises ModelError."""
+    """Replace each layer that has factors in the file by a low-rank layer. Raises ModelError."""
     layers = dict(network.named_modules())
     for key, rank in ranks.items():
         layer, (parent, _, leaf) = layers.get(key), key.rpartition(".")
@@ -127,6 +133,6 @@ def _add_low_rank(network: nn.Module, ranks: Mapping[str, int], name: str) -> No
 
 
 def _borrowed(names: Iterable[str]) -> frozenset[str]:
-    """What is the U-Net's too: neither the hint encoder, the zero convolutions, nor a factor."""
+    """The parameters that the U-Net has, too: all but the hint encoder, the zero convolutions and factors."""
     own = (".up", ".down")
     return frozenset(n for n in names if not n.startswith("controlnet_") and not n.endswith(own))

@@ -1,7 +1,7 @@
-"""ControlNet: residuals from a copy of the U-Net's encoder that also sees a control map.
+"""ControlNet: a copy of the U-Net's encoder with a control map as an additional input computes residuals.
 
 Zhang, Rao and Agrawala 2023, Adding Conditional Control to Text-to-Image Diffusion Models.
-Versions 1.0 and 1.1 for SD1.x and SD2.x, and those for SDXL of any size.
+Supported are versions 1.0 and 1.1 for SD1.x and SD2.x, and ControlNets of all sizes for SDXL.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .file import control_tensors, load_parts
 from .network import ControlNetwork
 from .prepared import PreparedControlNet
 
-HOLE = -1.0  # what an inpainting ControlNet sees where it is to paint
+HOLE = -1.0  # the value of a control map in holes that inpainting ControlNets were trained with
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlNet(ControlNetwork):
-    """A loaded ControlNet. `inpainting` is true if its file's name says so."""
+    """A loaded ControlNet. `inpainting` is true if its file's name contains "inpaint"."""
 
     name: ClassVar[str] = "controlnet"
     title: ClassVar[str] = "ControlNet"
@@ -39,7 +39,7 @@ class ControlNet(ControlNetwork):
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> ControlNet:
-        """Load a ControlNet for a U-Net, or take it from the store. Raises ModelError."""
+        """Load a ControlNet for the target's U-Net, or return it from the store. Raises ModelError."""
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_controlnet(path: Path) -> ControlNet:
@@ -50,11 +50,11 @@ class ControlNet(ControlNetwork):
         return target.store.get(path, load_controlnet, target.placement, target.shape, base, cls.name)
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedControlNet:
-        """Make one unit ready. Raises RequestError at the unit's fields."""
+        """Return the control of one unit. Raises RequestError at the unit's fields."""
         return PreparedControlNet(model=self, map=ControlMap.of(job, target, HOLE, holes=self.holes(job)))
 
     def holes(self, job: UnitInputs) -> bool:
-        """Whether the picture's transparent pixels are what is to be painted."""
+        """Whether the picture's transparent pixels are holes."""
         chosen = job.params["transparent"]
         fitting = self.inpainting or preprocessor(job.unit.preprocessor).marks_holes
         return chosen == "holes" or (chosen == "auto" and fitting)

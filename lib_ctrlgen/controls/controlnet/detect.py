@@ -31,13 +31,13 @@ def _ldm_controlnet(shapes: Shapes) -> ModelKind | None:
 
 
 def _kind(shapes: Shapes, layout: Literal["ldm", "diffusers"], family: Family) -> ModelKind:
-    """An ordinary ControlNet, one stored as a difference, or a Union; ProMax has two more types of maps."""
+    """The kind of a ControlNet, plain or stored as a difference, or of a Union (or ProMax)."""
     difference = "difference" in shapes
     if not any(key in shapes for key in _UNION):
         variant = "difference" if difference else ""
         return ModelKind(control="controlnet", layout=layout, family=family, variant=variant)
     if difference:
-        raise unsupported("a ControlNet Union stored as the difference to its checkpoint")
+        raise unsupported("a ControlNet Union stored as the difference from its checkpoint")
     variant = "promax" if first_size(shapes, "task_embedding") > _UNION_TYPES else ""
     return ModelKind(control="controlnet_union", layout=layout, family=family, variant=variant)
 
@@ -49,7 +49,11 @@ _UNION_TYPES = 6
 
 
 def controlnet_family(shapes: Shapes, blocks: str, labels: Sequence[str]) -> Family:
-    """The checkpoint family, by the width of the text features; without attention it is SDXL's small one."""
+    """The checkpoint family, from the width of the text features.
+
+    A network without cross attention, but with one of the tensors `labels`, is a small one for SDXL. Raises
+    ModelError for any other network without cross attention.
+    """
     for key, shape in shapes.items():
         if key.startswith(blocks) and key.endswith(_TEXT_READERS) and len(shape) == 2:
             return Family.of(shape[1])

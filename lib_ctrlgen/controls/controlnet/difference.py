@@ -1,4 +1,4 @@
-"""ControlNets that are stored as the difference to the U-Net that they were copied from."""
+"""Loads ControlNets that are stored as the difference from the U-Net that they were copied from."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _SHARED = ("time_embed.", "label_emb.", "input_blocks.", "middle_block.")
 
 
 def added_to_base(tensors: Mapping[str, Tensor], unet: nn.Module | None, name: str) -> dict[str, Tensor]:
-    """The whole weights, under diffusers' names: those that the U-Net has too plus the U-Net's.
+    """The weights of the ControlNet under diffusers' names: the U-Net's weights are added to the differences.
 
-    Raises ModelError where there is no U-Net, or one of other shapes.
+    Raises ModelError if there is no U-Net, or one with other shapes.
     """
     base = encoder_weights(_required(unet, name))
     shared = {key: _sum(value, base[key], f"{name}: {key}") for key, value in tensors.items() if key in base}
     if not shared:
         raise ModelError(
-            f"'{name}' is stored as the difference to its checkpoint, and shares no name with it"
+            f"'{name}' is stored as the difference from its checkpoint, but shares no tensor name with it"
         )
     return {**tensors, **shared}
 
 
 def encoder_weights(unet: nn.Module) -> dict[str, Tensor]:
-    """The weights of a U-Net's encoder and middle under diffusers' names, of an ldm or a diffusers U-Net."""
+    """The weights of the encoder and the mid block of an ldm or a diffusers U-Net, under diffusers' names."""
     state = unet.state_dict()
     if "input_blocks.0.0.weight" not in state:
         return state
@@ -38,9 +38,9 @@ def encoder_weights(unet: nn.Module) -> dict[str, Tensor]:
 
 
 def base_mark(unet: nn.Module | None) -> str:
-    """What tells one U-Net's weights from another's: a digest of some numbers of each tensor.
+    """A hash that differs between U-Nets with different weights: of the first numbers of each tensor.
 
-    They may lie on several devices, as the WebUI's --lowvram leaves them.
+    The tensors may be on different devices, as under the WebUI's --lowvram.
     """
     if unet is None:
         return ""
@@ -50,14 +50,12 @@ def base_mark(unet: nn.Module | None) -> str:
 
 def _required(unet: nn.Module | None, name: str) -> nn.Module:
     if unet is None:
-        raise ModelError(
-            f"'{name}' is stored as the difference to its checkpoint, whose U-Net cannot be reached from here"
-        )
+        raise ModelError(f"'{name}' is stored as the difference from its checkpoint, and no U-Net is loaded")
     return unet
 
 
 def _sum(difference: Tensor, base: Tensor, place: str) -> Tensor:
-    """Both in float32. A U-Net for inpainting has more input channels: the first ones count."""
+    """The sum in float32. Of the input channels of an inpainting U-Net, only the first ones are used."""
     if difference.ndim == 4 == base.ndim:
         base = base[:, : difference.shape[1]]
     if difference.numel() != base.numel():

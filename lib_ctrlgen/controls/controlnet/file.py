@@ -1,4 +1,4 @@
-"""Building diffusers' `ControlNetModel` from a file alone: the configuration comes from the shapes.
+"""Builds diffusers' `ControlNetModel` from a file; the configuration is read from the shapes of its tensors.
 
 Zhang, Rao and Agrawala 2023, Adding Conditional Control to Text-to-Image Diffusion Models.
 """
@@ -31,7 +31,7 @@ Tensors = Mapping[str, Tensor]
 
 
 def control_tensors(path: Path, target: Target, kind: ModelKind) -> dict[str, Tensor]:
-    """A file's tensors under diffusers' names; of a difference, with the U-Net's weights added.
+    """A file's tensors under diffusers' names; the U-Net's weights are added to a difference.
 
     Raises ModelError.
     """
@@ -43,10 +43,10 @@ def control_tensors(path: Path, target: Target, kind: ModelKind) -> dict[str, Te
 
 
 def load_parts(tensors: Tensors, path: Path, target: Target) -> dict[str, Any]:
-    """The fields of a `ControlNetwork`, in evaluation mode.
+    """The fields of a `ControlNetwork`, with the network in evaluation mode.
 
-    Heads come from the U-Net's shape, everything else from the tensors.
-    Raises ModelError when the file is broken or does not fit the U-Net.
+    The number of attention heads comes from the U-Net's shape, everything else from the tensors.
+    Raises ModelError if the file is broken or does not fit the U-Net.
     """
     try:
         require_channels(tensors, target.shape)
@@ -71,7 +71,7 @@ def load_parts(tensors: Tensors, path: Path, target: Target) -> dict[str, Any]:
 
 
 def diffusers_tensors(tensors: Tensors) -> dict[str, Tensor]:
-    """The control's tensors under diffusers' names, from either layout."""
+    """The control's tensors under diffusers' names, from ldm's or diffusers' layout."""
     prefix = strip_prefix(tensors)
     bare = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     if "controlnet_cond_embedding.conv_in.weight" in bare:
@@ -81,7 +81,7 @@ def diffusers_tensors(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def configuration(tensors: Tensors, shape: UNetShape) -> dict[str, Any]:
-    """The arguments of `ControlNetModel`, read off the tensors. Raises KeyError, IndexError, ModelError."""
+    """The arguments of `ControlNetModel`, from the tensors. Raises KeyError, IndexError, ModelError."""
     blocks = range(_count(tensors, r"down_blocks\.(\d+)\."))
     depths = [
         _count(tensors, rf"down_blocks\.{i}\.attentions\.0\.transformer_blocks\.(\d+)\.") for i in blocks
@@ -110,7 +110,7 @@ def configuration(tensors: Tensors, shape: UNetShape) -> dict[str, Any]:
 
 
 def _heads(shape: UNetShape, widths: tuple[int, ...]) -> tuple[int, ...]:
-    """Heads per level: those of the U-Net's attentions of that width, however many the ControlNet has."""
+    """The heads of each level: the number that the U-Net's attentions of the same width have."""
     heads = dict(zip(shape.attention_hidden, shape.heads, strict=True))
     return tuple(heads.get(width, shape.heads[-1]) for width in widths)
 
@@ -127,13 +127,13 @@ def _linear_projection(tensors: Tensors) -> bool:
 
 
 def require_channels(tensors: Tensors, shape: UNetShape) -> None:
-    """Raise ModelError unless the residuals have the channels that the U-Net's skips have."""
+    """Raise ModelError unless the residuals have the channels of the U-Net's skip connections."""
     count = _count(tensors, r"controlnet_down_blocks\.(\d+)\.")
     keys = [f"controlnet_down_blocks.{i}.weight" for i in range(count)]
     channels = tuple(tensors[key].shape[0] for key in (*keys, "controlnet_mid_block.weight"))
     if channels != shape.residual_channels:
         raise ModelError(
-            f"the ControlNet gives residuals of {_listed(channels)} channels, "
+            f"the ControlNet returns residuals of {_listed(channels)} channels, "
             f"the loaded checkpoint takes {_listed(shape.residual_channels)}"
         )
     if tensors["conv_in.weight"].shape[1] > shape.in_channels:
@@ -145,7 +145,7 @@ def _listed(channels: tuple[int, ...]) -> str:
 
 
 def pools(path: Path) -> bool:
-    """Whether a file is a Shuffle, whose residuals are pooled: only its config.json or its name tells."""
+    """Whether a file is a Shuffle network, whose residuals are pooled, by its config.json or its name."""
     return bool(_config_beside(path).get("global_pool_conditions", "shuffle" in own_name(path)))
 
 
@@ -158,9 +158,9 @@ def _config_beside(path: Path) -> Mapping[str, Any]:
 
 
 def _count(tensors: Tensors, pattern: str) -> int:
-    """One more than the largest number at the pattern's group; 0 when nothing matches.
+    """One more than the largest number that the pattern's group matches; 0 if nothing matches.
 
-    Raises ValueError where numbers are left out.
+    Raises ValueError if a number is missing.
     """
     matcher = re.compile(pattern)
     found = {int(match[1]) for key in tensors if (match := matcher.match(key))}

@@ -1,9 +1,9 @@
-"""A ControlNet's network, and how units that share it are answered in one call.
+"""Runs a ControlNet's network, in one call for all units that share it.
 
 Zhang, Rao and Agrawala 2023, Adding Conditional Control to Text-to-Image Diffusion Models.
-The network is diffusers' `ControlNetModel`, unchanged. Its hint encoder and the embedding of
-SDXL's vector stand beside it: a hint is encoded once per picture and size instead of at every
-step, and the vector is given as sgm or as diffusers gives it.
+The network is diffusers' `ControlNetModel`, unchanged, but its hint encoder and the embedding of SDXL's
+vector are called separately: so a hint is encoded once per picture and size instead of at every step, and
+the vector may come from sgm's or from diffusers' U-Net.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from .detect import controlnet_kind
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInputs:
-    """What one unit asks of the network: rows, one hint for all of them, and what is added to the time.
+    """The network's inputs for one unit.
 
-    hint [1, C, h, w], embedded; kinds [1, E] or nothing.
+    call   the call of the U-Net, with its rows
+    hint   the hint [1, C, h, w] for all rows
+    kinds  an addition [1, E] to the time embedding for a Union's map types, or None
     """
 
     call: UNetCall
@@ -41,7 +43,7 @@ class NetworkInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class ControlNetwork:
-    """A loaded network. `pooled` residuals are their own mean over the picture (Shuffle)."""
+    """A loaded network. If `pooled`, each residual is replaced by its mean over the picture (Shuffle)."""
 
     name: ClassVar[str]
 
@@ -49,19 +51,19 @@ class ControlNetwork:
     hint_encoder: nn.Module
     vector_embedding: nn.Module | None = None
     pooled: bool = False
-    origin: tuple[Hashable, ...]  # the file, and how it is stored
-    weights: Weights  # of the network and of the vector's embedding
+    origin: tuple[Hashable, ...]  # a cache key: the file, and the storage format of the weights
+    weights: Weights  # of the network and of the vector embedding
     hint_weights: Weights
 
     @classmethod
     def detect(cls, shapes: Shapes) -> ModelKind | None:
-        """The kind of this family's file, None for other files. Raises ModelError for a broken one."""
+        """The kind of a file of this family, None for other files. Raises ModelError for a broken one."""
         kind = controlnet_kind(shapes)
         return kind if kind is not None and kind.control == cls.name else None
 
     @property
     def layers(self) -> int:
-        """Residuals per call: encoder outputs and the middle block (13 on SD1.5, 10 on SDXL)."""
+        """The number of residuals per row: encoder outputs and the mid block (13 on SD1.5, 10 on SDXL)."""
         return len(self.network.controlnet_down_blocks) + 1
 
     @property
@@ -73,7 +75,7 @@ class ControlNetwork:
 
     @property
     def map_channels(self) -> int:
-        """Channels of the control map that the hint encoder reads: 3 (RGB) or 1 (brightness)."""
+        """The channels of the control map that the hint encoder reads: 3 (RGB) or 1 (brightness)."""
         convolutions = (layer for layer in self.hint_encoder.modules() if isinstance(layer, nn.Conv2d))
         return next(convolutions).in_channels
 
@@ -83,7 +85,7 @@ class ControlNetwork:
         return self.weights.like
 
     def hint(self, shown: ControlMap, size: tuple[int, int]) -> Tensor:
-        """The hint embedding [1, C, h, w] of a unit's control map, for a latent of `size` (height, width).
+        """The hint [1, C, h, w] of a unit's control map, for a latent of `size` (height, width).
 
         It is cached in the model store beside the map, so that each picture is encoded once per size.
         """
@@ -101,12 +103,12 @@ class ControlNetwork:
         return hint
 
     def run(self, call: UNetCall, *args: Any, **options: Any) -> Any:
-        """The network's own forward."""
+        """Call the network; a subclass may replace weights for the U-Net of `call`."""
         del call
         return self.network(*args, **options)
 
     def together(self, parts: Sequence[NetworkInputs]) -> list[Residuals]:
-        """The raw residuals of each part, in one call with the rows of all. Raises HostError."""
+        """The unweighted residuals of each part, from one call with the rows of all. Raises HostError."""
         with self.weights.present():
             down, mid = self.answer(parts)
         rows = [part.call.batch for part in parts]
@@ -128,7 +130,7 @@ class ControlNetwork:
         )
 
     def time_addition(self, part: NetworkInputs) -> Tensor:
-        """What is added to the rows' time embedding [B, E]; zeros [B, 1] where that is nothing."""
+        """The addition to the time embedding of the rows [B, E]; zeros [B, 1] without a vector and types."""
         like = self.like
         found: Tensor = like.new_zeros((part.call.batch, 1))
         embedding: Any = self.vector_embedding
@@ -138,12 +140,12 @@ class ControlNetwork:
 
 
 def joined(tensors: Sequence[Tensor]) -> Tensor:
-    """Rows one after the other; the tensor itself where there is one."""
+    """Concatenate the rows of tensors; a single tensor is returned as it is."""
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 def joined_hints(parts: Sequence[NetworkInputs]) -> Tensor:
-    """A hint for every row; one for all of them where there is one part."""
+    """The hint of each row [rows, C, h, w]; for a single part, [1, C, h, w] for all rows."""
     if len(parts) == 1:
         return parts[0].hint
     return torch.cat([part.hint.expand(part.call.batch, -1, -1, -1) for part in parts])
@@ -155,9 +157,9 @@ def pooled(layer: Tensor) -> Tensor:
 
 
 def vector(inputs: CallInputs, width: int) -> Tensor:
-    """SDXL's vector [B, width]: sgm's `y`, or diffusers' text_embeds and time_ids, joined as sgm does.
+    """SDXL's vector [B, width]: sgm's `y`, or diffusers' text_embeds and embedded time_ids, concatenated.
 
-    Raises HostError where the U-Net was called with none, or with one of another width.
+    Raises HostError if the U-Net was called without a vector, or with one of another width.
     """
     added = inputs.added
     if "y" in added:
@@ -171,6 +173,6 @@ def vector(inputs: CallInputs, width: int) -> Tensor:
     if found.shape[1] != width:
         raise HostError(
             f"the U-Net was called with a vector of {found.shape[1]} numbers, the ControlNet takes {width}: "
-            "it was made for another checkpoint, perhaps for a refiner"
+            "it was made for another kind of checkpoint, perhaps for a refiner"
         )
     return found

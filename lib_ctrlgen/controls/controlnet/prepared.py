@@ -1,4 +1,4 @@
-"""Units that ask a ControlNet's network for residuals."""
+"""The prepared controls of ControlNets."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .network import ControlNetwork, NetworkInputs
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NetworkUnit(ABC):
-    """A unit whose residuals come from a network that other units may share (`ControlNetwork.together`)."""
+    """A control whose network may be shared with other units (see `ControlNetwork.together`)."""
 
     model: ControlNetwork
 
     @abstractmethod
     def part(self, call: UNetCall) -> NetworkInputs:
-        """What the network reads for exactly the rows of `call`."""
+        """The network's inputs for exactly the rows of `call`."""
 
     def residuals(self, call: UNetCall) -> Residuals:
-        """The unweighted residuals for exactly the rows of `call`, [B, C, h, w] each; on SD1.5 thirteen."""
+        """The unweighted residuals for exactly the rows of `call`, [B, C, h, w] each; 13 on SD1.5."""
         (found,) = self.model.together([self.part(call)])
         return found
 
@@ -38,13 +38,13 @@ class PreparedControlNet(NetworkUnit):
 
     @property
     def cond_only(self) -> bool:
-        """Shuffle acts on conditional rows alone, as it was trained."""
+        """Whether it acts on conditional rows only, as Shuffle networks do."""
         return self.model.pooled
 
     def part(self, call: UNetCall) -> NetworkInputs:
-        """What the network reads for exactly the rows of `call`."""
+        """The network's inputs for exactly the rows of `call`."""
         return NetworkInputs(call=call, hint=self.model.hint(self.map, call.size))
 
     def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
+        """The unit's control map at this size in pixels, RGB."""
         return self.map.shown(width, height)

@@ -1,7 +1,7 @@
-"""ControlNet Union and ProMax for SDXL: one network for many types of maps, several at once.
+"""ControlNet Union and ProMax for SDXL: one network for several types of control maps, also at once.
 
-xinsir 2024, ControlNet++ (github.com/xinsir6/ControlNetPlus). What it has beside a ControlNet
-is small: an embedding of the types, added to the time, and a shift of each hint.
+xinsir 2024, ControlNet++ (github.com/xinsir6/ControlNetPlus). A Union has two parts beside those of a
+ControlNet: an embedding of the map types, added to the time embedding, and a shift of each hint.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from .prepared import NetworkUnit
 from .union_mixer import UnionMixer, load_mixer, union_tensors
 from .union_types import AUTO, CHOICES, type_number
 
-HOLE = 0.0  # what ProMax sees where it is to paint: black
+HOLE = 0.0  # the value of a control map in holes that ProMax was trained with: black
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlNetUnion(ControlNetwork):
-    """A loaded Union network and what shifts its hints."""
+    """A loaded Union network, and the mixer that computes type embeddings and shifts."""
 
     name: ClassVar[str] = "controlnet_union"
     title: ClassVar[str] = "ControlNet Union"
@@ -48,7 +48,7 @@ class ControlNetUnion(ControlNetwork):
 
     @classmethod
     def load(cls, path: Path, kind: ModelKind, target: Target) -> ControlNetUnion:
-        """Load a Union for a U-Net, or take it from the store. Raises ModelError."""
+        """Load a Union for the target's U-Net, or return it from the store. Raises ModelError."""
         require_family(kind.family, target.shape.family, path.stem)
 
         def load_controlnet_union(path: Path) -> ControlNetUnion:
@@ -62,46 +62,46 @@ class ControlNetUnion(ControlNetwork):
         return target.store.get(path, load_controlnet_union, target.placement, target.shape)
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedUnion:
-        """Make one unit ready. Raises RequestError at the unit's fields."""
+        """Return the control of one unit. Raises RequestError at the unit's fields."""
         kind = self.kind(job)
         inpainting = kind == type_number("inpaint")
         shown = ControlMap.of(job, target, HOLE, holes=inpainting)
         return PreparedUnion(model=self, map=shown, kind=kind)
 
     def kind(self, job: UnitInputs) -> int:
-        """The number of the unit's type. Raises RequestError for one that is unknown or not in the file."""
+        """The number of the unit's map type. Raises RequestError if it is unknown, or not in the file."""
         path = f"{job.path}.params.union_type"
         chosen = str(job.params["union_type"])
         named = preprocessor(job.unit.preprocessor).union_type if chosen == AUTO else chosen
         if not named:
             raise RequestError(
                 path,
-                f"the preprocessor {job.unit.preprocessor!r} does not tell the type of the map; "
-                f"say one of: {', '.join(CHOICES[1:])}",
+                f"the preprocessor {job.unit.preprocessor!r} does not determine the type of the map; "
+                f"choose one of: {', '.join(CHOICES[1:])}",
             )
         number = type_number(named)
         if number >= self.mixer.count:
-            raise RequestError(path, f"'{job.unit.model}' has no type {named!r}: that takes a ProMax file")
+            raise RequestError(path, f"'{job.unit.model}' has no type {named!r}: it needs a ProMax file")
         return number
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedUnion(NetworkUnit):
-    """One unit of a Union: a map and its type."""
+    """A Union with one unit's control map. `kind` is the number of the map's type."""
 
     model: ControlNetUnion
     map: ControlMap
     kind: int
 
     def part(self, call: UNetCall) -> NetworkInputs:
-        """What the network reads for exactly the rows of `call`."""
+        """The network's inputs for exactly the rows of `call`."""
         hint = self.model.hint(self.map, call.size)
         return NetworkInputs(
             call=call, hint=hint + self.shift(hint, *call.size), kinds=self.kinds([self.kind])
         )
 
     def shift(self, hint: Tensor, height: int, width: int, weight: float = 1.0) -> Tensor:
-        """What is added to the hint of a latent's size [1, C, 1, 1]; computed once for each weight."""
+        """The shift [1, C, 1, 1] of the hint for a latent of this size; cached for each weight."""
         model = self.model
 
         def shifted() -> Tensor:
@@ -114,7 +114,7 @@ class PreparedUnion(NetworkUnit):
         return found
 
     def kinds(self, numbers: Sequence[int]) -> Tensor:
-        """What is added to the time when maps of these types are given [1, E]; computed once."""
+        """The addition [1, E] to the time embedding for maps of these types; cached."""
         model = self.model
 
         def embedded() -> Tensor:
@@ -126,33 +126,33 @@ class PreparedUnion(NetworkUnit):
         return found
 
     def fused(self, members: Sequence[tuple[FusableControl, float]]) -> FusedUnion:
-        """One control for several units of this network."""
+        """One control for several units of this network, each with its weight."""
         own = [(member, weight) for member, weight in members if isinstance(member, PreparedUnion)]
         return FusedUnion(model=self.model, members=tuple(own))
 
     def control_map(self, width: int, height: int) -> Image.Image:
-        """What the network sees: the picture fitted to the size, then preprocessed. RGB."""
+        """The unit's control map at this size in pixels, RGB."""
         return self.map.shown(width, height)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FusedUnion(NetworkUnit):
-    """Several maps in one pass, each with its type and weight.
+    """Several units of a Union in one call of the network, each with its map type and weight.
 
-    As in diffusers the weights are on the maps then, and no longer on the residuals.
+    As in diffusers, the weights multiply the hints, and the residuals are used with weight 1.
     """
 
     model: ControlNetUnion
     members: tuple[tuple[PreparedUnion, float], ...]
 
     def part(self, call: UNetCall) -> NetworkInputs:
-        """What the network reads for exactly the rows of `call`."""
+        """The network's inputs for exactly the rows of `call`."""
         hints = torch.cat([self.weighted(*member, call) for member in self.members])
         kinds = self.members[0][0].kinds([member.kind for member, _ in self.members])
         return NetworkInputs(call=call, hint=hints.sum(0, keepdim=True), kinds=kinds)
 
     def weighted(self, member: PreparedUnion, weight: float, call: UNetCall) -> Tensor:
-        """What a map adds to the hint [1, C, h, w]: the network sees its weight twice, as in diffusers."""
+        """A member's part of the hint [1, C, h, w]; its weight is applied twice, as in diffusers."""
         hint = self.model.hint(member.map, call.size)
         return weight * (hint + member.shift(hint, *call.size, weight))
 

@@ -1,9 +1,9 @@
-"""What a ControlNet Union has beside a ControlNet: types added to the time, and a shift of each hint.
+"""The parts of a ControlNet Union that a ControlNet does not have: type embeddings, and a shift of each hint.
 
-The published network attends over the batch and not over the maps, so what it makes of a map
-depends on the map's own mean alone as long as all rows see the same one, as they do in every
-pipeline. Here it never sees more than one row: the result is the same, and rows stay
-independent. diffusers has the network since 0.32 (`ControlNetUnionModel`); this needs 0.31.
+The published network attends over the rows of the batch and not over the maps. As long as all rows have the
+same map, as in every pipeline, the shift of a map depends on the mean of this map alone. Here the network
+gets a single row: the result is the same, and rows are independent of each other. diffusers has the network
+since 0.32 (`ControlNetUnionModel`), and CtrlGen supports 0.31.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class QuickGELU(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """A transformer block that looks at one token at a time, under the names of the files."""
+    """A transformer block that treats each token on its own, with the parameter names of the files."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.attn = nn.MultiheadAttention(width, 1)  # with one token the number of heads is nothing
+        self.attn = nn.MultiheadAttention(width, 1)  # with one token the number of heads has no effect
         self.ln_1 = nn.LayerNorm(width)
         self.mlp = nn.Sequential()
         self.mlp.add_module("c_fc", nn.Linear(width, 4 * width))
@@ -46,14 +46,17 @@ class MixerBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[1, N, C], N tokens that do not see each other."""
+        """Return the output [1, N, C] for N tokens that do not attend to each other."""
         normal = self.ln_1(x)
         x = x + self.attn(normal, normal, normal, need_weights=False)[0]
         return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
 
 
 class UnionMixer(nn.Module):
-    """`count` types, hints of `width` channels, a time embedding of `time` channels."""
+    """Computes type embeddings and shifts.
+
+    `count` is the number of types, `width` the channels of a hint, `time` those of the time embedding.
+    """
 
     def __init__(self, count: int, width: int, time: int, blocks: int, waves: int) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class UnionMixer(nn.Module):
         self.control_add_embedding = TimestepEmbedding(waves * count, time)
 
     def shift(self, hint: Tensor, kind: int, weight: float = 1.0) -> Tensor:
-        """What is added to a hint [1, C, h, w] of a type, everywhere alike: [1, C, 1, 1]."""
+        """The shift [1, C, 1, 1] that is added to a hint [1, C, h, w] of type number `kind`."""
         token = weight * (hint.mean((2, 3)) + self.task_embedding[kind])
         x = token[None]
         for block in self.transformer_layes:
@@ -73,7 +76,7 @@ class UnionMixer(nn.Module):
         return found[:, :, None, None]
 
     def kinds(self, numbers: Sequence[int]) -> Tensor:
-        """What is added to the time embedding when maps of these types are given [1, E]."""
+        """The addition [1, E] to the time embedding for maps of these types."""
         like = self.task_embedding
         given = torch.zeros(self.count, device=like.device)
         given[list(numbers)] = 1.0
@@ -83,19 +86,17 @@ class UnionMixer(nn.Module):
 
 
 def union_tensors(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A Union's tensors: the mixer's own, and those of a plain ControlNet."""
+    """Split a Union's tensors into those of the mixer and those of a plain ControlNet."""
     own = {key: value for key, value in tensors.items() if _OWN.match(key)}
     return own, {key: value for key, value in tensors.items() if key not in own}
 
 
 def load_mixer(tensors: Mapping[str, Tensor], network: Any, path: Path, target: Target) -> UnionMixer:
-    """The mixer of a file, for its network. Raises ModelError."""
+    """The mixer for a Union's tensors and network. Raises ModelError."""
     types, added = tensors.get("task_embedding"), tensors.get("control_add_embedding.linear_1.weight")
     blocks = len({key.split(".")[1] for key in tensors if key.startswith("transformer_layes.")})
     if types is None or added is None or not (types.ndim == added.ndim == 2 and len(types) and blocks):
-        raise ModelError(
-            f"'{path.stem}' is an incomplete ControlNet Union: its types or what embeds them are missing"
-        )
+        raise ModelError(f"'{path.stem}' is an incomplete ControlNet Union: type embeddings are missing")
     width, time = network.conv_in.out_channels, network.time_embedding.linear_2.out_features
     with torch.device("meta"):
         mixer = UnionMixer(len(types), width, time, blocks, added.shape[1] // len(types))

@@ -1,35 +1,32 @@
-"""IP-Adapter: attention over the tokens of a reference picture, beside the text's.
+"""IP-Adapter: attention over the tokens of reference pictures, beside the text's.
 
 Ye et al. 2023, IP-Adapter: Text Compatible Image Prompt Adapter. Plain, plus and full
-variants; weights, masks and schedules are applied by the session.
+variants; masks and schedules are applied by the session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional
 
 from lib_ctrlgen.controls.base import Target, UnitInputs, require_picture_unit
-from lib_ctrlgen.controls.params import ENCODED, IMAGE_ENCODER
-from lib_ctrlgen.errors import ModelError, at_path
-from lib_ctrlgen.images.files import image_hash
-from lib_ctrlgen.models.clip_vision import VisionTower, find_encoder, load_tower
+from lib_ctrlgen.controls.params import IP_ADAPTER
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.attention import KeyValue
-from lib_ctrlgen.unet.call import AttentionSite, require_family
+from lib_ctrlgen.unet.call import require_family
 
 from .detect import ip_adapter_kind
-from .file import AdapterWeights, load_adapter
+from .file import AdapterWeights, stored_adapter
+from .mixed import MixedIPAdapter
+from .prepared import PreparedIPAdapter, require_widths
+from .reader import reader_for
+from .references import Mixtures, Sources
+from .weight_types import weight_type
 
-Tokens: TypeAlias = tuple[Tensor, Tensor]
 ADVICE = ": lower its weight, or give layer_weights, to let the prompt lead"
 
 
@@ -39,7 +36,7 @@ class IPAdapter:
 
     name: ClassVar[str] = "ip_adapter"
     title: ClassVar[str] = "IP-Adapter"
-    params: ClassVar[tuple[Param, ...]] = ENCODED
+    params: ClassVar[tuple[Param, ...]] = IP_ADAPTER
 
     weights: AdapterWeights
 
@@ -52,12 +49,8 @@ class IPAdapter:
     def load(cls, path: Path, kind: ModelKind, target: Target) -> IPAdapter:
         """Load an adapter for a U-Net, or take it from the store. Raises ModelError."""
         require_family(kind.family, target.shape.family, path.stem)
-
-        def load_ip_adapter(path: Path) -> AdapterWeights:
-            return load_adapter(path, target.placement)
-
-        weights = target.store.get(path, load_ip_adapter, target.placement)
-        _require_widths([keys.shape[0] for keys, _ in weights.layers], target.shape.attention_hidden)
+        weights = stored_adapter(path, target.store, target.placement)
+        require_widths([keys.shape[0] for keys, _ in weights.layers], target.shape.attention_hidden)
         return cls(weights=weights)
 
     @property
@@ -65,88 +58,27 @@ class IPAdapter:
         """Cross-attentions that the adapter reaches (16 on SD1.5)."""
         return len(self.weights.layers)
 
-    def prepare(self, job: UnitInputs, target: Target) -> PreparedIPAdapter:
-        """Encode the picture (once, see the store). Raises RequestError at the unit's fields."""
+    def prepare(self, job: UnitInputs, target: Target) -> PreparedIPAdapter | MixedIPAdapter:
+        """Read the references (each once, see the store). Raises RequestError at the unit's fields."""
         require_picture_unit(job, "an IP-Adapter", "ControlNets", ADVICE)
-        encoder = str(job.params["image_encoder"])
-        with at_path(f"{job.path}.params.image_encoder" if encoder else f"{job.path}.model"):
-            folder = find_encoder(target.store, self.weights.feature, self.weights.width, encoder)
-            tower = load_tower(target.store, folder, target.placement)
-        key = folder.weights, target.placement, self.weights.feature
-        with self.weights.weights.present():
-            cond = self._tokens((image_hash(job.picture), *key), job.picture, tower, target)
-            uncond = self._tokens(("zeros", *key), None, tower, target)
-        return PreparedIPAdapter(
+        kind = weight_type(job.params, target.shape.attention_places, f"{job.path}.params")
+        sources = Sources.of(job)
+        reader = reader_for(self.weights, job, target, sources.main[0])
+        mixed = MixedIPAdapter(
             weights=self.weights,
-            cond=cond,
-            uncond=uncond,
-            seen=tower.square(job.picture),
-            loaded={IMAGE_ENCODER.name: folder.label(target.store)},
+            mixtures=Mixtures.read(sources, reader, job),
+            kind=kind,
+            grid=reader.grid,
+            seen=side_by_side([look for source in sources.main for look in reader.seen(source)]),
+            loaded=reader.loaded,
         )
-
-    def _tokens(
-        self, key: tuple[Hashable, ...], picture: Image.Image | None, tower: VisionTower, target: Target
-    ) -> Tensor:
-        """Image tokens [1, T, X]; without a picture those of unconditional rows."""
-        feature = target.store.cached(key, lambda: self._feature(picture, tower))
-        with torch.no_grad():
-            tokens: Tensor = self.weights.projection(feature.to(self.weights.weights.like))
-        return tokens
-
-    def _feature(self, picture: Image.Image | None, tower: VisionTower) -> Tensor:
-        """The tower's output; without a picture, zeros: of the embedding (plain), of the pixels (others)."""
-        if picture is not None:
-            return tower.feature(tower.pixels(picture), self.weights.feature)
-        if self.weights.feature == "pooled":
-            return torch.zeros(1, self.weights.width)
-        return tower.feature(tower.zeros(), self.weights.feature)
+        return mixed if mixed.mixtures.changing or mixed.grid else mixed.whole
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedIPAdapter:
-    """One unit of a generation: its image tokens. `seen` is what the tower saw, `loaded` names the tower."""
-
-    weights: AdapterWeights
-    cond: Tensor
-    uncond: Tensor
-    seen: Image.Image
-    loaded: Mapping[str, str] = field(default_factory=dict)
-
-    def tokens(self) -> Tokens:
-        """Image tokens of conditional and of unconditional rows, each [1, T, X]."""
-        return self.cond, self.uncond
-
-    def terms(
-        self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device
-    ) -> tuple[KeyValue, ...]:
-        """Keys and values [2, T, hidden] per site, row 0 uncond and row 1 cond.
-
-        Layer `i` of the file, by ascending number, belongs to `sites[i]` (down, up, middle).
-        Raises ModelError when their number or widths differ.
-        """
-        layers = self.weights.layers
-        _require_widths([keys.shape[0] for keys, _ in layers], [site.hidden for site in sites])
-        tokens = torch.cat((self.uncond, self.cond))
-        with torch.no_grad(), self.weights.weights.present():
-            pairs = [
-                (functional.linear(tokens, keys), functional.linear(tokens, values))
-                for keys, values in layers
-            ]
-        return tuple(KeyValue(keys.to(device, dtype), values.to(device, dtype)) for keys, values in pairs)
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        """What the vision tower saw, at its own size whatever the picture's."""
-        del width, height
-        return self.seen
-
-
-def _require_widths(adapter: Sequence[int], checkpoint: Sequence[int]) -> None:
-    if list(adapter) != list(checkpoint):
-        raise ModelError(
-            f"the IP-Adapter has {len(adapter)} attention layers of widths {_listed(adapter)}, "
-            f"the loaded checkpoint has {len(checkpoint)} of {_listed(checkpoint)}"
-        )
-
-
-def _listed(widths: Sequence[int]) -> str:
-    return "-".join(map(str, dict.fromkeys(widths))) or "none"
+def side_by_side(squares: Sequence[Image.Image]) -> Image.Image:
+    """Squares of one size in one picture."""
+    side = squares[0].width
+    row = Image.new("RGB", (side * len(squares), side))
+    for place, square in enumerate(squares):
+        row.paste(square, (place * side, 0))
+    return row

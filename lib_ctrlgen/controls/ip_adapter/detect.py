@@ -1,61 +1,78 @@
-"""Recognises IP-Adapters by the names and shapes of their tensors, and refuses the face variants."""
+"""Recognises IP-Adapters by the names and shapes of their tensors; refuses those for Kolors."""
 
 from __future__ import annotations
 
-from lib_ctrlgen.controls.unsupported import NO_FACES
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.models.kind import ModelKind, Shapes, first_size, unsupported
+from lib_ctrlgen.models.kind import ModelKind, Shapes, first_size
 from lib_ctrlgen.unet.call import Family
+
+from .variants import FACE_RESAMPLER, FACE_VARIANTS, FACEID_PLUS
+
+IMAGE = "image_proj."
+PULID_HEADS = ("mapping_0.", "id_embedding_mapping.")  # begin names in the heads of PuLID
+FACE_WIDTH = 512  # numbers in a face's embedding
+SDXL_WIDTH = 2048  # of the text features of SDXL, and of Kolors
+KOLORS_PLUS, KOLORS_FACEID = 2048, 4096  # widths of the resamplers for Kolors
+KOLORS = (
+    "recognised as an IP-Adapter for Kolors{kind}: it needs the checkpoint Kolors, which is neither SD1.5 "
+    "nor SDXL and does not work with CtrlGen; take one for SDXL"
+)
 
 
 def ip_adapter_kind(shapes: Shapes) -> ModelKind | None:
-    """The kind of an IP-Adapter's file, None for other files. Raises ModelError for a broken one."""
-    image = {key.removeprefix(_IMAGE): shape for key, shape in shapes.items() if key.startswith(_IMAGE)}
-    keys = [
-        shape
-        for key, shape in shapes.items()
-        if key.startswith("ip_adapter.") and key.endswith(".to_k_ip.weight")
-    ]
+    """The kind of an IP-Adapter that reads a vision encoder's features; None for other files.
+
+    Raises ModelError for a broken one.
+    """
+    kind = _kind(shapes, "ip_adapter")
+    return None if kind is None or kind.variant in FACE_VARIANTS else kind
+
+
+def face_adapter_kind(shapes: Shapes) -> ModelKind | None:
+    """The kind of an IP-Adapter that reads a face's embedding, None for other files. Raises ModelError."""
+    kind = _kind(shapes, "ip_adapter_face")
+    return kind if kind is not None and kind.variant in FACE_VARIANTS else None
+
+
+def _kind(shapes: Shapes, control: str) -> ModelKind | None:
+    image = {key.removeprefix(IMAGE): shape for key, shape in shapes.items() if key.startswith(IMAGE)}
     if not image or not any(key.startswith("ip_adapter.") for key in shapes):
         return None
-    _refuse_face(image, shapes)
-    widths = {shape[1] for shape in keys if len(shape) == 2}
+    if any(key.startswith(PULID_HEADS) for key in image):
+        return None
+    widths = {
+        shape[1]
+        for key, shape in shapes.items()
+        if key.startswith("ip_adapter.") and key.endswith(".to_k_ip.weight") and len(shape) == 2
+    }
     if len(widths) != 1:
         raise ModelError(
             "looks like an IP-Adapter, but its ip_adapter.N.to_k_ip.weight are missing or differ in width"
         )
-    variant = _variant(image)
-    return ModelKind(
-        control="ip_adapter", layout="diffusers", family=Family.of(widths.pop()), variant=variant
-    )
+    (width,) = widths
+    _refuse_kolors(image, width)
+    variant = _variant(image, has_lora=any("_lora." in key for key in shapes))
+    return ModelKind(control=control, layout="diffusers", family=Family.of(width), variant=variant)
 
 
-_IMAGE = "image_proj."
+def _refuse_kolors(image: Shapes, width: int) -> None:
+    """Raise ModelError for the adapters of Kwai's Kolors, whose layout is otherwise that of SDXL's."""
+    if width == SDXL_WIDTH and first_size(image, "layers.0.0.to_out.weight") == KOLORS_PLUS:
+        raise ModelError(KOLORS.format(kind=" (plus)"))
+    if first_size(image, "perceiver_resampler.layers.0.0.to_out.weight") == KOLORS_FACEID:
+        raise ModelError(KOLORS.format(kind=" (FaceID)"))
 
 
-def _refuse_face(image: Shapes, shapes: Shapes) -> None:
-    """Raise for the face variants: they need a face recogniser's embedding."""
-    if any(key.startswith("perceiver_resampler.") for key in image):
-        raise unsupported("an IP-Adapter FaceID-plus", NO_FACES)
-    width = image.get("proj_in.weight", ())
-    if "latents" in image and len(width) == 2 and width[1] == 512:
-        raise ModelError(
-            "recognised as an IP-Adapter Portrait or InstantID, not supported as a unit yet; InstantID's "
-            "ControlNet reads it as params.face_adapter"
-        )
-    face = {"proj.0.weight", "proj.2.weight"} <= image.keys() and "proj.3.weight" not in image
-    if face:
-        tokens = first_size(image, "proj.2.weight") // max(1, first_size(image, "norm.weight"))
-        raise unsupported("an IP-Adapter FaceID" if tokens <= 4 else "an IP-Adapter Portrait", NO_FACES)
-    if any("_lora." in key for key in shapes):
-        raise unsupported("an IP-Adapter with LoRA layers", NO_FACES)
-
-
-def _variant(image: Shapes) -> str:
+def _variant(image: Shapes, *, has_lora: bool) -> str:
+    """What the head's keys tell; `a or b` where they fit two variants."""
+    if len(image.get("perceiver_resampler.proj_in.weight", ())) == 2:
+        return FACEID_PLUS
+    if len(image.get("latents", ())) == 3:
+        return FACE_RESAMPLER if image.get("proj_in.weight", ())[1:] == (FACE_WIDTH,) else "plus"
     for key, dims, variant in (
         ("proj.weight", 2, "plain"),
-        ("latents", 3, "plus"),
         ("proj.3.weight", 1, "full"),
+        ("proj.2.weight", 2, "faceid" if has_lora else "portrait"),
     ):
         if len(image.get(key, ())) == dims:
             return variant

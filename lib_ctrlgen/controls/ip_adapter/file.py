@@ -1,17 +1,14 @@
-"""Reading an IP-Adapter file: its projection (diffusers' modules) and its keys and values."""
+"""Reading an IP-Adapter file: its head, its keys and values, and the LoRA of FaceID."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers.loaders.unet import UNet2DConditionLoadersMixin
-from diffusers.models.embeddings import ImageProjection
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
@@ -19,11 +16,15 @@ from lib_ctrlgen.models.clip_vision import Feature
 from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.models.storage import Placement
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 
-Tensors = Mapping[str, Tensor]
+from .heads import PERCEIVER, head_of
+from .lora import AttentionLora, load_lora
+from .shapes import Tensors, under, width_of
 
 LAYER = re.compile(r"ip_adapter\.(\d+)\.to_k_ip\.weight")
+IMAGE = "image_proj."
 
 
 class AdapterLayers(nn.Module):
@@ -44,9 +45,10 @@ class AdapterLayers(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterWeights:
-    """An IP-Adapter's parts: the projection to image tokens, and to_k, to_v [hidden, X] per layer.
+    """An IP-Adapter's parts: the head that makes image tokens, and to_k, to_v [hidden, X] per layer.
 
-    `feature` says what the projection reads from the vision tower, and `width` its channels.
+    `feature` says what the head reads from the vision tower, and `width` its channels; 0 for a head that
+    reads a face's embedding alone. `lora` is that of a FaceID file.
     """
 
     projection: Any
@@ -54,61 +56,70 @@ class AdapterWeights:
     weights: Weights
     feature: Feature
     width: int
+    lora: AttentionLora | None = None
 
 
-def load_adapter(path: Path, placement: Placement) -> AdapterWeights:
-    """Read the file. Raises ModelError when a part is missing or has another shape."""
+def stored_adapter(path: Path, store: ModelStore, placement: Placement) -> AdapterWeights:
+    """An adapter from the store's cache, or read. Raises ModelError."""
+
+    def load_ip_adapter(path: Path) -> AdapterWeights:
+        return load_adapter(path, placement)
+
+    return store.get(path, load_ip_adapter, placement)
+
+
+def stored_head(path: Path, store: ModelStore, placement: Placement) -> AdapterWeights:
+    """An adapter without its layers, from the store's cache, or read. Raises ModelError."""
+
+    def load_ip_adapter_head(path: Path) -> AdapterWeights:
+        return load_adapter(path, placement, head_only=True)
+
+    return store.get(path, load_ip_adapter_head, placement)
+
+
+def load_adapter(path: Path, placement: Placement, *, head_only: bool = False) -> AdapterWeights:
+    """Read the file, or its head alone. Raises ModelError when a part is missing or has another shape."""
     tensors = read_tensors(path)
-    image = {
-        key.removeprefix("image_proj."): value
-        for key, value in tensors.items()
-        if key.startswith("image_proj.")
-    }
+    tensors = {key: value for key, value in tensors.items() if key.startswith(IMAGE) or not head_only}
     device, dtype = placement.home, placement.dtype
     try:
-        projection = (
-            _plain(image, path.stem, device, dtype)
-            if "proj.weight" in image
-            else converted(image, device, dtype)
-        )
+        projection = load_head(under(tensors, IMAGE), path.stem, placement)
         numbers = sorted(int(match[1]) for key in tensors if (match := LAYER.fullmatch(key)))
         layers = AdapterLayers([_layer(tensors, number, device, dtype) for number in numbers])
+        feature, width = _input(under(tensors, IMAGE))
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise ModelError(f"'{path.stem}' is not a complete IP-Adapter: {_first_line(error)}") from error
-    projection.requires_grad_(requires_grad=False)
-    feature, width = _input(image)
-    projection = projection.eval().to(device=device, dtype=dtype)
     return AdapterWeights(
         projection=projection,
         layers=layers,
         weights=placed([projection, layers], placement, path.stem),
         feature=feature,
         width=width,
+        lora=load_lora(tensors, placement, path.stem),
     )
 
 
-def _input(image: Tensors) -> tuple[Feature, int]:
-    if "proj.weight" in image:
-        return "pooled", image["proj.weight"].shape[1]
-    first = image["proj_in.weight"] if "proj_in.weight" in image else image["proj.0.weight"]
-    return "penultimate", first.shape[1]
+def load_head(image: Tensors, name: str, placement: Placement) -> Any:
+    """The head of the tensors `image_proj.*`, named without that prefix; in evaluation mode.
 
-
-def _plain(image: Tensors, name: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """A linear layer to a few tokens, then a layer norm."""
-    tokens_width, embed = image["proj.weight"].shape
-    width = image["norm.weight"].shape[0]
+    Raises ModelError for missing, unknown or misshapen tensors, or an error of `head_of`.
+    """
     with torch.device("meta"):
-        projection = ImageProjection(embed, width, tokens_width // width)
-    named = {key.replace("proj.", "image_embeds."): value for key, value in image.items()}
-    fill(projection, named, name, device, dtype)
-    return projection
+        head = head_of(image)
+    fill(head, image, name, placement.home, placement.dtype)
+    return head
 
 
-def converted(image: Tensors, device: torch.device, dtype: torch.dtype) -> Any:
-    """The other projections through diffusers' converter: private, the same from 0.31 to 0.42."""
-    convert = UNet2DConditionLoadersMixin._convert_ip_adapter_image_proj_to_diffusers
-    return convert(SimpleNamespace(device=device, dtype=dtype), dict(image), low_cpu_mem_usage=False)
+def _input(image: Tensors) -> tuple[Feature, int]:
+    """What a head reads from the vision tower, and its channels."""
+    if "proj.weight" in image:
+        return "pooled", width_of(image, "proj.weight")
+    if "latents" in image:
+        return "penultimate", width_of(image, "proj_in.weight")
+    if "proj.3.weight" in image:
+        return "penultimate", width_of(image, "proj.0.weight")
+    seen = f"{PERCEIVER}proj_in.weight"
+    return "penultimate", width_of(image, seen) if seen in image else 0
 
 
 def _layer(tensors: Tensors, number: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -1,1 +1,1 @@
-"""What a unit does after the U-Net: to the predicted latent, or to the finished picture."""
+"""Controls that change the predicted latent or the finished picture."""

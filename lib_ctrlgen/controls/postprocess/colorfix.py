@@ -1,6 +1,6 @@
-"""tile_colorfix: the picture's colours in what the U-Net predicts, from coarse to `variation` cells.
+"""tile_colorfix: replaces the coarse colours of the predicted latent by those of the unit's picture.
 
-After sd-webui-controlnet 1.1.200, `tile_colorfix` and `tile_colorfix+sharp`.
+The formulas are those of `tile_colorfix` and `tile_colorfix+sharp` in sd-webui-controlnet 1.1.200.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from lib_ctrlgen.unet.noise_level import NoiseSchedule
 
 from .source import Source
 
-SHARPNESS = 0.01  # of the unit's number, which runs from 0 to 2
+SHARPNESS = 0.01  # the factor of a unit's `sharpness`, which is in 0..2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ColorFix:
-    """Replaces the means over (2 variation + 1)^2 latent cells by the picture's.
+    """Replaces the predicted latent's means over (2 variation + 1)^2 cells by those of the picture's latent.
 
-    `sharpness`: how much of these means is taken for the whole on unconditional rows, from which guidance
-    leads away. In the hires pass the cells count twice.
+    sharpness  how far unconditional rows are then blurred towards these means, 0..1; as guidance leads away
+               from them, the picture becomes sharper
+
+    In the hires pass `variation` is doubled.
     """
 
     source: Source
@@ -41,19 +43,19 @@ class ColorFix:
 
     @property
     def restores(self) -> bool:
-        """It only shifts colours."""
+        """False: it only shifts colours."""
         return False
 
     def noise(self) -> NoiseSchedule:
-        """The checkpoint's."""
+        """The checkpoint's noise schedule."""
         return self.source.diffusion.noise()
 
     def prepare(self, height: int, width: int) -> None:
-        """Encode the picture."""
+        """Encode the picture for a latent of this size."""
         self.source.latent(height, width)
 
     def changed(self, denoised: Tensor, call: UNetCall) -> Tensor:
-        """The latent with the picture's colours."""
+        """The predicted latent with the picture's colours."""
         reach = self.variation * (2 if call.position.hires else 1)
         origin = self.source.latent(*call.size).to(denoised)
         fixed = denoised - means(denoised, reach) + means(origin, reach)
@@ -65,9 +67,9 @@ class ColorFix:
 
 
 def means(latent: Tensor, reach: int) -> Tensor:
-    """The mean of [B, C, h, w] over the squares that go `reach` cells in each direction.
+    """The means of [B, C, h, w] over the squares that extend `reach` cells in each direction.
 
-    At a border its last cells count on.
+    Cells of the border are repeated outside.
     """
     wide = functional.pad(latent, (reach,) * 4, mode="replicate")
     return functional.avg_pool2d(wide, 2 * reach + 1, stride=1)

@@ -1,6 +1,6 @@
-"""inpaint_only: nothing but the picture's holes is painted.
+"""inpaint_only: only the picture's holes are painted.
 
-After sd-webui-controlnet 1.1.222, `inpaint_only`, and 1.1.233, `inpaint_only+lama`.
+It works as `inpaint_only` in sd-webui-controlnet 1.1.222 and `inpaint_only+lama` in 1.1.233.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .source import Source
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InpaintOnly:
-    """Puts the picture's latent outside the holes, and its pixels into the finished picture.
+    """Outside the holes, restores the unit's picture: its latent at each step, its pixels at the end.
 
-    `border` is over how many pixels around a hole the finished picture goes over into the original.
+    `border` is the width in pixels around a hole in which the finished picture is blended with the original.
     """
 
     source: Source
@@ -38,25 +38,25 @@ class InpaintOnly:
 
     @property
     def restores(self) -> bool:
-        """What is outside the holes is to be exact."""
+        """True: outside the holes, the latent is the picture's."""
         return True
 
     def noise(self) -> NoiseSchedule:
-        """The checkpoint's."""
+        """The checkpoint's noise schedule."""
         return self.source.diffusion.noise()
 
     def prepare(self, height: int, width: int) -> None:
-        """Encode the picture."""
+        """Encode the picture, and find its holes, for a latent of this size."""
         self.cells(height, width)
         self.source.latent(height, width)
 
     def changed(self, denoised: Tensor, call: UNetCall) -> Tensor:
-        """The latent in the holes, the picture's elsewhere."""
+        """The predicted latent in the holes, and the picture's latent elsewhere."""
         hole = self.cells(*call.size).to(denoised.device)
         return torch.where(hole, denoised, self.source.latent(*call.size).to(denoised))
 
     def cells(self, height: int, width: int) -> Tensor:
-        """The latent cells [1, 1, h, w] that a hole touches, or comes as near as a pixel to."""
+        """Whether a hole reaches into a latent cell or within a pixel of it, [1, 1, h, w]."""
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
 
         def found() -> Tensor:
@@ -67,7 +67,7 @@ class InpaintOnly:
         return cells
 
     def finished(self, picture: Image.Image) -> Image.Image:
-        """The finished picture in the holes, the original outside, exactly but for the border."""
+        """The finished picture in the holes and the original outside, blended within `border` pixels."""
         share = hole_share(self.source.holes(*picture.size), self.border)
         original = pixels_of(self.source.colours(*picture.size))
         return Image.fromarray(mixed(pixels_of(picture), original, share))
@@ -75,16 +75,16 @@ class InpaintOnly:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LamaInpaint(InpaintOnly):
-    """The same with holes that LaMa has filled before: in the picture's latent, and in the first noise."""
+    """`InpaintOnly` with the holes filled by LaMa, in the picture's latent and in the initial noise."""
 
     @staticmethod
     def of(job: UnitInputs, target: Target) -> LamaInpaint:
-        """The control of a unit whose picture has a hole. Raises RequestError without LaMa."""
+        """The control of a unit whose picture has a hole. Raises RequestError if there is no LaMa file."""
         filler = find_lama(target, f"{job.path}.preprocessor")
         return LamaInpaint(source=Source.of(job, target, filler), border=int(job.params["border"]))
 
-    def started(self, noise: Tensor) -> Tensor:
-        """The noise at the checkpoint's highest level with the filled picture under it."""
+    def changed_noise(self, noise: Tensor) -> Tensor:
+        """The filled picture under noise of the checkpoint's highest level, made from `noise`."""
         height, width = noise.shape[-2:]
         level = self.noise().noisiest
         clean = self.source.latent(int(height), int(width))

@@ -1,8 +1,8 @@
-"""LaMa: fills the holes of a picture in one pass.
+"""LaMa: a network that fills the holes of a picture.
 
 Suvorov et al. 2022, Resolution-robust Large Mask Inpainting with Fourier Convolutions; Chi, Jiang and Mu
-2020, Fast Fourier Convolution. The network is read from a file of tensors: its widths and its depth are
-the file's, its layout that of big-lama. TorchScript is not loaded: it would be a program, not weights.
+2020, Fast Fourier Convolution. The layout of the network is that of big-lama; its widths and its depth are
+read from the file's tensors. TorchScript files are refused, because they contain code.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.names import last_part, listed
 
 NAMES = ("controlnetlama", "big-lama", "lama")
-SIDE = 256  # of the pictures that it was trained on
+SIDE = 256  # pixels, the short side of the pictures that the network gets
 CELL = 8
-GLOBAL = 0.75  # the share of the channels that see the whole picture
+GLOBAL = 0.75  # the share of the channels that belong to the global part
 MISSING = (
     "needs LaMa's weights, and no model folder holds a 'ControlNetLama': put ControlNetLama.pth "
     "(huggingface.co/lllyasviel/Annotators, 200 MB) into {folder}, or choose 'inpaint_only'"
 )
 
-Pair: TypeAlias = tuple[Tensor, Tensor | None]  # what sees its surroundings, what sees the whole picture
+Pair: TypeAlias = tuple[Tensor, Tensor | None]  # the local and the global part of a hidden state
 
 
 class FourierUnit(nn.Module):
-    """A convolution by one on the real and imaginary parts of the spectrum."""
+    """A 1x1 convolution on the real and imaginary parts of the Fourier spectrum."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class FourierUnit(nn.Module):
 
 
 class Spectral(nn.Module):
-    """Global to global: half the channels through the spectrum, and beside it."""
+    """The path from the global part to the global part, with a `FourierUnit` on half of the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -79,7 +79,10 @@ class Spectral(nn.Module):
 
 
 class FourierConv(nn.Module):
-    """Convolutions between the local and the global part of what comes in and of what goes out."""
+    """Convolutions between the local and global parts of the input and those of the output.
+
+    `cin` and `out` are the channels of the local and of the global part.
+    """
 
     def __init__(self, cin: tuple[int, int], out: tuple[int, int], kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -106,7 +109,7 @@ class FourierConv(nn.Module):
 
 
 class FourierLayer(nn.Module):
-    """The convolutions, normalised and cut at zero."""
+    """A `FourierConv` with batch normalisation and ReLU."""
 
     def __init__(self, cin: tuple[int, int], out: tuple[int, int], kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
@@ -122,7 +125,7 @@ class FourierLayer(nn.Module):
 
 
 class FourierBlock(nn.Module):
-    """Two layers beside a shortcut."""
+    """A residual block of two Fourier layers."""
 
     def __init__(self, channels: tuple[int, int]) -> None:
         super().__init__()
@@ -130,29 +133,32 @@ class FourierBlock(nn.Module):
         self.conv2 = FourierLayer(channels, channels)
 
     def forward(self, x: Pair) -> Pair:
-        """Both parts, changed."""
+        """Return the new local and global parts."""
         local, whole = self.conv2(self.conv1(x))
         return x[0] + local, x[1] + whole
 
 
 class Start(nn.Module):
-    """From one tensor to a local part alone."""
+    """Pads the input, which becomes the local part; there is no global part yet."""
 
     def forward(self, x: Tensor) -> Pair:
-        """[B, C, h, w] with three pixels mirrored around it."""
+        """Return [B, C, h + 6, w + 6] with three mirrored pixels on each side, and None."""
         return functional.pad(x, (3,) * 4, mode="reflect"), None
 
 
 class Join(nn.Module):
-    """From both parts to one tensor."""
+    """Concatenates the local and the global part."""
 
     def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
-        """[B, C, h, w]."""
+        """Return one tensor [B, C, h, w]."""
         return torch.cat(x, 1)
 
 
 class LamaNetwork(nn.Module):
-    """Three times half the size, blocks, three times twice the size; `width` channels first."""
+    """Three layers that halve the size, `blocks` residual blocks, and three that double it.
+
+    `width` is the number of channels at full size.
+    """
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
@@ -174,7 +180,10 @@ class LamaNetwork(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The whole picture [B, 3, H, W] in 0..1 from [B, 4, H, W]: the known one, and 1 in its holes."""
+        """Return the filled picture [B, 3, H, W] in 0..1.
+
+        `x` [B, 4, H, W] is the picture with 0 in its holes, and a channel that is 1 in holes and 0 elsewhere.
+        """
         found: Tensor = self.model(x)
         return found
 
@@ -186,13 +195,13 @@ def _larger(channels: int) -> tuple[nn.Module, ...]:
 
 
 def lama_network(tensors: Mapping[str, Tensor], name: str, device: torch.device) -> LamaNetwork:
-    """The network of a file's tensors, on the device in float32. Raises ModelError for another one."""
+    """The network of a file's tensors, on the device in float32. Raises ModelError if they are no LaMa."""
     prefix = "generator." if any(key.startswith("generator.") for key in tensors) else ""
     own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     first = own.get("model.1.ffc.convl2l.weight")
     blocks = sum(key.endswith(".conv1.ffc.convl2l.weight") for key in own)
     if first is None or not blocks:
-        raise ModelError(f"'{name}' is no LaMa: ControlNetLama.pth of lllyasviel/Annotators is one")
+        raise ModelError(f"'{name}' is no LaMa: use ControlNetLama.pth of lllyasviel/Annotators")
     with torch.device("meta"):
         network = LamaNetwork(int(first.shape[0]), blocks)
     fill(network, own, name, device, torch.float32)
@@ -208,9 +217,9 @@ class Lama:
     origin: tuple[Hashable, ...]
 
     def __call__(self, picture: Image.Image, holes: NDArray[np.bool_]) -> Image.Image:
-        """The picture with its holes [H, W] filled; the rest is as it was.
+        """The picture with its holes [H, W] filled and all other pixels unchanged.
 
-        The network sees it with a short side of 256 pixels.
+        The network gets the picture with a short side of 256 pixels.
         """
         pixels = pixels_of(picture)
         known, mask = _small(pixels, holes)
@@ -227,7 +236,7 @@ class Lama:
 
 
 def _small(pixels: NDArray[np.uint8], holes: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """A picture and its holes with a short side of `SIDE`; whatever a hole touches is hole."""
+    """A picture and its holes, resized to a short side of `SIDE`; a pixel that a hole touches is a hole."""
     height, width = holes.shape
     scale = SIDE / min(height, width)
     size = round(width * scale), round(height * scale)
@@ -237,7 +246,7 @@ def _small(pixels: NDArray[np.uint8], holes: NDArray[np.bool_]) -> tuple[NDArray
 
 
 def find_lama(target: Target, path: str) -> Lama:
-    """The LaMa in the model folders. Raises RequestError at `path` that says what to put where."""
+    """The LaMa in the model folders. Raises RequestError at `path`, with the missing file and its folder."""
     with at_path(path):
         file = _file(target.store)
     if file is None:
@@ -254,9 +263,9 @@ def find_lama(target: Target, path: str) -> Lama:
 
 
 def _file(store: ModelStore) -> Path | None:
-    """The file with the first of `NAMES` that there is. Looks into the folders anew before it says no.
+    """The first of `NAMES` that exists as a file; None if none does, after searching the folders again.
 
-    Raises ModelError where files of different content have it.
+    Raises ModelError if several files with different contents have this name.
     """
     for _ in range(2):
         for wanted in NAMES:

@@ -1,4 +1,4 @@
-"""Builds what a unit does after the U-Net, which its preprocessor names in `after_unet`."""
+"""Builds the control that acts after the U-Net, from the class that a preprocessor names in `after_unet`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lib_ctrlgen.controls.protocols import FinishingControl, PredictionControl
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.request.catalogue import load_object
 
-Later: TypeAlias = PredictionControl | FinishingControl
+AfterUNet: TypeAlias = PredictionControl | FinishingControl
 
 
-def later_control(job: UnitInputs, target: Target) -> Later | None:
-    """What a unit does after the U-Net beside its control; None where it does nothing.
+def after_unet_control(job: UnitInputs, target: Target) -> AfterUNet | None:
+    """The control that acts after the U-Net for a unit; None if its preprocessor names no such control.
 
     Raises RequestError at the unit's fields, also for a picture without the hole that the preprocessor needs.
     """
@@ -23,5 +23,5 @@ def later_control(job: UnitInputs, target: Target) -> Later | None:
         require_hole(job)
     if not chosen.after_unet:
         return None
-    later: Later = load_object(chosen.after_unet).of(job, target)
-    return later
+    after_unet: AfterUNet = load_object(chosen.after_unet).of(job, target)
+    return after_unet

@@ -1,4 +1,4 @@
-"""A unit's picture, its holes and its latent at the sizes that are asked for."""
+"""A unit's picture, its holes and its latent at any size, for controls that act after the U-Net."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Filler(Protocol):
 
     @property
     def origin(self) -> tuple[Hashable, ...]:
-        """Names it, as part of a key."""
+        """Identifies the filler in cache keys."""
 
     def __call__(self, picture: Image.Image, holes: NDArray[np.bool_]) -> Image.Image:
-        """The picture with the holes [H, W] filled; the rest is as it was."""
+        """The picture with the holes [H, W] filled and all other pixels unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """What a control that acts after the U-Net knows of its unit. Latents are kept in the store."""
+    """The picture of a unit, for controls that act after the U-Net. Latents are cached in the store."""
 
     job: UnitInputs
     kept: CachedValues
@@ -45,30 +45,28 @@ class Source:
     def of(job: UnitInputs, target: Target, filler: Filler | None = None) -> Source:
         """The source of a unit. Raises RequestError if the checkpoint's VAE is not loaded."""
         if target.diffusion is None:
-            message = (
-                f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded: choose another"
-            )
+            message = f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded"
             raise RequestError(f"{job.path}.preprocessor", message)
         return Source(job=job, kept=CachedValues(target.store), diffusion=target.diffusion, filler=filler)
 
     def colours(self, width: int, height: int) -> Image.Image:
-        """The picture at a size, in its own colours also in the holes."""
+        """The picture at a size in pixels, with the colours that it has in its holes, too."""
         return fitted(self.job, self.job.colours or self.job.picture, width, height)
 
     def holes(self, width: int, height: int) -> NDArray[np.bool_]:
-        """The holes [H, W] at a size. Raises RequestError where there is none."""
+        """The holes [H, W] at a size in pixels. Raises RequestError if there are none."""
         holes = np.asarray(holes_at(self.job, width, height))[..., 0] > 0
         if not holes.any():
             raise RequestError(f"{self.job.path}.image", NO_HOLE)
         return holes
 
     def picture(self, width: int, height: int) -> Image.Image:
-        """The picture at a size, its holes filled where there is a filler."""
+        """The picture at a size in pixels, with its holes filled if there is a filler."""
         plain = self.colours(width, height)
         return plain if self.filler is None else self.filler(plain, self.holes(width, height))
 
     def latent(self, height: int, width: int) -> Tensor:
-        """The latent [1, 4, h, w] of the picture at a latent's size, float32."""
+        """The latent [1, 4, h, w] of the picture, float32."""
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
 
         def encoded() -> Tensor:
@@ -80,11 +78,11 @@ class Source:
     @cached_property
     def marks(self) -> tuple[str, ...]:
         """The hashes of the picture and its holes."""
-        given = (self.job.colours or self.job.picture, self.job.transparent)
-        return tuple(image_hash(each) for each in given if each is not None)
+        pictures = (self.job.colours or self.job.picture, self.job.transparent)
+        return tuple(image_hash(each) for each in pictures if each is not None)
 
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
-        """What the picture of a size is made of."""
+        """The cache key of the picture at a size: everything that its pixels depend on."""
         filler = self.filler.origin if self.filler else ()
         border = has_border(self.job)
         return (*self.marks, self.job.frame, border, *filler, width, height)

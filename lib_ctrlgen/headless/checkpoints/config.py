@@ -32,12 +32,12 @@ class TextStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """An ldm or sgm configuration; `waves` is the width of the sinusoidal embedding of SDXL's sizes."""
+    """An ldm or sgm configuration; `size_dim` is the width of the sinusoidal embedding of SDXL's sizes."""
 
     raw: Mapping[str, Any]
     stages: tuple[TextStage, ...]
     noise: NoiseConfig
-    waves: int = 256
+    size_dim: int = 256
 
 
 def yaml_beside(checkpoint: Path) -> Path | None:
@@ -88,21 +88,26 @@ def _sgm(path: Path, raw: Mapping[str, Any]) -> Config:
         _stage(path, second, "FrozenOpenCLIPEmbedder2"),
     )
     if any(stage.layer is None for stage in stages):
-        raise ModelError("SDXL's text comes from the last layer but one of both towers, not so here")
+        raise ModelError(
+            "SDXL's text features are those of the last layer but one of both text encoders: this file takes "
+            "the last layer"
+        )
     names = [str(each.get("input_key")) for each in sizes]
     if names != ["original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple"]:
         raise ModelError(
-            f"it asks for {', '.join(names) or 'no sizes'} beside the text: a refiner's? {NOT_YET}"
+            f"it needs {', '.join(names) or 'no sizes'} beside the text, perhaps as a refiner: {NOT_YET}"
         )
-    waves = sorted({int(each["params"]["outdim"]) for each in sizes})
-    if len(waves) > 1:
-        raise ModelError(f"it gives sizes of {' and '.join(map(str, waves))} numbers: they must be alike")
+    size_dim = sorted({int(each["params"]["outdim"]) for each in sizes})
+    if len(size_dim) > 1:
+        raise ModelError(
+            f"its sizes are embedded in {' and '.join(map(str, size_dim))} numbers: they must be equal"
+        )
     return Config(
-        raw=raw, stages=stages, noise=_denoiser(params["denoiser_config"]["params"]), waves=waves[0]
+        raw=raw, stages=stages, noise=_denoiser(params["denoiser_config"]["params"]), size_dim=size_dim[0]
     )
 
 
-NOT_YET = "only SDXL's base is supported yet"
+NOT_YET = "so far only SDXL's base model is supported"
 
 
 def _denoiser(params: Mapping[str, Any]) -> NoiseConfig:
@@ -128,7 +133,7 @@ def _class(part: Mapping[str, Any]) -> str:
 
 def _require(found: str, wanted: str, what: str) -> None:
     if found != wanted:
-        raise ModelError(f"it asks for {what} {found or '(none)'}, where {wanted} is supported")
+        raise ModelError(f"it uses {found or '(none)'} for {what}: only {wanted} is supported")
 
 
 def _stage(path: Path, stage: Mapping[str, Any], wanted: str) -> TextStage:
@@ -145,7 +150,7 @@ def _stage(path: Path, stage: Mapping[str, Any], wanted: str) -> TextStage:
     folder = path.parent / name
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f"it names the text folder '{name}', and there is no {folder / 'config.json'}: "
+            f"it names the text folder '{name}', but there is no {folder / 'config.json'}: "
             "put config.json, vocab.json and merges.txt there"
         )
     return TextStage(name=name, folder=folder, layer=layer)

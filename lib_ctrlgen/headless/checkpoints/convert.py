@@ -51,7 +51,7 @@ def unet_of(
         arguments |= {
             "class_embed_type": None,
             "addition_embed_type": "text_time",
-            "addition_time_embed_dim": config.waves,
+            "addition_time_embed_dim": config.size_dim,
         }
     converted = convert_ldm_unet_checkpoint(part_of(tensors, UNET), arguments)
     with torch.device("meta"):

@@ -19,7 +19,7 @@ from .convert import text_of
 from .kinds import SUPPORTED, require_channels
 from .networks import Networks, Place
 from .noise_config import NoiseConfig
-from .text_encoder import Tower, read_padded, read_text_config
+from .text_encoder import TextEncoder, read_padded, read_text_config
 
 PIPELINES = {"StableDiffusionPipeline": False, "StableDiffusionXLPipeline": True}
 
@@ -48,7 +48,9 @@ def _read(path: Path, place: Place, dtype: torch.dtype, *, sdxl: bool) -> Networ
         unet=read_network(UNet2DConditionModel, path / "unet", place.device, dtype),
         # SDXL's published autoencoder overflows in half precision
         vae=read_network(AutoencoderKL, vae, place.device, torch.float32 if upcast else dtype),
-        towers=_one_tokenizer([_tower(path, part, place, dtype, hidden=sdxl) for part in parts]),
+        text_encoders=_one_tokenizer(
+            [_text_encoder(path, part, place, dtype, hidden=sdxl) for part in parts]
+        ),
         noise=noise.arguments,
     )
 
@@ -57,7 +59,7 @@ def noise_of(config: Mapping[str, Any]) -> NoiseConfig:
     """The noise configuration in a scheduler's config file. Raises ModelError if it is not supported."""
     name = str(config.get("_class_name", ""))
     if name.startswith(OTHER_NOISE):
-        raise ModelError(f"it is sampled by {name}: only noise of Stable Diffusion's kind is supported")
+        raise ModelError(f"it is sampled with {name}: only Stable Diffusion's noise schedules are supported")
     return NoiseConfig(
         steps=int(config.get("num_train_timesteps", 1000)),
         start=float(config.get("beta_start", 0.0001)),
@@ -73,26 +75,28 @@ def _require_base(unet: Mapping[str, Any], *, sdxl: bool) -> None:
     added = unet.get("addition_embed_type")
     if sdxl != (added == "text_time"):
         raise ModelError(
-            f"its U-Net takes {added or 'nothing'} beside the text, which its pipeline does not give"
+            f"its U-Net takes {added or 'nothing'} beside the text, which does not fit its pipeline"
         )
 
 
-def _one_tokenizer(towers: list[Tower]) -> tuple[Tower, ...]:
+def _one_tokenizer(text_encoders: list[TextEncoder]) -> tuple[TextEncoder, ...]:
     """Give both of SDXL's text encoders the first tokenizer: the second may split a text at every "!"."""
-    first = towers[0].tokenizer
+    first = text_encoders[0].tokenizer
     words = first.get_vocab()
-    alike = (tower.tokenizer.get_vocab() == words for tower in towers)
-    return tuple(replace(t, tokenizer=first) if same else t for t, same in zip(towers, alike, strict=True))
+    alike = (tower.tokenizer.get_vocab() == words for tower in text_encoders)
+    return tuple(
+        replace(t, tokenizer=first) if same else t for t, same in zip(text_encoders, alike, strict=True)
+    )
 
 
-def _tower(path: Path, part: str, place: Place, dtype: torch.dtype, *, hidden: bool) -> Tower:
+def _text_encoder(path: Path, part: str, place: Place, dtype: torch.dtype, *, hidden: bool) -> TextEncoder:
     folder = path / f"text_encoder{part}"
     tensors = read_tensors(weights_in(folder, "model", "pytorch_model"))
     projected = part == "_2"
     tokenizer, pad = read_padded(path / f"tokenizer{part}")
     if not projected:
         tensors = {key: value for key, value in tensors.items() if key != "text_projection.weight"}
-    return Tower(
+    return TextEncoder(
         tokenizer=tokenizer,
         encoder=text_of(tensors, read_text_config(folder), place.device, dtype, projected=projected),
         pad=pad,

@@ -15,7 +15,7 @@ Tensors = Mapping[str, Tensor]
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 INPUT = f"{UNET}input_blocks.0.0.weight"
-SUPPORTED = "without the WebUI only SD1.5, SD2 and SDXL are supported yet"
+SUPPORTED = "without the WebUI only SD1.5, SD2 and SDXL are supported so far"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,9 @@ def kind_of(tensors: Tensors) -> Kind:
     missing = [name for prefix, name in kind.parts.items() if not _has(tensors, prefix)]
     if len(missing) == len(kind.parts):
         some = ", ".join(sorted(tensors)[:3])
-        raise ModelError(f"it is no Stable Diffusion checkpoint; its first keys: {some}")
+        raise ModelError(f"it is not a Stable Diffusion checkpoint; its first keys: {some}")
     if missing:
-        raise ModelError(f"it lacks {' and '.join(missing)}: use a whole checkpoint")
+        raise ModelError(f"it lacks {' and '.join(missing)}: use a complete checkpoint")
     require_channels(int(tensors[INPUT].shape[1]) if INPUT in tensors else 4)
     return kind
 

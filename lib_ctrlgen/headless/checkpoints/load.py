@@ -50,7 +50,7 @@ def load_pipeline(path: Path, store: ModelStore, place: Place | None = None) -> 
 def new_pipeline(networks: Networks, scheduler: Any) -> Any:
     """A diffusers pipeline on existing networks, without progress bar, safety checker or watermark."""
     parts: dict[str, Any] = {"vae": networks.vae, "unet": networks.unet, "scheduler": scheduler}
-    for name, tower in zip(("", "_2"), networks.towers, strict=False):
+    for name, tower in zip(("", "_2"), networks.text_encoders, strict=False):
         parts[f"text_encoder{name}"] = tower.encoder
         parts[f"tokenizer{name}"] = _padding(tower.tokenizer, tower.pad)
     if networks.sized:

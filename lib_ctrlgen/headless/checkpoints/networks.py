@@ -11,7 +11,7 @@ import torch
 
 from lib_ctrlgen.errors import ModelError
 
-from .text_encoder import Tower
+from .text_encoder import TextEncoder
 
 SIZES = 6  # numbers in add_time_ids: original height and width, crop top and left, target height and width
 
@@ -20,12 +20,12 @@ SIZES = 6  # numbers in add_time_ids: original height and width, crop top and le
 class Networks:
     """The networks of a checkpoint. They are shared by every pipeline and generation that uses it.
 
-    towers: the text encoders, one, or two for SDXL; noise: the arguments of diffusers' schedulers.
+    text_encoders: the text encoders, one, or two for SDXL; noise: the arguments of diffusers' schedulers.
     """
 
     unet: Any
     vae: Any
-    towers: tuple[Tower, ...]
+    text_encoders: tuple[TextEncoder, ...]
     noise: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -33,28 +33,28 @@ class Networks:
         if not self.sized:
             return
         wanted = int(self.unet.add_embedding.linear_1.in_features)
-        waves = int(self.unet.config.addition_time_embed_dim)
-        text = int(self.towers[-1].encoder.config.projection_dim)
-        if wanted != text + SIZES * waves:
+        size_dim = int(self.unet.config.addition_time_embed_dim)
+        text = int(self.text_encoders[-1].encoder.config.projection_dim)
+        if wanted != text + SIZES * size_dim:
             raise ModelError(
-                f"its U-Net takes a vector of {wanted} numbers, and the text's {text} with {SIZES} sizes of "
-                f"{waves} make {text + SIZES * waves}"
+                f"its U-Net takes a vector of {wanted} numbers, but the text's {text} and {SIZES} sizes of "
+                f"{size_dim} make {text + SIZES * size_dim}"
             )
 
     @property
     def text_encoder(self) -> Any:
         """The first text encoder."""
-        return self.towers[0].encoder
+        return self.text_encoders[0].encoder
 
     @property
     def tokenizer(self) -> Any:
         """The first tokenizer."""
-        return self.towers[0].tokenizer
+        return self.text_encoders[0].tokenizer
 
     @property
     def sized(self) -> bool:
         """Whether the U-Net reads the picture's size and a pooled text embedding, as SDXL's does."""
-        return len(self.towers) > 1
+        return len(self.text_encoders) > 1
 
 
 @dataclass(frozen=True, kw_only=True)

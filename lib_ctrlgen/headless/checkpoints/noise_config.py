@@ -1,4 +1,4 @@
-"""What a checkpoint's U-Net predicts (epsilon or v), and the betas that it was trained with."""
+"""The prediction type of a checkpoint's U-Net (epsilon or v), and the betas of its training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NoiseConfig:
             known = " and ".join(PREDICTIONS)
             raise ModelError(f"the U-Net predicts {self.prediction!r}: only {known} are supported")
         if self.zero_snr and self.prediction == "epsilon":
-            raise ModelError("zero terminal SNR needs v-prediction: noise alone says nothing of the picture")
+            raise ModelError("zero terminal SNR needs v-prediction: at pure noise epsilon tells nothing")
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from .convert import from_open_clip, inner_of, predicts_v, text_of, unet_of, vae
 from .kinds import Kind, Tensors, kind_of
 from .networks import Networks, Place
 from .noise_config import NoiseConfig
-from .text_encoder import OPEN_CLIP_PAD, Tower, read_text_config, read_tokenizer
+from .text_encoder import OPEN_CLIP_PAD, TextEncoder, read_text_config, read_tokenizer
 
 
 def yaml_time(path: Path) -> int:
@@ -50,14 +50,16 @@ def _read(
         noise = noise_by_keys(tensors, noise)
     elif kind.prediction_unknown and guess and predicts_v(unet):
         noise = replace(noise, prediction="v_prediction")
-    towers = zip(kind.text, kind.open_clip, config.stages, strict=True)
+    text_encoders = zip(kind.text, kind.open_clip, config.stages, strict=True)
     return Networks(
         unet=unet,
         # SDXL's published autoencoder overflows in half precision
         vae=vae_of(tensors, config, place.device, torch.float32 if kind.sized else dtype),
-        towers=tuple(
-            tower_of(inner_of(tensors, prefix), stage, place, dtype, hidden=kind.sized, open_clip=opened)
-            for prefix, opened, stage in towers
+        text_encoders=tuple(
+            text_encoder_of(
+                inner_of(tensors, prefix), stage, place, dtype, hidden=kind.sized, open_clip=opened
+            )
+            for prefix, opened, stage in text_encoders
         ),
         noise=noise.arguments,
     )
@@ -69,9 +71,9 @@ def noise_by_keys(tensors: Tensors, noise: NoiseConfig) -> NoiseConfig:
     return replace(noise, prediction=prediction, zero_snr="ztsnr" in tensors)
 
 
-def tower_of(
+def text_encoder_of(
     tensors: Tensors, stage: TextStage, place: Place, dtype: torch.dtype, *, hidden: bool, open_clip: bool
-) -> Tower:
+) -> TextEncoder:
     """Load a text encoder of a checkpoint; `hidden` for SDXL's, which are used without their final norm."""
     unused = int(open_clip and not hidden and stage.layer is not None)
     architecture = read_text_config(stage.folder, stage.name, unused)
@@ -81,7 +83,7 @@ def tower_of(
     if open_clip:
         tensors = from_open_clip(tensors, architecture.num_hidden_layers, projected=projected)
     tokenizer = read_tokenizer(stage.folder or place.tokenizer)
-    return Tower(
+    return TextEncoder(
         tokenizer=tokenizer,
         encoder=text_of(tensors, architecture, place.device, dtype, projected=projected),
         pad=OPEN_CLIP_PAD if open_clip else tokenizer.pad_token_id,
@@ -94,6 +96,6 @@ def _require_last_but_one(stage: TextStage, architecture: Any) -> None:
     layers = architecture.num_hidden_layers
     if stage.layer not in {-2, layers - 1}:
         raise ModelError(
-            f"its yaml takes layer {stage.layer} of the text encoder '{stage.name}' with {layers}: "
+            f"its yaml takes layer {stage.layer} of the text encoder '{stage.name}' with {layers} layers: "
             "only the last but one is supported"
         )

@@ -54,7 +54,7 @@ FIELDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tower:
+class TextEncoder:
     """A text encoder of transformers with its tokenizer.
 
     pad: the token that fills a chunk behind the end token; hidden: use the hidden states before the last

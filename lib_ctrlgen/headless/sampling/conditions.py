@@ -69,16 +69,16 @@ def concatenated(parts: Sequence[Conditions]) -> Conditions:
 class Prompts:
     """The parsed prompts of one request: a negative prompt and a prompt for each picture.
 
-    named: the request's `prompt_weights`, schedules for the names in the prompts; turn: mix the features of
-    concepts with slerp instead of lerp; pad: where the prompts need different numbers of chunks, append
-    chunks of the empty prompt to the shorter ones of both sides (the WebUI's `pad_cond_uncond`).
+    named: the request's `prompt_weights`, schedules for the names in the prompts; spherical: mix the
+    features of concepts with slerp instead of lerp; pad: where the prompts need different numbers of chunks,
+    append chunks of the empty prompt to the shorter ones of both sides (the WebUI's `pad_cond_uncond`).
     `AND` parts are always extended to the longest of them, by repeating their last token's state.
     """
 
     negative: Prompt
     positive: tuple[PromptSource, ...]
     named: Mapping[str, Schedule]
-    turn: bool = False
+    spherical: bool = False
     pad: bool = False
 
     def along(self, trajectory: Trajectory) -> Prompts:
@@ -142,7 +142,7 @@ class Prompts:
         padded = [each.padded(longest, empty) for each in (empty, *features)]
         sources = [source for source in self.positive if isinstance(source, MixedPrompt)]
         weights = torch.tensor([source.weights_at(progress) for source in sources])
-        mixed = mixed_texts(padded[1:], padded[0], weights, turn=self.turn)
+        mixed = mixed_texts(padded[1:], padded[0], weights, spherical=self.spherical)
         return self._together(uncond, mixed, encoder, ONE_ROW)
 
 
@@ -154,7 +154,9 @@ def parse_prompts(request: GenerationRequest) -> Prompts:
     with at_path("$.negative_prompt"):
         negative = parse_prompt(request.negative_prompt, negative=True)
     if len(split_and(negative.at(0.0))) > 1:
-        raise RequestError("$.negative_prompt", "AND belongs into the prompt: a negative prompt is one text")
+        raise RequestError(
+            "$.negative_prompt", "AND is for the prompt only: a negative prompt is a single text"
+        )
     require_plain(negative.at(0.0), "$.negative_prompt")
     trajectory = trajectory_of(request)
     with at_path("$.prompt"):
@@ -165,7 +167,7 @@ def parse_prompts(request: GenerationRequest) -> Prompts:
         negative=negative,
         positive=positive,
         named=request.prompt_weights,
-        turn=request.blend is not None and request.blend.interpolation == "slerp",
+        spherical=request.blend is not None and request.blend.interpolation == "slerp",
         pad=request.pad_cond_uncond,
     )
     return prompts if trajectory is None else prompts.along(trajectory)

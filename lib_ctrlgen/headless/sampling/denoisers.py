@@ -14,7 +14,7 @@ SIGMA_DATA = 0.5  # the constant of latent consistency models' boundary conditio
 LCM_TIME_SCALE = 10.0
 
 
-def wide(values: Tensor) -> Tensor:
+def per_row(values: Tensor) -> Tensor:
     """Reshape [B] to [B, 1, 1, 1]."""
     return values.reshape(-1, 1, 1, 1)
 
@@ -33,7 +33,7 @@ class SigmaDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The guided clean latents for x [B, 4, h, w] at sigma [B]."""
         self.unet.begin(x)
-        level = wide(sigma)
+        level = per_row(sigma)
         scale = (level**2 + 1).rsqrt()
         output = self.unet(x * scale, self.levels.timestep(sigma)).guided
         if self.velocity:
@@ -52,7 +52,7 @@ class LcmDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The guided clean latents of x [B, 4, h, w] at sigma [B]."""
         clean = SigmaDenoiser(self.unet, self.levels, self.velocity)(x, sigma)
-        time = wide(self.levels.timestep(sigma)) * LCM_TIME_SCALE
+        time = per_row(self.levels.timestep(sigma)) * LCM_TIME_SCALE
         power = time**2 + SIGMA_DATA**2
         return time / power.sqrt() * clean + SIGMA_DATA**2 / power * x
 
@@ -79,5 +79,5 @@ class TimestepDenoiser:
     def _noise(self, x: Tensor, timestep: Tensor, output: Tensor) -> Tensor:
         if not self.velocity:
             return output
-        alpha = wide(self.alphas_cumprod.to(x.device)[timestep.int()])
+        alpha = per_row(self.alphas_cumprod.to(x.device)[timestep.int()])
         return alpha.sqrt() * output + (1 - alpha).sqrt() * x

@@ -69,21 +69,21 @@ class Features:
         return Features(torch.cat([chunk.states for chunk in chunks], 1), chunks[0].pooled)
 
     @staticmethod
-    def beside(towers: Sequence[Features]) -> Features:
+    def beside(text_encoders: Sequence[Features]) -> Features:
         """One text from several encoders: channels concatenated, the pooled embedding of the last encoder."""
-        pooled = [each.pooled for each in towers if each.pooled is not None]
-        return Features(torch.cat([each.states for each in towers], 2), pooled[-1] if pooled else None)
+        pooled = [each.pooled for each in text_encoders if each.pooled is not None]
+        return Features(torch.cat([each.states for each in text_encoders], 2), pooled[-1] if pooled else None)
 
 
-def mixed_texts(texts: Sequence[Features], empty: Features, weights: Tensor, *, turn: bool) -> Features:
+def mixed_texts(texts: Sequence[Features], empty: Features, weights: Tensor, *, spherical: bool) -> Features:
     """Mix the features of K concepts by `weights` [B, K], one row for each, relative to the empty prompt's.
 
-    With `turn` the token states are mixed with slerp, else linearly; pooled embeddings always linearly.
+    With `spherical` the token states are mixed with slerp, else linearly; pooled embeddings always linearly.
     """
     count = len(weights)
     wide = [each.states.expand(count, -1, -1) for each in texts]
-    states = mixed_features(wide, empty.states, weights.to(empty.states), turn=turn)
+    states = mixed_features(wide, empty.states, weights.to(empty.states), spherical=spherical)
     if empty.pooled is None:
         return Features(states)
     pooled = [each.pooled.expand(count, -1) for each in texts if each.pooled is not None]
-    return Features(states, mixed_features(pooled, empty.pooled, weights.to(empty.pooled), turn=False))
+    return Features(states, mixed_features(pooled, empty.pooled, weights.to(empty.pooled), spherical=False))

@@ -20,11 +20,10 @@ CHANNELS = 4
 
 def seeds_of(request: GenerationRequest) -> tuple[int, ...]:
     """The seed of each picture; along a trajectory the seed of the nearest concept, or the request's."""
-    steps = trajectory_of(request)
-    if steps is None or request.blend is None:
+    trajectory = trajectory_of(request)
+    if trajectory is None or request.blend is None:
         return tuple(request.seed + i for i in range(request.batch_size))
-    own = [request.seed if c.seed is None else c.seed for c in request.blend.concepts]
-    return tuple(own[stop] for stop in steps.nearest)
+    return trajectory.seeds(request.blend, request.seed)
 
 
 def generators_of(seeds: Sequence[int]) -> list[Generator]:
@@ -33,7 +32,7 @@ def generators_of(seeds: Sequence[int]) -> list[Generator]:
 
 
 def first_noise(
-    request: GenerationRequest, generators: Sequence[Generator], steps: Trajectory | None = None
+    request: GenerationRequest, generators: Sequence[Generator], trajectory: Trajectory | None = None
 ) -> Tensor:
     """The initial noise [B, 4, h, w], each picture's from its own generator.
 
@@ -41,8 +40,8 @@ def first_noise(
     """
     size = (CHANNELS, request.height // 8, request.width // 8)
     noise = torch.cat([torch.randn((1, *size), generator=g) for g in generators])
-    if steps is not None:
-        return steps.crossfed(noise, 1.0)
+    if trajectory is not None:
+        return trajectory.crossfed(noise, 1.0)
     if request.blend is not None and request.blend.mode == "seeds":
         return _mixed(request.blend, noise)
     return noise
@@ -50,7 +49,7 @@ def first_noise(
 
 def _mixed(blend: Blend, noise: Tensor) -> Tensor:
     if blend.concepts[0].image:
-        raise RequestError("$.blend.concepts[0].image", "img2img pictures are mixed in the WebUI only")
+        raise RequestError("$.blend.concepts[0].image", "so far img2img pictures are mixed in the WebUI only")
     noises = [noise if c.seed is None else _of_seed(c.seed, noise) for c in blend.concepts]
     return blended_noise(blend, noises)
 

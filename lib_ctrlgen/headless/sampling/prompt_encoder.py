@@ -11,9 +11,9 @@ import torch
 
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.headless.checkpoints.clean_text import clean_text
-from lib_ctrlgen.headless.checkpoints.text_encoder import Tower
+from lib_ctrlgen.headless.checkpoints.text_encoder import TextEncoder
 from lib_ctrlgen.prompts.blended import split_and
-from lib_ctrlgen.prompts.emphasis import weigh
+from lib_ctrlgen.prompts.emphasis import parse_emphasis
 
 from .features import Features
 
@@ -40,7 +40,7 @@ class PromptEncoder:
     `calls` counts how often a text encoder ran.
     """
 
-    towers: tuple[Tower, ...]
+    text_encoders: tuple[TextEncoder, ...]
     calls: int = 0
     _states: dict[tuple[int, tuple[int, ...]], Features] = field(default_factory=dict)
 
@@ -60,14 +60,14 @@ class PromptEncoder:
 
     def _row(self, text: str) -> Features:
         """The features of one text. A text encoder that needs fewer chunks than another gets empty ones."""
-        chunked = [chunks_of(text, tower.tokenizer, tower.pad) for tower in self.towers]
+        chunked = [chunks_of(text, tower.tokenizer, tower.pad) for tower in self.text_encoders]
         count = max(map(len, chunked))
-        towers = []
-        for number, (tower, chunks) in enumerate(zip(self.towers, chunked, strict=True)):
+        text_encoders = []
+        for number, (tower, chunks) in enumerate(zip(self.text_encoders, chunked, strict=True)):
             empty = framed([], tower.tokenizer, tower.pad)
             filled = [*chunks, *[empty] * (count - len(chunks))]
-            towers.append(Features.chained([self._weighed(number, chunk) for chunk in filled]))
-        return Features.beside(towers)
+            text_encoders.append(Features.chained([self._weighed(number, chunk) for chunk in filled]))
+        return Features.beside(text_encoders)
 
     def _weighed(self, number: int, chunk: Chunk) -> Features:
         """The features [1, 77, X] of a chunk, multiplied by its weights and rescaled to their former mean.
@@ -86,7 +86,7 @@ class PromptEncoder:
         key = number, ids
         if key not in self._states:
             self.calls += 1
-            found = Features(*self.towers[number].encode(ids))
+            found = Features(*self.text_encoders[number].encode(ids))
             while len(self._states) >= REMEMBERED:
                 self._states.pop(next(iter(self._states)))
             self._states[key] = found
@@ -98,10 +98,10 @@ def require_plain(text: str, path: str) -> None:
     network = EXTRA_NETWORK.search(text)
     found = network[0] if network else prompt_edit(text)
     if found:
-        raise RequestError(path, f"{found!r} works in the WebUI only yet: leave it out here")
+        raise RequestError(path, f"so far {found!r} works in the WebUI only: leave it out here")
     with at_path(path):
         for part in split_and(text):
-            weigh(part.text)
+            parse_emphasis(part.text)
 
 
 def prompt_edit(text: str) -> str | None:
@@ -139,7 +139,7 @@ def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
         chunks.append(framed(open_ids[:keep], tokenizer, pad, open_weights[:keep]))
         del open_ids[:keep], open_weights[:keep]
 
-    for piece in weigh(text):
+    for piece in parse_emphasis(text):
         if piece.text is None:
             close(len(open_ids))
             continue

@@ -20,7 +20,7 @@ from lib_ctrlgen.request.plan import StepPlan
 from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.spec import GenerationRequest
 from lib_ctrlgen.session.blank_maps import note_blanks
-from lib_ctrlgen.session.effects.start import started
+from lib_ctrlgen.session.initial_noise import changed_noise
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.clocks import RowQueue
@@ -32,13 +32,13 @@ from .decode import pictures
 from .guidance import GuidedUNet
 from .noise import first_noise, generators_of, seeds_of
 from .prompt_encoder import PromptEncoder
-from .samplers import Run, needs_guidance, sampled, scale_divisor
+from .samplers import SamplerInputs, needs_guidance, sampled, scale_divisor
 
 Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampled:
+class SamplingResult:
     """The result of sampling a batch.
 
     images, plans: of each request, its pictures and its plan; latents: the clean latents [B, 4, h, w] of all
@@ -59,11 +59,11 @@ def sample_batch(
     encoder: PromptEncoder,
     progress: Progress | None = None,
     notices: Notices | None = None,
-) -> Sampled:
+) -> SamplingResult:
     """Make the pictures of a batch; those of a trajectory once more for each round of its blend.
 
-    After each round but the last, a trajectory's pictures are placed anew, so that neighbours differ by
-    equal amounts. `progress(done, total)` is called after every U-Net call; `notices` collects warnings.
+    After each round but the last, a trajectory's pictures are moved, so that neighbours differ by equal
+    amounts. `progress(done, total)` is called after every U-Net call; `notices` collects warnings.
     """
     trajectory, blend = trajectory_of(batch.shared), batch.shared.blend
     runs = 1 + (blend.rounds if blend else 0)
@@ -91,14 +91,14 @@ def sample_once(
     trajectory: Trajectory | None = None,
     progress: Progress | None = None,
     notices: Notices | None = None,
-) -> Sampled:
+) -> SamplingResult:
     """Sample with the units on the U-Net, which is left as it was; `units` are the first request's."""
     notices = notices or Notices()
     guided = guided_unet(batch, networks, EncodedBatch(batch, encoder), trajectory, progress)
-    run = run_of(batch, guided)
+    run = sampler_inputs(batch, guided)
     variants = batch.variants(units)
     noise = first_noises(batch, run.generators, trajectory)
-    noise = started(noise, units, variants).to(networks.unet.device)
+    noise = changed_noise(noise, units, variants).to(networks.unet.device)
     session = ControlSession(DiffusersUNet(networks.unet), units, guided.queue, variants)
     notices.extend(session.expected({False: guided.total}))
     note_blanks(units, latent_size(batch.shared), LATENT_FACTOR, notices)
@@ -144,11 +144,11 @@ def guided_unet(
     )
 
 
-def run_of(batch: PromptBatch, unet: GuidedUNet) -> Run:
-    """What the sampler of a batch needs."""
+def sampler_inputs(batch: PromptBatch, unet: GuidedUNet) -> SamplerInputs:
+    """The inputs of the sampler for a batch."""
     noise = unet.networks.noise
     seeds = [seed for request in batch.requests for seed in seeds_of(request)]
-    return Run(
+    return SamplerInputs(
         choice=batch.shared.sampling,
         steps=batch.shared.steps,
         unet=unet,
@@ -174,10 +174,10 @@ def first_noises(
 
 def result(
     batch: PromptBatch, session: ControlSession, images: Sequence[Image.Image], latents: Tensor, total: int
-) -> Sampled:
+) -> SamplingResult:
     """The pictures and plans, grouped by request."""
     many = bool(session.variants)
-    return Sampled(
+    return SamplingResult(
         images=tuple(map(tuple, batch.per_request(images))),
         plans=tuple(session.plan_for(total, False, start if many else None) for start in batch.starts),
         latents=latents,

@@ -30,7 +30,7 @@ from .solvers.unipc import unipc
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class SamplerInputs:
     """The inputs of a sampler: the U-Net, its noise schedule, and the source of new noise.
 
     `choice` is the sampler and its scheduler. `seeds` and `generators` have one entry per picture; the
@@ -78,13 +78,13 @@ class BrownianNoise:
         return found.to(self.like.device)
 
 
-Sample: TypeAlias = Callable[[Run, Tensor], Tensor]
+Sample: TypeAlias = Callable[[SamplerInputs, Tensor], Tensor]
 
 
 def of_k(function: str, noise: str = "", **options: Any) -> Sample:
     """A sampler from k-diffusion's `function`; `noise` chooses its noise: "tree", "generator" or none."""
 
-    def sample(run: Run, start: Tensor) -> Tensor:
+    def sample(run: SamplerInputs, start: Tensor) -> Tensor:
         levels = NoiseLevels.of(run.alphas_cumprod)
         sigmas = run.sigmas(levels)
         model = SigmaDenoiser(run.unet, levels, run.velocity)
@@ -101,7 +101,7 @@ def of_k(function: str, noise: str = "", **options: Any) -> Sample:
 def of_dpm(function: str, **options: Any) -> Sample:
     """A sampler from k-diffusion's DPM-Solvers, which choose sigmas between the highest and lowest."""
 
-    def sample(run: Run, start: Tensor) -> Tensor:
+    def sample(run: SamplerInputs, start: Tensor) -> Tensor:
         levels = NoiseLevels.of(run.alphas_cumprod)
         model = finite(SigmaDenoiser(run.unet, levels, run.velocity))
         given = options | ({"n": run.steps} if function == "sample_dpm_fast" else {})
@@ -132,20 +132,20 @@ def finite(model: SigmaDenoiser) -> Callable[[Tensor, Tensor], Tensor]:
 def of_timesteps(function: Callable[[TimestepDenoiser, Tensor, int], Tensor]) -> Sample:
     """A sampler from a solver that steps through timesteps."""
 
-    def sample(run: Run, start: Tensor) -> Tensor:
+    def sample(run: SamplerInputs, start: Tensor) -> Tensor:
         return function(TimestepDenoiser(run.unet, run.alphas_cumprod, run.velocity), start, run.steps)
 
     return sample
 
 
-def sample_restart(run: Run, start: Tensor) -> Tensor:
+def sample_restart(run: SamplerInputs, start: Tensor) -> Tensor:
     """The sampler "Restart"."""
     levels = NoiseLevels.of(run.alphas_cumprod)
     sigmas = run.sigmas(levels)
     return restart(SigmaDenoiser(run.unet, levels, run.velocity), start * sigmas[0], sigmas, run.noise)
 
 
-def sample_lcm(run: Run, start: Tensor) -> Tensor:
+def sample_lcm(run: SamplerInputs, start: Tensor) -> Tensor:
     """The sampler "LCM"."""
     levels = LcmLevels.of(run.alphas_cumprod)
     sigmas = run.sigmas(levels)
@@ -178,7 +178,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
 )
 
 
-def sampled(run: Run, start: Tensor) -> Tensor:
+def sampled(run: SamplerInputs, start: Tensor) -> Tensor:
     """Run the sampler on noise of standard deviation 1; returns the clean latents [B, 4, h, w].
 
     Raises RequestError at `$.sampler` where k-diffusion is needed and not installed.

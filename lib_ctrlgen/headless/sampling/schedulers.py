@@ -38,19 +38,19 @@ def sigmas_of(choice: Choice, steps: int, levels: NoiseLevels, *, sdxl: bool = F
     return torch.cat([found[:-2], found[-1:]]) if discards else found
 
 
-def ended(sigmas: Tensor) -> Tensor:
+def with_zero(sigmas: Tensor) -> Tensor:
     """The sigmas with a zero appended."""
     return torch.cat([sigmas.float(), torch.zeros(1)])
 
 
 def uniform(count: int, levels: NoiseLevels) -> Tensor:
     """Evenly spaced timesteps, including the first and the last."""
-    return ended(levels.uniform(count))
+    return with_zero(levels.uniform(count))
 
 
 def karras(count: int, levels: NoiseLevels) -> Tensor:
     """Equation 5 of Karras et al. 2022, over all levels."""
-    return ended(karras_between(count, levels.highest, levels.lowest))
+    return with_zero(karras_between(count, levels.highest, levels.lowest))
 
 
 def karras_between(count: int, highest: float, lowest: float) -> Tensor:
@@ -62,17 +62,17 @@ def karras_between(count: int, highest: float, lowest: float) -> Tensor:
 
 def exponential(count: int, levels: NoiseLevels) -> Tensor:
     """Evenly spaced in log sigma."""
-    return ended(torch.linspace(math.log(levels.highest), math.log(levels.lowest), count).exp())
+    return with_zero(torch.linspace(math.log(levels.highest), math.log(levels.lowest), count).exp())
 
 
 def sgm_uniform(count: int, levels: NoiseLevels) -> Tensor:
     """Evenly spaced timesteps without the first one, as in Stability AI's generative-models."""
-    return ended(levels.sigma(_timesteps(count + 1, levels)[:-1]))
+    return with_zero(levels.sigma(_timesteps(count + 1, levels)[:-1]))
 
 
 def normal(count: int, levels: NoiseLevels) -> Tensor:
     """Evenly spaced (fractional) timesteps between those of the highest and the lowest sigma."""
-    return ended(levels.sigma(_timesteps(count, levels)))
+    return with_zero(levels.sigma(_timesteps(count, levels)))
 
 
 def _timesteps(count: int, levels: NoiseLevels) -> Tensor:
@@ -83,13 +83,13 @@ def _timesteps(count: int, levels: NoiseLevels) -> Tensor:
 def simple(count: int, levels: NoiseLevels) -> Tensor:
     """Every (T / count)-th level, counted from the last."""
     stride = len(levels.sigmas) / count
-    return ended(levels.sigmas[[-(1 + int(number * stride)) for number in range(count)]])
+    return with_zero(levels.sigmas[[-(1 + int(number * stride)) for number in range(count)]])
 
 
 def ddim(count: int, levels: NoiseLevels) -> Tensor:
     """Every k-th level from level 1 on, k = T / count rounded down; it can be a few more than `count`."""
     stride = max(len(levels.sigmas) // count, 1)
-    return ended(levels.sigmas[1::stride].flip(0))
+    return with_zero(levels.sigmas[1::stride].flip(0))
 
 
 def kl_optimal(count: int, levels: NoiseLevels) -> Tensor:
@@ -103,7 +103,7 @@ def beta(count: int, levels: NoiseLevels) -> Tensor:
     from scipy import stats
 
     shares = torch.as_tensor(stats.beta.ppf(1 - torch.linspace(0, 1, count).double().numpy(), BETA, BETA))
-    return ended(levels.lowest + shares * (levels.highest - levels.lowest))
+    return with_zero(levels.lowest + shares * (levels.highest - levels.lowest))
 
 
 def align_your_steps(count: int, published: tuple[float, ...]) -> Tensor:
@@ -111,7 +111,7 @@ def align_your_steps(count: int, published: tuple[float, ...]) -> Tensor:
     logs = torch.tensor(published, dtype=torch.float64).log().flip(0)
     places = torch.linspace(0, 1, count, dtype=torch.float64) * (len(published) - 1)
     low = places.floor().long().clamp(max=len(published) - 2)
-    return ended(torch.lerp(logs[low], logs[low + 1], places - low).exp().flip(0))
+    return with_zero(torch.lerp(logs[low], logs[low + 1], places - low).exp().flip(0))
 
 
 SCHEDULES: Mapping[str, Scheduler] = MappingProxyType(

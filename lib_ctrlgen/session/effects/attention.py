@@ -9,15 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import AttentionControl
+from lib_ctrlgen.controls.attention_protocols import AttentionPart, LayeredControl
+from lib_ctrlgen.controls.protocols import AttentionControl, ResidualControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.session.row_weights import layer_factors
-from lib_ctrlgen.unet.attention import AttentionTerm, KeyValue
+from lib_ctrlgen.session.row_weights import RowWeight, attention_factors, layer_factors
+from lib_ctrlgen.unet.attention import V_ONLY, AttentionTerm, KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
+from lib_ctrlgen.unet.orthogonal import NEUTRAL
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 
-from .base import ActingUnit, Masks, RowWeights, Size
+from .base import ActingUnit, Masks, RowWeights, Size, control_of
 
 
 @dataclass
@@ -45,7 +47,8 @@ class AttentionEffect:
         self.masks = masks
         self.state = StepState()
         self.sites: tuple[AttentionSite, ...] = ()
-        self.pairs: dict[Hashable, tuple[KeyValue, ...]] = {}
+        self.pairs: dict[Hashable, tuple[AttentionControl, tuple[KeyValue, ...]]] = {}
+        self.shares: dict[Hashable, Tensor] = {}
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
         """Hook every cross attention."""
@@ -73,25 +76,53 @@ class AttentionEffect:
         self.state = StepState()
         if not acting:
             return
-        per_unit = [self.terms(each.unit, each.doses, call) for each in acting]
+        per_unit = [terms for each in acting for terms in self.terms(each.unit, each.row_weights, call)]
         kinds = torch.tensor(call.position.rows.cond, dtype=torch.long, device=call.inputs.x.device)
         self.state = StepState(terms=tuple(zip(*per_unit, strict=True)), kinds=kinds, size=call.size)
 
-    def terms(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> list[AttentionTerm]:
-        """Return a unit's term for each cross attention."""
-        pairs = self.pairs_of(unit, call.inputs.x)
-        rows = [row for row, dose in enumerate(doses) if dose is not None]
-        own = [doses[row] for row in rows]
+    def terms(self, unit: ActiveUnit, row_weights: RowWeights, call: UNetCall) -> list[list[AttentionTerm]]:
+        """Return for each part of a unit its term for each cross attention."""
+        rows = [row for row, each in enumerate(row_weights) if each is not None]
+        own = [each for each in row_weights if each is not None]
         mask = self.masks.of(unit, own, call)
-        weights = layer_factors(own, len(pairs))
-        part = None if len(rows) == call.batch else row_index(rows)
-        return [AttentionTerm(pair, weight, mask, part) for pair, weight in zip(pairs, weights, strict=True)]
+        index = None if len(rows) == call.batch else row_index(rows)
+        control = control_of(unit, AttentionControl)
+        if isinstance(control, LayeredControl):
+            scaling, form = control.weighting.scaling, control.weighting.form
+            parts = control.parts(call.position.step / call.position.steps)
+            weights = attention_factors(own, control.weighting)
+        else:
+            parts, scaling, form = (AttentionPart(control),), V_ONLY, NEUTRAL
+            weights = layer_factors(own_of_attention(own, control), len(self.sites))
+        return [
+            [
+                AttentionTerm(
+                    pair, weight, self.within(mask, part, (unit.key, place), call), index, scaling, form
+                )
+                for pair, weight in zip(
+                    self.pairs_of((unit.key, place), part.control, call.inputs.x), weights, strict=True
+                )
+            ]
+            for place, part in enumerate(parts)
+        ]
 
-    def pairs_of(self, unit: ActiveUnit, x: Tensor) -> tuple[KeyValue, ...]:
-        """Return the unit's keys and values per cross attention, computed in the first call it acts in."""
-        if unit.key not in self.pairs and isinstance(unit.control, AttentionControl):
-            self.pairs[unit.key] = unit.control.terms(self.sites, x.dtype, x.device)
-        return self.pairs[unit.key]
+    def pairs_of(self, key: Hashable, control: AttentionControl, x: Tensor) -> tuple[KeyValue, ...]:
+        """Return a part's keys and values per cross attention, computed in the first call of its control."""
+        known = self.pairs.get(key)
+        if known is None or known[0] is not control:
+            known = self.pairs[key] = control, control.terms(self.sites, x.dtype, x.device)
+        return known[1]
+
+    def within(
+        self, mask: Tensor | None, part: AttentionPart, key: Hashable, call: UNetCall
+    ) -> Tensor | None:
+        """Return the unit's mask limited to the part's share of the picture, [1 or B, 1, h, w]."""
+        if part.share is None:
+            return mask
+        key = (key, call.size, call.inputs.x.device)
+        if key not in self.shares:
+            self.shares[key] = part.share(*call.size).to(call.inputs.x.device)
+        return self.shares[key] if mask is None else mask * self.shares[key]
 
     def attended(self, place: int, heads: int, hidden: Tensor) -> Tensor:
         """Return a cross attention's output [B, N, hidden] with the terms of all units added.
@@ -104,15 +135,17 @@ class AttentionEffect:
             raise HostError(
                 "the attention layer was called without its query: an unknown attention optimisation"
             )
+        text = hidden
         for term in state.terms[place]:
             if term.acts and term.rows is None:
-                output = term.output(query, state.kinds, heads, state.size)
+                output = term.output(query, state.kinds, heads, state.size, text)
                 hidden = output.to(hidden).add_(hidden)  # in place, to save a large tensor
         parts = [term for term in state.terms[place] if term.acts and term.rows is not None]
         if parts:
             hidden = hidden.clone()
         for term in parts:
-            output = term.output(query[term.rows], state.kinds[term.rows], heads, state.size)
+            rows = term.rows
+            output = term.output(query[rows], state.kinds[rows], heads, state.size, text[rows])
             hidden[term.rows] += output.to(hidden)
         return hidden
 
@@ -124,3 +157,9 @@ class AttentionEffect:
         """Clear the cached keys and values."""
         self.state = StepState()
         self.pairs.clear()
+        self.shares.clear()
+
+
+def own_of_attention(row_weights: Sequence[RowWeight], control: AttentionControl) -> list[RowWeight]:
+    """Return row weights without what is for a control's residuals: layer weights, and the mode."""
+    return [each.even if isinstance(control, ResidualControl) else each for each in row_weights]

@@ -17,7 +17,7 @@ from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
 from lib_ctrlgen.images.masks import by_area
 from lib_ctrlgen.session.row_weights import RowWeight, strengths
-from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
+from lib_ctrlgen.unet.call import LATENT_FACTOR, RowName, UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, softened
 
@@ -28,14 +28,14 @@ Size: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class ActingUnit:
-    """A unit that acts in at least one row of a call. `doses` are its row weights, one per row.
+    """A unit that acts in at least one row of a call. `row_weights` are its row weights, one per row.
 
     When several units were merged into this one (`fusion`), `joined` holds the key of each and the weight
     that its control map has within the network; otherwise it is empty.
     """
 
     unit: ActiveUnit
-    doses: RowWeights
+    row_weights: RowWeights
     joined: tuple[tuple[Hashable, float], ...] = ()
 
     @property
@@ -50,26 +50,28 @@ class Masks:
 
     fitted: dict[tuple[Hashable, Size, torch.device], Tensor] = field(default_factory=dict)
 
-    def of(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> Tensor | None:
+    def of(self, unit: ActiveUnit, row_weights: RowWeights, call: UNetCall) -> Tensor | None:
         """Return a unit's mask [1 or B, 1, h, w] in 0..1 at the latent's size, None for a unit without one.
 
         It is cropped and resized like the unit's picture, feathered, and softened by the mask strength of
-        each row in `doses`.
+        each row in `row_weights`.
         """
         if unit.mask is None:
             return None
         key = (unit.key, call.size, call.inputs.x.device)
         if key not in self.fitted:
             self.fitted[key] = at_latent(unit, unit.mask, call.size).to(call.inputs.x.device)
-        return softened(self.fitted[key], strengths(doses))
+        return softened(self.fitted[key], strengths(row_weights))
 
 
-def within_mask(unit: ActiveUnit, dose: RowWeight, picture: Image.Image, changed: Image.Image) -> Image.Image:
+def within_mask(
+    unit: ActiveUnit, row_weight: RowWeight, picture: Image.Image, changed: Image.Image
+) -> Image.Image:
     """Return `changed` where the unit's mask is white and `picture` where it is black, at mask strength."""
     if unit.mask is None:
         return changed
     mask = torch.from_numpy(at_pixels(unit, unit.mask, *picture.size))
-    share = softened(mask, dose.strength).numpy()
+    share = softened(mask, row_weight.strength).numpy()
     return Image.fromarray(mixed(pixels_of(changed), pixels_of(picture), share))
 
 
@@ -116,8 +118,8 @@ class UnitEffect(Protocol):
 class RowCoupling(Protocol):
     """An effect with which the result of a row depends on other rows of the call."""
 
-    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> Sequence[Sequence[int | None]]:
-        """Return for each row the rows that it depends on; None for one that is not in the call."""
+    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> Sequence[Sequence[int | RowName]]:
+        """Return for each row the rows that it depends on; the name of one that is in another call."""
 
 
 def coupled_keys(
@@ -132,7 +134,7 @@ def coupled_keys(
     for effect, units in acting:
         if isinstance(effect, RowCoupling):
             others = effect.coupled(call, units)
-            more = [tuple(keys[row] for row in rows if row is not None) for rows in others]
+            more = [tuple(keys[row] if isinstance(row, int) else row for row in rows) for rows in others]
             found = list(zip(found, more, strict=True))
     return found
 

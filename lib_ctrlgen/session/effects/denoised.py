@@ -60,14 +60,17 @@ class PredictionEffect:
     def change(self, each: ActingUnit, output: Tensor, call: UNetCall) -> None:
         """Apply one unit to `output` in place, in the rows on which it acts."""
         control = control_of(each.unit, PredictionControl)
-        rows = [row for row, dose in enumerate(each.doses) if dose is not None]
-        doses = [each.doses[row] for row in rows]
+        rows = [row for row, row_weight in enumerate(each.row_weights) if row_weight is not None]
+        row_weights = [each.row_weights[row] for row in rows]
         part, index = call.select(rows), row_index(rows)
         level = control.noise().at(part.inputs.timestep.to(output.device))
         # an inpainting U-Net's input has the mask and the masked picture in channels after the latent
         denoised = level.denoised(part.inputs.x[:, : output.shape[1]].float(), output[index])
-        change = times(control.changed(denoised, part) - denoised, factor([share(dose) for dose in doses]))
-        mask = self.masks.of(each.unit, doses, call)
+        change = times(
+            control.changed(denoised, part) - denoised,
+            factor([share(row_weight) for row_weight in row_weights]),
+        )
+        mask = self.masks.of(each.unit, row_weights, call)
         output[index] += level.output_change(change if mask is None else change * mask)
 
     def end(self) -> None:
@@ -79,6 +82,6 @@ class PredictionEffect:
         self.end()
 
 
-def share(dose: RowWeight | None) -> float:
+def share(row_weight: RowWeight | None) -> float:
     """Return the fraction of the change that a row gets, 0..1."""
-    return 0.0 if dose is None else min(max(dose.weight, 0.0), 1.0)
+    return 0.0 if row_weight is None else min(max(row_weight.weight, 0.0), 1.0)

@@ -114,10 +114,10 @@ class ContextEffect:
 
     def addition(self, each: ActingUnit, call: UNetCall) -> Addition:
         """Return what a unit adds in a call."""
-        rows = tuple(row for row in call.cond_rows() if each.doses[row] is not None)
-        doses = [each.doses[row] for row in rows]
-        factors = layer_factors(doses, len(self.sites)) if rows else ()
-        mask = self.masks.of(each.unit, doses, call) if rows else None
+        rows = tuple(row for row in call.cond_rows() if each.row_weights[row] is not None)
+        row_weights = [each.row_weights[row] for row in rows]
+        factors = layer_factors(row_weights, len(self.sites)) if rows else ()
+        mask = self.masks.of(each.unit, row_weights, call) if rows else None
         return Addition(each.unit, rows, factors, mask, call.position.copies)
 
     def pair_of(self, unit: ActiveUnit, place: int) -> Pair:

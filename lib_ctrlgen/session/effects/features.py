@@ -11,7 +11,7 @@ from lib_ctrlgen.controls.protocols import FeatureControl
 from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
-from lib_ctrlgen.unet.residuals import fit_mask, placewise, soft_features
+from lib_ctrlgen.unet.residuals import fit_mask, soft_features, summed_features
 from lib_ctrlgen.unet.row_factors import times
 
 from .base import ActingUnit, Masks, control_of
@@ -33,13 +33,13 @@ class FeatureEffect:
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
         """Compute the sum of all units' features for the whole batch, for each place in the encoder."""
         self.pending = ()
-        self.pending = placewise([self.features(each, call) for each in acting])
+        self.pending = summed_features([self.features(each, call) for each in acting])
 
     def features(self, each: ActingUnit, call: UNetCall) -> list[Tensor]:
         """Return one unit's weighted features [B, C, h, w], zero in rows on which it does not act."""
         raw = control_of(each.unit, FeatureControl).features(*call.size)
-        factors = layer_factors(each.doses, len(raw), soft_features(len(raw)))
-        mask = self.masks.of(each.unit, each.doses, call)
+        factors = layer_factors(each.row_weights, len(raw), soft_features(len(raw)))
+        mask = self.masks.of(each.unit, each.row_weights, call)
         found = [times(layer.to(call.inputs.x), by) for layer, by in zip(raw, factors, strict=True)]
         if mask is not None:
             found = [layer * fit_mask(mask, layer) for layer in found]

@@ -31,7 +31,7 @@ class FinishingEffect:
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
         """Record the units that would change each picture of the call if this were its last call."""
         for row, names in enumerate(call.names):
-            weights = [(each.unit, each.doses[row]) for each in acting]
+            weights = [(each.unit, each.row_weights[row]) for each in acting]
             found = [(unit, own) for unit, own in weights if own and own.weight > 0]
             self.last.update({name.image: found for name in names})
 

@@ -12,20 +12,20 @@ from lib_ctrlgen.session.row_weights import RowWeight
 
 from .base import ActingUnit, RowWeights
 
-Look: TypeAlias = tuple[str, tuple[float, ...] | None]
+LayerMode: TypeAlias = tuple[str, tuple[float, ...] | None]
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Units that are merged on a row because they act with the same mode and layer weights (`look`).
+class MergedUnits:
+    """Units that are merged on a row because they act with the same mode and layer weights (`layer_mode`).
 
     `places` are their positions in the group, `weights` their weights within the network. For a single
-    unit `weights` is empty and `look` the default: its weight is applied to its residuals instead.
+    unit `weights` is empty and `layer_mode` the default: its weight is applied to its residuals instead.
     """
 
     places: tuple[int, ...]
     weights: tuple[float, ...] = ()
-    look: Look = ("balanced", None)
+    layer_mode: LayerMode = ("balanced", None)
 
 
 def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
@@ -46,61 +46,63 @@ def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
 
 
 def joined(group: Sequence[ActingUnit]) -> list[ActingUnit]:
-    """Merge units of one network row by row; each result acts on the rows on which its units meet."""
-    rows = range(len(group[0].doses))
-    found: dict[Meeting, list[RowWeight | None]] = {}
+    """Merge units of one network row by row; each result acts on the rows on which its units are merged."""
+    rows = range(len(group[0].row_weights))
+    found: dict[MergedUnits, list[RowWeight | None]] = {}
     for row in rows:
-        for meeting, dose in meetings([each.doses[row] for each in group]):
-            found.setdefault(meeting, [None] * len(rows))[row] = dose
+        for merged, row_weight in merged_units([each.row_weights[row] for each in group]):
+            found.setdefault(merged, [None] * len(rows))[row] = row_weight
     return [
-        ActingUnit(unit=_unit(group, meeting), doses=doses, joined=_joined(group, meeting))
-        for meeting, doses in found.items()
+        ActingUnit(unit=_unit(group, merged), row_weights=row_weights, joined=_joined(group, merged))
+        for merged, row_weights in found.items()
     ]
 
 
-def _joined(group: Sequence[ActingUnit], meeting: Meeting) -> tuple[tuple[Hashable, float], ...]:
+def _joined(group: Sequence[ActingUnit], merged: MergedUnits) -> tuple[tuple[Hashable, float], ...]:
     """Return the keys and weights of the merged units, nothing for a single unit."""
-    units = [group[place].unit.key for place in meeting.places]
-    return tuple(zip(units, meeting.weights, strict=True)) if meeting.weights else ()
+    units = [group[place].unit.key for place in merged.places]
+    return tuple(zip(units, merged.weights, strict=True)) if merged.weights else ()
 
 
-def meetings(doses: RowWeights) -> list[tuple[Meeting, RowWeight]]:
+def merged_units(row_weights: RowWeights) -> list[tuple[MergedUnits, RowWeight]]:
     """Group units by mode and layer weights on one row, each group with its common row weight.
 
-    `doses` holds the row weight of each unit of the network on this row.
+    `row_weights` holds the row weight of each unit of the network on this row.
     """
-    alike: dict[Look, list[tuple[int, RowWeight]]] = {}
-    for place, dose in enumerate(doses):
-        if dose is not None:
-            alike.setdefault((dose.mode, dose.layers), []).append((place, dose))
-    return [_meeting(look, members) for look, members in alike.items()]
+    alike: dict[LayerMode, list[tuple[int, RowWeight]]] = {}
+    for place, row_weight in enumerate(row_weights):
+        if row_weight is not None:
+            alike.setdefault((row_weight.mode, row_weight.layers), []).append((place, row_weight))
+    return [_merged(layer_mode, members) for layer_mode, members in alike.items()]
 
 
-def _meeting(look: Look, members: Sequence[tuple[int, RowWeight]]) -> tuple[Meeting, RowWeight]:
+def _merged(layer_mode: LayerMode, members: Sequence[tuple[int, RowWeight]]) -> tuple[MergedUnits, RowWeight]:
     places = tuple(place for place, _ in members)
-    dose = members[0][1]
+    row_weight = members[0][1]
     if len(members) == 1:
-        return Meeting(places), dose
+        return MergedUnits(places), row_weight
     weights = tuple(each.weight for _, each in members)
-    return Meeting(places, weights, look), replace(dose, weight=1.0, since=_since([d for _, d in members]))
+    return MergedUnits(places, weights, layer_mode), replace(
+        row_weight, weight=1.0, since=_since([d for _, d in members])
+    )
 
 
-def _since(doses: Sequence[RowWeight]) -> int | None:
+def _since(row_weights: Sequence[RowWeight]) -> int | None:
     """Return the latest step in which the plan runs the network for one of the units.
 
     The network then runs for all of them. None if a unit has no `reuse`: the network runs at every step.
     """
-    steps = [dose.since for dose in doses]
+    steps = [row_weight.since for row_weight in row_weights]
     known = [step for step in steps if step is not None]
     return max(known) if len(known) == len(steps) else None
 
 
-def _unit(group: Sequence[ActingUnit], meeting: Meeting) -> ActiveUnit:
-    """Return the only unit of a meeting, or the first unit with the merged control of all."""
-    first = group[meeting.places[0]].unit
-    if not meeting.weights:
+def _unit(group: Sequence[ActingUnit], merged: MergedUnits) -> ActiveUnit:
+    """Return the unit itself if it is not merged, else the first unit with the merged control of all."""
+    first = group[merged.places[0]].unit
+    if not merged.weights:
         return first
-    return replace(first, control=together([group[p].unit.control for p in meeting.places], meeting.weights))
+    return replace(first, control=together([group[p].unit.control for p in merged.places], merged.weights))
 
 
 def together(controls: Sequence[object], weights: Sequence[float]) -> BatchedControl:

@@ -69,15 +69,15 @@ class InputEffect:
         """Prepare the changes of every layer for this call."""
         self.end()
         for each in acting:
-            self.share(each.unit, each.doses, call)
+            self.share(each.unit, each.row_weights, call)
 
-    def share(self, unit: ActiveUnit, doses: RowWeights, call: UNetCall) -> None:
+    def share(self, unit: ActiveUnit, row_weights: RowWeights, call: UNetCall) -> None:
         """Prepare one unit's changes in the rows on which it acts."""
         control = control_of(unit, InputControl)
         self.held.enter_context(control.present())
-        rows = [row for row, dose in enumerate(doses) if dose is not None]
-        weights = layer_factors([doses[row] for row in rows], control.layers)
-        mask = self.masks.of(unit, [doses[row] for row in rows], call)
+        rows = [row for row, row_weight in enumerate(row_weights) if row_weight is not None]
+        weights = layer_factors([row_weights[row] for row in rows], control.layers)
+        mask = self.masks.of(unit, [row_weights[row] for row in rows], call)
         for name, change in control.changes(self.sites, call.size).items():
             weight = weights[change.layer]
             if isinstance(weight, Tensor) or weight != 0.0:

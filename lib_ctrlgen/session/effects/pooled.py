@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import PooledControl
+from lib_ctrlgen.controls.own_layers import PooledControl
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
@@ -59,7 +59,10 @@ class PooledEffect:
         if not acting:
             return
         controls = [control_of(each.unit, PooledControl) for each in acting]
-        weights = [[0.0 if dose is None else dose.weight for dose in each.doses] for each in acting]
+        weights = [
+            [0.0 if row_weight is None else row_weight.weight for row_weight in each.row_weights]
+            for each in acting
+        ]
         ignored = [
             any(by[row] and control.ignores_prompt for by, control in zip(weights, controls, strict=True))
             for row in range(call.batch)

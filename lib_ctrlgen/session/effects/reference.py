@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import ReferenceControl
+from lib_ctrlgen.controls.own_layers import ReferenceControl
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.unet.attention import attend
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
@@ -32,9 +32,9 @@ from .self_attention import AttentionSeen, mask_on_tokens, output_of, with_outpu
 
 
 class ReferenceEffect:
-    """Runs the passes over the reference pictures before a call, and changes the call by what they gave.
+    """Makes the reference calls before a call of the host, and changes that call by what they gave.
 
-    This effect must begin before all others: while the passes run, no other unit acts.
+    This effect must begin before all others: in a reference call no other unit acts.
     """
 
     control: ClassVar[type] = ReferenceControl
@@ -48,6 +48,7 @@ class ReferenceEffect:
         self.thresholds: tuple[float, ...] = ()
         self.members: tuple[Member, ...] = ()
         self.size: Size = (0, 0)
+        self.batch = 0
         self.recorded: Bank | None = None
         self.seen = AttentionSeen()
         self.mixed: dict[object, list[Mixture]] = {}
@@ -67,7 +68,7 @@ class ReferenceEffect:
             self.change_block(hooks, number, module)
 
     def record_inputs(self, hooks: Hooks, number: int, site: AttentionSite) -> None:
-        """During a pass over a picture, record the inputs of `to_k` and `to_v`."""
+        """In a reference call, record the inputs of `to_k` and `to_v`."""
 
         def recorder(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
             def record(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -80,7 +81,7 @@ class ReferenceEffect:
         hooks.add(site.to_v.register_forward_pre_hook(recorder("to_v")))
 
     def change_attention(self, hooks: Hooks, number: int, site: AttentionSite) -> None:
-        """In a call, change the attention output that is passed to `to_out`."""
+        """In a call of the host, change the attention output that is passed to `to_out`."""
 
         def change(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             return (self.attended(number, site, args[0]), *args[1:]) if self.members else None
@@ -88,7 +89,7 @@ class ReferenceEffect:
         hooks.add(site.to_out.register_forward_pre_hook(change))
 
     def change_block(self, hooks: Hooks, number: int, module: nn.Module) -> None:
-        """Record a block's moments in a pass over a picture, and change its output in a call.
+        """Record a block's moments in a reference call, and change its output in a call of the host.
 
         The hook runs before those that add residuals and features to the block's output.
         """
@@ -103,19 +104,19 @@ class ReferenceEffect:
         hooks.add(module.register_forward_hook(change, prepend=True))
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
-        """Run the passes over the pictures that are due, and prepare what the hooks need."""
+        """Make the reference calls that are due, and prepare what the hooks need."""
         self.end()
         self.banks.move(call)
-        self.size = call.size
+        self.size, self.batch = call.size, call.batch
         for each in acting:
-            if any(dose is not None and dose.since is not None for dose in each.doses):
+            if any(found is not None and found.since is not None for found in each.row_weights):
                 self.banks.reused.update(bank_keys(each, call))
         self.compute(acting, call)
         members = [Member.of(each, self.banks, self.masks, call) for each in acting]
         self.members = tuple(each for each in members if any(each.places))
 
     def compute(self, acting: Sequence[ActingUnit], call: UNetCall) -> None:
-        """Run a pass for each picture whose bank is missing in some row."""
+        """Make a reference call for each picture whose bank is missing in some row."""
         due: dict[BankKey, tuple[ReferenceControl, set[int]]] = {}
         for each in acting:
             for row, key in enumerate(wanted(each, call)):
@@ -144,7 +145,7 @@ class ReferenceEffect:
 
     def attended(self, number: int, site: AttentionSite, hidden: Tensor) -> Tensor:
         """Return a self attention's output [B, N, hidden] with the pictures' part, before `to_out`."""
-        query, keys, values = self.seen.take(number, hidden)
+        query, keys, values = self.seen.take(number, hidden, self.batch)
         tokens, rank = hidden.shape[1], self.ranks[number]
         units = [i for i, each in enumerate(self.members) if each.control.attention.coverage > rank]
         shares = tuple(self.members[i].shares(self.members[i].control.attention, number) for i in units)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import ReferenceControl
+from lib_ctrlgen.controls.own_layers import ReferenceControl
 from lib_ctrlgen.unet.call import AttentionSite, RowName, UNetCall
 from lib_ctrlgen.unet.statistics import Moments
 
@@ -28,9 +28,9 @@ class BankKey(NamedTuple):
 
 @dataclass(eq=False)
 class Bank:
-    """The recordings of one pass of the U-Net over a reference picture.
+    """The recordings of one reference call, which is a call of the U-Net with a reference picture.
 
-    rows     the row of the pass that belongs to each row of the U-Net's calls, by its name
+    rows     the row of the reference call that belongs to each row of the host's calls, by its name
     inputs   for each self attention, by number, the inputs [R, N, C] of `to_k` and `to_v`
     moments  for each block, by number, the moments of its output's channels
     """
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 
 def projected(x: Tensor, module: nn.Module) -> Tensor:
-    """Return a layer's output for x, without the layer's hooks, which belong to the pass that runs now."""
+    """Return a layer's output for x, without the layer's hooks, which belong to the host's call."""
     found: Tensor = module.forward(x)
     return found
 
@@ -108,7 +108,10 @@ class Banks:
 def bank_keys(each: ActingUnit, call: UNetCall) -> list[BankKey]:
     """Return for each row the key of the bank that a unit would use there."""
     picture, step = control_of(each.unit, ReferenceControl).picture_key, call.position.step
-    steps = [step if dose is None or dose.since is None else dose.since for dose in each.doses]
+    steps = [
+        step if row_weight is None or row_weight.since is None else row_weight.since
+        for row_weight in each.row_weights
+    ]
     return [BankKey(picture, since) for since in steps]
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib_ctrlgen.controls.protocols import ReferenceControl, Sharing
+from lib_ctrlgen.controls.own_layers import ReferenceControl, Sharing
 from lib_ctrlgen.session.row_weights import RowWeight
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
 from lib_ctrlgen.unet.statistics import Moments
 
 from .base import ActingUnit, Masks, RowWeights, control_of
 from .reference_bank import BankKey, Banks, Place, bank_keys
+from .self_attention import strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Member:
     """
 
     control: ReferenceControl
-    doses: RowWeights
+    row_weights: RowWeights
     conds: Sequence[bool]
     places: Sequence[Place | None]
     mask: Tensor | None
@@ -37,10 +38,10 @@ class Member:
         pairs = zip(wanted(each, call), call.names, strict=True)
         return Member(
             control=control_of(each.unit, ReferenceControl),
-            doses=each.doses,
+            row_weights=each.row_weights,
             conds=call.position.rows.cond,
             places=[None if key is None else banks.place(key, names) for key, names in pairs],
-            mask=masks.of(each.unit, each.doses, call),
+            mask=masks.of(each.unit, each.row_weights, call),
             hires=call.position.hires,
         )
 
@@ -49,8 +50,10 @@ class Member:
 
         `layer` is the number of the self attention, for the layer weights.
         """
-        pairs = zip(self.doses, self.conds, strict=True)
-        return tuple(share(dose, kind, layer, cond=cond, hires=self.hires) for dose, cond in pairs)
+        pairs = zip(self.row_weights, self.conds, strict=True)
+        return tuple(
+            share(row_weight, kind, layer, cond=cond, hires=self.hires) for row_weight, cond in pairs
+        )
 
     def places_of(self, rows: Sequence[int]) -> list[Place]:
         """Return the bank rows of these rows, each of which must have one."""
@@ -71,29 +74,27 @@ class Member:
 
 
 def share(
-    dose: RowWeight | None, kind: Sharing, layer: int | None = None, *, cond: bool, hires: bool
+    row_weight: RowWeight | None, kind: Sharing, layer: int | None = None, *, cond: bool, hires: bool
 ) -> float:
     """Return the share 0..1 of the result with the picture in one row.
 
     Conditional rows get the weight. Unconditional rows get 1 - fidelity of it; the fidelity is 0 in the mode
     `prompt` and in the hires pass. (In the mode `control` they have no row weight.)
     """
-    if dose is None or kind.coverage <= 0:
+    if row_weight is None or kind.coverage <= 0:
         return 0.0
-    own = 1.0 if layer is None or dose.layers is None else max(dose.layers[layer], 0.0)
-    fidelity = 0.0 if hires or dose.mode == "prompt" else kind.fidelity
-    return min(max(dose.weight, 0.0) * own, 1.0) * (1.0 if cond else 1.0 - fidelity)
+    fidelity = 0.0 if hires or row_weight.mode == "prompt" else kind.fidelity
+    return min(strength(row_weight, layer), 1.0) * (1.0 if cond else 1.0 - fidelity)
 
 
 def wanted(each: ActingUnit, call: UNetCall) -> list[BankKey | None]:
     """Return for each row the key of the bank that a unit needs there, None where it does not act."""
-    control, position = control_of(each.unit, ReferenceControl), call.position
+    control, hires = control_of(each.unit, ReferenceControl), call.position.hires
+    keys, conds = bank_keys(each, call), call.position.rows.cond
     return [
         key
-        if any(
-            share(dose, kind, cond=cond, hires=position.hires) > 0
-            for kind in (control.attention, control.adain)
-        )
+        if share(row_weight, control.attention, cond=cond, hires=hires) > 0
+        or share(row_weight, control.adain, cond=cond, hires=hires) > 0
         else None
-        for key, dose, cond in zip(bank_keys(each, call), each.doses, position.rows.cond, strict=True)
+        for key, row_weight, cond in zip(keys, each.row_weights, conds, strict=True)
     ]

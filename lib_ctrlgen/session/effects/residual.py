@@ -20,7 +20,7 @@ from .reuse import ReusedResiduals
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class NetworkCall:
     """A call of one unit's control with the rows to compute; `shared` maps them to the unit's rows."""
 
     control: ResidualControl
@@ -64,12 +64,12 @@ class ResidualEffect:
         self.kept.move(call)
         rows = [acting_rows(each) for each in acting]
         due = [self.kept.due(each, own, call) for each, own in zip(acting, rows, strict=True)]
-        questions = {
-            place: asked(each, own, call, classes)
+        calls = {
+            place: network_call(each, own, call, classes)
             for place, (each, own) in enumerate(zip(acting, due, strict=True))
             if own
         }
-        found = dict(zip(questions, answers(list(questions.values())), strict=True))
+        found = dict(zip(calls, run_networks(list(calls.values())), strict=True))
         return [
             self.kept.taken(each, rows[place], due[place], found.get(place), call)
             for place, each in enumerate(acting)
@@ -81,13 +81,13 @@ class ResidualEffect:
         `raw` are its residuals for the rows on which it acts. Raises HostError if they do not fit the U-Net.
         """
         rows = acting_rows(each)
-        doses = [each.doses[row] for row in rows]
+        row_weights = [each.row_weights[row] for row in rows]
         try:
             raw.require(len(rows), self.shape.residual_sizes(*call.inputs.x.shape[-2:]))
         except HostError as error:
             raise HostError(f"{each.unit.path}: {error}") from error
-        residuals = raw.scaled(layer_factors(doses, len(raw.layers)))
-        mask = self.masks.of(each.unit, doses, call)
+        residuals = raw.scaled(layer_factors(row_weights, len(raw.layers)))
+        mask = self.masks.of(each.unit, row_weights, call)
         if mask is not None:
             residuals = residuals.masked(mask)
         residuals = residuals.to(call.inputs.x)
@@ -103,38 +103,40 @@ class ResidualEffect:
 
 def acting_rows(each: ActingUnit) -> list[int]:
     """Return the indices of the rows on which a unit acts."""
-    return [row for row, dose in enumerate(each.doses) if dose is not None]
+    return [row for row, row_weight in enumerate(each.row_weights) if row_weight is not None]
 
 
-def asked(each: ActingUnit, rows: Sequence[int], call: UNetCall, classes: Sequence[int] | None) -> Asked:
+def network_call(
+    each: ActingUnit, rows: Sequence[int], call: UNetCall, classes: Sequence[int] | None
+) -> NetworkCall:
     """Return the call of a unit's control for these rows; rows of one class are computed once."""
     control = control_of(each.unit, ResidualControl)
     if classes is None:
-        return Asked(control=control, call=call.select(rows))
+        return NetworkCall(control=control, call=call.select(rows))
     shared = SharedRows.of([classes[row] for row in rows])
     distinct = call.select([rows[i] for i in shared.firsts])
-    return Asked(control=control, call=distinct, shared=shared or None)
+    return NetworkCall(control=control, call=distinct, shared=shared or None)
 
 
-def answers(questions: Sequence[Asked]) -> list[Residuals]:
-    """Return the unweighted residuals for each question, with one call of each network."""
+def run_networks(calls: Sequence[NetworkCall]) -> list[Residuals]:
+    """Return the unweighted residuals of each call; calls of the same network are run as one."""
     networks: dict[int, list[int]] = {}
-    for place, question in enumerate(questions):
-        networks.setdefault(question.network, []).append(place)
+    for place, each in enumerate(calls):
+        networks.setdefault(each.network, []).append(place)
     found: dict[int, Residuals] = {}
     for places in networks.values():
-        found |= dict(zip(places, one_call([questions[place] for place in places]), strict=True))
-    return [spread(question, found[place]) for place, question in enumerate(questions)]
+        found |= dict(zip(places, run_network([calls[place] for place in places]), strict=True))
+    return [spread(each, found[place]) for place, each in enumerate(calls)]
 
 
-def one_call(questions: Sequence[Asked]) -> list[Residuals]:
-    """Return one network's residuals for several questions, computed in one batch if it can."""
-    batched = [(each.control, each.call) for each in questions if isinstance(each.control, BatchedControl)]
-    if len(questions) == 1 or not batched:
-        return [each.control.residuals(each.call) for each in questions]
+def run_network(calls: Sequence[NetworkCall]) -> list[Residuals]:
+    """Return the residuals of several units' calls of one network, computed in one batch if it can."""
+    batched = [(each.control, each.call) for each in calls if isinstance(each.control, BatchedControl)]
+    if len(calls) == 1 or not batched:
+        return [each.control.residuals(each.call) for each in calls]
     return batched[0][0].model.together([control.part(call) for control, call in batched])
 
 
-def spread(question: Asked, found: Residuals) -> Residuals:
+def spread(call: NetworkCall, found: Residuals) -> Residuals:
     """Repeat rows that were computed once for all rows that share them."""
-    return found if question.shared is None else found.select(question.shared.inverse)
+    return found if call.shared is None else found.select(call.shared.inverse)

@@ -21,7 +21,7 @@ Piece: TypeAlias = tuple[Residuals, int]  # residuals, and the index of one row 
 
 
 @dataclass(frozen=True)
-class Answer:
+class CachedRow:
     """The residuals that a network computed for one row at the step `since`.
 
     `joined` are the keys and weights of the units that were merged for it; `used` is the last step that
@@ -39,44 +39,44 @@ class Answer:
 class ReusedResiduals:
     """The cached residuals of units with `reuse`, and the position of the session's last call."""
 
-    answers: dict[tuple[tuple[Hashable, ...], RowName], Answer] = field(default_factory=dict)
-    stands: tuple[bool, int, Size] | None = None
+    cache: dict[tuple[tuple[Hashable, ...], RowName], CachedRow] = field(default_factory=dict)
+    pass_key: tuple[bool, int, Size] | None = None
     step: int = 0
 
     def clear(self) -> None:
         """Clear all cached residuals."""
-        self.answers.clear()
-        self.stands = None
+        self.cache.clear()
+        self.pass_key = None
 
     def move(self, call: UNetCall) -> None:
         """Record a call's position; clear the cache for another pass, another size or an earlier step."""
         position = call.position
-        stands = (position.hires, position.steps, call.size)
-        if stands != self.stands or position.step < self.step:
+        pass_key = (position.hires, position.steps, call.size)
+        if pass_key != self.pass_key or position.step < self.step:
             self.clear()
-        self.stands, self.step = stands, position.step
+        self.pass_key, self.step = pass_key, position.step
 
     def due(self, each: ActingUnit, rows: Sequence[int], call: UNetCall) -> list[int]:
         """Return the rows of a unit that its network must compute; their cached residuals are dropped."""
-        found = [row for row in rows if self.answer(each, row, call) is None]
+        found = [row for row in rows if self.cached(each, row, call) is None]
         for row in found:
             for name in call.names[row]:
-                self.answers.pop((each.name, name), None)
+                self.cache.pop((each.name, name), None)
         return found
 
-    def answer(self, each: ActingUnit, row: int, call: UNetCall) -> Answer | None:
+    def cached(self, each: ActingUnit, row: int, call: UNetCall) -> CachedRow | None:
         """Return the cached residuals that a row may use, None if its network must run.
 
         They must come from the planned step and the same merged weights, and not be used in this step yet.
         """
-        dose, step = each.doses[row], call.position.step
-        if dose is None or dose.since is None or dose.since == step:
+        row_weight, step = each.row_weights[row], call.position.step
+        if row_weight is None or row_weight.since is None or row_weight.since == step:
             return None
-        found = [self.answers.get((each.name, name)) for name in call.names[row]]
+        found = [self.cache.get((each.name, name)) for name in call.names[row]]
         right = [
             one
             for one in found
-            if one and (one.since, one.joined) == (dose.since, each.joined) and one.used < step
+            if one and (one.since, one.joined) == (row_weight.since, each.joined) and one.used < step
         ]
         return right[0] if len(right) == len(found) else None
 
@@ -96,22 +96,22 @@ class ReusedResiduals:
                 pieces.append((found, places[row]))
                 self.keep(each, row, pieces[-1], call)
             else:
-                pieces.append(self.again(each, row, call))
+                pieces.append(self.reused(each, row, call))
         return gathered(pieces)
 
     def keep(self, each: ActingUnit, row: int, piece: Piece, call: UNetCall) -> None:
-        """Cache one row's residuals, for all rows that it stands for, if the unit has `reuse`."""
-        dose = each.doses[row]
-        if dose is not None and dose.since is not None:
-            answer = Answer(dose.since, each.joined, *piece, call.position.step)
-            self.answers.update({(each.name, name): answer for name in call.names[row]})
+        """Cache one row's residuals, for all rows that share it, if the unit has `reuse`."""
+        row_weight = each.row_weights[row]
+        if row_weight is not None and row_weight.since is not None:
+            cached = CachedRow(row_weight.since, each.joined, *piece, call.position.step)
+            self.cache.update({(each.name, name): cached for name in call.names[row]})
 
-    def again(self, each: ActingUnit, row: int, call: UNetCall) -> Piece:
+    def reused(self, each: ActingUnit, row: int, call: UNetCall) -> Piece:
         """Return a row's cached residuals, and record that this step used them."""
         for name in call.names[row]:
-            answer = self.answers[each.name, name]
-            self.answers[each.name, name] = replace(answer, used=call.position.step)
-        return answer.residuals, answer.row
+            cached = self.cache[each.name, name]
+            self.cache[each.name, name] = replace(cached, used=call.position.step)
+        return cached.residuals, cached.row
 
 
 def gathered(pieces: Sequence[Piece]) -> Residuals:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.session.row_weights import RowWeight
 from lib_ctrlgen.unet.attention import token_mask
 from lib_ctrlgen.unet.call import AttentionSite
 from lib_ctrlgen.unet.port import Hooks
@@ -16,6 +17,7 @@ from lib_ctrlgen.unet.port import Hooks
 from .base import Size
 
 PARTS = ("to_q", "to_k", "to_v")
+Attended: TypeAlias = tuple[Tensor, Tensor, Tensor]  # query, keys and values, [B, N, hidden] each
 
 
 @dataclass
@@ -38,8 +40,10 @@ class AttentionSeen:
 
         hooks.add(module.register_forward_hook(keep))
 
-    def take(self, place: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def take(self, place: int, hidden: Tensor, batch: int) -> Attended:
         """Return query, keys and values [B, N, hidden] of a self attention whose output is `hidden`.
+
+        `batch` is the number of rows of the U-Net's call.
 
         Raises HostError if the host's attention code does not call `to_q`, `to_k` and `to_v`, or cuts the
         picture into tiles.
@@ -50,9 +54,10 @@ class AttentionSeen:
                 "self attention was called without its query, keys and values: an unknown attention "
                 "optimisation"
             )
-        if query.shape[:2] != hidden.shape[:2] or len(keys) != len(hidden):
+        if query.shape[:2] != hidden.shape[:2] or not len(keys) == len(values) == len(hidden) == batch:
             raise HostError(
-                "self attention was called with other rows than the U-Net: an extension changes them"
+                "self attention does not see the rows of the U-Net's call: an extension cuts or joins them; "
+                "switch it off (HyperTile does so), or the units that act on self attention"
             )
         return query, keys, values
 
@@ -73,6 +78,13 @@ def mask_on_tokens(mask: Tensor, tokens: int, size: Size) -> Tensor:
             f"a unit with a mask acts on self attention, which sees {tokens} tokens, and they are no whole "
             "picture: switch token merging off, or take the mask away"
         ) from error
+
+
+def strength(row_weight: RowWeight, layer: int | None = None) -> float:
+    """Return a row's weight times its weight for self attention number `layer`; negative ones count as 0."""
+    layers = row_weight.layers
+    own = 1.0 if layer is None or layers is None else layers[layer]
+    return max(row_weight.weight, 0.0) * max(own, 0.0)
 
 
 def output_of(output: Any) -> Tensor:

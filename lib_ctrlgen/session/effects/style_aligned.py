@@ -9,58 +9,28 @@ first picture itself stays as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.protocols import AlignedControl
+from lib_ctrlgen.controls.own_layers import AlignedControl
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.session.row_weights import RowWeight
 from lib_ctrlgen.unet.attention import attend
 from lib_ctrlgen.unet.call import AttentionSite, RowName, UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import fit_mask
 from lib_ctrlgen.unet.statistics import Moments, moved_tokens, normalised
 
+from .aligned_rows import Aligned, KeptRows, first_name, first_rows, left_alone, rows_to_keep
 from .base import ActingUnit, Masks, Size, control_of
 from .nested_shares import spread
-from .self_attention import AttentionSeen, mask_on_tokens
+from .self_attention import Attended, AttentionSeen, mask_on_tokens
 
 SPLIT = (
-    "StyleAligned needs the first picture of the batch in each call of the U-Net, and the host computes the "
-    "batch in parts: take fewer pictures or prompts joined by AND, or switch 'Batch cond/uncond' on"
+    "StyleAligned needs the first picture of the batch, and the host computes others of the batch before it: "
+    "another extension changes the order of the rows; switch it off, or the unit"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Aligned:
-    """A unit in one call: the rows that it changes, the row of the first picture for each, and its mask.
-
-    `mask` is [1 or B, 1, h, w] for the rows of the whole call.
-    """
-
-    control: AlignedControl
-    rows: list[int]
-    firsts: list[int]
-    doses: Sequence[RowWeight]
-    mask: Tensor | None
-
-    def shares(self, layer: int | None = None) -> Tensor:
-        """Return the weight 0..1 of each row, [R]; `layer` is the number of the self attention."""
-        numbers = [
-            max(dose.weight, 0.0)
-            * (1.0 if layer is None or dose.layers is None else max(dose.layers[layer], 0.0))
-            for dose in self.doses
-        ]
-        return torch.tensor(numbers).clamp(max=1.0)
-
-    def masked(self, change: Tensor, mask: Tensor | None) -> Tensor:
-        """Return a change [R, ...] times the mask, fitted to it for one row or for all rows of the call."""
-        if mask is None:
-            return change
-        return change * (mask if len(mask) == 1 else mask[self.rows]).to(change)
 
 
 class AlignedEffect:
@@ -73,50 +43,66 @@ class AlignedEffect:
         self.sites: tuple[AttentionSite, ...] = ()
         self.acting: tuple[Aligned, ...] = ()
         self.size: Size = (0, 0)
+        self.batch = 0
         self.seen = AttentionSeen()
+        self.step: tuple[bool, int] = (False, 0)
+        self.kept = KeptRows()
+        self.new = KeptRows()
+        self.keeping: list[int] = []
 
     def install(self, hooks: Hooks, port: UNetPort) -> None:
         """Hook every self attention and every group norm."""
+        self.close()  # what is kept may be another U-Net's
         self.sites = port.self_attention_sites()
         for number, site in enumerate(self.sites):
-            self.seen.watch(hooks, number, site, lambda: bool(self.acting))
+            self.seen.watch(hooks, number, site, lambda: self.busy)
             self.change_attention(hooks, number, site)
-        for module in port.module.modules():
-            if isinstance(module, nn.GroupNorm):
-                self.change_norm(hooks, module)
+        norms = [module for module in port.module.modules() if isinstance(module, nn.GroupNorm)]
+        for number, norm in enumerate(norms):
+            self.change_norm(hooks, number, norm)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a unit changes rows of this call, or rows are kept for a later one."""
+        return bool(self.acting or self.keeping)
 
     def change_attention(self, hooks: Hooks, number: int, site: AttentionSite) -> None:
         """Change the attention output that is passed to `to_out`."""
 
         def change(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            return (self.attended(number, site, args[0]), *args[1:]) if self.acting else None
+            return (self.attended(number, site, args[0]), *args[1:]) if self.busy else None
 
         hooks.add(site.to_out.register_forward_pre_hook(change))
 
-    def change_norm(self, hooks: Hooks, norm: nn.GroupNorm) -> None:
+    def change_norm(self, hooks: Hooks, number: int, norm: nn.GroupNorm) -> None:
         """Change a group norm's output."""
 
         def change(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            sharing = [each for each in self.acting if each.control.shares_norms]
-            return self.normalised(norm, args[0], output, sharing) if sharing else None
+            return self.normalised(number, norm, args[0], output) if self.busy else None
 
         hooks.add(norm.register_forward_hook(change))
 
     def begin(self, call: UNetCall, acting: Sequence[ActingUnit], _classes: Sequence[int] | None) -> None:
-        """Find the rows that each unit changes in this call."""
+        """Find the rows that each unit changes in this call, and those to keep for later calls."""
         self.end()
-        self.size = call.size
+        step = call.position.hires, call.position.step
+        if step != self.step:
+            self.kept = KeptRows()
+        self.step, self.size, self.batch = step, call.size, call.batch
+        groups = {control_of(each.unit, AlignedControl).pictures for each in acting}
+        later = {name: row for size in groups for name, row in rows_to_keep(size, call).items()}
+        self.new, self.keeping = KeptRows(names=list(later)), list(later.values())
         found = [self.aligned(each, call) for each in acting]
         self.acting = tuple(each for each in found if each.rows)
 
     def aligned(self, each: ActingUnit, call: UNetCall) -> Aligned:
-        """Return what a unit does in a call. Raises HostError if a row's first picture is not in it."""
+        """Return what a unit does in a call. Raises HostError if a row's first picture was in no call yet."""
         control = control_of(each.unit, AlignedControl)
-        firsts = first_rows(control.pictures, call)
+        firsts = first_rows(control.pictures, call, self.kept.names)
         pairs = [
-            (row, first, dose)
-            for row, (first, dose) in enumerate(zip(firsts, each.doses, strict=True))
-            if dose is not None and first != row
+            (row, first, row_weight)
+            for row, (first, row_weight) in enumerate(zip(firsts, each.row_weights, strict=True))
+            if row_weight is not None and first != row
         ]
         if any(first is None for _, first, _ in pairs):
             raise HostError(SPLIT)
@@ -124,83 +110,68 @@ class AlignedEffect:
             control=control,
             rows=[row for row, _, _ in pairs],
             firsts=[first for _, first, _ in pairs if first is not None],
-            doses=[dose for _, _, dose in pairs],
-            mask=self.masks.of(each.unit, each.doses, call),
+            row_weights=[row_weight for _, _, row_weight in pairs],
+            mask=self.masks.of(each.unit, each.row_weights, call),
         )
 
     def attended(self, number: int, site: AttentionSite, hidden: Tensor) -> Tensor:
         """Return a self attention's output [B, N, hidden] with aligned rows, before `to_out`."""
-        seen = self.seen.take(number, hidden)
+        seen = self.seen.take(number, hidden, self.batch)
+        if self.keeping:
+            query, keys, values = (each[self.keeping] for each in seen)
+            self.new.attention[number] = query, keys, values
+        wide = self.kept.behind(number, seen)
         for each in self.acting:
             if left_alone(len(self.sites), each.control.only_self_level)[number]:
                 continue
             index = row_index(each.rows)
-            change = shared_attention(each, seen, site.heads) - hidden[index]
+            change = shared_attention(each, wide, site.heads) - hidden[index]
             mask = None if each.mask is None else mask_on_tokens(each.mask, hidden.shape[1], self.size)
             change = spread(each.shares(number), change) * each.masked(change, mask)
             hidden = hidden.clone()
             hidden[index] += change.to(hidden)
         return hidden
 
-    def normalised(self, norm: nn.GroupNorm, x: Tensor, output: Tensor, sharing: Sequence[Aligned]) -> Tensor:
+    def normalised(self, number: int, norm: nn.GroupNorm, x: Tensor, output: Tensor) -> Tensor:
         """Return a group norm's output [B, C, H, W] with the statistics of two pictures in aligned rows."""
-        output = output.clone()
         moments = Moments.of_groups(x, norm.num_groups)
-        for each in sharing:
+        if self.keeping:
+            self.new.norms[number] = moments.rows(self.keeping)
+        wide = self.kept.behind_moments(number, moments)
+        for each in self.acting:
+            if not each.control.shares_norms:
+                continue
             index = row_index(each.rows)
-            joint = moments.rows(each.rows).joined(moments.rows(each.firsts))
+            joint = moments.rows(each.rows).joined(wide.rows(each.firsts))
             change = normalised(x[index], norm, joint) - output[index]
             mask = None if each.mask is None else fit_mask(each.mask, change)
+            output = output.clone()
             output[index] += (spread(each.shares(), change) * each.masked(change, mask)).to(output)
         return output
 
-    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> list[list[int | None]]:
+    def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> list[list[int | RowName]]:
         """Return for each row the rows of the first pictures with which units align it."""
-        groups = {control_of(each.unit, AlignedControl).pictures for each in acting}
-        firsts = [first_rows(size, call) for size in sorted(groups)]
-        return [[each[row] for each in firsts] for row in range(call.batch)]
+        groups = sorted({control_of(each.unit, AlignedControl).pictures for each in acting})
+        firsts = [first_rows(size, call) for size in groups]
+        found: list[list[int | RowName]] = []
+        for row, (name, *_) in enumerate(call.names):
+            pairs = [(each[row], first_name(name, size)) for each, size in zip(firsts, groups, strict=True)]
+            found.append([other if first is None else first for first, other in pairs])
+        return found
 
     def end(self) -> None:
-        """Clear what was prepared for the call."""
-        self.acting = ()
+        """Clear what was prepared for the call, and keep what later calls of the step need."""
+        self.kept.add(self.new)
+        self.new, self.keeping, self.acting = KeptRows(), [], ()
         self.seen.clear()
 
     def close(self) -> None:
         """Clear what was prepared and the references to the U-Net's layers."""
         self.end()
-        self.sites = ()
+        self.kept, self.sites = KeptRows(), ()
 
 
-def first_rows(pictures: int, call: UNetCall) -> list[int | None]:
-    """Return for each row the row of the first picture of its group, with the same kind of text.
-
-    A group is `pictures` consecutive pictures. The first picture's row has the same concept, and the same
-    number among the prompts joined by AND; where it has fewer prompts, its first one. None: not in the call.
-    """
-    rows = {name: row for row, names in enumerate(call.names) for name in names}
-    found = []
-    for name, *_ in call.names:
-        first = name.image // pictures * pictures
-        own = name._replace(image=first)
-        found.append(rows.get(own, rows.get(RowName(own.cond, first, own.concept, 0))))
-    return found
-
-
-def left_alone(layers: int, level: float) -> tuple[bool, ...]:
-    """Return which of the self attentions are left alone, about the share `level` of them, evenly spread.
-
-    After google/style-aligned: every n-th layer, or for a level above 0.5 all but every n-th.
-
-    >>> left_alone(6, 0.34), left_alone(4, 0.75), left_alone(2, 0.1)
-    ((True, False, False, True, False, False), (False, True, True, True), (False, False))
-    """
-    few = min(level, 1 - level)
-    count = int(few * layers)
-    chosen = [count > 0 and place % (layers // count) == 0 for place in range(layers)]
-    return tuple(not each if level > 1 - level else each for each in chosen)
-
-
-def shared_attention(each: Aligned, seen: tuple[Tensor, Tensor, Tensor], heads: int) -> Tensor:
+def shared_attention(each: Aligned, seen: Attended, heads: int) -> Tensor:
     """Return the attention [R, N, hidden] of aligned rows to their own tokens and the first picture's."""
     query, keys, values = seen
     index, firsts, control = row_index(each.rows), each.firsts, each.control

@@ -1,7 +1,7 @@
 """The scores of a picture, one entry each: name, label, direction, and the function that measures it.
 
-To add one: a file with a function, and an entry in `SCORES`. An entry names its function by place, so this
-table is read without torch.
+To add a score, write a file with a function and add an entry to `SCORES`. An entry has the name of its
+function, so this module does not import torch.
 
 >>> less_is_better("over_control"), less_is_better("adherence.0")
 (True, False)
@@ -20,7 +20,7 @@ from lib_ctrlgen.request.catalogue import load_object
 class Score:
     """A score.
 
-    name            its name in tables and files; a score of single units adds the unit: `adherence.0`
+    name            its name in tables and files; for a score of one unit, the index is added: `adherence.0`
     label           its name in sentences and on the axes of plots
     about           how it is measured and its range, for the documentation
     place           the function that measures it, `package.module:function`: it takes
@@ -37,7 +37,7 @@ class Score:
     by_encoder: bool = False
 
     def measure(self, inputs: Any) -> Any:
-        """The `Scores` of a picture: numbers by name, or the reason why there is none."""
+        """The `Scores` of a picture: numbers by name, or the reason why a number is missing."""
         return load_object(self.place)(inputs)
 
 
@@ -47,13 +47,14 @@ SCORES: tuple[Score, ...] = (
         name="adherence",
         label="adherence",
         about="0..1, per unit: the unit's preprocessor runs on the generated picture, and this map is "
-        "compared with the unit's own (F1 of edges within two pixels, or SSIM)",
+        "compared with the unit's control map (F1 of edges within two pixels, or SSIM)",
         place="lib_ctrlgen.tuner.scoring.measure:measure_adherence",
     ),
     Score(
         name="reference",
         label="likeness to the reference",
-        about="-1..1, per IP-Adapter: cosine of the CLIP embeddings of the generated picture and the unit's",
+        about="-1..1, per unit with a reference picture: cosine of the CLIP embeddings of the generated "
+        "picture and the reference picture",
         place="lib_ctrlgen.tuner.scoring.measure:measure_reference",
         by_encoder=True,
     ),
@@ -67,8 +68,8 @@ SCORES: tuple[Score, ...] = (
     Score(
         name="over_control",
         label="over-control",
-        about="0 and up: what grew over the uncontrolled picture of the same seed, the sum of the share of "
-        "clipped pixels, the mean saturation and half the binary logarithm of fine detail",
+        about="0 and up: the sum of the increases over the uncontrolled picture of the same seed in the "
+        "share of clipped pixels, the mean saturation and half the binary logarithm of fine detail",
         place="lib_ctrlgen.tuner.scoring.measure:measure_over_control",
         less_is_better=True,
     ),
@@ -76,7 +77,7 @@ SCORES: tuple[Score, ...] = (
 # The scores of finished cells whose notes do not list what was measured.
 FIRST_SCORES = ("adherence", "reference", "prompt", "over_control")
 
-# One more whenever a score in `SCORES` is measured in another way: finished cells with another version
+# Increase this whenever a score in `SCORES` is measured in another way: finished cells with another version
 # are measured again from their pictures. 2: a blank control map has no adherence. 3: one encoder for all.
 VERSION = 3
 

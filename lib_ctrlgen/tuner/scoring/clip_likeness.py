@@ -1,7 +1,7 @@
 """Likeness to an IP-Adapter's reference picture and to the prompt, in the space of a CLIP vision encoder.
 
-One encoder measures both for all cells of a folder: the one that `tune.encoder` names; without a name, the
-first encoder by name that has the text projection beside it; without one of these, the first by name.
+One encoder measures both for all cells of a folder: the one that `tune.encoder` names, else the first
+encoder by name that has a text projection beside it, else the first encoder by name.
 """
 
 from __future__ import annotations
@@ -23,26 +23,30 @@ from lib_ctrlgen.models.clip_vision import EncoderFolder, encoder_named, encoder
 from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
-from lib_ctrlgen.prompts.emphasis import weigh
+from lib_ctrlgen.prompts.emphasis import parse_emphasis
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
+from lib_ctrlgen.request.catalogue import family_entry, without_model
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .scores import Scores, cosine
 
 PROJECTION = "text_projection.safetensors"
 NO_PROJECTION = f"the CLIP vision encoder {{name}} has no text projection beside it ({PROJECTION})"
-OTHER_TEXT = "the checkpoint's text encoder is not the one of the CLIP vision encoder {name}"
+OTHER_TEXT = "the checkpoint's text encoder does not belong to the CLIP vision encoder {name}"
 LONGEST = 77  # tokens
+NO_REFERENCE = "the unit has no picture for the whole generation"
 NO_TOWER = "there is no CLIP vision encoder in the model folders"
 
 
 def is_reference(unit: ControlUnit, store: ModelStore) -> bool:
-    """Whether a unit is an IP-Adapter: its picture is a reference, not a control map."""
+    """Whether a unit's picture is a reference, not a control map: as that of an IP-Adapter."""
+    if without_model(unit.control):
+        return family_entry(unit.control).needs_image
     return control_for(store.get(store.resolve(unit.model), identify_file)).name == "ip_adapter"
 
 
 def embedding(picture: Image.Image, folder: EncoderFolder, store: ModelStore) -> NDArray[np.float32]:
-    """A picture's embedding [P]."""
+    """The CLIP embedding [P] of a picture."""
     tower = load_tower(store, folder, Placement(device=torch.device("cpu"), dtype=torch.float32))
     with torch.no_grad():
         found = tower.feature(tower.pixels(picture), "pooled")
@@ -50,14 +54,14 @@ def embedding(picture: Image.Image, folder: EncoderFolder, store: ModelStore) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextTower:
-    """A checkpoint's CLIP text encoder, of transformers."""
+class ClipTextEncoder:
+    """A checkpoint's CLIP text encoder (a transformers model) and its tokenizer."""
 
     tokenizer: Any
     transformer: Any
 
     def pooled(self, text: str) -> Tensor:
-        """The pooled output (the end token's state) of a text [X]; longer texts are cut to 77 tokens."""
+        """The pooled output [X] (the end token's state) of a text, which is cut to 77 tokens."""
         options = {"truncation": True, "max_length": LONGEST, "padding": "max_length"}
         ids = self.tokenizer(text, return_tensors="pt", **options)["input_ids"]
         device = next(self.transformer.parameters()).device
@@ -67,9 +71,9 @@ class TextTower:
 
 
 def chosen_encoder(store: ModelStore, name: str = "") -> EncoderFolder | None:
-    """The CLIP vision encoder that measures likeness; None where there is none.
+    """The CLIP vision encoder that measures likeness; None if there is none.
 
-    Raises RequestError at `$.tune.encoder` for a name, perhaps with a `[hash]`, that none of them has.
+    Raises RequestError at `$.tune.encoder` if no encoder has this name, which may end with a `[hash]`.
     """
     if name:
         with at_path("$.tune.encoder"):
@@ -78,7 +82,7 @@ def chosen_encoder(store: ModelStore, name: str = "") -> EncoderFolder | None:
 
 
 def has_projection(encoder: EncoderFolder) -> bool:
-    """Whether prompts can be measured in an encoder's space, too."""
+    """Whether an encoder has a text projection, so that prompts can be compared with pictures."""
     return (encoder.path / PROJECTION).is_file()
 
 
@@ -91,7 +95,7 @@ class Likeness:
 
     @classmethod
     def of(cls, store: ModelStore, name: str = "") -> Likeness:
-        """With the encoder of this name, or the default one. Raises RequestError at `$.tune.encoder`."""
+        """Use the encoder of this name, or the default one. Raises RequestError at `$.tune.encoder`."""
         return cls(store, chosen_encoder(store, name))
 
     @cached_property
@@ -100,16 +104,23 @@ class Likeness:
         return self.encoder.label(self.store) if self.encoder else ""
 
     def reference(self, picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
-        """Cosine of the picture's and the unit's picture's embeddings, -1..1. Named `reference.INDEX`."""
+        """The cosine of the embeddings of the picture and the unit's picture, -1..1, as `reference.INDEX`.
+
+        Without a picture of its own, the unit's first further reference is taken.
+        """
         name = f"reference.{index}"
         if self.encoder is None:
             return Scores({}, {name: NO_TOWER})
-        given = decode_image(unit.image, f"$.units[{index}].image")
+        further = (each.image for each in unit.references if each.role == "reference" and each.image)
+        text = unit.image or next(further, "")
+        if not text:
+            return Scores({}, {name: NO_REFERENCE})
+        given = decode_image(text, f"$.units[{index}].image")
         pair = (embedding(each, self.encoder, self.store) for each in (picture, given))
         return Scores({name: cosine(*pair)})
 
-    def prompt(self, picture: Image.Image, text: str, tower: TextTower | None) -> Scores:
-        """Cosine of the picture's and a text's embeddings, -1..1."""
+    def prompt(self, picture: Image.Image, text: str, tower: ClipTextEncoder | None) -> Scores:
+        """The cosine of the embeddings of the picture and a text, -1..1, as `prompt`."""
         if self.encoder is None:
             return Scores({}, {"prompt": NO_TOWER})
         if not has_projection(self.encoder):
@@ -132,5 +143,5 @@ def plain_text(prompt: str, named: Named) -> str:
     >>> plain_text("a (red:1.2) [star], (fog:0>1)", {})
     'a red star, fog'
     """
-    pieces = weigh(parse_prompt(prompt).at(0.0, named))
+    pieces = parse_emphasis(parse_prompt(prompt).at(0.0, named))
     return "".join(piece.text or " " for piece in pieces).strip()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from .catalogue import gain, kind_of, score_label
-from .recommend import TIE, contest, mean_of
+from .recommend import TIE, candidates_of, mean_of
 
 Numbers = Mapping[str, float]
 
@@ -18,10 +18,11 @@ class Confidence:
     """The confidence in a recommendation.
 
     score        the score that decides between the recommended cell and the runner-up
-    runner_up    the number of the second best cell, None where there is none
-    probability  the probability that the recommended cell is at least as good, None with one seed
-    within       how many of the other candidates are within the standard error of the difference
-    sentence     all this in a sentence
+    runner_up    the number of the second best cell; None if there is only one
+    probability  the probability that the recommended cell is at least as good as the runner-up; None with
+                 one seed
+    within       how many other candidates are within the standard error of the difference
+    sentence     these numbers in a sentence
     """
 
     score: str
@@ -42,7 +43,7 @@ def error_of(spreads: Numbers, kind: str, seeds: int) -> float:
 
 
 def at_least(gain: float, error: float) -> float:
-    """The probability that the true difference is not negative if it is normal around `gain`."""
+    """The probability that a normally distributed difference with mean `gain` is not negative."""
     if error <= 0:
         return float(gain >= 0)
     return NormalDist().cdf(gain / error)
@@ -51,14 +52,14 @@ def at_least(gain: float, error: float) -> float:
 def confidence_of(
     means: Sequence[Numbers], spreads: Sequence[Numbers], seeds: int, names: Sequence[str]
 ) -> Confidence | None:
-    """The confidence in the recommended cell; None where nothing was scored. `names` are the cells' names."""
-    found = contest(means)
+    """The confidence in the recommended cell; None if nothing was scored. `names` are the cells' names."""
+    found = candidates_of(means)
     if found is None:
         return None
     best, *others = found.order
     score = found.score
     if seeds < 2 or not others:
-        nothing = "there is nothing to compare it with" if not others else ONE_SEED
+        nothing = "there is no other candidate to compare it with" if not others else ONE_SEED
         second = others[0] if others else None
         return Confidence(score=score, runner_up=second, probability=None, within=0, sentence=_start(nothing))
 
@@ -72,15 +73,15 @@ def confidence_of(
     within = sum(gain_over(other) <= error(other) + TIE for other in others)
     sentence = (
         f"In {score_label(score)} it is at least as good as the runner-up ({names[others[0]]}) with a "
-        f"probability of {probability:.0%}, by the spread over {seeds} seeds (normal approximation); "
-        f"{within} of {len(others)} others that come into question lie within the error of the difference."
+        f"probability of {probability:.0%}, estimated from {seeds} seeds (normal approximation); "
+        f"{within} of {len(others)} other candidates lie within the error of the difference."
     )
     return Confidence(
         score=score, runner_up=others[0], probability=probability, within=within, sentence=sentence
     )
 
 
-ONE_SEED = "one seed says nothing about spread: take two or more (tune.seeds) to see how sure this is"
+ONE_SEED = "with one seed the confidence is unknown: take two or more seeds (tune.seeds) to estimate it"
 
 
 def _start(words: str) -> str:

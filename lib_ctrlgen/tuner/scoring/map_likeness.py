@@ -25,7 +25,7 @@ def edges(found: Image.Image, wanted: Image.Image) -> float:
 
 
 def is_blank(found: Image.Image) -> bool:
-    """Whether a map has one grey level everywhere: any picture follows it, so its adherence means nothing.
+    """Whether a map has one grey level everywhere, so that its adherence would be meaningless.
 
     >>> is_blank(Image.new("RGB", (8, 8), "white"))
     True

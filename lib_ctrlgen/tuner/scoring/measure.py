@@ -9,20 +9,20 @@ from PIL import Image
 from lib_ctrlgen.request.spec import ControlRequest
 
 from . import catalogue
-from .clip_likeness import Likeness, TextTower, is_reference
+from .clip_likeness import ClipTextEncoder, Likeness, is_reference
 from .scores import Scores, adherence, over_control
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreInputs:
-    """What a score may be measured from.
+    """The inputs of a score.
 
     picture       the generated picture
-    uncontrolled  the picture of the same seed without units; None where the request has no units
+    uncontrolled  the picture of the same seed without units; None if the request has no units
     request       the request of this one picture
     likeness      measures likeness with a CLIP vision encoder; `likeness.store` holds the models
     prompt        the prompt without weights
-    text_tower    the checkpoint's CLIP text encoder; None where it has another one
+    text_encoder    the checkpoint's CLIP text encoder; None if its text encoder is of another kind
     """
 
     picture: Image.Image
@@ -30,7 +30,7 @@ class ScoreInputs:
     request: ControlRequest
     likeness: Likeness
     prompt: str
-    text_tower: TextTower | None
+    text_encoder: ClipTextEncoder | None
 
 
 def measure_all(inputs: ScoreInputs) -> Scores:
@@ -51,7 +51,7 @@ def measure_adherence(inputs: ScoreInputs) -> Scores:
 
 
 def measure_reference(inputs: ScoreInputs) -> Scores:
-    """How like the picture is to the reference picture of each IP-Adapter."""
+    """How like the picture is to the picture of each unit that shows a reference."""
     found = Scores()
     for index, unit in inputs.request.enabled_units:
         if is_reference(unit, inputs.likeness.store):
@@ -61,11 +61,11 @@ def measure_reference(inputs: ScoreInputs) -> Scores:
 
 def measure_prompt(inputs: ScoreInputs) -> Scores:
     """How like the picture is to the prompt."""
-    return inputs.likeness.prompt(inputs.picture, inputs.prompt, inputs.text_tower)
+    return inputs.likeness.prompt(inputs.picture, inputs.prompt, inputs.text_encoder)
 
 
 def measure_over_control(inputs: ScoreInputs) -> Scores:
-    """What the units cost, against the uncontrolled picture; nothing where there is none."""
+    """How much the units overdo the picture; no score without an uncontrolled picture."""
     if inputs.uncontrolled is None:
         return Scores()
     return over_control(inputs.picture, inputs.uncontrolled)

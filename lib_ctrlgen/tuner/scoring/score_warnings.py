@@ -9,36 +9,36 @@ from collections.abc import Iterator, Sequence
 from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.tuner.cells import Grid
-from lib_ctrlgen.tuner.finished_cell import Done, encoders_of
+from lib_ctrlgen.tuner.finished_cell import FinishedCell, encoders_of
 
 UNIT_PLACE = re.compile(r"units\.(?P<unit>\d+)\.(?P<field>.+)")
 MAP_FIELDS = ("preprocessor", "image", "resize_mode", "image_from")
 PARAM = "params."
 MOST_TEXTS = 4  # different warnings of cells that the summary quotes
 OTHER_ENCODERS = (
-    "Likeness was measured with different CLIP vision encoders ({names}): do not compare these cells by it. "
-    "Name one of them in tune.encoder and run again."
+    "Likeness was measured with different CLIP vision encoders ({names}): do not compare likeness between "
+    "these cells. Name one of the encoders in tune.encoder and run again."
 )
 OWN_MAP = (
-    "{name} changes unit {unit}'s control map itself. Every cell's adherence is measured against its own "
-    "map, so cells with different values cannot be compared by it: an emptier map is easier to follow. Look "
-    "at the pictures."
+    "{name} changes the control map of unit {unit}. Each cell's adherence is measured against its own map, "
+    "so do not compare adherence between cells with different values: an emptier map is easier to follow. "
+    "Compare the pictures."
 )
 
 
-def warnings_of(grid: Grid, done: Sequence[Done]) -> tuple[str, ...]:
+def warnings_of(grid: Grid, done: Sequence[FinishedCell]) -> tuple[str, ...]:
     """Warnings about the axes and the encoders, and a summary of the cells' own warnings."""
     return (*_axes(grid, done), *_encoders(done), *_cells(done))
 
 
-def _encoders(done: Sequence[Done]) -> Iterator[str]:
+def _encoders(done: Sequence[FinishedCell]) -> Iterator[str]:
     """A warning if likeness was measured with different encoders, as on different machines."""
     found = encoders_of(done)
     if len(found) > 1:
         yield OTHER_ENCODERS.format(names=", ".join(found))
 
 
-def _cells(done: Sequence[Done]) -> Iterator[str]:
+def _cells(done: Sequence[FinishedCell]) -> Iterator[str]:
     """How many cells have warnings, with the most frequent texts."""
     warned = [each for each in done if each.warnings]
     if not warned:
@@ -49,7 +49,7 @@ def _cells(done: Sequence[Done]) -> Iterator[str]:
     yield f"{len(warned)} of {len(done)} cells have warnings: {quoted}{more}"
 
 
-def _axes(grid: Grid, done: Sequence[Done]) -> list[str]:
+def _axes(grid: Grid, done: Sequence[FinishedCell]) -> list[str]:
     """A warning for each axis that changes a control map whose adherence is scored."""
     scored = {name for each in done for name in each.means}
     found = []

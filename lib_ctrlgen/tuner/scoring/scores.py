@@ -22,9 +22,9 @@ from .map_likeness import COMPARISONS, is_blank
 
 Pixels = NDArray[np.uint8]
 
-BLANK = "the unit's own control map is blank (one grey level all over), so there is nothing to follow"
+BLANK = "the unit's control map is blank (one grey level everywhere), so no picture can follow it"
 
-CLIPPED = (2, 253)  # grey levels at or beyond which a channel shows nothing
+CLIPPED = (2, 253)  # a pixel is clipped if each channel is <= the first or >= the second
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
     name = f"adherence.{index}"
     chosen = preprocessor(unit.preprocessor, f"$.units[{index}].preprocessor")
     if chosen.compared is None:
-        reason = f"the unit has the preprocessor {chosen.name!r}: there is nothing to look for in the picture"
+        reason = f"the preprocessor {chosen.name!r} detects nothing in the generated picture"
         return Scores({}, {name: reason})
     source = decode_image(unit.image, f"$.units[{index}].image")
     frame, values = Frame(unit.resize_mode), own_values(chosen, unit.params)
@@ -57,15 +57,15 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
     return Scores({name: COMPARISONS[chosen.compared](found, wanted)})
 
 
-def over_control(picture: Image.Image, free: Image.Image) -> Scores:
+def over_control(picture: Image.Image, uncontrolled: Image.Image) -> Scores:
     """How much a picture is overdone compared with the uncontrolled picture of the same seed, 0 and up.
 
     The sum of the increases in three measures: the share of clipped pixels, the mean saturation (0..1), and
     half the logarithm to base two of fine detail (mean absolute Laplacian).
     """
-    ours, theirs = _looks(picture), _looks(free)
-    grown = [max(0.0, a - b) for a, b in zip(ours[:2], theirs[:2], strict=True)]
-    detail = max(0.0, 0.5 * float(np.log2((ours[2] + 1) / (theirs[2] + 1))))
+    controlled, without = _looks(picture), _looks(uncontrolled)
+    grown = [max(0.0, a - b) for a, b in zip(controlled[:2], without[:2], strict=True)]
+    detail = max(0.0, 0.5 * float(np.log2((controlled[2] + 1) / (without[2] + 1))))
     return Scores({"over_control": sum(grown) + detail})
 
 

@@ -1,4 +1,4 @@
-"""Generates and keeps the cells of a search's points, in full and at a share of their steps."""
+"""Generates and stores the cells of a search's points, with all steps and with a share of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.files import save_picture
 from lib_ctrlgen.tuner.cells import Cell, Grid
-from lib_ctrlgen.tuner.finished_cell import Done, failed
+from lib_ctrlgen.tuner.finished_cell import FinishedCell, failed
 from lib_ctrlgen.tuner.run import Tuner
-from lib_ctrlgen.tuner.scoring.recommend import contest, front
+from lib_ctrlgen.tuner.scoring.recommend import candidates_of, front
 from lib_ctrlgen.tuner.sheet import labelled
 from lib_ctrlgen.tuner.worker import Host, Workers
 
@@ -24,10 +24,10 @@ SHOWN = 8  # candidates on the sheet
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A point's cells.
+    """The cells of a point.
 
-    cell   the cell in full; None where the point is not a valid request, for the reason in `error`
-    short  the cell at fewer steps, whose picture costs `share` of a full one; None without early stopping
+    cell   the cell with all steps; None if the point is not a valid request, with the reason in `error`
+    short  the cell with fewer steps, whose picture costs `share` of a full one; None without early stopping
     """
 
     point: Point
@@ -43,7 +43,7 @@ class Attempt:
 
 
 class Attempts:
-    """Generates attempts with a host, and keeps the finished cells. `early` is the share of the steps."""
+    """Generates attempts with a host and stores the finished cells. `early` is the share of the steps."""
 
     def __init__(
         self, host: Host, space: Space, early: float | None, seeds: int, out: Path, workers: Workers
@@ -51,8 +51,8 @@ class Attempts:
         self.host, self.space, self.early, self.seeds = host, space, early, seeds
         self.out, self.workers = out, workers
         self.known: dict[Point, Attempt] = {}
-        self.full: dict[str, Done] = {}
-        self.short: dict[str, Done] = {}
+        self.full: dict[str, FinishedCell] = {}
+        self.short: dict[str, FinishedCell] = {}
         self.made = 0
 
     def at(self, point: Point) -> Attempt:
@@ -74,19 +74,21 @@ class Attempts:
             return Attempt(point=point, error=str(error))
 
     def make_short(self, attempts: Sequence[Attempt], tell: Callable[[float], None]) -> None:
-        """Make the missing short cells, one picture each; `tell` is called with the cost of each."""
+        """Make the missing cells with fewer steps, one picture each; `tell` is called with each cost."""
         costs = {each.short.key: each.share for each in attempts if each.short}
         cells = [each.short for each in attempts if each.short]
-        for done in self.judged(cells, self.short, 1):
+        for done in self.scored(cells, self.short, 1):
             tell(costs[done.cell.key])
 
     def make_full(self, attempts: Sequence[Attempt], tell: Callable[[float], None]) -> None:
-        """Make the missing full cells, one picture per seed; `tell` is called with the cost of each."""
-        for _ in self.judged([each.cell for each in attempts if each.cell], self.full, self.seeds):
+        """Make the missing cells with all steps, one picture per seed; `tell` is called with each cost."""
+        for _ in self.scored([each.cell for each in attempts if each.cell], self.full, self.seeds):
             tell(self.seeds)
 
-    def judged(self, cells: Sequence[Cell], into: dict[str, Done], seeds: int) -> Iterator[Done]:
-        """Read the cells that exist into `into`, make the others, and yield those."""
+    def scored(
+        self, cells: Sequence[Cell], into: dict[str, FinishedCell], seeds: int
+    ) -> Iterator[FinishedCell]:
+        """Read existing cells into `into`, and make and yield the others."""
         wanted = {cell.key: cell for cell in cells if cell.key not in into}
         tuner = Tuner(
             self.host, Grid(axes=(), cells=tuple(wanted.values()), seeds=seeds), self.out, self.workers
@@ -100,28 +102,28 @@ class Attempts:
             self.made += tuner.made
 
     def fail(self, cell: Cell, error: str) -> None:
-        """Keep a failure in place of the cell."""
+        """Store an error in place of the cell."""
         self.full[cell.key] = failed(cell, self.host.batch(cell.payload, self.seeds), error)
 
-    def short_of(self, attempt: Attempt) -> Done | None:
-        """The finished short cell of an attempt, if there is one."""
+    def short_of(self, attempt: Attempt) -> FinishedCell | None:
+        """The finished cell with fewer steps of an attempt, if there is one."""
         return self.short.get(attempt.short.key) if attempt.short else None
 
-    def outcome(self, attempt: Attempt, *, stopped: bool) -> Done | None:
-        """The finished cell of an attempt, the short one if it was stopped; None where there is none."""
+    def outcome(self, attempt: Attempt, *, stopped: bool) -> FinishedCell | None:
+        """The finished cell of an attempt (with fewer steps if it was stopped); None if there is none."""
         short = self.short_of(attempt)
         if stopped:
             return replace(short, stopped=True) if short else None
         return self.full.get(attempt.key)
 
 
-class Tried(Tuner):
+class CandidateTuner(Tuner):
     """The candidates of a search as a grid of one axis, whose sheet shows the best ones only."""
 
-    def sheets(self, done: Sequence[Done]) -> Iterator[Path]:
+    def sheets(self, done: Sequence[FinishedCell]) -> Iterator[Path]:
         """One sheet: the best cells by the recommendation's order, then the rest of the Pareto front."""
         scored = [each.compared for each in done]
-        found = contest(scored)
+        found = candidates_of(scored)
         best = list(dict.fromkeys([*(found.order if found else ()), *front(scored)]))[:SHOWN]
         tiles: dict[tuple[int, int], Image.Image | str] = {
             (column, 0): Image.open(self.out / done[number].files[0]) for column, number in enumerate(best)
@@ -130,7 +132,7 @@ class Tried(Tuner):
         picture = labelled(tiles, columns, ("",), (self.grid.axes[0].label, ""))
         yield save_picture(picture, self.out / "sheet.png")
 
-    def heats(self, done: Sequence[Done]) -> Iterator[tuple[Path, str]]:
-        """No heat maps: a search has scatter plots."""
+    def heats(self, done: Sequence[FinishedCell]) -> Iterator[tuple[Path, str]]:
+        """No heat maps, because a search has scatter plots instead."""
         del done
         yield from ()

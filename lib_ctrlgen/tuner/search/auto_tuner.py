@@ -1,8 +1,8 @@
-"""The tuner's search: spends a budget of pictures over ranges of values, instead of a grid.
+"""Searches ranges of values with a budget of pictures, instead of generating a grid.
 
-Its candidates are cells like those of a grid, so a picture that exists is never generated again. Points are
-proposed in rounds; the results of a round are given to the Optuna study once the whole round is scored, in
-the order of its numbers. So a search that was interrupted ends with the same result as one that was not.
+The candidates are cells like those of a grid, so a picture that exists is never generated again. Points are
+proposed in rounds; the results of a round are given to the Optuna study when the whole round is scored, in
+the order of the proposals' numbers. So an interrupted search ends with the same result as any other.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from lib_ctrlgen.tuner.axis_errors import check_space
 from lib_ctrlgen.tuner.cells import AutoSpec, Grid, TuneSpec, key_of
 from lib_ctrlgen.tuner.lock import FolderLock
 from lib_ctrlgen.tuner.open_seed import with_search_seed
-from lib_ctrlgen.tuner.progress import Progress, Tell, Tuned
+from lib_ctrlgen.tuner.progress import Progress, Tell, TunerResult
 from lib_ctrlgen.tuner.run import FREE
 from lib_ctrlgen.tuner.scoring.catalogue import VERSION, less_is_better
 from lib_ctrlgen.tuner.worker import Host, Worker, Workers
 
-from .attempts import Attempt, Attempts, Tried
+from .attempts import Attempt, Attempts, CandidateTuner
 from .early_stopping import clearly_beaten, objectives
-from .findings import Findings, TriedCell
+from .findings import CandidateCell, Findings
 from .space import Space, space_of
 
 if TYPE_CHECKING:
     from .study import Ending, Proposal, Search
 
 MEMORY = "auto.journal"
-STALE = 32  # proposals in a row that were all made before: the space counts as searched
+STALE = 32  # after this number of consecutive proposals that were made before, the search ends
 MISSING = (
     "a search needs Optuna, which is not installed: run `python -m pip install optuna` with the Python that "
-    "runs this (in the WebUI, that of its own venv folder)"
+    "runs CtrlGen (for the WebUI, the one in its venv folder)"
 )
 
 
@@ -58,7 +58,7 @@ def auto_tuner(
 
 
 def require_optuna() -> None:
-    """Raise RequestError at `$.tune.auto` where Optuna is missing."""
+    """Raise RequestError at `$.tune.auto` if Optuna is not installed."""
     try:
         from lib_ctrlgen.tuner.search import study as search
     except ModuleNotFoundError as error:
@@ -69,16 +69,16 @@ def require_optuna() -> None:
 
 
 class AutoTuner:
-    """Runs a search into a folder."""
+    """Runs a search and writes its results into a folder."""
 
     def __init__(
         self, host: Host, space: Space, auto: AutoSpec, seeds: int, out: Path, workers: Workers | None = None
     ) -> None:
         self.host, self.space, self.auto, self.seeds = host, space, auto, seeds
         self.encoder = host.encoder
-        self.dearest = seeds + (space.dearest(auto.early) if auto.early else 0.0)
-        if auto.budget < self.dearest:
-            needed = f"one candidate takes up to {self.dearest:g} pictures"
+        self.highest_cost = seeds + (space.highest_cost(auto.early) if auto.early else 0.0)
+        if auto.budget < self.highest_cost:
+            needed = f"one candidate takes up to {self.highest_cost:g} pictures"
             raise RequestError("$.tune.auto.budget", f"{auto.budget} is not enough: {needed}")
         check_space(space, lambda payload: host.batch(payload, seeds))
         self.out = new_folder(out)
@@ -87,17 +87,17 @@ class AutoTuner:
         self.attempts = Attempts(host, space, auto.early, seeds, out, self.workers)
         self.ended: dict[str, Ending] = {}  # by the keys of cells
         self.search: Search | None = None
-        self.tuned: Tuned  # what the last run wrote
+        self.tuned: TunerResult  # the result of the last run
 
-    def run(self, tell: Tell) -> Tuned:
-        """Spend what is left of the budget; the report is written also when a run is interrupted.
+    def run(self, tell: Tell) -> TunerResult:
+        """Spend the rest of the budget and write the report, also if the run is interrupted.
 
-        Raises FolderInUseError while another run holds the folder.
+        `tell` is called with the progress. Raises FolderInUseError if another run has locked the folder.
         """
         with self.lock:
             return self.locked_run(tell)
 
-    def locked_run(self, tell: Tell) -> Tuned:
+    def locked_run(self, tell: Tell) -> TunerResult:
         """Run while the folder is locked."""
         self.tell, self.pending, self.before, self.started = tell, 0.0, 0.0, monotonic()
         try:
@@ -105,13 +105,13 @@ class AutoTuner:
             self.before = self.spent
             self.report(0.0)
             while batch := self.batch(search):
-                self.judge(search, batch)
+                self.evaluate(search, batch)
         finally:
             self.tuned = self.write()
         return self.tuned
 
     def begin(self) -> Search:
-        """The study. Its first candidate is the job itself: its scores say what to search for."""
+        """Open the study. Its first candidate is the job itself, whose scores become the objectives."""
         from .study import Search
 
         first = self.attempts.at(self.space.start)
@@ -123,20 +123,20 @@ class AutoTuner:
         wanted = objectives(done.means)
         if all(map(less_is_better, wanted)):
             why = "; ".join(map(": ".join, done.reasons.items()))
-            raise RequestError("$.tune.auto", f"nothing to search for: no score says what is good. {why}")
+            raise RequestError("$.tune.auto", f"no score was measured, so there is no objective. {why}")
         self.kinds = tuple(wanted)
         less = [less_is_better(kind) for kind in wanted]
         search = Search(self.out / MEMORY, self.name(VERSION), self.space.ranges, self.auto.seed, less)
         if not search.proposals():
-            self.adopt(search, less)
+            self.continue_search(search, less)
         if not search.proposals():
             search.begin(self.space.start, list(wanted.values()), self.seeds + first.share)
         self.search, self.pending = search, 0.0
-        self.recall()
+        self.restore_results()
         return search
 
-    def adopt(self, search: Search, less: Sequence[bool]) -> None:
-        """Continue the same search with scores of an earlier version: its pictures are measured again."""
+    def continue_search(self, search: Search, less: Sequence[bool]) -> None:
+        """Continue the same search if its scores have an earlier version: its pictures are measured again."""
         from .study import Search, holds
 
         file = self.out / MEMORY
@@ -144,33 +144,33 @@ class AutoTuner:
         if name is None:
             return
         earlier = Search(file, name, self.space.ranges, self.auto.seed, less).ended()
-        self.remake(earlier)
-        search.adopt(earlier, lambda each: self.values(self.attempts.at(each.point)))
+        self.regenerate(earlier)
+        search.add_ended(earlier, lambda each: self.values(self.attempts.at(each.point)))
 
     def name(self, version: int) -> str:
-        """The study's name, equal for equal jobs, ranges, seeds, scores and encoders, whatever the budget."""
+        """The name of the study, a hash of job, ranges, seeds, scores and encoder, but not of the budget."""
         ranges = [[each.path, each.low, each.high, list(each.values)] for each in self.space.ranges]
         auto: dict[str, Any] = {"seed": self.auto.seed, "early": self.auto.early, "seeds": self.seeds}
         auto |= {"scores": version} if version > 1 else {}
         auto |= {"encoder": self.encoder} if version > 2 else {}
         return key_of({"payload": self.space.payload, "ranges": ranges, "kinds": self.kinds, **auto})
 
-    def recall(self) -> None:
+    def restore_results(self) -> None:
         """Restore the results of earlier runs; pictures that were deleted are generated again."""
         ended = [each for each in self.proposals if each.ending]
-        self.remake(ended)
+        self.regenerate(ended)
         for each in ended:
-            self.remember(each)
+            self.record_result(each)
 
-    def remake(self, ended: Sequence[Proposal]) -> None:
+    def regenerate(self, ended: Sequence[Proposal]) -> None:
         """Read the cells of proposals that have ended; missing ones are generated again."""
         tried = [self.attempts.at(each.point) for each in ended if each.ending != "failed"]
         self.attempts.make_short(tried, lambda _cost: None)
         finished = [self.attempts.at(each.point) for each in ended if each.ending == "finished"]
         self.attempts.make_full(finished, lambda _cost: None)
 
-    def remember(self, proposal: Proposal) -> None:
-        """Keep how a proposal's cell ended."""
+    def record_result(self, proposal: Proposal) -> None:
+        """Record how a proposal's cell ended."""
         cell = self.attempts.at(proposal.point).cell
         if cell is None or proposal.ending is None or cell.key in self.ended:
             return
@@ -180,12 +180,12 @@ class AutoTuner:
 
     @property
     def proposals(self) -> list[Proposal]:
-        """All that was proposed so far."""
+        """All proposals so far."""
         return self.search.proposals() if self.search else []
 
     @property
     def spent(self) -> float:
-        """Pictures that the search has cost."""
+        """The cost of the search in pictures."""
         return sum(each.cost for each in self.proposals)
 
     @property
@@ -195,18 +195,18 @@ class AutoTuner:
         return len(ended) > STALE and not any(each.cost for each in ended[-STALE:])
 
     def batch(self, search: Search) -> list[Proposal]:
-        """The next round, open proposals of an earlier run first; empty when budget or space is spent."""
+        """The next round, with unfinished proposals of an earlier run first; empty if the search is over."""
         if self.searched:
             return []
         proposals = search.proposals()
         ended = sum(each.ending is not None for each in proposals)
-        room = int((self.auto.budget - self.spent) / self.dearest + 1e-9)
+        room = int((self.auto.budget - self.spent) / self.highest_cost + 1e-9)
         size = max(0, min(room, self.auto.together - (ended - 1) % self.auto.together))
         batch = [each for each in proposals if not each.ending][:size]
         return batch + [search.ask() for _ in range(size - len(batch))]
 
-    def judge(self, search: Search, batch: Sequence[Proposal]) -> None:
-        """Generate a round's candidates, the promising ones in full, and record how each ended."""
+    def evaluate(self, search: Search, batch: Sequence[Proposal]) -> None:
+        """Generate and score a round's candidates, and record how each ended."""
         attempts = {each.number: self.attempts.at(each.point) for each in batch}
         fresh = [each for each in attempts.values() if each.cell and each.key not in self.ended]
         self.attempts.make_short(fresh, self.report)
@@ -217,12 +217,12 @@ class AutoTuner:
             ended = self.end(proposal, attempt, beaten.get(attempt.key, ""))
             values = self.values(attempt) if ended.ending == "finished" else None
             search.tell(ended, values)
-            self.remember(ended)
+            self.record_result(ended)
         self.pending = 0.0
         self.report(0.0)
 
     def beaten(self, attempt: Attempt, number: int) -> Ending | Literal[""]:
-        """How an attempt ends at fewer steps, against those that rounds before this number's finished."""
+        """How an attempt ends after fewer steps, given the rounds before `number`; empty if it goes on."""
         short = self.attempts.short_of(attempt)
         if short is None:
             return ""
@@ -235,7 +235,7 @@ class AutoTuner:
         return "stopped" if clearly_beaten(objectives(short.means), rivals) else ""
 
     def end(self, proposal: Proposal, attempt: Attempt, beaten: Ending | Literal[""]) -> Proposal:
-        """How a judged proposal ended, and what it cost."""
+        """The proposal with its result and its cost."""
         if attempt.cell is None:
             return replace(proposal, ending="failed", error=attempt.error)
         done, short = self.attempts.full.get(attempt.key), self.attempts.short_of(attempt)
@@ -251,13 +251,13 @@ class AutoTuner:
         return replace(proposal, ending="failed" if error else "finished", cost=cost, error=error)
 
     def values(self, attempt: Attempt) -> list[float] | None:
-        """A finished attempt's objectives, None where one is missing."""
+        """The objectives of a finished attempt; None if one is missing."""
         done = self.attempts.full.get(attempt.key)
         found = objectives(done.means) if done else {}
         return [found[kind] for kind in self.kinds] if found.keys() >= set(self.kinds) else None
 
     def report(self, cost: float) -> None:
-        """Report how much of the budget is spent; `cost` are pictures made since the last record."""
+        """Report the progress; `cost` is that of the pictures made since the last recorded proposal."""
         self.pending += cost
         done = self.spent + self.pending
         gained, total = done - self.before, self.auto.budget
@@ -265,18 +265,18 @@ class AutoTuner:
         cells = tuple(each for each in self.attempts.full.values() if not each.error)
         self.tell(Progress(done=int(done), total=total, seconds_left=left, cells=cells))
 
-    def shown(self) -> list[TriedCell]:
-        """Every cell that was tried, once, in the order of the proposals."""
-        found: dict[str, TriedCell] = {}
+    def shown(self) -> list[CandidateCell]:
+        """Every cell that was tried, each once, in the order of the proposals."""
+        found: dict[str, CandidateCell] = {}
         for each in self.proposals:
             attempt = self.attempts.at(each.point)
             done = self.attempts.outcome(attempt, stopped=self.ended.get(attempt.key) == "stopped")
             if done is not None and attempt.key not in found:
                 cell = replace(done.cell, coords=(len(found),))
-                found[attempt.key] = TriedCell(done=replace(done, cell=cell), proposal=each)
+                found[attempt.key] = CandidateCell(done=replace(done, cell=cell), proposal=each)
         return list(found.values())
 
-    def write(self) -> Tuned:
+    def write(self) -> TunerResult:
         """Write the report, the tables and `auto.json`."""
         shown = self.shown()
         findings = Findings(
@@ -291,7 +291,9 @@ class AutoTuner:
         axis = self.space.axis([each.proposal.point for each in shown])
         done = [each.done for each in shown]
         grid = Grid(axes=(axis,), cells=tuple(each.cell for each in done), seeds=self.seeds)
-        tried = Tried(self.host, grid, self.out, self.workers)
+        tried = CandidateTuner(self.host, grid, self.out, self.workers)
         tried.made = self.attempts.made
-        sure = findings.sure
-        return replace(tried.write(done, findings.section()), sure=sure.sentence if sure else "")
+        confidence = findings.confidence
+        return replace(
+            tried.write(done, findings.section()), confidence=confidence.sentence if confidence else ""
+        )

@@ -1,4 +1,4 @@
-"""Early stopping: which candidates are not worth their remaining steps, and the objectives of a search."""
+"""Decides which candidates of a search are stopped early, and computes its objectives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Numbers = Mapping[str, float]
 
 
 def objectives(means: Numbers) -> dict[str, float]:
-    """The mean of each kind of score that there is, in the order of the catalogue.
+    """The mean of each measured kind of score, in the order of the catalogue.
 
     >>> objectives({"over_control": 0.25, "adherence.0": 0.5, "adherence.1": 1.0})
     {'adherence': 0.75, 'over_control': 0.25}
@@ -24,10 +24,10 @@ def objectives(means: Numbers) -> dict[str, float]:
 
 
 def clearly_beaten(one: Numbers, finished: Sequence[Numbers]) -> bool:
-    """Whether two of the finished candidates are clearly better in every objective that differs at all.
+    """Whether two of the finished candidates are clearly better in every objective with different values.
 
-    Clearly means by a tenth of the objective's range over all these candidates, which were all scored at the
-    same share of their steps. No candidate is beaten while fewer than four are finished.
+    Clearly better means by a tenth of the objective's range over all these candidates, which were scored at
+    the same share of their steps. While fewer than four are finished, no candidate is beaten.
     """
     rivals = [each for each in finished if each.keys() == one.keys()]
     if len(rivals) < LEAST:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib_ctrlgen.tuner.cells import AutoSpec
-from lib_ctrlgen.tuner.finished_cell import Done
+from lib_ctrlgen.tuner.finished_cell import FinishedCell
 from lib_ctrlgen.tuner.report import Section
 from lib_ctrlgen.tuner.scoring.catalogue import direction, score_label
 from lib_ctrlgen.tuner.scoring.confidence import Confidence, confidence_of, error_of
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TriedCell:
+class CandidateCell:
     """A cell of the search, and the first proposal that led to it."""
 
-    done: Done
+    done: FinishedCell
     proposal: Proposal
 
     @property
@@ -44,23 +44,23 @@ class TriedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """A search and its cells, each once; `searched` says that it ended because nothing new was proposed."""
+    """A search and its cells, each once; `searched` is true if it ended because nothing new was proposed."""
 
     space: Space
     auto: AutoSpec
     seeds: int
-    shown: Sequence[TriedCell]
+    shown: Sequence[CandidateCell]
     proposals: Sequence[Proposal]
     searched: bool
 
     @property
     def compared(self) -> list[dict[str, float]]:
-        """The scores of each cell, none for a stopped one."""
+        """The scores of each cell; a stopped cell has none."""
         return [dict(each.done.compared) for each in self.shown]
 
     @property
-    def sure(self) -> Confidence | None:
-        """How sure the recommendation is."""
+    def confidence(self) -> Confidence | None:
+        """The confidence in the recommendation."""
         names = [self.name(each) for each in self.shown]
         return confidence_of(self.compared, [each.done.spreads for each in self.shown], self.seeds, names)
 
@@ -75,30 +75,30 @@ class Findings:
         return round(sum(each.cost for each in self.proposals), 4)
 
     @property
-    def economy(self) -> tuple[float, float]:
+    def early_costs(self) -> tuple[float, float]:
         """The pictures that trying candidates at fewer steps cost, and the pictures that it saved."""
         paid = [each for each in self.proposals if each.cost and each.ending != "failed"]
         stopped = sum(each.ending == "stopped" for each in paid)
-        whole = self.seeds * (len(paid) - stopped)
-        return round(sum(each.cost for each in paid) - whole, 4), float(self.seeds * stopped)
+        in_full = self.seeds * (len(paid) - stopped)
+        return round(sum(each.cost for each in paid) - in_full, 4), float(self.seeds * stopped)
 
-    def name(self, each: TriedCell) -> str:
+    def name(self, each: CandidateCell) -> str:
         """A cell's values, each with the label of its range."""
         pairs = zip(self.space.ranges, self.space.row(each.proposal.point), strict=True)
         return ", ".join(f"{place.label} = {shown_value(value)}" for place, value in pairs)
 
     def section(self) -> Section:
         """The report's section about the search."""
-        sure = self.sure
-        first = [] if sure is None else [sure.sentence]
+        confidence = self.confidence
+        first = [] if confidence is None else [confidence.sentence]
         sentences = [*first, self.summary(), *self.notes()]
-        return Section(title="How sure is this?", sentences=sentences, plots=self.plots())
+        return Section(title="Confidence", sentences=sentences, plots=self.plots())
 
     def summary(self) -> str:
-        """The number of candidates, what they cost and what was searched for, in two sentences."""
+        """The number of candidates, their cost and the objectives, in two sentences."""
         stopped = sum(each.done.stopped for each in self.shown)
         failed = sum(bool(each.done.error) for each in self.shown)
-        parts = [f"{len(self.shown) - stopped - failed} in full"]
+        parts = [f"{len(self.shown) - stopped - failed} with all steps"]
         if stopped:
             parts.append(f"{stopped} stopped early, at {self.auto.early:.0%} of the steps")
         if failed:
@@ -106,21 +106,21 @@ class Findings:
         wanted = ", ".join(map(score_label, self.kinds)) or "nothing yet"
         return (
             f"{len(self.shown)} candidates ({', '.join(parts)}) cost {self.spent:g} of {self.auto.budget} "
-            f"pictures. Searched for: {wanted}."
+            f"pictures. Objectives: {wanted}."
         )
 
     def notes(self) -> list[str]:
         """Sentences on early stopping, on an early end, and on proposals that were not valid."""
         found = []
-        tried, saved = self.economy
+        tried, saved = self.early_costs
         if tried:
-            paid = "" if saved > tried else ": it did not pay, leave `early` out"
+            paid = "" if saved > tried else "; this did not pay, so leave `early` out"
             found.append(
                 f"Trying candidates at {self.auto.early:.0%} of the steps first cost {tried:g} pictures and "
                 f"saved {saved:g}{paid}."
             )
         if self.searched:
-            found.append("The search ended before its budget: all that it still proposed had been tried.")
+            found.append("The search ended before its budget, because it proposed no new candidates.")
         refused = [each for each in self.proposals if each.error and not each.cost]
         if refused:
             found.append(f"{len(refused)} proposals could not be made, for example: {refused[0].error}.")
@@ -140,11 +140,11 @@ class Findings:
         return found
 
     def plots(self) -> list[str]:
-        """The first and the last objective over each other, then the deciding one over each range."""
-        kinds, sure = self.kinds, self.sure
+        """Plots as SVG: the first objective over the last one, then the deciding one over each range."""
+        kinds, confidence = self.kinds, self.confidence
         if not kinds:
             return []
-        score = sure.score if sure else kinds[0]
+        score = confidence.score if confidence else kinds[0]
         found = []
         if len(kinds) > 1:
             found.append(scatter(self.dots(kinds[-1], kinds[0]), titled(kinds[-1]), titled(kinds[0])))
@@ -154,7 +154,7 @@ class Findings:
         return found
 
     def dots(self, x: str, y: str) -> list[Dot]:
-        """Each cell at two objectives."""
+        """A point for each cell: its values of two objectives."""
         return [
             Dot(
                 x=each.scores[x],
@@ -169,7 +169,7 @@ class Findings:
         ]
 
     def over(self, index: int, score: str) -> list[Dot]:
-        """Each cell at a range's value and an objective."""
+        """A point for each cell: its value in a range, and an objective."""
         found = []
         for each, mark in zip(self.shown, self.marks(), strict=True):
             value = self.space.row(each.proposal.point)[index]
@@ -178,12 +178,12 @@ class Findings:
                 found.append(Dot(x=float(value), y=each.scores[score], dy=dy, mark=mark, text=each.words))
         return found
 
-    def error(self, each: TriedCell, kind: str) -> float:
-        """The standard error of a cell's score over its seeds; 0 where it is not known."""
+    def error(self, each: CandidateCell, kind: str) -> float:
+        """The standard error of a cell's score over its seeds; 0 if it is not known."""
         known = self.seeds > 1 and not each.done.stopped
         return error_of(each.done.spreads, kind, self.seeds) if known else 0.0
 
-    def candidate(self, each: TriedCell) -> dict[str, Any]:
+    def candidate(self, each: CandidateCell) -> dict[str, Any]:
         """A cell as JSON types."""
         values = dict(
             zip((r.path for r in self.space.ranges), self.space.row(each.proposal.point), strict=True)
@@ -203,7 +203,7 @@ class Findings:
 
     def json(self) -> str:
         """The content of `auto.json`."""
-        sure = self.sure
+        confidence = self.confidence
         found = {
             "budget": self.auto.budget,
             "spent": self.spent,
@@ -212,8 +212,8 @@ class Findings:
             "objectives": self.kinds,
             "proposed": len(self.proposals),
             "searched": self.searched,
-            "early": {"cost": self.economy[0], "saved": self.economy[1]},
-            "sure": None if sure is None else asdict(sure),
+            "early": {"cost": self.early_costs[0], "saved": self.early_costs[1]},
+            "sure": None if confidence is None else asdict(confidence),
             "candidates": [self.candidate(each) for each in self.shown],
         }
         return json.dumps(found, indent=1, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""A scatter plot of a search's candidates as a self-contained SVG."""
+"""A scatter plot of a search's candidates as an SVG."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal, TypeAlias
 
+from lib_ctrlgen.plots import svg
+
 WIDTH, HEIGHT = 380, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 30, 44
 TICKS = 4
-LETTER = 6.2  # pixels of a legend's letter, about
-MARGIN = 0.06  # of the values' range, free on each side
+LETTER = 6.2  # approximate width of a letter in the legend, pixels
+MARGIN = 0.06  # free space on each side, as a share of the range of values
 
 Mark: TypeAlias = Literal["plain", "front", "best", "stopped"]
 LOOKS: dict[Mark, str] = {
@@ -28,7 +30,7 @@ WORDS: dict[Mark, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A point, the standard errors of both numbers (0: not known), and the text of its tooltip."""
+    """A point, the standard errors of both coordinates (0: not known), and the text of its tooltip."""
 
     x: float
     y: float
@@ -40,7 +42,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers to pixels."""
+    """Maps numbers to pixels."""
 
     low: float
     high: float
@@ -54,7 +56,7 @@ class Scale:
 
     @property
     def ticks(self) -> list[float]:
-        """Round numbers to be written along the axis."""
+        """The round numbers that label the axis."""
         least = (self.high - self.low) / TICKS
         power = 10.0 ** math.floor(math.log10(least))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least)
@@ -63,45 +65,38 @@ class Scale:
 
 
 def scale(values: Sequence[float], errors: Sequence[float], start: float, end: float) -> Scale:
-    """A scale that holds all values with their errors."""
+    """A scale that covers all values with their errors."""
     low = min((v - e for v, e in zip(values, errors, strict=True)), default=0.0)
     high = max((v + e for v, e in zip(values, errors, strict=True)), default=1.0)
-    free = MARGIN * (high - low) or 0.5
-    return Scale(low - free, high + free, start, end)
+    margin = MARGIN * (high - low) or 0.5
+    return Scale(low - margin, high + margin, start, end)
 
 
 def scatter(dots: Sequence[Dot], x: str, y: str) -> str:
-    """Dots over two named numbers, with error bars and a legend; the marked ones on top.
+    """A scatter plot with axes named `x` and `y`, error bars and a legend, as SVG; marked dots are on top.
 
-    The scales are made for those that were not stopped, whose numbers are of fewer steps.
+    The scales cover only candidates that were not stopped, because stopped ones have scores of fewer steps.
     """
-    whole = [dot for dot in dots if dot.mark != "stopped"]
-    across = scale([d.x for d in whole], [d.dx for d in whole], LEFT, WIDTH - RIGHT)
-    up = scale([d.y for d in whole], [d.dy for d in whole], HEIGHT - BOTTOM, TOP)
+    finished = [dot for dot in dots if dot.mark != "stopped"]
+    across = scale([d.x for d in finished], [d.dx for d in finished], LEFT, WIDTH - RIGHT)
+    up = scale([d.y for d in finished], [d.dy for d in finished], HEIGHT - BOTTOM, TOP)
     order = list(LOOKS)
     drawn = "".join(_dot(dot, across, up) for dot in sorted(dots, key=lambda dot: order.index(dot.mark)))
     middle = (LEFT + WIDTH - RIGHT) / 2
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" font-family="sans-serif" font-size="11" role="img" '
-        f'aria-label="{escape(y)} over {escape(x)}">'
-        f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" '
-        f'fill="none" stroke="#8886"/>{_ticks(across, up)}{drawn}{_legend(dots)}'
-        f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle" font-weight="bold">{escape(x)}</text>'
-        f'<text x="12" y="{HEIGHT / 2 - 6}" text-anchor="middle" font-weight="bold" '
-        f'transform="rotate(-90 12 {HEIGHT / 2 - 6})">{escape(y)}</text></svg>\n'
-    )
+    box = f'width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
+    frame = f'<rect x="{LEFT}" y="{TOP}" {box} fill="none" stroke="#8886"/>'
+    names = svg.text(middle, HEIGHT - 8, x, anchor="middle", bold=True)
+    names += svg.text(12, HEIGHT / 2 - 6, y, anchor="middle", bold=True, rotated=True)
+    content = frame + _ticks(across, up) + drawn + _legend(dots) + names
+    return svg.document(WIDTH, HEIGHT, f"{y} over {x}", content) + "\n"
 
 
 def _ticks(across: Scale, up: Scale) -> str:
     below = "".join(
-        f'<text x="{across(value)}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:.6g}</text>'
+        svg.text(across(value), HEIGHT - BOTTOM + 15, f"{value:.6g}", anchor="middle")
         for value in across.ticks
     )
-    beside = "".join(
-        f'<text x="{LEFT - 5}" y="{up(value) + 4:.1f}" text-anchor="end">{value:.6g}</text>'
-        for value in up.ticks
-    )
+    beside = "".join(svg.text(LEFT - 5, up(value) + 4, f"{value:.6g}", anchor="end") for value in up.ticks)
     return below + beside
 
 
@@ -121,6 +116,6 @@ def _legend(dots: Sequence[Dot]) -> str:
     found, at = "", 14.0
     for mark in (mark for mark in WORDS if any(dot.mark == mark for dot in dots)):
         found += f'<g transform="translate({at:.0f} 14)"><circle {LOOKS[mark]}/>'
-        found += f'<text x="10" y="4">{WORDS[mark]}</text></g>'
+        found += svg.text(10, 4, WORDS[mark]) + "</g>"
         at += 28 + LETTER * len(WORDS[mark])
     return found

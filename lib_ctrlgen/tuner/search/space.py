@@ -1,10 +1,10 @@
 """The search space: ranges of values for paths in a request, and the cells in it.
 
-    units.0.weight: 0.2-1.5        any number between
-    steps: 10-30 (+1)              a value of an axis: here whole numbers
-    sampler: Euler, DDIM           one of these
+    units.0.weight: 0.2-1.5        any number from 0.2 to 1.5
+    steps: 10-30 (+1)              one of the values of an axis, here of whole numbers
+    sampler: Euler, DDIM           one of these values
 
-A point of the space has one number per range: the value itself between two ends, else the place in the list.
+A point of the space has one number per range: the value itself, or for a list the index of the value.
 
 >>> parse_range("Unit 0 weight", "0.2-1.5").at(0.87654)
 0.877
@@ -32,8 +32,8 @@ from lib_ctrlgen.tuner.values import NUMBER, Value, rounded
 Point: TypeAlias = tuple[float, ...]
 
 BETWEEN = re.compile(rf"\s*({NUMBER})\s*-\s*({NUMBER})\s*")
-DIGITS = 3  # a number between two ends is rounded to about a thousandth of their distance
-GOLDEN = 0.382  # of a range: where its inside is looked at, seldom a whole number
+DIGITS = 3  # a number of a continuous range is rounded to about a thousandth of the range
+GOLDEN = 0.382  # the position inside a range that is checked beside its ends; it is seldom a whole number
 WHOLE = "for whole numbers write {:g}-{:g} (+1)"
 
 
@@ -49,21 +49,21 @@ class Range:
 
     @property
     def ordered(self) -> bool:
-        """Whether the listed values are rising numbers."""
+        """Whether the listed values are numbers in rising order."""
         numbers = [v for v in self.values if isinstance(v, (int, float)) and not isinstance(v, bool)]
         return len(numbers) == len(self.values) and numbers == sorted(numbers)
 
     def at(self, number: float) -> Value:
-        """The value of the request for a point's number."""
+        """The value for the request that belongs to a point's number."""
         if self.values:
             return self.values[int(number)]
         digits = DIGITS - math.floor(math.log10(self.high - self.low))
         return rounded(min(self.high, max(self.low, round(number, digits))))
 
     def number(self, value: object) -> float:
-        """The point's number of a value; the middle of the range for one that lies outside."""
+        """The point's number for a value; the middle of the range for a value outside of it."""
         if self.path == REPLACE:
-            return 0  # the text as it stands
+            return 0  # the unchanged text
         if self.values:
             return self.values.index(value) if value in self.values else len(self.values) // 2
         inside = isinstance(value, (int, float)) and self.low <= value <= self.high
@@ -71,7 +71,7 @@ class Range:
 
     @property
     def probes(self) -> tuple[float, ...]:
-        """Numbers to be checked: both ends and one between, or every value."""
+        """The point's numbers to be checked: both ends and one between them, or every value of a list."""
         if self.values:
             return tuple(range(len(self.values)))
         return self.low, self.high, self.low + GOLDEN * (self.high - self.low)
@@ -80,10 +80,10 @@ class Range:
 def parse_range(place: str, values: Text) -> Range:
     """A range from a path or a friendly label, and a text or a list of values.
 
-    Raises RequestError that says what cannot be read.
+    Raises RequestError at `path` or `values` for a text that cannot be read.
     """
     if "+" in place:
-        raise RequestError("path", "places that move together are for axes: name one place for each range")
+        raise RequestError("path", "paths joined by + are for axes only: name one path for each range")
     between = BETWEEN.fullmatch(values) if isinstance(values, str) else None
     if between is None or path_of(place.strip()) == REPLACE:
         axis = parse_axis(place, values)
@@ -98,7 +98,7 @@ def parse_range(place: str, values: Text) -> Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """The ranges over a payload. `start` is the point of the job itself, clipped to the ranges."""
+    """The ranges for a payload. `start` is the point of the job's own values, clipped to the ranges."""
 
     payload: Mapping[str, Any]
     kind: type[ControlRequest]
@@ -120,7 +120,7 @@ class Space:
         return Axis(label=self.label, paths=paths, values=tuple(map(self.row, points)))
 
     def cell(self, point: Point, share: float | None = None) -> Cell:
-        """The cell of a point; with `share`, at so much of its steps. Raises RequestError."""
+        """The cell of a point; with `share`, the one with this share of its steps. Raises RequestError."""
         axis = self.axis([self.start, point])
         made = applied(self.payload, axis, 1)
         request: Any = parse_request(made, self.kind)
@@ -133,14 +133,14 @@ class Space:
         request: Any = parse_request(applied(self.payload, self.axis([self.start, point]), 1), self.kind)
         return steps_at(request, share) / int(request.steps)
 
-    def dearest(self, share: float) -> float:
-        """The highest cost of such a picture in the whole space."""
+    def highest_cost(self, share: float) -> float:
+        """The highest cost of a picture at this share of its steps, in the whole space."""
         varied = any(each.path == "steps" for each in self.ranges)
         return 1.0 if varied else self.shortened(self.start, share)
 
 
 def steps_at(request: Any, share: float) -> int:
-    """So much of a request's steps, and not fewer than its sampler makes a picture of."""
+    """The number of steps at a share of a request's steps, at least the minimum of its sampler."""
     steps = math.ceil(share * int(request.steps))
     if isinstance(request, GenerationRequest):
         return max(steps, SAMPLERS[request.sampling.sampler].least)
@@ -148,12 +148,12 @@ def steps_at(request: Any, share: float) -> int:
 
 
 def space_of(payload: Mapping[str, Any], auto: AutoSpec, kind: type[ControlRequest]) -> Space:
-    """The space of a job, each range checked as requests of this kind. Raises RequestError at the range."""
+    """The space of a job; its values are checked as requests of this kind. Raises RequestError at a range."""
     ranges = tuple(_range(index, spec.path, spec.values) for index, spec in enumerate(auto.ranges))
     paths = [each.path for each in ranges]
     for index, path in enumerate(paths):
         if path in paths[:index]:
-            raise RequestError(f"$.tune.auto.ranges[{index}].path", f"{path} stands there twice")
+            raise RequestError(f"$.tune.auto.ranges[{index}].path", f"{path} occurs twice")
     for index, each in enumerate(ranges):
         _check(payload, each, f"$.tune.auto.ranges[{index}].values", kind)
     request = parse_request(dict(payload), kind)
@@ -169,7 +169,7 @@ def _range(index: int, place: str, values: Text) -> Range:
 
 
 def _check(payload: Mapping[str, Any], each: Range, where: str, kind: type[ControlRequest]) -> None:
-    """Raise RequestError at `where` for a value that makes no request of this kind."""
+    """Raise RequestError at `where` for a value with which the payload is no valid request of this kind."""
     rows = tuple((each.at(number),) for number in each.probes)
     axis = Axis(label=each.label, paths=(each.path,), values=rows)
     for index, number in enumerate(each.probes):
@@ -180,7 +180,7 @@ def _check(payload: Mapping[str, Any], each: Range, where: str, kind: type[Contr
 
 @contextmanager
 def _placed(where: str, shown: str, hint: str) -> Iterator[None]:
-    """Raise a RequestError at `where`, with the value and the place that it was about."""
+    """Move a RequestError to `where`, and add the value and the path that it was about."""
     try:
         yield
     except RequestError as error:
@@ -189,7 +189,7 @@ def _placed(where: str, shown: str, hint: str) -> Iterator[None]:
 
 
 def own_value(request: object, path: str) -> object:
-    """What a request holds at a path, a schedule that stays the same as its number; None for no value.
+    """The value of a request at a path; a constant schedule is returned as its number. None without a value.
 
     >>> from lib_ctrlgen.request.spec import GenerationRequest
     >>> request = parse_request({"units": [{"model": "a"}], "prompt_weights": {"b": 2}}, GenerationRequest)

@@ -1,8 +1,8 @@
-"""A search's proposals and results, in an Optuna study in a journal file. Only this module imports Optuna.
+"""Stores a search's proposals and results in an Optuna study; only this module imports Optuna.
 
-A proposal depends on the seed and on the results in the study, not on the process that asks: every proposal
-has its own random generator, seeded by its number. So a search that is continued proposes the same points as
-one that was not interrupted.
+A proposal depends only on the seed and on the results in the study: every proposal has its own random
+generator, seeded by its number. So a search that is continued proposes the same points as one that was not
+interrupted.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ ENDINGS: dict[Ending, TrialState] = {
     "failed": TrialState.FAIL,
 }
 COST, ERROR = "cost", "error"
-LOST = "measured again, it lacks a score that the first candidate has"
-RANDOM = 10  # proposals before the first that learns
+LOST = "it was measured again and lacks a score that the first candidate has"
+RANDOM = 10  # the number of random proposals before TPE proposes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """A point to try. `ending` is None until it has ended; `cost` is in pictures."""
+    """A proposed point. `ending` is None until its candidate has ended; `cost` is in pictures."""
 
     number: int
     point: Point
@@ -58,9 +58,9 @@ class Proposal:
 
 
 class Search:
-    """Proposes points of some ranges, and keeps their results.
+    """Proposes points of some ranges, and stores their results.
 
-    `name` distinguishes the studies of one file; `less` says for each objective whether less is better.
+    `name` distinguishes the studies of one file; `less` states for each objective whether less is better.
     Raises HostError for a file that cannot be read.
     """
 
@@ -86,10 +86,10 @@ class Search:
         )
         self.study.add_trial(first)
 
-    def adopt(self, ended: Sequence[Proposal], values: Callable[[Proposal], list[float] | None]) -> None:
-        """Add the proposals of a search with scores of another version, with objectives measured again.
+    def add_ended(self, ended: Sequence[Proposal], values: Callable[[Proposal], list[float] | None]) -> None:
+        """Add the ended proposals of a search whose scores had another version; `values` measures them again.
 
-        A finished proposal without objectives counts as failed.
+        A finished proposal for which an objective is missing counts as failed.
         """
         for each in ended:
             measured = values(each) if each.ending == "finished" else None
@@ -104,7 +104,7 @@ class Search:
             self.study.add_trial(trial)
 
     def internal(self, point: Point) -> list[float | int]:
-        """A point as Optuna stores it: indices into lists of values as integers."""
+        """A point as Optuna stores it, with list indices as integers."""
         floats = (isinstance(each, FloatDistribution) for each in self.distributions.values())
         return [float(number) if whole else int(number) for number, whole in zip(point, floats, strict=True)]
 
@@ -131,7 +131,7 @@ class Search:
         )
 
     def ask(self) -> Proposal:
-        """The next point."""
+        """Propose the next point."""
         number = len(self.study.get_trials(deepcopy=False))
         with quiet():
             self.study.sampler = sampler(self.seed, number)
@@ -139,7 +139,7 @@ class Search:
             return self.proposed(number)
 
     def again(self, trial: FrozenTrial) -> Proposal:
-        """A proposal that has not ended; parameters that a crash left out are suggested again."""
+        """Continue a proposal that has not ended; parameters that a crash left out are suggested again."""
         number = trial.number
         with quiet():
             if number not in self.open:
@@ -148,7 +148,7 @@ class Search:
             return self.proposed(number)
 
     def proposed(self, number: int) -> Proposal:
-        """The point of a proposal that has not ended."""
+        """The proposal of this number, which has not ended."""
         trial = self.open[number]
         point = tuple(float(suggested(trial, path, what)) for path, what in self.distributions.items())
         return Proposal(number=number, point=point)
@@ -166,15 +166,15 @@ class Search:
 
 @contextmanager
 def opened(file: Path) -> Iterator[JournalStorage]:
-    """The journal of a folder that this process has locked. Raises HostError where it cannot be read."""
+    """Open the journal in a folder that this process has locked. Raises HostError if it cannot be read."""
     try:
         without_torn_end(file)
-        for left in file.parent.glob(f"{file.name}.lock*"):  # of a process that was killed
+        for left in file.parent.glob(f"{file.name}.lock*"):  # lock files of a process that was killed
             left.unlink(missing_ok=True)
         with quiet():
             yield JournalStorage(JournalFileBackend(str(file), JournalFileOpenLock(str(file))))
     except (OSError, ValueError, KeyError) as error:
-        message = f"cannot read the search's memory {file}: {error}; move the file away to search anew"
+        message = f"cannot read the search's journal {file}: {error}; move it away to start a new search"
         raise HostError(message) from error
 
 
@@ -206,7 +206,7 @@ def suggested(trial: Trial, path: str, what: BaseDistribution) -> float:
 
 
 def sampler(seed: int, number: int) -> TPESampler:
-    """The sampler of one proposal: multi-objective TPE (Ozaki et al. 2022); open trials count as bad ones."""
+    """The sampler of one proposal: multi-objective TPE (Ozaki et al. 2022); open trials count as bad."""
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     return TPESampler(seed=own, n_startup_trials=RANDOM, multivariate=True, constant_liar=True)
 
@@ -216,14 +216,14 @@ def without_torn_end(file: Path) -> None:
     if not file.is_file():
         return
     content = file.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        save_bytes(content[:whole], file)
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        save_bytes(content[:end], file)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's log and its warnings about experimental parts, whose behaviour our tests pin."""
+    """Silence Optuna's log and its warnings about experimental features, whose behaviour the tests pin."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

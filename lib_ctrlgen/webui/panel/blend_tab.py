@@ -8,10 +8,10 @@ import gradio as gr
 from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
+from lib_ctrlgen.forms.blend_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
 from lib_ctrlgen.request.blend import MAX_CONCEPTS, MAX_MAP, BlendMode, Interpolation
 from lib_ctrlgen.webui.settings import model_store
 
-from .blend_fields import BLEND_FIELDS, CONCEPT_FIELDS, DRAWN, OFF
 from .components import Panel, PictureInput, model_choices
 from .infotext import PastedBlend
 
@@ -24,15 +24,13 @@ MODES = {
     "trajectory": "Trajectory (a row of pictures)",
     "seeds": "Seeds",
 }
-HELP = (
-    "Concepts replace the prompt. Write {prompt} in a concept, or leave one empty, where the prompt belongs."
-)
+HELP = "Concepts replace the prompt. {prompt} in a concept stands for the prompt; so does an empty concept."
 DRAWINGS = {
     "mask": ("Mask (white: this concept)", "upload", "editor"),
-    "painted": ("... or paint where the concept belongs", "canvas", "color-sketch"),
+    "painted": ("... or paint the mask", "canvas", "color-sketch"),
     "image": ("Reference picture", "upload", "editor"),
 }
-SHOWN = 2  # concepts that are open at first
+SHOWN = 2  # concepts whose fields are shown at first
 
 
 def build_blend(panel: Panel) -> None:
@@ -46,18 +44,18 @@ def build_blend(panel: Panel) -> None:
         with FormRow():
             turns = list(get_args(Interpolation))
             _add(panel, parts, "interpolation", gr.Radio, label="Interpolation", choices=turns)
-            _add(panel, parts, "normalise", gr.Checkbox, label="Weights and masks sum to one")
+            _add(panel, parts, "normalise", gr.Checkbox, label="Normalise (weights and masks sum to 1)")
         with gr.Accordion("Trajectory, map, reference pictures", open=False):
             with FormRow():
-                hint = "1@0 hold, 0.8@0.2, 0@0.6 when empty"
+                hint = "default: 1@0 hold, 0.8@0.2, 0@0.6"
                 _add(panel, parts, "crossfeed", gr.Textbox, label="Crossfeed", placeholder=hint, max_lines=1)
                 kinds = ["none", "webp", "mp4"]
                 _add(panel, parts, "animation", gr.Radio, label="Animation of a trajectory", choices=kinds)
-                hint = "rounds of even spacing, 2 with an animation"
+                hint = "rounds of even spacing; default: 2 with an animation, else 0"
                 _add(panel, parts, "spacing", gr.Textbox, label="Spacing", placeholder=hint, max_lines=1)
             with FormRow():
                 models = model_choices()["choices"]
-                label = "IP-Adapter for concepts' pictures"
+                label = "IP-Adapter for the reference pictures of concepts"
                 model = _add(panel, parts, "model", gr.Dropdown, label=label, choices=models)
                 create_refresh_button(
                     model, model_store().refresh, model_choices, panel.elem_id("blend_refresh")
@@ -75,7 +73,7 @@ def build_blend(panel: Panel) -> None:
 
 
 def build_concept(panel: Panel, index: int) -> list[Any]:
-    """One concept's fields, in their order."""
+    """Build one concept's fields, and return them in their order."""
     name = f"concept{index}"
     parts: dict[str, Any] = {}
     with gr.Accordion(f"Concept {index}", open=index < SHOWN, elem_id=panel.elem_id(name)):
@@ -85,9 +83,9 @@ def build_concept(panel: Panel, index: int) -> list[Any]:
             _text(panel, parts, name, "prompt", "Prompt", "{prompt}, at night", scale=4)
         with FormRow():
             _text(panel, parts, name, "weight", "Weight", "number or schedule: 1>0")
-            _text(panel, parts, name, "hires", "Weight in the hires pass", "the same when empty")
-            _text(panel, parts, name, "seed", "Seed", "modes trajectory and seeds")
-            _text(panel, parts, name, "mask_strength", "Mask strength", "0..1 or a schedule; 1 when empty")
+            _text(panel, parts, name, "hires", "Weight in the hires pass", "default: as in the first pass")
+            _text(panel, parts, name, "seed", "Seed", "for the modes Trajectory and Seeds")
+            _text(panel, parts, name, "mask_strength", "Mask strength", "0..1 or a schedule; default: 1")
         with gr.Accordion("Mask and picture", open=False), gr.Row():
             for part, (label, source, tool) in DRAWINGS.items():
                 options = {"type": "pil", "source": source, "tool": tool, "height": 220, "label": label}
@@ -112,7 +110,7 @@ def _text(
 
 
 def _paste(panel: Panel, parts: dict[str, Any], concepts: list[list[Any]]) -> None:
-    """Pasted infotexts fill every component but the pictures."""
+    """Let pasted infotexts fill every component except the pictures."""
     named = list(zip(BLEND_FIELDS, (parts[name] for name in BLEND_FIELDS), strict=True))
     named += [pair for each in concepts for pair in zip(CONCEPT_FIELDS, each, strict=True)]
     for index, (name, component) in enumerate(named):

@@ -1,4 +1,4 @@
-"""What the parts of the panel share: the lists of components, picture inputs, and what is known of models."""
+"""Shared by the parts of the panel: the lists of components, picture inputs, the names of models."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 import gradio as gr
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.unit_fields import NO_MODEL, PICTURE_FIELDS, unit_fields
 from lib_ctrlgen.images.files import is_deep_text
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.webui.settings import model_store
 
 from .infotext import PastedField
-from .unit_fields import NO_MODEL, PICTURE_FIELDS, unit_fields
 
 
 class PictureInput(gr.Image):  # type: ignore[misc]
-    """An image component. A grey picture with more than eight bits stays the text that the page sent.
+    """An image component. A grey picture with more than eight bits remains the text that the page sent.
 
     gradio would reduce it to eight bits and clip its range.
     """
 
-    is_template = True  # in the page it is what its base class is
+    is_template = True  # the page shows it as its base class
 
     def preprocess(self, x: Any) -> Any:
-        """What the page sends, as an argument of the script."""
+        """Convert what the page sends to an argument of the script."""
         return x if isinstance(x, str) and is_deep_text(x) else super().preprocess(x)
 
 
@@ -91,6 +91,6 @@ def family_of(model: Any) -> str:
 
 
 def model_choices() -> dict[str, list[str]]:
-    """The choices of a unit's model list, as the folders are now: the families without a file, then files."""
+    """The present choices of a unit's model list: the families without a model file, then the files."""
     fileless = [entry.without_model for entry in catalogue.CONTROLS if entry.without_model]
     return {"choices": [NO_MODEL, *fileless, *model_store().names()]}

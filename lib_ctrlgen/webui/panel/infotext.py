@@ -1,58 +1,28 @@
-"""The `CtrlGen` entry of a picture's infotext, and how it is read back into the panel."""
+"""Fills the panel from the `CtrlGen` entry of a pasted infotext."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from msgspec.structs import replace
 
-from lib_ctrlgen.controls.recorded import described
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.forms.blend_fields import BLEND_FIELDS, MODE, blend_values
+from lib_ctrlgen.forms.infotext import read_entry, read_units
+from lib_ctrlgen.forms.unit_fields import NO_MODEL, panel_values, whole_values
 from lib_ctrlgen.webui.settings import model_store
 
-from .blend_fields import BLEND_FIELDS, MODE, blend_values
-from .unit_fields import NO_MODEL, Payload, panel_values, whole_values
-
-KEY = "CtrlGen"
 MODEL = "model"
 BLEND_MODEL = list(BLEND_FIELDS).index(MODEL)
 
 
-def describe(request: ControlRequest) -> str:
-    """The request as compact JSON: enabled units, hashes in the places of their pictures.
-
-    What `Loaded.recorded` gives holds the models' hashes, too.
-    """
-    enabled = tuple(unit for _, unit in request.enabled_units)
-    payload = described(replace(request, units=enabled), "sha")
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-
-
-def read_entry(params: Mapping[str, Any]) -> Payload:
-    """The request in the parameters of a pasted infotext; empty where the entry is absent or broken."""
-    try:
-        entry = json.loads(params.get(KEY) or "{}")
-    except (ValueError, TypeError):
-        return {}
-    return entry if isinstance(entry, dict) else {}
-
-
-def read_units(params: Mapping[str, Any]) -> list[Payload]:
-    """The units in the parameters of a pasted infotext."""
-    units = read_entry(params).get("units")
-    return [unit for unit in units if isinstance(unit, dict)] if isinstance(units, list) else []
-
-
 def listed_name(recorded: Any) -> Any:
-    """The name in the panel's model list of a model as it was recorded, `name [hash]`.
+    """The name in the panel's list of a model that was recorded as `name [hash]`.
 
-    What is not there stays as it was recorded: the request then says what is missing, or that the
-    hash is another one, and no other model stands in for it.
+    A model that is not listed keeps its recorded name. The request then reports that it is missing, or
+    that its hash differs, and no other model is used instead.
     """
     store = model_store()
     try:
@@ -63,10 +33,10 @@ def listed_name(recorded: Any) -> Any:
 
 @dataclass(frozen=True)
 class PastedField:
-    """Called by the WebUI with an infotext's parameters; gives one component's new value.
+    """Called by the WebUI with an infotext's parameters; returns one component's new value.
 
-    A picture made without CtrlGen switches the units off and leaves the rest alone, so
-    that a pasted infotext makes the same picture again.
+    The infotext of a picture made without CtrlGen switches the units off and changes nothing else, so that
+    the same picture is made again.
     """
 
     unit: int

@@ -9,6 +9,8 @@ from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.map_preview import control_map
+from lib_ctrlgen.forms.unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.settings import model_store, unit_count
@@ -16,10 +18,10 @@ from lib_ctrlgen.webui.settings import model_store, unit_count
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
 from .infotext import PastedSetting
-from .preview import control_map, plan_html
+from .preview import plan_html
+from .reference_panel import build_references
 from .tiny_model import build_tiny_model
-from .unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
-from .unit_params import build_family_params, build_params
+from .unit_params import build_boxes, build_family_params, build_params, connect_family
 
 CONTROL_MODES = {
     "balanced": "Balanced",
@@ -31,7 +33,7 @@ RESIZE_MODES = {
     "crop_and_resize": "Crop and resize",
     "resize_and_fill": "Resize and fill",
 }
-PROMPTS = {"prompt": "$.prompt", "negative": "$.negative_prompt"}  # as the plan names them
+PROMPTS = {"prompt": "$.prompt", "negative": "$.negative_prompt"}  # their paths in the plan
 SCHEDULE_EXAMPLE = "1@0, 1@0.3, 0@0.6"
 SCHEDULE_HELP = (
     "weight@progress, progress from 0 to 1. Also 1>0.2, easings (0@0.5 smooth), windows (1 in 0..0.5)"
@@ -56,10 +58,10 @@ def build_panel(tab: str) -> Panel:
 
 
 def build_whole(panel: Panel) -> None:
-    """What acts on the whole generation, with or without units."""
+    """Build the fields for the whole generation, which act also without units."""
     labels = {
         "cfg_scale": ("Guidance schedule (replaces CFG Scale)", "for example 7@0, 3@1"),
-        "hires_cfg_scale": ("Guidance in the hires pass", "the same when empty"),
+        "hires_cfg_scale": ("Guidance in the hires pass", "default: as in the first pass"),
         "prompt_weights": ("Named prompt weights", "glow=1>0.5 for a prompt with (neon sign:glow=1.2)"),
     }
     with FormRow():
@@ -70,10 +72,11 @@ def build_whole(panel: Panel) -> None:
 
 
 def build_unit(unit: UnitPanel) -> None:
-    """One unit's tab."""
+    """Build one unit's tab."""
     with gr.Column(elem_id=unit.elem_id("panel"), elem_classes="ctrlgen-unit"):
         unit.show("enabled", gr.Checkbox, label="Enable", elem_classes="ctrlgen-enabled")
-        with gr.Row():
+        unit.parts["pictures"] = gr.Row()
+        with unit.parts["pictures"]:
             _build_pictures(unit)
         with FormRow():
             _build_model(unit)
@@ -82,7 +85,12 @@ def build_unit(unit: UnitPanel) -> None:
         with FormRow():
             build_params(unit)
         with FormRow():
+            build_references(unit)
+        with FormRow():
             build_family_params(unit)
+        with gr.Row():
+            build_boxes(unit)
+        connect_family(unit)
         _build_weight(unit)
         with FormRow():
             _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")
@@ -97,7 +105,7 @@ def _build_pictures(unit: UnitPanel) -> None:
         _picture(unit, "image", "Picture")
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
-        _pictures(unit, "images", "Or one picture per image (by name)")
+        _pictures(unit, "images", "Or one picture for each image of the batch (in the order of their names)")
     with gr.Column(min_width=220):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 240, "show_label": True}
         unit.parts["map"] = gr.Image(label="Control map", **options)
@@ -134,14 +142,14 @@ def _build_weight(unit: UnitPanel) -> None:
             max_lines=1,
         )
     if unit.panel.tab == "txt2img":
-        label, hint = "Weight in the hires pass", "number or schedule; the same when empty"
+        label, hint = "Weight in the hires pass", "number or schedule; default: as in the first pass"
         unit.show("hires", gr.Textbox, label=label, placeholder=hint, max_lines=1)
     else:
         unit.show("hires", gr.Textbox, visible=False)
     with FormRow():
         limits = {"minimum": 0.0, "maximum": 1.0, "step": 0.01}
-        unit.show("guidance_start", gr.Slider, label="Start (part of the steps)", **limits)
-        unit.show("guidance_end", gr.Slider, label="End (not included; 1 = to the end)", **limits)
+        unit.show("guidance_start", gr.Slider, label="Start (fraction of the steps)", **limits)
+        unit.show("guidance_end", gr.Slider, label="End (fraction of the steps; 1: to the end)", **limits)
 
 
 def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[str, ...], label: str) -> None:
@@ -150,13 +158,13 @@ def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[st
 
 def _build_advanced(unit: UnitPanel) -> None:
     with gr.Accordion("Mask, layer weights, parameters, cost", open=False, elem_id=unit.elem_id("advanced")):
-        _picture(unit, "mask", "Mask (white is controlled; empty: everything)")
-        _pictures(unit, "masks", "Or one mask per image of the batch (by name)")
-        hint = "1 when empty; number or schedule from 0 (no mask) to 1"
+        _picture(unit, "mask", "Mask (the unit acts where it is white; without a mask everywhere)")
+        _pictures(unit, "masks", "Or one mask for each image of the batch (in the order of their names)")
+        hint = "number or schedule from 0 (as without a mask) to 1; default: 1"
         unit.show("mask_strength", gr.Textbox, label="Mask strength", placeholder=hint, max_lines=1)
         limits = {"minimum": 0.0, "maximum": 256.0, "step": 1.0}
-        unit.show("mask_feather", gr.Slider, label="Mask feather (pixels of the generation)", **limits)
-        label = 'Cut picture and mask to the part that "Only masked" paints'
+        unit.show("mask_feather", gr.Slider, label="Mask feather (pixels)", **limits)
+        label = 'Crop picture and mask to the area that "Only masked" inpaints'
         unit.show("inpaint_crop", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
         unit.show(
             "layer_weights",
@@ -176,12 +184,12 @@ def _build_advanced(unit: UnitPanel) -> None:
 
 
 def _build_cost(unit: UnitPanel) -> None:
-    """What makes a unit cheaper: fewer calls of its network, less memory."""
+    """Build the fields that save a unit's time or memory."""
     with FormRow():
-        label = "Compute every n-th step"
+        label = "Run the network at every n-th step only"
         unit.show("reuse", gr.Slider, label=label, minimum=1, maximum=20, step=1)
         places = list(LOW_VRAM)
-        unit.show("low_vram", gr.Dropdown, label="Weights in CPU memory between uses", choices=places)
+        unit.show("low_vram", gr.Dropdown, label="Keep weights in CPU memory between uses", choices=places)
         unit.show("storage", gr.Dropdown, label="Weights stored as", choices=list(get_args(Storage)))
 
 
@@ -190,7 +198,8 @@ def _connect_map_preview(unit: UnitPanel) -> None:
 
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         try:
-            return control_map(dict(zip(names, values, strict=True)), int(width), int(height), unit.index), ""
+            fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
+            return control_map(fields, *size, unit.index, model_store()), ""
         except CtrlGenError as error:
             return None, str(error)
 
@@ -211,7 +220,7 @@ def _hidden_number(unit: UnitPanel, name: str) -> Any:
 
 
 def build_plan(panel: Panel) -> None:
-    """The button that shows the plan, and what it shows."""
+    """Build the button that previews the plan, and its output."""
     with gr.Row():
         button = gr.Button("Preview plan", elem_id=panel.elem_id("show_plan"), size="sm")
     shown = gr.HTML(elem_id=panel.elem_id("plan"))

@@ -1,4 +1,4 @@
-"""The bundled tiny model on the page: buttons that install it and that set what it is made for."""
+"""The bundled tiny model on the page: buttons that install it and that choose suitable settings."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .components import Panel
 from .preview import error_html
 
 INSTALL = "Install the tiny model"
-# The WebUI lists checkpoints anew when this button of its own is pressed.
+# This button of the WebUI reloads its list of checkpoints.
 REFRESH = "() => { const b = gradioApp().querySelector('#refresh_sd_model_checkpoint'); if (b) b.click(); }"
 FAR = (
-    f"The loaded checkpoint, {NAME}, has learnt pictures of {SIZES[0]} to {SIZES[-1]} pixels a side: at "
-    "other sizes its shapes fall apart. Press the button below."
+    f"The loaded checkpoint, {NAME}, was trained on pictures of {SIZES[0]} to {SIZES[-1]} pixels a side and "
+    "draws no proper shapes at other sizes. Press the button below."
 )
 
 
 def build_tiny_model(panel: Panel) -> None:
-    """A warning about its size, which the page shows when it is due, and the two buttons."""
+    """Build a warning about the size, hidden until the page shows it, and the two buttons."""
     hidden = ["ctrlgen-hidden"]
     warning = f'<p class="ctrlgen-error">{escape(FAR)}</p>'
     gr.HTML(warning, elem_id=panel.elem_id("tiny_note"), elem_classes=hidden)
@@ -38,7 +38,7 @@ def build_tiny_model(panel: Panel) -> None:
 
 
 def register_tiny_setting() -> None:
-    """Add the button to the settings page, too. It is no setting: nothing is saved."""
+    """Also add the button to the settings page. It is not a setting: nothing is saved."""
     option = shared.OptionHTML("")
     option.component = lambda elem_id, **_: install_button(elem_id)
     option.section = SECTION
@@ -46,7 +46,7 @@ def register_tiny_setting() -> None:
 
 
 def install_button(elem_id: str) -> Any:
-    """The button that installs the model, and the HTML below it that says what came of it."""
+    """Build the button that installs the model, and the HTML below it for the result."""
     with gr.Column():
         button = gr.Button(INSTALL, elem_id=elem_id, size="sm")
         result = gr.HTML(elem_id=f"{elem_id}_said")
@@ -55,7 +55,7 @@ def install_button(elem_id: str) -> Any:
 
 
 def installed() -> str:
-    """Install the model into this WebUI's folders; what came of it, as HTML."""
+    """Install the model into this WebUI's folders, and return the result as HTML."""
     try:
         placed = install_into(Path(paths_internal.models_path))
     except CtrlGenError as error:

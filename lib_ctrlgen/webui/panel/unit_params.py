@@ -6,15 +6,17 @@ from typing import Any
 
 import gradio as gr
 
+from lib_ctrlgen.forms.box_fields import EXAMPLE
+from lib_ctrlgen.forms.unit_fields import BASE_FIELDS, detects, family_fields, param_fields
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
+from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 
 from .components import UnitPanel, family_of
-from .unit_fields import detects, family_fields, param_fields
 
 
 def build_params(unit: UnitPanel) -> None:
-    """The preprocessors' parameters; those of the chosen one are shown."""
+    """Build the preprocessors' parameters; those of the chosen preprocessor are shown."""
     fields = param_fields()
     sliders = [_param(unit, name, param, visible=owner == "none") for name, (owner, param) in fields.items()]
     owners = [owner for owner, _ in fields.values()]
@@ -30,21 +32,45 @@ def build_params(unit: UnitPanel) -> None:
 
 
 def build_family_params(unit: UnitPanel) -> None:
-    """The control families' parameters; those of the chosen model's family are shown, others are reset."""
-    fields = family_fields()
-    parts = [_param(unit, name, param) for name, (_, param) in fields.items()]
+    """Build the control families' parameters, which `connect_family` shows and hides."""
+    for name, (_, param) in family_fields().items():
+        _param(unit, name, param)
+
+
+def build_boxes(unit: UnitPanel) -> None:
+    """Build the text field of the boxes, and the area in which javascript/ctrlgen_boxes.js shows them."""
+    label = "Boxes: left top right bottom: phrase, one a line, 0 to 1 (or JSON as in the API)"
+    unit.show("boxes", gr.Textbox, label=label, placeholder=EXAMPLE, lines=3, visible=False)
+    names = f'data-tab="{unit.panel.tab}" data-field="{unit.elem_id("boxes")}"'
+    content = f'<div class="ctrlgen-boxes" {names}></div>'
+    unit.parts["boxes_area"] = gr.HTML(content, elem_id=unit.elem_id("boxes_area"), visible=False)
+
+
+def connect_family(unit: UnitPanel) -> None:
+    """Show what the chosen model's family takes; what it does not take is hidden, and reset.
+
+    While no family is known, parameters and boxes are only hidden, and pictures are shown.
+    """
+    takers = {name: (families, param.default) for name, (families, param) in family_fields().items()}
+    takers["boxes"] = tuple(entry.name for entry in catalogue.CONTROLS if "boxes" in entry.fields), ""
+    unpictured = {entry.name for entry in catalogue.CONTROLS if not entry.needs_image}
+    pictures = {name: BASE_FIELDS[name] for name in ("image", "images", "use_init_image")}
 
     def reveal(model: Any) -> list[dict[str, Any]]:
         family = family_of(model)
-        if not family:
-            return [gr.update(visible=False) for _ in fields]
-        return [
-            gr.update(visible=True) if family in families else gr.update(visible=False, value=param.default)
-            for families, param in fields.values()
+        shown = [family in families for families, _ in takers.values()]
+        updates = [
+            gr.update(visible=visible) if visible or not family else gr.update(visible=False, value=default)
+            for visible, (_, default) in zip(shown, takers.values(), strict=True)
         ]
+        bare = family in unpictured
+        emptied = [gr.update(value=value) if bare else gr.update() for value in pictures.values()]
+        return [*updates, gr.update(visible=shown[-1]), gr.update(visible=not bare), *emptied]
 
+    names = (*takers, "boxes_area", "pictures", *pictures)
     model = unit.parts["model"]
-    model.change(reveal, inputs=[model], outputs=parts, show_progress=False)
+    outputs = [unit.parts[name] for name in names]
+    model.change(reveal, inputs=[model], outputs=outputs, show_progress=False)
 
 
 def _param(unit: UnitPanel, name: str, param: Param, *, visible: bool = False) -> Any:

@@ -1,1 +1,1 @@
-"""What happens around the WebUI's sampling."""
+"""Controls the WebUI's sampling: units, prompts, guidance and blends."""

@@ -26,15 +26,15 @@ from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 
 from .cell_batch import own
-from .step_callbacks import Follow, StepHandler, each_denoiser, is_hires
+from .step_callbacks import StepFunction, StepHandler, each_denoiser, is_hires
 
 
 def read_prompts(
     blends: Sequence[Blend | None], texts: Sequence[str], *, hires: bool = False
 ) -> tuple[PromptSource, ...]:
     """Parse a batch's positive prompts, with one blend for all or one per picture. Raises RequestError."""
-    steps = Trajectory.of(blends[0], len(texts))
-    places = steps.places if steps else (0.0,) * len(texts)
+    trajectory = Trajectory.of(blends[0], len(texts))
+    places = trajectory.places if trajectory else (0.0,) * len(texts)
 
     def read(picture: int, text: str) -> PromptSource:
         blend = own(blends, picture)
@@ -46,13 +46,12 @@ def read_prompts(
 
 
 def blended_seeds(blend: Blend | None, seeds: Sequence[int], batch: int) -> list[int]:
-    """The seeds of all pictures. On a trajectory a picture has its nearest concept's, or else the first."""
-    steps = Trajectory.of(blend, batch)
-    if blend is None or steps is None:
+    """The seeds of all pictures. On a trajectory each batch has those of `Trajectory.seeds`."""
+    trajectory = Trajectory.of(blend, batch)
+    if blend is None or trajectory is None:
         return list(seeds)
-    stops = [blend.concepts[index].seed for index in steps.nearest]
-    firsts = [seeds[start] for start in range(0, len(seeds), batch)]
-    return [first if own is None else own for first in firsts for own in stops]
+    firsts = seeds[::batch]
+    return [seed for first in firsts for seed in trajectory.seeds(blend, first)]
 
 
 class ConceptCombiner:
@@ -89,7 +88,7 @@ def combines_by_itself(blend: Blend) -> bool:
 
 
 def mixed_conditioning(
-    sources: Sequence[MixedPrompt], features: Sequence[Any], empty: Any, progress: float, *, turn: bool
+    sources: Sequence[MixedPrompt], features: Sequence[Any], empty: Any, progress: float, *, spherical: bool
 ) -> Any:
     """Mix the features of the concepts, each for all pictures of a batch, to one conditioning.
 
@@ -100,18 +99,20 @@ def mixed_conditioning(
     if isinstance(empty, dict):
         return type(empty)(
             {
-                key: mixed_conditioning(sources, [f[key] for f in features], empty[key], progress, turn=turn)
+                key: mixed_conditioning(
+                    sources, [f[key] for f in features], empty[key], progress, spherical=spherical
+                )
                 for key in empty
             }
         )
     if empty.ndim == 2:
-        return mixed_features(features, empty, weights.to(empty), turn=False)
+        return mixed_features(features, empty, weights.to(empty), spherical=False)
     longest = max(each.shape[1] for each in (*features, empty))
     return mixed_features(
         [_filled(each, empty, longest) for each in features],
         _filled(empty, empty, longest),
         weights.to(empty),
-        turn=turn,
+        spherical=spherical,
     )
 
 
@@ -120,62 +121,64 @@ def _filled(features: Tensor, empty: Tensor, length: int) -> Tensor:
     return torch.cat([features, *[empty] * missing], 1) if missing else features
 
 
-class CrossFed:
-    """Pulls a trajectory's pictures towards the mix of their ends before each step of the first pass."""
+class Crossfeed:
+    """Mixes a trajectory's pictures with those of its concepts before each step of the first pass."""
 
     def __init__(self, blend: Blend, pictures: int) -> None:
-        steps = Trajectory.of(blend, pictures)
-        if steps is None:
+        trajectory = Trajectory.of(blend, pictures)
+        if trajectory is None:
             raise ValueError("not a trajectory")
-        self.steps = steps
+        self.trajectory = trajectory
         self.blend = blend
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
+    def batch(self) -> Iterator[StepFunction]:
         """Change the latents of one batch at its steps. Every denoiser is restored at the end."""
-        self.steps = replace(self.steps, spots=())
-        with each_denoiser("forward", self.take) as follow:
+        self.trajectory = replace(self.trajectory, moved=())
+        with each_denoiser("forward", self.patch) as follow:
             yield lambda params: None if is_hires(params.denoiser) else follow(params)
 
-    def take(self, denoiser: Any) -> None:
+    def patch(self, denoiser: Any) -> None:
         """Change the sampler's latents in place before each call of this denoiser."""
         original = denoiser.forward
 
         def forward(x: Tensor, *args: Any, **kwargs: Any) -> Any:
             power = self.blend.crossfeed(denoiser.step / denoiser.total_steps)
-            x.copy_(self.steps.crossfed(x, power))
+            x.copy_(self.trajectory.crossfed(x, power))
             return original(x, *args, **kwargs)
 
         denoiser.forward = forward
 
-    def again(self, made: Any, run: int) -> bool:
-        """Place the pictures anew along the trajectory, and return whether the batch is sampled again.
+    def sample_again(self, made: Any, run: int) -> bool:
+        """Move the pictures along the trajectory, and return whether the batch must be sampled again.
 
         `made` is the latents as a tensor, or decoded pictures as a list.
         """
         if run > self.blend.rounds or shared.state.interrupted or shared.state.skipped:
             return False
-        self.steps = self.steps.respaced(made if isinstance(made, Tensor) else torch.stack(list(made)))
+        self.trajectory = self.trajectory.respaced(
+            made if isinstance(made, Tensor) else torch.stack(list(made))
+        )
         return True
 
     def mixes(self, sources: Sequence[MixedPrompt]) -> list[MixedPrompt]:
         """The prompts of the pictures at their present places on the trajectory."""
-        return [placed(*pair) for pair in zip(sources, self.steps.places, strict=True)]
+        return [placed(*pair) for pair in zip(sources, self.trajectory.places, strict=True)]
 
     def begin(self, _p: Any, _x: Tensor, noise: Tensor) -> None:
         """Mix the noise of the pictures between two ends from the noise of the ends."""
-        noise.copy_(self.steps.crossfed(noise, 1.0))
+        noise.copy_(self.trajectory.crossfed(noise, 1.0))
 
 
-class MixedStart:
+class MixedLatents:
     """Lets a batch start from mixed noise, or from mixed img2img pictures."""
 
     def __init__(self, blend: Blend) -> None:
         self.cells = map_cells(blend)
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
-        """Does nothing at the steps of a batch."""
+    def batch(self) -> Iterator[StepFunction]:
+        """Do nothing at the steps of a batch."""
         yield lambda _params: None
 
     def begin(self, p: Any, x: Tensor, noise: Tensor) -> None:
@@ -216,4 +219,4 @@ def blend_parts(blend: Blend | None, batch: int, *, img2img: bool) -> list[StepH
         return []
     if blend.mode == "seeds" and blend.concepts[0].image and not img2img:
         raise RequestError("$.blend.concepts[0].image", "pictures' latents are mixed in img2img only")
-    return [CrossFed(blend, batch) if blend.mode == "trajectory" else MixedStart(blend)]
+    return [Crossfeed(blend, batch) if blend.mode == "trajectory" else MixedLatents(blend)]

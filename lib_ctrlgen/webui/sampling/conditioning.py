@@ -21,11 +21,11 @@ from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_cells
 from lib_ctrlgen.request.spec import ControlRequest
 
-from .blending import ConceptCombiner, CrossFed, combines_by_itself, mixed_conditioning, read_prompts
+from .blending import ConceptCombiner, Crossfeed, combines_by_itself, mixed_conditioning, read_prompts
 from .cell_batch import own
 from .guidance import Guidance
 from .method_patch import MethodPatch
-from .step_callbacks import Follow
+from .step_callbacks import StepFunction
 
 # The positive and negative prompts that each of the WebUI's encoding methods reads.
 FIRST = ("prompts", "negative_prompts")
@@ -33,15 +33,15 @@ HIRES = ("hr_prompts", "hr_negative_prompts")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How the WebUI made a conditioning: the function, its arguments, and the prompts with schedules."""
+class ConditioningRecipe:
+    """The function and the arguments with which the WebUI made a conditioning, and its scheduled prompts."""
 
     function: Callable[..., Any]
     prompts: Any
     steps: int
     hires_steps: int | None
     sources: tuple[PromptSource, ...]
-    encoded: EncoderMemo
+    encoded: EncoderCache
     made: Any
 
 
@@ -53,22 +53,22 @@ class ScheduledPrompts:
         p: Any,
         requests: Sequence[ControlRequest],
         guidance: Guidance,
-        walk: CrossFed | None = None,
+        crossfeed: Crossfeed | None = None,
     ) -> None:
-        self.walk = walk
+        self.crossfeed = crossfeed
         self.named = [request.prompt_weights for request in requests]
         self.blends = [request.blend for request in requests]
         self.blend = self.blends[0]
         self.cells = map_cells(self.blend) if self.blend else ()
         self.guidance = guidance
-        self.recipes: dict[int, Recipe] = {}
+        self.recipes: dict[int, ConditioningRecipe] = {}
         self.reading: list[tuple[tuple[PromptSource, ...], tuple[PromptSource, ...]]] = []
-        self.encoded = EncoderMemo()
+        self.encoded = EncoderCache()
         self.made: dict[tuple[int, tuple[str, ...]], Any] = {}
-        HeldConds(p, "setup_conds", FIRST, self).install()
+        EncodingPatch(p, "setup_conds", FIRST, self).install()
         if hasattr(p, "calculate_hr_conds"):
-            HeldConds(p, "calculate_hr_conds", HIRES, self).install()
-        HeldCache(p, self).install()
+            EncodingPatch(p, "calculate_hr_conds", HIRES, self).install()
+        CachingPatch(p, self).install()
 
     @contextmanager
     def ordinary(self, p: Any, lists: tuple[str, str]) -> Iterator[None]:
@@ -82,7 +82,7 @@ class ScheduledPrompts:
             blends = [self.cells[getattr(p, "iteration", 0) % len(self.cells)]]
         positive = read_prompts(blends, texts[lists[0]], hires=lists is HIRES)
         negative = tuple(parse_prompt(text, negative=True) for text in texts[lists[1]])
-        self.encoded = EncoderMemo()
+        self.encoded = EncoderCache()
         self.reading.append((positive, negative))
         try:
             for name, prompts in zip(lists, (positive, negative), strict=True):
@@ -104,7 +104,7 @@ class ScheduledPrompts:
         """Store how the WebUI made the conditioning `made`."""
         if self.reading:
             positive, negative = self.reading[-1]
-            self.recipes[id(made)] = Recipe(
+            self.recipes[id(made)] = ConditioningRecipe(
                 function=function,
                 prompts=prompts,
                 steps=steps[0],
@@ -115,7 +115,7 @@ class ScheduledPrompts:
             )
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
+    def batch(self) -> Iterator[StepFunction]:
         """Set the conditioning of every step of one batch."""
         try:
             yield self.follow
@@ -123,7 +123,7 @@ class ScheduledPrompts:
             self.recipes.clear()
             self.made.clear()
             self.guidance.weights = self.guidance.combiner = None
-            self.encoded = EncoderMemo()
+            self.encoded = EncoderCache()
 
     def follow(self, params: Any) -> None:
         """Replace the WebUI's conditioning by that of this step's weights."""
@@ -161,8 +161,8 @@ class ScheduledPrompts:
         """Mix the concepts' features, or set how their predictions are combined."""
         sources = self.recipes[id(conditioning)].sources
         mixed = [source for source in sources if isinstance(source, MixedPrompt)]
-        if self.walk is not None:
-            mixed = self.walk.mixes(mixed)
+        if self.crossfeed is not None:
+            mixed = self.crossfeed.mixes(mixed)
         if mixed:
             params.text_cond = self.mixed(conditioning, mixed, progress, params.denoiser.step)
         elif self.blend is not None and combines_by_itself(self.blend):
@@ -177,10 +177,10 @@ class ScheduledPrompts:
         ]
         texts = [*zip(*per_picture, strict=True), ("",) * len(sources)]
         *features, empty = [rows_of(self.made_of(conditioning, recipe, each), step)[1] for each in texts]
-        turn = self.blend is not None and self.blend.interpolation == "slerp"
-        return mixed_conditioning(sources, features, empty, progress, turn=turn)
+        spherical = self.blend is not None and self.blend.interpolation == "slerp"
+        return mixed_conditioning(sources, features, empty, progress, spherical=spherical)
 
-    def made_of(self, conditioning: Any, recipe: Recipe, prompts: Sequence[str]) -> Any:
+    def made_of(self, conditioning: Any, recipe: ConditioningRecipe, prompts: Sequence[str]) -> Any:
         """Return the conditioning of `prompts`, made or cached; `conditioning` itself if they are its own."""
         texts = tuple(prompts)
         if texts == tuple(recipe.prompts):
@@ -190,11 +190,11 @@ class ScheduledPrompts:
             self.made[key] = self.make(recipe, texts)
         return self.made[key]
 
-    def make(self, recipe: Recipe, texts: Sequence[str]) -> Any:
+    def make(self, recipe: ConditioningRecipe, texts: Sequence[str]) -> Any:
         """Let the WebUI encode these prompts."""
         prompts = prompt_parser.SdConditioning(texts, copy_from=recipe.prompts)
         with ExitStack() as stack:
-            stack.enter_context(kept_notes())
+            stack.enter_context(kept_infotext_hashes())
             stack.enter_context(recipe.encoded.installed(shared.sd_model))
             stack.enter_context(devices.autocast())
             old = shared.opts.use_old_scheduling
@@ -207,7 +207,7 @@ def rows_of(conditioning: Any, step: int) -> tuple[Any, Any]:
     return batch
 
 
-class HeldConds(MethodPatch):
+class EncodingPatch(MethodPatch):
     """Replaces a method of `p` that encodes prompts."""
 
     def __init__(self, p: Any, name: str, lists: tuple[str, str], prompts: ScheduledPrompts) -> None:
@@ -221,7 +221,7 @@ class HeldConds(MethodPatch):
             return self.original(*args, **kwargs)
 
 
-class HeldCache(MethodPatch):
+class CachingPatch(MethodPatch):
     """Replaces `p.get_conds_with_caching`, whose arguments say how each conditioning is made."""
 
     def __init__(self, p: Any, prompts: ScheduledPrompts) -> None:
@@ -237,7 +237,7 @@ class HeldCache(MethodPatch):
 
 
 @dataclass
-class EncoderMemo:
+class EncoderCache:
     """Caches the outputs of text encoders by token sequence and textual inversions."""
 
     states: dict[tuple[Any, ...], Any] = field(default_factory=dict)
@@ -248,11 +248,11 @@ class EncoderMemo:
         with ExitStack() as stack:
             for number, encoder in enumerate(_encoders(model)):
                 if "encode_with_transformers" not in vars(encoder):
-                    encoder.encode_with_transformers = self.remembering(number, encoder)
+                    encoder.encode_with_transformers = self.cached_method(number, encoder)
                     stack.callback(vars(encoder).pop, "encode_with_transformers")
             yield
 
-    def remembering(self, number: int, encoder: Any) -> Callable[[Any], Any]:
+    def cached_method(self, number: int, encoder: Any) -> Callable[[Any], Any]:
         """Return an encoder's method with a cache for its inputs."""
         original = encoder.encode_with_transformers
 
@@ -275,7 +275,7 @@ def _encoders(model: Any) -> list[Any]:
 
 
 @contextmanager
-def kept_notes() -> Iterator[None]:
+def kept_infotext_hashes() -> Iterator[None]:
     """Restore the infotext's hashes, which the WebUI would add again at each encoding."""
     notes = sd_hijack.model_hijack.extra_generation_params
     before = dict(notes)

@@ -1,4 +1,4 @@
-"""Decoding equal latents only once, as cells of a tuner often have them."""
+"""Decodes equal latents only once, because cells of a tuner often have equal latents."""
 
 from __future__ import annotations
 

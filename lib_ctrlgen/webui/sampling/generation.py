@@ -16,17 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target
+from lib_ctrlgen.controls.own_layers import EncodingControl
 from lib_ctrlgen.controls.prepare import load_requests
-from lib_ctrlgen.controls.protocols import (
-    AttentionControl,
-    ContextControl,
-    EncodingControl,
-    MappedControl,
-    PooledControl,
-    ReferenceControl,
-)
+from lib_ctrlgen.controls.protocols import MappedControl
 from lib_ctrlgen.controls.recorded import Loaded
-from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, unit_variants
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, sees_picture, unit_variants
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
@@ -35,25 +29,27 @@ from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.session.blank_maps import note_blanks
-from lib_ctrlgen.session.effects.start import started
+from lib_ctrlgen.session.initial_noise import changed_noise
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.webui.settings import model_store
 
-from .blending import CrossFed, blend_parts, blended_seeds
-from .cell_batch import SameStart, Stacked
+from .blending import Crossfeed, blend_parts, blended_seeds
+from .cell_batch import SharedInitLatents, guidance_of, requests_of
 from .conditioning import ScheduledPrompts
 from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
 from .inpaint_area import canvas_of, require_place
+from .phrases import LoadedPhrases
+from .prompt_loras import each_lora_once
 from .sheets import spread_map
-from .step_callbacks import Follow, FollowedSample, StepHandler, is_hires
+from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
 logger = logging.getLogger("ctrlgen")
-SELF_MADE_UNET = (
+OTHER_UNET = (
     "the WebUI runs a U-Net of another kind ({name}, setting 'SD Unet'), which controls cannot reach: "
     "set it to None, or switch the units off"
 )
@@ -86,13 +82,14 @@ class ControlledUnits:
         self.passes: dict[bool, int] = {}
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
+    def batch(self) -> Iterator[StepFunction]:
         """Control the U-Net during one batch."""
         rows = RowQueue()
         port = current_port()
         require_shape(self.shape, port)
         require_place(self.p, self.canvas)
         units = of_batch(self.units, int(self.p.iteration), int(self.p.batch_size))
+        units = each_lora_once(units, self.notices)
         with self.used or nullcontext(), ControlSession(port, units, rows, self.variants) as session:
             self.session = session
             yield lambda params: self.follow(params, session, rows)
@@ -108,7 +105,7 @@ class ControlledUnits:
         height, width = x.shape[-2:]
         note_blanks(self.session.units, (int(height), int(width)), LATENT_FACTOR, self.notices)
         if x is noise and not getattr(p, "is_hr_pass", False):
-            noise.copy_(started(noise, self.session.units, self.variants))
+            noise.copy_(changed_noise(noise, self.session.units, self.variants))
 
     def prepare(self, session: ControlSession, x: Tensor) -> None:
         """Encode the pictures that units need, at the size of the latents `x` [B, C, h, w].
@@ -126,7 +123,7 @@ class ControlledUnits:
         Raises the session's error if a prediction was not finite, while the U-Net is still loaded.
         """
         if self.session:
-            self.session.settle()
+            self.session.wait_for_checks()
         return finished(p, made, self.session) if self.session and self.session.finishes else made
 
     def follow(self, params: Any, session: ControlSession, rows: RowQueue) -> None:
@@ -162,61 +159,48 @@ class ControlledUnits:
     def control_maps(self) -> list[Image.Image]:
         """Return each unit's control map at the size of the last pass."""
         controls = (unit.control for unit in self.units if unit.concept is None)
-        references = (
-            AttentionControl,
-            ContextControl,
-            PooledControl,
-            ReferenceControl,
-        )  # these see the picture itself and have no control map
         return [
             control.control_map(*self.size)
             for control in controls
-            if isinstance(control, MappedControl) and not isinstance(control, references)
+            if isinstance(control, MappedControl) and not sees_picture(control)
         ]
 
 
-def controlled_sample(
-    p: Any, requests: Sequence[ControlRequest], *, prompts: bool, stacked: Stacked | None = None
-) -> FollowedSample:
-    """Load requests, and return the replacement of `p.sample` that applies them. Raises CtrlGenError.
+def controlled_sample(p: Any, batch: RequestBatch[ControlRequest], *, prompts: bool) -> StepwiseSample:
+    """Load a batch, and return the replacement of `p.sample` that applies it. Raises CtrlGenError.
 
-    There is one request for all pictures, or one for each in `stacked`. `prompts` is whether a prompt has
-    scheduled or named weights, or a blend changes it.
+    `prompts` is whether a prompt has scheduled or named weights, or a blend changes it.
     """
     parts: list[StepHandler] = []
-    request = requests[0]
-    scales = stacked.guided() if stacked else (request.cfg_scale,)
-    guidance = Guidance(scales, [each.hires_cfg_scale for each in requests])
+    request, requests = batch.shared, requests_of(batch)
+    guidance = Guidance(guidance_of(batch), [each.hires_cfg_scale for each in requests])
     spread_map(p, request.blend)
     parts += blend_parts(request.blend, int(p.batch_size), img2img=hasattr(p, "init_images"))
-    if stacked and hasattr(p, "init_images"):
-        parts.append(SameStart(stacked.each))
+    if batch.cells > 1 and hasattr(p, "init_images"):
+        parts.append(SharedInitLatents(batch.sizes[0]))
     p.all_seeds = blended_seeds(request.blend, p.all_seeds, int(p.batch_size))
-    walk = next((part for part in parts if isinstance(part, CrossFed)), None)
-    scheduled = ScheduledPrompts(p, requests, guidance, walk) if prompts else None
-    if stacked or request.enabled_units or (request.blend and request.blend.model):
-        parts.append(controlled_units(p, requests, scheduled, stacked))
+    crossfeed = next((part for part in parts if isinstance(part, Crossfeed)), None)
+    scheduled = ScheduledPrompts(p, requests, guidance, crossfeed) if prompts else None
+    if batch.cells > 1 or request.enabled_units or (request.blend and request.blend.model):
+        parts.append(controlled_units(p, batch, scheduled))
     if scheduled is not None:
         parts.append(scheduled)
     if prompts or guidance.acts:
         parts.append(guidance)
-    return FollowedSample(p, parts, request.blend)
+    return StepwiseSample(p, parts, request.blend)
 
 
 def controlled_units(
-    p: Any,
-    requests: Sequence[ControlRequest],
-    prompts: ScheduledPrompts | None,
-    stacked: Stacked | None = None,
+    p: Any, batch: RequestBatch[ControlRequest], prompts: ScheduledPrompts | None
 ) -> ControlledUnits:
-    """Load the units of the first request, and check those of the others. Raises CtrlGenError.
+    """Load the units of a batch. Raises CtrlGenError.
 
     A comment below the pictures says when the models of the generation do not fit into the model store.
     """
     port = current_port()
     shape, notices, used = port.shape, Notices(), model_store().working_set()
     with torch.no_grad(), used:
-        canvas = canvas_of(p, stacked.each if stacked else None)
+        canvas = canvas_of(p, batch.sizes[0])
         target = Target(
             store=model_store(),
             shape=shape,
@@ -225,16 +209,15 @@ def controlled_units(
             dtype=devices.dtype_unet,
             unet=port.module,
             diffusion=loaded_diffusion(),
+            phrases=LoadedPhrases(),
             notices=notices,
             away=bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
         )
-        size = canvas.pictures
-        cells = tuple(requests)[::size] if stacked else tuple(requests)
-        units = load_requests(RequestBatch(requests=cells, sizes=(size,) * len(cells)), target)
+        units = load_requests(batch, target)
     note_size(shared.sd_model.sd_checkpoint_info.filename, int(p.width), int(p.height), notices)
     if used.shortage:
         p.comment(used.shortage)
-    variants = unit_variants(requests, units) if len(requests) > 1 else ()
+    variants = batch.per_picture(unit_variants(batch.requests, units)) if batch.cells > 1 else ()
     return ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
 
 
@@ -252,7 +235,7 @@ def report_rows(session: ControlSession) -> None:
 def current_port() -> LdmUNet:
     """Return a port to the loaded U-Net. Raises HostError if "SD Unet" replaces it."""
     if sd_unet.current_unet is not None:
-        raise HostError(SELF_MADE_UNET.format(name=type(sd_unet.current_unet).__name__))
+        raise HostError(OTHER_UNET.format(name=type(sd_unet.current_unet).__name__))
     return LdmUNet(shared.sd_model.model.diffusion_model)
 
 

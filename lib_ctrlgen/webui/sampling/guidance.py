@@ -13,7 +13,7 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.request.schedule import Schedule
 
 from .cell_batch import own
-from .step_callbacks import Follow, each_denoiser, is_hires
+from .step_callbacks import StepFunction, each_denoiser, is_hires
 
 Weights = Sequence[Sequence[tuple[int, float]]]
 
@@ -38,13 +38,13 @@ class Guidance:
         return any(scale is not None for scale in self.hires)
 
     @contextmanager
-    def batch(self) -> Iterator[Follow]:
+    def batch(self) -> Iterator[StepFunction]:
         """Control the guidance of one batch. Every denoiser is restored at the end."""
-        with each_denoiser("combine_denoised", self.take) as take:
+        with each_denoiser("combine_denoised", self.patch) as patch:
 
             def follow(params: Any) -> None:
                 self.require_guidance()
-                take(params)
+                patch(params)
 
             yield follow
 
@@ -56,7 +56,7 @@ class Guidance:
                 "an InstructPix2Pix checkpoint takes no guidance schedule and no blend: leave both out"
             )
 
-    def take(self, denoiser: Any) -> None:
+    def patch(self, denoiser: Any) -> None:
         """Replace the method on the denoiser's instance; the class's own method still combines."""
         original = denoiser.combine_denoised
 

@@ -16,16 +16,11 @@ from PIL import Image, ImageOps
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas, Crop
 
-from .init_images import picture_count
 
-
-def canvas_of(p: Any, each: int | None = None) -> Canvas:
-    """Return a generation's canvas; `each` is the pictures of one cell if the tuner makes several cells."""
-    if each is not None:
-        plain = Canvas(pictures=each)
-    else:
-        batches, pictures = int(p.n_iter), picture_count(p)
-        plain = Canvas(pictures=pictures, together=pictures // batches if batches > 1 else 0)
+def canvas_of(p: Any, pictures: int) -> Canvas:
+    """Return a generation's canvas; `pictures` is the number of pictures of one request."""
+    batches = int(p.n_iter)
+    plain = Canvas(pictures=pictures, together=pictures // batches if batches > 1 else 0)
     if not hasattr(p, "init_images"):
         return plain
     plain, mask = replace(plain, img2img=True), blurred_mask(p)
@@ -63,6 +58,6 @@ def require_place(p: Any, canvas: Canvas) -> None:
     wanted = None if box is None else (box[0], box[1], box[2] - box[0], box[3] - box[1])
     if (None if painted is None else tuple(painted)) != wanted:
         raise HostError(
-            f"the WebUI paints {painted or 'the whole picture'}, the units' pictures are cut for "
+            f"the WebUI inpaints {painted or 'the whole picture'}, but the units' pictures were cropped for "
             f"{wanted or 'the whole picture'}: another extension changed the inpainting mask after this one"
         )

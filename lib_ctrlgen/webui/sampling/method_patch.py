@@ -72,10 +72,10 @@ class Refusal(SamplePatch):
         self.shown = shown
 
     @classmethod
-    def instead_of(cls, held: MethodPatch, error: Exception) -> Refusal:
+    def instead_of(cls, patch: MethodPatch, error: Exception) -> Refusal:
         """Replace a sampling that failed with an error that was shown already."""
-        refusal = cls(held.p, error, shown=True)
-        refusal.former = held.former
+        refusal = cls(patch.p, error, shown=True)
+        refusal.former = patch.former
         refusal.install()
         return refusal
 
@@ -99,14 +99,14 @@ def release(p: Any) -> None:
     Warnings of an earlier generation are removed too: copies share the dict that holds them.
     """
     p.extra_generation_params.pop(KEY, None)
-    for name, held in list(vars(p).items()):
-        if isinstance(held, MethodPatch):
+    for name, patch in list(vars(p).items()):
+        if isinstance(patch, MethodPatch):
             delattr(p, name)
-            if held.former is not ABSENT and held.p is p:
-                setattr(p, name, held.former)
+            if patch.former is not ABSENT and patch.p is p:
+                setattr(p, name, patch.former)
 
 
-def held_sample(p: Any) -> SamplePatch | None:
-    """Return the replacement of `p.sample`, or None if this extension has not replaced it."""
-    held = vars(p).get("sample")
-    return held if isinstance(held, SamplePatch) else None
+def sample_patch(p: Any) -> SamplePatch | None:
+    """Return this extension's replacement of `p.sample`, or None if there is none."""
+    patch = vars(p).get("sample")
+    return patch if isinstance(patch, SamplePatch) else None

@@ -10,7 +10,8 @@ from typing import Any
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.images.animation import save_animation, sheet
+from lib_ctrlgen.images.animation import save_animation
+from lib_ctrlgen.images.blend_sheets import blend_map, strip, trajectories
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_size
 
@@ -36,18 +37,12 @@ def spread_map(p: Any, blend: Blend | None) -> None:
 
 def sheets(p: Any, blend: Blend | None, images: Sequence[Image.Image]) -> list[Image.Image]:
     """Return the map or the strips of a finished generation, and save its animation beside the pictures."""
-    if blend is None or not images:
-        return []
-    rows, columns = map_size(blend)
-    if blend.explore:
-        return [sheet(images, columns)] if len(images) == rows * columns else []
-    if blend.mode != "trajectory":
-        return []
+    if blend is None or blend.explore:
+        return blend_map(blend, images)
     batch = int(p.batch_size)
-    starts = [start for start in range(0, len(images), batch) if start + batch <= len(images)]
-    strips = [images[start : start + batch] for start in starts]
+    found = trajectories(blend, images, batch)
     if blend.animation != "none":
-        for number, strip in enumerate(strips):
-            name = f"ctrlgen-{p.all_seeds[starts[number]]}-{number}.{blend.animation}"
-            save_animation(strip, Path(p.outpath_samples) / name)
-    return [sheet(strip, batch) for strip in strips]
+        for number, pictures in enumerate(found):
+            name = f"ctrlgen-{p.all_seeds[number * batch]}-{number}.{blend.animation}"
+            save_animation(pictures, Path(p.outpath_samples) / name)
+    return list(map(strip, found))

@@ -23,10 +23,10 @@ from .sheets import sheets
 logger = logging.getLogger("ctrlgen")
 
 # A function that is called before each step with the WebUI's CFGDenoiserParams.
-Follow: TypeAlias = Callable[[Any], None]
+StepFunction: TypeAlias = Callable[[Any], None]
 
 
-class Stop(BaseException):
+class StopSampling(BaseException):
     """Carries an error out of a WebUI callback, which would swallow any `Exception`.
 
     The WebUI's own `InterruptedException` leaves the sampling loop in the same way.
@@ -40,12 +40,12 @@ class Stop(BaseException):
 class StepHandler(Protocol):
     """One part of a request that acts at steps: units, scheduled prompts, guidance or a blend."""
 
-    def batch(self) -> AbstractContextManager[Follow]:
+    def batch(self) -> AbstractContextManager[StepFunction]:
         """Act during one batch. The function that it yields is called before each step."""
 
 
 @runtime_checkable
-class Showing(Protocol):
+class HasControlMaps(Protocol):
     """A part that has control maps."""
 
     def control_maps(self) -> list[Image.Image]:
@@ -53,7 +53,7 @@ class Showing(Protocol):
 
 
 @runtime_checkable
-class Recording(Protocol):
+class HasModels(Protocol):
     """A part that has loaded models."""
 
     def recorded(self, request: ControlRequest) -> ControlRequest:
@@ -61,7 +61,7 @@ class Recording(Protocol):
 
 
 @runtime_checkable
-class Beginning(Protocol):
+class ChangesLatents(Protocol):
     """A part that changes the latents or the noise with which a pass begins."""
 
     def begin(self, p: Any, x: Any, noise: Any) -> None:
@@ -69,15 +69,15 @@ class Beginning(Protocol):
 
 
 @runtime_checkable
-class Repeating(Protocol):
+class RepeatsSampling(Protocol):
     """A part that may require a batch to be sampled again."""
 
-    def again(self, made: Any, run: int) -> bool:
+    def sample_again(self, made: Any, run: int) -> bool:
         """Whether to sample again after run number `run`, whose result is `made` [B, ...]."""
 
 
 @runtime_checkable
-class Finishing(Protocol):
+class ChangesPictures(Protocol):
     """A part that may change finished pictures."""
 
     def finished(self, p: Any, made: Any) -> Any:
@@ -85,13 +85,13 @@ class Finishing(Protocol):
 
 
 @runtime_checkable
-class Noticing(Protocol):
+class HasNotices(Protocol):
     """A part that may have warnings for the user."""
 
     notices: Notices
 
 
-class FollowedSample(SamplePatch):
+class StepwiseSample(SamplePatch):
     """Replaces `p.sample`, and lets the parts act. A call is one batch, with both passes of hires fix."""
 
     def __init__(self, p: Any, parts: Sequence[StepHandler], blend: Blend | None = None) -> None:
@@ -104,7 +104,7 @@ class FollowedSample(SamplePatch):
         """Prepare a pass. An error is stored until its first step: the WebUI would swallow it here."""
         try:
             for part in self.parts:
-                if isinstance(part, Beginning):
+                if isinstance(part, ChangesLatents):
                     part.begin(self.p, x, noise)
         except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
             self.failure = error
@@ -112,7 +112,7 @@ class FollowedSample(SamplePatch):
     def recorded(self, request: ControlRequest) -> ControlRequest:
         """Return the request with the names and hashes of the models that were loaded for it."""
         for part in self.parts:
-            request = part.recorded(request) if isinstance(part, Recording) else request
+            request = part.recorded(request) if isinstance(part, HasModels) else request
         return request
 
     def begun(self, _params: Any) -> None:
@@ -140,16 +140,16 @@ class FollowedSample(SamplePatch):
                 stack.enter_context(each_step(follows))
                 made = self.sampled(args, kwargs)
                 for part in self.parts:
-                    made = part.finished(self.p, made) if isinstance(part, Finishing) else made
+                    made = part.finished(self.p, made) if isinstance(part, ChangesPictures) else made
             self.warn()
             return made
-        except Stop as stop:
+        except StopSampling as stop:
             failure = stop.error
         raise failure  # outside of `except`, so that the traceback holds it only once
 
     def warn(self) -> None:
         """Write the parts' warnings into the infotexts, the log, and the comments below the pictures."""
-        parts = [part.notices for part in self.parts if isinstance(part, Noticing)]
+        parts = [part.notices for part in self.parts if isinstance(part, HasNotices)]
         count = len(self.p.all_seeds)
         texts = [JOINT.join(text for found in parts for text in found.of(k)) or None for k in range(count)]
         if any(texts):
@@ -163,7 +163,9 @@ class FollowedSample(SamplePatch):
         fresh = fresh_noise(self.p)
         for run in itertools.count(1):
             made = self.original(*args, **kwargs)
-            wanted = [part.again(made, run) for part in self.parts if isinstance(part, Repeating)]
+            wanted = [
+                part.sample_again(made, run) for part in self.parts if isinstance(part, RepeatsSampling)
+            ]
             if not any(wanted):
                 break
             self.p.rng = fresh()
@@ -175,7 +177,7 @@ class FollowedSample(SamplePatch):
 
     def control_maps(self) -> list[Image.Image]:
         """Return the control map of each unit at the size of the last pass."""
-        parts = (part for part in self.parts if isinstance(part, Showing))
+        parts = (part for part in self.parts if isinstance(part, HasControlMaps))
         return [shown for part in parts for shown in part.control_maps()]
 
 
@@ -194,35 +196,35 @@ def is_hires(denoiser: Any) -> bool:
 
 
 @contextmanager
-def each_denoiser(name: str, take: Callable[[Any], None]) -> Iterator[Follow]:
-    """Yield a function that calls `take` once for each denoiser, to set the attribute `name` on its instance.
+def each_denoiser(name: str, patch: Callable[[Any], None]) -> Iterator[StepFunction]:
+    """Yield a function that calls `patch` once for each denoiser, which sets its attribute `name`.
 
     At the end the attributes are deleted, which restores the methods of the class.
     """
-    taken: list[Any] = []
+    patched: list[Any] = []
 
     def follow(params: Any) -> None:
-        if params.denoiser not in taken:
-            taken.append(params.denoiser)
-            take(params.denoiser)
+        if params.denoiser not in patched:
+            patched.append(params.denoiser)
+            patch(params.denoiser)
 
     try:
         yield follow
     finally:
-        for denoiser in taken:
+        for denoiser in patched:
             delattr(denoiser, name)
 
 
 @contextmanager
-def each_step(follows: Sequence[Follow]) -> Iterator[None]:
-    """Call the functions before the U-Net calls of every step; errors are raised as Stop."""
+def each_step(follows: Sequence[StepFunction]) -> Iterator[None]:
+    """Call the functions before the U-Net calls of every step; errors are raised as StopSampling."""
 
     def step(params: Any) -> None:
         try:
             for follow in follows:
                 follow(params)
         except Exception as error:
-            raise Stop(error) from error
+            raise StopSampling(error) from error
 
     script_callbacks.on_cfg_denoiser(step, name="ctrlgen")
     try:

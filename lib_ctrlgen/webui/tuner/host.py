@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,19 +18,19 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import png_text, read_picture
 from lib_ctrlgen.images.files import image_hash
-from lib_ctrlgen.request.batching import alike
+from lib_ctrlgen.request.batching import RequestBatch, alike
 from lib_ctrlgen.request.notices import KEY, warnings_in
 from lib_ctrlgen.request.schedule import Schedule, constant
 from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.check import Checker
 from lib_ctrlgen.tuner.open_seed import require_seeds
-from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, TextTower, plain_text
+from lib_ctrlgen.tuner.scoring.clip_likeness import ClipTextEncoder, Likeness, plain_text
 from lib_ctrlgen.tuner.scoring.measure import ScoreInputs, measure_all
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.tuner.worker import Made
+from lib_ctrlgen.tuner.worker import CellPictures
 from lib_ctrlgen.webui.comments import texts_without_comments
-from lib_ctrlgen.webui.sampling.cell_batch import Stacked
+from lib_ctrlgen.webui.sampling.cell_batch import CellBatch
 from lib_ctrlgen.webui.sampling.decode_cache import decoded_once
 from lib_ctrlgen.webui.settings import model_store
 
@@ -99,25 +98,25 @@ def payload_of(p: Any, request: ControlRequest) -> dict[str, Any]:
     own = {name: getattr(p, attribute, None) for name, attribute in OWN.items()}
     seed = processing.get_fixed_seed(p.seed)
     scale = {} if request.cfg_scale else {"cfg_scale": float(p.cfg_scale)}
-    said = {name: value for name, value in own.items() if value is not None}
-    return to_payload(request) | said | scale | {"seed": int(seed), "host": fingerprint(p)}
+    given = {name: value for name, value in own.items() if value is not None}
+    return to_payload(request) | given | scale | {"seed": int(seed), "host": fingerprint(p)}
 
 
 def fingerprint(p: Any) -> str:
     """Return a hash of everything else that the pictures depend on, in `p` and in the settings."""
-    said = {
+    found = {
         name: value
         for name, value in vars(p).items()
         if isinstance(value, PLAIN) and not name.startswith("cached_")
     }
     for name in (*OWN.values(), *NOT_THE_PICTURE):
-        said.pop(name, None)
-    if not said.get("subseed_strength"):
-        said.pop("subseed", None)
+        found.pop(name, None)
+    if not found.get("subseed_strength"):
+        found.pop("subseed", None)
     pictures = [*(getattr(p, "init_images", None) or ()), getattr(p, "image_mask", None)]
-    said["pictures"] = [image_hash(each) for each in pictures if isinstance(each, Image.Image)]
-    said["settings"] = {name: getattr(shared.opts, name, None) for name in SETTINGS}
-    return key_of({"said": json.dumps(said, sort_keys=True, default=str)})
+    found["pictures"] = [image_hash(each) for each in pictures if isinstance(each, Image.Image)]
+    found["settings"] = {name: getattr(shared.opts, name, None) for name in SETTINGS}
+    return key_of({"said": json.dumps(found, sort_keys=True, default=str)})  # this key is part of the hash
 
 
 @dataclass
@@ -171,36 +170,36 @@ class WebUIHost:
         shared_part = None if alone else alike(request)
         return key_of(to_payload(shared_part or request, whole=True))
 
-    def generate(self, requests: Sequence[TunedRequest]) -> list[Made]:
+    def generate(self, requests: Sequence[TunedRequest]) -> list[CellPictures]:
         """Run one generation for requests with equal keys. Raises KeyboardInterrupt if the user stops it."""
-        generation = self.generation(requests)
+        batch = batch_of(requests)
+        generation = self.generation(batch)
         with decoded_once(shared.sd_model):
             processed = processing.process_images(generation)
         if shared.state.interrupted or shared.state.stopping_generation:
             raise KeyboardInterrupt
         if shared.state.skipped:
             raise HostError(SKIPPED)
-        starts = list(accumulate((request.batch_size for request in requests), initial=0))
-        first = int(processed.index_of_first_image)
-        images = processed.images[first : first + starts[-1]]
-        if len(images) < starts[-1]:
-            raise HostError(f"{len(images)} pictures came back, {starts[-1]} were asked for")
-        infos = [png_text(text) for text in processed.infotexts[first : first + starts[-1]]]
+        first, count = int(processed.index_of_first_image), batch.pictures
+        images = processed.images[first : first + count]
+        if len(images) < count:
+            raise HostError(f"the WebUI returned {len(images)} pictures instead of {count}")
+        infos = [png_text(text) for text in processed.infotexts[first : first + count]]
         seeds = [int(seed) for seed in processed.all_seeds]
         warnings = generation.extra_generation_params.get(KEY)
         return [
-            Made(
-                images=tuple(images[a:b]),
-                seeds=tuple(seeds[a:b]),
-                infos=tuple(infos[a:b]),
-                warnings=warnings_in(warnings, range(a, b)),
+            CellPictures(
+                images=tuple(images[place] for place in places),
+                seeds=tuple(seeds[place] for place in places),
+                infos=tuple(infos[place] for place in places),
+                warnings=warnings_in(warnings, places),
             )
-            for a, b in pairwise(starts)
+            for places in batch.per_request(range(count))
         ]
 
-    def generation(self, requests: Sequence[TunedRequest]) -> Any:
-        """Return a copy of `p` with the values of one request, or of a batch of requests."""
-        made, request = copy(self.p), requests[0]
+    def generation(self, batch: RequestBatch[TunedRequest]) -> Any:
+        """Return a copy of `p` with the values of a batch."""
+        made, request = copy(self.p), batch.shared
         made.styles = list(self.p.styles or [])
         made.override_settings = dict(self.p.override_settings)
         for name, attribute in OWN.items():
@@ -212,33 +211,23 @@ class WebUIHost:
             made.scheduler = scheduler or getattr(self.p, "scheduler", None)
         if request.model:
             made.override_settings["sd_model_checkpoint"] = request.model
-        made.n_iter, made.batch_size = 1, sum(each.batch_size for each in requests)
-        made.seed, made.subseed = self.seeds(requests)
+        made.n_iter, made.batch_size = 1, batch.pictures
+        made.seed, made.subseed = self.seeds(batch)
         made.do_not_save_samples = made.do_not_save_grid = True
         made.extra_generation_params = dict(self.p.extra_generation_params)
         made.cfg_scale = flat_scale(request)
         args = list(self.p.script_args)
-        args[self.place] = self.stacked(requests) if len(requests) > 1 else control_payload(request)
+        args[self.place] = cell_batch(batch) if batch.cells > 1 else control_payload(request)
         made.script_args = args
         return made
 
-    def seeds(self, requests: Sequence[TunedRequest]) -> tuple[Any, Any]:
+    def seeds(self, batch: RequestBatch[TunedRequest]) -> tuple[Any, Any]:
         """Return the seed and variation seed of one request, or lists of those of each picture of several."""
-        if len(requests) == 1:
-            return requests[0].seed, self.subseed
-        places = [(request.seed, k) for request in requests for k in range(request.batch_size)]
+        if batch.cells == 1:
+            return batch.shared.seed, self.subseed
+        places = [(request.seed, k) for request in batch.requests for k in range(request.batch_size)]
         counts = not self.p.subseed_strength
         return [seed + k * counts for seed, k in places], [self.subseed + k for _, k in places]
-
-    def stacked(self, requests: Sequence[TunedRequest]) -> Stacked:
-        """Return the control request of each picture, as the always-on script's argument."""
-        parsed = [parse_request(control_payload(request), ControlRequest) for request in requests]
-        pairs = list(zip(requests, parsed, strict=True))
-        return Stacked(
-            requests=tuple(own for request, own in pairs for _ in range(request.batch_size)),
-            scales=tuple(flat_scale(request) for request, _ in pairs for _ in range(request.batch_size)),
-            each=requests[0].batch_size,
-        )
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: TunedRequest) -> Scores:
         """Return all scores of a picture; `free` is the uncontrolled one, if it was made."""
@@ -249,16 +238,29 @@ class WebUIHost:
             request=request,
             likeness=self.likeness,
             prompt=plain_text(read, request.prompt_weights),
-            text_tower=text_tower(),
+            text_encoder=text_encoder(),
         )
         return measure_all(inputs)
 
 
-def text_tower() -> TextTower | None:
+def batch_of(requests: Sequence[TunedRequest]) -> RequestBatch[TunedRequest]:
+    """Return requests that are alike as one batch."""
+    sizes = tuple(request.batch_size for request in requests)
+    return RequestBatch(requests=tuple(requests), sizes=sizes)
+
+
+def cell_batch(batch: RequestBatch[TunedRequest]) -> CellBatch:
+    """Return the control requests of a batch, as the always-on script's argument."""
+    parsed = (parse_request(control_payload(request), ControlRequest) for request in batch.requests)
+    scales = tuple(map(flat_scale, batch.requests))
+    return CellBatch(requests=tuple(parsed), sizes=batch.sizes, scales=scales)
+
+
+def text_encoder() -> ClipTextEncoder | None:
     """Return the loaded checkpoint's CLIP text encoder, or None if it has another one (SD2, SDXL)."""
     encoder: Any = getattr(shared.sd_model.cond_stage_model, "wrapped", None)
     parts = getattr(encoder, "tokenizer", None), getattr(encoder, "transformer", None)
-    return None if None in parts else TextTower(tokenizer=parts[0], transformer=parts[1])
+    return None if None in parts else ClipTextEncoder(tokenizer=parts[0], transformer=parts[1])
 
 
 def flat_scale(request: TunedRequest) -> float:
@@ -283,5 +285,5 @@ def folder_of(p: Any, name: str, key: str) -> Path:
     root = Path(p.outpath_grids) / "ctrlgen-tuner"
     folder = root / (name or key)
     if name and (Path(name).name != name or name in {".", ".."}):
-        raise RequestError("$.tune.name", "a plain folder name, without slashes")
+        raise RequestError("$.tune.name", "expected a plain folder name, without slashes")
     return folder

@@ -23,16 +23,17 @@ from PIL import Image
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import save_text
+from lib_ctrlgen.forms.tuner_fields import read_tune
+from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.lock import in_use, is_held
+from lib_ctrlgen.tuner.progress_file import LIVE, ProgressFile, State
 from lib_ctrlgen.webui.bodies import check_body
-from lib_ctrlgen.webui.panel.unit_fields import read_request
 from lib_ctrlgen.webui.rest import arguments, overridable
 
-from .plan import Plan, plan_of, read_tune
-from .progress_file import LIVE, Note, State
+from .plan import Plan, plan_of, progress_file
 
 TABS = ("txt2img", "img2img")
 CONTROLS, TUNER = "CtrlGen", "CtrlGen X/Y tuner"
@@ -42,7 +43,7 @@ NO_API = "the WebUI serves no /sdapi/v1/{tab}: start it with --api"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Posted:
+class CheckedJob:
     """A checked job: its folder's name `id`, the tab, the request, the axes `tune`, and the plan."""
 
     id: str
@@ -52,9 +53,9 @@ class Posted:
     plan: Plan
 
     @property
-    def note(self) -> Note:
+    def progress_file(self) -> ProgressFile:
         """The job's progress file."""
-        return Note(root_of(self.tab) / self.id)
+        return progress_file(root_of(self.tab) / self.id)
 
 
 class TuneJobs:
@@ -70,9 +71,9 @@ class TuneJobs:
         job = self.checked(payload)
         with self.lock:
             self.require_free(job)
-            said = {"tab": job.tab, "request": job.request, "tune": job.tune}
-            job.note.write("waiting", total=job.plan.cells)
-            save_text(json.dumps(said, ensure_ascii=False), job.note.folder / JOB)
+            posted = {"tab": job.tab, "request": job.request, "tune": job.tune}
+            job.progress_file.write("waiting", total=job.plan.cells)
+            save_text(json.dumps(posted, ensure_ascii=False), job.progress_file.folder / JOB)
             thread = Thread(target=self.run, args=(job,), name=f"ctrlgen-tune-{job.id}", daemon=True)
             self.threads[job.id] = thread
             thread.start()
@@ -80,54 +81,54 @@ class TuneJobs:
 
     def listed(self) -> list[dict[str, Any]]:
         """Return all jobs, the newest first."""
-        found = sorted(notes(), key=lambda note: note.folder.stat().st_mtime, reverse=True)
-        states = [(note.folder.name, said) for note in found if (said := note.read())]
+        found = sorted(progress_files(), key=lambda file: file.folder.stat().st_mtime, reverse=True)
+        states = [(file.folder.name, state) for file in found if (state := file.read())]
         return [
-            {"id": name} | {key: said[key] for key in ("state", "done", "total")} for name, said in states
+            {"id": name} | {key: state[key] for key in ("state", "done", "total")} for name, state in states
         ]
 
     def get(self, name: str) -> dict[str, Any]:
         """Return a job's progress and its finished cells. Raises HTTPException 404."""
-        _, said = known(name)
-        return {"id": name} | {key: said[key] for key in PUBLIC}
+        _, state = known(name)
+        return {"id": name} | {key: state[key] for key in PUBLIC}
 
     def file(self, name: str, path: str) -> FileResponse:
         """Return a file of a job's folder. Raises HTTPException 404, also for one outside of it."""
-        note, _ = known(name)
-        return FileResponse(inside(note.folder, path))
+        file, _ = known(name)
+        return FileResponse(inside(file.folder, path))
 
     def delete(self, name: str) -> dict[str, Any]:
         """Interrupt a job, or cancel a waiting one; finished cells are kept. Raises HTTPException 404."""
-        note, said = known(name)
-        if said["state"] == "running":
+        file, state = known(name)
+        if state["state"] == "running":
             shared.state.interrupt()
-        elif said["state"] == "waiting":
-            note.change("interrupted")
+        elif state["state"] == "waiting":
+            file.change("interrupted")
         return self.get(name)
 
-    def require_free(self, job: Posted) -> None:
+    def require_free(self, job: CheckedJob) -> None:
         """Raise HTTPException 409 for a job that runs or waits."""
-        said = job.note.read()
+        state = job.progress_file.read()
         thread = self.threads.get(job.id)
-        if (said and said["state"] in LIVE) or (thread and thread.is_alive()):
+        if (state and state["state"] in LIVE) or (thread and thread.is_alive()):
             raise HTTPException(409, f"the job {job.id} is running: wait for it, or DELETE it first")
-        if is_held(job.note.folder):
-            raise HTTPException(409, in_use(job.note.folder))
+        if is_held(job.progress_file.folder):
+            raise HTTPException(409, in_use(job.progress_file.folder))
 
-    def checked(self, payload: Mapping[str, Any]) -> Posted:
+    def checked(self, payload: Mapping[str, Any]) -> CheckedJob:
         """Return the checked job; each of its cells is a valid request. Raises RequestError."""
         tab, request, tune = parts_of(payload)
         _, model = self.endpoint(tab)
         name = str(tune.get("name") or "") or key_of(payload)
         request = request | {"seed": seed_of(request, tab, name)}
         try:
-            asked = model(**request)
+            fields = model(**request)
         except ValueError as error:
             raise RequestError("$.request", " ".join(str(error).split())) from error
-        plan = plan_without_p(tab, asked, tune | {"name": name})
-        return Posted(id=name, tab=tab, request=request, tune=tune | {"name": name}, plan=plan)
+        plan = plan_without_p(tab, fields, tune | {"name": name})
+        return CheckedJob(id=name, tab=tab, request=request, tune=tune | {"name": name}, plan=plan)
 
-    def run(self, job: Posted) -> None:
+    def run(self, job: CheckedJob) -> None:
         """Run the job in its thread through the WebUI's own route, which waits for its turn."""
         endpoint, model = self.endpoint(job.tab)
         script = {"script_name": TUNER, "script_args": [job.tune | {"job": True}], "send_images": False}
@@ -136,9 +137,9 @@ class TuneJobs:
             endpoint(model(**job.request | script))
         except Exception as error:  # noqa: BLE001 - a thread's error is shown nowhere else
             failure = " ".join(str(getattr(error, "detail", error)).split())
-        said = job.note.read()
-        if said is None or said["state"] in LIVE:
-            job.note.change("failed", error=failure)
+        state = job.progress_file.read()
+        if state is None or state["state"] in LIVE:
+            job.progress_file.change("failed", error=failure)
 
     def endpoint(self, tab: str) -> tuple[Any, Any]:
         """Return the function of the WebUI's route of a tab, and its request's type. Raises HostError."""
@@ -189,9 +190,9 @@ def seed_of(request: Mapping[str, Any], tab: str, name: str) -> int:
     return int(processing.get_fixed_seed(seed))
 
 
-def plan_without_p(tab: str, asked: Any, tune: Mapping[str, Any]) -> Plan:
+def plan_without_p(tab: str, request: Any, tune: Mapping[str, Any]) -> Plan:
     """Return the plan that the script will run, before a generation exists. Raises RequestError."""
-    fields = {name: getattr(asked, name, None) for name in asked.__fields__}
+    fields = {name: getattr(request, name, None) for name in request.__fields__}
     stand_in = SimpleNamespace(**fields | {"outpath_grids": str(root_of(tab).parent)})
     spec, name = read_tune([tune])
     return plan_of(stand_in, controls_of(fields), spec, name)
@@ -200,7 +201,7 @@ def plan_without_p(tab: str, asked: Any, tune: Mapping[str, Any]) -> Plan:
 def controls_of(fields: Mapping[str, Any]) -> ControlRequest:
     """Return the control request in a REST request of the WebUI. Raises RequestError."""
     scripts = fields.get("alwayson_scripts") or {}
-    ours = next((said for name, said in scripts.items() if name.lower() == CONTROLS.lower()), None) or {}
+    ours = next((entry for name, entry in scripts.items() if name.lower() == CONTROLS.lower()), None) or {}
     args = ours.get("args") or ()
     return read_request(args, first_pictures(fields)) if args else ControlRequest()
 
@@ -216,21 +217,21 @@ def root_of(tab: str) -> Path:
     return Path(getattr(shared.opts, f"outdir_{tab}_grids")) / "ctrlgen-tuner"
 
 
-def notes() -> Iterator[Note]:
+def progress_files() -> Iterator[ProgressFile]:
     """Yield the progress files of all tuner folders."""
     for root in dict.fromkeys(map(root_of, TABS)):
         if root.is_dir():
-            yield from (Note(folder) for folder in root.iterdir() if folder.is_dir())
+            yield from (progress_file(folder) for folder in root.iterdir() if folder.is_dir())
 
 
-def known(name: str) -> tuple[Note, State]:
+def known(name: str) -> tuple[ProgressFile, State]:
     """Return a job's progress file and its content, the newer one if both tabs have it. Raises 404."""
-    found = [note for note in notes() if note.folder.name == name]
-    found.sort(key=lambda note: note.folder.stat().st_mtime, reverse=True)
-    for note in found:
-        said = note.read()
-        if said is not None:
-            return note, said
+    found = [file for file in progress_files() if file.folder.name == name]
+    found.sort(key=lambda file: file.folder.stat().st_mtime, reverse=True)
+    for file in found:
+        state = file.read()
+        if state is not None:
+            return file, state
     raise HTTPException(404, f"no job named {name!r}")
 
 

@@ -1,16 +1,17 @@
-"""Reads the tuner's arguments, from the page or REST, and plans and checks its grid or search."""
+"""Plans and checks a grid or a search of the WebUI's tuner."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib_ctrlgen.errors import RequestError, below
-from lib_ctrlgen.request.spec import ControlRequest, parse_request
-from lib_ctrlgen.tuner.cells import NAMES, Grid, TuneSpec, grid_of, key_of
+from modules import shared
+
+from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.tuner.cells import Grid, TuneSpec, grid_of, key_of
+from lib_ctrlgen.tuner.progress_file import ProgressFile
 from lib_ctrlgen.tuner.search.space import space_of
 from lib_ctrlgen.webui.settings import model_store
 
@@ -69,36 +70,6 @@ def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:
     )
 
 
-def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
-    """Read the axes and the folder's name from the script's arguments. Raises RequestError at `$.tune`."""
-    first, *fields = args or ("",)
-    said = _written(first) if first not in (None, "") else _fields(fields)
-    name = str(said.pop("name", "") or "")
-    said.pop("job", None)  # set by the job route, not by a user
-    with below("$.tune"):
-        return parse_request(said, TuneSpec), name
-
-
-def _written(first: Any) -> dict[str, Any]:
-    try:
-        said = json.loads(first) if isinstance(first, str) else first
-    except ValueError as error:
-        raise RequestError("$.tune", f"not JSON: {error}") from error
-    if not isinstance(said, Mapping):
-        raise RequestError(
-            "$.tune", 'expected an object such as {"x": {"path": "Steps", "values": "10, 20"}}'
-        )
-    return dict(said)
-
-
-def _fields(fields: Sequence[Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {}
-    pairs, rest = [*fields[: 2 * len(NAMES)]], fields[2 * len(NAMES) :]
-    for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
-        if str(place or "").strip():
-            said[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
-    seeds, folder, force, budget = [*rest, "", "", "", ""][:4]
-    whole = {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
-    if not budget:
-        return said | whole
-    return whole | {"auto": {"budget": int(budget), "ranges": list(said.values())}}
+def progress_file(folder: Path) -> ProgressFile:
+    """Return the progress file of a tuner folder; the start time of this WebUI identifies the server."""
+    return ProgressFile(folder, server=float(shared.state.server_start or 0.0))

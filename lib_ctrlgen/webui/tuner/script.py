@@ -12,19 +12,20 @@ from modules.ui_components import FormRow
 from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError, HostError
+from lib_ctrlgen.forms.tuner_fields import read_tune
+from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.tuner.cells import NAMES
+from lib_ctrlgen.tuner.progress_file import ProgressFile
 from lib_ctrlgen.webui.page import show_mistake
-from lib_ctrlgen.webui.panel.unit_fields import read_request
 from lib_ctrlgen.webui.sampling.init_images import init_pictures
 from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 
-from .plan import Plan, plan_of, read_tune
-from .progress_file import Note
+from .plan import Plan, plan_of, progress_file
 
 TITLE = "CtrlGen X/Y tuner"
-GO_ON = (
-    "Interrupted: {done} cells are done and kept. To go on, generate again with the same settings, the same "
-    "seed and the folder name {folder}."
+CONTINUE = (
+    "Interrupted: {done} finished cells are kept. To continue, generate again with the same settings, the "
+    "same seed and the folder name {folder}."
 )
 PLACES = [
     "Unit 0 weight", "Unit 1 weight", "Unit 0 start", "Unit 0 end", "Unit 0 control mode", "Unit 0 model",
@@ -59,10 +60,10 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         with FormRow():
             seeds = {"minimum": 1, "maximum": 16, "step": 1, "value": 1, "label": "Seeds per cell"}
             parts.append(gr.Slider(elem_id=self.elem_id("seeds"), **seeds))
-            label = "Folder name (the same again: only new cells are made)"
+            label = "Folder name (with the name of an earlier run, only new cells are made)"
             parts.append(gr.Textbox(label=label, max_lines=1, elem_id=self.elem_id("name")))
-            parts.append(gr.Checkbox(label="Also more than 400 pictures", elem_id=self.elem_id("force")))
-            label = "Pictures to search the ranges with (0: the whole grid)"
+            parts.append(gr.Checkbox(label="Allow more than 400 pictures", elem_id=self.elem_id("force")))
+            label = "Budget in pictures for a search of the ranges (0: run the whole grid)"
             parts.append(gr.Number(label=label, value=0, precision=0, elem_id=self.elem_id("budget")))
         send = gr.Button("Send this cell to the panel", elem_id=self.elem_id("send"))
         tab = "img2img" if is_img2img else "txt2img"
@@ -90,26 +91,26 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         place = controls_place(p)
         request = read_request(p.script_args[place : int(controls(p).args_to)], init_pictures(p))
         plan = plan_of(p, request, tune, name)
-        note = Note(plan.folder)
+        file = progress_file(plan.folder)
         subseed = int(processing.get_fixed_seed(p.subseed))
         tuner = plan.tuner(WebUIHost(p=p, place=place, subseed=subseed, encoder_name=tune.encoder))
         with tuner.lock:
-            require_wanted(args, note)
-            note.write("running", total=plan.cells)
-            with note.failures():
-                tuned = watched(plan, tuner, note)
+            require_wanted(args, file)
+            file.write("running", total=plan.cells)
+            with file.failures():
+                tuned = watched(plan, tuner, file)
                 if tuned.failure and not stopped():
                     raise HostError(f"{tuned.failure}. Report: {tuned.report}")
         return answer(p, tuned, plan.folder)
 
 
-def watched(plan: Plan, tuner: Any, note: Note) -> Any:
+def watched(plan: Plan, tuner: Any, file: ProgressFile) -> Any:
     """Run a tuner, show its progress on the page, write it into its folder, and return the result."""
     view = view_of(tuner, plan.folder)
     shared.state.job_count = plan.cells
 
     def tell(progress: Any) -> None:
-        note.tell(progress)
+        file.tell(progress)
         view.tell(progress)
 
     try:
@@ -117,7 +118,7 @@ def watched(plan: Plan, tuner: Any, note: Note) -> Any:
             tuned, state = tuner.run(tell), "done"
     except KeyboardInterrupt:
         tuned, state = tuner.tuned, "interrupted"
-    note.end(state, tuned)
+    file.end(state, tuned)
     return tuned
 
 
@@ -126,22 +127,22 @@ def stopped() -> bool:
     return bool(shared.state.interrupted or shared.state.stopping_generation)
 
 
-def require_wanted(args: Sequence[Any], note: Note) -> None:
+def require_wanted(args: Sequence[Any], file: ProgressFile) -> None:
     """Raise HostError for a job that was deleted while it waited for its turn."""
     first = args[0] if args else None
-    said = note.read() if isinstance(first, Mapping) and first.get("job") else None
-    if said is not None and said["state"] == "interrupted":
-        raise HostError("the job was given up before its turn")
+    state = file.read() if isinstance(first, Mapping) and first.get("job") else None
+    if state is not None and state["state"] == "interrupted":
+        raise HostError("the job was cancelled before its turn")
 
 
 def view_of(tuner: Any, folder: Path) -> Any:
     """Return the view that shows a running tuner on the page."""
+    from lib_ctrlgen.tuner.live_sheet import LiveSheet
+
     from .live_view import TunerView
 
-    if not hasattr(tuner, "grid"):
-        return TunerView(folder)
-    columns, rows, titles = tuner.names()
-    return TunerView(folder, columns, rows, titles)
+    names = tuner.names() if hasattr(tuner, "grid") else ()
+    return TunerView(LiveSheet(folder, *names))
 
 
 def controls(p: Any) -> Any:
@@ -161,11 +162,11 @@ def answer(p: Any, tuned: Any, folder: Any) -> Any:
     pictures = [Image.open(path) for path in files]
     texts = [str(picture.info.get("parameters", "")) for picture in pictures]
     if tuned.choice is not None:
-        p.comment(f"Recommended: {tuned.recommended}. {tuned.choice.reason} {tuned.sure}".rstrip())
+        p.comment(f"Recommended: {tuned.recommended}. {tuned.choice.reason} {tuned.confidence}".rstrip())
     for warning in tuned.warnings:
-        p.comment(f"Mind: {warning}")
+        p.comment(f"Warning: {warning}")
     if stopped():
-        p.comment(GO_ON.format(done=len(tuned.done), folder=folder.name))
+        p.comment(CONTINUE.format(done=len(tuned.done), folder=folder.name))
     for each in tuned.done:
         if each.error:
             p.comment(f"{', '.join(each.cell.shown)}: {each.error}")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lib_ctrlgen.headless.sampling.denoisers import SigmaDenoiser
-from lib_ctrlgen.headless.sampling.schedulers import ended, karras_between
+from lib_ctrlgen.headless.sampling.schedulers import karras_between, with_zero
 
 LOW, HIGH = 0.1, 2.0  # a restart goes back from the first sigma to the second
 ONCE, TWICE = 20, 36  # steps
@@ -46,7 +46,7 @@ def steps_of(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
     if count < ONCE:
         return list(itertools.pairwise(sigmas))
     length, times = (count // 4, 2) if count >= TWICE else (STEPS, 1)
-    down = ended(karras_between(count - length * times, float(sigmas[0]), float(sigmas[-2])))
+    down = with_zero(karras_between(count - length * times, float(sigmas[0]), float(sigmas[-2])))
     steps = list(itertools.pairwise(down))
     low, high = (int((down - sigma).abs().argmin()) for sigma in (LOW, HIGH))
     if not low > 0 or high >= low:

@@ -1,0 +1,46 @@
+"""Reads the tuner's arguments: one JSON object, or the values of its fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lib_ctrlgen.errors import RequestError, below
+from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.tuner.cells import NAMES, TuneSpec
+
+
+def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
+    """Read the axes and the folder's name from the script's arguments. Raises RequestError at `$.tune`."""
+    first, *values = args or ("",)
+    fields = _from_json(first) if first not in (None, "") else _from_panel(values)
+    name = str(fields.pop("name", "") or "")
+    fields.pop("job", None)  # set by the job route, not by a user
+    with below("$.tune"):
+        return parse_request(fields, TuneSpec), name
+
+
+def _from_json(first: Any) -> dict[str, Any]:
+    try:
+        fields = json.loads(first) if isinstance(first, str) else first
+    except ValueError as error:
+        raise RequestError("$.tune", f"not JSON: {error}") from error
+    if not isinstance(fields, Mapping):
+        raise RequestError(
+            "$.tune", 'expected an object such as {"x": {"path": "Steps", "values": "10, 20"}}'
+        )
+    return dict(fields)
+
+
+def _from_panel(fields: Sequence[Any]) -> dict[str, Any]:
+    axes: dict[str, Any] = {}
+    pairs, rest = [*fields[: 2 * len(NAMES)]], fields[2 * len(NAMES) :]
+    for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
+        if str(place or "").strip():
+            axes[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
+    seeds, folder, force, budget = [*rest, "", "", "", ""][:4]
+    whole = {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
+    if not budget:
+        return axes | whole
+    return whole | {"auto": {"budget": int(budget), "ranges": list(axes.values())}}

@@ -1,0 +1,1 @@
+"""Plots as self-contained SVG elements, and the plan of a request as a plot and as text."""

@@ -1,0 +1,97 @@
+"""The panel's fields of further references: to a request and back, and for whom they are shown."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.forms.blend_fields import blend_values
+from lib_ctrlgen.forms.reference_fields import REFERENCE_FIELDS
+from lib_ctrlgen.forms.unit_fields import family_fields, panel_values, read_request, unit_fields
+from lib_ctrlgen.images.files import decode_image, encode_image
+from lib_ctrlgen.request.spec import ControlUnit, parse_request, to_payload
+from tests.support import control_files as files
+from tests.support.fake_gradio import Component
+from tests.support.fake_webui import FakeWebUI, fresh
+from tests.support.ip_adapter_units import write
+
+RED, GREEN, BLUE = (Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue"))
+
+
+def unit_of(**fields: Any) -> ControlUnit:
+    values = unit_fields() | {"enabled": True, "model": "adapter", "image": RED} | fields
+    return read_request(["", "", "", "", *blend_values(None), *values.values()]).units[0]
+
+
+def colour(text: str) -> Any:
+    return decode_image(text, "").getpixel((0, 0))
+
+
+def test_uploads_become_references_with_their_weights(tmp_path: Path) -> None:
+    for name, picture in (("b", GREEN), ("a", BLUE)):
+        picture.save(tmp_path / f"{name}.png")
+    uploads = [SimpleNamespace(name=str(tmp_path / f"{name}.png")) for name in ("b", "a")]
+    unit = unit_of(
+        references=uploads,
+        reference_weights="0.5; 1>0",
+        combine="average",
+        composition_image=GREEN,
+        negative_image=encode_image(RED),
+    )
+    found = [(colour(each.image), str(each.weight), each.role) for each in unit.references]
+    assert found == [
+        ((0, 0, 255), "0.5", "reference"),
+        ((0, 255, 0), "1@0, 0@1", "reference"),
+        ((0, 255, 0), "1", "composition"),
+        ((255, 0, 0), "1", "negative"),
+    ]
+    assert unit.combine == "average"
+    short = unit_of(references=[BLUE, GREEN], reference_weights=" ; 2")
+    assert [str(each.weight) for each in short.references] == ["1", "2"]
+    assert unit_of().references == ()
+
+
+def test_more_weights_than_pictures_are_refused() -> None:
+    with pytest.raises(RequestError, match="2 weights for 1") as caught:
+        unit_of(references=[BLUE], reference_weights="1; 2")
+    assert caught.value.path == "$.units[0].references"
+    with pytest.raises(RequestError) as wrong:
+        unit_of(references=[BLUE], reference_weights="1>")
+    assert wrong.value.path == "$.units[0].references[0].weight"
+
+
+def test_an_infotext_restores_what_is_no_picture() -> None:
+    # a field is named after the first family that takes it
+    names = {
+        param.name: name for name, (families, param) in family_fields().items() if "ip_adapter" in families
+    }
+    layers = {names["weight_type"]: "style transfer", names["tiles"]: 4}
+    pictures = {"references": [BLUE, GREEN], "negative_image": RED}
+    unit = unit_of(**pictures, **layers, reference_weights="1>0", combine="max")
+    payload = json.loads(json.dumps(to_payload(parse_request({"units": [to_payload(unit)]}).units[0])))
+    shown = panel_values(payload)
+    assert shown["reference_weights"] == "1@0, 0@1; 1"
+    assert shown["combine"] == "max"
+    assert layers.items() <= shown.items()
+    assert not {"references", "composition_image", "negative_image"} & shown.keys()
+    assert panel_values({"model": "a", "references": "broken"})["reference_weights"] == ""
+
+
+def test_the_fields_are_shown_for_adapters_only(host: FakeWebUI, tmp_path: Path) -> None:
+    host.flags.ctrlgen_models_path = [str(tmp_path)]
+    write(tmp_path, "plain")
+    save_file(files.controlnet().state_dict(), tmp_path / "edges.safetensors")
+    fresh("panel.panel").build_panel("txt2img")
+    model = next(c for c in Component.made if c.elem_id == "ctrlgen_txt2img_unit0_model")
+    reveal, options = model.events[0]
+    assert [c.elem_id.rpartition("unit0_")[2] for c in options["outputs"]] == [*REFERENCE_FIELDS]
+    assert all(update["visible"] for update in reveal("adapter"))
+    other = reveal("edges")
+    assert not any(update["visible"] for update in other)
+    assert [update["value"] for update in other] == [*REFERENCE_FIELDS.values()]
+    assert not any(update["visible"] for update in reveal("None"))
