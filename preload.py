@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
+from pathlib import Path
+
+# Flags of sd-webui-controlnet for folders, which CtrlGen reads, too.
+OLD_FLAGS = {
+    "--controlnet-dir": "folder with control models",
+    "--controlnet-annotator-models-path": "folder with the weights of preprocessors",
+}
 
 
 def preload(parser: argparse.ArgumentParser) -> None:
@@ -22,3 +30,18 @@ def preload(parser: argparse.ArgumentParser) -> None:
         help="how much memory the control models that stay loaded may fill, in the GPU's and in the "
         "CPU's memory each; overrides the setting (default: what the machine has to spare, at least 4)",
     )
+    add_old_flags(parser, Path(__file__).absolute().parent)
+
+
+def add_old_flags(parser: argparse.ArgumentParser, own: Path) -> None:
+    """Add sd-webui-controlnet's flags, so that a start script with them works without that extension.
+
+    Flags that another extension will add, or has added, are left to it: argparse refuses a second one.
+    """
+    places = [*own.parent.glob("*/preload.py"), *own.parent.parent.glob("extensions-builtin/*/preload.py")]
+    texts = [path.read_text("utf-8", "replace") for path in places]
+    others = "\n".join(text for text in texts if "--ctrlgen-models-path" not in text)
+    for flag, what in OLD_FLAGS.items():
+        if f'"{flag}"' not in others and f"'{flag}'" not in others:
+            with suppress(argparse.ArgumentError):
+                parser.add_argument(flag, default=None, metavar="DIR", help=f"{what} (also read by CtrlGen)")

@@ -11,6 +11,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks of this run
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tests neither see the models of the user who runs them nor write into the user's folders.
+OWN_CACHE = TemporaryDirectory(prefix="ctrlgen-tests-")
+os.environ["HF_HUB_CACHE"] = os.devnull
+os.environ["CTRLGEN_CACHE"] = OWN_CACHE.name
 # Before the first import of torch. The networks are tiny: a second thread gains nothing on an
 # idle machine, and on a busy one the two wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -54,15 +54,15 @@ def add_models(parser: Parser) -> None:
     add_threads(parser)
 
 
-def add_model_folders(parser: Parser) -> None:
-    """Add the options for model folders."""
+def add_model_folders(parser: Parser, *, again: bool = False) -> None:
+    """Add the options for model folders; `again` for a subcommand of a command that has them, too."""
     parser.add_argument(
         "--models",
         type=expanded,
         action="append",
-        default=[],
+        default=argparse.SUPPRESS if again else [],
         metavar="FOLDER",
-        help="folder with checkpoints, ControlNets, ... (repeatable; also CTRLGEN_MODELS)",
+        help="folder with checkpoints, ControlNets, ..., or of a WebUI (repeatable; also CTRLGEN_MODELS)",
     )
 
 
@@ -87,10 +87,14 @@ def threads_of(text: str) -> int:
 
 
 def folders_of(options: argparse.Namespace, roots: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """The model folders: a job's own, those of the options, and the bundled model's. Raises HostError."""
-    from lib_ctrlgen.models.bundled import bundled_folders
+    """The model folders: of the job, of the options, the bundled model's, CtrlGen's and the Hub's cache.
 
-    return (*roots, *model_roots(options.models), *bundled_folders())
+    Raises HostError.
+    """
+    from lib_ctrlgen.models.bundled import bundled_folders
+    from lib_ctrlgen.models.places import shared_places
+
+    return (*roots, *model_roots(options.models), *bundled_folders(), *shared_places())
 
 
 class ModelCheck:
@@ -132,12 +136,26 @@ def out_of(options: argparse.Namespace) -> Path:
 
 
 def model_roots(given: Sequence[Path]) -> tuple[Path, ...]:
-    """The folders of `--models`, then those of CTRLGEN_MODELS. Raises HostError for a missing one."""
+    """The folders of `--models`, then those of CTRLGEN_MODELS. Raises HostError for a missing one.
+
+    A WebUI's folder stands for the model folders in it.
+    """
+    from lib_ctrlgen.models.places import is_webui, places_of_webui
+
     listed = [Path(name) for name in os.environ.get("CTRLGEN_MODELS", "").split(os.pathsep) if name]
     roots = tuple(expanded(path) for path in (*given, *listed))
     for path in roots:
         require_folder(path, "the model folder")
-    return roots
+    return tuple(
+        folder for path in roots for folder in (places_of_webui(path).models if is_webui(path) else (path,))
+    )
+
+
+def weight_roots(given: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders that the WebUIs among the model folders name for the weights of preprocessors."""
+    from lib_ctrlgen.models.places import is_webui, places_of_webui
+
+    return tuple(folder for path in given if is_webui(path) for folder in places_of_webui(path).weights)
 
 
 def require_folder(path: Path, what: str) -> None:

@@ -29,6 +29,7 @@ from .common import (
 )
 from .face import add_face
 from .lists import add_lists
+from .models import add_models_command
 from .output import can_print, discard_output, escape_unprintable, fail, flush
 from .tune import add_tune
 
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
     from lib_ctrlgen.headless.jobs import Job
 
 INTERRUPTED = 130
+OFFLINE = "HF_HUB_OFFLINE"
 QUIET = {
-    "HF_HUB_OFFLINE": "1",
+    OFFLINE: "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
@@ -86,7 +88,8 @@ def run_arguments(arguments: Sequence[str] | None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+        if not (name == OFFLINE and getattr(options, "downloads", False)):
+            os.environ.setdefault(name, value)
     command: Callable[[argparse.Namespace], int | None] = options.command
     try:
         return command(options) or 0
@@ -117,6 +120,7 @@ def new_parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
     schema.set_defaults(command=schema_command)
     add_lists(commands)
+    add_models_command(commands)
     add_face(commands)
     _add_tiny(commands)
     train = commands.add_parser("train", help="train the bundled tiny model again", add_help=False)

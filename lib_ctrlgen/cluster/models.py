@@ -16,7 +16,7 @@ import numpy as np
 
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.headless.engine import find_model
-from lib_ctrlgen.models.model_files import walk
+from lib_ctrlgen.models.scan import walk
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weight_files import parts_of
 from lib_ctrlgen.request.names import SUFFIXES

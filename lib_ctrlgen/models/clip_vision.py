@@ -21,8 +21,8 @@ from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.request.names import listed
 
 from .loading import fill
-from .model_files import ModelFile
 from .offload import Weights, placed
+from .scan import ModelFile
 from .storage import Placement
 from .store import ModelStore
 from .tensor_files import read_json, read_tensors

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import RLock
 
 from lib_ctrlgen.errors import ModelError, nearest
-from lib_ctrlgen.request.names import last_part, listed, matching, printable, several, split_hash
+from lib_ctrlgen.request.names import listed, matching, printable, several, split_hash
 
-from .weight_files import hash8, sha256, short_hash, stamp, stem_of, weights_in
-
-WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "pytorch_model", "text_projection")
-PIPELINE = "model_index.json"  # the file that a diffusers folder with a whole checkpoint has
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A model: its name in the model list, and its file (a folder for a diffusers pipeline)."""
-
-    name: str
-    path: Path
+from .index import ModelIndex
+from .scan import PIPELINE, Found, ModelFile, search
+from .weight_files import hash8, sha256, short_hash, weights_in
 
 
 class ModelFiles:
@@ -33,11 +22,11 @@ class ModelFiles:
     alone. If two roots have a file of the same name, the file of the earlier root is used.
     """
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], index: ModelIndex | None = None) -> None:
         self.roots = tuple(Path(root) for root in roots)
+        self.index = index or ModelIndex()
         self._lock = RLock()
         self._found: tuple[tuple[ModelFile, ...], tuple[ModelFile, ...]] | None = None
-        self._hashes: dict[Hashable, str] = {}
 
     def refresh(self) -> None:
         """Search the folders again."""
@@ -55,13 +44,11 @@ class ModelFiles:
     def _look(self) -> tuple[tuple[ModelFile, ...], tuple[ModelFile, ...]]:
         with self._lock:
             if self._found is None:
-                files = tuple(file for root in self.roots for file in _scan(root))
-                folders = {
-                    path.parent: root for root in self.roots for path in walk(root) if path.name == PIPELINE
-                }
-                pipelines = [ModelFile(_relative(folder, root), folder) for folder, root in folders.items()]
-                others = [file for file in files if not folders.keys() & set(file.path.parents)]
-                self._found = files, (*pipelines, *others)
+                found = sum((search(root) for root in self.roots), start=Found())
+                inside = {pipeline.path for pipeline in found.pipelines}
+                others = [file for file in found.files if not (inside and inside & set(file.path.parents))]
+                pipelines = {file.path: file for file in reversed(found.pipelines)}
+                self._found = found.files, (*reversed(pipelines.values()), *others)
             return self._found
 
     def names(self) -> list[str]:
@@ -111,7 +98,7 @@ class ModelFiles:
     ) -> list[ModelFile]:
         """The files of `found` that have this hash; if `found` is empty, all files that have it."""
         if not found:
-            return [file for file in files if self.hash(file.path) == digest]
+            return [file for file in files if self._short(file.path) == digest]
         fitting = [file for file in found if self.has_hash(file.path, digest)]
         if not fitting:
             have = listed([f"{file.name} [{self.hash(file.path)}]" for file in found])
@@ -131,20 +118,20 @@ class ModelFiles:
 
     def has_hash(self, path: Path, digest: str) -> bool:
         """Whether a file has this hash: `short_hash`, `hash8`, or the first digits of its SHA-256."""
-        short = (self._hash(path, kind) for kind in (short_hash, hash8))
-        return digest in short or self._hash(path, sha256).startswith(digest)
+        file = hashed_file(path)
+        short = digest in {
+            self.index.computed(file, "hash", short_hash),
+            self.index.computed(file, "hash8", hash8),
+        }
+        return short or self.sha256(file).startswith(digest)
 
     def hash(self, path: Path) -> str:
         """A model's short hash, cached until the file changes. Raises ModelError."""
-        return self._hash(path, short_hash)
+        return self.index.computed(hashed_file(path), "hash", short_hash)
 
-    def _hash(self, path: Path, kind: Callable[[Path], str]) -> str:
-        """One kind of hash, cached; the hash of a pipeline is that of its U-Net."""
-        file = weights_in(path / "unet", "diffusion_pytorch_model") if path.is_dir() else path
-        key = (kind, *stamp(file))
-        if key not in self._hashes:
-            self._hashes[key] = kind(file)
-        return self._hashes[key]
+    def sha256(self, path: Path) -> str:
+        """The SHA-256 of a whole file, cached until the file changes. Raises ModelError."""
+        return self.index.computed(path, "sha256", sha256)
 
     def name(self, path: Path) -> str:
         """A file's name in the model list, or its stem if it is not listed; a link has a name of its own."""
@@ -157,73 +144,29 @@ class ModelFiles:
         return f"{self.name(path)} [{self.hash(path)}]"
 
     def labels(self) -> list[str]:
-        """The labels of all models, in the order of `names`; that of an unreadable file is only its name."""
-        found = []
-        for name in self.names():
-            with suppress(ModelError):
-                found.append(self.label(self.find(name)))
-                continue
-            found.append(name)
-        return found
+        """The labels of all models, in the order of `names`; an unreadable file has its name alone."""
+        first = {file.name: file.path for file in reversed(self.all())}
+        hashes = {name: self._short(path) for name, path in first.items()}
+        return [f"{name} [{digest}]" if digest else name for name, digest in sorted(hashes.items())]
+
+    def _short(self, path: Path) -> str:
+        """A model's short hash; empty for one that cannot be read."""
+        try:
+            return self.hash(path)
+        except ModelError:
+            return ""
 
     def folders(self) -> dict[str, Path]:
         """Folders with a config.json (diffusers and transformers models), by relative name."""
-        found = [
-            (_relative(config.parent, root), config.parent)
-            for root in self.roots
-            for config in walk(root)
-            if config.name == "config.json"
-        ]
-        return dict(reversed(found))
+        found = [folder for root in self.roots for folder in search(root).folders]
+        return {folder.name: folder.path for folder in reversed(found)}
+
+
+def hashed_file(path: Path) -> Path:
+    """The file whose hash is a model's: that of a pipeline is its U-Net's."""
+    return weights_in(path / "unet", "diffusion_pytorch_model") if path.is_dir() else path
 
 
 def _distinct(files: Iterable[ModelFile]) -> list[ModelFile]:
     """The files, without further links to the same file."""
     return list({file.path.resolve(): file for file in files}.values())
-
-
-def _scan(root: Path) -> Iterator[ModelFile]:
-    """Model files under a root, sorted; text and vision encoders are left out."""
-    networks: dict[str, list[Path]] = {}  # diffusers folders
-    single: dict[str, list[Path]] = {}
-    for path in walk(root):
-        stem = stem_of(path)
-        if stem is None:
-            continue
-        folder_model = stem.lower().removesuffix(".fp16") in WEIGHT_NAMES
-        if folder_model and stem.startswith("diffusion_"):
-            networks.setdefault(_relative(path.parent, root), []).append(path)
-        elif not (folder_model and (path.parent / "config.json").is_file()):
-            folder = _relative(path.parent, root) if path.parent != root else ""
-            single.setdefault(f"{folder}/{printable(stem)}".removeprefix("/"), []).append(path)
-    for name, paths in networks.items():  # the forms of one network are one model
-        yield ModelFile(name, min(paths, key=_worse))
-    for name, paths in single.items():
-        unique = len(paths) == 1 and name not in networks
-        folder = name.removesuffix(last_part(name))
-        yield from (ModelFile(name if unique else f"{folder}{printable(path.name)}", path) for path in paths)
-
-
-def _worse(path: Path) -> tuple[bool, bool, str]:
-    """A sort key for several files of one network: full precision first, safetensors first."""
-    return ".fp16" in path.name, ".safetensors" not in path.name.lower(), path.name
-
-
-def walk(root: Path) -> list[Path]:
-    """All files below a root, sorted. Links to folders are followed, but each real folder is read once.
-
-    Names that begin with a dot are left out: macOS adds such files to disks of other systems.
-    """
-    found: list[Path] = []
-    seen: set[str] = set()
-    for folder, inner, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        inner[:] = [name for name in inner if not name.startswith(".") and real not in seen]
-        found += [Path(folder, name) for name in names if not name.startswith(".") and real not in seen]
-        seen.add(real)
-    return sorted(found)
-
-
-def _relative(path: Path, root: Path) -> str:
-    relative = path.relative_to(root).as_posix()
-    return printable(path.name if relative == "." else relative)

@@ -14,9 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from .index import ModelIndex
 from .memory import GB, Budget, Fixed, OutsideTorch, memory_type
 from .model_files import ModelFiles
 from .weight_files import stamp
+from .weights import weight_folders
 
 T = TypeVar("T")
 
@@ -40,11 +42,20 @@ class ModelStore:
     memory as long as other objects refer to it. Thread-safe: a second thread that needs a model waits until
     the first one has loaded it.
 
-    `reads` counts loads from disk.
+    `reads` counts loads from disk. `weight_folders` are the folders for `weights.find_weights`, among them
+    those in `weights`, which the user named for the weights of preprocessors. `index` remembers what was
+    computed of files.
     """
 
-    def __init__(self, roots: Sequence[Path], budget: int | Budget) -> None:
-        self.files = ModelFiles(roots)
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        budget: int | Budget,
+        weights: Sequence[Path] = (),
+        index: ModelIndex | None = None,
+    ) -> None:
+        self.files = ModelFiles(roots, index)
+        self.weight_folders = weight_folders(self.files.roots, weights)
         self.budget = Fixed(least=budget) if isinstance(budget, int) else budget
         self.reads = 0
         self._lock = RLock()

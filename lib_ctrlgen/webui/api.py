@@ -17,6 +17,7 @@ from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
 from .comments import texts_without_comments
 from .faces import faces
+from .model_list import listed_row, models_here
 from .settings import model_store
 from .tuner.jobs import TuneJobs
 
@@ -53,16 +54,19 @@ def require_login(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> N
         raise HTTPException(401, "Incorrect username or password", {"WWW-Authenticate": "Basic"})
 
 
-def models(refresh: bool = False, hashes: bool = False) -> dict[str, Any]:
-    """Return the names of the control models; `?refresh=true` reads the model folders again.
+def models(refresh: bool = False, hashes: bool = False, details: bool = True) -> dict[str, Any]:
+    """Return the names of the control models, and in `files` what each of them is.
 
-    `?hashes=true` adds each model's `name [hash]`, which a request may name and an infotext records.
+    `?refresh=true` reads the model folders again. `?hashes=true` adds each model's `name [hash]`, which a
+    request may name and an infotext records. `?details=false` leaves out `files`, for which files that were
+    not listed before are opened.
     """
     store = model_store()
     if refresh:
         store.refresh()
     found: dict[str, Any] = {"version": __version__, "models": store.names()}
-    return found | ({"hashed": store.files.labels()} if hashes else {})
+    found |= {"hashed": store.files.labels()} if hashes else {}
+    return found | ({"files": [listed_row(row) for row in models_here()]} if details else {})
 
 
 def preprocessors() -> dict[str, Any]:

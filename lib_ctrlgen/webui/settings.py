@@ -10,6 +10,14 @@ import gradio as gr
 from modules import paths_internal, shared
 
 from lib_ctrlgen.models.memory import GB, Automatic, Fixed
+from lib_ctrlgen.models.places import (
+    OLD_MODELS,
+    OLD_WEIGHTS,
+    Places,
+    own_index,
+    shared_places,
+    webui_places,
+)
 from lib_ctrlgen.models.store import ModelStore
 
 SECTION = ("ctrlgen", "CtrlGen")
@@ -42,7 +50,7 @@ def appends_maps() -> bool:
 
 def model_store() -> ModelStore:
     """Return the process's model store. A new one is made only when its folders or its size change."""
-    return _store(tuple(model_folders()), cache_gigabytes())
+    return _store(tuple(model_folders()), old_places().weights, cache_gigabytes())
 
 
 def cache_gigabytes() -> float | None:
@@ -56,19 +64,24 @@ def cache_gigabytes() -> float | None:
 
 def model_folders() -> list[Path]:
     """The folders that are searched for control models. They need not exist."""
-    models, extensions = Path(paths_internal.models_path), Path(paths_internal.extensions_dir)
-    own = [models / name for name in ("ControlNet", "CtrlGen", "ipadapter", "clip_vision")]
-    old = extensions / "sd-webui-controlnet" / "models"
     flags = [Path(folder) for folder in _flag("ctrlgen_models_path", [])]
     lines = str(_setting("ctrlgen_model_folders", "")).splitlines()
-    return [*own, old, *flags, *(Path(line.strip()) for line in lines if line.strip())]
+    given = [*flags, *(Path(line.strip()) for line in lines if line.strip())]
+    return list(dict.fromkeys([*old_places().models, *given, *shared_places()]))
+
+
+def old_places() -> Places:
+    """The WebUI's folders for controls, and those of sd-webui-controlnet with its settings and flags."""
+    extensions = [Path(paths_internal.extensions_dir), Path(paths_internal.extensions_builtin_dir)]
+    options = {name: _setting(name, None) or _flag(name, None) for name in (*OLD_MODELS, *OLD_WEIGHTS)}
+    return webui_places(Path(paths_internal.models_path), extensions, options)
 
 
 @lru_cache(maxsize=1)
-def _store(roots: tuple[Path, ...], gigabytes: float | None) -> ModelStore:
+def _store(roots: tuple[Path, ...], weights: tuple[Path, ...], gigabytes: float | None) -> ModelStore:
     fixed = gigabytes is not None
     budget = Fixed(least=int((gigabytes or 0) * GB), advice=ADVICE) if fixed else Automatic(advice=ADVICE)
-    return ModelStore(roots, budget)
+    return ModelStore(roots, budget, weights, own_index())
 
 
 def _setting(name: str, default: Any) -> Any:

@@ -201,3 +201,18 @@ def test_the_flags() -> None:
     assert flags.ctrlgen_models_path == ["a", "b"]
     assert flags.ctrlgen_cache_gb == 1.5
     assert parser.parse_args([]).ctrlgen_models_path == []
+    assert parser.parse_args(["--controlnet-dir", "c"]).controlnet_dir == "c"
+
+
+def test_flags_of_another_extension_are_left_to_it(tmp_path: Path) -> None:
+    """argparse would stop that extension's preload.py at a flag that exists already."""
+    own, old = tmp_path / "extensions" / "ctrlgen", tmp_path / "extensions" / "sd-webui-controlnet"
+    for folder in (own, old):
+        folder.mkdir(parents=True)
+    (own / "preload.py").write_text((ROOT / "preload.py").read_text())
+    (old / "preload.py").write_text('parser.add_argument("--controlnet-dir")')
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--controlnet-annotator-models-path")
+    preload.add_old_flags(parser, own)
+    parser.add_argument("--controlnet-dir")
+    assert parser.parse_args(["--controlnet-dir", "c"]).controlnet_dir == "c"

@@ -18,6 +18,7 @@ PURE = frozenset({"msgspec"})  # quick: neither torch nor numpy
 PICTURES = PURE | {"PIL"}
 ARRAYS = PICTURES | {"torch", "numpy", "cv2"}
 MODELS = ARRAYS | {"safetensors", "diffusers", "transformers", "typing_extensions", "psutil"}
+DOWNLOADS = frozenset({"requests", "huggingface_hub", "filelock"})  # models.download alone
 ENGINE = MODELS | {"jinja2", "markupsafe", "optuna", "filelock"}
 ANY = None
 HOST = {"modules", "gradio", "fastapi", "starlette", "launch"}  # webui alone
@@ -31,7 +32,7 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "plots": PURE,
     "images": ARRAYS,
     "unet": ARRAYS,
-    "models": MODELS,
+    "models": MODELS | DOWNLOADS,
     "faces": MODELS,
     "blending": ARRAYS,
     "preprocessors": ARRAYS,
@@ -180,6 +181,17 @@ def test_only_the_search_imports_optuna() -> None:
         if any(target.partition(".")[0] == "optuna" for target in imports(module, path.read_text("utf-8")))
     }
     assert found == {"lib_ctrlgen.tuner.search.study"}
+
+
+def test_models_are_downloaded_in_one_file() -> None:
+    """Whatever else reads models must work where there is no network, and import nothing that reaches it."""
+    found = {
+        module
+        for module, path in sources().items()
+        if module.startswith(f"{PACKAGE}.models.")
+        and DOWNLOADS & {target.partition(".")[0] for target in imports(module, path.read_text("utf-8"))}
+    }
+    assert found == {"lib_ctrlgen.models.download"}
 
 
 def test_ray_is_imported_by_the_cluster_alone() -> None:

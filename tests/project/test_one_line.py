@@ -76,7 +76,8 @@ def test_the_command_line_lists_both(root: Path, capsys: pytest.CaptureFixture[s
     assert "toy_blur" in listed
     assert "radius: 0..9 (default 2)" in listed
     main(["models", "--models", str(root)])
-    assert "toy for" in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("toy [")]
+    assert line.split("]")[1].split()[0] == "toy"
 
 
 def test_the_panel_offers_both_and_shows_their_sliders(host: FakeWebUI, root: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models import weight_files
-from lib_ctrlgen.models.model_files import ModelFile, ModelFiles
+from lib_ctrlgen.models.model_files import ModelFiles
+from lib_ctrlgen.models.scan import ModelFile
 from lib_ctrlgen.models.weight_files import hash8, sha256, short_hash
 from lib_ctrlgen.request.names import matching
 

@@ -191,6 +191,7 @@ class FakeWebUI:
             "paths_internal": {
                 "models_path": str(folder / "models"),
                 "extensions_dir": str(folder / "extensions"),
+                "extensions_builtin_dir": str(folder / "extensions-builtin"),
             },
         }
 

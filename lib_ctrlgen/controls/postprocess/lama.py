@@ -21,22 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lib_ctrlgen.controls.base import Target
-from lib_ctrlgen.errors import ModelError, RequestError, at_path
+from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.models.weight_files import stamp
+from lib_ctrlgen.models.weights import find_weights
 from lib_ctrlgen.request.names import last_part, listed
 
 NAMES = ("controlnetlama", "big-lama", "lama")
 SIDE = 256  # pixels, the short side of the pictures that the network gets
 CELL = 8
 GLOBAL = 0.75  # the share of the channels that belong to the global part
-MISSING = (
-    "needs LaMa's weights, and no model folder holds a 'ControlNetLama': put ControlNetLama.pth "
-    "(huggingface.co/lllyasviel/Annotators, 200 MB) into {folder}, or choose 'inpaint_only'"
-)
+PUBLISHED = "ControlNetLama.pth"
 
 Pair: TypeAlias = tuple[Tensor, Tensor | None]  # the local and the global part of a hidden state
 
@@ -248,11 +246,7 @@ def _small(pixels: NDArray[np.uint8], holes: NDArray[np.bool_]) -> tuple[NDArray
 def find_lama(target: Target, path: str) -> Lama:
     """The LaMa in the model folders. Raises RequestError at `path`, with the missing file and its folder."""
     with at_path(path):
-        file = _file(target.store)
-    if file is None:
-        roots = target.store.roots
-        where = roots[0] if roots else "a model folder"
-        raise RequestError(path, MISSING.format(folder=where))
+        file = _file(target.store) or _preprocessors_file(target.store)
 
     def load_lama(path: Path) -> LamaNetwork:
         return lama_network(read_tensors(path), path.stem, target.device)
@@ -260,6 +254,14 @@ def find_lama(target: Target, path: str) -> Lama:
     with at_path(path):
         network = target.store.get(file, load_lama, target.device)
     return Lama(network=network, device=target.device, origin=("lama", *stamp(file)))
+
+
+def _preprocessors_file(store: ModelStore) -> Path:
+    """The file among the weights of preprocessors. Raises ModelError."""
+    try:
+        return find_weights(PUBLISHED, store.weight_folders)
+    except ModelError as error:
+        raise ModelError(f"{error}; or choose 'inpaint_only'") from error
 
 
 def _file(store: ModelStore) -> Path | None:

@@ -18,6 +18,7 @@ from lib_ctrlgen.webui.settings import model_store, unit_count
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
 from .infotext import PastedSetting
+from .models_table import build_models
 from .preview import plan_html
 from .reference_panel import build_references
 from .tiny_model import build_tiny_model
@@ -53,6 +54,7 @@ def build_panel(tab: str) -> Panel:
                 with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
                     build_unit(UnitPanel(panel, index))
         build_plan(panel)
+        build_models(panel)
         build_tiny_model(panel)
     return panel
 
