@@ -1,9 +1,9 @@
 """Do reference controls do what they promise? On the bundled tiny model, on scenes it never saw.
 
 A prompt names shapes without colours; the reference is a picture of another scene. Measured is whether
-masks keep the colours of two references to their halves, whether a fading schedule fades the likeness, whether a style
-weight type keeps the layout, whether StyleAligned makes the colours of a batch agree, and whether the
-`reference` control raises the likeness without any adapter.
+masks keep the colours of two references to their halves, whether a fading schedule fades the likeness,
+whether the style weight type takes the look and keeps a sketch's layout, whether StyleAligned makes the
+colours of a batch agree, and whether the `reference` control raises the likeness without any adapter.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ FADES = ("0", "1 in 0..0.3", "1 in 0..0.6", "1")  # the adapter acts longer and 
 LIMITS = {
     "mask_apart": at_least(0.4),
     "fade_smallest_rise": at_least(0.0),
-    "style_layout_gain": at_least(0.0),
-    "style_look_gain": at_least(0.1),
+    "style_layout": at_least(0.7),
+    "style_look_gain": at_least(0.2),
     "aligned_gain": at_least(0.3),
     "reference_gain": at_least(0.2),
 }
@@ -125,17 +125,14 @@ def faded(case: Case) -> dict[str, float]:
 
 
 def styled(case: Case, free: np.ndarray) -> dict[str, float]:
-    """The likeness, and how much of the uncontrolled picture's outlines stays, of two weight types."""
-    outlines = edges(free)
-    scores: dict[str, float] = {"free_look": case.likeness(free)}
-    for kind, name in (("linear", "linear"), ("style transfer", "style")):
-        (made,) = case.pictures(case.unit(params={"weight_type": kind}))
-        scores |= {f"{name}_look": case.likeness(made), f"{name}_layout": edge_f1(made, outlines)}
-    return {
-        **scores,
-        "style_layout_gain": scores["style_layout"] - scores["linear_layout"],
-        "style_look_gain": scores["style_look"] - scores["free_look"],
-    }
+    """How much of a sketch's outlines a picture keeps, and how much of the look it takes, by weight type."""
+    sketch = draw(held_out_scene(FIRST + case.index), SIZE)[0]
+    held = {"model": f"{NAME}-edges", "image": encode_image(Image.fromarray(sketch)), "preprocessor": "canny"}
+    scores = {"free_look": case.likeness(free)}
+    for kind, name in (("linear", "linear"), ("style transfer", "style"), ("composition", "composition")):
+        (made,) = case.pictures(held, case.unit(params={"weight_type": kind}))
+        scores |= {f"{name}_look": case.likeness(made), f"{name}_layout": edge_f1(made, edges(sketch))}
+    return {**scores, "style_look_gain": scores["style_look"] - scores["composition_look"]}
 
 
 def agreement(pictures: Sequence[np.ndarray]) -> float:
