@@ -127,7 +127,8 @@ def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
     from lib_ctrlgen.models.bundled import bundled_tokenizer
 
     place = Place.best(options.tokenizer or bundled_tokenizer())
-    return Engine(folders, place=place, threads=options.threads)
+    weights = weight_roots(options.models)
+    return Engine(folders, place=place, threads=options.threads, weights=weights)
 
 
 def out_of(options: argparse.Namespace) -> Path:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.request.names import split_hash
-from lib_ctrlgen.request.pictures import EMBEDDING, LISTS, PICTURES, pictured_parts
+from lib_ctrlgen.request.pictures import DATA_PARAMS, EMBEDDING, LISTS, PICTURES, pictured_parts
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
 
 from .unit import ActiveUnit
@@ -26,9 +26,13 @@ def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dic
     """
     payload = with_pictures(request, lambda picture: f"{mark}:{image_hash(picture)}", whole=whole)
     for _, part in pictured_parts(payload):
-        if part.get(EMBEDDING):
-            part[EMBEDDING] = f"{mark}:{sha256(part[EMBEDDING].encode()).hexdigest()[:12]}"
+        for holder, names in ((part, (EMBEDDING,)), (part.get("params") or {}, DATA_PARAMS)):
+            holder |= {name: f"{mark}:{_hash(holder[name])}" for name in names if holder.get(name)}
     return payload
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:12]
 
 
 def with_pictures(

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.files import expanded
+from lib_ctrlgen.models.hub_cache import hub_cache
 
 HOME = "~/.insightface"
 OLD_EXTENSION = Path("annotator", "downloads", "insightface")  # beside sd-webui-controlnet/models
@@ -97,6 +98,8 @@ def pack_folders(pack: Pack, folders: Sequence[Path]) -> Iterator[tuple[Path, Pa
 def _bases(folders: Sequence[Path]) -> Iterator[Path]:
     yield expanded(HOME)
     for folder in folders:
+        if folder == hub_cache():
+            continue
         yield folder
         yield folder / "insightface"
         yield folder.parent / "insightface"

@@ -95,7 +95,8 @@ class Engine:
 
     `roots` are the model folders. Loaded models stay in memory up to `budget_bytes` (by default as much as
     the machine can spare), and at least while a generation uses them. `threads` is the number of CPU threads;
-    0 measures which number is fastest, unless OMP_NUM_THREADS is set.
+    0 measures which number is fastest, unless OMP_NUM_THREADS is set. `weights` are the folders that the user
+    named for the weights of preprocessors.
     """
 
     def __init__(
@@ -104,10 +105,11 @@ class Engine:
         budget_bytes: int | None = None,
         place: Place | None = None,
         threads: int = 0,
+        weights: Sequence[Path] = (),
     ) -> None:
         self.threads = Threads.of(threads)
         self.place = place or Place.best()
-        self.store = ModelStore(roots, BUDGET if budget_bytes is None else budget_bytes)
+        self.store = ModelStore(roots, BUDGET if budget_bytes is None else budget_bytes, weights)
         self._lock = Lock()
         self._encoder: PromptEncoder | None = None
 

@@ -17,6 +17,7 @@ import msgspec
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.files import save_bytes
 from lib_ctrlgen.request import catalogue
+from lib_ctrlgen.request.names import printable
 
 from .weight_files import INDEX, SHARD, parts_of
 
@@ -73,7 +74,7 @@ class ModelIndex:
         with self._lock:
             if self._facts is None:
                 self._facts = self._read()
-            known = self._facts.get(str(file))
+            known = self._facts.get(printable(str(file)))
         return known if known and (known.size, known.changed) == (size, changed) else Facts(size, changed)
 
     def note(self, file: Path, known: Facts, **more: Any) -> Facts:
@@ -82,7 +83,7 @@ class ModelIndex:
         with self._lock:
             if self._facts is None:
                 self._facts = self._read()
-            self._facts[str(file)] = self._new[str(file)] = facts
+            self._facts[printable(str(file))] = self._new[printable(str(file))] = facts
         return facts
 
     def computed(self, file: Path, name: str, compute: Callable[[Path], str]) -> str:

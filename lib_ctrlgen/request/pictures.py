@@ -13,6 +13,7 @@ from typing import Any
 PICTURES = ("image", "mask")  # fields with one picture, base64 or a data URL
 LISTS = ("images", "masks")  # fields with a list of pictures
 EMBEDDING = "embedding"  # a field with a saved embedding, base64 or a data URL
+DATA_PARAMS = ("face", "face_image")  # parameters of a unit with an embedding or a picture as text
 PARTS = ("references", "boxes")  # lists of a unit whose items hold pictures
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.request.pictures import EMBEDDING, LISTS, pictured_parts
+from lib_ctrlgen.request.pictures import DATA_PARAMS, EMBEDDING, LISTS, pictured_parts
 from lib_ctrlgen.request.pictures import PICTURES as IMAGES
 
 TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
@@ -58,6 +58,7 @@ def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> No
         if len(parts) < len(recorded.get("units", ())):
             raise ValueError("a unit that is no object")
         pictures = any(part.get(name) for part in parts for name in PICTURED)
+        pictures |= any((part.get("params") or {}).get(name) for part in parts for name in DATA_PARAMS)
     except (ValueError, TypeError, AttributeError) as error:
         raise RequestError(path, f"its CtrlGen entry is damaged: send the request instead, {FORM}") from error
     if pictures:

@@ -19,7 +19,7 @@ MANY = 5000
 def controlnet(path: Path) -> Description:
     if path.stem == "broken":
         raise ModelError("broken.pth: no control")
-    return Description(kind="controlnet", base="SD1.5", variant=path.stem)
+    return Description(kind="controlnet", base="SD1.5", variant="full")
 
 
 def rows(root: Path, kept: Path, describe: Any = controlnet) -> list[Listed]:
@@ -51,6 +51,18 @@ def test_what_is_known_is_kept_until_the_file_changes(tmp_path: Path) -> None:
     again = rows(root, kept)
     assert again[0].hash != first[0].hash
     assert again[1:] == first[1:]
+
+
+def test_names_that_are_no_utf8_are_kept_too(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    root.mkdir()
+    try:
+        (root / os.fsdecode(b"caf\xe9.pth")).write_bytes(b"a")
+    except OSError:
+        pytest.skip("this disk takes UTF-8 names only")
+    first = rows(root, tmp_path / "index.json")
+    assert first[0].name == r"caf\xe9"
+    assert rows(root, tmp_path / "index.json", refused) == first
 
 
 def test_other_code_describes_anew_and_keeps_the_hashes(
@@ -114,7 +126,7 @@ def test_thousands_of_files_are_listed_without_opening_one(
     """Work is counted, not time: after the first time no file is opened, and each one is looked at once."""
     root, kept = tmp_path / "models", tmp_path / "index.json"
     for number in range(MANY):
-        folder = root / f"{number % 50}"
+        folder = root / f"{number % 50}" if number % 2 else root
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"model_{number}.safetensors").touch()
     monkeypatch.setattr("lib_ctrlgen.models.listing.short_hash", lambda path: path.stem)

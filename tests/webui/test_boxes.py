@@ -21,7 +21,7 @@ def test_each_family_shows_its_own_fields(host: FakeWebUI, monkeypatch: pytest.M
     """Boxes are shown and pictures hidden for GLIGEN; what is hidden is emptied, or would be refused."""
     fresh("panel.panel").build_panel("txt2img")
     model = next(c for c in Component.made if c.elem_id == "ctrlgen_txt2img_unit0_model")
-    reveal, options = next(event for event in model.events if len(event[1]["outputs"]) > 2)
+    reveal, options = next(each for each in model.events if not all(c.elem_id for c in each[1]["outputs"]))
     names = [str(part.elem_id).removeprefix("ctrlgen_txt2img_unit0_") for part in options["outputs"]]
     names[names.index("None")] = "pictures"  # the row has no id
     found = {}

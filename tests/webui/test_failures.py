@@ -18,7 +18,7 @@ from tests.support.fake_webui import FakeWebUI, Processing
         ({"units": [{"model": "m", "image": PICTURE, "weight": "1@"}]}, "$.units[0].weight"),
         ({"units": [{"model": "m", "imag": PICTURE}]}, "$.units[0].imag"),
         ({"units": [{"model": "no such model", "image": PICTURE}]}, "$.units[0].model"),
-        ({"units": [{"model": "m"}]}, "$.units[0].image"),
+        ({"units": [{"model": "m"}]}, "$.units[0].model"),
         ({"units": [{"model": "m", "image": "/etc/passwd.png"}]}, "$.units[0].image"),
         ("nonsense", "$"),
     ],
@@ -37,7 +37,7 @@ def test_a_mistake_on_the_page_is_a_comment_and_one_line(host: FakeWebUI, script
     assert processed.images == []
     (line,) = host.log
     (comment,) = p.comments
-    assert "$.units[0].image" in comment
+    assert "$.units[0].model" in comment
     assert line == comment
     assert p.do_not_save_grid
     with pytest.raises(RequestError):  # where the WebUI goes on all the same

@@ -23,7 +23,7 @@ from .detect import ip_adapter_kind
 from .file import AdapterWeights, stored_adapter
 from .mixed import MixedIPAdapter
 from .prepared import PreparedIPAdapter, require_widths
-from .reader import reader_for
+from .reader import ClipReader
 from .references import Mixtures, Sources
 from .weight_types import weight_type
 
@@ -63,7 +63,7 @@ class IPAdapter:
         require_picture_unit(job, "an IP-Adapter", "ControlNets", ADVICE)
         kind = weight_type(job.params, target.shape.attention_places, f"{job.path}.params")
         sources = Sources.of(job)
-        reader = reader_for(self.weights, job, target, sources.main[0])
+        reader = ClipReader.of(self.weights, job, target, sources.main[0])
         mixed = MixedIPAdapter(
             weights=self.weights,
             mixtures=Mixtures.read(sources, reader, job),

@@ -86,7 +86,7 @@ class ClipReader:
     def of(cls, weights: AdapterWeights, job: UnitInputs, target: Target, first: Source) -> ClipReader:
         """The reader of a unit, whose first reference decides the tiles. Raises RequestError."""
         encoder = str(job.params[IMAGE_ENCODER.name])
-        with at_path(f"{job.path}.params.{IMAGE_ENCODER.name}" if encoder else f"{job.path}.model"):
+        with at_path(encoder_at(job)):
             folder = find_encoder(target.store, weights.feature, weights.width, encoder)
         size = _picture(first).size
         return cls(
@@ -182,9 +182,14 @@ class ClipReader:
             return torch.cat(parts) if count == 1 else pooled_parts(torch.cat(parts), count)
 
         whole = (*key, self.folder.weights, self.placement, self.weights.feature)
-        encoder = str(self.job.params[IMAGE_ENCODER.name])
-        with at_path(f"{self.job.path}.params.{IMAGE_ENCODER.name}" if encoder else f"{self.job.path}.model"):
+        with at_path(encoder_at(self.job)):
             return (self.store.cached(whole, compute),)
+
+
+def encoder_at(job: UnitInputs) -> str:
+    """The JSON path of a unit's image encoder, for errors: the field that names it, or the model's."""
+    named = job.params[IMAGE_ENCODER.name]
+    return f"{job.path}.params.{IMAGE_ENCODER.name}" if named else f"{job.path}.model"
 
 
 def pooled_parts(parts: Tensor, count: int) -> Tensor:
@@ -207,8 +212,3 @@ def _picture(source: Source) -> Image.Image:
         message = "this adapter looks at pictures: give 'image'; embeddings of faces are for face adapters"
         raise RequestError(f"{source.path}.embedding", message)
     return source.picture
-
-
-def reader_for(weights: AdapterWeights, job: UnitInputs, target: Target, first: Source) -> ReferenceReader:
-    """The reader of an adapter's references. Raises RequestError at the unit's fields."""
-    return ClipReader.of(weights, job, target, first)
