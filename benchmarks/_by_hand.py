@@ -17,18 +17,16 @@ from torch.nn import functional
 
 from lib_ctrlgen.unet.attention import KeyValue
 
-TRANSFORMER = "transformer_blocks"
-
 
 def split(x: Tensor, heads: int) -> Tensor:
     """Reshape [B, N, heads * d] to [B, heads, N, d]."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return x.reshape(len(x), x.shape[1], heads, -1).transpose(1, 2)
 
 
 def attention(query: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
     """Multi-head attention, all [B, N or T, hidden]."""
-    parts = (split(each, heads) for each in (query, keys, values))
-    return functional.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)
+    q, k, v = (split(each, heads) for each in (query, keys, values))
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class Processor:
@@ -110,8 +108,8 @@ class Bank:
 
     def moved(self, place: int, x: Tensor) -> Tensor:
         """A block's output [B, C, H, W] with the reference's mean and deviation (AdaIN)."""
-        variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, correction=0)
-        deviation = variance.clamp(min=1e-6).sqrt()
+        mean = x.mean((2, 3), keepdim=True)
+        deviation = (x - mean).square().mean((2, 3), keepdim=True).clamp(min=1e-6).sqrt()
         if self.writing:
             self.moments[place] = mean, deviation
             return x
@@ -122,7 +120,7 @@ class Bank:
 
 @dataclass
 class Sharer(Processor):
-    """StyleAligned as google/style-aligned computes it, for rows of two kinds of text, one after the other."""
+    """StyleAligned in google/style-aligned's form, for rows of two kinds of text one after the other."""
 
     def attended(self, attn: Any, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """The attention of each picture to itself and to the first one."""
@@ -146,12 +144,14 @@ class SharedNorm(nn.Module):
 
 def first_rows(x: Tensor) -> Tensor:
     """The first row of each half of the rows, in the place of every row."""
-    return x.unflatten(0, (2, -1))[:, :1].expand(-1, len(x) // 2, *x.shape[1:]).flatten(0, 1)
+    pictures = len(x) // 2
+    return x[::pictures].repeat_interleave(pictures, 0)
 
 
 def moved_tokens(x: Tensor) -> Tensor:
     """x [B, N, C] with the first rows' statistics over tokens."""
-    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=min(1, x.shape[1] - 1))
+    mean = x.mean(1, keepdim=True)
+    variance = (x - mean).square().sum(1, keepdim=True) / max(1, x.shape[1] - 1)
     deviation = (variance + 1e-5).sqrt()
     return (x - mean) / deviation * first_rows(deviation) + first_rows(mean)
 

@@ -1,13 +1,13 @@
 """What the families that act on attention cost at a step beyond the U-Net and their own compute.
 
-IP-Adapters, faces, reference pictures, StyleAligned and GLIGEN, with random weights on diffusers' U-Nets in the
-shapes of SD1.5 and SDXL, one guided step at a time. The plain side is a twin of the U-Net that shares every
-weight and computes the family by itself (`_by_hand.py`); both sides alternate.
+IP-Adapters, faces, reference pictures, StyleAligned and GLIGEN, with random weights on diffusers' U-Nets in
+the shapes of SD1.5 and SDXL, one guided step at a time. The plain side is a twin of the U-Net that shares
+every weight and computes the family by itself (`_by_hand.py`); both sides alternate.
 
     FAMILY            a step in a session with one unit / the U-Net with the family written out
     FAMILY_share      the U-Net with the family written out / the U-Net alone
-    FAMILY_differs    the largest difference of the two sides' predictions, as a share of the largest value: they
-                      compute the same
+    FAMILY_differs    the largest difference of the two sides' predictions, as a share of the largest value:
+                      they compute the same
 
 `+-` is the standard error of a ratio's median.
 """
@@ -36,6 +36,7 @@ from lib_ctrlgen.controls.ip_adapter import unit_faces
 from lib_ctrlgen.controls.prepare import load_units
 from lib_ctrlgen.controls.pulid import pulid
 from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.faces.face import WIDTH
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 from lib_ctrlgen.session.effects.reference_bank import noised
@@ -51,8 +52,8 @@ from tests.support.denoised_reference import diffusion
 
 CLIP, EMBEDDED, RANK = 64, 48, 128
 SAME = 1e-3
-QUICK = Effort(width=64, side=16, pairs=7, error=0.3, budget=2.0)
-FACE = {"face": json.dumps([[(place % 7 - 3) / 20 for place in range(faces.WIDTH)]])}
+QUICK = Effort(width=96, side=24, pairs=3, error=0.3, budget=1.0)
+FACE = {"face": json.dumps([[(place % 7 - 3) / 20 for place in range(WIDTH)]])}
 PICTURE, OTHERS = files.data_url(64, 64), [{"image": files.data_url(64, 64, seed)} for seed in (1, 2, 3)]
 
 
@@ -199,9 +200,7 @@ SEEN = {"image": PICTURE}
 SD15: dict[str, Case] = {
     "plain": Case(by_hand=adapter, tensors=layout("plain"), fields=SEEN),
     "plus": Case(by_hand=adapter, tensors=layout("plus"), fields=SEEN),
-    "four_references": Case(
-        by_hand=adapter, tensors=layout("plus"), fields={**SEEN, "references": OTHERS}
-    ),
+    "four_references": Case(by_hand=adapter, tensors=layout("plus"), fields={**SEEN, "references": OTHERS}),
     "faceid": Case(by_hand=adapter, tensors=layout("faceid"), fields={"params": FACE}),
     "reference_attention": Case(by_hand=reference, fields=shown("attention")),
     "reference_adain": Case(by_hand=reference, fields=shown("adain")),
@@ -235,7 +234,7 @@ class Measurements:
             differs = float((sample(step) - wanted).abs().max() / wanted.abs().max())
             timing = paired(step, plain, size.pairs, error=size.error * ROOM, budget=size.budget)
         self.figures[name], self.errors[name] = timing.ratio, timing.error
-        share = paired(plain, alone, min(5, size.pairs)).ratio
+        share = paired(plain, alone, min(3, size.pairs)).ratio
         self.figures |= {f"{name}_share": share, f"{name}_differs": differs}
         print(f"{name}: {timing}, {timing.seconds_a:.3f} s against {timing.seconds_b:.3f} s", flush=True)
 

@@ -219,6 +219,14 @@ def require_no_preprocessor(job: UnitInputs, control: str) -> None:
         raise RequestError(f"{job.path}.preprocessor", message)
 
 
+def note_share(job: UnitInputs, target: Target, control: str) -> None:
+    """Warn of weights outside 0..1, for a control that blends the results without and with it."""
+    for name, schedule in (("weight", job.unit.weight), ("hires", job.unit.hires)):
+        if schedule is not None and not 0 <= schedule.bounds[0] <= schedule.bounds[1] <= 1:
+            message = f"{control} acts from 0 (not at all) to 1: lower weights count as 0, higher ones as 1"
+            target.notices.add(f"{job.path}.{name}", message)
+
+
 def require_balanced(job: UnitInputs, control: str) -> None:
     """Raise RequestError for a unit with another mode than 'balanced', for a control without modes."""
     if job.unit.control_mode != "balanced":

@@ -16,6 +16,8 @@ from lib_ctrlgen.request.spec import ControlUnit
 from .base import NO_PICTURE, Control, FilelessControl, Target
 from .registry import as_asked, control_for, family_params, identify_file
 
+NOT_COMBINED = "concat"  # the default of a unit's `combine`
+
 
 def check_unit(unit: ControlUnit, path: str, store: ModelStore | None) -> None:
     """Raise RequestError below `path` for a unit that no generation would accept.
@@ -59,6 +61,9 @@ def family_of(unit: ControlUnit, path: str, store: ModelStore) -> UnitFamily:
             takers = ", ".join(each.name for each in catalogue.CONTROLS if name in each.fields) or "none"
             message = f"a unit of the family {found.family.title} has none (families that have: {takers})"
             raise RequestError(f"{path}.{name}", message)
+    if unit.combine != NOT_COMBINED and "references" not in entry.fields:
+        message = f"a unit of the family {found.family.title} has no references to combine: leave it out"
+        raise RequestError(f"{path}.combine", message)
     return found
 
 

@@ -20,7 +20,7 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
 
-from .base import Target, UnitInputs, WithoutFile, require_no_preprocessor
+from .base import Target, UnitInputs, WithoutFile, note_share, require_no_preprocessor
 from .holes import fitted
 from .own_layers import Sharing
 
@@ -50,6 +50,7 @@ class ReferencePicture(WithoutFile):
     def prepare(self, job: UnitInputs, target: Target) -> PreparedReference:
         """The unit's control. Raises RequestError at the unit's fields."""
         require_no_preprocessor(job, "a reference picture")
+        note_share(job, target, "a reference picture")
         if target.diffusion is None:
             raise RequestError(f"{job.path}.control", "it needs the checkpoint's VAE, and none is loaded")
         method = job.params["method"]

@@ -12,7 +12,7 @@ from lib_ctrlgen.controls.fileless_params import STYLE_ALIGNED
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.params import Param
 
-from .base import Target, UnitInputs, WithoutFile, require_balanced, require_no_preprocessor
+from .base import Target, UnitInputs, WithoutFile, note_share, require_balanced, require_no_preprocessor
 
 ONE_PICTURE = (
     "StyleAligned aligns the pictures of a batch with its first one, and this batch has one picture: ask for "
@@ -43,6 +43,7 @@ class StyleAligned(WithoutFile):
         """The unit's control. Raises RequestError at the unit's fields, also for a batch of one picture."""
         require_no_preprocessor(job, "StyleAligned")
         require_balanced(job, "StyleAligned")
+        note_share(job, target, "StyleAligned")
         if job.given is not None:
             raise RequestError(f"{job.path}.image", NO_PICTURE)
         if target.canvas.batch < 2:

@@ -24,8 +24,8 @@ class Moments(NamedTuple):
     @staticmethod
     def of_pixels(x: Tensor) -> Moments:
         """Return the moments of each channel of x [B, C, H, W] over its pixels; the variance is biased."""
-        variance, mean = torch.var_mean(x.float(), dim=(2, 3), keepdim=True, correction=0)
-        return Moments(mean, variance)
+        found = Moments.of_groups(x, x.shape[1])
+        return Moments(found.mean[..., None], found.variance[..., None])
 
     @staticmethod
     def of_tokens(x: Tensor) -> Moments:
@@ -33,15 +33,20 @@ class Moments(NamedTuple):
 
         The variance is unbiased; that of a single token is 0.
         """
-        variance, mean = torch.var_mean(x.float(), dim=1, keepdim=True, correction=min(1, x.shape[1] - 1))
-        return Moments(mean, variance)
+        mean = x.float().mean(1, keepdim=True)
+        apart = x.float() - mean
+        return Moments(mean, (apart * apart).sum(1, keepdim=True) / max(1, x.shape[1] - 1))
 
     @staticmethod
     def of_groups(x: Tensor, groups: int) -> Moments:
-        """Return the moments of each group of channels of x [B, C, ...], [B, groups, 1]; biased."""
-        grouped = x.float().reshape(len(x), groups, -1)
-        variance, mean = torch.var_mean(grouped, dim=2, keepdim=True, correction=0)
-        return Moments(mean, variance)
+        """Return the moments of each group of channels of x [B, C, ...], [B, groups, 1]; biased.
+
+        They come from torch's group norm, as `torch.var_mean` takes ten times as long on a CPU.
+        """
+        flat = x.float().flatten(2)
+        sizes = flat.shape[0], flat.shape[1], flat.shape[2]
+        _, mean, inverse = torch.native_group_norm(flat, None, None, *sizes, groups, 0.0)
+        return Moments(mean[..., None], (inverse * inverse).reciprocal()[..., None])
 
     def rows(self, index: Sequence[int]) -> Moments:
         """Return the moments of these rows."""
@@ -76,9 +81,11 @@ def moved_tokens(x: Tensor, wanted: Moments) -> Tensor:
 
 def normalised(x: Tensor, norm: nn.GroupNorm, moments: Moments) -> Tensor:
     """Return what a group norm gives for x [B, C, ...] with these moments [B, groups, 1], in float32."""
-    grouped = x.float().reshape(len(x), norm.num_groups, -1)
-    inner = ((grouped - moments.mean) * (moments.variance + norm.eps).rsqrt()).reshape(x.shape)
-    if not norm.affine:
-        return inner
-    shape = (1, -1, *[1] * (x.ndim - 2))
-    return inner * norm.weight.float().reshape(shape) + norm.bias.float().reshape(shape)
+    channels = x.shape[1]
+    scale = (moments.variance + norm.eps).rsqrt().expand(-1, -1, channels // norm.num_groups).flatten(1)
+    shift = -moments.mean.expand(-1, -1, channels // norm.num_groups).flatten(1) * scale
+    if norm.affine:
+        weight = norm.weight.float()
+        scale, shift = scale * weight, shift * weight + norm.bias.float()
+    shape = (len(x), channels, *[1] * (x.ndim - 2))
+    return torch.addcmul(shift.reshape(shape), x.float(), scale.reshape(shape))

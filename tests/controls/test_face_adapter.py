@@ -1,5 +1,6 @@
 """Units of IP-Adapters for faces: where their faces come from, and the tokens that follow."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,17 @@ def test_no_face_in_the_picture(store: ModelStore, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(unit_faces, "find_faces", lambda *_: ())
     error = refused(store, "faceid", image=files.data_url())
     assert (error.path, "no face was found" in error.message) == ("$.units[0].image", True)
+
+
+def test_a_face_that_cannot_be_turned_is_an_error_at_its_picture(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flat(picture: Image.Image, *rest: Any) -> Any:
+        return tuple(replace(face, points=((3.0, 3.0),) * 5) for face in found_faces(picture, *rest))
+
+    monkeypatch.setattr(unit_faces, "find_faces", flat)
+    error = refused(store, "faceid", params=GIVEN, references=[{"image": files.data_url()}])
+    assert (error.path, "one place" in error.message) == ("$.units[0].references[0].image", True)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_what_it_cannot_do_is_an_error_at_its_field() -> None:
         (target(), {"layer_weights": [1.0] * 3}, "layer_weights"),
         (target(), {"params": {"style_fidelity": 1.5}}, "params.style_fidelity"),
         (target(), {"boxes": [{"box": [0, 0, 1, 1], "text": "a cat"}]}, "boxes"),
+        (target(), {"combine": "add"}, "combine"),
     ]
     layers = len(files.shape().attention_hidden)
     cases.append(
@@ -72,3 +73,13 @@ def test_what_it_cannot_do_is_an_error_at_its_field() -> None:
         with pytest.raises(RequestError) as caught:
             control(host, **fields)
         assert caught.value.path == f"$.units[0].{path}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "warned"),
+    [({"weight": 1}, []), ({"weight": "-1>1"}, ["weight"]), ({"weight": 0.5, "hires": 2}, ["hires"])],
+)
+def test_a_weight_that_counts_as_another_is_a_warning(fields: dict[str, Any], warned: list[str]) -> None:
+    host = target()
+    control(host, **fields)
+    assert [text.split(":")[0] for text in host.notices.of()] == [f"$.units[0].{name}" for name in warned]

@@ -106,7 +106,8 @@ class FaceFinder:
             if source.picture is None or len(values) > 1:
                 message = "the adapter also reads the picture of the face: send it beside one embedding"
                 raise RequestError(path, message)
-            aligned = self.aligned(source.picture, self.chosen(source.picture, source.path)[0])
+            face = self.chosen(source.picture, source.path)[0]
+            aligned = self.aligned(source.picture, face, source.path)
         for each in values:
             yield UnitFace(numbers=self.read(each), path=source.path, weight=source.weight, aligned=aligned)
 
@@ -117,7 +118,7 @@ class FaceFinder:
                 numbers=self.read(face.embedding),
                 path=source.path,
                 weight=source.weight,
-                aligned=self.aligned(picture, face),
+                aligned=self.aligned(picture, face, source.path),
             )
 
     def chosen(self, picture: Image.Image, path: str) -> tuple[Face, ...]:
@@ -128,9 +129,12 @@ class FaceFinder:
         choice = str(self.job.params[FACE_CHOICE.name])
         return selected(faces, choice, f"{self.job.path}.params.{FACE_CHOICE.name}")
 
-    def aligned(self, picture: Image.Image, face: Face) -> Image.Image:
-        """A face turned upright, 224 x 224, or wide, 512 x 512. Raises RequestError at the unit's picture."""
-        with at_path(f"{self.job.path}.image"):
+    def aligned(self, picture: Image.Image, face: Face, path: str) -> Image.Image:
+        """A face of the picture at `path`, turned upright: 224 x 224, or wide, 512 x 512.
+
+        Raises RequestError.
+        """
+        with at_path(f"{path}.image"):
             wide = self.variant.wide
             return ffhq_crop(picture, face.points) if wide else norm_crop(picture, face.points, CROP)
 

@@ -13,6 +13,7 @@ from lib_ctrlgen.session.row_weights import RowWeight
 from lib_ctrlgen.unet.call import RowName, UNetCall
 from lib_ctrlgen.unet.statistics import Moments
 
+from .nested_shares import spread
 from .self_attention import Attended, strength
 
 
@@ -32,6 +33,26 @@ class Aligned:
     def shares(self, layer: int | None = None) -> Tensor:
         """Return the weight 0..1 of each row, [R]; `layer` is the number of the self attention."""
         return torch.tensor([strength(each, layer) for each in self.row_weights]).clamp(max=1.0)
+
+    def blended(
+        self,
+        plain: Tensor,
+        index: slice | list[int],
+        found: Tensor,
+        mask: Tensor | None,
+        layer: int | None = None,
+    ) -> Tensor:
+        """Return a layer's output [B, ...] with `found` [R, ...] in the rows `index`, by the rows' shares.
+
+        `mask` is that of the unit, brought to the layer's size.
+        """
+        blended, shares = plain.clone(), self.shares(layer)
+        if mask is None and bool((shares == 1).all()):
+            blended[index] = found.to(plain)
+            return blended
+        change = found - plain[index]
+        blended[index] += (spread(shares, change) * self.masked(change, mask)).to(plain)
+        return blended
 
     def masked(self, change: Tensor, mask: Tensor | None) -> Tensor:
         """Return a change [R, ...] times the mask, fitted to it for one row or for all rows of the call."""

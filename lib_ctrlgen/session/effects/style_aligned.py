@@ -24,7 +24,6 @@ from lib_ctrlgen.unet.statistics import Moments, moved_tokens, normalised
 
 from .aligned_rows import Aligned, KeptRows, first_name, first_rows, left_alone, rows_to_keep
 from .base import ActingUnit, Masks, Size, control_of
-from .nested_shares import spread
 from .self_attention import Attended, AttentionSeen, mask_on_tokens
 
 SPLIT = (
@@ -125,11 +124,9 @@ class AlignedEffect:
             if left_alone(len(self.sites), each.control.only_self_level)[number]:
                 continue
             index = row_index(each.rows)
-            change = shared_attention(each, wide, site.heads) - hidden[index]
+            found = shared_attention(each, wide, site.heads)
             mask = None if each.mask is None else mask_on_tokens(each.mask, hidden.shape[1], self.size)
-            change = spread(each.shares(number), change) * each.masked(change, mask)
-            hidden = hidden.clone()
-            hidden[index] += change.to(hidden)
+            hidden = each.blended(hidden, index, found, mask, number)
         return hidden
 
     def normalised(self, number: int, norm: nn.GroupNorm, x: Tensor, output: Tensor) -> Tensor:
@@ -143,10 +140,9 @@ class AlignedEffect:
                 continue
             index = row_index(each.rows)
             joint = moments.rows(each.rows).joined(wide.rows(each.firsts))
-            change = normalised(x[index], norm, joint) - output[index]
-            mask = None if each.mask is None else fit_mask(each.mask, change)
-            output = output.clone()
-            output[index] += (spread(each.shares(), change) * each.masked(change, mask)).to(output)
+            found = normalised(x[index], norm, joint)
+            mask = None if each.mask is None else fit_mask(each.mask, found)
+            output = each.blended(output, index, found, mask)
         return output
 
     def coupled(self, call: UNetCall, acting: Sequence[ActingUnit]) -> list[list[int | RowName]]:
