@@ -27,6 +27,7 @@ from .common import (
     next_commands,
     out_of,
 )
+from .detect import add_detect
 from .face import add_face
 from .lists import add_lists
 from .models import add_models_command
@@ -120,6 +121,7 @@ def new_parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
     schema.set_defaults(command=schema_command)
     add_lists(commands)
+    add_detect(commands)
     add_models_command(commands)
     add_face(commands)
     _add_tiny(commands)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
@@ -13,6 +13,7 @@ from torch import nn
 
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.canvas import ONE_PICTURE, Canvas, Crop, Frame
+from lib_ctrlgen.images.poses.pose import Pose
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.loading import working_dtype
 from lib_ctrlgen.models.storage import CPU, Placement
@@ -22,6 +23,7 @@ from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.params import Param, Value
 from lib_ctrlgen.request.reference import Reference
 from lib_ctrlgen.request.spec import ControlUnit, Storage
+from lib_ctrlgen.request.unit import NO_PREPROCESSOR
 from lib_ctrlgen.unet.call import UNetShape
 from lib_ctrlgen.unet.noise_level import Diffusion
 
@@ -89,6 +91,7 @@ class UnitInputs:
     given        the picture, RGB, with white for transparent pixels; None for a unit without one
     references   the unit's further references, decoded
     params       the value of every parameter
+    pose         the pose, where the unit has one instead of a picture; `given` is then its drawing
     deep         the picture as brightness in 0..1 (Pillow's mode F); None if it has at most 8 bits
     transparent  white in the picture's holes: its transparent pixels, or for the img2img picture the area of
                  the inpainting mask; None without holes
@@ -102,6 +105,7 @@ class UnitInputs:
     given: Image.Image | None
     params: Mapping[str, Value]
     references: tuple[DecodedReference, ...] = ()
+    pose: Pose | None = None
     deep: Image.Image | None = None
     transparent: Image.Image | None = None
     colours: Image.Image | None = None
@@ -148,6 +152,18 @@ class Control(Protocol):
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedControl:
         """Return the control of one unit for a generation. Raises RequestError at the unit's fields."""
+
+
+@runtime_checkable
+class FaceControl(Protocol):
+    """A control family that reads the identity embedding of a face."""
+
+    @classmethod
+    def face_pack(cls, kind: ModelKind, params: Mapping[str, Value], path: str) -> str:
+        """The name of the model pack whose embeddings a file of this kind reads, with a unit's `params`.
+
+        Raises RequestError below `path`, that of the parameters, where they contradict the file.
+        """
 
 
 class FilelessControl(Control, Protocol):
@@ -197,8 +213,9 @@ def require_picture_unit(job: UnitInputs, control: str, others: str, advice: str
 
 def require_no_preprocessor(job: UnitInputs, control: str) -> None:
     """Raise RequestError for a unit with a preprocessor, whose control map its control would not read."""
-    if job.unit.preprocessor != "none":
-        message = f"{control} sees the picture itself: set 'none' instead of {job.unit.preprocessor!r}"
+    chosen = job.unit.preprocessor_label
+    if chosen != NO_PREPROCESSOR:
+        message = f"{control} sees the picture itself: set 'none' instead of {chosen!r}"
         raise RequestError(f"{job.path}.preprocessor", message)
 
 

@@ -9,13 +9,12 @@ from typing import cast
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.preprocessors import params_of, preprocessor
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request import catalogue
-from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import NO_PICTURE, Control, FilelessControl, Target
-from .registry import as_asked, control_for, identify_file, params_for
+from .registry import as_asked, control_for, family_params, identify_file
 
 NOT_COMBINED = "concat"  # the default of a unit's `combine`
 
@@ -26,12 +25,9 @@ def check_unit(unit: ControlUnit, path: str, store: ModelStore | None) -> None:
     It reads only the header of the model's file. Without a store, the model is not checked, and the
     parameters of every family are accepted.
     """
-    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
-    if store is None:
-        check_params(unit.params, params_for(unit), f"{path}.params")
-        return
-    family = family_of(unit, path, store).family
-    check_params(unit.params, (*params_of(chosen), *family.params), f"{path}.params")
+    chain = chain_of(unit.preprocessor, f"{path}.preprocessor")
+    known = family_params(unit) if store is None else family_of(unit, path, store).family.params
+    chain.checked(unit.params, known, f"{path}.params")
 
 
 @dataclass(frozen=True, kw_only=True)

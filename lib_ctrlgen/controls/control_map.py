@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,11 +12,13 @@ from torch import Tensor
 
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.codec import to_hint
+from lib_ctrlgen.images.control_pictures import pose_hash
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.resize import resample_grey
 from lib_ctrlgen.models.loading import RGB
 from lib_ctrlgen.models.store import CachedValues
-from lib_ctrlgen.preprocessors import Preprocessor, detected, own_values, preprocessor
+from lib_ctrlgen.preprocessors import Detection, PreprocessorChain, chain_of
+from lib_ctrlgen.preprocessors.chain import Values, map_key
 
 from .base import Target, UnitInputs
 from .holes import has_border, holes_at
@@ -27,15 +28,15 @@ from .holes import has_border, holes_at
 class ControlMap:
     """The control maps of one unit. Each is cached in the model store, so that later generations reuse it.
 
-    job, preprocessor, values  the unit's inputs, its preprocessor and the preprocessor's parameters
+    job, chain, values  the unit's inputs, its preprocessors and their parameters
     kept     the cache
     holes    whether the picture has holes; the network gets the value `hole` there
-    picture  the hash of the picture and its holes
+    picture  the hash of the picture, or of the pose, and its holes
     """
 
     job: UnitInputs
-    preprocessor: Preprocessor
-    values: Mapping[str, Any]
+    chain: PreprocessorChain
+    values: Values
     kept: CachedValues
     hole: float
     holes: bool
@@ -44,15 +45,16 @@ class ControlMap:
     @staticmethod
     def of(job: UnitInputs, target: Target, hole: float, *, holes: bool) -> ControlMap:
         """The control maps of a unit. `holes` says whether transparent pixels are holes."""
-        chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor").with_store(target.store)
+        named = chain_of(job.unit.preprocessor, f"{job.path}.preprocessor")
+        chain = named.with_store(target.store).on(target.device)
         holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
-        pictures = (job.deep or job.picture, transparent)
-        marks = [image_hash(picture) for picture in pictures if picture is not None]
+        marks = [image_hash(job.deep or job.picture)] if job.pose is None else [pose_hash(job.pose)]
+        marks += [image_hash(transparent)] if transparent is not None else []
         return ControlMap(
             job=job,
-            preprocessor=chosen,
-            values=own_values(chosen, job.params),
+            chain=chain,
+            values=chain.values(job.unit.params),
             kept=CachedValues(target.store),
             hole=hole,
             holes=holes,
@@ -77,7 +79,7 @@ class ControlMap:
 
     def deep(self, width: int, height: int) -> Tensor | None:
         """A map of more than eight bits at a size, [1, 1, H, W] in 0..1; None for a map of eight bits."""
-        if self.job.deep is None or self.preprocessor.name != "none":
+        if self.job.deep is None or not self.chain.is_none:
             return None
         values = self.job.frame.pixels(np.asarray(self.job.deep), width, height, resample_grey)
         return torch.from_numpy(np.array(values))[None, None]
@@ -88,18 +90,19 @@ class ControlMap:
         Raises RequestError if the preprocessor cannot run.
         """
 
-        def computed() -> Image.Image:
-            size = width, height
+        def computed() -> Detection:
             with at_path(f"{self.job.path}.preprocessor"):
-                found = detected(self.preprocessor, self.job.picture, self.job.frame, size, self.values)
+                shown = self.job.pose or self.job.picture
+                found = self.chain.found(shown, self.job.frame, (width, height), self.values)
             if not self.holes:
                 return found
-            return ImageChops.multiply(found, ImageChops.invert(holes_at(self.job, width, height)))
+            visible = ImageChops.invert(holes_at(self.job, width, height))
+            return replace(found, map=ImageChops.multiply(found.map, visible))
 
-        found: Image.Image = self.kept(self.key(width, height), computed)
-        return found
+        found: Detection = self.kept(self.key(width, height), computed)
+        return found.map
 
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
         """The cache key of the map at a size: everything that its pixels depend on."""
-        values = tuple(sorted(self.values.items()))
-        return ("map", self.picture, self.preprocessor.name, values, self.job.frame, width, height)
+        own, chain = self.job.picture.size, self.chain.key(self.values)
+        return map_key(self.picture, own, chain, self.job.frame, (width, height))

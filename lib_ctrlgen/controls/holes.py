@@ -7,7 +7,7 @@ from PIL import Image, ImageChops
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.resize import filled, smooth
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors import chain_of
 
 from .base import UnitInputs
 
@@ -24,7 +24,7 @@ def fitted(job: UnitInputs, picture: Image.Image, width: int, height: int) -> Im
 
 def has_border(job: UnitInputs) -> bool:
     """Whether the border that 'resize_and_fill' adds around the picture is a hole."""
-    return preprocessor(job.unit.preprocessor).marks_holes and job.unit.resize_mode == "resize_and_fill"
+    return chain_of(job.unit.preprocessor).marks_holes and job.unit.resize_mode == "resize_and_fill"
 
 
 def holes_at(job: UnitInputs, width: int, height: int) -> Image.Image:

@@ -9,10 +9,12 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.images.codec import to_rgb, transparent
-from lib_ctrlgen.preprocessors import params_of, preprocessor
+from lib_ctrlgen.images.control_pictures import ControlPicture
+from lib_ctrlgen.images.poses.drawing import draw
+from lib_ctrlgen.images.poses.pose import Pose
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.batching import Request, RequestBatch
 from lib_ctrlgen.request.blend import Blend
-from lib_ctrlgen.request.params import check_params
 from lib_ctrlgen.request.per_picture import picture_inputs
 from lib_ctrlgen.request.spec import ControlUnit
 
@@ -97,12 +99,12 @@ def _load_unit(
     away = target.away if unit.low_vram is None else unit.low_vram
     target = replace(target, away=away, storage=unit.storage)
     parts = picture_inputs(unit, target.canvas.pictures, path)
-    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor")
+    chain = chain_of(unit.preprocessor, f"{path}.preprocessor")
     pictures = unit_pictures(unit, parts, path, target.notices)
     of_unit = family_of(unit, path, target.store)
     with at_path(f"{path}.control" if of_unit.file is None else f"{path}.model"):
         model = of_unit.load(target)
-    params = check_params(unit.params, (*params_of(chosen), *model.params), f"{path}.params")
+    params = chain.checked(unit.params, model.params, f"{path}.params")
     _check_layers(unit, path, model.layers)
     references = decoded_references(unit, path)
     found = []
@@ -131,8 +133,10 @@ def _load_unit(
     return tuple(found)
 
 
-def _pictured(job: UnitInputs, picture: Image.Image, target: Target) -> UnitInputs:
-    """The inputs of a unit with its decoded picture."""
+def _pictured(job: UnitInputs, picture: ControlPicture, target: Target) -> UnitInputs:
+    """The inputs of a unit with its decoded picture, or with its pose."""
+    if isinstance(picture, Pose):
+        return replace(job, given=draw(picture, picture.size), pose=picture)
     rgb = to_rgb(picture)
     return replace(
         job,

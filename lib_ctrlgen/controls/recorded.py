@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from lib_ctrlgen.images.files import image_hash
+from lib_ctrlgen.images.control_pictures import control_picture_hash
 from lib_ctrlgen.request.names import split_hash
-from lib_ctrlgen.request.pictures import EMBEDDING, LISTS, PICTURES, pictured_parts
+from lib_ctrlgen.request.pictures import EMBEDDINGS, LISTS, PICTURES, pictured_parts
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
 
 from .unit import ActiveUnit
@@ -24,10 +24,9 @@ def described(request: ControlRequest, mark: str, *, whole: bool = False) -> dic
 
     Fields with default values are left out; with `whole`, only those of units, the blend and the like.
     """
-    payload = with_pictures(request, lambda picture: f"{mark}:{image_hash(picture)}", whole=whole)
+    payload = with_pictures(request, lambda picture: f"{mark}:{control_picture_hash(picture)}", whole=whole)
     for _, part in pictured_parts(payload):
-        if part.get(EMBEDDING):
-            part[EMBEDDING] = f"{mark}:{sha256(part[EMBEDDING].encode()).hexdigest()[:12]}"
+        part |= {name: f"{mark}:{_digest(part[name])}" for name in EMBEDDINGS if part.get(name)}
     return payload
 
 
@@ -40,6 +39,10 @@ def with_pictures(
         part |= {name: named(part[name]) for name in PICTURES if part.get(name)}
         part |= {name: [named(each) for each in part[name]] for name in LISTS if part.get(name)}
     return payload
+
+
+def _digest(embedding: object) -> str:
+    return sha256(str(embedding).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

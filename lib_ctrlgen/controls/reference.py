@@ -12,7 +12,7 @@ from typing import ClassVar
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.controls.params import REFERENCE
+from lib_ctrlgen.controls.fileless_params import REFERENCE
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.models.store import CachedValues

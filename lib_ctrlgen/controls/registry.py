@@ -12,7 +12,6 @@ from pathlib import Path
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.tensor_files import read_header
-from lib_ctrlgen.preprocessors import params_of, preprocessor
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlUnit
@@ -72,11 +71,7 @@ def as_asked(kind: ModelKind, wanted: str) -> ModelKind:
     return kind
 
 
-def params_for(unit: ControlUnit) -> tuple[Param, ...]:
-    """The parameters that `unit.params` may hold: the preprocessor's, then the control family's.
-
-    If the control is `auto`, those of every family. Raises RequestError for an unknown preprocessor.
-    """
+def family_params(unit: ControlUnit) -> tuple[Param, ...]:
+    """The parameters of a unit's control family; if the control is `auto`, those of every family."""
     chosen = [family for family in controls() if unit.control in {catalogue.AUTO, family.name}]
-    own = dict.fromkeys(param for family in chosen for param in family.params)
-    return (*params_of(preprocessor(unit.preprocessor)), *own)
+    return tuple(dict.fromkeys(param for family in chosen for param in family.params))

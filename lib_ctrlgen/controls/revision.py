@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_ctrlgen.controls.params import IMAGE_ENCODER, REVISION
+from lib_ctrlgen.controls.fileless_params import REVISION
+from lib_ctrlgen.controls.params import IMAGE_ENCODER
 from lib_ctrlgen.errors import ModelError, RequestError, at_path
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.models.clip_vision import EncoderFolder, VisionTower, find_encoder, load_tower

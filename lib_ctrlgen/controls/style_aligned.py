@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lib_ctrlgen.controls.params import STYLE_ALIGNED
+from lib_ctrlgen.controls.fileless_params import STYLE_ALIGNED
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.params import Param
 

@@ -10,9 +10,12 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.codec import require_visible, to_rgb
+from lib_ctrlgen.images.control_pictures import ControlPicture, decode_control_picture
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.images.masks import ALL_BLACK, is_black
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.images.poses.pose import Pose
+from lib_ctrlgen.preprocessors import PreprocessorChain, chain_of
+from lib_ctrlgen.preprocessors.openpose_json import MIN_CONFIDENCE
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.per_picture import PictureInputs
 from lib_ctrlgen.request.reference import Reference
@@ -25,9 +28,9 @@ SHALLOW = 0.1  # of the range 0..1; a deep picture that uses less was perhaps no
 
 @dataclass(frozen=True, kw_only=True)
 class UnitPictures:
-    """A unit's picture and mask for some pictures of the batch, and the JSON paths of both."""
+    """A unit's picture (or pose) and mask for some pictures of the batch, and the JSON paths of both."""
 
-    picture: Image.Image | None
+    picture: ControlPicture | None
     mask: Image.Image | None
     image_at: str
     mask_at: str
@@ -45,16 +48,21 @@ def unit_pictures(
 def _decoded(unit: ControlUnit, part: PictureInputs, path: str, notices: Notices) -> UnitPictures:
     image_at, mask_at = _place(unit.images, "image", part, path), _place(unit.masks, "mask", part, path)
     picture = _picture(unit, part.image, image_at, notices) if part.image else None
-    mask = decode_image(part.mask, mask_at) if part.mask else None
+    mask = decode_image(part.mask, mask_at, notices) if part.mask else None
     return UnitPictures(picture=picture, mask=mask, image_at=image_at, mask_at=mask_at)
 
 
-def _picture(unit: ControlUnit, image: str, path: str, notices: Notices) -> Image.Image:
-    picture = decode_image(image, path)
+def _picture(unit: ControlUnit, image: str, path: str, notices: Notices) -> ControlPicture:
+    picture = decode_control_picture(image, path, notices)
+    chain = chain_of(unit.preprocessor)
+    chain.require_readable(picture, path)
+    if isinstance(picture, Pose):
+        _note_confidence(picture, chain, unit, path, notices)
+        return picture
     require_visible(picture, path)
-    if min(picture.size) == 1 and preprocessor(unit.preprocessor).detects:
+    if min(picture.size) == 1 and chain.detects:
         size = f"{picture.width} x {picture.height}"
-        raise RequestError(path, f"has {size} pixels: too small for {unit.preprocessor!r}")
+        raise RequestError(path, f"has {size} pixels: too small for {chain.label!r}")
     _note_range(picture, path, notices)
     return picture
 
@@ -85,6 +93,18 @@ def _check_masks(unit: ControlUnit, found: Sequence[UnitPictures], path: str, no
         raise RequestError(f"{path}.masks" if unit.masks else f"{path}.mask", ALL_BLACK)
     for place in black:
         notices.add(place, "is black everywhere: the unit does nothing in the pictures with this mask")
+
+
+def _note_confidence(
+    pose: Pose, chain: PreprocessorChain, unit: ControlUnit, place: str, notices: Notices
+) -> None:
+    """Say how many keypoints of a pose are not drawn because of their confidence."""
+    least = chain.values(unit.params)[0].get(MIN_CONFIDENCE.name)
+    every = list(pose.keypoints)
+    below = [point for point in every if isinstance(least, float) and point.confidence < least]
+    if below:
+        counted = f"{len(below)} of {len(every)} keypoints have a confidence below {least:g}"
+        notices.add(place, f"{counted} ({MIN_CONFIDENCE.name}) and are not drawn")
 
 
 def _note_range(picture: Image.Image, place: str, notices: Notices) -> None:

@@ -18,9 +18,10 @@ WIDTH = 512
 LARGEST, ALL = "largest", "all"
 FACE_CHOICE = Param(
     name="face_choice",
-    label="Which face: largest, or its number counted from the left (1, 2, ...)",
+    label="Which face",
     kind="text",
     default=LARGEST,
+    info="largest, or its number counted from the left (1, 2, ...)",
 )
 MOST = 5  # as many faces as the portrait adapters were trained to take
 

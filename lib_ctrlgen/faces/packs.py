@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.files import expanded
+from lib_ctrlgen.models.hub_cache import hub_cache
 
 HOME = "~/.insightface"
 OLD_EXTENSION = Path("annotator", "downloads", "insightface")  # beside sd-webui-controlnet/models
@@ -63,7 +64,7 @@ def pack_named(name: str, path: str = "") -> Pack:
 def find_pack(pack: Pack, folders: Sequence[Path]) -> PackFiles:
     """The files of a pack in insightface's own folder, or in or beside the model folders `folders`.
 
-    Raises ModelError that names the missing files and the folders where they were searched.
+    Raises ModelError that names the missing files and folders for them.
     """
     incomplete = ""
     for place, root in pack_folders(pack, folders):
@@ -74,10 +75,11 @@ def find_pack(pack: Pack, folders: Sequence[Path]) -> PackFiles:
             )
         if len(missing) == 1:
             incomplete = incomplete or f"{missing[0]} of the model pack {pack.name} is missing in {place}"
-    searched = ", ".join(str(base) for base in dict.fromkeys(_bases(folders)))
+    beside = [str(folders[0].parent / "insightface")] if folders else []
+    places = " or ".join(f"{base}/models/{pack.name}" for base in (expanded(HOME), *beside))
     absent = (
-        f"the model pack {pack.name} is missing ({pack.detector} and {pack.recogniser}): put them into a "
-        f"folder {pack.name} or models/{pack.name} in one of {searched}"
+        f"the model pack {pack.name} is missing ({pack.detector} and {pack.recogniser}): put them into "
+        f"{places} ({len(folders)} model folders were searched, too)"
     )
     raise ModelError(f"{incomplete or absent}; {TERMS}")
 
@@ -97,6 +99,8 @@ def pack_folders(pack: Pack, folders: Sequence[Path]) -> Iterator[tuple[Path, Pa
 def _bases(folders: Sequence[Path]) -> Iterator[Path]:
     yield expanded(HOME)
     for folder in folders:
+        if folder == hub_cache():
+            continue
         yield folder
         yield folder / "insightface"
         yield folder.parent / "insightface"

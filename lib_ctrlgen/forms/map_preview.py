@@ -6,10 +6,9 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Frame
-from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.images.control_pictures import decode_control_picture
 from lib_ctrlgen.models.store import ModelStore
-from lib_ctrlgen.preprocessors import detected, own_values, params_of, preprocessor
-from lib_ctrlgen.request.params import check_params
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 
 from .unit_fields import Values, unit_settings
@@ -18,10 +17,12 @@ from .uploads import uploaded
 LARGEST_SIDE = 4096
 
 
-def control_map(values: Values, width: int, height: int, index: int, store: ModelStore) -> Image.Image:
+def control_map(
+    values: Values, width: int, height: int, index: int, store: ModelStore, device: str = "cpu"
+) -> Image.Image:
     """Return a unit's picture, fitted and preprocessed as for a generation of this size.
 
-    `store` is where a preprocessor's own models are loaded from.
+    `store` is where a preprocessor's own models are loaded from, `device` where they run.
     Raises RequestError.
     """
     path = f"$.units[{index}]"
@@ -29,12 +30,14 @@ def control_map(values: Values, width: int, height: int, index: int, store: Mode
     given, place = (many[0], "images[0]") if many else (values["image"], "image")
     if not given:
         raise RequestError(f"{path}.image", "choose a picture first")
-    picture = decode_image(given, f"{path}.{place}") if isinstance(given, str) else given
+    picture = decode_control_picture(given, f"{path}.{place}") if isinstance(given, str) else given
     if not 8 <= width <= LARGEST_SIDE or not 8 <= height <= LARGEST_SIDE:
         raise RequestError("$", f"the size {width} x {height} is outside 8..{LARGEST_SIDE}")
     settings = unit_settings({**values, "model": "any"}, path)
     request: ControlRequest = parse_request({"units": [settings]})
     unit = request.units[0]
-    chosen = preprocessor(unit.preprocessor, f"{path}.preprocessor").with_store(store)
-    params = check_params(own_values(chosen, unit.params), params_of(chosen), f"{path}.params")
-    return detected(chosen, picture, Frame(unit.resize_mode), (width, height), params)
+    chain = chain_of(unit.preprocessor, f"{path}.preprocessor").with_store(store).on(device)
+    chain.require_readable(picture, f"{path}.{place}")
+    own = {param.name: unit.params[param.name] for param in chain.params if param.name in unit.params}
+    chain.checked(own, (), f"{path}.params")
+    return chain.found(picture, Frame(unit.resize_mode), (width, height), chain.values(own)).map

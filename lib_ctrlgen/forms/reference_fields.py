@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from lib_ctrlgen.errors import RequestError
 
+from .param_fields import further_embeddings
 from .uploads import uploaded
 
 Payload: TypeAlias = dict[str, Any]
@@ -29,11 +30,12 @@ ROLES = {"composition_image": "composition", "negative_image": "negative"}
 
 
 def read_references(values: Mapping[str, Any], path: str) -> list[Payload]:
-    """The references of a unit's fields: the uploaded pictures with their weights, then the others.
+    """The references of a unit's fields: uploaded pictures, further embeddings, then those of other roles.
 
-    Raises RequestError for more weights than pictures.
+    The weights are for pictures and embeddings. Raises RequestError for more weights than there are of them.
     """
-    pictures = uploaded(values["references"], f"{path}.references")
+    pictures = [{"image": each} for each in uploaded(values["references"], f"{path}.references")]
+    pictures += [{"embedding": each} for each in further_embeddings(values, path)]
     weights = [part.strip() for part in (values["reference_weights"] or "").split(";")]
     weights = weights if any(weights) else []
     if len(weights) > len(pictures):
@@ -41,7 +43,7 @@ def read_references(values: Mapping[str, Any], path: str) -> list[Payload]:
         raise RequestError(f"{path}.references", f"{count}: upload a picture for each, in order of name")
     weights += [""] * (len(pictures) - len(weights))
     found: list[Payload] = [
-        {"image": picture} | ({"weight": weight} if weight else {})
+        picture | ({"weight": weight} if weight else {})
         for picture, weight in zip(pictures, weights, strict=True)
     ]
     for name, role in ROLES.items():

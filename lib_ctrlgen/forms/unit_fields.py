@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -10,15 +9,21 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image
-from lib_ctrlgen.preprocessors import params_of, preprocessors
-from lib_ctrlgen.preprocessors.detection import RESOLUTION
 from lib_ctrlgen.request import catalogue
-from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
 
 from .blend_fields import COUNT, blend_settings
 from .box_fields import read_boxes, shown_boxes
 from .init_images import Pictures, with_init
+from .param_fields import (
+    default_of,
+    family_fields,
+    shown_params,
+    unit_params,
+    uploaded_fields,
+    uploaded_params,
+)
+from .preprocessor_fields import param_fields, preprocessor_settings, preprocessor_values
 from .reference_fields import REFERENCE_FIELDS, REFERENCE_PICTURES, read_references, shown_weights
 from .uploads import uploaded
 
@@ -59,7 +64,7 @@ BASE_FIELDS: Payload = {
 }
 LOW_VRAM = {"auto": None, "on": True, "off": False}
 
-# The fields that an infotext does not restore.
+# The fields that an infotext does not restore, beside those of `uploaded_fields`.
 PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"}) | REFERENCE_PICTURES
 
 # The fields for the whole generation, which come before the units in the script's arguments.
@@ -72,7 +77,6 @@ UNITS_FROM = len(WHOLE_FIELDS) + COUNT
 SAME_FIELDS = (
     "enabled",
     "model",
-    "preprocessor",
     "guidance_start",
     "guidance_end",
     "control_mode",
@@ -85,39 +89,10 @@ SAME_FIELDS = (
 )
 
 
-def param_fields() -> dict[str, tuple[str, Param]]:
-    """The preprocessors' parameters by field name, each with its preprocessor's name.
-
-    Field names are also element ids in the page, where `+` would be part of a CSS selector.
-    """
-    return {
-        f"{item.name.replace('+', '_')}_{param.name}": (item.name, param)
-        for item in preprocessors()
-        for param in item.params
-    }
-
-
-def family_fields() -> dict[str, tuple[tuple[str, ...], Param]]:
-    """The control families' parameters by field name, each with the names of the families that take it.
-
-    A parameter that several families share is one field, named after the first of them.
-    """
-    families: dict[Param, list[str]] = {}
-    for entry in catalogue.CONTROLS:
-        for param in entry.params:
-            families.setdefault(param, []).append(entry.name)
-    return {f"{names[0]}_{param.name}": (tuple(names), param) for param, names in families.items()}
-
-
-def detects(name: str) -> bool:
-    """Whether the preprocessor of this name may run at another resolution than the generation's."""
-    return any(item.name == name and RESOLUTION in params_of(item) for item in preprocessors())
-
-
 def unit_fields() -> Payload:
     """Every field of a unit with its default, in the order of the script's arguments."""
     fields = {**param_fields(), **family_fields()}
-    return BASE_FIELDS | {name: param.default for name, (_, param) in fields.items()}
+    return BASE_FIELDS | {name: default_of(param) for name, (_, param) in fields.items()}
 
 
 def read_request(args: Sequence[Any], init: Pictures = (), count: int = 1) -> ControlRequest:
@@ -177,7 +152,8 @@ def panel_units(panel: Sequence[Any]) -> list[Payload]:
     """The units of the panel's values, with their pictures. Raises RequestError."""
 
     def unit_payload(values: Values, path: str) -> Payload:
-        return unit_settings(values, path) | unit_pictures(values, path)
+        unit = unit_settings(values, path) | unit_pictures(values, path)
+        return unit | {"params": unit["params"] | uploaded_params(values, path)}
 
     return enabled_units(panel, unit_payload)
 
@@ -209,7 +185,8 @@ def unit_settings(values: Values, path: str) -> Payload:
     unit["weight"] = (values["weight_schedule"] or "").strip() or values["weight"]
     unit |= {name: text for name in ("hires", "mask_strength") if (text := (values[name] or "").strip())}
     unit["low_vram"] = LOW_VRAM.get(values["low_vram"], values["low_vram"])
-    unit["params"] = _unit_params(values, path)
+    unit |= preprocessor_settings(values, path)
+    unit["params"] |= unit_params(values, path)
     if boxes := read_boxes(values["boxes"] or "", f"{path}.boxes"):
         unit["boxes"] = boxes
     layers = [part.strip() for part in (values["layer_weights"] or "").split(";") if part.strip()]
@@ -248,52 +225,12 @@ def panel_values(unit: Values) -> Payload:
     values["layer_weights"] = "; ".join(map(str, unit.get("layer_weights") or ()))
     values["low_vram"] = {flag: name for name, flag in LOW_VRAM.items()}.get(unit.get("low_vram"), "auto")
     params = dict(unit.get("params", {}))
-    values["resolution"] = params.pop(RESOLUTION.name, RESOLUTION.default)
-    for name, (owner, param) in param_fields().items():
-        if owner == values["preprocessor"] and param.name in params:
-            values[name] = params.pop(param.name)
-    shown = {name: param.name for name, (_, param) in family_fields().items() if fits(param, params)}
-    values |= {name: params[param] for name, param in shown.items()}
-    params = {name: value for name, value in params.items() if name not in shown.values()}
-    values["params"] = json.dumps(params) if params else ""
-    return {name: value for name, value in values.items() if name not in PICTURE_FIELDS}
-
-
-def fits(param: Param, params: Values) -> bool:
-    """Whether a unit has a value for this parameter that its component can show."""
-    try:
-        return param.name in params and param.check(params[param.name], "") is not None
-    except RequestError:
-        return False
+    values |= preprocessor_values(values["preprocessor"], params)
+    values |= shown_params(params)
+    hidden = PICTURE_FIELDS | uploaded_fields().keys()
+    return {name: value for name, value in values.items() if name not in hidden}
 
 
 def _encode(picture: Image.Image | str | None) -> str:
     """A picture encoded for the request; a REST client may have sent it as text already."""
     return encode_image(picture) if isinstance(picture, Image.Image) else picture or ""
-
-
-def _unit_params(values: Values, path: str) -> Payload:
-    own = {
-        param.name: values[name]
-        for name, (owner, param) in param_fields().items()
-        if owner == values["preprocessor"] and name in values
-    }
-    if detects(values["preprocessor"]) and values["resolution"]:
-        own[RESOLUTION.name] = values["resolution"]
-    for name, (_, param) in family_fields().items():
-        # The other families' fields are at their defaults: the panel resets them when a model is chosen.
-        if values.get(name) not in (None, param.default):
-            own[param.name] = values[name]
-    return own | _written_params(values["params"] or "", f"{path}.params")
-
-
-def _written_params(text: str, path: str) -> Payload:
-    if not text.strip():
-        return {}
-    try:
-        written = json.loads(text)
-    except ValueError as error:
-        raise RequestError(path, f'not JSON ({error}); for example: {{"image_encoder": "name"}}') from error
-    if not isinstance(written, dict):
-        raise RequestError(path, 'expected a JSON object, for example: {"image_encoder": "name"}')
-    return written

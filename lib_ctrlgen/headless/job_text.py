@@ -155,4 +155,5 @@ def _fits(value: object, annotation: Any) -> bool:
     if Schedule in alternatives(annotation):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     kinds = {getattr(part, "__origin__", part) for part in alternatives(annotation)}
-    return type(value) in kinds and not isinstance(value, str)
+    own = {list, tuple} if isinstance(value, list) else {type(value)}
+    return not own.isdisjoint(kinds) and not isinstance(value, str)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lib_ctrlgen.errors import RequestError, below
 from lib_ctrlgen.files import expanded
-from lib_ctrlgen.images.files import decode_bytes
+from lib_ctrlgen.images.control_pictures import decode_control_bytes
 from lib_ctrlgen.request.field_types import type_at
 from lib_ctrlgen.request.names import SUFFIXES, split_hash
 from lib_ctrlgen.request.pictures import LISTS, PICTURES, pictured_parts
@@ -194,9 +194,9 @@ def read_picture(name: str, path: str, folder: Path) -> str:
     except (OSError, ValueError) as error:
         raise RequestError(path, f"{file}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        decode_bytes(data, path)
+        decode_control_bytes(data, path)
     except RequestError as error:
-        raise RequestError(path, f"{file}: {error.message}") from error
+        raise RequestError(error.path, f"{file}: {error.message}") from error
     kind = guess_type(file.name)[0] or "image/png"
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 

@@ -15,7 +15,7 @@ from lib_ctrlgen.request.unit import ResizeMode
 
 from .codec import to_rgb
 from .masks import mask_values
-from .resize import Resize, fit_pixels, soft
+from .resize import Resize, fit_pixels, placed, soft
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +85,36 @@ class Frame:
         whole = fit_pixels(pixels, *self.crop.whole, self.resize_mode, resize)
         return framed(whole[top:bottom, left:right], width, height, resize)
 
+    def box(self, size: tuple[int, int], width: int, height: int) -> tuple[float, float, float, float]:
+        """Where `fitted` puts a picture of `size` (width, height): left, top, width and height in pixels."""
+        if self.crop is None:
+            return placed(size, width, height, self.resize_mode)
+        left, top, across, down = placed(size, *self.crop.whole, self.resize_mode)
+        box = self.crop.box
+        part = box[2] - box[0], box[3] - box[1]
+        x, y, inner_width, inner_height = _inner(part, width, height)
+        scale_x, scale_y = inner_width / part[0], inner_height / part[1]
+        return (
+            x + (left - box[0]) * scale_x,
+            y + (top - box[1]) * scale_y,
+            across * scale_x,
+            down * scale_y,
+        )
+
 
 def framed(part: NDArray[Any], width: int, height: int, resize: Resize) -> NDArray[Any]:
     """Fit [H, W, ...] inside [height, width, ...] and repeat its border outside, as the WebUI does."""
-    own_height, own_width = part.shape[:2]
-    wide = width / height < own_width / own_height
-    size = (
-        width if wide else max(1, own_width * height // own_height),
-        max(1, own_height * width // own_width) if wide else height,
-    )
-    left, top = width // 2 - size[0] // 2, height // 2 - size[1] // 2
-    around = ((top, height - size[1] - top), (left, width - size[0] - left), *[(0, 0)] * (part.ndim - 2))
-    return np.pad(resize(np.ascontiguousarray(part), *size), around, mode="edge")
+    left, top, across, down = _inner((part.shape[1], part.shape[0]), width, height)
+    around = ((top, height - down - top), (left, width - across - left), *[(0, 0)] * (part.ndim - 2))
+    return np.pad(resize(np.ascontiguousarray(part), across, down), around, mode="edge")
+
+
+def _inner(size: tuple[int, int], width: int, height: int) -> tuple[int, int, int, int]:
+    """Where `framed` puts a part of `size` (width, height): left, top, width and height in pixels."""
+    wide = width / height < size[0] / size[1]
+    across = width if wide else max(1, size[0] * height // size[1])
+    down = max(1, size[1] * width // size[0]) if wide else height
+    return width // 2 - across // 2, height // 2 - down // 2, across, down
 
 
 def feathered(mask: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

@@ -17,11 +17,14 @@ import PIL
 from PIL import Image, ImageOps
 
 from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.request.notices import Notices
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SEND = "send the picture itself, as base64 or a data URL (data:image/png;base64,...)"
+UNREADABLE = f"; paths on the server are not read: {SEND}"
 CONVERT = "convert it to PNG, JPEG or WebP"
+ANIMATED = "has several frames or pages: only the first one is used"
 URL_SAFE = str.maketrans("-_", "+/")  # the other alphabet of base64, in RFC 4648
 BYTES_TEXTS = ("b'", 'b"')
 WHITE_16 = 65535
@@ -41,26 +44,33 @@ OTHER_KINDS = (
     (b"\xff\x0a", f"a JPEG XL picture: {CONVERT}"),
     (b"\x00\x00\x00\x0cjxl ", f"a JPEG XL picture: {CONVERT}"),
     (b"pk\x03\x04", "a ZIP archive: unpack it"),
+    (b"{", "JSON: a pose in OpenPose JSON can only be the picture of a unit"),
 )
 
 
-def decode_image(text: str, path: str) -> Image.Image:
+def decode_image(text: str, path: str, notices: Notices | None = None) -> Image.Image:
     """Decode base64 or a data URL into an image, turned upright by its EXIF data: RGB, RGBA, or F.
 
     F is grey of more than eight bits, as brightness in 0..1 (see `images.deep_greys`). Raises RequestError
-    at `path` for a server path, a URL, a broken or unknown file, or more than 64 megapixels.
+    at `path` for a server path, a URL, a broken or unknown file, or more than 64 megapixels. Of an animated
+    picture it returns the first frame, and says so in `notices`.
     """
-    return decode_bytes(_decode_base64(text, path), path, f"; paths on the server are not read: {SEND}")
+    return decode_bytes(decode_base64(text, path), path, UNREADABLE, notices)
 
 
-def decode_bytes(data: bytes, path: str, advice: str = "") -> Image.Image:
+def decode_bytes(data: bytes, path: str, advice: str = "", notices: Notices | None = None) -> Image.Image:
     """Decode the bytes of a file as `decode_image` does; `advice` ends the error for an unreadable file."""
     try:
         with warnings.catch_warnings(), at_path(path):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of TIFFs with damaged tags
             image = Image.open(io.BytesIO(data), formats=_formats(data))
-            _require_size(image)
-            return _upright(image)
+            _require_size(image)  # by the file's header, before pixels are decoded
+            upright = _upright(image)
+            _require_size(upright)
+            if notices is not None and _is_animated(image):
+                notices.add(path, ANIMATED)
+            return upright
     except RequestError:
         raise
     except Image.DecompressionBombError as error:
@@ -75,7 +85,7 @@ def picture_file(text: str, path: str) -> tuple[bytes, str]:
 
     Raises RequestError at `path`.
     """
-    data = _decode_base64(text, path)
+    data = decode_base64(text, path)
     try:
         with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
             return data, str(image.format or "png").lower()
@@ -91,6 +101,11 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()  # this turns a TIFF; older versions of Pillow leave its tag, and would turn it twice
     upright = image if image.format == "TIFF" else ImageOps.exif_transpose(image)
     return _grey(upright, image) if is_deep(image) else normal_mode(upright)
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether a file has several frames or pages; the second picture of an MPO is not one, but a preview."""
+    return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -111,7 +126,7 @@ def _grey(upright: Image.Image, opened: Image.Image) -> Image.Image:
 def is_deep_text(text: str) -> bool:
     """Whether a data URL holds a grey picture of more than eight bits; the pixels are not decoded."""
     try:
-        with Image.open(io.BytesIO(_decode_base64(text, "")), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(decode_base64(text, "")), formats=FORMATS) as image:
             return is_deep(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
@@ -148,7 +163,7 @@ def _reason(data: bytes, error: Exception) -> str:
     return f"it is damaged ({' '.join(str(error).split()) or type(error).__name__})"
 
 
-def _decode_base64(text: str, path: str) -> bytes:
+def decode_base64(text: str, path: str) -> bytes:
     """Decode base64 or a data URL, in either alphabet, with line breaks and any or no padding."""
     head = text[:64].lstrip().lower()
     if head.startswith(("http:", "https:", "file:", "ftp:")):

@@ -144,14 +144,29 @@ def fit_pixels(
     """
     if resize_mode == "just_resize":
         return np.asarray(resize(pixels, width, height))
-    own_height, own_width = pixels.shape[:2]
-    scales = width / own_width, height / own_height
-    scale = max(scales) if resize_mode == "crop_and_resize" else min(scales)
-    resized = resize(pixels, _scaled(own_width, scale), _scaled(own_height, scale))
+    _, _, across, down = placed((pixels.shape[1], pixels.shape[0]), width, height, resize_mode)
+    resized = resize(pixels, across, down)
     canvas = np.empty((height, width, *pixels.shape[2:]), pixels.dtype)
     canvas[:] = border_colour(pixels)
     _paste_centre(canvas, resized)
     return canvas
+
+
+def placed(
+    size: tuple[int, int], width: int, height: int, resize_mode: ResizeMode
+) -> tuple[int, int, int, int]:
+    """Where `fit_pixels` puts a picture of `size` (width, height): left, top, width and height in pixels.
+
+    >>> placed((100, 50), 80, 80, "crop_and_resize")
+    (-40, 0, 160, 80)
+    """
+    if resize_mode == "just_resize":
+        return 0, 0, width, height
+    scales = width / size[0], height / size[1]
+    scale = max(scales) if resize_mode == "crop_and_resize" else min(scales)
+    across, down = _scaled(size[0], scale), _scaled(size[1], scale)
+    (to_x, from_x, _), (to_y, from_y, _) = _overlap(width, across), _overlap(height, down)
+    return to_x - from_x, to_y - from_y, across, down
 
 
 def filled(size: tuple[int, int], width: int, height: int) -> Image.Image:

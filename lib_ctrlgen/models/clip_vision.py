@@ -20,6 +20,7 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.request.names import listed
 
+from .hub_cache import in_hub_cache
 from .loading import fill
 from .offload import Weights, placed
 from .scan import ModelFile
@@ -63,6 +64,11 @@ class EncoderFolder:
 
     def __str__(self) -> str:
         return f"{self.name} (hidden {self.hidden}, projection {self.projection})"
+
+    @property
+    def file(self) -> ModelFile:
+        """Its weights, as a model that can be named."""
+        return ModelFile(self.name, self.weights, shared=in_hub_cache(self.path))
 
     def label(self, store: ModelStore) -> str:
         """Its name and hash, `name [hash]`, as infotexts record it."""
@@ -111,6 +117,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
     fitting = [encoder for encoder in known if encoder.width(feature) == width]
     if name:
         return _named(name, fitting, f"{_WORDS[feature]} {width}", store)
+    fitting = [encoder for encoder in fitting if not in_hub_cache(encoder.path)] or fitting
     if not fitting:
         have = ", ".join(map(str, known)) or "none"
         raise ModelError(
@@ -127,7 +134,7 @@ def find_encoder(store: ModelStore, feature: Feature, width: int, name: str = ""
 def encoder_named(store: ModelStore, name: str) -> EncoderFolder:
     """The encoder of this name, which may end with a `[hash]`, whatever its widths. Raises ModelError."""
     known = encoders(store)
-    file = store.files.choose(name, [ModelFile(each.name, each.weights) for each in known], "image encoder")
+    file = store.files.choose(name, [each.file for each in known], "image encoder")
     return next(each for each in known if each.weights == file)
 
 

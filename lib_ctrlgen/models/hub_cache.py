@@ -10,7 +10,7 @@ from lib_ctrlgen.files import expanded
 
 REPOSITORY = "models--"
 # Parts of the names of repositories with controls, adapters and their image encoders.
-CONTROLS = ("control", "adapter", "lllite", "instantid", "gligen", "pulid", "clip-vit")
+CONTROLS = ("control", "adapter", "lllite", "instantid", "gligen", "pulid", "clip-vit", "eva-clip")
 PIPELINE = "model_index.json"
 
 
@@ -51,6 +51,11 @@ def cached_file(repo: str, path: str, cache: Path) -> Path | None:
 def is_hub_cache(root: Path) -> bool:
     """Whether a model folder is a cache of the Hugging Face Hub."""
     return next(root.glob(f"{REPOSITORY}*"), None) is not None
+
+
+def in_hub_cache(path: Path) -> bool:
+    """Whether a file or folder is in a cache of the Hub, by its path."""
+    return any(part.startswith(REPOSITORY) for part in path.parts)
 
 
 def snapshots_of_controls(cache: Path) -> Iterator[tuple[str, Path]]:

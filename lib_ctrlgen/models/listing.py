@@ -12,6 +12,7 @@ import msgspec
 
 from lib_ctrlgen.errors import ModelError
 
+from .hub_cache import cached_file, hub_cache
 from .index import Facts, ModelIndex, recogniser
 from .model_files import ModelFiles, hashed_file
 from .published import WEIGHTS, Published, named, published_files
@@ -135,10 +136,17 @@ def _described(path: Path, describe: Describe) -> dict[str, str]:
 
 
 def listed_weights(folders: Sequence[Path]) -> Iterator[Listed]:
-    """The weights of preprocessors that are in some folders (see `weights.weight_folders`), by file name."""
+    """The weights of preprocessors in some folders (see `weights.weight_folders`) or the Hub's cache."""
     known = {each.file: each for each in published_files() if each.kind == WEIGHTS}
     for folder in folders:
         for above, names in folders_below(folder):
             for name in known.keys() & set(names):
-                path, entry = Path(above, name), known.pop(name)
-                yield Listed(name=name, path=path, size=path.stat().st_size, kind=WEIGHTS, published=entry)
+                yield _weights(Path(above, name), known.pop(name))
+    for entry in known.values():
+        path = cached_file(entry.repo, entry.path_in_repo, hub_cache())
+        if path is not None:
+            yield _weights(path, entry)
+
+
+def _weights(path: Path, entry: Published) -> Listed:
+    return Listed(name=entry.file, path=path, size=path.stat().st_size, kind=WEIGHTS, published=entry)

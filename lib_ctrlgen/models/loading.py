@@ -62,6 +62,7 @@ def fill(
         key: value.to(device, dtype if value.is_floating_point() else value.dtype)
         for key, value in tensors.items()
     }
-    network.load_state_dict(converted, strict=not left_out, assign=True)
+    # Not the network's own method, which may be another one: ZoeDepth's accepts missing weights.
+    nn.Module.load_state_dict(network, converted, strict=not left_out, assign=True)
     network.requires_grad_(requires_grad=False)
     network.eval()

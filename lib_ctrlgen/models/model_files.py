@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 
@@ -77,6 +78,13 @@ class ModelFiles:
 
     def choose(self, text: str, files: Sequence[ModelFile], what: str = "model") -> Path:
         """The file among `files` that a name means, as in `find`; `what` names their kind in errors."""
+        shared = {file.name for file in files if file.shared}
+        if shared and split_hash(text)[0] not in shared:
+            with suppress(ModelError):
+                return self._choose(text, [file for file in files if not file.shared], what)
+        return self._choose(text, files, what)
+
+    def _choose(self, text: str, files: Sequence[ModelFile], what: str) -> Path:
         names = list(dict.fromkeys(file.name for file in files))
         name, digest = (text, "") if text in names else split_hash(text)
         if Path(name).is_absolute():

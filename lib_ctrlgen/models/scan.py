@@ -20,11 +20,15 @@ ENDS = (*SUFFIXES, ".json")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model: its name in the model list, and its file, or the folder of a diffusers pipeline (`whole`)."""
+    """A model: its name in the model list, and its file, or the folder of a diffusers pipeline (`whole`).
+
+    `shared`: it is in the Hub's cache, where a name is looked for only if it means nothing elsewhere.
+    """
 
     name: str
     path: Path
     whole: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def search(root: Path) -> Found:
         if any(pipeline.path == snapshot for pipeline in inside.pipelines):
             inside = Found((), inside.pipelines[:1], ())  # a whole checkpoint: its parts are no controls
         found += inside
-    return found
+    parts = (found.files, found.pipelines, found.folders)
+    return Found(*(tuple(replace(each, shared=True) for each in part) for part in parts))
 
 
 def _search(root: Path, prefix: str = "") -> Found:

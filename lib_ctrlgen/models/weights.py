@@ -66,10 +66,10 @@ def find_weight_folder(repo: str, folders: Sequence[Path]) -> Path:
 def weight_folders(roots: Sequence[Path], more: Sequence[Path] = ()) -> tuple[Path, ...]:
     """The folders in which preprocessors' weights are searched; the first one is where new files go.
 
-    roots  the model folders
+    roots  the model folders; the bundled model's and the Hub's cache do not count
     more   folders that the user named for such weights, which come first
     """
-    own = [root for root in roots if PACKAGE not in root.resolve().parents]  # without the bundled model
+    own = [root for root in roots if root != hub_cache() and PACKAGE not in root.resolve().parents]
     beside = [root.parent / PLACE for root in own if root.name.lower() in CONTROLS]  # in a WebUI's `models`
     inside = [root / PLACE for root in own]
     old = [root.parent / OLD_PLACE for root in own if root.name == "models"]

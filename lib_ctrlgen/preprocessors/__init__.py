@@ -9,18 +9,23 @@ from collections.abc import Iterator
 
 from lib_ctrlgen.request import catalogue
 
-from .base import Preprocessor
-from .detection import detected, own_values, params_of
+from .base import PoseDetector, Preprocessor
+from .chain import PreprocessorChain, chain_of, preprocessor
+from .detection import Detection, detected, params_of
 
-__all__ = ["Preprocessor", "detected", "own_values", "params_of", "preprocessor", "preprocessors"]
+__all__ = [
+    "Detection",
+    "PoseDetector",
+    "Preprocessor",
+    "PreprocessorChain",
+    "chain_of",
+    "detected",
+    "params_of",
+    "preprocessor",
+    "preprocessors",
+]
 
 
 def preprocessors() -> Iterator[Preprocessor]:
     """All preprocessors, in the order of the catalogue."""
     return (each.load()() for each in catalogue.PREPROCESSORS)
-
-
-def preprocessor(name: str, path: str = "") -> Preprocessor:
-    """The preprocessor of this name. Raises RequestError at `path`, with the nearest names."""
-    found: Preprocessor = catalogue.entry(name, catalogue.PREPROCESSORS, "preprocessor", path).load()()
-    return found

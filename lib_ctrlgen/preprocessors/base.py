@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
 
+from lib_ctrlgen.images.poses.drawing import draw
+from lib_ctrlgen.images.poses.pose import Pose
 from lib_ctrlgen.request.params import Param
 
 if TYPE_CHECKING:
+    import torch
+
     from lib_ctrlgen.models.store import ModelStore
 
 Comparison: TypeAlias = Literal["edges", "structure"]
@@ -27,6 +31,7 @@ class Preprocessor(Protocol):
                  generation's: such a preprocessor gets the parameter `resolution`. False for preprocessors
                  that change pixels one by one or depend on the generation's size
     reads_map    whether the picture is a control map already, and is resized as one, with sharp edges
+    reads_pose   whether the unit's picture is a pose in OpenPose JSON, which other preprocessors cannot read
     marks_holes  whether the picture's transparent area, and the border of 'resize_and_fill', are holes; a
                  picture without a hole is then an error
     union_type   the type of its maps for a ControlNet Union, a name of `controls.controlnet.union_types`;
@@ -35,6 +40,7 @@ class Preprocessor(Protocol):
                  or the finished picture; it is built by `Class.of(job, target)`. Empty for no such control
     compared     how the tuner compares the maps of two pictures, a name of `tuner.scoring.map_likeness`;
                  None for a preprocessor whose maps do not tell whether a picture follows them
+    needs_weights  whether it needs files that the user has to download
     """
 
     name: ClassVar[str]
@@ -42,16 +48,42 @@ class Preprocessor(Protocol):
     params: ClassVar[tuple[Param, ...]] = ()
     detects: ClassVar[bool] = True
     reads_map: ClassVar[bool] = False
+    reads_pose: ClassVar[bool] = False
     marks_holes: ClassVar[bool] = False
     union_type: ClassVar[str] = ""
     after_unet: ClassVar[str] = ""
     compared: ClassVar[Comparison | None] = None
+    needs_weights: ClassVar[bool] = False
 
     def with_store(self, store: ModelStore) -> Preprocessor:
         """This preprocessor with the store that its models are loaded from; the same where it needs none."""
         del store
         return self
 
+    def on(self, device: torch.device | str) -> Preprocessor:
+        """This preprocessor with the device that its networks run on; the same where it has none."""
+        del device
+        return self
+
     @abstractmethod
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Turn an RGB picture into an RGB control map of the same size. Raises ModelError or RequestError."""
+
+
+class PoseDetector(Preprocessor):
+    """A preprocessor that finds poses. Its control map is their drawing."""
+
+    union_type: ClassVar[str] = "openpose"
+
+    @abstractmethod
+    def pose(self, image: Image.Image, **params: Any) -> Pose:
+        """The people and animals in an RGB picture, on a canvas of its size. Raises ModelError."""
+
+    def drawn(self, pose: Pose, size: tuple[int, int], **params: Any) -> Image.Image:
+        """The control map of a pose, RGB, `size` (width, height) in pixels."""
+        del params
+        return draw(pose, size)
+
+    def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
+        """Return the poses in an RGB picture, drawn on black."""
+        return self.drawn(self.pose(image, **params), image.size, **params)

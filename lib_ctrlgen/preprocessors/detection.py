@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.canvas import Frame
-from lib_ctrlgen.images.resize import resample, smooth
+from lib_ctrlgen.images.control_pictures import ControlPicture
+from lib_ctrlgen.images.poses.pose import Pose
+from lib_ctrlgen.images.resize import Resize, resample, smooth
 from lib_ctrlgen.request.params import Param
 
-from .base import Preprocessor
+from .base import PoseDetector, Preprocessor
 
 RESOLUTION = Param(
     name="resolution",
@@ -25,6 +29,7 @@ RESOLUTION = Param(
     off=0,
 )
 CELL = 8
+WHOLE = Frame("just_resize")
 
 
 def params_of(chosen: Preprocessor) -> tuple[Param, ...]:
@@ -32,29 +37,66 @@ def params_of(chosen: Preprocessor) -> tuple[Param, ...]:
     return (*chosen.params, RESOLUTION) if chosen.detects else chosen.params
 
 
-def own_values(chosen: Preprocessor, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a unit's `params` that belong to the preprocessor."""
-    return {param.name: params[param.name] for param in params_of(chosen) if param.name in params}
+@dataclass(frozen=True)
+class Detection:
+    """A control map, RGB, and the pose that it shows if a pose was detected or given."""
+
+    map: Image.Image
+    pose: Pose | None = None
 
 
 def detected(
     chosen: Preprocessor,
-    picture: Image.Image,
+    picture: ControlPicture,
     frame: Frame,
     size: tuple[int, int],
     values: Mapping[str, Any],
 ) -> Image.Image:
-    """The RGB control map of a picture at a size (width, height) in pixels.
+    """The RGB control map of a picture at a size (width, height) in pixels, see `found_by`."""
+    return found_by(chosen, picture, frame, size, values).map
+
+
+def found_by(
+    chosen: Preprocessor,
+    picture: ControlPicture,
+    frame: Frame,
+    size: tuple[int, int],
+    values: Mapping[str, Any],
+    *,
+    resize: Resize | None = None,
+) -> Detection:
+    """The control map of a picture at a size (width, height) in pixels, and the pose in it.
 
     The picture is fitted by the unit's resize mode (`frame`) and preprocessed at this size. With `resolution`
     it is preprocessed at another size of the same proportions, and the map is resized. `values` are the
-    preprocessor's parameters.
+    preprocessor's parameters. A picture is resized with `resize`: by default as a map if the preprocessor
+    reads one, else smoothly. A pose is moved instead, and drawn at the size.
     """
     own = dict(values)
     at = detection_size(size, int(own.pop(RESOLUTION.name, RESOLUTION.default)))
-    fitted = frame.fitted(picture, *at, resample if chosen.reads_map else smooth)
-    found = chosen(fitted, **own)
-    return found if at == size else Image.fromarray(resample(np.asarray(found), *size))
+    if isinstance(picture, Pose):
+        found = _drawn(chosen, picture.placed(frame.box(picture.size, *at), *at), own)
+    else:
+        how = resize or (resample if chosen.reads_map else smooth)
+        found = _found(chosen, frame.fitted(picture, *at, how), own)
+    return found if at == size else replace(found, map=resampled(found.map, size))
+
+
+def _found(chosen: Preprocessor, picture: Image.Image, values: Mapping[str, Any]) -> Detection:
+    if isinstance(chosen, PoseDetector):
+        return _drawn(chosen, chosen.pose(picture, **values), values)
+    return Detection(chosen(picture, **values))
+
+
+def _drawn(chosen: Preprocessor, pose: Pose, values: Mapping[str, Any]) -> Detection:
+    if not isinstance(chosen, PoseDetector):
+        raise RequestError("", f"{chosen.name!r} reads no poses: set the preprocessor 'openpose_json'")
+    return Detection(chosen.drawn(pose, pose.size, **values), pose)
+
+
+def resampled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A control map resized to a size (width, height) in pixels."""
+    return Image.fromarray(resample(np.asarray(picture), *size))
 
 
 def detection_size(size: tuple[int, int], resolution: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from PIL import Image
 from lib_ctrlgen.faces.face import FACE_CHOICE, choose
 from lib_ctrlgen.faces.find import find_faces
 from lib_ctrlgen.faces.packs import INSTANT_ID
+from lib_ctrlgen.images.poses.drawing import draw_limb
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.params import Param
 
@@ -31,6 +32,7 @@ class FaceKeypoints(Preprocessor):
     name: ClassVar[str] = "instant_id_face_keypoints"
     title: ClassVar[str] = "InstantID face keypoints"
     params: ClassVar[tuple[Param, ...]] = (FACE_CHOICE,)
+    needs_weights: ClassVar[bool] = True
 
     def with_store(self, store: ModelStore) -> FaceKeypoints:
         """This preprocessor with a store, in whose folders the face models are searched, too."""
@@ -49,17 +51,8 @@ def drawn(points: Sequence[tuple[float, float]], size: tuple[int, int]) -> Image
     places = np.asarray(points, float)
     for place, colour in zip(places, COLOURS, strict=True):
         if place is not places[NOSE]:
-            _limb(canvas, place, places[NOSE], colour)
+            draw_limb(canvas, tuple(place), tuple(places[NOSE]), colour, STICK)
     canvas = (canvas * SHADE).astype(np.uint8)
     for place, colour in zip(places, COLOURS, strict=True):
         cv2.circle(canvas, (int(place[0]), int(place[1])), RADIUS, colour, -1)
     return Image.fromarray(canvas)
-
-
-def _limb(canvas: np.ndarray, one: np.ndarray, other: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Draw a filled ellipse from one point to the other."""
-    middle, along = (one + other) / 2, one - other
-    axes = int(np.hypot(*along) / 2), STICK
-    angle = int(np.degrees(np.arctan2(along[1], along[0])))
-    outline = cv2.ellipse2Poly((int(middle[0]), int(middle[1])), axes, angle, 0, 360, 1)
-    cv2.fillConvexPoly(canvas, np.asarray(outline, np.int32), colour)

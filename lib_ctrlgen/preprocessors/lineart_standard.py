@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .base import Comparison, Preprocessor
@@ -30,8 +31,16 @@ class LineartStandard(Preprocessor):
         minus sharp, scaled so that the median of all lines becomes grey 127.
         """
         del params
-        pixels = np.asarray(image.convert("RGB"), np.float32)
-        darker = np.asarray(cv2.GaussianBlur(pixels, (0, 0), SIGMA) - pixels).min(axis=2).clip(0, 255)
-        lines = darker[darker > FAINT]
-        usual = max(LEAST, float(np.median(lines))) if lines.size else LEAST
-        return Image.fromarray((darker / usual * MEDIAN).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(dark_lines(np.array(image.convert("RGB")), SIGMA, FAINT)).convert("RGB")
+
+
+def dark_lines(pixels: NDArray[np.uint8], sigma: float, faint: float) -> NDArray[np.uint8]:
+    """How much darker than its surroundings (`sigma` pixels) each of pixels [H, W, 3] is, in grey levels.
+
+    Lines of at most `faint` grey levels do not count for the median line, which gets `MEDIAN`.
+    """
+    values = pixels.astype(np.float32)
+    darker = np.asarray(cv2.GaussianBlur(values, (0, 0), sigma) - values).min(axis=2).clip(0, 255)
+    lines = darker[darker > faint]
+    usual = max(LEAST, float(np.median(lines))) if lines.size else LEAST
+    return np.asarray((darker / usual * MEDIAN).clip(0, 255), np.uint8)

@@ -9,9 +9,10 @@ be read without torch, and a missing or broken package stops only the requests t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError, nearest
@@ -26,10 +27,10 @@ class Entry:
     `params_place` is where the class's `params` are without importing the class, for a family whose module
     takes seconds to import: the WebUI's panel is built from them at start. Empty: read from the class.
     `without_model` is what the panel's model list shows for a family that has no model file; empty for the
-    others. `needs_image` is False for a control family whose units may have no picture, `takes_image` for one
-    whose units never have one.
+    others. `needs_image` is False for a control family whose units can do without a picture.
     `reference_calls` is whether a unit costs a further call of the U-Net, with its picture, at each step.
-    `fields` are those of `FAMILY_FIELDS` that units of the family may have.
+    `fields` are those of `FAMILY_FIELDS` that units of the family may have. `unused` are the other fields
+    of a unit that do nothing in the family or are refused; the panel hides them.
     """
 
     name: str
@@ -37,9 +38,9 @@ class Entry:
     params_place: str = ""
     without_model: str = ""
     needs_image: bool = True
-    takes_image: bool = True
     reference_calls: bool = False
     fields: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """The class. Imports its module on the first call."""
@@ -59,6 +60,10 @@ def load_object(place: str) -> Any:
 
 
 PARAMS = "lib_ctrlgen.controls.params"
+FILELESS_PARAMS = "lib_ctrlgen.controls.fileless_params"
+# What families do not use that read a picture instead of a control map, and those without weights.
+NO_MAP = ("preprocessor", "control_mode", "reuse")
+NO_WEIGHTS = ("low_vram", "storage")
 # The order is the order in which `lib_ctrlgen.controls.registry.identify` asks the families about a file.
 CONTROLS: tuple[Entry, ...] = (
     Entry(
@@ -81,12 +86,13 @@ CONTROLS: tuple[Entry, ...] = (
         "lib_ctrlgen.controls.controlnet.instant_id:InstantID",
         f"{PARAMS}:INSTANT_ID",
     ),
-    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE"),
+    Entry("lllite", "lib_ctrlgen.controls.lllite:LLLite", f"{PARAMS}:NONE", unused=("reuse",)),
     Entry(
         "ip_adapter",
         "lib_ctrlgen.controls.ip_adapter.adapter:IPAdapter",
         f"{PARAMS}:IP_ADAPTER",
         fields=("references",),
+        unused=NO_MAP,
     ),
     Entry(
         "ip_adapter_face",
@@ -94,43 +100,47 @@ CONTROLS: tuple[Entry, ...] = (
         f"{PARAMS}:FACE_ADAPTER",
         needs_image=False,
         fields=("references",),
+        unused=NO_MAP,
     ),
     Entry(
         "pulid",
         "lib_ctrlgen.controls.pulid.pulid:PuLID",
         f"{PARAMS}:PULID",
         fields=("references",),
+        unused=NO_MAP,
     ),
     Entry(
         "gligen",
         "lib_ctrlgen.controls.gligen.gligen:Gligen",
         f"{PARAMS}:ENCODED",
         needs_image=False,
-        takes_image=False,
         fields=("boxes",),
+        unused=(*NO_MAP, "image"),
     ),
-    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE"),
-    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED"),
+    Entry("t2i_adapter", "lib_ctrlgen.controls.t2i_adapter:T2IAdapter", f"{PARAMS}:NONE", unused=("reuse",)),
+    Entry("t2i_style", "lib_ctrlgen.controls.t2i_style:T2IStyle", f"{PARAMS}:ENCODED", unused=NO_MAP),
     Entry(
         "reference",
         "lib_ctrlgen.controls.reference:ReferencePicture",
-        f"{PARAMS}:REFERENCE",
+        f"{FILELESS_PARAMS}:REFERENCE",
         without_model="Reference picture (no model)",
         reference_calls=True,
+        unused=("preprocessor", *NO_WEIGHTS),
     ),
     Entry(
         "style_aligned",
         "lib_ctrlgen.controls.style_aligned:StyleAligned",
-        f"{PARAMS}:STYLE_ALIGNED",
+        f"{FILELESS_PARAMS}:STYLE_ALIGNED",
         without_model="StyleAligned (no model)",
         needs_image=False,
-        takes_image=False,
+        unused=(*NO_MAP, *NO_WEIGHTS, "image"),
     ),
     Entry(
         "revision",
         "lib_ctrlgen.controls.revision:ReVision",
-        f"{PARAMS}:REVISION",
+        f"{FILELESS_PARAMS}:REVISION",
         without_model="ReVision (no model, SDXL)",
+        unused=(*NO_MAP, "mask", "layer_weights", "resize_mode", "inpaint_crop"),
     ),
 )
 PREPROCESSORS: tuple[Entry, ...] = (
@@ -143,6 +153,31 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("scribble_xdog", "lib_ctrlgen.preprocessors.scribble_xdog:ScribbleXDoG"),
     Entry("lineart_standard", "lib_ctrlgen.preprocessors.lineart_standard:LineartStandard"),
     Entry("shuffle", "lib_ctrlgen.preprocessors.shuffle:Shuffle"),
+    Entry("hed", "lib_ctrlgen.preprocessors.hed:Hed"),
+    Entry("hed_safe", "lib_ctrlgen.preprocessors.hed:HedSafe"),
+    Entry("scribble_hed", "lib_ctrlgen.preprocessors.hed:ScribbleHed"),
+    Entry("pidinet", "lib_ctrlgen.preprocessors.pidinet:PidiNet"),
+    Entry("pidinet_safe", "lib_ctrlgen.preprocessors.pidinet:PidiNetSafe"),
+    Entry("pidinet_sketch", "lib_ctrlgen.preprocessors.pidinet:PidiNetSketch"),
+    Entry("pidinet_scribble", "lib_ctrlgen.preprocessors.pidinet:ScribblePidiNet"),
+    Entry("softedge_teed", "lib_ctrlgen.preprocessors.teed:Teed"),
+    Entry("softedge_anyline", "lib_ctrlgen.preprocessors.teed:Anyline"),
+    Entry("mlsd", "lib_ctrlgen.preprocessors.mlsd:Mlsd"),
+    Entry("lineart", "lib_ctrlgen.preprocessors.lineart:Lineart"),
+    Entry("lineart_coarse", "lib_ctrlgen.preprocessors.lineart:LineartCoarse"),
+    Entry("lineart_anime", "lib_ctrlgen.preprocessors.lineart_anime:LineartAnime"),
+    Entry("lineart_anime_denoise", "lib_ctrlgen.preprocessors.lineart_anime_denoise:LineartAnimeDenoise"),
+    Entry("depth", "lib_ctrlgen.preprocessors.midas:MidasDepth"),
+    Entry("depth_anything", "lib_ctrlgen.preprocessors.depth_anything:DepthAnything"),
+    Entry("depth_anything_v2", "lib_ctrlgen.preprocessors.depth_anything:DepthAnythingV2"),
+    Entry("depth_leres", "lib_ctrlgen.preprocessors.leres:LeresDepth"),
+    Entry("depth_zoe", "lib_ctrlgen.preprocessors.zoe:ZoeDepth"),
+    Entry("normal_map", "lib_ctrlgen.preprocessors.midas:MidasNormals"),
+    Entry("normal_bae", "lib_ctrlgen.preprocessors.normal_bae:NormalBae"),
+    Entry("oneformer_ade20k", "lib_ctrlgen.preprocessors.segmentation:Segmentation"),
+    Entry("oneformer_coco", "lib_ctrlgen.preprocessors.segmentation:SegmentationCoco"),
+    Entry("segmentation", "lib_ctrlgen.preprocessors.segmentation:SegmentationUperNet"),
+    Entry("openpose_json", "lib_ctrlgen.preprocessors.openpose_json:OpenposeJson"),
     Entry("instant_id_face_keypoints", "lib_ctrlgen.preprocessors.face_keypoints:FaceKeypoints"),
     Entry("inpaint", "lib_ctrlgen.preprocessors.inpaint:Inpaint"),
     Entry("inpaint_only", "lib_ctrlgen.preprocessors.inpaint:InpaintOnly"),
@@ -152,6 +187,38 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("tile_colorfix+sharp", "lib_ctrlgen.preprocessors.tile:TileColorFixSharp"),
     Entry("recolor_luminance", "lib_ctrlgen.preprocessors.recolor:RecolorLuminance"),
     Entry("recolor_intensity", "lib_ctrlgen.preprocessors.recolor:RecolorIntensity"),
+)
+# Preprocessors of sd-webui-controlnet that CtrlGen does not have: the reason, and what to take instead.
+MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
+    {
+        "depth_leres++": "CtrlGen does not merge the depths of two sizes: use 'depth_anything_v2'",
+        "depth_hand_refiner": "CtrlGen does not correct hands in depth maps: use 'depth_anything_v2'",
+        "normal_dsine": "CtrlGen does not have this network: use 'normal_bae'",
+        "anime_face_segment": "CtrlGen does not have this network: use 'oneformer_coco'",
+        "mobile_sam": "CtrlGen does not segment without classes: use 'oneformer_ade20k'",
+    }
+)
+# The labels of preprocessors in sd-webui-controlnet, where they differ from the names. Requests may use both.
+LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "invert (from white bg & black line)": "invert",
+        "t2ia_color_grid": "color",
+        "lineart_standard (from white bg & black line)": "lineart_standard",
+        "softedge_hed": "hed",
+        "softedge_hedsafe": "hed_safe",
+        "softedge_pidinet": "pidinet",
+        "softedge_pidisafe": "pidinet_safe",
+        "t2ia_sketch_pidi": "pidinet_sketch",
+        "scribble_pidinet": "pidinet_scribble",
+        "lineart_realistic": "lineart",
+        "depth_midas": "depth",
+        "normal_midas": "normal_map",
+        "seg_ofade20k": "oneformer_ade20k",
+        "seg_ofcoco": "oneformer_coco",
+        "seg_ufade20k": "segmentation",
+        "seg_anime_face": "anime_face_segment",
+        "inpaint_global_harmonious": "inpaint",
+    }
 )
 FAMILY_FIELDS = ("references", "boxes")  # fields of a unit that only some families take
 AUTO = "auto"  # the family is found from the file's keys
@@ -181,6 +248,18 @@ def family_entry(name: str) -> Entry:
 def preprocessor_names() -> tuple[str, ...]:
     """The values that a unit's `preprocessor` may have."""
     return tuple(each.name for each in PREPROCESSORS)
+
+
+def preprocessor_named(path: str, given: str) -> str:
+    """The name of the preprocessor with this name or label.
+
+    Raises RequestError at `path` if there is none, with what to take instead.
+    """
+    name = LABELS.get(given, given)
+    if name in MISSING_PREPROCESSORS:
+        raise RequestError(path, f"there is no preprocessor {name!r}: {MISSING_PREPROCESSORS[name]}")
+    check_name(path, name, preprocessor_names())
+    return name
 
 
 def check_name(path: str, name: str, known: Iterable[str]) -> None:

@@ -19,18 +19,28 @@ Value: TypeAlias = float | int | str | bool
 class Param:
     """One named parameter with its default and bounds (inclusive; None: unbounded).
 
-    `off` is one more allowed number outside of the bounds, such as 0 for "automatic".
+    `off` is one more allowed number outside of the bounds, such as 0 for "automatic". A value of the kind
+    `image` or `embedding` is a text: a picture, or embeddings of faces, as in a unit's `image` or in a
+    reference's `embedding`. `info` is a sentence below the label in the panel. `advanced` parameters are
+    rarely changed: the panel shows them in its accordion "More of this control".
     """
 
     name: str
     label: str
-    kind: Literal["float", "int", "choice", "bool", "text"]
+    kind: Literal["float", "int", "choice", "bool", "text", "image", "embedding"]
     default: Value
     minimum: float | None = None
     maximum: float | None = None
     step: float | None = None
     choices: tuple[str, ...] = ()
     off: float | None = None
+    info: str = ""
+    advanced: bool = False
+
+    @property
+    def uploaded(self) -> bool:
+        """Whether the panel has an upload field for it."""
+        return self.kind in {"image", "embedding"}
 
     def check(self, value: Value, path: str) -> Value:
         """Return `value` in this parameter's type. Raises RequestError at `path`."""
@@ -63,6 +73,8 @@ _TYPES = {
     "choice": "a text",
     "bool": "true or false",
     "text": "a text",
+    "image": "a text",
+    "embedding": "a text",
 }
 
 

@@ -3,6 +3,8 @@
 >>> unit = {"image": "A", "references": [{"image": "B"}], "boxes": [{"text": "a cat"}]}
 >>> [path for path, _ in pictured_parts({"units": [unit], "blend": {"concepts": [{}]}})]
 ['$.units[0]', '$.units[0].references[0]', '$.units[0].boxes[0]', '$.blend.concepts[0]']
+>>> [path for path, _ in pictured_parts({"units": [{"params": {"face_image": "A"}}]})]
+['$.units[0]', '$.units[0].params']
 """
 
 from __future__ import annotations
@@ -10,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-PICTURES = ("image", "mask")  # fields with one picture, base64 or a data URL
+PICTURES = ("image", "mask", "face_image")  # fields and parameters with one picture, base64 or a data URL
 LISTS = ("images", "masks")  # fields with a list of pictures
-EMBEDDING = "embedding"  # a field with a saved embedding, base64 or a data URL
+EMBEDDINGS = ("embedding", "face")  # fields and parameters with saved embeddings, base64 or a data URL
 PARTS = ("references", "boxes")  # lists of a unit whose items hold pictures
 
 
 def pictured_parts(payload: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every unit, reference, box and concept of a request with its JSON path, if it is an object."""
+    """Every unit, its `params`, reference, box and concept of a request with its JSON path, if an object."""
     for path, unit in _items(payload, "units", "$"):
         yield path, unit
+        if isinstance(unit.get("params"), dict):
+            yield f"{path}.params", unit["params"]
         for name in PARTS:
             yield from _items(unit, name, path)
     blend = payload.get("blend")

@@ -26,9 +26,10 @@ from lib_ctrlgen.errors import RequestError, nearest
 
 from .base import RANDOM_SEED, Spec, check_plain
 from .blend import Blend
-from .catalogue import choices, control_names, preprocessor_names
+from .catalogue import choices, control_names
 from .field_docs import described
 from .field_types import is_struct, type_at
+from .preprocessing import Param, preprocessing_schema
 from .sampler_names import AUTOMATIC, SCHEDULERS, Choice, check_steps, choose, sampler_names
 from .schedule import Schedule, constant, parse_schedule
 from .unit import (
@@ -36,7 +37,6 @@ from .unit import (
     ControlUnit,
     Feather,
     ImageSource,
-    Param,
     ResizeMode,
     Storage,
     Unit01,
@@ -202,7 +202,8 @@ def json_schema(kind: type[Struct] = GenerationRequest) -> dict[str, Any]:
     schema = described(msgspec.json.schema(kind, schema_hook=_schema), kind)
     if unit := schema["$defs"].get("ControlUnit"):
         unit["properties"]["control"]["enum"] = list(control_names())
-        unit["properties"]["preprocessor"]["enum"] = list(preprocessor_names())
+        fields = unit["properties"]
+        fields["preprocessor"] = preprocessing_schema(fields["preprocessor"])
     return schema
 
 

@@ -5,23 +5,33 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, field
+from msgspec.structs import force_setattr
 
 from lib_ctrlgen.errors import RequestError
 
 from .base import Spec, check_plain, check_share
 from .box import MOST_BOXES, Box
-from .catalogue import AUTO, check_name, control_names, preprocessor_names, without_model
+from .catalogue import AUTO, check_name, control_names, without_model
+from .preprocessing import (
+    Param,
+    Preprocessing,
+    PreprocessorStage,
+    check_param_values,
+    check_preprocessing,
+    label_of,
+    stages_of,
+)
 from .reference import Combine, Reference
 from .schedule import Schedule, constant
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
-Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
 ImageSource: TypeAlias = Literal["request", "init"]
 Feather: TypeAlias = Annotated[float, Meta(ge=0, le=256)]
 Storage: TypeAlias = Literal["auto", "fp16", "bf16", "fp8", "int8"]
 MOST_REFERENCES = 32
+NO_PREPROCESSOR = "none"
 
 
 def _full() -> Schedule:
@@ -43,12 +53,14 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
 
     model            name of the control's file, as the model list shows it; empty for a `control` that has
                      no file
-    image            the picture: base64 or a data URL (PNG, JPEG, WebP)
+    image            the picture: base64 or a data URL (PNG, JPEG, WebP); or a pose: OpenPose JSON, as a text
+                     or encoded in the same way
     images           instead of it, a picture for each picture of the batch, in their order
     image_from       `init`: the host's img2img picture, each picture's own, instead of a given one
     control          the family; `auto` finds it from the file's keys
     enabled          whether the unit acts at all
-    preprocessor     turns the picture into the map that the network wants
+    preprocessor     turns the picture into the map that the network wants; several are applied from left to
+                     right: `canny | invert`, or a list of names and of objects with `name` and `params`
     params           parameters of the preprocessor and of the control, by name
     weight           number or schedule text, see `lib_ctrlgen.request.schedule`
     hires            the weight in the hires pass of the WebUI; the same when absent
@@ -83,7 +95,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     image_from: ImageSource = "request"
     control: str = AUTO
     enabled: bool = True
-    preprocessor: str = "none"
+    preprocessor: Preprocessing = NO_PREPROCESSOR
     params: dict[str, Param] = field(default_factory=dict)
     weight: Annotated[Schedule, Meta(extra_json_schema={"default": 1})] = field(default_factory=_full)
     hires: Schedule | None = None
@@ -108,15 +120,15 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         super().__post_init__()
         check_share("mask_strength", self.mask_strength)
         check_name("control", self.control, control_names())
-        check_name("preprocessor", self.preprocessor, preprocessor_names())
+        check_preprocessing("preprocessor", self.preprocessor)
+        if isinstance(self.preprocessor, str):  # a label becomes the name
+            force_setattr(self, "preprocessor", label_of(self.preprocessor))
         self._check_model()
         for one, many in (("image", "images"), ("mask", "masks")):
             _check_pictures(one, getattr(self, one), many, getattr(self, many))
         if self.guidance_start > self.guidance_end:
             raise RequestError("guidance_start", "must not be after guidance_end")
-        for name, value in self.params.items():
-            check_plain("params", name)
-            check_plain(f"params.{name}", value)
+        check_param_values("params", self.params)
 
     def _check_model(self) -> None:
         """Raise RequestError for a unit that lacks a model file, or has one beside a control without file."""
@@ -131,6 +143,16 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     def label(self) -> str:
         """The name of the model file, or of the control where it has none."""
         return self.model or self.control
+
+    @property
+    def stages(self) -> tuple[PreprocessorStage, ...]:
+        """The preprocessors, in the order in which they are applied."""
+        return stages_of(self.preprocessor)
+
+    @property
+    def preprocessor_label(self) -> str:
+        """The names of the preprocessors, such as `canny | invert`."""
+        return label_of(self.preprocessor)
 
     @property
     def schedule(self) -> Schedule:

@@ -48,9 +48,10 @@ def _blank_map(unit: ActiveUnit, colour: tuple[int, ...]) -> str:
     shown = NAMES.get(colour, f"of the colour {colour}")
     if sees_picture(unit.control):
         return f"the reference picture is {shown} everywhere"
-    if unit.spec.preprocessor == "none":
+    if unit.spec.preprocessor_label == "none":
         return f"the control map is {shown} everywhere: it says nothing about shapes"
+    chosen = " and ".join(repr(stage.name) for stage in unit.spec.stages)
     return (
-        f"the control map is {shown} everywhere: {unit.spec.preprocessor!r} finds nothing in the picture "
+        f"the control map is {shown} everywhere: {chosen} finds nothing in the picture "
         "(look at its parameters, and at what the resize mode leaves of the picture)"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from lib_ctrlgen.controls.checked import check_unit
 from lib_ctrlgen.errors import at_path
-from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.images.control_pictures import decode_control_picture
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 
@@ -41,5 +41,5 @@ class Checker:
             named |= {f"{name}[{number}]": text for number, text in enumerate(many)}
         for name, text in named.items():
             if text and text not in self.pictures:
-                decode_image(text, f"{path}.{name}")
+                decode_control_picture(text, f"{path}.{name}")
                 self.pictures.add(text)

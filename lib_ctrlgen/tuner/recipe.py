@@ -7,7 +7,7 @@ from typing import Any
 
 from lib_ctrlgen.controls.recorded import with_pictures
 from lib_ctrlgen.files import save_bytes
-from lib_ctrlgen.images.files import image_hash, picture_file
+from lib_ctrlgen.images.control_pictures import control_picture_file, control_picture_hash
 from lib_ctrlgen.request.spec import ControlRequest
 
 PICTURES = "pictures"
@@ -30,8 +30,8 @@ def linked(request: ControlRequest, folder: Path) -> dict[str, Any]:
 
 
 def _saved(picture: str, folder: Path) -> str:
-    data, ending = picture_file(picture, "")
-    name = f"{PICTURES}/{image_hash(picture)}.{ending}"
+    data, ending = control_picture_file(picture, "")
+    name = f"{PICTURES}/{control_picture_hash(picture)}.{ending}"
     if not (folder / name).is_file():
         save_bytes(data, folder / name)
     return name

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_ctrlgen.controls.recorded import with_pictures
-from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.images.control_pictures import decode_control_picture
+from lib_ctrlgen.images.poses.drawing import as_picture
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .axes import REPLACE, Axis
@@ -100,7 +101,7 @@ def _pictures(unit: ControlUnit) -> Iterator[tuple[str, str]]:
     named = [("picture", text) for text in (unit.image, *unit.images) if text]
     named += [("mask", text) for text in (unit.mask, *unit.masks) if text]
     for caption, text in named[:MOST]:
-        small = decode_image(text, "").convert("RGB")
+        small = as_picture(decode_control_picture(text, "")).convert("RGB")
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         stream = io.BytesIO()
         small.save(stream, "PNG")

@@ -1,7 +1,8 @@
-"""The REST routes under /ctrlgen/v1: models, preprocessors, the schema, plans, faces and tuner jobs."""
+"""The REST routes under /ctrlgen/v1: models, preprocessors, schema, plans, detection, faces, tuner jobs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from secrets import compare_digest
 from typing import Any
 
@@ -16,6 +17,7 @@ from lib_ctrlgen.plots.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
 from .comments import texts_without_comments
+from .detect import detect
 from .faces import faces
 from .model_list import listed_row, models_here
 from .settings import model_store
@@ -34,8 +36,9 @@ def add_routes(demo: Any, app: FastAPI) -> None:
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
     for path, answer in {"models": models, "preprocessors": preprocessors, "schema": schema}.items():
         app.add_api_route(f"{ROOT}/{path}", answer, methods=["GET"], dependencies=guards)
-    for path, answer in {"plan": plan, "faces": faces}.items():
-        app.add_api_route(f"{ROOT}/{path}", answer, methods=["POST"], dependencies=guards)
+    posts: dict[str, Callable[..., Any]] = {"plan": plan, "faces": faces, "detect": detect}
+    for path, post in posts.items():
+        app.add_api_route(f"{ROOT}/{path}", post, methods=["POST"], dependencies=guards)
     jobs, where = TuneJobs(app), f"{ROOT}/tune"
     app.add_api_route(where, jobs.post, methods=["POST"], dependencies=guards, status_code=202)
     app.add_api_route(where, jobs.listed, methods=["GET"], dependencies=guards)
@@ -70,12 +73,25 @@ def models(refresh: bool = False, hashes: bool = False, details: bool = True) ->
 
 
 def preprocessors() -> dict[str, Any]:
-    """Return the preprocessors with their parameters."""
-    found = [
-        {"name": p.name, "title": p.title, "params": [vars(q) for q in known.params_of(p)]}
-        for p in known.preprocessors()
-    ]
+    """Return the preprocessors with their parameters: kind, default, bounds and step of each.
+
+    `reads` is what the unit's picture must be, `pose` whether the preprocessor also returns OpenPose JSON.
+    """
+    found = [_described(each) for each in known.preprocessors()]
     return {"version": __version__, "preprocessors": found}
+
+
+def _described(each: known.Preprocessor) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "title": each.title,
+        "params": [vars(param) for param in known.params_of(each)],
+        "reads": "pose" if each.reads_pose else "picture",
+        "pose": isinstance(each, known.PoseDetector),
+        "union_type": each.union_type,
+        "marks_holes": each.marks_holes,
+        "after_unet": bool(each.after_unet),
+    }
 
 
 def schema() -> dict[str, Any]:

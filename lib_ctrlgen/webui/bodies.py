@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.request.pictures import EMBEDDING, LISTS, pictured_parts
+from lib_ctrlgen.request.pictures import EMBEDDINGS, LISTS, pictured_parts
 from lib_ctrlgen.request.pictures import PICTURES as IMAGES
 
 TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
 TUNER = "ctrlgen x/y tuner"
 SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
-PICTURED = (*IMAGES, *LISTS, EMBEDDING, "image_from")  # an infotext holds only their hashes
+PICTURED = (*IMAGES, *LISTS, *EMBEDDINGS, "image_from")  # an infotext holds only their hashes
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
 PICTURES = frozenset({"image", "images", "image_from"})
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # values of other scripts, which are not checked

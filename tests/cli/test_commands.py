@@ -30,7 +30,7 @@ def test_help_names_every_command(capsys: Captured) -> None:
         cli.main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    commands = ("demo", "run", "plan", "schema", "tiny", "models", "preprocessors", "face")
+    commands = ("demo", "run", "plan", "schema", "tiny", "models", "preprocessors", "detect", "face")
     assert all(f"\n    {name}" in text for name in commands)
     assert max(map(len, text.splitlines())) <= 100
 

@@ -26,7 +26,7 @@ from tests.support.command_line import ROOT, Captured, fails
         ("steps=[", "--set steps=[:1:2: not YAML"),
         ("steps=0", "$.steps: "),
         ("prompt_weights=3", "$.prompt_weights: "),
-        ("units.0.preprocessor=cany", "$.units[0].preprocessor: unknown value 'cany' (nearest: canny)"),
+        ("units.0.preprocessor=cany", "$.units[0].preprocessor: unknown value 'cany' (nearest: canny"),
         ("tune={x: {path: steps, values: '1, 2'}}", "$.tune: this job is a grid or a search: run it with"),
         (f"steps={5000 * '['}", "not YAML: lists or mappings are nested too deeply"),
         (f"steps={5000 * '9'}", "not YAML: "),

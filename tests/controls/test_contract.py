@@ -44,6 +44,7 @@ SAME = 3e-5
 class Subject:
     """A family with its U-Net and its files."""
 
+    family: str
     example: Example
     unet: Any
     store: ModelStore
@@ -101,7 +102,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patched:
         for place, value in example.patches.items():
             patched.setattr(place, value)
-        yield Subject(example, example.unet(), ModelStore([folder], 1 << 30))
+        yield Subject(request.param, example, example.unet(), ModelStore([folder], 1 << 30))
 
 
 @pytest.fixture(autouse=True)
@@ -218,3 +219,19 @@ def test_layer_weights_of_another_number_are_refused(subject: Subject) -> None:
     with pytest.raises(RequestError) as caught:
         subject.predicted(layer_weights=[1.0] * 99)
     assert caught.value.path == "$.units[0].layer_weights"
+
+
+def test_the_catalogue_says_which_fields_it_does_not_use(subject: Subject) -> None:
+    """The panel hides them."""
+    unused = set(family_entry(subject.family).unused)
+    white = encode_image(files.Image.new("L", (64, 64), 255))
+    tried = {
+        "preprocessor": "invert",
+        "control_mode": "prompt",
+        "reuse": 2,
+        "mask": white,
+        "image": files.data_url(seed=5),
+    }
+    refused = {name for name, value in tried.items() if refusal(subject, name, **{name: value})}
+    assert refused == unused & tried.keys()
+    assert subject.example.has_weights == unused.isdisjoint({"low_vram", "storage"})

@@ -141,7 +141,9 @@ def test_encoder_is_chosen_by_width(store: ModelStore, tmp_path: Path) -> None:
 
 def test_of_several_encoders_one_must_be_named(store: ModelStore, tmp_path: Path) -> None:
     write(tmp_path, "plain")
+    files.save_vision(tmp_path / "hub" / "models--own--er" / "snapshots" / "abc", seed=9)
     alone = prepared(store, unit())
+    assert alone.loaded["image_encoder"].startswith("clip_vision/tower ["), "before the Hub's cache"
     files.save_vision(tmp_path / "clip_vision" / "a-twin", seed=9)
     error = refused(unit(), store)
     assert "clip_vision/a-twin, clip_vision/tower" in error.message

@@ -18,12 +18,12 @@ from lib_ctrlgen.forms.blend_fields import (
     blend_values,
     painted_mask,
 )
+from lib_ctrlgen.forms.param_fields import uploaded_fields
+from lib_ctrlgen.forms.preprocessor_fields import detects, names_in, param_fields
 from lib_ctrlgen.forms.unit_fields import (
     PICTURE_FIELDS,
-    detects,
     panel_units,
     panel_values,
-    param_fields,
     read_request,
     split_values,
     unit_fields,
@@ -34,7 +34,7 @@ from lib_ctrlgen.request.catalogue import CONTROLS
 from lib_ctrlgen.request.spec import parse_request, to_payload
 
 PICTURE = Image.new("RGB", (8, 8), "red")
-SHOWN = [name for name in unit_fields() if name not in PICTURE_FIELDS]
+SHOWN = [name for name in unit_fields() if name not in PICTURE_FIELDS | uploaded_fields().keys()]
 
 
 def values(**fields: Any) -> dict[str, Any]:
@@ -184,7 +184,7 @@ schedules = st.sampled_from(["", "1@0, 0.2@1", "1@0, 0.6@0.4 smooth, 0@1", "1 in
             "hires": schedules,
             "guidance_end": st.sampled_from([0.5, 1.0]),
             "control_mode": st.sampled_from(["balanced", "prompt", "control"]),
-            "preprocessor": st.sampled_from(["none", "canny", "invert"]),
+            "preprocessor": st.sampled_from(["none", "canny", "invert", "canny | invert"]),
             "canny_low_threshold": st.integers(1, 255),
             "resolution": st.sampled_from([0, 64, 512]),
             "inpaint_crop": st.booleans(),
@@ -200,7 +200,7 @@ def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None
     request = parse_request({"units": [unit_settings(sent, "$")]})
     shown = panel_values(to_payload(request.units[0]))
     for name, (owner, _) in param_fields().items():
-        if owner != sent["preprocessor"]:
+        if owner not in names_in(sent["preprocessor"]):
             sent[name] = shown[name]
     if not detects(sent["preprocessor"]):
         sent["resolution"] = 0

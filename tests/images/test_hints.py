@@ -20,7 +20,7 @@ from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.request.unit import ResizeMode
 from lib_ctrlgen.tuner.scoring.scores import adherence
 from tests.support.control_files import picture
-from tests.support.preprocessors import NEED_NO_FACE
+from tests.support.preprocessors import NEED_NO_WEIGHTS
 from tests.support.properties import examples
 
 MODES: tuple[ResizeMode, ...] = ("just_resize", "crop_and_resize", "resize_and_fill")
@@ -128,7 +128,7 @@ def test_transparency_is_white_before_anything_else() -> None:
     clear.paste((255, 0, 0, 255), (5, 5, 15, 15))
     solid = Image.new("RGB", (20, 20), "white")
     solid.paste((255, 0, 0), (5, 5, 15, 15))
-    for chosen in NEED_NO_FACE:
+    for chosen in NEED_NO_WEIGHTS:
         for mode in MODES:
             given_, wanted = (detected(chosen, each, Frame(mode), (48, 32), {}) for each in (clear, solid))
             assert given_.tobytes() == wanted.tobytes()
@@ -177,7 +177,8 @@ def test_another_resolution_is_refused(value: Any) -> None:
 def test_what_finds_nothing_has_no_resolution() -> None:
     detecting = {item.name for item in preprocessors() if RESOLUTION in params_of(item)}
     assert detecting == {item.name for item in preprocessors() if item.detects}
-    assert detecting == {"canny", "instant_id_face_keypoints"}
+    assert {"canny", "instant_id_face_keypoints", "scribble_hed"} <= detecting
+    assert not detecting & {"none", "invert", "color", "threshold", "tile_resample", "inpaint_only"}
     assert {item.name for item in preprocessors() if item.reads_map} == {"none", "invert"}
     with pytest.raises(RequestError, match="unknown parameter"):
         check_params({"resolution": 512}, params_of(INVERT), "$")

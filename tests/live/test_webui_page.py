@@ -271,3 +271,20 @@ def test_the_tiny_model_is_installed_and_its_size_is_set(page: Any) -> None:
     found = {name: page.locator(f"#txt2img_{name} input[type=number]").input_value() for name in wanted}
     assert found == wanted
     ready(page)
+
+
+def test_a_family_shows_its_own_fields(page: Any) -> None:
+    """What is hidden is emptied: a preprocessor of a ControlNet is not sent with StyleAligned."""
+    open_panel(page)
+    choose(page, "model", EDGES["model"])
+    choose(page, "preprocessor", "canny")
+    page.wait_for_selector(unit("canny_low_threshold"), state="visible")
+    choose(page, "model", "StyleAligned")
+    page.wait_for_selector(unit("image"), state="hidden")
+    page.wait_for_selector(unit("more"), state="visible")
+    for hidden in ("preprocessor", "canny_low_threshold", "control_mode", "boxes", "save_face"):
+        assert not page.locator(unit(hidden)).first.is_visible()
+    shot(page, "style-aligned")
+    choose(page, "model", EDGES["model"])
+    page.wait_for_selector(unit("image"), state="visible")
+    assert page.locator(f"{unit('preprocessor')} input").first.input_value() == "none"

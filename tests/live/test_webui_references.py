@@ -16,8 +16,9 @@ from tests.live.conftest import EDGES, PICTURE, PLAIN, SIZE, WebUI, close, encod
 
 pytest.importorskip("diffusers")
 
-from tests.support import gligen_files
+from tests.support import face_adapters, gligen_files
 from tests.support.live_checkpoints import Checkpoint, checkpoint_of, sdxl_name
+from tests.support.unet_calls import port_of
 
 pytestmark = pytest.mark.live
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "None", "denoising_strength": 0.7}
@@ -31,15 +32,30 @@ def reference(method: str = "attention", **fields: Any) -> dict[str, Any]:
     return {"control": "reference", "params": {"method": method, "style_fidelity": 1.0}, **LOOK, **fields}
 
 
+def face_adapter(variant: str) -> Any:
+    """A random IP-Adapter for faces in the sizes of a checkpoint."""
+
+    def make(base: Any) -> dict[str, Any]:
+        shape = port_of(base.unet).shape
+        shapes = face_adapters.whole(variant, shape.family.context_dim, shape.attention_hidden, rank=4)
+        return face_adapters.random_tensors(shapes)
+
+    return make
+
+
+FACES = {"faceid": face_adapter("faceid"), "faceid-portrait": face_adapter("portrait")}
+FACE = json.dumps([(place % 7 - 3) / 20 for place in range(512)])
+
+
 @pytest.fixture(scope="module")
 def sd15(webui: WebUI, webui_root: Path) -> Iterator[Checkpoint]:
-    makes = {"gligen": lambda base: gligen_files.tensors_for(base.unet)}
+    makes = {"gligen": lambda base: gligen_files.tensors_for(base.unet), **FACES}
     yield from checkpoint_of(webui, webui_root, "ctrlgen-tiny.safetensors", makes, PLAIN)
 
 
 @pytest.fixture(scope="module")
 def sdxl(webui: WebUI, webui_root: Path) -> Iterator[Checkpoint]:
-    yield from checkpoint_of(webui, webui_root, sdxl_name(), {}, PLAIN)
+    yield from checkpoint_of(webui, webui_root, sdxl_name(), FACES, PLAIN)
 
 
 @pytest.fixture(params=["sd15", "sdxl"])
@@ -151,6 +167,18 @@ def test_several_references_act_as_headless(sd15: Checkpoint, combine: str) -> N
     assert not made.same(sd15.made(PICTURE))
     assert close(made.images[0], sd15.headless(unit)[0])
     assert sd15.made({**PICTURE, "weight": -0.5}).status == 200
+
+
+@pytest.mark.parametrize("kind", list(FACES))
+def test_face_adapters_act_as_headless_and_leave_nothing(checkpoint: Checkpoint, kind: str) -> None:
+    unit = {"model": checkpoint.files[kind], **LOOK, "params": {"face": FACE}}
+    made = checkpoint.made(unit)
+    assert not made.same(checkpoint.plain)
+    assert close(made.images[0], checkpoint.headless(unit)[0])
+    if kind == "faceid":
+        assert not made.same(checkpoint.made({**unit, "params": {"face": FACE, "lora_weight": 0}}))
+    assert checkpoint.made({**unit, "guidance_end": 0.5}).status == 200
+    assert checkpoint.made().same(checkpoint.plain)
 
 
 def test_a_face_that_cannot_be_found_is_an_error(webui: WebUI) -> None:

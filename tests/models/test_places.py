@@ -98,6 +98,21 @@ def test_the_hubs_cache_lists_controls_and_checkpoints_by_repository(cache: Path
     assert files.find(label) == files.find("ip-adapter_sd15")
 
 
+def test_the_hubs_cache_changes_no_name_that_meant_something_before(cache: Path, tmp_path: Path) -> None:
+    """A download of another program must not make a user's jobs ambiguous, or mean another file."""
+    own = [put(tmp_path, "own", name) for name in ("my_er-controlnet_v2.pth", "ip-adapter_sd15_light.pth")]
+    files = ModelFiles([tmp_path / "own", cache])
+    assert files.find("er-controlnet") == own[0], (
+        "contained in the own name, the whole last part of the other"
+    )
+    assert files.find("ip-adapter") == own[1]
+    exact = files.find("own/er-controlnet")
+    assert exact.read_bytes() == b"aaa"
+    assert files.find(files.label(exact)) == exact
+    assert files.find(f"er-controlnet [{files.hash(exact)}]") == exact, "the hash says which"
+    assert files.find("models/ip-adapter_sd15").suffix == ".bin"
+
+
 def test_read_only_folders_and_links_are_read(tmp_path: Path) -> None:
     real = put(tmp_path, "disk", "control 模型.pth")
     root = tmp_path / "models"

@@ -9,6 +9,7 @@ import pytest
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models import weights as module
+from lib_ctrlgen.models.listing import listed_weights
 from lib_ctrlgen.models.published import NO_CONTROLS, Published, named, published_files, weights_of
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weights import find_weight_folder, find_weights, weight_folders
@@ -41,6 +42,7 @@ def test_weights_are_found_where_users_have_them(
     path.parent.mkdir(parents=True)
     path.touch()
     assert find_weights(HED, folders) == path
+    assert [(row.name, row.path) for row in listed_weights(folders)] == [(HED, path)]
 
 
 def test_the_message_names_file_folder_command_and_address(tmp_path: Path, folders: tuple[Path, ...]) -> None:
@@ -64,6 +66,9 @@ def test_where_missing_files_go(tmp_path: Path, folders: tuple[Path, ...]) -> No
     assert weight_folders([tmp_path / "any"])[0] == own
     assert weight_folders([])[0] == own
     assert weight_folders([module.PACKAGE / "assets" / "tiny"]) == (own,), "not into the bundled model"
+    assert weight_folders([tmp_path / "hub"]) == (own,), (
+        "not into the Hub's cache, which is searched by repository"
+    )
 
 
 def with_entry(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:

@@ -13,12 +13,12 @@ from lib_ctrlgen.request.catalogue import load_object
 from lib_ctrlgen.request.params import Param, check_params
 from lib_ctrlgen.tuner.scoring.map_likeness import COMPARISONS
 from tests.support.control_files import picture
-from tests.support.preprocessors import NEED_NO_FACE
+from tests.support.preprocessors import NEED_NO_WEIGHTS
 
 CANNY = preprocessor("canny")
 
 
-@pytest.mark.parametrize("item", NEED_NO_FACE, ids=lambda item: item.name)
+@pytest.mark.parametrize("item", NEED_NO_WEIGHTS, ids=lambda item: item.name)
 def test_every_preprocessor_keeps_size_and_mode(item: Preprocessor) -> None:
     defaults = {param.name: param.default for param in item.params}
     image = picture(40, 24)
@@ -31,12 +31,12 @@ def test_every_preprocessor_keeps_size_and_mode(item: Preprocessor) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (700, 2)])
-@pytest.mark.parametrize("item", NEED_NO_FACE, ids=lambda item: item.name)
+@pytest.mark.parametrize("item", NEED_NO_WEIGHTS, ids=lambda item: item.name)
 def test_odd_sizes(item: Preprocessor, size: tuple[int, int]) -> None:
     assert item(Image.new("RGB", size, (90, 90, 90))).size == size
 
 
-@pytest.mark.parametrize("item", NEED_NO_FACE, ids=lambda item: item.name)
+@pytest.mark.parametrize("item", NEED_NO_WEIGHTS, ids=lambda item: item.name)
 def test_parameters_at_their_bounds(item: Preprocessor) -> None:
     for bound in ("minimum", "maximum"):
         values = {param.name: getattr(param, bound) for param in item.params}

@@ -65,7 +65,7 @@ def test_the_schema_names_the_family_and_the_preprocessor() -> None:
     for kind in (ControlRequest, GenerationRequest):
         fields = json_schema(kind)["$defs"]["ControlUnit"]["properties"]
         assert "toy" in fields["control"]["enum"]
-        assert "toy_blur" in fields["preprocessor"]["enum"]
+        assert "toy_blur" in fields["preprocessor"]["anyOf"][0]["enum"]
     unit = parse_request({"units": [UNIT | {"control": "toy"}]}).units[0]
     assert (unit.control, unit.preprocessor) == ("toy", "toy_blur")
 

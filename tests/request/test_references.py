@@ -37,12 +37,15 @@ def test_a_wrong_part_is_refused_at_its_place(fields: dict[str, Any], path: str)
 
 def test_a_record_holds_hashes_of_their_pictures_and_embeddings() -> None:
     references = [{"image": PICTURE}, {"embedding": "AAAA", "weight": 0.5}]
-    unit = {"model": "m", "image": PICTURE, "references": references}
+    params = {"face": "[1, 2]", "face_choice": "2"}
+    unit = {"model": "m", "image": PICTURE, "references": references, "params": params}
     recorded = described(parse_request({"units": [unit]}), "sha")["units"][0]
     first, second = recorded["references"]
     assert first["image"] == recorded["image"] != PICTURE
     assert second["embedding"].startswith("sha:")
     assert second["weight"] == 0.5
+    assert recorded["params"]["face"].startswith("sha:")
+    assert recorded["params"]["face_choice"] == "2"
 
 
 def test_what_is_no_object_has_no_pictures() -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -179,6 +180,7 @@ class FakeWebUI:
                 "OptionInfo": OptionInfo,
                 "OptionHTML": OptionHTML,
             },
+            "call_queue": {"queue_lock": Lock()},
             "errors": {"report": lambda message, **_: self.log.append(message)},
             "devices": {
                 "device": cpu,

@@ -2,4 +2,4 @@
 
 from lib_ctrlgen.preprocessors import preprocessors
 
-NEED_NO_FACE = [item for item in preprocessors() if item.name != "instant_id_face_keypoints"]
+NEED_NO_WEIGHTS = [item for item in preprocessors() if not item.needs_weights and not item.reads_pose]

@@ -89,10 +89,16 @@ def drawn(draw: random.Random, schema: Mapping[str, Any], whole: Mapping[str, An
         names = [name for name in own if name in schema.get("required", ()) or draw.random() < 0.3]
         return {name: drawn(draw, own[name], whole, depth + 1) for name in names}
     if kind == "array":
-        low = schema.get("minItems", 0)
-        count = draw.randint(low, low + 2) if depth < 4 else low
-        return [drawn(draw, schema.get("items", {}), whole, depth + 1) for _ in range(count)]
+        return [drawn(draw, each, whole, depth + 1) for each in items(draw, schema, depth)]
     return simple(draw, schema)
+
+
+def items(draw: random.Random, schema: Mapping[str, Any], depth: int) -> list[Mapping[str, Any]]:
+    """The schema of each item of a drawn list."""
+    if "prefixItems" in schema:
+        return list(schema["prefixItems"])
+    low = schema.get("minItems", 0)
+    return [schema.get("items", {})] * (draw.randint(low, low + 2) if depth < 4 else low)
 
 
 def simple(draw: random.Random, schema: Mapping[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.support import checkpoint_models as checkpoints
 from tests.support import control_families as families
 from tests.support import control_files as files
-from tests.support import headless_models
+from tests.support import gligen_files, headless_models
 from tests.support.soaking import Injected, Snapshot, Stacks, fault_places, injected
 
 CPU = Place(device=torch.device("cpu"), dtype=torch.float32)
@@ -48,6 +48,7 @@ def write_models(folder: Path) -> None:
         for kind, make in MODELS[name].items():
             tensors = {key: value.contiguous() for key, value in make(base).items()}
             save_file(tensors, folder / f"{kind}.safetensors")
+    gligen_files.save(gligen_files.tensors_for(source.unet), folder / "gligen.safetensors")
     write_unusable(folder)
 
 
@@ -62,7 +63,8 @@ def write_unusable(folder: Path) -> None:
 
 def kinds_of(model: str) -> tuple[str, ...]:
     found = tuple(MODELS[model])
-    return (*found, "ctrlgen-tiny-edges", "ctrlgen-tiny-ip") if model == "ctrlgen-tiny" else found
+    more = ("ctrlgen-tiny-edges", "ctrlgen-tiny-ip", "gligen") if model == "ctrlgen-tiny" else ()
+    return (*found, *more, "reference")
 
 
 @dataclass

@@ -131,7 +131,7 @@ class WebUISoak:
         """A request that is right for the checkpoint, which is another one from here on."""
         self.checkpoint = draw.choice(list(KINDS))
         self.webui.unet = self.unets[self.checkpoint]
-        return {"units": Stacks(kinds=tuple(KINDS[self.checkpoint].makes)).units(draw)}
+        return {"units": Stacks(kinds=(*KINDS[self.checkpoint].makes, "reference")).units(draw)}
 
     def processing(self, draw: random.Random) -> UNetProcessing:
         """A generation of one or two pictures, maybe with hires-fix, maybe row by row."""

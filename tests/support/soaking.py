@@ -27,6 +27,7 @@ GLOBAL_HOOKS = sorted(
     for name, value in vars(torch_module).items()
     if name.startswith("_global") and "hook" in name and isinstance(value, dict)
 )
+OWN_LAYERS = ("reference", "gligen")  # families that act on self attention
 REFERENCES = ("style", "ip")  # families that see a picture and not a map of it
 
 
@@ -97,6 +98,8 @@ class Stacks:
 
     def unit(self, draw: random.Random, kind: str) -> dict[str, Any]:
         """A unit that acts at the first step whatever the number of steps."""
+        if kind in OWN_LAYERS:
+            return self.own_layers_unit(draw, kind)
         unit = {"model": kind, "image": self.picture(draw), "weight": draw.choice(WEIGHTS)}
         unit |= {"params": {"union_type": "canny"}} if "union" in kind else {}
         if not kind.endswith(REFERENCES):
@@ -111,6 +114,16 @@ class Stacks:
         if draw.random() < 0.2:
             unit |= {"low_vram": draw.choice((True, False))}
         return unit
+
+    def own_layers_unit(self, draw: random.Random, kind: str) -> dict[str, Any]:
+        """A unit that acts on the U-Net's self attention: a reference picture, or GLIGEN's boxes."""
+        if kind == "gligen":
+            own: dict[str, Any] = {"model": kind, "boxes": [{"text": "a star", "box": [0, 0.2, 0.6, 1]}]}
+        else:
+            method = draw.choice(("attention", "adain", "both"))
+            own = {"control": kind, "image": self.picture(draw), "params": {"method": method}}
+        masked = {"mask": self.picture(draw)} if draw.random() < 0.3 else {}
+        return {**own, **masked, "weight": draw.choice(WEIGHTS)}
 
     def picture(self, draw: random.Random) -> str:
         """A picture with edges, so that no preprocessor finds nothing in it."""

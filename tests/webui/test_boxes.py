@@ -1,4 +1,4 @@
-"""The boxes of a unit in the panel: which family shows them, and what the page's script reads and drags."""
+"""The boxes of a unit in the panel: what the page's script reads and drags."""
 
 import json
 import shutil
@@ -9,40 +9,10 @@ from typing import Any
 import pytest
 
 from lib_ctrlgen.forms.box_fields import read_boxes
-from tests.support.fake_gradio import Component
-from tests.support.fake_webui import FakeWebUI, fresh
 
 SCRIPT = Path(__file__).resolve().parents[2] / "javascript" / "ctrlgen_boxes.js"
 LINES = "0.1 0.2 0.5 0.8: a red circle\n\n 0,0 , 1, .45 : a blue: square \n"
 READ = read_boxes(LINES, "$")
-
-
-def test_each_family_shows_its_own_fields(host: FakeWebUI, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boxes are shown and pictures hidden for GLIGEN; what is hidden is emptied, or would be refused."""
-    fresh("panel.panel").build_panel("txt2img")
-    model = next(c for c in Component.made if c.elem_id == "ctrlgen_txt2img_unit0_model")
-    reveal, options = next(each for each in model.events if not all(c.elem_id for c in each[1]["outputs"]))
-    names = [str(part.elem_id).removeprefix("ctrlgen_txt2img_unit0_") for part in options["outputs"]]
-    names[names.index("None")] = "pictures"  # the row has no id
-    found = {}
-    for family in ("gligen", "controlnet", "ip_adapter_face", "style_aligned", ""):
-        monkeypatch.setitem(reveal.__globals__, "family_of", lambda _, known=family: known)
-        found[family] = dict(zip(names, reveal("any"), strict=True))
-    shown = {
-        family: [part for part in updates if updates[part].get("visible")]
-        for family, updates in found.items()
-    }
-    assert {"boxes", "boxes_area", "ip_adapter_image_encoder"} <= set(shown["gligen"])
-    assert "pictures" not in shown["gligen"]
-    assert found["gligen"]["image"]["value"] is None
-    assert "pictures" not in shown["style_aligned"]
-    assert "pictures" in shown["controlnet"]
-    assert "pictures" in shown["ip_adapter_face"], "a face may be found in a picture"
-    assert not {"boxes", "boxes_area"} & set(shown["controlnet"])
-    assert found["controlnet"]["boxes"]["value"] == ""
-    assert "value" not in found["controlnet"]["image"]
-    assert shown[""] == ["pictures"]
-    assert not any("value" in update for update in found[""].values())
 
 
 def in_node(expression: str, *given: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The panel's fields of further references: to a request and back, and for whom they are shown."""
+"""The panel's fields of further references: to a request and back."""
 
 import json
 from pathlib import Path
@@ -7,18 +7,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from safetensors.torch import save_file
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.forms.blend_fields import blend_values
-from lib_ctrlgen.forms.reference_fields import REFERENCE_FIELDS
-from lib_ctrlgen.forms.unit_fields import family_fields, panel_values, read_request, unit_fields
+from lib_ctrlgen.forms.param_fields import family_fields
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.request.spec import ControlUnit, parse_request, to_payload
-from tests.support import control_files as files
-from tests.support.fake_gradio import Component
-from tests.support.fake_webui import FakeWebUI, fresh
-from tests.support.ip_adapter_units import write
 
 RED, GREEN, BLUE = (Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue"))
 
@@ -80,18 +75,3 @@ def test_an_infotext_restores_what_is_no_picture() -> None:
     assert layers.items() <= shown.items()
     assert not {"references", "composition_image", "negative_image"} & shown.keys()
     assert panel_values({"model": "a", "references": "broken"})["reference_weights"] == ""
-
-
-def test_the_fields_are_shown_for_adapters_only(host: FakeWebUI, tmp_path: Path) -> None:
-    host.flags.ctrlgen_models_path = [str(tmp_path)]
-    write(tmp_path, "plain")
-    save_file(files.controlnet().state_dict(), tmp_path / "edges.safetensors")
-    fresh("panel.panel").build_panel("txt2img")
-    model = next(c for c in Component.made if c.elem_id == "ctrlgen_txt2img_unit0_model")
-    reveal, options = model.events[0]
-    assert [c.elem_id.rpartition("unit0_")[2] for c in options["outputs"]] == [*REFERENCE_FIELDS]
-    assert all(update["visible"] for update in reveal("adapter"))
-    other = reveal("edges")
-    assert not any(update["visible"] for update in other)
-    assert [update["value"] for update in other] == [*REFERENCE_FIELDS.values()]
-    assert not any(update["visible"] for update in reveal("None"))

@@ -15,7 +15,7 @@ from lib_ctrlgen.controls.base import Target, UnitInputs, own_name
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.params import CONTROLNET
 from lib_ctrlgen.models.kind import ModelKind
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import require_family
 
@@ -56,5 +56,5 @@ class ControlNet(ControlNetwork):
     def holes(self, job: UnitInputs) -> bool:
         """Whether the picture's transparent pixels are holes."""
         chosen = job.params["transparent"]
-        fitting = self.inpainting or preprocessor(job.unit.preprocessor).marks_holes
+        fitting = self.inpainting or chain_of(job.unit.preprocessor).marks_holes
         return chosen == "holes" or (chosen == "auto" and fitting)

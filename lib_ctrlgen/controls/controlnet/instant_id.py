@@ -33,9 +33,11 @@ from lib_ctrlgen.faces.find import find_faces
 from lib_ctrlgen.faces.packs import INSTANT_ID as PACK
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.models.hub_cache import in_hub_cache
+from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_header
-from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.params import Param, Value
 from lib_ctrlgen.request.schedule import constant
 from lib_ctrlgen.unet.attention import KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall
@@ -54,6 +56,12 @@ class InstantID(ControlNet):
     name: ClassVar[str] = "instant_id"
     title: ClassVar[str] = "InstantID's ControlNet"
     params: ClassVar[tuple[Param, ...]] = INSTANT_ID
+
+    @classmethod
+    def face_pack(cls, kind: ModelKind, params: Mapping[str, Value], path: str) -> str:
+        """The model pack that it was trained with, see `FaceControl`."""
+        del kind, params, path
+        return PACK
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedInstantID:
         """Make one unit ready. Raises RequestError at the unit's fields."""
@@ -128,6 +136,7 @@ def only_adapter(store: ModelStore) -> Path:
     """The file with a face resampler among those whose name says InstantID. Raises ModelError."""
     named = [name for name in store.names() if says_instant_id(Path(name))]
     found = [name for name in named if is_resampler(store.get(store.resolve(name), read_header))]
+    found = [name for name in found if not in_hub_cache(store.resolve(name))] or found
     if len(found) != 1:
         many = f"there are several: {', '.join(found)}; name one" if found else "there is none"
         raise ModelError(

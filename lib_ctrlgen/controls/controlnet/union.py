@@ -22,7 +22,7 @@ from lib_ctrlgen.controls.protocols import FusableControl
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.offload import Weights, placed
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import UNetCall, require_family
 
@@ -72,11 +72,11 @@ class ControlNetUnion(ControlNetwork):
         """The number of the unit's map type. Raises RequestError if it is unknown, or not in the file."""
         path = f"{job.path}.params.union_type"
         chosen = str(job.params["union_type"])
-        named = preprocessor(job.unit.preprocessor).union_type if chosen == AUTO else chosen
+        named = chain_of(job.unit.preprocessor).union_type if chosen == AUTO else chosen
         if not named:
             raise RequestError(
                 path,
-                f"the preprocessor {job.unit.preprocessor!r} does not determine the type of the map; "
+                f"the preprocessor {job.unit.preprocessor_label!r} does not determine the type of the map; "
                 f"choose one of: {', '.join(CHOICES[1:])}",
             )
         number = type_number(named)

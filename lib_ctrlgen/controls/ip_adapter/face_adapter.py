@@ -6,6 +6,7 @@ ArcFace; FaceID-plus also reads the CLIP features of the aligned face.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import ClassVar
 from lib_ctrlgen.controls.base import Target, UnitInputs, require_picture_unit
 from lib_ctrlgen.controls.params import FACE_ADAPTER, FACEID_V2_WEIGHT, LORA_WEIGHT, VARIANT
 from lib_ctrlgen.models.kind import ModelKind, Shapes
-from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.params import Param, Value
 from lib_ctrlgen.unet.call import require_family
 
 from .adapter import ADVICE, side_by_side
@@ -55,6 +56,12 @@ class FaceAdapter:
         if weights.lora is not None:
             require_lora_fits(weights.lora, widths, kind.family.context_dim, path.stem)
         return cls(weights=weights, known=kind.variant)
+
+    @classmethod
+    def face_pack(cls, kind: ModelKind, params: Mapping[str, Value], path: str) -> str:
+        """The model pack of a variant, see `FaceControl`."""
+        asked = str(params.get(VARIANT.name, VARIANT.default))
+        return KNOWN[chosen(kind.variant, asked, f"{path}.{VARIANT.name}")].pack
 
     @property
     def layers(self) -> int:

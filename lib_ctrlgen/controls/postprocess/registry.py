@@ -7,7 +7,7 @@ from typing import TypeAlias
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.holes import require_hole
 from lib_ctrlgen.controls.protocols import FinishingControl, PredictionControl
-from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.catalogue import load_object
 
 AfterUNet: TypeAlias = PredictionControl | FinishingControl
@@ -18,7 +18,7 @@ def after_unet_control(job: UnitInputs, target: Target) -> AfterUNet | None:
 
     Raises RequestError at the unit's fields, also for a picture without the hole that the preprocessor needs.
     """
-    chosen = preprocessor(job.unit.preprocessor, f"{job.path}.preprocessor")
+    chosen = chain_of(job.unit.preprocessor, f"{job.path}.preprocessor")
     if chosen.marks_holes:
         require_hole(job)
     if not chosen.after_unet:

@@ -45,7 +45,7 @@ class Source:
     def of(job: UnitInputs, target: Target, filler: Filler | None = None) -> Source:
         """The source of a unit. Raises RequestError if the checkpoint's VAE is not loaded."""
         if target.diffusion is None:
-            message = f"{job.unit.preprocessor!r} needs the checkpoint's VAE, and none is loaded"
+            message = f"{job.unit.preprocessor_label!r} needs the checkpoint's VAE, and none is loaded"
             raise RequestError(f"{job.path}.preprocessor", message)
         return Source(job=job, kept=CachedValues(target.store), diffusion=target.diffusion, filler=filler)
 

@@ -34,7 +34,7 @@ from lib_ctrlgen.faces.packs import INSTANT_ID
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.squares import Grid
 from lib_ctrlgen.models.kind import ModelKind, Shapes
-from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.request.params import Param, Value
 from lib_ctrlgen.unet.call import require_family
 from lib_ctrlgen.unet.orthogonal import NEUTRAL, ORTHO, ORTHO_V2
 
@@ -70,6 +70,12 @@ class PuLID:
         weights = stored_pulid(path, target.store, target.placement)
         require_widths([keys.shape[0] for keys, _ in weights.layers], target.shape.attention_hidden)
         return cls(weights=weights)
+
+    @classmethod
+    def face_pack(cls, kind: ModelKind, params: Mapping[str, Value], path: str) -> str:
+        """The model pack that it was trained with, see `FaceControl`."""
+        del kind, params, path
+        return FACE.pack
 
     @property
     def layers(self) -> int:

@@ -20,6 +20,7 @@ from lib_ctrlgen.controls.registry import control_for, identify_file
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.clip_vision import EncoderFolder, encoder_named, encoders, load_tower
+from lib_ctrlgen.models.hub_cache import in_hub_cache
 from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
@@ -78,7 +79,12 @@ def chosen_encoder(store: ModelStore, name: str = "") -> EncoderFolder | None:
     if name:
         with at_path("$.tune.encoder"):
             return encoder_named(store, name)
-    return min(encoders(store), key=lambda each: (not has_projection(each), each.name), default=None)
+    return min(encoders(store), key=_rank, default=None)
+
+
+def _rank(encoder: EncoderFolder) -> tuple[bool, bool, str]:
+    """A sort key: the user's own folders before the Hub's cache, with a text projection first, by name."""
+    return in_hub_cache(encoder.path), not has_projection(encoder), encoder.name
 
 
 def has_projection(encoder: EncoderFolder) -> bool:

@@ -46,7 +46,7 @@ def measure_adherence(inputs: ScoreInputs) -> Scores:
     found = Scores()
     for index, unit in inputs.request.enabled_units:
         if not is_reference(unit, inputs.likeness.store):
-            found |= adherence(inputs.picture, unit, index)
+            found |= adherence(inputs.picture, unit, index, inputs.likeness.store)
     return found
 
 

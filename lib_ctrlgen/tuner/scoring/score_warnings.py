@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lib_ctrlgen.preprocessors import params_of, preprocessor
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.tuner.cells import Grid
 from lib_ctrlgen.tuner.finished_cell import FinishedCell, encoders_of
 
 UNIT_PLACE = re.compile(r"units\.(?P<unit>\d+)\.(?P<field>.+)")
-MAP_FIELDS = ("preprocessor", "image", "resize_mode", "image_from")
+MAP_FIELDS = ("image", "resize_mode", "image_from")
 PARAM = "params."
 MOST_TEXTS = 4  # different warnings of cells that the summary quotes
 OTHER_ENCODERS = (
@@ -65,6 +65,6 @@ def _axes(grid: Grid, done: Sequence[FinishedCell]) -> list[str]:
 
 def _makes_map(unit: ControlUnit, field: str) -> bool:
     if not field.startswith(PARAM):
-        return field in MAP_FIELDS
-    own = params_of(preprocessor(unit.preprocessor))
+        return field in MAP_FIELDS or field.partition(".")[0] == "preprocessor"
+    own = chain_of(unit.preprocessor).params
     return field.removeprefix(PARAM) in {param.name for param in own}

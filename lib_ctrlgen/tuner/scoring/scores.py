@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lib_ctrlgen.images.canvas import Frame
-from lib_ctrlgen.images.files import decode_image
-from lib_ctrlgen.preprocessors import detected, own_values, preprocessor
+from lib_ctrlgen.images.control_pictures import decode_control_picture
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .map_likeness import COMPARISONS, is_blank
@@ -38,23 +39,27 @@ class Scores:
         return Scores({**self.values, **other.values}, {**self.reasons, **other.reasons})
 
 
-def adherence(picture: Image.Image, unit: ControlUnit, index: int) -> Scores:
+def adherence(picture: Image.Image, unit: ControlUnit, index: int, store: ModelStore | None = None) -> Scores:
     """How well a picture follows a unit's control map, 0..1; the score is named `adherence.INDEX`.
 
-    The unit's preprocessor runs on the generated picture and on the unit's, and both maps are compared. A
+    The unit's preprocessors run on the generated picture and on the unit's, and both maps are compared. A
     unit whose map is blank has no adherence: every picture without features would follow it perfectly.
+    `store` is where a preprocessor's networks are loaded from.
     """
     name = f"adherence.{index}"
-    chosen = preprocessor(unit.preprocessor, f"$.units[{index}].preprocessor")
-    if chosen.compared is None:
-        reason = f"the preprocessor {chosen.name!r} detects nothing in the generated picture"
+    chain = chain_of(unit.preprocessor, f"$.units[{index}].preprocessor")
+    compared = (chain if store is None else chain.with_store(store)).compared(unit.params)
+    if compared is None:
+        reason = f"the preprocessor {unit.preprocessor_label!r} detects nothing in the generated picture"
         return Scores({}, {name: reason})
-    source = decode_image(unit.image, f"$.units[{index}].image")
-    frame, values = Frame(unit.resize_mode), own_values(chosen, unit.params)
-    found, wanted = (detected(chosen, image, frame, picture.size, values) for image in (picture, source))
+    source = decode_control_picture(unit.image, f"$.units[{index}].image")
+    frame = Frame(unit.resize_mode)
+    found, wanted = (
+        compared.chain.found(image, frame, picture.size, compared.values).map for image in (picture, source)
+    )
     if is_blank(wanted):
         return Scores({}, {name: BLANK})
-    return Scores({name: COMPARISONS[chosen.compared](found, wanted)})
+    return Scores({name: COMPARISONS[compared.how](found, wanted)})
 
 
 def over_control(picture: Image.Image, uncontrolled: Image.Image) -> Scores:

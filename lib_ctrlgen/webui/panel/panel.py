@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import gradio as gr
+from modules import devices
 from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
@@ -17,12 +18,14 @@ from lib_ctrlgen.webui.settings import model_store, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
+from .face_panel import build_uploads, connect_faces
+from .families import connect_family
 from .infotext import PastedSetting
 from .models_table import build_models
 from .preview import plan_html
 from .reference_panel import build_references
 from .tiny_model import build_tiny_model
-from .unit_params import build_boxes, build_family_params, build_params, connect_family
+from .unit_params import build_boxes, build_family_params, build_params
 
 CONTROL_MODES = {
     "balanced": "Balanced",
@@ -83,23 +86,38 @@ def build_unit(unit: UnitPanel) -> None:
         with FormRow():
             _build_model(unit)
             choices = list(preprocessor_names())  # gradio 3.41 shows a pair as one text
-            unit.show("preprocessor", gr.Dropdown, label="Preprocessor", choices=choices, scale=2)
-        with FormRow():
-            build_params(unit)
-        with FormRow():
-            build_references(unit)
-        with FormRow():
-            build_family_params(unit)
-        with gr.Row():
-            build_boxes(unit)
-        connect_family(unit)
+            options = {"choices": choices, "allow_custom_value": True, "scale": 2}
+            unit.show(
+                "preprocessor", gr.Dropdown, label="Preprocessor (or several: canny | invert)", **options
+            )
+        build_params(unit)
+        _build_family(unit)
         _build_weight(unit)
-        with FormRow():
+        unit.parts["modes"] = FormRow()
+        with unit.parts["modes"]:
             _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")
             _choice(unit, "resize_mode", RESIZE_MODES, get_args(ResizeMode), "Resize mode")
         _build_advanced(unit)
     unit.register()
+    connect_family(unit)
+    connect_faces(unit)
     _connect_map_preview(unit)
+
+
+def _build_family(unit: UnitPanel) -> None:
+    """Build the fields that only some families use, hidden at first."""
+    unit.parts["family_params"] = FormRow(visible=False)
+    with unit.parts["family_params"]:
+        build_family_params(unit, advanced=False)
+    build_uploads(unit)
+    build_references(unit)
+    unit.parts["boxes_row"] = gr.Row(visible=False)
+    with unit.parts["boxes_row"]:
+        build_boxes(unit)
+    more = {"open": False, "visible": False, "elem_id": unit.elem_id("more")}
+    unit.parts["more"] = gr.Accordion("More of this control", **more)
+    with unit.parts["more"], FormRow():
+        build_family_params(unit, advanced=True)
 
 
 def _build_pictures(unit: UnitPanel) -> None:
@@ -107,7 +125,8 @@ def _build_pictures(unit: UnitPanel) -> None:
         _picture(unit, "image", "Picture")
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
-        _pictures(unit, "images", "Or one picture for each image of the batch (in the order of their names)")
+        with gr.Accordion("Pictures for a batch", open=False, elem_id=unit.elem_id("many")):
+            _pictures(unit, "images", "One for each image, by name")
     with gr.Column(min_width=220):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 240, "show_label": True}
         unit.parts["map"] = gr.Image(label="Control map", **options)
@@ -115,13 +134,13 @@ def _build_pictures(unit: UnitPanel) -> None:
         unit.parts["map_error"] = gr.HTML(elem_id=unit.elem_id("map_error"))
 
 
-def _picture(unit: UnitPanel, name: str, label: str) -> None:
-    options = {"type": "pil", "image_mode": "RGBA", "source": "upload", "tool": "editor", "height": 240}
+def _picture(unit: UnitPanel, name: str, label: str, height: int = 240) -> None:
+    options = {"type": "pil", "image_mode": "RGBA", "source": "upload", "tool": "editor", "height": height}
     unit.show(name, PictureInput, label=label, **options)
 
 
 def _pictures(unit: UnitPanel, name: str, label: str) -> None:
-    options = {"file_count": "multiple", "file_types": ["image"], "height": 120}
+    options = {"file_count": "multiple", "file_types": ["image", ".json"], "height": 120}
     unit.show(name, gr.File, label=label, **options)
 
 
@@ -138,20 +157,18 @@ def _build_weight(unit: UnitPanel) -> None:
         unit.show(
             "weight_schedule",
             gr.Textbox,
-            label="Weight schedule (replaces the slider when filled)",
+            label="Weight schedule instead of the slider",
             placeholder=f"for example {SCHEDULE_EXAMPLE}",
             info=SCHEDULE_HELP,
             max_lines=1,
         )
-    if unit.panel.tab == "txt2img":
-        label, hint = "Weight in the hires pass", "number or schedule; default: as in the first pass"
-        unit.show("hires", gr.Textbox, label=label, placeholder=hint, max_lines=1)
-    else:
-        unit.show("hires", gr.Textbox, visible=False)
     with FormRow():
         limits = {"minimum": 0.0, "maximum": 1.0, "step": 0.01}
-        unit.show("guidance_start", gr.Slider, label="Start (fraction of the steps)", **limits)
-        unit.show("guidance_end", gr.Slider, label="End (fraction of the steps; 1: to the end)", **limits)
+        unit.show("guidance_start", gr.Slider, label="Start (share of the steps)", **limits)
+        unit.show("guidance_end", gr.Slider, label="End (share of the steps)", **limits)
+        label, hint = "Weight in the hires pass", "as in the first pass"
+        text = {"label": label, "placeholder": hint, "max_lines": 1}
+        unit.show("hires", gr.Textbox, visible=unit.panel.tab == "txt2img", **text)
 
 
 def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[str, ...], label: str) -> None:
@@ -160,14 +177,9 @@ def _choice(unit: UnitPanel, name: str, titles: dict[str, str], values: tuple[st
 
 def _build_advanced(unit: UnitPanel) -> None:
     with gr.Accordion("Mask, layer weights, parameters, cost", open=False, elem_id=unit.elem_id("advanced")):
-        _picture(unit, "mask", "Mask (the unit acts where it is white; without a mask everywhere)")
-        _pictures(unit, "masks", "Or one mask for each image of the batch (in the order of their names)")
-        hint = "number or schedule from 0 (as without a mask) to 1; default: 1"
-        unit.show("mask_strength", gr.Textbox, label="Mask strength", placeholder=hint, max_lines=1)
-        limits = {"minimum": 0.0, "maximum": 256.0, "step": 1.0}
-        unit.show("mask_feather", gr.Slider, label="Mask feather (pixels)", **limits)
-        label = 'Crop picture and mask to the area that "Only masked" inpaints'
-        unit.show("inpaint_crop", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
+        unit.parts["mask_area"] = gr.Column()
+        with unit.parts["mask_area"]:
+            _build_mask(unit)
         unit.show(
             "layer_weights",
             gr.Textbox,
@@ -185,9 +197,21 @@ def _build_advanced(unit: UnitPanel) -> None:
         _build_cost(unit)
 
 
+def _build_mask(unit: UnitPanel) -> None:
+    _picture(unit, "mask", "Mask (the unit acts where it is white; without a mask everywhere)", 180)
+    _pictures(unit, "masks", "Or a mask for each image of the batch, by name")
+    hint = "number or schedule from 0 (as without a mask) to 1; default: 1"
+    unit.show("mask_strength", gr.Textbox, label="Mask strength", placeholder=hint, max_lines=1)
+    limits = {"minimum": 0.0, "maximum": 256.0, "step": 1.0}
+    unit.show("mask_feather", gr.Slider, label="Mask feather (pixels)", **limits)
+    label = 'Crop picture and mask to the area that "Only masked" inpaints'
+    unit.show("inpaint_crop", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
+
+
 def _build_cost(unit: UnitPanel) -> None:
     """Build the fields that save a unit's time or memory."""
-    with FormRow():
+    unit.parts["cost"] = FormRow()
+    with unit.parts["cost"]:
         label = "Run the network at every n-th step only"
         unit.show("reuse", gr.Slider, label=label, minimum=1, maximum=20, step=1)
         places = list(LOW_VRAM)
@@ -201,7 +225,7 @@ def _connect_map_preview(unit: UnitPanel) -> None:
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         try:
             fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
-            return control_map(fields, *size, unit.index, model_store()), ""
+            return control_map(fields, *size, unit.index, model_store(), str(devices.device)), ""
         except CtrlGenError as error:
             return None, str(error)
 

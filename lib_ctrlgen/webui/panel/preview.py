@@ -32,6 +32,6 @@ def plan_html(panel: Sequence[Any], steps: int, prompts: Mapping[str, str]) -> s
     )
 
 
-def error_html(error: Exception) -> str:
+def error_html(error: Exception | str) -> str:
     """Return an error as HTML."""
     return f'<p class="ctrlgen-error" role="alert">{escape(str(error))}</p>'

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
 import gradio as gr
+from modules.ui_components import FormRow
 
-from lib_ctrlgen.forms.reference_fields import REFERENCE_FIELDS
-from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.reference import Combine
 
-from .components import PictureInput, UnitPanel, family_of
+from .components import PictureInput, UnitPanel
 
-LABELS = {"composition_image": "Composition picture", "negative_image": "Negative picture"}
+LABELS = {
+    "composition_image": "Composition picture (for weight types with style and composition)",
+    "negative_image": "Negative picture (what to lead away from)",
+}
 
 
 def build_references(unit: UnitPanel) -> None:
     """Further pictures, their weights, how they are combined, and a composition and a negative picture."""
-    label = "More reference pictures (by name)"
-    options = {"file_count": "multiple", "file_types": ["image"], "height": 120, "visible": False}
-    unit.show("references", gr.File, label=label, **options)
-    hint = "1 each when empty; numbers or schedules in the order of the names, for example 0.5; 1>0"
-    text = {"placeholder": hint, "max_lines": 1, "visible": False}
-    unit.show("reference_weights", gr.Textbox, label="Weights of these pictures", **text)
-    choices = list(get_args(Combine))
-    unit.show("combine", gr.Dropdown, label="Combine pictures by", choices=choices, visible=False)
-    for name, label in LABELS.items():
-        picture = {"type": "pil", "image_mode": "RGBA", "source": "upload", "height": 180, "visible": False}
-        unit.show(name, PictureInput, label=label, **picture)
-    takers = {entry.name for entry in catalogue.CONTROLS if "references" in entry.fields}
-
-    def reveal(model: Any) -> list[dict[str, Any]]:
-        family = family_of(model)
-        if family in takers:
-            return [gr.update(visible=True) for _ in REFERENCE_FIELDS]
-        if not family:
-            return [gr.update(visible=False) for _ in REFERENCE_FIELDS]
-        return [gr.update(visible=False, value=default) for default in REFERENCE_FIELDS.values()]
-
-    model = unit.parts["model"]
-    outputs = [unit.parts[name] for name in REFERENCE_FIELDS]
-    model.change(reveal, inputs=[model], outputs=outputs, show_progress=False)
+    area = {"open": False, "visible": False, "elem_id": unit.elem_id("reference_area")}
+    unit.parts["reference_area"] = gr.Accordion("More pictures", **area)
+    with unit.parts["reference_area"]:
+        options = {"file_count": "multiple", "file_types": ["image"], "height": 100}
+        unit.show("references", gr.File, label="More reference pictures", **options)
+        with FormRow():
+            text = {"placeholder": "1 each; or in the order of their names: 0.5; 1>0", "max_lines": 1}
+            label = "Weights of these pictures (then of further face embeddings)"
+            unit.show("reference_weights", gr.Textbox, label=label, **text)
+            choices = list(get_args(Combine))
+            unit.show("combine", gr.Dropdown, label="Combine pictures by", choices=choices)
+        with gr.Row():
+            for name, label in LABELS.items():
+                picture = {"type": "pil", "image_mode": "RGBA", "source": "upload", "height": 180}
+                unit.show(name, PictureInput, label=label, **picture)

@@ -1,0 +1,1 @@
+"""Poses of people and animals: types, OpenPose JSON, and their drawing as a control map."""
