@@ -38,6 +38,17 @@ def without_prefix(tensors: Tensors) -> Tensors:
     return {key.removeprefix(PARALLEL): value for key, value in tensors.items()}
 
 
+def found_once(store: ModelStore | None, name: str, find: Callable[[str, Sequence[Path]], Path]) -> Path:
+    """Where weights are. The store remembers it: with many model files, a search takes longer than a network.
+
+    Raises ModelError.
+    """
+    if store is None:
+        return find(name, weight_folders(()))
+    found: Path = store.cached(("weights", name), lambda: find(name, store.weight_folders))
+    return found if found.exists() else find(name, store.weight_folders)
+
+
 class Loadable(Protocol):
     """A network that can be loaded; `weights` is the name of its file, or of its repository on the Hub."""
 
@@ -78,8 +89,7 @@ class PublishedNetwork:
 
     def load(self, store: ModelStore | None, device: torch.device) -> nn.Module:
         """The network in float32 on a device, from the store's cache. Raises ModelError."""
-        folders = weight_folders(()) if store is None else store.weight_folders
-        path = find_weights(self.weights, folders)
+        path = found_once(store, self.weights, find_weights)
 
         def load_detector(path: Path) -> nn.Module:
             tensors = self.renamed(read_tensors(path))

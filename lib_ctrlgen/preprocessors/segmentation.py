@@ -23,10 +23,10 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.models.weight_files import weights_in
-from lib_ctrlgen.models.weights import find_weight_folder, weight_folders
+from lib_ctrlgen.models.weights import find_weight_folder
 
 from .base import Comparison
-from .network import MEAN, SPREAD, NetworkPreprocessor, Pixels, fractions, normalised
+from .network import MEAN, SPREAD, NetworkPreprocessor, Pixels, found_once, fractions, normalised
 from .packages import imported
 
 COLOURS = Path(__file__).with_name("segment_colours.json")
@@ -86,9 +86,7 @@ class PublishedFolder:
 
     def load(self, store: ModelStore | None, device: torch.device) -> nn.Module:
         """The network in float32 on a device, from the store's cache. Raises ModelError."""
-        folder = find_weight_folder(
-            self.weights, weight_folders(()) if store is None else store.weight_folders
-        )
+        folder = found_once(store, self.weights, find_weight_folder)
 
         def load_segmenter(path: Path) -> nn.Module:
             return self.wrapped(self._read(folder, path), folder).to(device).eval()

@@ -87,6 +87,9 @@ def test_a_network_is_read_once_for_all_its_preprocessors(package: Path) -> None
     for name in ("hed", "hed", "hed_safe", "scribble_hed"):
         preprocessor(name).with_store(store).on("cpu")(stripes())
     assert store.reads == 1
+    (store.roots[0] / "sub").mkdir()
+    (store.roots[0] / "ControlNetHED.pth").rename(store.roots[0] / "sub" / "ControlNetHED.pth")
+    assert preprocessor("hed").with_store(store)(stripes()).size == stripes().size
 
 
 def test_another_network_in_the_file_is_an_error(package: Path) -> None:
