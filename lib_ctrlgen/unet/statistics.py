@@ -43,7 +43,7 @@ class Moments(NamedTuple):
 
         They come from torch's group norm, as `torch.var_mean` takes ten times as long on a CPU.
         """
-        flat = x.float().flatten(2)
+        flat = x.float().flatten(2).contiguous()  # torch 2.1 takes nothing else
         sizes = flat.shape[0], flat.shape[1], flat.shape[2]
         _, mean, inverse = torch.native_group_norm(flat, None, None, *sizes, groups, 0.0)
         return Moments(mean[..., None], (inverse * inverse).reciprocal()[..., None])

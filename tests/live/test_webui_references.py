@@ -55,7 +55,9 @@ def sd15(webui: WebUI, webui_root: Path) -> Iterator[Checkpoint]:
 
 @pytest.fixture(scope="module")
 def sdxl(webui: WebUI, webui_root: Path) -> Iterator[Checkpoint]:
-    yield from checkpoint_of(webui, webui_root, sdxl_name(), FACES, PLAIN)
+    yield from checkpoint_of(
+        webui, webui_root, sdxl_name(), {f"xl-{kind}": make for kind, make in FACES.items()}, PLAIN
+    )
 
 
 @pytest.fixture(params=["sd15", "sdxl"])
@@ -171,7 +173,8 @@ def test_several_references_act_as_headless(sd15: Checkpoint, combine: str) -> N
 
 @pytest.mark.parametrize("kind", list(FACES))
 def test_face_adapters_act_as_headless_and_leave_nothing(checkpoint: Checkpoint, kind: str) -> None:
-    unit = {"model": checkpoint.files[kind], **LOOK, "params": {"face": FACE}}
+    name = checkpoint.files.get(kind) or checkpoint.files[f"xl-{kind}"]
+    unit = {"model": name, **LOOK, "params": {"face": FACE}}
     made = checkpoint.made(unit)
     assert not made.same(checkpoint.plain)
     assert close(made.images[0], checkpoint.headless(unit)[0])

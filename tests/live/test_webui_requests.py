@@ -29,11 +29,19 @@ def test_every_request_is_a_picture_under_its_units_or_a_4xx_with_a_path(
             f"{webui.url}/sdapi/v1/txt2img", data=sent, headers={"Content-Type": "application/json"}
         )
         statuses[response.status_code] += 1
-        fault = fault_of(response, body)
+        fault = "" if response.status_code >= 500 and hosts_own(webui, body) else fault_of(response, body)
         wrong += [f"{number}: {fault}"] if fault else []
     print(dict(statuses))  # noqa: T201 - shown with -s
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
     assert webui.generate().same(plain)
+
+
+def hosts_own(webui: WebUI, body: Any) -> bool:
+    """Whether the WebUI fails at a body by itself: it does so too without the part for CtrlGen."""
+    scripts = body.get("alwayson_scripts")
+    others = {name: value for name, value in (scripts or {}).items() if str(name).casefold() != "ctrlgen"}
+    alone = {**body, "alwayson_scripts": others}
+    return bool(webui.post("/sdapi/v1/txt2img", alone).status_code >= 500)
 
 
 def fault_of(response: Any, body: Any) -> str:
