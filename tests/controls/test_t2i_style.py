@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
-from lib_ctrlgen.controls.registry import identify, params_for
+from lib_ctrlgen.controls.registry import identify, family_params
 from lib_ctrlgen.controls.t2i_style import PreparedT2IStyle
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models.clip_vision import centre_square
@@ -152,6 +152,6 @@ def test_incomplete_files_are_refused(tmp_path: Path, key: str) -> None:
 
 
 def test_a_parameter_that_two_families_have_is_one() -> None:
-    names = [param.name for param in params_for(unit())]
+    names = [param.name for param in family_params(unit())]
     assert names.count("image_encoder") == 1
     assert len(set(names)) == len(names)
