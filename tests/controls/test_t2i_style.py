@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
-from lib_ctrlgen.controls.registry import identify, family_params
+from lib_ctrlgen.controls.registry import family_params, identify
 from lib_ctrlgen.controls.t2i_style import PreparedT2IStyle
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.models.clip_vision import centre_square
