@@ -52,7 +52,7 @@ from tests.support.denoised_reference import diffusion
 
 CLIP, EMBEDDED, RANK = 64, 48, 128
 SAME = 1e-3
-QUICK = Effort(width=96, side=24, pairs=3, error=0.3, budget=1.0)
+QUICK = Effort(width=96, side=24, pairs=2, error=0.3, budget=1.0)
 FACE = {"face": json.dumps([[(place % 7 - 3) / 20 for place in range(WIDTH)]])}
 PICTURE, OTHERS = files.data_url(64, 64), [{"image": files.data_url(64, 64, seed)} for seed in (1, 2, 3)]
 
