@@ -243,7 +243,7 @@ INSTANT_ID: Params = (
     ),
     ADAPTER_WEIGHT,
 )
-BY_METHOD = -1
+BY_PRESET = -1
 PULID_PRESET = _chosen(
     "preset",
     "Method",
@@ -254,8 +254,8 @@ ZERO_TOKENS = Param(
     name="zero_tokens",
     label="Empty tokens",
     kind="int",
-    default=BY_METHOD,
-    minimum=BY_METHOD,
+    default=BY_PRESET,
+    minimum=BY_PRESET,
     maximum=32,
     step=1,
     info="More: a weaker likeness (-1: by the method)",

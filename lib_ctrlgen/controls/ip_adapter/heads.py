@@ -33,7 +33,7 @@ class PlainHead(nn.Module):
 
 
 class FullHead(nn.Module):
-    """`LN(W2 GELU(W0 h))`: each of the encoder's tokens to one token. Full-face."""
+    """The head of full-face adapters: `LN(W2 GELU(W0 h))` turns each token of the encoder into one token."""
 
     def __init__(self, tensors: Tensors) -> None:
         super().__init__()

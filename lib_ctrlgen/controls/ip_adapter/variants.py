@@ -33,7 +33,7 @@ _WORDS: Mapping[str, re.Pattern[str]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class FaceVariant:
-    """How a variant reads faces.
+    """What an IP-Adapter of this variant reads from a face.
 
     pack    the model pack of insightface whose embeddings it was trained with
     normed  whether it reads the embedding divided by its norm

@@ -28,7 +28,7 @@ from lib_ctrlgen.controls.ip_adapter.references import Mixtures
 from lib_ctrlgen.controls.ip_adapter.unit_faces import face_sources
 from lib_ctrlgen.controls.ip_adapter.variants import FaceVariant
 from lib_ctrlgen.controls.ip_adapter.weight_types import weight_type
-from lib_ctrlgen.controls.params import BY_METHOD, PULID, PULID_PRESET, ZERO_TOKENS
+from lib_ctrlgen.controls.params import BY_PRESET, PULID, PULID_PRESET, ZERO_TOKENS
 from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.faces.packs import INSTANT_ID
 from lib_ctrlgen.images.files import image_hash
@@ -43,7 +43,7 @@ from .towers import Towers
 
 FACE = FaceVariant(pack=INSTANT_ID, normed=False, crop=True, wide=True)
 # The form of the attention and the number of zero tokens of each preset, as in the official demo.
-METHODS: Mapping[str, tuple[str, int]] = MappingProxyType(
+PRESETS: Mapping[str, tuple[str, int]] = MappingProxyType(
     {"fidelity": (ORTHO_V2, 8), "style": (ORTHO, 16), "neutral": (NEUTRAL, 0)}
 )
 
@@ -88,11 +88,11 @@ class PuLID:
         with at_path(f"{job.path}.model"):
             towers = Towers.of(target.store, target.placement)
         kind = weight_type(job.params, target.shape.attention_places, f"{job.path}.params")
-        form, zeros = METHODS[str(job.params[PULID_PRESET.name])]
+        form, zeros = PRESETS[str(job.params[PULID_PRESET.name])]
         asked = int(job.params[ZERO_TOKENS.name])
         sources = face_sources(job, target.store, FACE)
         reader = PuLIDReader(towers=towers, first=sources.main[0])
-        head = partial(with_zeros, self.weights.projection, zeros if asked == BY_METHOD else asked)
+        head = partial(with_zeros, self.weights.projection, zeros if asked == BY_PRESET else asked)
         return MixedIPAdapter(
             weights=replace(self.weights, projection=head),
             mixtures=Mixtures.read(sources, reader, job),

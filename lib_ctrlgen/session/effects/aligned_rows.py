@@ -82,7 +82,7 @@ class KeptRows:
             self.norms[number] = self.behind_moments(number, moments, first=True)
 
     def behind(self, number: int, seen: Attended, *, first: bool = False) -> Attended:
-        """Return what a self attention saw with the rows that are kept behind it, or before it (`first`)."""
+        """Return queries, keys and values with the kept rows appended, or with `first` prepended."""
         kept = self.attention.get(number)
         if kept is None:
             return seen
@@ -91,7 +91,7 @@ class KeptRows:
         return query, keys, values
 
     def behind_moments(self, number: int, moments: Moments, *, first: bool = False) -> Moments:
-        """Return the moments of a group norm's input with those that are kept, as `behind` does."""
+        """Return moments of a group norm's input with those of the kept rows appended, or prepended."""
         kept = self.norms.get(number)
         if kept is None:
             return moments
