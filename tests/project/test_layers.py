@@ -47,6 +47,7 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "tuner.scoring.recommend": PURE,
     "tuner.finished_cell": PURE,
     "tuner": ENGINE,
+    "compat": PICTURES,
     "forms": PICTURES,
     "train.scenes": ARRAYS,
     "train": ANY,
