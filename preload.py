@@ -5,11 +5,28 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-# Flags of sd-webui-controlnet for folders, which CtrlGen reads, too.
-OLD_FLAGS = {
-    "--controlnet-dir": "folder with control models",
-    "--controlnet-annotator-models-path": "folder with the weights of preprocessors",
+# Flags of sd-webui-controlnet, without which a start script that has them would not start.
+OLD_FLAGS: dict[str, dict[str, Any]] = {
+    "--controlnet-dir": {"metavar": "DIR", "help": "folder with control models (also read by CtrlGen)"},
+    "--controlnet-annotator-models-path": {
+        "metavar": "DIR",
+        "help": "folder with the weights of preprocessors (also read by CtrlGen)",
+    },
+    "--controlnet-loglevel": {
+        "choices": ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        "help": "level of CtrlGen's log",
+    },
+    "--no-half-controlnet": {
+        "action": "store_true",
+        "help": "does nothing: CtrlGen computes with the U-Net's precision, see --no-half",
+    },
+    "--controlnet-preprocessor-cache-size": {
+        "type": int,
+        "help": "does nothing: CtrlGen keeps control maps within its memory limit",
+    },
+    "--controlnet-tracemalloc": {"action": "store_true", "help": "does nothing"},
 }
 
 
@@ -41,7 +58,7 @@ def add_old_flags(parser: argparse.ArgumentParser, own: Path) -> None:
     places = [*own.parent.glob("*/preload.py"), *own.parent.parent.glob("extensions-builtin/*/preload.py")]
     texts = [path.read_text("utf-8", "replace") for path in places]
     others = "\n".join(text for text in texts if "--ctrlgen-models-path" not in text)
-    for flag, what in OLD_FLAGS.items():
+    for flag, options in OLD_FLAGS.items():
         if f'"{flag}"' not in others and f"'{flag}'" not in others:
             with suppress(argparse.ArgumentError):
-                parser.add_argument(flag, default=None, metavar="DIR", help=f"{what} (also read by CtrlGen)")
+                parser.add_argument(flag, default=None, **options)

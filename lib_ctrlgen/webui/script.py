@@ -11,6 +11,7 @@ from modules import script_callbacks, scripts
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.infotext import KEY, describe
+from lib_ctrlgen.forms.unit_changes import changed_args, changed_request
 from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.per_picture import for_picture, is_per_picture
@@ -28,6 +29,7 @@ from .sampling.init_images import init_pictures, picture_count
 from .sampling.method_patch import Refusal, SamplePatch, release, sample_patch
 from .sampling.prompt_check import needs_schedules
 from .settings import TITLE, appends_maps, register_settings
+from .xyz_axes import add_axes, changes_of
 
 
 class CtrlGenScript(scripts.Script):  # type: ignore[misc]
@@ -110,8 +112,9 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
 
 def one_request(p: Any, args: tuple[Any, ...]) -> RequestBatch[ControlRequest]:
     """Return one request for all pictures of a generation; concepts without a seed get a random one."""
-    count = picture_count(p)
-    return RequestBatch(requests=(seeded(read_request(args, init_pictures(p), count)),), sizes=(count,))
+    count, changes = picture_count(p), changes_of(p)
+    request = read_request(changed_args(args, changes), init_pictures(p), count)
+    return RequestBatch(requests=(seeded(changed_request(request, changes)),), sizes=(count,))
 
 
 def controlled(p: Any, batch: RequestBatch[ControlRequest], prompts: bool) -> SamplePatch:
@@ -135,5 +138,6 @@ def register() -> None:
     """Register the WebUI's callbacks. Called from `scripts/`, and again after every reload of the UI."""
     script_callbacks.on_ui_settings(register_settings)
     script_callbacks.on_ui_settings(register_tiny_setting)
+    script_callbacks.on_before_ui(add_axes)
     script_callbacks.on_app_started(add_routes)
     script_callbacks.on_app_started(guard_api)

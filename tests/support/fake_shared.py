@@ -36,7 +36,7 @@ class Callbacks:
 
     def __init__(self) -> None:
         self.lists: dict[str, list[Callable[..., Any]]] = {
-            kind: [] for kind in ("cfg_denoiser", "ui_settings", "app_started")
+            kind: [] for kind in ("cfg_denoiser", "ui_settings", "app_started", "before_ui")
         }
 
     def fire(self, kind: str, *args: Any) -> None:

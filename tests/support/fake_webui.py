@@ -205,6 +205,7 @@ class FakeWebUI:
                 "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
                 "on_ui_settings": self.callbacks.lists["ui_settings"].append,
                 "on_app_started": self.callbacks.lists["app_started"].append,
+                "on_before_ui": self.callbacks.lists["before_ui"].append,
                 "remove_callbacks_for_function": self.callbacks.remove,
             },
             "scripts": {
