@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from modules import paths_internal, shared
 
+from lib_ctrlgen.compat import settings as old
 from lib_ctrlgen.models.memory import GB, Automatic, Fixed
 from lib_ctrlgen.models.places import (
     OLD_MODELS,
@@ -21,8 +22,7 @@ from lib_ctrlgen.models.places import (
 from lib_ctrlgen.models.store import ModelStore
 
 SECTION = ("ctrlgen", "CtrlGen")
-UNITS = 3
-MAX_UNITS = 10
+MAX_UNITS = old.MOST_UNITS
 CACHE = "ctrlgen_models_gb"
 OLD_CACHE, OLD_CACHE_GB = (
     "ctrlgen_cache_gb",
@@ -40,12 +40,19 @@ def register_settings() -> None:
 
 def unit_count() -> int:
     """The number of units in the panel."""
-    return max(1, min(MAX_UNITS, int(_setting("ctrlgen_units", UNITS))))
+    return max(1, min(MAX_UNITS, int(_setting("ctrlgen_units", old.unit_count(shared.opts.data)))))
 
 
 def appends_maps() -> bool:
     """Whether the setting says that control maps are appended to the pictures."""
-    return bool(_setting("ctrlgen_append_maps", True))
+    return bool(_setting("ctrlgen_append_maps", old.appends_maps(shared.opts.data)))
+
+
+def maps_folder() -> str:
+    """The folder that control maps are saved in, relative to that of the pictures; empty if they are not."""
+    options = shared.opts.data
+    saves = _setting("ctrlgen_save_maps", old.saves_maps(options))
+    return str(_setting("ctrlgen_maps_folder", old.maps_folder(options))) if saves else ""
 
 
 def model_store() -> ModelStore:
@@ -94,18 +101,26 @@ def _flag(name: str, default: Any) -> Any:
 
 
 def _options() -> dict[str, Any]:
-    """The options by name. A REST client cannot change those with `restrict_api`."""
-    info = shared.OptionInfo
-    units = info(UNITS, "Units in the panel", gr.Slider, {"minimum": 1, "maximum": MAX_UNITS, "step": 1})
-    maps = info(True, "Append control maps to the pictures").info(
+    """The options by name. A REST client cannot change those with `restrict_api`.
+
+    Their defaults are the values of the same settings of sd-webui-controlnet, if the user had it.
+    """
+    info, former = shared.OptionInfo, shared.opts.data
+    count = {"minimum": 1, "maximum": MAX_UNITS, "step": 1}
+    units = info(old.unit_count(former), "Units in the panel", gr.Slider, count)
+    maps = info(old.appends_maps(former), "Append control maps to the pictures").info(
         "behind the pictures, on the page and in the API"
     )
+    saved = info(old.saves_maps(former), "Save control maps in a folder of their own")
+    place = info(old.maps_folder(former), "Folder for saved control maps", restrict_api=True)
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
     cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
     return {
         "ctrlgen_units": units.needs_reload_ui(),
         "ctrlgen_append_maps": maps,
+        "ctrlgen_save_maps": saved,
+        "ctrlgen_maps_folder": place.info("inside the folder of the pictures, unless it is a whole path"),
         "ctrlgen_model_folders": folders.info("one per line"),
         CACHE: cache.info(
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
