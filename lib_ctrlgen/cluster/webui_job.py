@@ -9,21 +9,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, TypeAlias
 
-from msgspec import Struct
-
-from lib_ctrlgen.request.names import split_hash
-from lib_ctrlgen.request.sampler_names import AUTOMATIC
-from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request, to_payload
+from lib_ctrlgen.client.bodies import Payload, request_body, whole
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
 from .actor import CellRequest
 
-Payload: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[str, ...]
 
-OWN = ("prompt", "negative_prompt", "steps", "width", "height", "seed")
 FIXED = {("batch_size",)}
 LONGEST = 1000  # characters of a value that an axis may have; images are longer
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -62,45 +56,8 @@ def job_of(group: Mapping[str, Payload], encoder: str = "") -> WebUIJob:
     base = next(iter(group.values()))
     axis = {"path": "+".join(map(".".join, varied)), "values": values}
     tune = {"x": axis, "seeds": base["batch_size"], "force": True} | ({"encoder": encoder} if encoder else {})
-    body = {"tab": "txt2img", "request": request_of(base), "tune": tune}
+    body = {"tab": "txt2img", "request": request_body(base), "tune": tune}
     return WebUIJob(body=body, places=at, seeds={key: int(fields["seed"]) for key, fields in group.items()})
-
-
-def request_of(fields: Payload) -> Payload:
-    """A headless request as a body of `/sdapi/v1/txt2img`."""
-    scale = fields["cfg_scale"]
-    controls = {name: fields[name] for name in ControlRequest.__struct_fields__ if fields[name]}
-    if not isinstance(scale, str):
-        controls.pop("cfg_scale", None)  # the WebUI has a field for a constant scale
-    settings = {"sd_model_checkpoint": fields["model"]}
-    if fields["pad_cond_uncond"]:
-        settings["pad_cond_uncond"] = True
-    return {
-        **{name: fields[name] for name in OWN},
-        "sampler_name": fields["sampler"],
-        "scheduler": fields["scheduler"],
-        "cfg_scale": 7.0 if isinstance(scale, str) else float(scale),
-        "override_settings": settings,
-        "alwayson_scripts": {"CtrlGen": {"args": [controls]}},
-    }
-
-
-def whole(part: Struct) -> Payload:
-    """A request as JSON types with all defaults; models that are paths get the names that WebUIs list."""
-    fields = to_payload(part, whole=True)
-    for name in part.__struct_fields__:
-        value = getattr(part, name)
-        if isinstance(value, Struct):
-            fields[name] = whole(value)
-        elif isinstance(value, tuple) and value and all(isinstance(item, Struct) for item in value):
-            fields[name] = [whole(item) for item in value]
-    if isinstance(part, GenerationRequest):  # for an unknown name the WebUI uses its first sampler
-        fields["sampler"], scheduler = part.sampling
-        fields["scheduler"] = scheduler or AUTOMATIC
-    if isinstance(fields.get("model"), str) and PurePath(fields["model"]).is_absolute():
-        path, digest = split_hash(fields["model"])
-        fields["model"] = PurePath(path).stem + (f" [{digest}]" if digest else "")
-    return fields
 
 
 def places(value: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:

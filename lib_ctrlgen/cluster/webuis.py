@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from threading import Event
 from time import monotonic
-from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, TypeVar
 
-import requests
-from PIL import Image
-
-from lib_ctrlgen.errors import CtrlGenError, HostError, RequestError
+from lib_ctrlgen.client.connection import Connection
+from lib_ctrlgen.client.errors import RefusedError
+from lib_ctrlgen.client.jobs import PASSING, TuneJob, listed_jobs, post_job
+from lib_ctrlgen.client.pictures import Picture
+from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.files import png_text
+from lib_ctrlgen.request.answers import JobCell, JobStatus
 from lib_ctrlgen.tuner.scoring.catalogue import VERSION
 from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import CellPictures, Outcome, ScoredCell
@@ -22,10 +22,10 @@ from lib_ctrlgen.tuner.worker import CellPictures, Outcome, ScoredCell
 from .actor import CellOutcomes, CellRequest, LostError, Maker
 from .webui_job import WebUIJob, jobs_of
 
-ROUTE = "/ctrlgen/v1/tune"
 PAUSE = 0.5  # seconds between two requests for a job's status
 SILENT_SECONDS = 20.0
-TIMEOUT = 60.0  # seconds for one response
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,74 +47,19 @@ class WebUIRecipe:
 
     def build(self) -> Maker:
         """Connect to the WebUI. Raises HostError where it does not answer."""
-        client = Client.of(self.url)
         try:
-            client.call("GET", ROUTE)
-        except (LostError, RequestError) as error:
-            raise HostError(str(error)) from error
-        return WebUIMaker(client, self.silence, self.encoder)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Client:
-    """Calls the REST API of one WebUI; `name` is its address without the login."""
-
-    name: str
-    session: requests.Session
-
-    @classmethod
-    def of(cls, url: str) -> Client:
-        """A client for an address. Raises HostError for an invalid address."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        try:
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError:
-            port, parts = "", parts._replace(netloc="")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise HostError("--webui takes an address such as http://127.0.0.1:7860")
-        session = requests.Session()
-        session.trust_env = False
-        if parts.username is not None:
-            session.auth = (unquote(parts.username), unquote(parts.password or ""))
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        name = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
-        return cls(name=name, session=session)
-
-    def call(self, method: str, path: str, payload: Any = None) -> requests.Response:
-        """The response to a call.
-
-        Raises LostError where none comes, RequestError for status 422, HostError for a missing route or
-        login.
-        """
-        try:
-            answer = self.session.request(method, self.name + path, json=payload, timeout=TIMEOUT)
-        except requests.RequestException as error:
-            raise LostError(f"the WebUI {self.name} does not answer ({type(error).__name__})") from error
-        if answer.status_code == 401:
-            raise HostError(f"{self.name} needs a login: --webui http://user:password@host:port")
-        if answer.status_code == 404:
-            raise HostError(f"{self.name} has no {path}: start it with --api and this version of CtrlGen")
-        if answer.status_code == 422:
-            raise refused(answer)
-        if answer.status_code >= 400 and answer.status_code != 409:
-            raise LostError(f"the WebUI {self.name} answers {answer.status_code} {answer.reason}")
-        return answer
-
-
-def refused(answer: requests.Response) -> RequestError:
-    """The path and the message of a response with status 422, as an error."""
-    try:
-        detail = answer.json()["detail"]
-        return RequestError(str(detail["path"]), str(detail["message"]))
-    except (ValueError, KeyError, TypeError):
-        return RequestError("", answer.text[:500])
+            connection = replace(Connection.to(self.url), tries=1)
+            listed_jobs(connection)
+        except CtrlGenError as error:
+            raise HostError(f"--webui: {error}") from error
+        return WebUIMaker(connection, self.silence, self.encoder)
 
 
 class WebUIMaker:
     """Makes cells by posting jobs to a WebUI."""
 
-    def __init__(self, client: Client, silence: float = SILENT_SECONDS, encoder: str = "") -> None:
-        self.client, self.silence, self.encoder = client, silence, encoder
+    def __init__(self, connection: Connection, silence: float = SILENT_SECONDS, encoder: str = "") -> None:
+        self.connection, self.silence, self.encoder = connection, silence, encoder
         self.stopped = Event()
 
     def make(self, cells: Sequence[CellRequest]) -> CellOutcomes:
@@ -128,73 +73,86 @@ class WebUIMaker:
     def job(self, job: WebUIJob) -> Iterator[tuple[str, Outcome]]:
         """The outcomes of a job's cells; where the WebUI rejects the job, the error of each."""
         try:
-            name, status = self.finished(job)
+            posted, status = self.finished(job)
         except LostError:
             raise
         except CtrlGenError as error:
             yield from ((key, error) for key in job.places)
             return
-        by_coords = {cell["coords"][0]: cell for cell in status["cells"]}
+        by_coords = {cell.coords[0]: cell for cell in status.cells}
         for key, place in job.places.items():
-            yield key, self.outcome(name, by_coords[place], job.seeds[key])
+            yield key, self.outcome(posted, by_coords[place], job.seeds[key])
 
-    def finished(self, job: WebUIJob) -> tuple[str, Mapping[str, Any]]:
-        """Post a job, wait until it is done, and return its name and its last status."""
-        answer = self.client.call("POST", ROUTE, job.body)
-        if answer.status_code == 409:
-            raise LostError(f"{self.client.name} is making the same cells for another client")
-        name = quote(str(answer.json()["id"]))
+    def finished(self, job: WebUIJob) -> tuple[TuneJob, JobStatus]:
+        """Post a job, wait until it is done, and return it with its last status."""
+        posted = self.posted(job.body)
+        count = len(set(job.places.values()))
         while True:
-            status = self.get(f"{ROUTE}/{name}").json()
-            every = status["cells"] and len(status["cells"]) == answer.json()["cells"]
-            if status["state"] == "done" or (status["state"] == "failed" and every):
+            status = self.patiently(posted.status)
+            every = len(status.cells) == count
+            if status.state == "done" or (status.state == "failed" and every):
                 self.require_version(status)
-                return name, dict(status)
-            if status["state"] == "failed":
-                raise HostError(str(status["error"]))
-            if status["state"] in ("interrupted", "stopped"):
-                raise LostError(f"the job was {status['state']} in the WebUI {self.client.name}")
+                return posted, status
+            if status.state == "failed":
+                raise HostError(status.error)
+            if status.state in ("interrupted", "stopped"):
+                raise LostError(f"the job was {status.state} in the WebUI {self.connection.url}")
             if self.stopped.wait(PAUSE):
-                self.client.call("DELETE", f"{ROUTE}/{name}")
+                posted.interrupt()
                 raise LostError("stopped")
 
-    def require_version(self, status: Mapping[str, Any]) -> None:
+    def posted(self, body: Mapping[str, Any]) -> TuneJob:
+        """The job that was started. Raises LostError if nobody answers, or another client's job runs."""
+        try:
+            return post_job(self.connection, body["tune"], body["request"], body["tab"])
+        except RefusedError as error:
+            if error.http_status != 409:
+                raise
+            message = f"{self.connection.url} is making the same cells for another client"
+            raise LostError(message) from error
+        except PASSING as error:
+            raise LostError(str(error)) from error
+
+    def require_version(self, status: JobStatus) -> None:
         """Raise HostError if the WebUI's CtrlGen measures scores with another version."""
-        theirs = status.get("scores_version", 1)
-        if theirs != VERSION:
+        if status.scores_version != VERSION:
             raise HostError(
-                f"{self.client.name} measures scores of version {theirs}, here it is {VERSION}: install the "
-                "same version of CtrlGen there"
+                f"{self.connection.url} measures scores of version {status.scores_version}, here it is "
+                f"{VERSION}: install the same version of CtrlGen there"
             )
 
-    def get(self, path: str) -> requests.Response:
-        """The response to a GET, tried again until it comes. Raises LostError after `silence` seconds."""
+    def patiently(self, call: Callable[[], Found]) -> Found:
+        """The result of a call, tried again until it comes. Raises LostError after `silence` seconds."""
         end = monotonic() + self.silence
-        answer = self.try_get(path)
-        while isinstance(answer, LostError):
+        found = tried(call)
+        while isinstance(found, LostError):
             if monotonic() > end or self.stopped.wait(PAUSE):
-                raise answer
-            answer = self.try_get(path)
-        return answer
+                raise found
+            found = tried(call)
+        return found
 
-    def try_get(self, path: str) -> requests.Response | LostError:
-        """The response to a GET, or the LostError in its place."""
-        try:
-            return self.client.call("GET", path)
-        except LostError as error:
-            return error
-
-    def outcome(self, name: str, cell: Mapping[str, Any], seed: int) -> Outcome:
+    def outcome(self, job: TuneJob, cell: JobCell, seed: int) -> Outcome:
         """A finished cell with its pictures and scores."""
-        if cell["error"]:
-            return HostError(str(cell["error"]))
-        paths = [f"{ROUTE}/{name}/files/{quote(file)}" for file in cell["files"]]
-        images = tuple(Image.open(io.BytesIO(self.get(path).content)) for path in paths)
+        if cell.error:
+            return HostError(cell.error)
+        images = [Picture(data=self.file(job, path)).image for path in cell.files]
         made = CellPictures(
             images=tuple(image.convert("RGB") for image in images),
             seeds=tuple(range(seed, seed + len(images))),
             infos=tuple(png_text(str(image.info.get("parameters", ""))) for image in images),
-            warnings=tuple(cell.get("warnings", ())),
+            warnings=tuple(cell.warnings),
         )
-        scores = (Scores(cell["scores"], cell["reasons"]),)
-        return ScoredCell(made=made, scores=scores, spreads=cell["sd"], encoder=str(cell.get("encoder", "")))
+        scores = (Scores(cell.scores, cell.reasons),)
+        return ScoredCell(made=made, scores=scores, spreads=cell.sd, encoder=cell.encoder)
+
+    def file(self, job: TuneJob, path: str) -> bytes:
+        """A file of a job."""
+        return self.patiently(lambda: job.file(path))
+
+
+def tried(call: Callable[[], Found]) -> Found | LostError:
+    """The result of a call, or a LostError where no answer came."""
+    try:
+        return call()
+    except PASSING as error:
+        return LostError(str(error))

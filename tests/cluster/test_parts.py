@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lib_ctrlgen.cli.main import main
+from lib_ctrlgen.client.connection import Connection
 from lib_ctrlgen.cluster import batches, connect, models, webui_job
 from lib_ctrlgen.cluster import pool as spread
 from lib_ctrlgen.cluster.actor import LostError, sendable
@@ -20,7 +21,7 @@ from lib_ctrlgen.cluster.batches import LOSSES, Batches
 from lib_ctrlgen.cluster.connect import fitting_engines, stay_on_loopback
 from lib_ctrlgen.cluster.options import PoolOptions, add_options, pool_options
 from lib_ctrlgen.cluster.webui_job import jobs_of
-from lib_ctrlgen.cluster.webuis import Client, WebUIMaker, WebUIRecipe
+from lib_ctrlgen.cluster.webuis import WebUIMaker, WebUIRecipe
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request, to_payload
 from lib_ctrlgen.tuner.run import Outcome
@@ -195,7 +196,7 @@ def test_a_login_is_sent_and_not_told() -> None:
             WebUIRecipe(url=url).build()
         address = url.replace("//", "//me:se%3Acret%40@")
         WebUIRecipe(url=address).build()
-        assert Client.of(address).name == url
+        assert Connection.to(address).url == url
         assert "cret" not in repr(WebUIRecipe(url=address))
 
 
@@ -216,7 +217,7 @@ def test_stopping_stops_the_webui_too() -> None:
     jobs = Jobs()
     jobs.pauses = True
     with serving(jobs) as url:
-        maker = WebUIMaker(Client.of(url))
+        maker = WebUIMaker(Connection.to(url))
         threading.Timer(0.3, maker.stop).start()
         with pytest.raises(LostError):
             maker.make(cells({}))

@@ -49,6 +49,7 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "tuner": ENGINE,
     "compat": PICTURES,
     "forms": PICTURES,
+    "client": PICTURES | {"requests", "urllib3"},
     "train.scenes": ARRAYS,
     "train": ANY,
     "headless": ANY,

@@ -51,7 +51,7 @@ class Jobs:
 
     def ran(self, name: str, body: Any) -> Any:
         if self.failure:
-            return {"state": "failed", "error": self.failure, "cells": []}
+            return self.status(name, "failed", [], self.failure)
         request = body["request"]
         base = {"steps": request["steps"], "seed": request["seed"], "prompt": request["prompt"]}
         base |= request["alwayson_scripts"]["CtrlGen"]["args"][0]
@@ -59,7 +59,11 @@ class Jobs:
         axis = parse_axis(tune.x.path, tune.x.values)
         cells = [self.cell(name, applied(base, axis, at), at, tune.seeds) for at in range(len(axis))]
         state = "running" if self.pauses else "done"
-        return {"state": state, "error": "", "cells": cells, "scores_version": VERSION}
+        return self.status(name, state, cells)
+
+    def status(self, name: str, state: str, cells: list[Any], error: str = "") -> Any:
+        found = {"id": name, "state": state, "done": len(cells), "total": len(cells), "seconds_left": None}
+        return found | {"cells": cells, "recommended": None, "error": error, "scores_version": VERSION}
 
     def cell(self, name: str, payload: Any, at: int, seeds: int) -> Any:
         files = [f"cells/{at}-{number}.png" for number in range(seeds)]
@@ -120,8 +124,9 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"detail": "none"} if found is None else found, 404 if found is None else 200)
 
     def do_DELETE(self) -> None:
-        self.jobs.deleted.append(self.path.rpartition("/")[2])
-        self.answer({})
+        name = self.path.rpartition("/")[2]
+        self.jobs.deleted.append(name)
+        self.answer(self.jobs.done[name])
 
 
 @contextmanager

@@ -1,0 +1,69 @@
+"""The errors of a WebUI and of the way to it. Each says whether the request may have been carried out."""
+
+from __future__ import annotations
+
+from lib_ctrlgen.errors import HostError, RequestError
+
+
+class WebUIError(HostError):
+    """Base of the errors of a WebUI or of the way to it; `url` is its address without the login."""
+
+    def __init__(self, url: str, message: str) -> None:
+        super().__init__(f"{url}: {message}")
+        self.url = url
+
+
+class UnreachableError(WebUIError):
+    """No connection could be made (address, network, TLS, proxy), so nothing was sent."""
+
+
+class ConnectionLostError(WebUIError):
+    """The connection broke after the request was begun: it may have been carried out."""
+
+
+class AnswerTimeoutError(WebUIError):
+    """No answer came in time: the request may still be carried out."""
+
+
+class LoginError(WebUIError):
+    """The WebUI needs a login, or knows another one."""
+
+
+class NotAWebUIError(WebUIError):
+    """What answers at this address is not the REST API of a WebUI."""
+
+
+class NotInstalledError(WebUIError):
+    """The WebUI has no CtrlGen, or one without this route."""
+
+
+class ServerError(WebUIError):
+    """The WebUI failed, or is too busy (429, 503); `http_status` is the status of its answer."""
+
+    def __init__(self, url: str, http_status: int, message: str) -> None:
+        super().__init__(url, f"the server answers {http_status}: {message}")
+        self.http_status = http_status
+
+
+class RefusedError(RequestError):
+    """The WebUI refused the request: `path` and `message` are its own, `http_status` that of its answer.
+
+    The path is empty where the answer names none.
+    """
+
+    def __init__(self, path: str, message: str, http_status: int = 422) -> None:
+        super().__init__(path, message)
+        self.http_status = http_status
+
+
+__all__ = [
+    "AnswerTimeoutError",
+    "ConnectionLostError",
+    "LoginError",
+    "NotAWebUIError",
+    "NotInstalledError",
+    "RefusedError",
+    "ServerError",
+    "UnreachableError",
+    "WebUIError",
+]
