@@ -9,15 +9,15 @@ value is a RequestError instead of a picture without control; a unit that says n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError, nearest
 from lib_ctrlgen.request.notices import Notices
 
 from .embeddings import read_embeddings
-from .modules import Module, Slider, module_named
-from .pictures import read_images, read_picture
+from .module_list import Module, Slider, module_named
+from .image_forms import read_images, read_picture
 from .unit import (
     DEFAULT_NUMBER,
     NO_MODEL,
@@ -79,22 +79,15 @@ FORM = '{"enabled": true, "module": "canny", "model": "control_v11p_sd15_canny",
 OFF = ControlNetUnit(enabled=False)
 
 
-@dataclass(frozen=True)
-class PlacedUnit:
-    """A unit that acts, and its JSON path in the request."""
+def read_units(values: Sequence[Any], path: str, notices: Notices) -> tuple[ControlNetUnit, ...]:
+    """The units of a script's arguments, one for each; `path` is that of the list.
 
-    path: str
-    unit: ControlNetUnit
-
-
-def read_units(values: Sequence[Any], path: str, notices: Notices) -> tuple[PlacedUnit, ...]:
-    """The enabled units of a script's arguments, in their order; `path` is that of the list.
-
-    None and empty texts are no units. Raises RequestError below `path`.
+    None and an empty text become a disabled unit. Raises RequestError below `path`.
     """
-    given = ((f"{path}[{number}]", value) for number, value in enumerate(values) if not _is_nothing(value))
-    found = (PlacedUnit(place, read_unit(value, place, notices)) for place, value in given)
-    return tuple(each for each in found if each.unit.enabled)
+    return tuple(
+        OFF if _is_nothing(value) else read_unit(value, f"{path}[{number}]", notices)
+        for number, value in enumerate(values)
+    )
 
 
 def _is_nothing(value: Any) -> bool:
@@ -207,6 +200,7 @@ class _Reader:
             effective_region_mask=self.region(),
             pulid_mode=self.choice("pulid_mode", PULID_MODES, PULID_SPELLINGS),
             union_control_type=self.union_type(),
+            ctrlgen_semantics=self.semantics(),
             ipadapter_input=read_embeddings(
                 self.given.get("ipadapter_input"), f"{self.path}.ipadapter_input"
             ),
@@ -280,6 +274,10 @@ class _Reader:
         if not isinstance(value, (list, tuple)) or not value:
             raise RequestError(path, f"expected a list with a weight for each layer, got {shown(value)}")
         return tuple(read_number(each, f"{path}[{number}]") for number, each in enumerate(value))
+
+    def semantics(self) -> bool | None:
+        value, path = self.given.get("ctrlgen_semantics"), self.place("ctrlgen_semantics")
+        return None if value is None else read_switch(value, path)
 
     def region(self) -> str:
         value = self.given.get("effective_region_mask")
