@@ -16,8 +16,8 @@ from lib_ctrlgen.errors import RequestError, nearest
 from lib_ctrlgen.request.notices import Notices
 
 from .embeddings import read_embeddings
-from .module_list import Module, Slider, module_named
 from .image_forms import read_images, read_picture
+from .module_list import Module, Slider, module_named
 from .unit import (
     DEFAULT_NUMBER,
     NO_MODEL,
