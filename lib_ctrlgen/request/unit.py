@@ -23,6 +23,7 @@ from .preprocessing import (
 )
 from .reference import Combine, Reference
 from .schedule import Schedule, constant
+from .semantics import ControlNetSemantics
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
@@ -87,6 +88,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     low_vram         keep the weights in the CPU's memory between uses; when absent, as the host keeps
                      its own (the WebUI's --medvram and --lowvram)
     storage          how the weights are stored between uses; `auto`: as they are computed with
+    semantics        carries the unit out as sd-webui-controlnet does, see `lib_ctrlgen.request.semantics`
     """
 
     model: str = ""
@@ -115,6 +117,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     reuse: Annotated[int, Meta(ge=1, le=20)] = 1
     low_vram: bool | None = None
     storage: Storage = "auto"
+    semantics: ControlNetSemantics | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
