@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.catalogue import choices, preprocessor_named, preprocessor_names
@@ -37,6 +37,11 @@ class UnitAxis:
     read: Reader
     choices: tuple[str, ...] = ()
     attribute: str = ""
+
+    def shown(self, value: Any) -> Any:
+        """The value in sd-webui-controlnet's words."""
+        words = {"control_mode": CONTROL_MODES, "resize_mode": RESIZE_MODES}.get(self.field, {})
+        return next((text for text, own in words.items() if own == value), value)
 
     @property
     def label(self) -> str:

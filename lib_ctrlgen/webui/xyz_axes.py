@@ -20,6 +20,7 @@ from .panel.components import model_choices
 PLOT = "xyz_grid.py"
 CHANGES = "ctrlgen_changes"  # the attribute of a generation that holds the changes of its cell
 REMOTE = "control_net_"  # how the attributes begin by which sd-webui-controlnet's units are changed
+ALLOWED = "ctrlgen_script_control"  # stands for the setting that lets scripts use these attributes
 SLOW = 0.9  # the plot changes such an axis least often: a model is read
 
 
@@ -33,10 +34,13 @@ def add_axes() -> None:
     plot.axis_options.extend(_option(plot, axis) for axis in axes)
 
 
-def changes_of(p: Any) -> tuple[UnitChange, ...]:
-    """The changes that a cell of the plot makes to a generation's units."""
+def changes_of(p: Any, *, own: bool = True) -> tuple[UnitChange, ...]:
+    """The changes that a cell of the plot makes to CtrlGen's own units.
+
+    `own` is whether sd-webui-controlnet's axes change them, too; else they change those of its requests.
+    """
     found: tuple[UnitChange, ...] = getattr(p, CHANGES, ())
-    return found
+    return tuple(change for change in found if own or not change.axis.attribute)
 
 
 def _is_plot(data: Any) -> bool:
@@ -60,7 +64,9 @@ def _applied(axis: UnitAxis) -> Callable[[Any, UnitValues, Any], None]:
     def apply(p: Any, value: UnitValues, _values: Any) -> None:
         setattr(p, CHANGES, (*changes_of(p), UnitChange(axis, value)))
         if axis.attribute:
-            setattr(p, REMOTE + axis.attribute, list(value.each) if value.each else value.every)
+            given = [axis.shown(each) for each in value.each] if value.each else axis.shown(value.every)
+            setattr(p, REMOTE + axis.attribute, given)
+            setattr(p, ALLOWED, True)
 
     return apply
 
