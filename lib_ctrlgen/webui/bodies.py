@@ -20,6 +20,8 @@ SETTINGS = "ctrlgen_"
 SCRIPTS = "alwayson_scripts"
 PICTURED = (*IMAGES, *LISTS, *EMBEDDINGS, "image_from")  # an infotext holds only their hashes
 FORM = '{"alwayson_scripts": {"CtrlGen": {"args": [{"units": [...]}]}}}'
+CONTROLNET = "ControlNet"
+OLD_FORM = '{"alwayson_scripts": {"ControlNet": {"args": [{...}]}}}'
 PICTURES = frozenset({"image", "images", "image_from"})
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # values of other scripts, which are not checked
 
@@ -65,11 +67,23 @@ def check_infotext(body: Any, entry: str | None, path: str = "$.infotext") -> No
         raise RequestError(path, message)
 
 
-def _has_request(body: Mapping[str, Any]) -> bool:
-    """Whether a checked body holds a request for CtrlGen's always-on script."""
+def check_old_infotext(body: Any, names: Collection[str], path: str = "$.infotext") -> None:
+    """Raise RequestError for an infotext with units of sd-webui-controlnet, whose pictures it does not hold.
+
+    `names` are those of the infotext's entries. It is not used when the body also holds a request.
+    """
+    units = [name for name in names if name.split(" ")[0].split("-")[0] == CONTROLNET]
+    if not units or _has_request(body) or _has_request(body, CONTROLNET.casefold()):
+        return
+    message = f"its entry {units[0]!r} holds no picture: send the units with their pictures, {OLD_FORM}"
+    raise RequestError(path, message)
+
+
+def _has_request(body: Mapping[str, Any], title: str = TITLE) -> bool:
+    """Whether a checked body holds a request for the always-on script of this title."""
     scripts = body.get(SCRIPTS)
     entries = scripts.items() if isinstance(scripts, Mapping) else ()
-    return any(_is_title(name) and (entry.get("args") or [None])[0] for name, entry in entries)
+    return any(name.casefold() == title and (entry.get("args") or [None])[0] for name, entry in entries)
 
 
 def check_repeated(text: bytes) -> None:

@@ -12,7 +12,16 @@ from modules import errors, infotext_utils, scripts, shared
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.infotext import KEY
 
-from .bodies import SETTINGS, TITLE, check_body, check_infotext, check_repeated
+from .bodies import (
+    CONTROLNET,
+    SETTINGS,
+    TITLE,
+    check_body,
+    check_infotext,
+    check_old_infotext,
+    check_repeated,
+)
+from .controlnet.name import answers_to_name
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 
@@ -38,8 +47,11 @@ async def require_readable(request: Request) -> None:
     check_body(body, arguments(), overridable())
     check_repeated(await request.body())
     text = body.get("infotext") if isinstance(body, dict) else None
-    if isinstance(text, str) and KEY in text:
-        check_infotext(body, infotext_utils.parse_generation_parameters(text).get(KEY))
+    if isinstance(text, str) and (KEY in text or CONTROLNET in text):
+        entries = infotext_utils.parse_generation_parameters(text)
+        check_infotext(body, entries.get(KEY))
+        if not entries.get(KEY) and answers_to_name():
+            check_old_infotext(body, entries)
 
 
 async def answered(_request: Request, error: CtrlGenError) -> JSONResponse:

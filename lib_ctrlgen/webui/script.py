@@ -29,6 +29,7 @@ from .comments import without_comments
 from .controlnet.arguments import controlnet_arguments
 from .controlnet.maps import map_order
 from .page import is_plain_page, show_mistake
+from .panel.old_infotext import add_old_units
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
 from .rest import guard_api
@@ -189,5 +190,6 @@ def register() -> None:
     script_callbacks.on_ui_settings(register_settings)
     script_callbacks.on_ui_settings(register_tiny_setting)
     script_callbacks.on_before_ui(add_axes)
+    script_callbacks.on_infotext_pasted(add_old_units)
     script_callbacks.on_app_started(add_routes)
     script_callbacks.on_app_started(guard_api)

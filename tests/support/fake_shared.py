@@ -36,7 +36,8 @@ class Callbacks:
 
     def __init__(self) -> None:
         self.lists: dict[str, list[Callable[..., Any]]] = {
-            kind: [] for kind in ("cfg_denoiser", "ui_settings", "app_started", "before_ui")
+            kind: []
+            for kind in ("cfg_denoiser", "ui_settings", "app_started", "before_ui", "infotext_pasted")
         }
 
     def fire(self, kind: str, *args: Any) -> None:

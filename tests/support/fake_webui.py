@@ -206,6 +206,7 @@ class FakeWebUI:
                 "on_ui_settings": self.callbacks.lists["ui_settings"].append,
                 "on_app_started": self.callbacks.lists["app_started"].append,
                 "on_before_ui": self.callbacks.lists["before_ui"].append,
+                "on_infotext_pasted": self.callbacks.lists["infotext_pasted"].append,
                 "remove_callbacks_for_function": self.callbacks.remove,
             },
             "scripts": {
