@@ -15,8 +15,9 @@ IP_ADAPTERS = ("ip_adapter", "ip_adapter_face", "pulid")  # families that do not
 def weights_of(unit: ControlNetUnit, *, hires: bool, layers: bool) -> dict[str, Any]:
     """The fields `weight`, `hires` and `layer_weights`.
 
-    `hires` is whether there are two passes, between which `hr_option` chooses. Weights of single layers take the place of the weight, and `layers` is whether they are a field of the
-    unit (for IP-Adapters they are a parameter, see `layers_of`).
+    `hires` is whether there are two passes, between which `hr_option` chooses. Weights of single layers take
+    the place of the weight, and `layers` is whether they are a field of the unit (for IP-Adapters they are a
+    parameter, see `layers_of`).
     """
     listed = unit.advanced_weighting is not None
     weight = 1.0 if listed else unit.weight

@@ -29,3 +29,23 @@ class ControlNetSemantics(Spec, frozen=True, kw_only=True):
 
     resolution: Annotated[int, Meta(ge=0, le=MOST_PIXELS)] = 0
     union_type: str = ""
+
+
+def reported_progress(call: int, calls: int) -> float:
+    """The progress that the WebUI reports at U-Net call number `call` of `calls`, one for each step.
+
+    It is the number of the last finished step over that of all steps, so the first two calls report 0.
+
+    >>> [reported_progress(call, 4) for call in range(4)]
+    [0.0, 0.0, 0.25, 0.5]
+    """
+    return max(0, call - 1) / calls
+
+
+def acts_at(reported: float, start: float, end: float) -> bool:
+    """Whether a unit with this window acts at a reported progress: both ends belong to the window.
+
+    >>> sum(acts_at(reported_progress(call, 20), 0, 0.5) for call in range(20))
+    12
+    """
+    return start <= reported <= end

@@ -139,7 +139,8 @@ class ControlledUnits:
         owners = self.prompts.owners(params) if self.prompts else None
         hires = is_hires(denoiser)
         self.announce(session, steps[1], hires)
-        rows.begin(*steps, step_rows(params, owners), hires=hires)
+        reported = params.sampling_step / params.total_sampling_steps
+        rows.begin(*steps, step_rows(params, owners), hires=hires, reported=reported)
 
     def announce(self, session: ControlSession, steps: int, hires: bool) -> None:
         """At the first step of the last pass, collect warnings about units that do not act.
