@@ -181,9 +181,17 @@ def controlled(p: Any, asked: Asked, prompts: bool) -> SamplePatch:
     return patch
 
 
+def add_controlnet_routes(demo: Any, app: Any) -> None:
+    """Add the routes below /controlnet, see `lib_ctrlgen.webui.controlnet.routes`."""
+    from .controlnet.routes import add_controlnet_routes as added  # its script derives from the one above
+
+    added(demo, app)
+
+
 def register() -> None:
     """Register the WebUI's callbacks. Called from `scripts/`, and again after every reload of the UI."""
     script_callbacks.on_ui_settings(register_settings)
     script_callbacks.on_ui_settings(register_tiny_setting)
     script_callbacks.on_app_started(add_routes)
+    script_callbacks.on_app_started(add_controlnet_routes)
     script_callbacks.on_app_started(guard_api)
