@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -14,7 +15,7 @@ from modules.call_queue import queue_lock
 from PIL import Image
 
 from lib_ctrlgen.compat.image_forms import read_picture
-from lib_ctrlgen.compat.module_list import Module, find_module
+from lib_ctrlgen.compat.module_list import Module, find_module, require_here
 from lib_ctrlgen.compat.modules import module_of
 from lib_ctrlgen.compat.pictures import channel, on_white
 from lib_ctrlgen.compat.reading import read_unit
@@ -40,6 +41,7 @@ NUMBERS = {
     "controlnet_threshold_a": "threshold_a",
     "controlnet_threshold_b": "threshold_b",
 }
+MODULE = "$.controlnet_module"
 POSES = "openpose"  # in the names of modules whose answer has poses
 FEATURES = "its result is no picture but features, which are not sent: a control reads the picture itself"
 LAMA = "LaMa fills the hole while a picture is generated: use 'inpaint_only' to see the mask"
@@ -107,11 +109,12 @@ def _texts(body: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _require_picture(module: Module) -> None:
-    """Raise RequestError for a module whose result CtrlGen does not send."""
+    """Raise RequestError for a module that CtrlGen does not have, or whose result it does not send."""
+    require_here(module, MODULE)
     if not module.gives_picture:
-        raise RequestError("$.controlnet_module", f"{module.name!r}: {FEATURES}")
+        raise RequestError(MODULE, f"{module.name!r}: {FEATURES}")
     if module.name == "inpaint_only+lama":
-        raise RequestError("$.controlnet_module", LAMA)
+        raise RequestError(MODULE, LAMA)
 
 
 def _numbers(body: Mapping[str, Any], module: Module) -> ControlNetUnit:
@@ -159,7 +162,9 @@ class _Finder:
             return Detection(_with_hole(picture, hole, path))
         if self.detector is None:
             return Detection(picture)
-        return self.detector(self._scaled(picture, path), path)
+        scaled = self._scaled(picture, path)
+        with _of_module():
+            return self.detector(scaled, path)
 
     def _resolution(self, unit: ControlNetUnit) -> int:
         slider = self.module.resolution
@@ -167,12 +172,10 @@ class _Finder:
         return unit.processor_res if unit.processor_res > 0 else default
 
     def _detector(self, params: Mapping[str, Any]) -> Detector:
-        """The detector of the module. Raises RequestError for one that CtrlGen does not have."""
-        try:
+        """The detector of the module. Raises RequestError."""
+        with _of_module():
             settings = DetectionSettings(preprocessor=self.module.name, params=dict(params))
             return Detector.of(settings, model_store())
-        except RequestError as error:
-            raise RequestError("$.controlnet_module", error.message) from error
 
     def _scaled(self, picture: Image.Image, path: str) -> Image.Image:
         """The picture with the detection's resolution as its short side."""
@@ -183,6 +186,17 @@ class _Finder:
         if width * height > MAX_PIXELS:
             raise RequestError(path, f"{width} x {height} pixels at this resolution: send a smaller one")
         return Image.fromarray(smooth(np.asarray(picture), width, height))
+
+
+@contextmanager
+def _of_module() -> Iterator[None]:
+    """Give an error about the preprocessor or its parameters the path of the module."""
+    try:
+        yield
+    except RequestError as error:
+        if error.path.startswith("$.controlnet_"):
+            raise
+        raise RequestError(MODULE, error.message) from error
 
 
 def _with_hole(picture: Image.Image, hole: Image.Image, path: str) -> Image.Image:
