@@ -21,6 +21,7 @@ from .bodies import (
     check_old_infotext,
     check_repeated,
 )
+from .controlnet.arguments import MARK
 from .controlnet.name import answers_to_name
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
@@ -44,7 +45,7 @@ async def require_readable(request: Request) -> None:
         body = await request.json()  # FastAPI has parsed it already
     except ValueError:
         return  # FastAPI answers with the error
-    check_body(body, arguments(), overridable())
+    check_body(body, arguments(), overridable(), units=controlnet_units())
     check_repeated(await request.body())
     text = body.get("infotext") if isinstance(body, dict) else None
     if isinstance(text, str) and (KEY in text or CONTROLNET in text):
@@ -70,6 +71,12 @@ def arguments() -> int:
     """Return the number of arguments of the always-on script."""
     found = (script for script in scripts.scripts_txt2img.alwayson_scripts if script.title().lower() == TITLE)
     return next((int(script.args_to) - int(script.args_from) for script in found), 1)
+
+
+def controlnet_units() -> int:
+    """Return the number of arguments of CtrlGen's script "ControlNet", 0 where it has none."""
+    found = (script for script in scripts.scripts_txt2img.alwayson_scripts if getattr(script, MARK, False))
+    return next((int(script.args_to) - int(script.args_from) for script in found), 0)
 
 
 def overridable() -> list[str]:

@@ -37,6 +37,7 @@ from .sampling.cell_batch import CellBatch, cell_batch_of
 from .sampling.init_images import init_pictures, picture_count
 from .sampling.method_patch import Refusal, SamplePatch, release, sample_patch
 from .sampling.prompt_check import needs_schedules
+from .saved_maps import save_maps
 from .settings import TITLE, register_settings
 from .xyz_axes import add_axes, changes_of
 
@@ -91,7 +92,10 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         """
         del args
         patch = sample_patch(p)
-        if patch is None or runs_script(p):
+        if patch is None:
+            return
+        save_maps(p, patch)
+        if runs_script(p):
             return
         more = patch.sheets(processed.images[processed.index_of_first_image :])
         more += patch.control_maps(map_order(p, patch))
@@ -185,6 +189,13 @@ def controlled(p: Any, asked: Asked, prompts: bool) -> SamplePatch:
     return patch
 
 
+def add_controlnet_routes(demo: Any, app: Any) -> None:
+    """Add the routes below /controlnet, see `lib_ctrlgen.webui.controlnet.routes`."""
+    from .controlnet.routes import add_controlnet_routes as added  # its script derives from the one above
+
+    added(demo, app)
+
+
 def register() -> None:
     """Register the WebUI's callbacks. Called from `scripts/`, and again after every reload of the UI."""
     script_callbacks.on_ui_settings(register_settings)
@@ -192,4 +203,5 @@ def register() -> None:
     script_callbacks.on_before_ui(add_axes)
     script_callbacks.on_infotext_pasted(add_old_units)
     script_callbacks.on_app_started(add_routes)
+    script_callbacks.on_app_started(add_controlnet_routes)
     script_callbacks.on_app_started(guard_api)

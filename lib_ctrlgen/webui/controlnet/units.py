@@ -11,11 +11,12 @@ from modules import shared
 
 from lib_ctrlgen.compat.conversion import converted
 from lib_ctrlgen.compat.generation import Family, Generation
+from lib_ctrlgen.compat.module_list import module_named, require_here
 from lib_ctrlgen.compat.places import ARGUMENTS, FIELDS
 from lib_ctrlgen.compat.reading import OFF, read_units
 from lib_ctrlgen.compat.unit import ControlNetUnit
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.webui.settings import model_store
+from lib_ctrlgen.webui.settings import SEMANTICS, model_store
 
 from .model_names import resolved
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, Family] = {"SD1.5": "sd15", "SD2": "sd2", "SDXL": "sdxl"}
 CELL = 8  # pixels of a latent's cell
 SEEDS = 2**32
+NO_PICTURE = "is required: send a picture, or use img2img, whose picture then serves"
 EMBEDDED = (
     "saved features are not read here: send the pictures in 'image', or a unit of CtrlGen's own script with "
     "the parameter 'embedding'"
@@ -54,6 +56,10 @@ def converted_units(units: Sequence[ControlNetUnit], p: Any, notices: Notices) -
     generation = generation_of(p)
     found = []
     for number, unit in enumerate(units):
+        if unit.enabled and not (unit.images or generation.img2img):
+            raise RequestError(f"{ARGUMENTS}[{number}].image", NO_PICTURE)
+        if unit.enabled:
+            require_here(module_named(unit.module, ""), f"{ARGUMENTS}[{number}].module")
         with _at_unit(number):
             alone = (*[OFF] * number, unit)  # the conversion names a unit by its place
             found.append(converted(alone, generation, notices).units[number])
@@ -95,7 +101,7 @@ def generation_of(p: Any) -> Generation:
         map_seed=_map_seed(p),
         ignore_mask=bool(options.get("controlnet_ignore_noninpaint_mask", False)),
         inpaint_blur=int(options.get("control_net_inpaint_blur_sigma", 7)),
-        own_semantics=bool(options.get("ctrlgen_controlnet_semantics", False)),
+        own_semantics=bool(options.get(SEMANTICS, False)),
     )
 
 
