@@ -119,8 +119,8 @@ def test_what_cannot_be_carried_out_stops_the_request_at_its_place(
 
 
 def test_errors_and_warnings_while_sampling_have_the_clients_path(runner: Runner, control: Pushes) -> None:
-    _, _, p = runner.generate([UNIT | {"weigth": 1}], REQUEST)
-    assert p.extra_generation_params["CtrlGen warnings"].startswith(f"{ARGS}[0].weigth: unknown field")
+    _, _, p = runner.generate([UNIT | {"weighting": 1}], REQUEST)
+    assert p.extra_generation_params["CtrlGen warnings"].startswith(f"{ARGS}[0].weighting: unknown field")
     control.value = float("nan")
     with pytest.raises(RequestError, match="not finite") as raised:
         runner.generate([None, UNIT])
