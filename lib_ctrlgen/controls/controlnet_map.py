@@ -18,6 +18,7 @@ from lib_ctrlgen.images.controlnet_resize import resample_controlnet, way
 from lib_ctrlgen.images.resize import Pixels, fit_pixels
 from lib_ctrlgen.preprocessors import PreprocessorChain
 from lib_ctrlgen.preprocessors.chain import Values
+from lib_ctrlgen.preprocessors.detection import RESOLUTION
 
 from .base import UnitInputs
 
@@ -69,10 +70,8 @@ def pixels_of(picture: Image.Image) -> Pixels:
 
 def _preprocessed(job: UnitInputs, chain: PreprocessorChain, values: Values, pixels: Pixels) -> Pixels:
     """The map of a picture [H, W, 3], in the picture's own proportions."""
-    stage, own = (
-        chain.preprocessors[0],
-        {name: value for name, value in values[0].items() if name != "resolution"},
-    )
+    stage = chain.preprocessors[0]
+    own = {name: value for name, value in values[0].items() if name != RESOLUTION.name}
     special = _SPECIAL.get(stage.name)
     if special is not None:
         return special(pixels, own)

@@ -85,7 +85,7 @@ def thinned(binary: Pixels, *, spurs: bool) -> Pixels:
 
 
 def _remove(binary: Pixels, patterns: Sequence[Any]) -> bool:
-    """Remove the middle of each pattern in place, one pattern after another. Whether something was removed."""
+    """Remove the middle of each pattern in place, one pattern after another; whether any was removed."""
     changed = False
     for turns in range(4):
         for pattern in patterns:
