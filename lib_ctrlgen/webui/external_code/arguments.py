@@ -1,4 +1,4 @@
-"""Finds the script titled "ControlNet" of a generation, and reads and replaces the units among its arguments."""
+"""Finds the script titled "ControlNet" of a generation, and reads and replaces its units."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def update_cn_script(script_runner: Any, script_args: Any, cn_units: Sequence[Co
 
     Disabled units are added up to the number of `get_max_models_num`. Where the number of units is not that
     of before, the places (`args_from`, `args_to`) of the ControlNet script and of all scripts behind it are
-    changed accordingly. The same arguments are returned if the runner has no ControlNet script, or if they end
-    before its place.
+    changed accordingly. Equal arguments are returned if the runner has no ControlNet script, or if they
+    end before its place.
     """
     changed = list(script_args)
     update_cn_script_in_place(script_runner, changed, cn_units)

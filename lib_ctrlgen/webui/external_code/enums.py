@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class InputMode(Enum):
-    """Where the pictures of a unit come from: one picture, a folder of one for each generation, or several."""
+    """Where the pictures of a unit come from: one, a folder with one for each generation, or several."""
 
     SIMPLE = "simple"
     BATCH = "batch"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ def to_base64_nparray(encoding: str) -> Pixels:
 
 
 def pixel_perfect_resolution(image: Pixels, target_H: int, target_W: int, resize_mode: ResizeMode) -> int:  # noqa: N803 - clients pass these names
-    """The short side that a picture [H, W, C] has after it was fitted to a size, before it is cropped or padded."""
+    """The short side of a picture [H, W, C] after it was fitted to a size, without crop and padding."""
     height, width = image.shape[:2]
     scales = float(target_H) / height, float(target_W) / width
     scale = min(scales) if resize_mode is ResizeMode.OUTER_FIT else max(scales)
@@ -35,7 +35,8 @@ def HWC3(x: Pixels) -> Pixels:  # noqa: N802 - the name that clients import
     if layers.shape[2] == 4:
         share = layers[:, :, 3:].astype(np.float32) / 255.0
         mixed = layers[:, :, :3] * share + 255.0 * (1.0 - share)
-        return mixed.clip(0, 255).astype(np.uint8)
+        made: Pixels = mixed.clip(0, 255).astype(np.uint8)
+        return made
     return np.repeat(layers, 3, axis=2) if layers.shape[2] == 1 else layers
 
 
@@ -45,5 +46,5 @@ def resize_image(input_image: Pixels, resolution: int) -> Pixels:
     scale = float(resolution) / min(height, width)
     size = [int(np.round(side * scale / CELL)) * CELL for side in (width, height)]
     method = cv2.INTER_LANCZOS4 if scale > 1 else cv2.INTER_AREA
-    made: Any = cv2.resize(input_image, size, interpolation=method)
-    return np.asarray(made, dtype=np.uint8)
+    made: Pixels = np.asarray(cv2.resize(input_image, size, interpolation=method), np.uint8)
+    return made

@@ -1,0 +1,27 @@
+"""Whether CtrlGen answers in this WebUI to what other extensions import from sd-webui-controlnet."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from modules import extensions
+
+OLD_NAME = "sd-webui-controlnet"
+OWN_FILE = Path("lib_ctrlgen") / "__init__.py"
+
+
+def is_forge() -> bool:
+    """Whether the host is Forge, reForge or another WebUI with Forge's ControlNet in it."""
+    return find_spec("modules_forge") is not None
+
+
+def other_controlnet() -> bool:
+    """Whether sd-webui-controlnet is installed and switched on, in whatever folder."""
+    names = [found for found in extensions.active() if OLD_NAME in found.name]
+    return any(not (Path(found.path) / OWN_FILE).is_file() for found in names)
+
+
+def answers_here() -> bool:
+    """Whether CtrlGen answers: only in AUTOMATIC1111's WebUI, and only without sd-webui-controlnet."""
+    return not is_forge() and not other_controlnet()
