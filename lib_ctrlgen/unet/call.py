@@ -181,6 +181,10 @@ class Position:
     `hires` is true in the hires pass, whose steps count from 0 again. `copies` is the number of times that
     the context of a conditional row repeats each token of its text. `waiting` are the step's rows that later
     calls may have.
+
+    `size` is the height and width of the pass's latent, None if the clock does not know it. `regrouped` is
+    true where another program splits a batch of the host: into tiles, with several rows for each of the
+    host's, or into parts of its rows.
     """
 
     step: int
@@ -189,6 +193,8 @@ class Position:
     hires: bool = False
     copies: int = 1
     waiting: tuple[RowName, ...] = ()
+    size: tuple[int, int] | None = None
+    regrouped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

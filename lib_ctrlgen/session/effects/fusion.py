@@ -32,13 +32,13 @@ def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
     """Merge units that share one network and act on the same rows in the same way; keep all others.
 
     The network then runs once for them. A unit with a mask is never merged, because its mask is applied
-    to its own residuals.
+    to its own residuals, nor one with assigned control maps.
     """
     groups: dict[int, list[ActingUnit]] = {}
     others: list[ActingUnit] = []
     for each in acting:
         control = each.unit.control
-        if isinstance(control, FusableControl) and each.unit.mask is None:
+        if isinstance(control, FusableControl) and each.unit.mask is None and each.maps is None:
             groups.setdefault(id(control.model), []).append(each)
         else:
             others.append(each)
