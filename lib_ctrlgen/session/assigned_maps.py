@@ -21,8 +21,8 @@ from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
 from .effects.base import ActingUnit
 
 IN_PARTS = (
-    "another extension computes the picture in parts (tiles or frames), on which this unit cannot act: switch "
-    "that extension off, or the unit"
+    "another extension computes the picture in parts (tiles or frames), on which this unit cannot act: "
+    "switch that extension off, or the unit"
 )
 # What acts on a part of a picture as on the whole.
 ANYWHERE = (AttentionControl, ContextControl, PooledControl, FinishingControl)
