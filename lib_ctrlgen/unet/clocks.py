@@ -73,6 +73,7 @@ class RowQueue:
         self.hires = False
         self.copies = 1
         self.size: tuple[int, int] | None = None
+        self.reported: float | None = None
         self.waiting: deque[tuple[Row, int]] = deque()
         self.batch: list[tuple[Row, int]] = []
 
@@ -85,9 +86,13 @@ class RowQueue:
         hires: bool = False,
         copies: int = 1,
         size: tuple[int, int] | None = None,
+        reported: float | None = None,
     ) -> None:
-        """Announce a step and its rows, in the order of the calls. `copies` and `size` are `Position`'s."""
-        self.copies, self.size, self.batch = copies, size, []
+        """Announce a step and its rows, in the order of the calls.
+
+        `copies`, `size` and `reported` are those of `Position`.
+        """
+        self.copies, self.size, self.reported, self.batch = copies, size, reported, []
         self.step, self.steps, self.hires = min(step, steps - 1), steps, hires
         announced = list(rows)
         self.waiting = deque(zip(announced, repetitions(announced), strict=True))
@@ -116,6 +121,7 @@ class RowQueue:
             self.hires,
             self.copies,
             tuple(RowName(row.cond, row.image, row.concept, nth) for row, nth in self.waiting),
+            self.reported,
             self.size,
             regrouped=bool(self.batch) and len(taken) != len(self.batch),
         )

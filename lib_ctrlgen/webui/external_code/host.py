@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from modules import extensions
+from modules import extensions, shared
+
+from lib_ctrlgen.webui.controlnet.name import ALWAYS, AUTOMATIC, SETTING, answers_to_name
 
 OLD_NAME = "sd-webui-controlnet"
 OWN_FILE = Path("lib_ctrlgen") / "__init__.py"
@@ -23,5 +25,9 @@ def other_controlnet() -> bool:
 
 
 def answers_here() -> bool:
-    """Whether CtrlGen answers: only in AUTOMATIC1111's WebUI, and only without sd-webui-controlnet."""
-    return not is_forge() and not other_controlnet()
+    """Whether CtrlGen answers: only in AUTOMATIC1111's WebUI, and where its script has the name ControlNet.
+
+    While the WebUI still loads scripts, sd-webui-controlnet may be one of those that come later.
+    """
+    chosen = shared.opts.data.get(SETTING, AUTOMATIC) == ALWAYS
+    return answers_to_name() and not is_forge() and (chosen or not other_controlnet())

@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from lib_ctrlgen.compat.module_list import Module, Slider, find_module, sorted_modules
+from lib_ctrlgen.compat.control_types import ALL, module_answer
+from lib_ctrlgen.compat.module_list import Module, find_module, sorted_modules
 from lib_ctrlgen.compat.unit import NO_MODEL
-from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.models.model_files import ModelFiles, hashed_file
-from lib_ctrlgen.models.scan import ModelFile
-from lib_ctrlgen.models.weight_files import hash8
+from lib_ctrlgen.request.names import split_hash
+from lib_ctrlgen.webui.controlnet.model_names import labels, resolved
 from lib_ctrlgen.webui.settings import model_store
-
-ALL = "All"
 
 
 @dataclass
@@ -33,11 +30,13 @@ class ModelTable:
         """Search the model folders again."""
         files = model_store().files
         files.refresh()
-        labels = {labelled(file, files): str(file.path) for file in reversed(files.all()) if not file.shared}
+        found = labels(files)
         self.paths.clear()
-        self.paths.update({NO_MODEL: None, **dict(sorted(labels.items()))})
+        self.paths.update(
+            {NO_MODEL: None, **{label: str(files.find(resolved(label, files))) for label in found}}
+        )
         self.names.clear()
-        self.names.update({stem_of(label).lower(): label for label in self.paths if label != NO_MODEL})
+        self.names.update({split_hash(label)[0].lower(): label for label in found})
 
 
 @lru_cache(maxsize=1)
@@ -46,20 +45,6 @@ def model_table() -> ModelTable:
     table = ModelTable()
     table.update()
     return table
-
-
-def labelled(file: ModelFile, files: ModelFiles) -> str:
-    """A model as "stem [hash]"; its stem alone if it cannot be read."""
-    try:
-        digest = files.index.computed(hashed_file(file.path), "hash8", hash8)
-    except ModelError:
-        return file.path.stem
-    return f"{file.path.stem} [{digest}]"
-
-
-def stem_of(label: str) -> str:
-    """The stem in "stem [hash]"."""
-    return label.rpartition(" [")[0] or label
 
 
 def get_models(update: bool = False) -> list[str]:
@@ -87,29 +72,14 @@ def update_cn_models() -> None:
 
 def get_modules(alias_names: bool = False) -> list[str]:
     """The preprocessors by their internal names, or by the names that the page shows."""
-    return [each.label if alias_names else each.name for each in sorted_modules()]
+    found: list[str] = module_answer(labels=alias_names)["module_list"]
+    return found
 
 
 def get_modules_detail(alias_names: bool = False) -> dict[str, Any]:
     """For each preprocessor whether a unit with it has no model, and its sliders with their bounds."""
-    return {
-        (each.label if alias_names else each.name): {
-            "model_free": each.model_free,
-            "sliders": [slider_row(slider) for slider in each.sliders],
-        }
-        for each in sorted_modules()
-    }
-
-
-def slider_row(slider: Slider) -> dict[str, Any]:
-    """A slider as clients read it."""
-    return {
-        "name": slider.label,
-        "value": slider.value,
-        "min": slider.minimum,
-        "max": slider.maximum,
-        "step": slider.step,
-    }
+    found: dict[str, Any] = module_answer(labels=alias_names)["module_detail"]
+    return found
 
 
 def get_preprocessor(name: str) -> Module | None:

@@ -150,13 +150,6 @@ def latest_network(p: Any, session: ControlSession) -> LatestNetwork:
     return LatestNetwork([ControlParams(p, session, units) for units in groups.values()])
 
 
-class RunningNetwork:
-    """The network of the generation that runs, shared by all copies of a script; None between generations."""
-
-    def __init__(self) -> None:
-        self.network: LatestNetwork | None = None
-
-
 @contextmanager
 def published(p: Any, session: ControlSession) -> Iterator[None]:
     """Let other extensions read and assign a session's control maps on the script titled "ControlNet"."""
