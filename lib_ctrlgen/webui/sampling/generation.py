@@ -112,6 +112,7 @@ class ControlledUnits:
         """Before a pass, encode the units' pictures, and let units change the first noise of txt2img."""
         if self.session is None:
             return
+        self.session.assigned.maps.clear()
         self.prepare(self.session, x)
         height, width = x.shape[-2:]
         note_blanks(self.session.units, (int(height), int(width)), LATENT_FACTOR, self.notices)

@@ -39,7 +39,8 @@ class ControlParams:
     `hint_cond` and `hr_hint_cond` are the maps [B, C, H, W] in 0..1 of the first pass and of the hires pass,
     with -1 in holes; the second is None without hires fix. B is 1, or the number of rows where each picture
     of the batch has a map of its own. Assigned maps are used from the next call of the U-Net on, until
-    others are assigned; assigning the maps that were read first makes the unit use its own again.
+    others are assigned or the pass ends; assigning the maps that were read first makes the unit use its own
+    again.
     """
 
     def __init__(self, p: Any, session: ControlSession, units: Sequence[ActiveUnit]) -> None:
@@ -59,6 +60,7 @@ class ControlParams:
         self.effective_region_mask: Any = None
         self._own: dict[bool, Tensor | None] = {}
         self._assigned: dict[bool, Tensor] = {}
+        self._in_hires = False
 
     @property
     def hint_cond(self) -> Tensor:
@@ -79,7 +81,15 @@ class ControlParams:
         self._assign(maps, hires=True)
 
     def _maps(self, *, hires: bool) -> Tensor | None:
+        self._begin_pass()
         return self._assigned.get(hires, self._own_maps(hires=hires))
+
+    def _begin_pass(self) -> None:
+        """Forget the maps that were assigned in another pass; the session has dropped them already."""
+        in_hires = bool(getattr(self.p, "is_hr_pass", False))
+        if in_hires != self._in_hires:
+            self._in_hires = in_hires
+            self._assigned.clear()
 
     def _own_maps(self, *, hires: bool) -> Tensor | None:
         """The unit's own maps, computed when they are read for the first time."""
@@ -89,6 +99,7 @@ class ControlParams:
         return self._own[hires]
 
     def _assign(self, maps: Tensor | None, *, hires: bool) -> None:
+        self._begin_pass()
         index = self.units[0].index
         if maps is None or maps is self._own_maps(hires=hires):
             self._assigned.pop(hires, None)
