@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from lib_ctrlgen.controls.assigned_map import ReadsMap
-from lib_ctrlgen.controls.own_layers import PooledControl
+from lib_ctrlgen.controls.own_layers import AlignedControl, PooledControl, ReferenceControl
 from lib_ctrlgen.controls.protocols import AttentionControl, ContextControl, FinishingControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
@@ -24,6 +24,8 @@ IN_PARTS = (
     "another extension computes the picture in parts (tiles or frames), on which this unit cannot act: "
     "switch that extension off, or the unit"
 )
+# What reads rows of the batch other than its own.
+CONNECTS_ROWS = (AlignedControl, ReferenceControl)
 # What acts on a part of a picture as on the whole.
 ANYWHERE = (AttentionControl, ContextControl, PooledControl, FinishingControl)
 
@@ -64,9 +66,12 @@ class AssignedMaps:
         return found.expand(call.batch, -1, -1, -1)
 
     def given(self, each: ActingUnit, call: UNetCall) -> ActingUnit:
-        """The acting unit with its assigned maps; its residuals are then computed at every call."""
+        """The acting unit with its assigned maps.
+
+        With them, and where another program splits the host's batch, residuals are computed at every call.
+        """
         maps = self.of(each.unit, call)
-        if maps is None:
+        if maps is None and not call.position.regrouped:
             return each
         row_weights = [None if one is None else one.always for one in each.row_weights]
         return replace(each, maps=maps, row_weights=row_weights)
@@ -74,15 +79,19 @@ class AssignedMaps:
     def require(self, call: UNetCall, acting: Sequence[ActiveUnit]) -> None:
         """Raise HostError if a unit that acts in a call cannot, because another program splits the picture.
 
-        That is a unit that acts at places of the picture and has no assigned maps, or one with a mask. In a
-        call with other rows than the host's, it is also a unit for some pictures of the batch.
+        In tiles a unit acts if it has assigned maps, or if it does not act at places of the picture, and has no
+        mask. In a batch that is split otherwise, it acts if it is for all pictures of the batch or has assigned
+        maps, and if it does not connect rows.
         """
         position = call.position
-        if not position.regrouped and position.size in (None, call.size):
+        tiled = position.size not in (None, call.size)
+        if not tiled and not position.regrouped:
             return
         for unit in acting:
-            anywhere = isinstance(unit.control, ANYWHERE) and not isinstance(unit.control, ReadsMap)
-            able = self.of(unit, call) is not None or (anywhere and unit.pictures is None)
-            if unit.mask is not None or not able:
-                masked = ", or remove the unit's mask" if able else ""
-                raise HostError(f"{unit.path}: {IN_PARTS}{masked}")
+            control, assigned = unit.control, self.of(unit, call) is not None
+            anywhere = isinstance(control, ANYWHERE) and not isinstance(control, ReadsMap)
+            able = assigned or (unit.pictures is None and not isinstance(control, CONNECTS_ROWS))
+            if not able or (tiled and not assigned and not anywhere):
+                raise HostError(f"{unit.path}: {IN_PARTS}")
+            if tiled and unit.mask is not None:
+                raise HostError(f"{unit.path}: {IN_PARTS}, or remove its mask")

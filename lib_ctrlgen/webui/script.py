@@ -88,8 +88,8 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         """
         del args
         patch = sample_patch(p)
-        if patch is None or runs_script(p):
-            return
+        if patch is None or runs_script(p) or not processed.infotexts:
+            return  # ADetailer calls it without pictures
         more = patch.sheets(processed.images[processed.index_of_first_image :])
         more += patch.control_maps(map_order(p, patch))
         processed.images.extend(more)
