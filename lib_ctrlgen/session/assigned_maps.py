@@ -79,9 +79,9 @@ class AssignedMaps:
     def require(self, call: UNetCall, acting: Sequence[ActiveUnit]) -> None:
         """Raise HostError if a unit that acts in a call cannot, because another program splits the picture.
 
-        In tiles a unit acts if it has assigned maps, or if it does not act at places of the picture, and has no
-        mask. In a batch that is split otherwise, it acts if it is for all pictures of the batch or has assigned
-        maps, and if it does not connect rows.
+        In tiles a unit can act if it has assigned maps or does not act at places of the picture, and has no
+        mask. In a batch that is split otherwise, it can if it is for all pictures of the batch or has
+        assigned maps, and if it does not connect rows.
         """
         position = call.position
         tiled = position.size not in (None, call.size)

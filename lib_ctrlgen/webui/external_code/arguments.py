@@ -86,7 +86,7 @@ def update_cn_script_in_processing(p: Any, cn_units: Sequence[ControlNetUnit], *
     scripts in later generations, whose arguments are at the former places.
     """
     script = find_cn_script(p.scripts)
-    if script is not None and padded(cn_units) != script.args_to - script.args_from:
+    if script is not None and len(padded(cn_units, script)) != script.args_to - script.args_from:
         runner = copy_of_runner(p.scripts)
         vars(p)["scripts_value" if "scripts_value" in vars(p) else "scripts"] = runner
     p.script_args = update_cn_script(p.scripts, p.script_args_value, cn_units)
@@ -103,18 +103,19 @@ def copy_of_runner(runner: Any) -> Any:
     return made
 
 
-def padded(cn_units: Sequence[ControlNetUnit]) -> int:
-    """The number of units after disabled ones were added."""
-    return max(len(cn_units), get_max_models_num())
+def padded(cn_units: Sequence[ControlNetUnit], script: Any) -> list[ControlNetUnit]:
+    """The units and disabled ones, at least as many as the setting says and as the script has arguments."""
+    count = max(get_max_models_num(), script.args_to - script.args_from)
+    return [*cn_units, *(ControlNetUnit() for _ in range(count - len(cn_units)))]
 
 
 def update_cn_script(script_runner: Any, script_args: Any, cn_units: Sequence[ControlNetUnit]) -> Any:
     """The arguments of all scripts, a list or a tuple, with other units for the ControlNet script.
 
-    Disabled units are added up to the number of `get_max_models_num`. Where the number of units is not that
-    of before, the places (`args_from`, `args_to`) of the ControlNet script and of all scripts behind it are
-    changed accordingly. Equal arguments are returned if the runner has no ControlNet script, or if they
-    end before its place.
+    Disabled units are added up to the number of `get_max_models_num` and to the number of the script's
+    arguments. With more units than that, the end of the ControlNet script's place (`args_to`) and the places of
+    all scripts with later arguments are moved. Equal arguments are returned if the runner has no ControlNet
+    script, or if they end before its place.
     """
     changed = list(script_args)
     update_cn_script_in_place(script_runner, changed, cn_units)
@@ -130,20 +131,20 @@ def update_cn_script_in_place(
     script = find_cn_script(script_runner)
     if script is None or len(script_args) < script.args_from:
         return
-    units = [*cn_units]
-    units += [ControlNetUnit() for _ in range(padded(units) - len(units))]
+    units = padded(cn_units, script)
     start, end = script.args_from, script.args_to
     script_args[start:end] = units
     script.args_to = start + len(units)
-    move_scripts(script_runner, script, len(units) - (end - start))
+    for other in scripts_of(script_runner):
+        if other is not script and other.args_from is not None and other.args_from >= end:
+            other.args_from += len(units) - (end - start)
+            other.args_to += len(units) - (end - start)
 
 
-def move_scripts(script_runner: Any, script: Any, by: int) -> None:
-    """Move the places of all always-on scripts behind a script by a number of arguments."""
-    scripts = script_runner.alwayson_scripts
-    for other in scripts[scripts.index(script) + 1 :]:
-        other.args_from += by
-        other.args_to += by
+def scripts_of(script_runner: Any) -> list[Any]:
+    """All scripts of a runner, each once."""
+    lists = [getattr(script_runner, name, ()) for name in SCRIPT_LISTS]
+    return list({id(script): script for scripts in lists for script in scripts}.values())
 
 
 __all__ = [
