@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from lib_ctrlgen.errors import RequestError, nearest
+from lib_ctrlgen.request.catalogue import MISSING_PREPROCESSORS, preprocessor_names
+from lib_ctrlgen.request.encoder_names import encoder_name
 
 from .unit import NO_MODULE
 
@@ -77,6 +79,9 @@ FORGE_NAMES: Mapping[str, str] = MappingProxyType(
 )
 
 
+FINISHED = "send a finished control map, with the module 'none'"
+
+
 def find_module(text: str) -> Module | None:
     """The preprocessor that a name, a label or a name of Forge means, ignoring case; None for no such one."""
     from .module_table import MODULES
@@ -98,6 +103,15 @@ def module_named(text: str, path: str) -> Module:
     if found is None:
         raise RequestError(path, f"there is no preprocessor {text!r}; {nearest(text, all_names())}")
     return found
+
+
+def require_here(module: Module, path: str) -> None:
+    """Raise RequestError at `path` for a preprocessor that CtrlGen does not have."""
+    if encoder_name(module.name) is None:
+        reason = MISSING_PREPROCESSORS.get(module.name)
+        if reason or module.name not in preprocessor_names():
+            shown = f"CtrlGen does not have the preprocessor {module.name!r}"
+            raise RequestError(path, f"{shown}: {reason or FINISHED}")
 
 
 def all_names() -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -14,7 +15,7 @@ from modules.call_queue import queue_lock
 from PIL import Image
 
 from lib_ctrlgen.compat.image_forms import read_picture
-from lib_ctrlgen.compat.module_list import Module, find_module
+from lib_ctrlgen.compat.module_list import Module, find_module, require_here
 from lib_ctrlgen.compat.modules import module_of
 from lib_ctrlgen.compat.pictures import channel, on_white
 from lib_ctrlgen.compat.reading import read_unit
@@ -35,11 +36,13 @@ from .poses import plain_base64, read_json
 logger = logging.getLogger("ctrlgen")
 UNSUPPORTED = ("clip_vision", "revision_clipvision", "revision_ignore_prompt", "ip-adapter-auto")
 IMAGES = ("controlnet_input_images", "controlnet_images")  # webuiapi 0.9.17 sends the second
+MASKS = "controlnet_masks"
 NUMBERS = {
     "controlnet_processor_res": "processor_res",
     "controlnet_threshold_a": "threshold_a",
     "controlnet_threshold_b": "threshold_b",
 }
+MODULE = "$.controlnet_module"
 POSES = "openpose"  # in the names of modules whose answer has poses
 FEATURES = "its result is no picture but features, which are not sent: a control reads the picture itself"
 LAMA = "LaMa fills the hole while a picture is generated: use 'inpaint_only' to see the mask"
@@ -47,11 +50,15 @@ LAMA = "LaMa fills the hole while a picture is generated: use 'inpaint_only' to 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A detection: the module with its numbers, and each picture with its mask (empty for none)."""
+    """A detection: the module with its numbers, and each picture with its mask (empty for none).
+
+    `field` is the name of the body's field with the pictures.
+    """
 
     module: Module
     unit: ControlNetUnit
     pictures: tuple[tuple[str, str], ...]
+    field: str
 
 
 async def detect(request: Request) -> dict[str, Any]:
@@ -79,7 +86,8 @@ def read_wanted(body: Any) -> Wanted:
         raise HTTPException(422, "Module not available")
     if module.name in UNSUPPORTED:
         raise HTTPException(422, "Module not supported")
-    images, masks = _texts(body, IMAGES), _texts(body, ("controlnet_masks",))
+    field = next((each for each in IMAGES if body.get(each)), IMAGES[0])
+    images, masks = _texts(body, field), _texts(body, MASKS)
     if not images:
         raise HTTPException(422, "No image selected")
     if module.requires_mask and len(masks) != len(images):
@@ -89,12 +97,12 @@ def read_wanted(body: Any) -> Wanted:
     _require_picture(module)
     masks = (*masks, *[""] * len(images)) if module.accepts_mask else ("",) * len(images)
     unit = _numbers(body, module)
-    return Wanted(module=module, unit=unit, pictures=tuple(zip(images, masks, strict=False)))
+    pairs = tuple(zip(images, masks, strict=False))
+    return Wanted(module=module, unit=unit, pictures=pairs, field=field)
 
 
-def _texts(body: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
-    """The pictures of the first of these fields that has any. Raises RequestError."""
-    name = next((each for each in names if body.get(each)), "")
+def _texts(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The pictures in a field. Raises RequestError."""
     value = body.get(name) or []
     if not isinstance(value, list):
         raise RequestError(f"$.{name}", "expected a list of pictures, each as base64 or a data URL")
@@ -107,11 +115,12 @@ def _texts(body: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _require_picture(module: Module) -> None:
-    """Raise RequestError for a module whose result CtrlGen does not send."""
+    """Raise RequestError for a module that CtrlGen does not have, or whose result it does not send."""
+    require_here(module, MODULE)
     if not module.gives_picture:
-        raise RequestError("$.controlnet_module", f"{module.name!r}: {FEATURES}")
+        raise RequestError(MODULE, f"{module.name!r}: {FEATURES}")
     if module.name == "inpaint_only+lama":
-        raise RequestError("$.controlnet_module", LAMA)
+        raise RequestError(MODULE, LAMA)
 
 
 def _numbers(body: Mapping[str, Any], module: Module) -> ControlNetUnit:
@@ -131,9 +140,9 @@ def _found(wanted: Wanted, stopped: Event) -> Iterator[Detection]:
     """The control map of each picture, until the work is stopped."""
     find = _Finder(wanted)
     for number, (image, mask) in enumerate(wanted.pictures):
-        place = f"$.{IMAGES[0]}[{number}]"
+        place = f"$.{wanted.field}[{number}]"
         picture = on_white(decode_image(image, place))
-        hole = channel(mask, f"$.controlnet_masks[{number}]") if mask else None
+        hole = channel(mask, f"$.{MASKS}[{number}]") if mask else None
         with queue_lock:  # the WebUI's own: one generation or detection at a time
             if stopped.is_set():
                 return
@@ -159,7 +168,9 @@ class _Finder:
             return Detection(_with_hole(picture, hole, path))
         if self.detector is None:
             return Detection(picture)
-        return self.detector(self._scaled(picture, path), path)
+        scaled = self._scaled(picture, path)
+        with _of_module():
+            return self.detector(scaled, path)
 
     def _resolution(self, unit: ControlNetUnit) -> int:
         slider = self.module.resolution
@@ -167,12 +178,10 @@ class _Finder:
         return unit.processor_res if unit.processor_res > 0 else default
 
     def _detector(self, params: Mapping[str, Any]) -> Detector:
-        """The detector of the module. Raises RequestError for one that CtrlGen does not have."""
-        try:
+        """The detector of the module. Raises RequestError."""
+        with _of_module():
             settings = DetectionSettings(preprocessor=self.module.name, params=dict(params))
             return Detector.of(settings, model_store())
-        except RequestError as error:
-            raise RequestError("$.controlnet_module", error.message) from error
 
     def _scaled(self, picture: Image.Image, path: str) -> Image.Image:
         """The picture with the detection's resolution as its short side."""
@@ -183,6 +192,17 @@ class _Finder:
         if width * height > MAX_PIXELS:
             raise RequestError(path, f"{width} x {height} pixels at this resolution: send a smaller one")
         return Image.fromarray(smooth(np.asarray(picture), width, height))
+
+
+@contextmanager
+def _of_module() -> Iterator[None]:
+    """Give an error about the preprocessor or its parameters the path of the module."""
+    try:
+        yield
+    except RequestError as error:
+        if error.path.startswith("$.controlnet_"):
+            raise
+        raise RequestError(MODULE, error.message) from error
 
 
 def _with_hole(picture: Image.Image, hole: Image.Image, path: str) -> Image.Image:

@@ -11,6 +11,7 @@ from modules import shared
 
 from lib_ctrlgen.compat.conversion import converted
 from lib_ctrlgen.compat.generation import Family, Generation
+from lib_ctrlgen.compat.module_list import module_named, require_here
 from lib_ctrlgen.compat.places import ARGUMENTS, FIELDS
 from lib_ctrlgen.compat.reading import OFF, read_units
 from lib_ctrlgen.compat.unit import ControlNetUnit
@@ -57,6 +58,8 @@ def converted_units(units: Sequence[ControlNetUnit], p: Any, notices: Notices) -
     for number, unit in enumerate(units):
         if unit.enabled and not (unit.images or generation.img2img):
             raise RequestError(f"{ARGUMENTS}[{number}].image", NO_PICTURE)
+        if unit.enabled:
+            require_here(module_named(unit.module, ""), f"{ARGUMENTS}[{number}].module")
         with _at_unit(number):
             alone = (*[OFF] * number, unit)  # the conversion names a unit by its place
             found.append(converted(alone, generation, notices).units[number])
