@@ -15,7 +15,7 @@ from lib_ctrlgen.controls.assigned_map import ReadsMap
 from lib_ctrlgen.controls.own_layers import AlignedControl, PooledControl, ReferenceControl
 from lib_ctrlgen.controls.protocols import AttentionControl, ContextControl, FinishingControl
 from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetCall
 
 from .effects.base import ActingUnit
@@ -61,7 +61,8 @@ class AssignedMaps:
         if found.ndim != 4 or size != (height, width) or rows not in (1, call.batch):
             raise HostError(
                 f"{unit.path}: another extension assigned control maps of the shape {list(found.shape)} to a "
-                f"call with {call.batch} rows of {width}x{height} pixels"
+                f"call with {call.batch} rows of {width}x{height} pixels: choose another sampler, or switch "
+                "that extension off"
             )
         return found.expand(call.batch, -1, -1, -1)
 
@@ -77,7 +78,7 @@ class AssignedMaps:
         return replace(each, maps=maps, row_weights=row_weights)
 
     def require(self, call: UNetCall, acting: Sequence[ActiveUnit]) -> None:
-        """Raise HostError if a unit that acts in a call cannot, because another program splits the picture.
+        """Raise RequestError if a unit that acts in a call cannot, because another program splits the picture.
 
         In tiles a unit can act if it has assigned maps or does not act at places of the picture, and has no
         mask. In a batch that is split otherwise, it can if it is for all pictures of the batch or has
@@ -92,6 +93,6 @@ class AssignedMaps:
             anywhere = isinstance(control, ANYWHERE) and not isinstance(control, ReadsMap)
             able = assigned or (unit.pictures is None and not isinstance(control, CONNECTS_ROWS))
             if not able or (tiled and not assigned and not anywhere):
-                raise HostError(f"{unit.path}: {IN_PARTS}")
+                raise RequestError(unit.path, IN_PARTS)
             if tiled and unit.mask is not None:
-                raise HostError(f"{unit.path}: {IN_PARTS}, or remove its mask")
+                raise RequestError(unit.path, f"{IN_PARTS}, or remove its mask")

@@ -137,8 +137,9 @@ class ControlNetUnit:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ControlNetUnit:
-        """A unit of a REST body, which acts unless `enabled` is false."""
-        return cls(**{"enabled": True, **values})
+        """A unit of a REST body; without `enabled` it acts if it names a preprocessor or a model."""
+        named = any(str(values.get(name) or "none").lower() != "none" for name in ("module", "model"))
+        return cls(**{"enabled": named, **values})
 
     def dict(self) -> Fields:
         """All fields by name, as pydantic's models return them."""
