@@ -149,7 +149,7 @@ def test_maps_that_do_not_fit_the_call_are_refused(controlnet: Subject, shape: t
 
 def test_tiles_without_maps_or_with_a_mask_are_refused(controlnet: Subject) -> None:
     mask = encode_image(Image.new("L", (64, 64), 255))
-    with pytest.raises(RequestError, match="in parts.*remove its mask"):
+    with pytest.raises(RequestError, match=r"in parts.*remove its mask"):
         controlnet.in_tiles(mask=mask)
     with (
         pytest.raises(RequestError, match="in parts"),

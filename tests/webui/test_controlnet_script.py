@@ -119,8 +119,8 @@ def test_what_cannot_be_carried_out_stops_the_request_at_its_place(
 
 
 def test_errors_and_warnings_while_sampling_have_the_clients_path(runner: Runner, control: Pushes) -> None:
-    _, _, p = runner.generate([UNIT | {"weigth": 1}], REQUEST)
-    assert p.extra_generation_params["CtrlGen warnings"].startswith(f"{ARGS}[0].weigth: unknown field")
+    _, _, p = runner.generate([UNIT | {"weighting": 1}], REQUEST)
+    assert p.extra_generation_params["CtrlGen warnings"].startswith(f"{ARGS}[0].weighting: unknown field")
     control.value = float("nan")
     with pytest.raises(RequestError, match="not finite") as raised:
         runner.generate([None, UNIT])
@@ -185,6 +185,6 @@ def test_it_exists_unless_another_extension_has_the_title(host: FakeWebUI) -> No
 
 def test_it_has_at_least_ten_arguments(host: FakeWebUI) -> None:
     made = fresh("controlnet.script").ControlNetScript()
-    assert [each.value for each in made.ui(False)] == [None] * 10
+    assert [each.value.enabled for each in made.ui(False)] == [False] * 10, "AnimateDiff reads `enabled`"
     host.opts.data["control_net_unit_count"] = 12
     assert len(made.ui(True)) == 12

@@ -29,4 +29,5 @@ def always_on(p: Any) -> Sequence[Any]:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, (str, dict)) and not value)
+    empty = value is None or (isinstance(value, (str, dict)) and not value)
+    return empty or getattr(value, "enabled", None) is False

@@ -15,7 +15,8 @@ from modules.call_queue import queue_lock
 from PIL import Image
 
 from lib_ctrlgen.compat.image_forms import read_picture
-from lib_ctrlgen.compat.module_list import Module, find_module, require_here
+from lib_ctrlgen.compat.module_list import find_module, require_here
+from lib_ctrlgen.compat.module_types import Module
 from lib_ctrlgen.compat.modules import module_of
 from lib_ctrlgen.compat.pictures import channel, on_white
 from lib_ctrlgen.compat.reading import read_unit

@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from modules import scripts, shared
+from modules import scripts
 
 from lib_ctrlgen.webui.external_code.running_network import RunningNetwork
+from lib_ctrlgen.webui.external_code.unit import ControlNetUnit
 from lib_ctrlgen.webui.script import CtrlGenScript
 
 from .arguments import always_on
+from .counts import argument_count
 from .name import TITLE, answers_to_name
-
-LEAST_UNITS = 10  # arguments, so that a client may send more units than the setting says
-COUNT = "control_net_unit_count"
 
 
 class ControlNetScript(CtrlGenScript):
@@ -50,9 +49,12 @@ class ControlNetScript(CtrlGenScript):
         return scripts.AlwaysVisible if answers_to_name() else False
 
     def ui(self, is_img2img: bool) -> list[Any]:
-        """Hold the units; nothing of it is visible."""
+        """Hold the units; nothing of it is visible.
+
+        They are disabled units rather than None, since AnimateDiff reads `enabled` of each.
+        """
         del is_img2img
-        return [gr.State(None) for _ in range(argument_count())]
+        return [gr.State(ControlNetUnit()) for _ in range(argument_count())]
 
     def process(self, p: Any, *args: Any) -> None:
         """Do the work of CtrlGen's own script where that is absent."""
@@ -74,17 +76,6 @@ class ControlNetScript(CtrlGenScript):
         """Do the work of CtrlGen's own script where that is absent."""
         if leads(p):
             super().postprocess(p, processed, *args)
-
-
-def argument_count() -> int:
-    """The number of the script's arguments."""
-    return max(LEAST_UNITS, unit_count())
-
-
-def unit_count() -> int:
-    """The number of units that sd-webui-controlnet's setting names, 3 without it."""
-    given = shared.opts.data.get(COUNT, 3)
-    return max(1, int(given)) if isinstance(given, (int, float)) else 3
 
 
 def leads(p: Any) -> bool:

@@ -1,7 +1,7 @@
 """Attributes of a generation, such as `p.control_net_weight`, by which scripts replace fields of units.
 
-As in sd-webui-controlnet they are read only with the setting `control_net_allow_script_control`. A value is for
-all units, a list has one value for each unit; None leaves the unit's field as it is. The X/Y/Z plot and
+As in sd-webui-controlnet they are read only with the setting `control_net_allow_script_control`. A value is
+for all units, a list has one value for each unit; None leaves the unit's field as it is. The X/Y/Z plot and
 sd-webui-segment-anything set them.
 """
 
