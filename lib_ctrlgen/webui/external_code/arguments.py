@@ -113,9 +113,9 @@ def update_cn_script(script_runner: Any, script_args: Any, cn_units: Sequence[Co
     """The arguments of all scripts, a list or a tuple, with other units for the ControlNet script.
 
     Disabled units are added up to the number of `get_max_models_num` and to the number of the script's
-    arguments. With more units than that, the end of the ControlNet script's place (`args_to`) and the places of
-    all scripts with later arguments are moved. Equal arguments are returned if the runner has no ControlNet
-    script, or if they end before its place.
+    arguments. With more units than that, the end of the ControlNet script's place (`args_to`) and the places
+    of all scripts with later arguments are moved. Equal arguments are returned if the runner has no
+    ControlNet script, or if they end before its place.
     """
     changed = list(script_args)
     update_cn_script_in_place(script_runner, changed, cn_units)

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from lib_ctrlgen.compat.control_types import ALL, module_answer
-from lib_ctrlgen.compat.module_list import Module, find_module, sorted_modules
+from lib_ctrlgen.compat.module_list import find_module, sorted_modules
+from lib_ctrlgen.compat.module_types import Module
 from lib_ctrlgen.compat.unit import NO_MODEL
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.webui.controlnet.model_names import labels, resolved
