@@ -31,6 +31,7 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR, Family
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 
+from .assigned_map import AnyMap
 from .base import Target, UnitInputs
 from .control_map import ControlMap
 from .protocols import InputChange
@@ -66,7 +67,10 @@ class LLLiteLayer(nn.Module):
         return int(self.conditioning1[0].in_channels)
 
     def seen(self, hint: Tensor) -> Tensor:
-        """The map's part of `mid`, [1, N, M]; `hint` is the map [1, C, H, W] in -1..1, its edge repeated."""
+        """The map's part of `mid`, [1, N, M]; `hint` is the map [1, C, H, W] in -1..1, its edge repeated.
+
+        For maps of B rows it has B rows.
+        """
         over = (0, -hint.shape[-1] % self.stride, 0, -hint.shape[-2] % self.stride)
         embedding = self.conditioning1(functional.pad(hint, over, mode="replicate")).flatten(2).mT
         weight, bias = self.mid[0].weight, self.mid[0].bias
@@ -140,6 +144,11 @@ class LLLite:
         """The number of transformers that are changed (5 in most files); their order is down, up, middle."""
         return len(self.blocks)
 
+    @property
+    def map_channels(self) -> int:
+        """The channels of the control map that the networks read: 3 (RGB) or 1 (brightness)."""
+        return next(iter(self.network.values())).map_channels
+
     def prepare(self, job: UnitInputs, target: Target) -> PreparedLLLite:
         """Return the control of one unit. Raises RequestError at the unit's fields."""
         return PreparedLLLite(model=self, map=ControlMap.of(job, target, 0.0, holes=False))
@@ -150,7 +159,7 @@ class PreparedLLLite:
     """A ControlNet-LLLite with one unit's control map, whose encodings are cached in the store."""
 
     model: LLLite
-    map: ControlMap
+    map: AnyMap
 
     def control_map(self, width: int, height: int) -> Image.Image:
         """The unit's control map at this size in pixels, RGB."""
@@ -181,8 +190,7 @@ class PreparedLLLite:
         like = self.model.weights.like
 
         def computed() -> dict[str, Tensor]:
-            channels = next(iter(network.values())).map_channels
-            hint = (self.map.pixels(*size, channels) * 2 - 1).to(like)
+            hint = (self.map.pixels(*size, self.model.map_channels) * 2 - 1).to(like)
             with self.model.weights.present():
                 return {name: layer.seen(hint) for name, layer in network.items()}
 

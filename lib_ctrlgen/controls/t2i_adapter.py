@@ -23,6 +23,7 @@ from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR, FeaturePlace, require_family
 
+from .assigned_map import AnyMap
 from .base import Target, UnitInputs
 from .control_map import ControlMap
 from .t2i_adapter_file import feature_places, load_network, t2i_kind
@@ -66,6 +67,11 @@ class T2IAdapter:
         """The number of features: one per level of the encoder (4)."""
         return len(feature_places(self.network))
 
+    @property
+    def map_channels(self) -> int:
+        """The channels of the control map that the network reads: 3 (RGB) or 1 (brightness)."""
+        return int(self.network.config.in_channels)
+
     def prepare(self, job: UnitInputs, target: Target) -> PreparedT2IAdapter:
         """Return the control of one unit. Raises RequestError at the unit's fields."""
         return PreparedT2IAdapter(model=self, map=ControlMap.of(job, target, 0.0, holes=False))
@@ -76,7 +82,7 @@ class PreparedT2IAdapter:
     """A T2I-Adapter with one unit's control map. Maps and features are cached in the store."""
 
     model: T2IAdapter
-    map: ControlMap
+    map: AnyMap
 
     def features(self, height: int, width: int) -> tuple[Tensor, ...]:
         """The four unweighted features [1, C, h, w] for a latent of this size."""
@@ -97,7 +103,7 @@ class PreparedT2IAdapter:
         The border is repeated to the right and below, up to a whole number of the network's cells.
         """
         config = self.model.network.config
-        hint = self.map.pixels(width, height, config.in_channels)
+        hint = self.map.pixels(width, height, self.model.map_channels)
         right, below = (-side % config.downscale_factor for side in (width, height))
         return functional.pad(hint, (0, right, 0, below), mode="replicate")
 

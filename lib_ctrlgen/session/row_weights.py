@@ -44,6 +44,11 @@ class RowWeight:
         """The same for a part of the control that has no layer weights and no modes of its own."""
         return replace(self, layers=None, mode="balanced")
 
+    @property
+    def always(self) -> RowWeight:
+        """The same without `reuse`: the network runs at every call."""
+        return replace(self, since=None)
+
     def per_layer(self, softness: Sequence[float]) -> tuple[float, ...]:
         """Return the factor of each layer: the weight times the layer weight, or times the mode's softness.
 

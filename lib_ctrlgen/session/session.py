@@ -26,6 +26,7 @@ from lib_ctrlgen.unet.port import Effect, Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
 
+from .assigned_maps import AssignedMaps
 from .effects import EFFECTS, UnitEffect
 from .effects.base import ActingUnit, Masks, RowWeights, coupled_keys
 from .effects.finishing import FinishingEffect
@@ -39,7 +40,7 @@ class ControlSession:
     `variants`, if given, are the specs of all units for each image of the batch, which differ only in
     their numbers. The tuner samples many cells in one batch this way: rows whose inputs are still equal
     are computed once. `rows_asked` counts the rows that the host passed, `rows_computed` those that the
-    U-Net computed.
+    U-Net computed. `assigned` are control maps that the host may assign before any call.
 
     Raises HostError when the host calls the U-Net in a way that is not supported, and the error of
     `suspects.not_finite` when a prediction is not finite: during a later call or when the session closes.
@@ -64,6 +65,7 @@ class ControlSession:
         self._shape = port.shape
         self._hooks = Hooks()
         self._masks = Masks()
+        self.assigned = AssignedMaps()
         self._effects = [kind(self._masks) for kind in effect_classes([part for _, part in self._parts])]
         self._finishing = [each for each in self._effects if isinstance(each, FinishingEffect)]
         self._acted: dict[int | None, set[tuple[int | str, bool]]] = {}
@@ -96,6 +98,7 @@ class ControlSession:
         for effect in self._effects:
             effect.close()
         self._masks.fitted.clear()
+        self.assigned.maps.clear()
 
     def retarget(self, port: UNetPort) -> None:
         """Move the hooks to another U-Net of the same shape, such as a refiner during sampling.
@@ -135,11 +138,12 @@ class ControlSession:
         """Prepare every effect for a U-Net call; return the summed residuals and the rows computed once."""
         position, row_weights = self._placed(int(inputs.x.shape[0]))
         call = UNetCall(inputs=inputs, position=position, unet=self.port.module)
+        self.assigned.require(call, self._acting_parts(row_weights))
         classes, repeats = None, None
         if self.variants:
             classes = row_classes(inputs)
             own = list(zip(classes, call.position.rows.cond, *row_weights, strict=True))
-            acting = [(effect, self._acting(effect, row_weights)) for effect in self._effects]
+            acting = [(effect, self._acting(effect, call, row_weights)) for effect in self._effects]
             repeats = SharedRows.of(coupled_keys(own, call, acting))
             classes = [classes[row] for row in repeats.firsts]
             row_weights = [tuple(each[row] for row in repeats.firsts) for each in row_weights]
@@ -165,11 +169,7 @@ class ControlSession:
 
     def _refuse(self, call: CheckedCall) -> None:
         """Find the cause of a prediction that is not finite, and raise its error."""
-        acting = [
-            unit
-            for (_, unit), row_weights in zip(self._parts, self._row_weights(call.position), strict=True)
-            if any(row_weights)
-        ]
+        acting = self._acting_parts(self._row_weights(call.position))
         self._suspects = Suspects(call.position)
         try:
             raise not_finite(call, acting, self._suspects)
@@ -184,15 +184,20 @@ class ControlSession:
         classes: Sequence[int] | None,
     ) -> Residuals | None:
         """Call `begin` of an effect with the units of its kind that act in this call."""
-        return effect.begin(call, self._acting(effect, row_weights), classes)
+        return effect.begin(call, self._acting(effect, call, row_weights), classes)
 
-    def _acting(self, effect: UnitEffect, row_weights: Sequence[RowWeights]) -> list[ActingUnit]:
+    def _acting(
+        self, effect: UnitEffect, call: UNetCall, row_weights: Sequence[RowWeights]
+    ) -> list[ActingUnit]:
         """Return the units of an effect's kind that act in a call."""
         return [
-            ActingUnit(unit=part, row_weights=each)
+            self.assigned.given(ActingUnit(unit=part, row_weights=each), call)
             for (_, part), each in zip(self._parts, row_weights, strict=True)
             if isinstance(part.control, effect.control) and any(each)
         ]
+
+    def _acting_parts(self, row_weights: Sequence[RowWeights]) -> list[ActiveUnit]:
+        return [part for (_, part), each in zip(self._parts, row_weights, strict=True) if any(each)]
 
     def _after(self) -> None:
         for effect in self._effects:

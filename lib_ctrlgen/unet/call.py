@@ -182,6 +182,10 @@ class Position:
     the context of a conditional row repeats each token of its text. `waiting` are the step's rows that later
     calls may have. `reported` is the progress that the host reports of itself, if it does: that of the last
     finished step.
+
+    `size` is the height and width of the pass's latent, None if the clock does not know it. `regrouped` is
+    true where another program splits a batch of the host: into tiles, with several rows for each of the
+    host's, or into parts of its rows.
     """
 
     step: int
@@ -191,6 +195,8 @@ class Position:
     copies: int = 1
     waiting: tuple[RowName, ...] = ()
     reported: float | None = None
+    size: tuple[int, int] | None = None
+    regrouped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

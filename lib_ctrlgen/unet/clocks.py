@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from lib_ctrlgen.errors import HostError
@@ -62,6 +62,9 @@ class RowQueue:
     The WebUI may compute a step's rows in one call, in separate calls for conditional and unconditional
     rows, or in chunks. It may also skip the unconditional rows, so rows that no call took are dropped when
     the next step begins.
+
+    Where another extension comes between the WebUI and the U-Net, the WebUI's own calls are announced by
+    `begin_batch`: the U-Net's calls until `end_batch` then have the rows of this batch, in tiles or in parts.
     """
 
     def __init__(self) -> None:
@@ -69,8 +72,10 @@ class RowQueue:
         self.steps = 1
         self.hires = False
         self.copies = 1
+        self.size: tuple[int, int] | None = None
         self.reported: float | None = None
         self.waiting: deque[tuple[Row, int]] = deque()
+        self.batch: list[tuple[Row, int]] = []
 
     def begin(
         self,
@@ -80,30 +85,73 @@ class RowQueue:
         *,
         hires: bool = False,
         copies: int = 1,
+        size: tuple[int, int] | None = None,
         reported: float | None = None,
     ) -> None:
         """Announce a step and its rows, in the order of the calls.
 
-        `copies` and `reported` are those of `Position`.
+        `copies`, `size` and `reported` are those of `Position`.
         """
-        self.copies, self.reported = copies, reported
+        self.copies, self.size, self.reported, self.batch = copies, size, reported, []
         self.step, self.steps, self.hires = min(step, steps - 1), steps, hires
         announced = list(rows)
         self.waiting = deque(zip(announced, repetitions(announced), strict=True))
 
+    def begin_batch(self, batch: int) -> None:
+        """Announce that the host computes the next `batch` rows now. Raises HostError if fewer are left."""
+        self.batch = self.taken(batch)
+
+    def end_batch(self) -> None:
+        """Announce that the host has computed them."""
+        self.batch = []
+
     def __call__(self, batch: int) -> Position:
         """Return the position of the next `batch` rows. Raises HostError if fewer rows are left."""
-        if batch > len(self.waiting):
-            raise HostError(
-                f"the U-Net was called with {batch} rows in step {self.step}, but {len(self.waiting)} are "
-                "expected: another extension calls the U-Net by itself; switch it off for this generation"
-            )
-        taken = [self.waiting.popleft() for _ in range(batch)]
+        taken = regrouped(self.batch, batch) if self.batch else self.taken(batch)
         rows = Rows(
             tuple(row.cond for row, _ in taken),
             tuple(row.image for row, _ in taken),
             tuple(row.concept for row, _ in taken),
             tuple(nth for _, nth in taken),
         )
-        waiting = tuple(RowName(row.cond, row.image, row.concept, nth) for row, nth in self.waiting)
-        return Position(self.step, self.steps, rows, self.hires, self.copies, waiting, self.reported)
+        return Position(
+            self.step,
+            self.steps,
+            rows,
+            self.hires,
+            self.copies,
+            tuple(RowName(row.cond, row.image, row.concept, nth) for row, nth in self.waiting),
+            self.reported,
+            self.size,
+            regrouped=bool(self.batch) and len(taken) != len(self.batch),
+        )
+
+    def taken(self, batch: int) -> list[tuple[Row, int]]:
+        """Take the next `batch` rows from the queue. Raises HostError if fewer rows are left."""
+        if batch > len(self.waiting):
+            raise HostError(
+                f"the U-Net was called with {batch} rows in step {self.step}, but {len(self.waiting)} are "
+                "expected: another extension calls the U-Net by itself; switch it off for this generation"
+            )
+        return [self.waiting.popleft() for _ in range(batch)]
+
+
+def regrouped(rows: Sequence[tuple[Row, int]], batch: int) -> list[tuple[Row, int]]:
+    """Return the rows of a U-Net call of `batch` rows, inside a call of the host with `rows`.
+
+    Of a multiple of the host's rows, each repetition is a tile. Of fewer, as AnimateDiff computes some frames
+    at a time, the share of conditional rows is that of the host; which pictures they are is not known.
+    Raises HostError for another number.
+    """
+    times, left = divmod(batch, len(rows))
+    if not left:
+        return list(rows) * times
+    conds = [row for row in rows if row[0].cond]
+    others = [row for row in rows if not row[0].cond]
+    count, left = divmod(batch * len(conds), len(rows))
+    if left or batch > len(rows):
+        raise HostError(
+            f"another extension calls the U-Net with {batch} rows where the WebUI computes {len(rows)}: an "
+            "unknown way to split them; switch it off for this generation"
+        )
+    return conds[:count] + others[: batch - count]

@@ -96,8 +96,8 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         if patch is None:
             return
         save_maps(p, patch)
-        if runs_script(p):
-            return
+        if runs_script(p) or not processed.infotexts:
+            return  # ADetailer calls it without pictures
         more = patch.sheets(processed.images[processed.index_of_first_image :])
         more += patch.control_maps(map_order(p, patch))
         processed.images.extend(more)

@@ -62,6 +62,7 @@ class Processing:
         self.on_step: Callable[[int], None] = lambda _step: None
         self.is_api = True
         self.script_args: tuple[Any, ...] = (0,)
+        self.inner_model: Any = None  # what the denoiser calls instead of the U-Net itself
         vars(self).update(options)
 
     def comment(self, text: str) -> None:
@@ -87,6 +88,7 @@ class Processing:
             self.on_step(step)
             rows = torch.cat([x[:1].expand(conds, -1, -1, -1), x])
             denoiser = SimpleNamespace(step=step, total_steps=self.steps, sampler=sampler, p=self)
+            denoiser.inner_model = self.inner_model
             denoiser.combine_denoised, denoiser.cond_scale_miltiplier = None, 1.0
             params = SimpleNamespace(x=rows, denoiser=denoiser, sampling_step=step)
             params.total_sampling_steps = self.steps
@@ -96,7 +98,7 @@ class Processing:
         return x
 
     def call(self, rows: Tensor, images: int) -> Tensor:
-        unet = self.host.unet
+        unet = self.inner_model or self.host.unet
         parts = rows.split(images) if self.split else [rows]
         return torch.cat([unet(p, torch.zeros(len(p)), torch.zeros(len(p), 3, 8)) for p in parts])
 

@@ -76,3 +76,36 @@ def test_each_picture_has_a_row_per_part() -> None:
     clock = CountingClock(1, 2, guided=True, owners=(0, 1, 1))
     rows = clock(8).rows
     assert rows == Rows((False,) * 2 + (True,) * 6, (0, 1, 0, 0, 0, 1, 1, 1), (0, 0, 0, 1, 1, 0, 1, 1))
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4))
+def test_tiles_repeat_the_rows_of_the_hosts_batch(images: int, tiles: int, calls: int) -> None:
+    queue = RowQueue()
+    rows = [Row(cond, image) for cond in (True, False) for image in range(images)]
+    queue.begin(1, 4, rows, size=(16, 16))
+    queue.begin_batch(len(rows))
+    for _ in range(calls):
+        position = queue(tiles * len(rows))
+        assert (
+            list(zip(position.rows.cond, position.rows.image, strict=True))
+            == [row[:2] for row in rows] * tiles
+        )
+        assert (position.regrouped, position.size) == (tiles > 1, (16, 16))
+    queue.end_batch()
+    with pytest.raises(HostError, match="0 are expected"):
+        queue(1)
+
+
+def test_a_part_of_the_hosts_rows_has_its_share_of_conditional_rows() -> None:
+    queue = RowQueue()
+    rows = [Row(cond, image) for cond in (True, False) for image in range(6)]
+    queue.begin(0, 1, rows)
+    queue.begin_batch(12)
+    assert queue(4).rows == Rows((True, True, False, False), (0, 1, 0, 1))
+    assert queue(4).regrouped
+    with pytest.raises(HostError, match="with 5 rows where the WebUI computes 12"):
+        queue(5)
+    with pytest.raises(HostError, match="with 18 rows"):
+        queue(18)
+    queue.begin(0, 1, rows)
+    assert not queue(12).regrouped, "a step that begins ends the host's batch"

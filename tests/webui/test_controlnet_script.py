@@ -185,6 +185,6 @@ def test_it_exists_unless_another_extension_has_the_title(host: FakeWebUI) -> No
 
 def test_it_has_at_least_ten_arguments(host: FakeWebUI) -> None:
     made = fresh("controlnet.script").ControlNetScript()
-    assert [each.value for each in made.ui(False)] == [None] * 10
+    assert [each.value.enabled for each in made.ui(False)] == [False] * 10, "AnimateDiff reads `enabled`"
     host.opts.data["control_net_unit_count"] = 12
     assert len(made.ui(True)) == 12

@@ -17,7 +17,7 @@ import torch
 from diffusers.models.embeddings import Timesteps
 from torch import Tensor, nn
 
-from lib_ctrlgen.controls.control_map import ControlMap
+from lib_ctrlgen.controls.assigned_map import AnyMap
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.offload import Weights
@@ -32,7 +32,7 @@ class NetworkInputs:
     """The network's inputs for one unit.
 
     call   the call of the U-Net, with its rows
-    hint   the hint [1, C, h, w] for all rows
+    hint   the hint [1, C, h, w] for all rows, or that of each row
     kinds  an addition [1, E] to the time embedding for a Union's map types, or None
     """
 
@@ -84,10 +84,11 @@ class ControlNetwork:
         """A tensor of the network's dtype and on its device."""
         return self.weights.like
 
-    def hint(self, shown: ControlMap, size: tuple[int, int]) -> Tensor:
+    def hint(self, shown: AnyMap, size: tuple[int, int]) -> Tensor:
         """The hint [1, C, h, w] of a unit's control map, for a latent of `size` (height, width).
 
         It is cached in the model store beside the map, so that each picture is encoded once per size.
+        Assigned maps of B rows are encoded to [B, C, h, w] at every call.
         """
         like = self.like
         height, width = size

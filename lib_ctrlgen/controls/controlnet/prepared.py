@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from lib_ctrlgen.controls.control_map import ControlMap
+from lib_ctrlgen.controls.assigned_map import AnyMap
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 
@@ -34,7 +34,7 @@ class NetworkUnit(ABC):
 class PreparedControlNet(NetworkUnit):
     """A ControlNet with a control map."""
 
-    map: ControlMap
+    map: AnyMap
 
     @property
     def cond_only(self) -> bool:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lib_ctrlgen.controls.assigned_map import AnyMap
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.params import UNION
@@ -90,7 +91,7 @@ class PreparedUnion(NetworkUnit):
     """A Union with one unit's control map. `kind` is the number of the map's type."""
 
     model: ControlNetUnion
-    map: ControlMap
+    map: AnyMap
     kind: int
 
     def part(self, call: UNetCall) -> NetworkInputs:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from lib_ctrlgen.controls.assigned_map import with_map
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
 from lib_ctrlgen.images.masks import by_area, mask_values
 from lib_ctrlgen.session.row_weights import RowWeight, strengths
-from lib_ctrlgen.unet.call import LATENT_FACTOR, RowName, UNetCall
+from lib_ctrlgen.unet.call import LATENT_FACTOR, RowName, UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import MaskFit, Residuals, softened
 
@@ -32,11 +33,15 @@ class ActingUnit:
 
     When several units were merged into this one (`fusion`), `joined` holds the key of each and the weight
     that its control map has within the network; otherwise it is empty.
+
+    `maps` [B, C, H, W] are the control maps of all rows of the call where another program assigned them, see
+    `session.assigned_maps`; None where the unit uses its own.
     """
 
     unit: ActiveUnit
     row_weights: RowWeights
     joined: tuple[tuple[Hashable, float], ...] = ()
+    maps: Tensor | None = None
 
     @property
     def name(self) -> tuple[Hashable, ...]:
@@ -157,3 +162,9 @@ def control_of(unit: ActiveUnit, kind: type[Kind]) -> Kind:
     if not isinstance(unit.control, kind):
         raise TypeError(f"{type(unit.control).__name__} is no {kind.__name__}")
     return unit.control
+
+
+def mapped_control(each: ActingUnit, kind: type[Kind], rows: Sequence[int]) -> Kind:
+    """Return the same for a control that reads a control map, with the maps that were assigned for `rows`."""
+    control = control_of(each.unit, kind)
+    return control if each.maps is None else with_map(control, each.maps[row_index(rows)])

@@ -14,7 +14,7 @@ from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import fit_mask, soft_features, summed_features
 from lib_ctrlgen.unet.row_factors import times
 
-from .base import ActingUnit, Masks, control_of, mask_fit
+from .base import ActingUnit, Masks, mapped_control, mask_fit
 
 
 class FeatureEffect:
@@ -37,7 +37,7 @@ class FeatureEffect:
 
     def features(self, each: ActingUnit, call: UNetCall) -> list[Tensor]:
         """Return one unit's weighted features [B, C, h, w], zero in rows on which it does not act."""
-        raw = control_of(each.unit, FeatureControl).features(*call.size)
+        raw = mapped_control(each, FeatureControl, range(call.batch)).features(*call.size)
         factors = layer_factors(each.row_weights, len(raw), soft_features(len(raw)))
         mask = self.masks.of(each.unit, each.row_weights, call)
         found = [times(layer.to(call.inputs.x), by) for layer, by in zip(raw, factors, strict=True)]

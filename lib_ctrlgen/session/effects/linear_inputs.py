@@ -10,7 +10,6 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls.protocols import InputChange, InputControl
-from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.attention import token_mask
 from lib_ctrlgen.unet.call import UNetCall, row_index
@@ -18,7 +17,7 @@ from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import Factor, times
 
-from .base import ActingUnit, Masks, RowWeights, Size, control_of
+from .base import ActingUnit, Masks, Size, mapped_control
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +68,16 @@ class InputEffect:
         """Prepare the changes of every layer for this call."""
         self.end()
         for each in acting:
-            self.share(each.unit, each.row_weights, call)
+            self.share(each, call)
 
-    def share(self, unit: ActiveUnit, row_weights: RowWeights, call: UNetCall) -> None:
+    def share(self, each: ActingUnit, call: UNetCall) -> None:
         """Prepare one unit's changes in the rows on which it acts."""
-        control = control_of(unit, InputControl)
-        self.held.enter_context(control.present())
+        row_weights = each.row_weights
         rows = [row for row, row_weight in enumerate(row_weights) if row_weight is not None]
+        control = mapped_control(each, InputControl, rows)
+        self.held.enter_context(control.present())
         weights = layer_factors([row_weights[row] for row in rows], control.layers)
-        mask = self.masks.of(unit, [row_weights[row] for row in rows], call)
+        mask = self.masks.of(each.unit, [row_weights[row] for row in rows], call)
         for name, change in control.changes(self.sites, call.size).items():
             weight = weights[change.layer]
             if isinstance(weight, Tensor) or weight != 0.0:

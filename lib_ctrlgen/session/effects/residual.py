@@ -14,7 +14,7 @@ from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, controlnet_soft_weights, total
 from lib_ctrlgen.unet.shared_rows import SharedRows
 
-from .base import ActingUnit, Masks, control_of, mask_fit
+from .base import ActingUnit, Masks, mapped_control, mask_fit
 from .fusion import fused
 from .reuse import ReusedResiduals
 
@@ -111,7 +111,7 @@ def network_call(
     each: ActingUnit, rows: Sequence[int], call: UNetCall, classes: Sequence[int] | None
 ) -> NetworkCall:
     """Return the call of a unit's control for these rows; rows of one class are computed once."""
-    control = control_of(each.unit, ResidualControl)
+    control = mapped_control(each, ResidualControl, rows)
     if classes is None:
         return NetworkCall(control=control, call=call.select(rows))
     shared = SharedRows.of([classes[row] for row in rows])

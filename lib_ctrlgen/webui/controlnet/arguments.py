@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lib_ctrlgen.webui.external_code.remote_values import with_remote_values
+
 MARK = "takes_controlnet_units"  # the attribute of CtrlGen's script that has them
 
 
 def controlnet_arguments(p: Any) -> tuple[Any, ...]:
-    """The arguments of CtrlGen's script "ControlNet"; empty if there is no such script or all are empty."""
+    """The arguments of CtrlGen's script "ControlNet"; empty if there is no such script or all are empty.
+
+    Where a setting allows it, attributes of the generation replace fields of the units.
+    """
     script = next((each for each in always_on(p) if getattr(each, MARK, False)), None)
     if script is None or script.args_from is None:
         return ()
     found = tuple((getattr(p, "script_args", None) or ())[script.args_from : script.args_to])
+    found = with_remote_values(p, found)
     return found if any(not _is_empty(each) for each in found) else ()
 
 
@@ -23,4 +29,5 @@ def always_on(p: Any) -> Sequence[Any]:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, (str, dict)) and not value)
+    empty = value is None or (isinstance(value, (str, dict)) and not value)
+    return empty or getattr(value, "enabled", None) is False

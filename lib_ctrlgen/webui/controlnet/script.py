@@ -11,6 +11,8 @@ from typing import Any
 import gradio as gr
 from modules import scripts
 
+from lib_ctrlgen.webui.external_code.running_network import RunningNetwork
+from lib_ctrlgen.webui.external_code.unit import ControlNetUnit
 from lib_ctrlgen.webui.script import CtrlGenScript
 
 from .arguments import always_on
@@ -29,6 +31,14 @@ class ControlNetScript(CtrlGenScript):
     takes_controlnet_units = True
     create_group = False
 
+    def __init__(self) -> None:
+        self.running_network = RunningNetwork()
+
+    @property
+    def latest_network(self) -> Any:
+        """The control maps of the generation that runs, which other extensions read and assign, or None."""
+        return self.running_network.network
+
     def title(self) -> str:
         """The name in `alwayson_scripts`, and by which other extensions find it."""
         return TITLE
@@ -39,9 +49,12 @@ class ControlNetScript(CtrlGenScript):
         return scripts.AlwaysVisible if answers_to_name() else False
 
     def ui(self, is_img2img: bool) -> list[Any]:
-        """Hold the units; nothing of it is visible."""
+        """Hold the units; nothing of it is visible.
+
+        They are disabled units rather than None, since AnimateDiff reads `enabled` of each.
+        """
         del is_img2img
-        return [gr.State(None) for _ in range(argument_count())]
+        return [gr.State(ControlNetUnit()) for _ in range(argument_count())]
 
     def process(self, p: Any, *args: Any) -> None:
         """Do the work of CtrlGen's own script where that is absent."""

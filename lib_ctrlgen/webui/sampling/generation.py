@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -41,10 +41,12 @@ from .conditioning import ScheduledPrompts
 from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
+from .host_batches import each_host_batch
 from .inpaint_area import canvas_of, require_place
 from .maps import MapOrder, maps_of
 from .phrases import LoadedPhrases
 from .prompt_loras import each_lora_once
+from .published_maps import published
 from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
@@ -90,9 +92,18 @@ class ControlledUnits:
         require_place(self.p, self.canvas)
         units = of_batch(self.units, int(self.p.iteration), int(self.p.batch_size))
         units = each_lora_once(units, self.notices)
-        with self.used or nullcontext(), ControlSession(port, units, rows, self.variants) as session:
+        with ExitStack() as stack:
+            stack.enter_context(self.used or nullcontext())
+            session = stack.enter_context(ControlSession(port, units, rows, self.variants))
             self.session = session
-            yield lambda params: self.follow(params, session, rows)
+            announce_batches = stack.enter_context(each_host_batch(rows))
+            stack.enter_context(published(self.p, session))
+
+            def follow(params: Any) -> None:
+                self.follow(params, session, rows)
+                announce_batches(params)
+
+            yield follow
             if not interrupted():
                 self.notices.extend(session.observed())
         report_rows(session)
@@ -101,6 +112,7 @@ class ControlledUnits:
         """Before a pass, encode the units' pictures, and let units change the first noise of txt2img."""
         if self.session is None:
             return
+        self.session.assigned.maps.clear()
         self.prepare(self.session, x)
         height, width = x.shape[-2:]
         note_blanks(self.session.units, (int(height), int(width)), LATENT_FACTOR, self.notices)
@@ -139,8 +151,8 @@ class ControlledUnits:
         owners = self.prompts.owners(params) if self.prompts else None
         hires = is_hires(denoiser)
         self.announce(session, steps[1], hires)
-        reported = params.sampling_step / params.total_sampling_steps
-        rows.begin(*steps, step_rows(params, owners), hires=hires, reported=reported)
+        reported, size = params.sampling_step / params.total_sampling_steps, (int(height), int(width))
+        rows.begin(*steps, step_rows(params, owners), hires=hires, reported=reported, size=size)
 
     def announce(self, session: ControlSession, steps: int, hires: bool) -> None:
         """At the first step of the last pass, collect warnings about units that do not act.

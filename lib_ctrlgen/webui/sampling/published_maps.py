@@ -1,0 +1,173 @@
+"""The control maps of a running generation, as other extensions read and assign them.
+
+The script titled "ControlNet" has an attribute `latest_network`, which is None between generations.
+TiledDiffusion and AnimateDiff read `latest_network.control_params[i].hint_cond` and assign other control maps
+to it before each call of the U-Net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from modules import shared
+from torch import Tensor
+
+from lib_ctrlgen.controls.assigned_map import ReadsMap, map_channels
+from lib_ctrlgen.controls.unit import ActiveUnit
+from lib_ctrlgen.session.session import ControlSession
+from lib_ctrlgen.unet.call import LATENT_FACTOR
+from lib_ctrlgen.webui.external_code.arguments import find_cn_script
+from lib_ctrlgen.webui.external_code.enums import ControlModelType, HiResFixOption
+
+TYPES = {
+    "controlnet": ControlModelType.ControlNet,
+    "controlnet_union": ControlModelType.ControlNetUnion,
+    "control_lora": ControlModelType.ControlLoRA,
+    "instant_id": ControlModelType.InstantID,
+    "t2i_adapter": ControlModelType.T2I_Adapter,
+    "lllite": ControlModelType.Controlllite,
+}
+
+
+class ControlParams:
+    """What other extensions read of one unit, and its control maps, which they may assign.
+
+    `hint_cond` and `hr_hint_cond` are the maps [B, C, H, W] in 0..1 of the first pass and of the hires pass,
+    with -1 in holes; the second is None without hires fix. B is 1, or the number of rows where each picture
+    of the batch has a map of its own. Assigned maps are used from the next call of the U-Net on, until
+    others are assigned or the pass ends; assigning the maps that were read first makes the unit use its own
+    again.
+    """
+
+    def __init__(self, p: Any, session: ControlSession, units: Sequence[ActiveUnit]) -> None:
+        self.p, self.session, self.units = p, session, tuple(units)
+        spec = self.units[0].spec
+        self.control_model = cast("Any", self.units[0].control).model
+        self.control_model_type = TYPES[self.control_model.name]
+        self.preprocessor = {"name": spec.preprocessor_label, **dict(spec.params)}
+        self.weight = spec.weight
+        self.guidance_stopped = False
+        self.start_guidance_percent, self.stop_guidance_percent = spec.guidance_start, spec.guidance_end
+        self.advanced_weighting: Any = None
+        self.global_average_pooling = bool(getattr(self.control_model, "pooled", False))
+        self.soft_injection = spec.control_mode != "balanced"
+        self.cfg_injection = spec.control_mode == "control"
+        self.hr_option = HiResFixOption.BOTH
+        self.effective_region_mask: Any = None
+        self._own: dict[bool, Tensor | None] = {}
+        self._assigned: dict[bool, Tensor] = {}
+        self._in_hires = False
+
+    @property
+    def hint_cond(self) -> Tensor:
+        """The control maps of the first pass."""
+        return cast("Tensor", self._maps(hires=False))
+
+    @hint_cond.setter
+    def hint_cond(self, maps: Tensor) -> None:
+        self._assign(maps, hires=False)
+
+    @property
+    def hr_hint_cond(self) -> Tensor | None:
+        """The control maps of the hires pass, None without one."""
+        return self._maps(hires=True)
+
+    @hr_hint_cond.setter
+    def hr_hint_cond(self, maps: Tensor | None) -> None:
+        self._assign(maps, hires=True)
+
+    def _maps(self, *, hires: bool) -> Tensor | None:
+        self._begin_pass()
+        return self._assigned.get(hires, self._own_maps(hires=hires))
+
+    def _begin_pass(self) -> None:
+        """Forget the maps that were assigned in another pass; the session has dropped them already."""
+        in_hires = bool(getattr(self.p, "is_hr_pass", False))
+        if in_hires != self._in_hires:
+            self._in_hires = in_hires
+            self._assigned.clear()
+
+    def _own_maps(self, *, hires: bool) -> Tensor | None:
+        """The unit's own maps, computed when they are read for the first time."""
+        if hires not in self._own:
+            size = pass_size(self.p, hires=hires)
+            self._own[hires] = None if size is None else own_maps(self.p, self.units, size)
+        return self._own[hires]
+
+    def _assign(self, maps: Tensor | None, *, hires: bool) -> None:
+        self._begin_pass()
+        index = self.units[0].index
+        if maps is None or maps is self._own_maps(hires=hires):
+            self._assigned.pop(hires, None)
+            self.session.assigned.drop(index, hires=hires)
+        else:
+            self._assigned[hires] = maps
+            self.session.assigned.assign(index, maps, hires=hires)
+
+
+@dataclass(frozen=True)
+class LatestNetwork:
+    """The units of a running generation whose networks read control maps, in the order of the request."""
+
+    control_params: list[ControlParams]
+
+
+def pass_size(p: Any, *, hires: bool) -> tuple[int, int] | None:
+    """Width and height of a pass in pixels, None for the hires pass of a generation without one."""
+    if not hires:
+        return whole_cells(p.width), whole_cells(p.height)
+    if not getattr(p, "enable_hr", False):
+        return None
+    return whole_cells(p.hr_upscale_to_x), whole_cells(p.hr_upscale_to_y)
+
+
+def whole_cells(side: float) -> int:
+    """The pixels of a side that the latent has."""
+    return int(side) // LATENT_FACTOR * LATENT_FACTOR
+
+
+def own_maps(p: Any, units: Sequence[ActiveUnit], size: tuple[int, int]) -> Tensor:
+    """The maps of a unit: one for all rows, or one for each row of the batch."""
+    maps = [own_map(unit, size) for unit in units]
+    if all(unit.pictures is None for unit in units):
+        return maps[0]
+    pictures = [blank_or(maps, units, picture) for picture in range(int(p.batch_size))]
+    times = 2 if shared.opts.data.get("batch_cond_uncond", True) else 1
+    return torch.cat(pictures * times)
+
+
+def own_map(unit: ActiveUnit, size: tuple[int, int]) -> Tensor:
+    """The map [1, C, H, W] of one unit, which may be changed."""
+    control = cast("ReadsMap", unit.control)
+    return control.map.pixels(*size, map_channels(control)).clone()
+
+
+def blank_or(maps: Sequence[Tensor], units: Sequence[ActiveUnit], picture: int) -> Tensor:
+    """The map of one picture of the batch; zeros if none of the units acts on it."""
+    found = [shown for shown, unit in zip(maps, units, strict=True) if unit.sees(picture)]
+    return found[0] if found else torch.zeros_like(maps[0])
+
+
+def latest_network(p: Any, session: ControlSession) -> LatestNetwork:
+    """The units of a session whose networks read control maps."""
+    groups: dict[int | str, list[ActiveUnit]] = {}
+    for unit in session.units:
+        if isinstance(unit.control, ReadsMap):
+            groups.setdefault(unit.index, []).append(unit)
+    return LatestNetwork([ControlParams(p, session, units) for units in groups.values()])
+
+
+@contextmanager
+def published(p: Any, session: ControlSession) -> Iterator[None]:
+    """Let other extensions read and assign a session's control maps on the script titled "ControlNet"."""
+    script = find_cn_script(getattr(p, "scripts", None))
+    running = getattr(script, "running_network", None)
+    with ExitStack() as stack:
+        if running is not None:
+            running.network = latest_network(p, session)
+            stack.callback(setattr, running, "network", None)
+        yield
