@@ -1,4 +1,4 @@
-"""`ctrlgen send`, which makes a job's pictures on a WebUI, and `ctrlgen payload`, which prints the request."""
+"""`ctrlgen send` makes the pictures of a job on a WebUI, and `ctrlgen payload` prints the request for it."""
 
 from __future__ import annotations
 
