@@ -21,6 +21,7 @@ from lib_ctrlgen.preprocessors import Detection, PreprocessorChain, chain_of
 from lib_ctrlgen.preprocessors.chain import Values, map_key
 
 from .base import Target, UnitInputs
+from .controlnet_map import map_at
 from .holes import has_border, holes_at
 
 
@@ -79,7 +80,7 @@ class ControlMap:
 
     def deep(self, width: int, height: int) -> Tensor | None:
         """A map of more than eight bits at a size, [1, 1, H, W] in 0..1; None for a map of eight bits."""
-        if self.job.deep is None or not self.chain.is_none:
+        if self.job.deep is None or not self.chain.is_none or self.job.unit.semantics is not None:
             return None
         values = self.job.frame.pixels(np.asarray(self.job.deep), width, height, resample_grey)
         return torch.from_numpy(np.array(values))[None, None]
@@ -92,8 +93,7 @@ class ControlMap:
 
         def computed() -> Detection:
             with at_path(f"{self.job.path}.preprocessor"):
-                shown = self.job.pose or self.job.picture
-                found = self.chain.found(shown, self.job.frame, (width, height), self.values)
+                found = self.found(width, height)
             if not self.holes:
                 return found
             visible = ImageChops.invert(holes_at(self.job, width, height))
@@ -102,7 +102,15 @@ class ControlMap:
         found: Detection = self.kept(self.key(width, height), computed)
         return found.map
 
+    def found(self, width: int, height: int) -> Detection:
+        """The map at a size, and the pose in it, without holes. Raises RequestError."""
+        job = self.job
+        if job.unit.semantics is not None and job.pose is None:
+            return Detection(map_at(job, self.chain, self.values, width, height))
+        return self.chain.found(job.pose or job.picture, job.frame, (width, height), self.values)
+
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
         """The cache key of the map at a size: everything that its pixels depend on."""
         own, chain = self.job.picture.size, self.chain.key(self.values)
-        return map_key(self.picture, own, chain, self.job.frame, (width, height))
+        key = map_key(self.picture, own, chain, self.job.frame, (width, height))
+        return key if self.job.unit.semantics is None else (*key, self.job.unit.semantics.resolution)

@@ -10,6 +10,7 @@ from lib_ctrlgen.images.resize import filled, smooth
 from lib_ctrlgen.preprocessors import chain_of
 
 from .base import UnitInputs
+from .controlnet_map import fitted_holes, fitted_picture
 
 NO_HOLE = (
     "the picture has no hole to paint: send a PNG that is transparent where it is to be painted, or choose "
@@ -19,6 +20,8 @@ NO_HOLE = (
 
 def fitted(job: UnitInputs, picture: Image.Image, width: int, height: int) -> Image.Image:
     """Fit a picture of a unit to a size in pixels, by the unit's resize mode and crop."""
+    if job.unit.semantics is not None:
+        return fitted_picture(job, picture, width, height)
     return job.frame.fitted(picture, width, height, smooth)
 
 
@@ -30,7 +33,10 @@ def has_border(job: UnitInputs) -> bool:
 def holes_at(job: UnitInputs, width: int, height: int) -> Image.Image:
     """The holes of a unit's picture at a size: an RGB picture, white in holes and black elsewhere."""
     marked = job.transparent or Image.new("RGB", job.picture.size)
-    holes = fitted(job, marked, width, height)
+    if job.unit.semantics is not None:
+        holes = fitted_holes(job, marked, width, height)
+    else:
+        holes = fitted(job, marked, width, height)
     if has_border(job):
         size = job.crop.whole if job.crop else (width, height)
         around = Frame("just_resize", job.crop)

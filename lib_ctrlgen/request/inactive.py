@@ -32,7 +32,7 @@ def planned(units: Units, passes: Passes) -> Acted:
         (place, hires)
         for hires, steps in passes.items()
         for place, unit in units
-        if any(unit.in_pass(hires=hires).sample(steps))
+        if any(unit.sample(steps, hires=hires))
     }
 
 
@@ -79,14 +79,14 @@ def _is_off(unit: ControlUnit, *, hires: bool) -> bool:
     weight = unit.hires if hires and unit.hires is not None else unit.weight
     layers = unit.layer_weights
     return (
-        unit.guidance_start == unit.guidance_end
+        (unit.guidance_start == unit.guidance_end and unit.semantics is None)
         or weight.bounds == (0.0, 0.0)
         or (layers is not None and all(layer.bounds == (0.0, 0.0) for layer in layers))
     )
 
 
 def _off(path: str, unit: ControlUnit) -> Notice:
-    if unit.guidance_start == unit.guidance_end:
+    if unit.guidance_start == unit.guidance_end and unit.semantics is None:
         window = f"{unit.guidance_start:g}..{unit.guidance_end:g}"
         return Notice(f"{path}.guidance_end", f"the window {window} is empty: the unit does nothing")
     if unit.weight.bounds == (0.0, 0.0):

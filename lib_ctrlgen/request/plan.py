@@ -40,10 +40,10 @@ def compile_plan(
     if steps < 1:
         raise RequestError("$.steps", f"must be at least 1, got {steps}")
     return StepPlan(
-        weights=tuple(unit.in_pass(hires=hires).sample(steps) for _, unit in units),
+        weights=tuple(unit.sample(steps, hires=hires) for _, unit in units),
         labels=tuple(_label(*unit) for unit in units),
         steps=steps,
-        computed=tuple(computed_at(unit.in_pass(hires=hires).sample(steps), unit.reuse) for _, unit in units),
+        computed=tuple(computed_at(unit.sample(steps, hires=hires), unit.reuse) for _, unit in units),
     )
 
 

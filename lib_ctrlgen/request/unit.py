@@ -23,6 +23,7 @@ from .preprocessing import (
 )
 from .reference import Combine, Reference
 from .schedule import Schedule, constant
+from .semantics import ControlNetSemantics, acts_at, reported_progress
 
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
@@ -87,6 +88,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     low_vram         keep the weights in the CPU's memory between uses; when absent, as the host keeps
                      its own (the WebUI's --medvram and --lowvram)
     storage          how the weights are stored between uses; `auto`: as they are computed with
+    semantics        carries the unit out as sd-webui-controlnet does, see `lib_ctrlgen.request.semantics`
     """
 
     model: str = ""
@@ -115,6 +117,7 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     reuse: Annotated[int, Meta(ge=1, le=20)] = 1
     low_vram: bool | None = None
     storage: Storage = "auto"
+    semantics: ControlNetSemantics | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,3 +167,24 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         if not hires or self.hires is None:
             return self.schedule
         return self.hires.within(self.guidance_start, self.guidance_end)
+
+    def weight_in_pass(self, progress: float, *, hires: bool) -> float:
+        """The weight at a progress in a pass, without the window."""
+        return (self.weight if not hires or self.hires is None else self.hires)(progress)
+
+    def sample(self, steps: int, *, hires: bool) -> tuple[float, ...]:
+        """The weight at every step of a pass, 0 outside the window.
+
+        With the semantics of sd-webui-controlnet and a sampler of second order, the window may end or begin
+        half a step earlier.
+        """
+        if self.semantics is None:
+            return self.in_pass(hires=hires).sample(steps)
+        return tuple(
+            self.weight_in_pass(step / steps, hires=hires) * self.acts_at(reported_progress(step, steps))
+            for step in range(steps)
+        )
+
+    def acts_at(self, reported: float) -> bool:
+        """Whether the window has this progress, with the semantics of sd-webui-controlnet."""
+        return acts_at(reported, self.guidance_start, self.guidance_end)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lib_ctrlgen.controls.protocols import InputControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.request.schedule import Schedule
+from lib_ctrlgen.request.semantics import reported_progress
 from lib_ctrlgen.request.spec import ControlMode, ControlUnit
 from lib_ctrlgen.unet.attention import LayerWeighting
 from lib_ctrlgen.unet.call import Position
 from lib_ctrlgen.unet.residuals import soft_weights
 from lib_ctrlgen.unet.row_factors import Factor, factor
+
+SOFT_IN_HIRES = ("canny", "mlsd")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ def row_weight_of(
     `computed` the step whose residuals the plan uses now (`reuse`).
     """
     rows = position.rows
+    if spec.semantics is not None:
+        weight = reported_weight(unit, spec, position)
     cond_only = unit.cond_only or (spec.control_mode == "control" and not unit.all_rows)
     if weight == 0.0 or (cond_only and not rows.cond[row]):
         return None
@@ -77,12 +83,32 @@ def row_weight_of(
     own = spec.layer_weights
     return RowWeight(
         weight=weight,
-        mode=spec.control_mode,
+        mode=mode_of(spec, hires=position.hires),
         layers=None if own is None else tuple(schedule(progress) for schedule in own),
         strength=1.0 if unit.mask is None else spec.mask_strength(progress),
         since=computed if spec.reuse > 1 else None,
         fade=faded(weight, spec.in_pass(hires=position.hires)) if unit.fades else 1.0,
     )
+
+
+def reported_weight(unit: ActiveUnit, spec: ControlUnit, position: Position) -> float:
+    """Return the weight of a unit with the semantics of sd-webui-controlnet.
+
+    The window does not hold for what acts after the U-Net, and LLLite never acts in the hires pass.
+    """
+    reported = position.reported
+    if reported is None:
+        reported = reported_progress(position.step, position.steps)
+    if position.hires and isinstance(unit.control, InputControl):
+        return 0.0
+    acts = unit.all_rows or spec.acts_at(reported)
+    return spec.weight_in_pass(position.step / position.steps, hires=position.hires) if acts else 0.0
+
+
+def mode_of(spec: ControlUnit, *, hires: bool) -> ControlMode:
+    """Return the control mode: in the hires pass of sd-webui-controlnet, some maps get soft weights."""
+    soft = hires and spec.semantics is not None and any(each.name in SOFT_IN_HIRES for each in spec.stages)
+    return "prompt" if soft and spec.control_mode == "balanced" else spec.control_mode
 
 
 def faded(weight: float, schedule: Schedule) -> float:

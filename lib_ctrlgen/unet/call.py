@@ -180,7 +180,8 @@ class Position:
 
     `hires` is true in the hires pass, whose steps count from 0 again. `copies` is the number of times that
     the context of a conditional row repeats each token of its text. `waiting` are the step's rows that later
-    calls may have.
+    calls may have. `reported` is the progress that the host reports of itself, if it does: that of the last
+    finished step.
     """
 
     step: int
@@ -189,6 +190,7 @@ class Position:
     hires: bool = False
     copies: int = 1
     waiting: tuple[RowName, ...] = ()
+    reported: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,13 +69,24 @@ class RowQueue:
         self.steps = 1
         self.hires = False
         self.copies = 1
+        self.reported: float | None = None
         self.waiting: deque[tuple[Row, int]] = deque()
 
     def begin(
-        self, step: int, steps: int, rows: Iterable[Row], *, hires: bool = False, copies: int = 1
+        self,
+        step: int,
+        steps: int,
+        rows: Iterable[Row],
+        *,
+        hires: bool = False,
+        copies: int = 1,
+        reported: float | None = None,
     ) -> None:
-        """Announce a step and its rows, in the order of the calls. `copies` is that of `Position`."""
-        self.copies = copies
+        """Announce a step and its rows, in the order of the calls.
+
+        `copies` and `reported` are those of `Position`.
+        """
+        self.copies, self.reported = copies, reported
         self.step, self.steps, self.hires = min(step, steps - 1), steps, hires
         announced = list(rows)
         self.waiting = deque(zip(announced, repetitions(announced), strict=True))
@@ -95,4 +106,4 @@ class RowQueue:
             tuple(nth for _, nth in taken),
         )
         waiting = tuple(RowName(row.cond, row.image, row.concept, nth) for row, nth in self.waiting)
-        return Position(self.step, self.steps, rows, self.hires, self.copies, waiting)
+        return Position(self.step, self.steps, rows, self.hires, self.copies, waiting, self.reported)

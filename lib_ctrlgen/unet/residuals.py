@@ -103,6 +103,15 @@ def soft_weights(layers: int) -> tuple[float, ...]:
     return tuple(SOFTNESS ** (layers - 1 - index) for index in range(layers))
 
 
+def controlnet_soft_weights(layers: int) -> tuple[float, ...]:
+    """Return the soft weights of sd-webui-controlnet, which on SDXL are the first ten of SD1.5's thirteen.
+
+    >>> round(controlnet_soft_weights(10)[-1], 3)
+    0.561
+    """
+    return soft_weights(13)[:layers]
+
+
 def soft_features(levels: int) -> tuple[float, ...]:
     """Return the factor of each level: 0.25, 0.62, 0.825 and 1 for four levels, the finest first.
 

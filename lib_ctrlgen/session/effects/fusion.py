@@ -38,7 +38,11 @@ def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
     others: list[ActingUnit] = []
     for each in acting:
         control = each.unit.control
-        if isinstance(control, FusableControl) and each.unit.mask is None:
+        if (
+            isinstance(control, FusableControl)
+            and each.unit.mask is None
+            and each.unit.spec.semantics is None
+        ):
             groups.setdefault(id(control.model), []).append(each)
         else:
             others.append(each)

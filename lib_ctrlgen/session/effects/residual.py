@@ -11,7 +11,7 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
-from lib_ctrlgen.unet.residuals import Residuals, total
+from lib_ctrlgen.unet.residuals import Residuals, controlnet_soft_weights, total
 from lib_ctrlgen.unet.shared_rows import SharedRows
 
 from .base import ActingUnit, Masks, control_of
@@ -86,7 +86,8 @@ class ResidualEffect:
             raw.require(len(rows), self.shape.residual_sizes(*call.inputs.x.shape[-2:]))
         except HostError as error:
             raise HostError(f"{each.unit.path}: {error}") from error
-        residuals = raw.scaled(layer_factors(row_weights, len(raw.layers)))
+        softness = None if each.unit.spec.semantics is None else controlnet_soft_weights(len(raw.layers))
+        residuals = raw.scaled(layer_factors(row_weights, len(raw.layers), softness))
         mask = self.masks.of(each.unit, row_weights, call)
         if mask is not None:
             residuals = residuals.masked(mask)

@@ -1,0 +1,255 @@
+"""Converts units of sd-webui-controlnet to a request that makes the same picture.
+
+>>> from lib_ctrlgen.request.notices import Notices
+>>> from .generation import Generation
+>>> unit = ControlNetUnit(module="canny", model="edges [0a1b2c3d]", images=(), guidance_end=0.5)
+>>> request = converted([unit], Generation(family="sd15", img2img=True), Notices())
+>>> request.units[0].preprocessor, request.units[0].image_from, request.units[0].semantics
+('canny', 'init', ControlNetSemantics(resolution=512, union_type=''))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.catalogue import without_model
+from lib_ctrlgen.request.encoder_names import control_and_params, encoder_name
+from lib_ctrlgen.request.notices import Notices
+from lib_ctrlgen.request.params import Value
+from lib_ctrlgen.request.reference import Reference
+from lib_ctrlgen.request.semantics import ControlNetSemantics
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.request.unit import ControlMode, ResizeMode
+
+from .generation import RESIZE_MODES, Generation
+from .modules import module_of
+from .pictures import channel, encoded, seen, size_of, with_holes
+from .resolution import resolution_of
+from .unit import NO_MODEL, ControlNetUnit, OldResizeMode
+from .weights import IP_ADAPTERS, layers_of, weights_of
+
+ARGUMENTS = "$.alwayson_scripts.ControlNet.args"
+OWN = 'set "ctrlgen_semantics": true in the unit to have CtrlGen\'s own way'
+RESIZE: MappingProxyType[str, ResizeMode] = MappingProxyType(
+    {
+        "Just Resize": "just_resize",
+        "Crop and Resize": "crop_and_resize",
+        "Resize and Fill": "resize_and_fill",
+    }
+)
+MODES: MappingProxyType[str, ControlMode] = MappingProxyType(
+    {
+        "Balanced": "balanced",
+        "My prompt is more important": "prompt",
+        "ControlNet is more important": "control",
+    }
+)
+UNION_TYPES = MappingProxyType(
+    {
+        "OpenPose": "openpose",
+        "Depth": "depth",
+        "Soft Edge": "hed",
+        "Hard Edge": "canny",
+        "Normal Map": "normal",
+        "Segmentation": "segment",
+        "Tile": "tile",
+        "Inpaint": "inpaint",
+    }
+)
+# What sd-webui-controlnet does in a way that CtrlGen does not repeat: the reason.
+NOT_REPEATED = MappingProxyType(
+    {
+        "inpaint_only+lama": "sd-webui-controlnet lets LaMa fill the picture before it is fitted",
+        "ip-adapter_pulid": "sd-webui-controlnet protects the prompt by another formula than PuLID's own",
+    }
+)
+
+
+def converted(units: Sequence[ControlNetUnit], generation: Generation, notices: Notices) -> ControlRequest:
+    """The request that does what the units do in sd-webui-controlnet 1.1.455; unit `i` becomes unit `i`.
+
+    Raises RequestError below `$.alwayson_scripts.ControlNet.args[i]` for what cannot be carried out, or not
+    in the same way. What the picture does not depend on becomes a notice there.
+    """
+    return ControlRequest(
+        units=tuple(
+            Conversion(
+                unit=unit, path=f"{ARGUMENTS}[{place}]", generation=generation, notices=notices
+            ).unit_of()
+            for place, unit in enumerate(units)
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """The conversion of one unit, whose JSON path is `path`."""
+
+    unit: ControlNetUnit
+    path: str
+    generation: Generation
+    notices: Notices
+
+    def unit_of(self) -> ControlUnit:
+        """The unit of CtrlGen. Raises RequestError."""
+        if not self.unit.enabled:
+            return ControlUnit(enabled=False)
+        if not self.own and self.module in NOT_REPEATED:
+            raise RequestError(f"{self.path}.module", f"{NOT_REPEATED[self.module]}: {OWN}")
+        return ControlUnit(
+            model=self.model,
+            control=self.control[0],
+            preprocessor="none" if self.families else self.module,
+            params=self.params,
+            guidance_start=self.unit.guidance_start,
+            guidance_end=self.unit.guidance_end,
+            resize_mode=RESIZE[self.resize_mode],
+            inpaint_crop=self.unit.inpaint_crop_input_image,
+            mask=self.region,
+            low_vram=True if self.unit.low_vram else None,
+            control_mode=self.mode,
+            semantics=self.semantics,
+            **self.picture,
+            **weights_of(self.unit, hires=self.hires, layers=not self.is_ip_adapter),
+        )
+
+    @property
+    def own(self) -> bool:
+        """Whether the unit means what CtrlGen's own units mean."""
+        given = self.unit.ctrlgen_semantics
+        return self.generation.own_semantics if given is None else given
+
+    @property
+    def module(self) -> str:
+        """The preprocessor; `inpaint` for `inpaint_only` where the WebUI itself paints a masked area."""
+        masked = self.generation.img2img and self.generation.inpaint
+        if self.unit.module == "inpaint_only" and masked and not self.own:
+            return "inpaint"
+        return self.unit.module
+
+    @property
+    def control(self) -> tuple[str, dict[str, Value]]:
+        """The control family that the preprocessor's name stands for, and its parameters."""
+        return control_and_params(self.module) or ("auto", {})
+
+    @property
+    def model(self) -> str:
+        """The name of the model file. Raises RequestError for a unit that needs one and has none."""
+        if without_model(self.control[0]):
+            return ""
+        if self.unit.model.strip().lower() in ("", NO_MODEL.lower()):
+            raise RequestError(f"{self.path}.model", "is required: name a model file, or switch the unit off")
+        return self.unit.model
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The control families that the preprocessor's name fits; none for one that makes a map."""
+        found = encoder_name(self.module)
+        return () if found is None else found.controls
+
+    @property
+    def is_ip_adapter(self) -> bool:
+        """Whether the unit is one of an IP-Adapter."""
+        return bool(self.families) and set(self.families) <= set(IP_ADAPTERS)
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """The thresholds, and what else are parameters of the preprocessor or of the control."""
+        thresholds = module_of(self.module).params(
+            threshold_a=self.unit.threshold_a, threshold_b=self.unit.threshold_b
+        )
+        return {**self.control[1], **thresholds, **self._further()}
+
+    def _further(self) -> dict[str, Value]:
+        if self.is_ip_adapter:
+            return layers_of(self.unit)
+        if self.module in ("inpaint_only", "inpaint_only+lama"):
+            return {"border": self.generation.inpaint_blur}
+        if self.module == "shuffle":
+            return {"seed": self.generation.map_seed}
+        return {}
+
+    @property
+    def resize_mode(self) -> OldResizeMode:
+        """The unit's, or img2img's for its own picture."""
+        return self.unit.resize_mode if self.unit.images else RESIZE_MODES[self.generation.resize_mode]
+
+    @property
+    def picture(self) -> dict[str, Any]:
+        """The fields with the unit's picture. Raises RequestError for a unit without one."""
+        given = self.unit.images
+        if not given:
+            if not self.generation.img2img:
+                raise RequestError(f"{self.path}.image", "is required: send a picture, or use img2img")
+            return {"image_from": "init"}
+        if len(given) > 1:
+            return self._pictures()
+        if not given[0].mask and not self.module.startswith("inpaint"):
+            return {"image": given[0].image}
+        return {"image": encoded(self._seen(0))}
+
+    def _seen(self, number: int) -> Image.Image:
+        given, path = self.unit.images[number], self.path
+        if self.module.startswith("inpaint"):
+            return with_holes(given, path)
+        return seen(given, path, ignore_mask=self.generation.ignore_mask)
+
+    def _pictures(self) -> dict[str, Any]:
+        """The fields with several pictures. Raises RequestError for a unit that does not take several."""
+        if not self.is_ip_adapter:
+            message = f"{len(self.unit.images)} pictures: only IP-Adapters take several in one unit"
+            raise RequestError(f"{self.path}.image", message)
+        first, *others = (each.image for each in self.unit.images)
+        return {
+            "image": first,
+            "references": tuple(Reference(image=each) for each in others),
+            "combine": "average",
+        }
+
+    @property
+    def hires(self) -> bool:
+        """Whether the unit's `hr_option` decides about two passes: IP-Adapters act in both."""
+        if not self.generation.hires or not self.is_ip_adapter or self.own:
+            return self.generation.hires
+        if self.unit.hr_option != "Both":
+            message = f"an IP-Adapter acts in both passes, as in sd-webui-controlnet: {OWN}"
+            self.notices.add(f"{self.path}.hr_option", message)
+        return False
+
+    @property
+    def mode(self) -> ControlMode:
+        """The control mode; `balanced` for IP-Adapters, which have none."""
+        return "balanced" if self.is_ip_adapter else MODES[self.unit.control_mode]
+
+    @property
+    def region(self) -> str:
+        """The mask of the unit. Raises RequestError."""
+        given = self.unit.effective_region_mask
+        return encoded(channel(given, f"{self.path}.effective_region_mask")) if given else ""
+
+    @property
+    def semantics(self) -> ControlNetSemantics | None:
+        """How the unit is carried out."""
+        if self.own:
+            return None
+        resolution = resolution_of(
+            self.unit, module_of(self.module), self.picture_size, self.resize_mode, self.generation
+        )
+        union_type = UNION_TYPES.get(self.unit.union_control_type, "")
+        return ControlNetSemantics(resolution=resolution, union_type=union_type)
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Width and height of the picture that the preprocessor gets. Raises RequestError."""
+        here = self.generation
+        if here.inpaint and here.only_masked and self.unit.inpaint_crop_input_image:
+            return here.width, here.height
+        if not self.unit.images:
+            return here.init_size
+        return size_of(self.unit.images[0], self.path)
