@@ -27,6 +27,7 @@ from .common import (
     next_commands,
     out_of,
 )
+from .convert import add_convert
 from .detect import add_detect
 from .face import add_face
 from .lists import add_lists
@@ -121,6 +122,7 @@ def new_parser() -> argparse.ArgumentParser:
     add_tune(commands)
     _add_plan(commands)
     add_send(commands)
+    add_convert(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
     schema.set_defaults(command=schema_command)
     add_lists(commands)

@@ -59,6 +59,30 @@ for _tag, _pattern in NUMBERS.items():
 _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
+class _Dumper(yaml.SafeDumper):
+    """A YAML dumper that quotes each text which this loader, or one of YAML 1.1, would not read as a text."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [
+        *_Loader.yaml_implicit_resolvers.get(first, ()),
+        *yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()),
+    ]
+    for first in {*_Loader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
+}
+
+
+def yaml_text(content: Mapping[str, Any]) -> str:
+    """A job as YAML, which `parse_yaml` reads as the same values.
+
+    >>> print(yaml_text({"prompt": "1e3", "units": [{"weight": 0.5}]}), end="")
+    prompt: '1e3'
+    units:
+    - weight: 0.5
+    """
+    return str(yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+
+
 def parse_yaml(text: str, what: str) -> Any:
     """Parse a YAML text. Raises RequestError whose message begins with `what`, line and column."""
     try:
