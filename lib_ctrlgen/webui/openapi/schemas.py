@@ -1,8 +1,8 @@
 """JSON Schemas of requests and answers in the form of OpenAPI 3.0, which FastAPI of the WebUI writes.
 
-OpenAPI 3.0 has `nullable` instead of the type "null", one `example` instead of `examples`, and no lists of item
-types. FastAPI cannot write exclusive bounds and null defaults of OpenAPI 3.0: the former become inclusive, and
-the description says so; the latter are left out. References are replaced by what they refer to.
+OpenAPI 3.0 has `nullable` instead of the type "null", one `example` instead of `examples`, and no lists of
+item types. FastAPI cannot write exclusive bounds and null defaults of OpenAPI 3.0: the former become
+inclusive, and the description says so; the latter are left out. What is referred to is written out.
 
 >>> openapi_schema({"anyOf": [{"type": "number"}, {"type": "null"}], "default": None})
 {'type': 'number', 'nullable': True}
