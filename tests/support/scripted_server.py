@@ -109,6 +109,40 @@ def answers(content: Any, status: int = 200, kind: str = "application/json", **h
     return act
 
 
+def routed(**routes: Act) -> Act:
+    """Acts by the last part of the path, which may have a query; `other` for all others.
+
+    An act of a route gets the talk after its request was received.
+    """
+
+    def act(talk: Talk) -> None:
+        received = talk.read()
+        name = received.path.partition("?")[0].rstrip("/").rpartition("/")[2].replace("-", "_")
+        routes.get(name, routes.get("other", answers({"detail": "Not Found"}, 404)))(Replay(talk))
+
+    return act
+
+
+class Replay(Talk):
+    """A talk whose request was received already."""
+
+    def __init__(self, talk: Talk) -> None:
+        super().__init__(talk.socket, talk.server)
+
+    def read(self) -> Received:
+        return self.server.received[-1]
+
+
+def in_turn(*acts: Act) -> Act:
+    """One act after another, the last one for good."""
+    left = list(acts)
+
+    def act(talk: Talk) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(talk)
+
+    return act
+
+
 def hangs_up_at_once(talk: Talk) -> None:
     """Hang up when the first byte arrives; before that, the client could not have connected."""
     talk.socket.recv(1, socket.MSG_PEEK)
