@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from .module_list import Module, Slider, sorted_modules
+from .module_list import sorted_modules
+from .module_types import Module, Slider
 from .unit import NO_MODEL, NO_MODULE
 
 ALL = "All"

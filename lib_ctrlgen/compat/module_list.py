@@ -1,4 +1,4 @@
-"""The preprocessors of sd-webui-controlnet 1.1.455: names, labels, control types, and the ranges of sliders.
+"""Finds preprocessors of sd-webui-controlnet 1.1.455 by their names, and lists them.
 
 >>> module_named("depth_midas", "$.module").name
 'depth'
@@ -9,64 +9,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from lib_ctrlgen.errors import RequestError, nearest
 from lib_ctrlgen.request.catalogue import MISSING_PREPROCESSORS, preprocessor_names
 from lib_ctrlgen.request.encoder_names import encoder_name
 
+from .module_table import MODULES
+from .module_types import Module
 from .unit import NO_MODULE
-
-
-@dataclass(frozen=True)
-class Slider:
-    """A number of a preprocessor: its label, its default, its bounds (inclusive) and its step."""
-
-    label: str
-    value: float
-    minimum: float
-    maximum: float
-    step: float = 0.01
-
-    def holds(self, number: float) -> bool:
-        """Whether a number is within the bounds."""
-        return self.minimum <= number <= self.maximum
-
-
-RESOLUTION = Slider("Resolution", 512, 64, 2048, 8)  # of the detection, in pixels of the short side
-
-
-@dataclass(frozen=True, kw_only=True)
-class Module:
-    """A preprocessor of sd-webui-controlnet.
-
-    name, label             the internal name, and the name in its page
-    tags                    the control types that list it
-    priority                its place in lists: larger ones come first
-    resolution, a, b        its sliders `processor_res`, `threshold_a`, `threshold_b`; None where it has none
-    model_free              whether a unit with it has no model
-    gives_picture           whether its result is a picture rather than features
-    accepts_mask, requires_mask   whether it reads the mask of the picture, and whether it cannot do without
-    """
-
-    name: str
-    label: str
-    tags: tuple[str, ...] = ()
-    priority: int = 0
-    resolution: Slider | None = RESOLUTION
-    a: Slider | None = None
-    b: Slider | None = None
-    model_free: bool = False
-    gives_picture: bool = True
-    accepts_mask: bool = False
-    requires_mask: bool = False
-
-    @property
-    def sliders(self) -> tuple[Slider, ...]:
-        """Its sliders in the order of sd-webui-controlnet's lists."""
-        return tuple(each for each in (self.resolution, self.a, self.b) if each is not None)
-
 
 # Names that Forge gives to preprocessors which sd-webui-controlnet has under other names.
 FORGE_NAMES: Mapping[str, str] = MappingProxyType(
@@ -84,8 +35,6 @@ FINISHED = "send a finished control map, with the module 'none'"
 
 def find_module(text: str) -> Module | None:
     """The preprocessor that a name, a label or a name of Forge means, ignoring case; None for no such one."""
-    from .module_table import MODULES
-
     wanted = text.strip().lower()
     forge = {name.lower(): own for name, own in FORGE_NAMES.items()}
     wanted = forge.get(wanted, wanted)
@@ -121,8 +70,6 @@ def all_names() -> list[str]:
 
 def sorted_modules() -> list[Module]:
     """All preprocessors: `none`, then by falling priority, and by falling label where it is the same."""
-    from .module_table import MODULES
-
     others = [each for each in MODULES if each.name != NO_MODULE]
     others.sort(key=lambda each: (each.priority, each.label), reverse=True)
     return [each for each in MODULES if each.name == NO_MODULE] + others

@@ -6,7 +6,7 @@ same range for nearly all.
 
 from __future__ import annotations
 
-from .module_list import Module, Slider
+from .module_types import Module, Slider
 
 MODULES: tuple[Module, ...] = (
     Module(name="animal_openpose", label="animal_openpose", tags=("OpenPose",)),

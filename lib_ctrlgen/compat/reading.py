@@ -17,7 +17,8 @@ from lib_ctrlgen.request.notices import Notices
 
 from .embeddings import read_embeddings
 from .image_forms import read_images, read_picture
-from .module_list import Module, Slider, module_named
+from .module_list import module_named
+from .module_types import Module, Slider
 from .unit import (
     DEFAULT_NUMBER,
     NO_MODEL,

@@ -27,6 +27,7 @@ from .api import add_routes
 from .comments import without_comments
 from .controlnet.arguments import controlnet_arguments
 from .controlnet.maps import map_order
+from .controlnet.routes import add_controlnet_routes
 from .page import is_plain_page, show_mistake
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
@@ -179,13 +180,6 @@ def controlled(p: Any, asked: Asked, prompts: bool) -> SamplePatch:
     if cells or any(texts):
         p.extra_generation_params[KEY] = texts if cells or len(texts) > 1 else texts[0]
     return patch
-
-
-def add_controlnet_routes(demo: Any, app: Any) -> None:
-    """Add the routes below /controlnet, see `lib_ctrlgen.webui.controlnet.routes`."""
-    from .controlnet.routes import add_controlnet_routes as added  # its script derives from the one above
-
-    added(demo, app)
 
 
 def register() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -15,7 +15,8 @@ from modules.call_queue import queue_lock
 from PIL import Image
 
 from lib_ctrlgen.compat.image_forms import read_picture
-from lib_ctrlgen.compat.module_list import Module, find_module, require_here
+from lib_ctrlgen.compat.module_list import find_module, require_here
+from lib_ctrlgen.compat.module_types import Module
 from lib_ctrlgen.compat.modules import module_of
 from lib_ctrlgen.compat.pictures import channel, on_white
 from lib_ctrlgen.compat.reading import read_unit
@@ -36,6 +37,7 @@ from .poses import plain_base64, read_json
 logger = logging.getLogger("ctrlgen")
 UNSUPPORTED = ("clip_vision", "revision_clipvision", "revision_ignore_prompt", "ip-adapter-auto")
 IMAGES = ("controlnet_input_images", "controlnet_images")  # webuiapi 0.9.17 sends the second
+MASKS = "controlnet_masks"
 NUMBERS = {
     "controlnet_processor_res": "processor_res",
     "controlnet_threshold_a": "threshold_a",
@@ -49,11 +51,15 @@ LAMA = "LaMa fills the hole while a picture is generated: use 'inpaint_only' to 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A detection: the module with its numbers, and each picture with its mask (empty for none)."""
+    """A detection: the module with its numbers, and each picture with its mask (empty for none).
+
+    `field` is the name of the body's field with the pictures.
+    """
 
     module: Module
     unit: ControlNetUnit
     pictures: tuple[tuple[str, str], ...]
+    field: str
 
 
 async def detect(request: Request) -> dict[str, Any]:
@@ -81,7 +87,8 @@ def read_wanted(body: Any) -> Wanted:
         raise HTTPException(422, "Module not available")
     if module.name in UNSUPPORTED:
         raise HTTPException(422, "Module not supported")
-    images, masks = _texts(body, IMAGES), _texts(body, ("controlnet_masks",))
+    field = next((each for each in IMAGES if body.get(each)), IMAGES[0])
+    images, masks = _texts(body, field), _texts(body, MASKS)
     if not images:
         raise HTTPException(422, "No image selected")
     if module.requires_mask and len(masks) != len(images):
@@ -91,12 +98,12 @@ def read_wanted(body: Any) -> Wanted:
     _require_picture(module)
     masks = (*masks, *[""] * len(images)) if module.accepts_mask else ("",) * len(images)
     unit = _numbers(body, module)
-    return Wanted(module=module, unit=unit, pictures=tuple(zip(images, masks, strict=False)))
+    pairs = tuple(zip(images, masks, strict=False))
+    return Wanted(module=module, unit=unit, pictures=pairs, field=field)
 
 
-def _texts(body: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
-    """The pictures of the first of these fields that has any. Raises RequestError."""
-    name = next((each for each in names if body.get(each)), "")
+def _texts(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The pictures in a field. Raises RequestError."""
     value = body.get(name) or []
     if not isinstance(value, list):
         raise RequestError(f"$.{name}", "expected a list of pictures, each as base64 or a data URL")
@@ -134,9 +141,9 @@ def _found(wanted: Wanted, stopped: Event) -> Iterator[Detection]:
     """The control map of each picture, until the work is stopped."""
     find = _Finder(wanted)
     for number, (image, mask) in enumerate(wanted.pictures):
-        place = f"$.{IMAGES[0]}[{number}]"
+        place = f"$.{wanted.field}[{number}]"
         picture = on_white(decode_image(image, place))
-        hole = channel(mask, f"$.controlnet_masks[{number}]") if mask else None
+        hole = channel(mask, f"$.{MASKS}[{number}]") if mask else None
         with queue_lock:  # the WebUI's own: one generation or detection at a time
             if stopped.is_set():
                 return

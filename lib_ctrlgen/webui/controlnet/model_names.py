@@ -34,8 +34,9 @@ def resolved(text: str, files: ModelFiles) -> str:
         return text
     name, digest = split_hash(text)
     wanted = last_part(name.replace("\\", "/")).strip().lower()
-    known = [file for file in files.all() if file.name == name] or list(files.all())
-    same = [file for file in known if stem_of(file).lower() == wanted or file.name == name]
+    known = files.all()
+    whole = [file for file in known if file.name == name]
+    same = [*whole, *(file for file in known if stem_of(file).lower() == wanted)]
     if digest:
         fitting = [file for file in same if _has_hash(files, file, digest)]
         return _named(files, fitting[0]) if fitting else text

@@ -9,15 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from modules import scripts, shared
+from modules import scripts
 
 from lib_ctrlgen.webui.script import CtrlGenScript
 
-from .arguments import always_on
+from .arguments import always_on, argument_count
 from .name import TITLE, answers_to_name
-
-LEAST_UNITS = 10  # arguments, so that a client may send more units than the setting says
-COUNT = "control_net_unit_count"
 
 
 class ControlNetScript(CtrlGenScript):
@@ -65,17 +62,6 @@ class ControlNetScript(CtrlGenScript):
         """Do the work of CtrlGen's own script where that is absent."""
         if leads(p):
             super().postprocess(p, processed, *args)
-
-
-def argument_count() -> int:
-    """The number of the script's arguments."""
-    return max(LEAST_UNITS, unit_count())
-
-
-def unit_count() -> int:
-    """The number of units that sd-webui-controlnet's setting names, 3 without it."""
-    given = shared.opts.data.get(COUNT, 3)
-    return max(1, int(given)) if isinstance(given, (int, float)) else 3
 
 
 def leads(p: Any) -> bool:
