@@ -24,6 +24,7 @@ FLOAT = re.compile(
 )
 NUMBERS = {"tag:yaml.org,2002:int": INT, "tag:yaml.org,2002:float": FLOAT}
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
+ODD_LINE_ENDS = ("\r", "\x85", "\u2028", "\u2029")
 MERGE = "tag:yaml.org,2002:merge"
 DEEP = "lists or mappings are nested too deeply"
 HINTS = {
@@ -70,6 +71,15 @@ _Dumper.yaml_implicit_resolvers = {
     ]
     for first in {*_Loader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
 }
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    """A text; in double quotes, in which they are escaped, if it has line ends that PyYAML reads as others."""
+    style = '"' if any(end in text for end in ODD_LINE_ENDS) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text_node)
 
 
 def yaml_text(content: Mapping[str, Any]) -> str:

@@ -25,9 +25,7 @@ def no_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CTRLGEN_WEBUI_AUTH", raising=False)
 
 
-def test_pictures_maps_previews_and_infotexts_are_written(
-    job: Path, tmp_path: Path, capsys: Captured
-) -> None:
+def test_pictures_previews_and_infotexts_are_written(job: Path, tmp_path: Path, capsys: Captured) -> None:
     busy, out = BusyWebUI(questions=3), tmp_path / "out"
     with scripted(busy.act) as (url, server):
         arguments = ["send", str(job), "--webui", url, "--out", str(out), "--set", "seed=5", "--previews"]
