@@ -74,7 +74,7 @@ _Dumper.yaml_implicit_resolvers = {
 
 
 def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    """A text; in double quotes, in which they are escaped, if it has line ends that PyYAML reads as others."""
+    """A text; in double quotes, which escape them, if it has line ends that PyYAML reads as others."""
     style = '"' if any(end in text for end in ODD_LINE_ENDS) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 

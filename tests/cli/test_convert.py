@@ -155,15 +155,8 @@ def test_a_picture_and_the_pictures_of_its_units_are_a_whole_job(tmp_path: Path,
     info.add_itxt("parameters", INFOTEXT)
     Image.new("RGB", (8, 8)).save(tmp_path / "old.png", pnginfo=info)
     Image.new("RGB", (40, 30), "lime").save(tmp_path / "edges.png")
-    out = tmp_path / "job.yaml"
-    arguments = [
-        "convert",
-        str(tmp_path / "old.png"),
-        "--image",
-        str(tmp_path / "edges.png"),
-        "--out",
-        str(out),
-    ]
+    out, edges = tmp_path / "job.yaml", str(tmp_path / "edges.png")
+    arguments = ["convert", str(tmp_path / "old.png"), "--image", edges, "--out", str(out)]
     assert cli.main(arguments) == 0
     assert read_job(out).request.units[0].image.startswith("data:image/png")
     assert cli.main([*arguments, "--image", edges]) == 2
@@ -172,7 +165,7 @@ def test_a_picture_and_the_pictures_of_its_units_are_a_whole_job(tmp_path: Path,
 
 def test_a_jpegs_comment_is_its_infotext(tmp_path: Path, capsys: Captured) -> None:
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + INFOTEXT.encode("utf-16-be")
+    exif[0x8769] = {0x9286: b"UNICODE\0" + INFOTEXT.encode("utf-16-be")}
     Image.new("RGB", (8, 8)).save(tmp_path / "old.jpg", exif=exif)
     assert cli.main(["convert", str(tmp_path / "old.jpg")]) == 3
     assert job_of(capsys)[0]["negative_prompt"] == "blur"
