@@ -142,7 +142,7 @@ def any_object() -> Schema:
 
 def routes() -> tuple[Route, ...]:
     """All routes, in the order of the document."""
-    return (*read_routes(), *post_routes(), *job_routes())
+    return (*read_routes(), *post_routes(), *job_routes(), *one_job_routes())
 
 
 def read_routes() -> tuple[Route, ...]:
@@ -220,8 +220,7 @@ def post_routes() -> tuple[Route, ...]:
 
 
 def job_routes() -> tuple[Route, ...]:
-    """The routes of the tuner's jobs."""
-    one, status = "tune/{name}", schema_of(JobStatus)
+    """The routes that start and list the tuner's jobs."""
     return (
         Route(
             method="POST",
@@ -243,6 +242,13 @@ def job_routes() -> tuple[Route, ...]:
             answer=job_list(),
             answer_example=examples.JOBS,
         ),
+    )
+
+
+def one_job_routes() -> tuple[Route, ...]:
+    """The routes of one of the tuner's jobs."""
+    one, status = "tune/{name}", schema_of(JobStatus)
+    return (
         Route(
             method="GET",
             path=one,
