@@ -21,7 +21,7 @@ from lib_ctrlgen.preprocessors import Detection, PreprocessorChain, chain_of
 from lib_ctrlgen.preprocessors.chain import Values, map_key
 
 from .base import Target, UnitInputs
-from .controlnet_map import map_at
+from .controlnet_map import exact_map_at, map_at
 from .holes import has_border, holes_at
 
 
@@ -68,7 +68,10 @@ class ControlMap:
         Without a preprocessor, a grey picture of more than eight bits keeps its precision.
         """
         deep = self.deep(width, height)
-        if deep is not None:
+        if self.job.unit.semantics is not None and self.chain.marks_holes:
+            exact = torch.from_numpy(exact_map_at(self.job, width, height)) / 255.0
+            pixels = exact.permute(2, 0, 1)[None, :channels]
+        elif deep is not None:
             pixels = deep.expand(-1, channels, -1, -1)
         else:
             shown = self.shown(width, height)

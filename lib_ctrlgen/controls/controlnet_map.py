@@ -11,18 +11,21 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from lib_ctrlgen.images.controlnet_crop import cropped
 from lib_ctrlgen.images.controlnet_resize import resample_controlnet, way
 from lib_ctrlgen.images.resize import Pixels, fit_pixels
 from lib_ctrlgen.preprocessors import PreprocessorChain
 from lib_ctrlgen.preprocessors.chain import Values
+from lib_ctrlgen.preprocessors.detection import RESOLUTION
 
 from .base import UnitInputs
 
 CELL = 64  # networks of preprocessors get whole cells
 UNPADDED = ("blur_gaussian", "shuffle", "color")  # preprocessors that get no more than the picture
+HALF = 127  # of 255; a brighter mask is a hole
 UNSHRUNK = 1.1  # the least factor at which `tile_resample` shrinks the picture
 
 
@@ -32,7 +35,13 @@ def map_at(job: UnitInputs, chain: PreprocessorChain, values: Values, width: int
     return Image.fromarray(fitted_map(job, own, width, height))
 
 
-def fitted_map(job: UnitInputs, pixels: Pixels, width: int, height: int) -> Pixels:
+def exact_map_at(job: UnitInputs, width: int, height: int) -> NDArray[np.float32]:
+    """The map [height, width, 3] of a preprocessor for inpainting, in 0..255, not rounded and not clipped."""
+    picture = part_of(job, pixels_of(job.colours or job.picture), width, height)
+    return np.asarray(fitted_map(job, picture.astype(np.float32), width, height), np.float32)
+
+
+def fitted_map(job: UnitInputs, pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     """A map [H, W, 3] fitted to [height, width, 3] by the unit's resize mode."""
     return np.asarray(fit_pixels(pixels, width, height, job.unit.resize_mode, resample_controlnet))
 
@@ -43,16 +52,29 @@ def fitted_picture(job: UnitInputs, picture: Image.Image, width: int, height: in
 
 
 def fitted_holes(job: UnitInputs, marked: Image.Image, width: int, height: int) -> Image.Image:
-    """Holes (white on black, RGB) fitted like the picture, with the same interpolation."""
+    """Holes fitted like the picture, with the same interpolation: RGB, white where `marked` is bright."""
     picture = part_of(job, pixels_of(job.colours or job.picture), width, height)
-    holes = part_of(job, pixels_of(marked), width, height)
+    holes = part_of(job, pixels_of(marked), width, height).astype(np.float32)
 
     def resize(pixels: Any, across: int, down: int) -> Any:
         if pixels.shape[:2] == (down, across):
             return pixels
         return cv2.resize(pixels, (across, down), interpolation=way(picture, across, down))
 
-    return Image.fromarray(np.asarray(fit_pixels(holes, width, height, job.unit.resize_mode, resize)))
+    found = fit_pixels(holes, width, height, job.unit.resize_mode, resize)
+    return Image.fromarray(np.where(found > HALF, 255, 0).astype(np.uint8))
+
+
+def soft_holes(picture: Image.Image, mask: Image.Image | None) -> Image.Image | None:
+    """Holes that are not yet black or white, RGB: of a mask, else of a picture's transparency; None for none.
+
+    They become black or white after they are fitted.
+    """
+    if mask is not None:
+        return mask.convert("L").convert("RGB")
+    if picture.mode != "RGBA":
+        return None
+    return ImageOps.invert(picture.getchannel("A")).convert("RGB")
 
 
 def part_of(job: UnitInputs, pixels: Pixels, width: int, height: int) -> Pixels:
@@ -69,25 +91,26 @@ def pixels_of(picture: Image.Image) -> Pixels:
 
 def _preprocessed(job: UnitInputs, chain: PreprocessorChain, values: Values, pixels: Pixels) -> Pixels:
     """The map of a picture [H, W, 3], in the picture's own proportions."""
-    stage, own = (
-        chain.preprocessors[0],
-        {name: value for name, value in values[0].items() if name != "resolution"},
-    )
+    stage = chain.preprocessors[0]
+    own = {name: value for name, value in values[0].items() if name != RESOLUTION.name}
     special = _SPECIAL.get(stage.name)
     if special is not None:
         return special(pixels, own)
     resolution = 0 if job.unit.semantics is None else job.unit.semantics.resolution
-    small = pixels if resolution == 0 else at_resolution(pixels, resolution)
+    small = pixels if resolution == 0 else at_resolution(pixels, resolution, by_area=stage.name == "color")
     padded = small if resolution == 0 or stage.name in UNPADDED else whole_cells(small)
     found = pixels_of(stage(Image.fromarray(padded), **own))
     return np.ascontiguousarray(found[: small.shape[0], : small.shape[1]])
 
 
-def at_resolution(pixels: Pixels, resolution: int) -> Pixels:
-    """A picture [H, W, 3] with a short side of `resolution` pixels."""
+def at_resolution(pixels: Pixels, resolution: int, *, by_area: bool = False) -> Pixels:
+    """A picture [H, W, 3] with a short side of `resolution` pixels.
+
+    It shrinks by area averaging and grows by cubic interpolation, with `by_area` by area averaging, too.
+    """
     scale = resolution / min(pixels.shape[:2])
     size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
-    how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    how = cv2.INTER_CUBIC if scale > 1 and not by_area else cv2.INTER_AREA
     return np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
 
 

@@ -46,6 +46,9 @@ def holes_at(job: UnitInputs, width: int, height: int) -> Image.Image:
 
 
 def require_hole(job: UnitInputs) -> None:
-    """Raise RequestError for a picture without holes; `Source.holes` checks that some are left at a size."""
-    if job.transparent is None and not has_border(job):
+    """Raise RequestError for a picture without holes; `Source.holes` checks that some are left at a size.
+
+    sd-webui-controlnet paints such pictures without holes.
+    """
+    if job.transparent is None and not has_border(job) and job.unit.semantics is None:
         raise RequestError(f"{job.path}.image", NO_HOLE)

@@ -20,6 +20,7 @@ from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
 from .checked import UnitFamily, family_of
+from .controlnet_map import soft_holes
 from .own_layers import AlignedControl, ReferenceControl
 from .postprocess.registry import after_unet_control
 from .protocols import (
@@ -159,6 +160,8 @@ def _holes(unit: ControlUnit, picture: Image.Image, target: Target) -> Image.Ima
     """The holes of a picture: its transparent pixels, else, for the img2img picture, the inpainting mask."""
     own = transparent(picture)
     mask = target.canvas.mask
+    if unit.semantics is not None:
+        return soft_holes(picture, mask if unit.image_from == "init" else None)
     if own is not None or mask is None or unit.image_from != "init":
         return own
     return mask.convert("L").point(lambda value: 255 * (value > 127)).convert("RGB")

@@ -39,11 +39,14 @@ def with_lightness(pixels: Pixels, light: Pixels, space: LightSpace) -> Pixels:
     return np.asarray(cv2.cvtColor(parts, back), np.uint8)
 
 
-def hole_share(hole: NDArray[np.bool_], border: int) -> NDArray[np.float32]:
-    """The generated picture's share of each pixel [H, W]: 1 in the hole, falling to 0 at `border` pixels."""
+def hole_share(hole: NDArray[np.bool_], border: int, *, even: bool = False) -> NDArray[np.float32]:
+    """The generated picture's share of each pixel [H, W]: 1 in the hole, falling to 0 at `border` pixels.
+
+    An even border is widened by a pixel, to be the same on all sides, unless `even` allows it.
+    """
     share = hole.astype(np.float32)
     if border:
-        side = border if border % 2 else border + 1
+        side = border if even or border % 2 else border + 1
         grown = cv2.dilate(share, np.ones((side, side), np.uint8))
         share = np.asarray(cv2.blur(grown, (side, side)), np.float32)
     return np.where(hole, np.float32(1), share)

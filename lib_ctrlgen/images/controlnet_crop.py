@@ -30,31 +30,38 @@ def cropped(pixels: Pixels, crop: Crop, width: int, height: int, resize_mode: Re
 
 def fitted(pixels: Pixels, width: int, height: int, resize_mode: ResizeMode) -> Pixels:
     """Fit [H, W, 3] to [height, width, 3] as the WebUI's `resize_image` does without an upscaler."""
+    channels = [Image.fromarray(np.ascontiguousarray(pixels[..., number])) for number in range(3)]
+    found = [_fitted(channel, width, height, resize_mode) for channel in channels]
+    return np.stack([np.asarray(channel) for channel in found], axis=2)
+
+
+def _fitted(channel: Image.Image, width: int, height: int, resize_mode: ResizeMode) -> Image.Image:
+    """Fit one channel; what stays free is filled from its first and last rows or columns."""
     if resize_mode == "just_resize":
-        return _lanczos(pixels, width, height)
-    high, wide = pixels.shape[:2]
-    wider = width / height - wide / high  # positive if the target is wider than the picture
+        return channel.resize((width, height), Image.Resampling.LANCZOS)
+    wider = width / height - channel.width / channel.height  # positive if the target is wider
     full_width = wider > 0 if resize_mode == "crop_and_resize" else wider < 0
     full_height = wider <= 0 if resize_mode == "crop_and_resize" else wider >= 0
-    across = width if full_width else wide * height // high
-    down = height if full_height else high * width // wide
-    resized = _lanczos(pixels, max(1, across), max(1, down))
+    across = width if full_width else channel.width * height // channel.height
+    down = height if full_height else channel.height * width // channel.width
+    resized = channel.resize((across, down), Image.Resampling.LANCZOS)
     left, top = width // 2 - across // 2, height // 2 - down // 2
-    return _placed(resized, width, height, left, top)
+    placed = Image.new("L", (width, height))
+    placed.paste(resized, (left, top))
+    if resize_mode == "resize_and_fill":
+        _fill(placed, resized, left, top)
+    return placed
 
 
-def _placed(resized: Pixels, width: int, height: int, left: int, top: int) -> Pixels:
-    """Put [H, W, 3] on [height, width, 3] with its corner at `left` and `top`; its border is repeated."""
-    rows = np.clip(np.arange(height) - top, 0, resized.shape[0] - 1)
-    columns = np.clip(np.arange(width) - left, 0, resized.shape[1] - 1)
-    return np.ascontiguousarray(resized[rows][:, columns])
+def _fill(placed: Image.Image, resized: Image.Image, left: int, top: int) -> None:
+    """Fill what stays free beside a channel in place.
 
-
-def _lanczos(pixels: Pixels, width: int, height: int) -> Pixels:
-    channels = [
-        Image.fromarray(np.ascontiguousarray(pixels[..., number])).resize(
-            (width, height), Image.Resampling.LANCZOS
-        )
-        for number in range(pixels.shape[2])
-    ]
-    return np.stack([np.asarray(channel) for channel in channels], axis=2)
+    Pillow reads a box without height (or width) by its cubic filter, centred on the border.
+    """
+    (width, height), (across, down) = placed.size, resized.size
+    if top > 0:
+        for border, place in ((0, 0), (down, top + down)):
+            placed.paste(resized.resize((width, top), box=(0, border, width, border)), (0, place))
+    elif left > 0:
+        for border, place in ((0, 0), (across, left + across)):
+            placed.paste(resized.resize((left, height), box=(border, 0, border, height)), (place, 0))

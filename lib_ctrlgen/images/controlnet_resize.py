@@ -31,19 +31,27 @@ _LINES = (
 _CORNER = np.ones((3, 3), np.uint8)
 
 
-def resample_controlnet(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Resize a control map [H, W, 3] to [height, width, 3]."""
+def resample_controlnet(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    """Resize a control map [H, W, 3], whole numbers in 0..255, to [height, width, 3] of the same type.
+
+    With a type of floats the result may lie between whole numbers, and outside 0..255.
+    """
     if pixels.shape[:2] == (height, width):
         return pixels
     resized = np.asarray(cv2.resize(pixels, (width, height), interpolation=way(pixels, width, height)))
-    if count_colours(pixels, FEW_COLOURS) != 2 or pixels.min() >= 16 or pixels.max() <= 240:
-        return np.asarray(resized, np.uint8)
+    if count_colours(as_bytes(pixels), FEW_COLOURS) != 2 or pixels.min() >= 16 or pixels.max() <= 240:
+        return np.asarray(resized, pixels.dtype)
     grey = np.asarray(resized.astype(np.float32).mean(axis=2).clip(0, 255), np.uint8)
     lines = has_lines(pixels)
     _, binary = cv2.threshold(_maxima(grey) if lines else grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     if lines:
         binary = thinned(np.asarray(binary, np.uint8), spurs=width * height > grey_size(pixels))
-    return np.repeat(np.asarray(binary, np.uint8)[..., None], 3, axis=2)
+    return np.repeat(np.asarray(binary, pixels.dtype)[..., None], 3, axis=2)
+
+
+def as_bytes(pixels: NDArray[Any]) -> Pixels:
+    """Whole numbers in 0..255 as bytes."""
+    return np.asarray(pixels, np.uint8)
 
 
 def grey_size(pixels: NDArray[Any]) -> int:
@@ -51,14 +59,14 @@ def grey_size(pixels: NDArray[Any]) -> int:
     return int(pixels.shape[0] * pixels.shape[1])
 
 
-def way(pixels: Pixels, width: int, height: int) -> int:
+def way(pixels: NDArray[Any], width: int, height: int) -> int:
     """OpenCV's interpolation for resizing a map [H, W, 3] to a size in pixels."""
-    if 2 < count_colours(pixels, FEW_COLOURS) < FEW_COLOURS:
+    if 2 < count_colours(as_bytes(pixels), FEW_COLOURS) < FEW_COLOURS:
         return cv2.INTER_NEAREST
     return cv2.INTER_AREA if width * height < grey_size(pixels) else cv2.INTER_CUBIC
 
 
-def has_lines(pixels: Pixels) -> bool:
+def has_lines(pixels: NDArray[Any]) -> bool:
     """Whether more than half of the white values vanish under a 3 x 3 opening."""
     opened = cv2.dilate(cv2.erode(pixels, _CORNER), _CORNER)
     return bool((opened < pixels).sum() * 2 > (pixels > 127).sum())
@@ -85,7 +93,7 @@ def thinned(binary: Pixels, *, spurs: bool) -> Pixels:
 
 
 def _remove(binary: Pixels, patterns: Sequence[Any]) -> bool:
-    """Remove the middle of each pattern in place, one pattern after another. Whether something was removed."""
+    """Remove the middle of each pattern in place, one pattern after another; whether any was removed."""
     changed = False
     for turns in range(4):
         for pattern in patterns:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .orthogonal import NEUTRAL, orthogonal
+from .residuals import MaskFit
 from .row_factors import Factor, times
 
 V_ONLY, K_AND_V, K_AND_MEAN = "V only", "K+V", "K+mean(V) w/ C penalty"
@@ -96,6 +97,7 @@ class AttentionTerm:
     rows: slice | list[int] | None = None
     scaling: str = V_ONLY
     form: str = NEUTRAL
+    fit: MaskFit = "area"
 
     @property
     def acts(self) -> bool:
@@ -117,7 +119,7 @@ class AttentionTerm:
         if text is not None:
             mixed = orthogonal(mixed, text, query, pair.keys[kinds], heads, self.form)
         if self.mask is not None:
-            mixed = mixed * token_mask(self.mask, query.shape[1], grid).to(query)
+            mixed = mixed * token_mask(self.mask, query.shape[1], grid, self.fit).to(query)
         return mixed
 
 
@@ -166,7 +168,7 @@ def level_size(tokens: int, grid: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def token_mask(mask: Tensor, tokens: int, grid: tuple[int, int]) -> Tensor:
-    """Resize a soft mask [1 or B, 1, H, W] by area to a layer's tokens: [1 or B, tokens, 1]."""
-    small = functional.interpolate(mask.float(), size=level_size(tokens, grid), mode="area")
+def token_mask(mask: Tensor, tokens: int, grid: tuple[int, int], fit: MaskFit = "area") -> Tensor:
+    """Resize a soft mask [1 or B, 1, H, W] to a layer's tokens: [1 or B, tokens, 1]."""
+    small = functional.interpolate(mask.float(), size=level_size(tokens, grid), mode=fit)
     return small.reshape(-1, tokens, 1)

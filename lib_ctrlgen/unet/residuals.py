@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from lib_ctrlgen.errors import HostError
 
 from .call import row_index
 from .row_factors import Factor, times
+
+# How masks are resized; sd-webui-controlnet does it bilinearly, without averaging.
+MaskFit: TypeAlias = Literal["area", "bilinear"]
 
 SOFTNESS = 0.825
 FEATURE_SOFTNESS = (0.25, 0.62, 0.825, 1.0)
@@ -79,9 +83,9 @@ class Residuals:
         """Return the residuals on the device and in the dtype of `like`."""
         return self._of([layer.to(like) for layer in self.layers])
 
-    def masked(self, mask: Tensor) -> Residuals:
-        """Return each layer times a soft mask [1 or B, 1, H, W] in 0..1, resized to it by area."""
-        return self._of([layer * fit_mask(mask, layer) for layer in self.layers])
+    def masked(self, mask: Tensor, fit: MaskFit = "area") -> Residuals:
+        """Return each layer times a soft mask [1 or B, 1, H, W] in 0..1, resized to it."""
+        return self._of([layer * fit_mask(mask, layer, fit) for layer in self.layers])
 
     def __add__(self, other: Residuals) -> Residuals:
         return self._of([a + b for a, b in zip(self.layers, other.layers, strict=True)])
@@ -125,9 +129,9 @@ def soft_features(levels: int) -> tuple[float, ...]:
     return (FEATURE_SOFTNESS[0],) * finer + FEATURE_SOFTNESS[max(0, -finer) :]
 
 
-def fit_mask(mask: Tensor, layer: Tensor) -> Tensor:
-    """Resize `mask` [B, 1, H, W] by area to `layer` [B, C, h, w], in its dtype and on its device."""
-    small = functional.interpolate(mask.float(), size=layer.shape[-2:], mode="area")
+def fit_mask(mask: Tensor, layer: Tensor, fit: MaskFit = "area") -> Tensor:
+    """Resize `mask` [B, 1, H, W] to `layer` [B, C, h, w], in its dtype and on its device."""
+    small = functional.interpolate(mask.float(), size=layer.shape[-2:], mode=fit)
     return small.to(layer)
 
 

@@ -56,7 +56,7 @@ class Source:
     def holes(self, width: int, height: int) -> NDArray[np.bool_]:
         """The holes [H, W] at a size in pixels. Raises RequestError if there are none."""
         holes = np.asarray(holes_at(self.job, width, height))[..., 0] > 0
-        if not holes.any():
+        if not holes.any() and self.job.unit.semantics is None:
             raise RequestError(f"{self.job.path}.image", NO_HOLE)
         return holes
 

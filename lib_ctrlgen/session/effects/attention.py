@@ -19,7 +19,7 @@ from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.unet.orthogonal import NEUTRAL
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 
-from .base import ActingUnit, Masks, RowWeights, Size, control_of
+from .base import ActingUnit, Masks, RowWeights, Size, control_of, mask_fit
 
 
 @dataclass
@@ -97,7 +97,13 @@ class AttentionEffect:
         return [
             [
                 AttentionTerm(
-                    pair, weight, self.within(mask, part, (unit.key, place), call), index, scaling, form
+                    pair,
+                    weight,
+                    self.within(mask, part, (unit.key, place), call),
+                    index,
+                    scaling,
+                    form,
+                    mask_fit(unit),
                 )
                 for pair, weight in zip(
                     self.pairs_of((unit.key, place), part.control, call.inputs.x), weights, strict=True

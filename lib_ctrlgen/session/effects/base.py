@@ -15,11 +15,11 @@ from torch import Tensor
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.composite import mixed, pixels_of
-from lib_ctrlgen.images.masks import by_area
+from lib_ctrlgen.images.masks import by_area, mask_values
 from lib_ctrlgen.session.row_weights import RowWeight, strengths
 from lib_ctrlgen.unet.call import LATENT_FACTOR, RowName, UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
-from lib_ctrlgen.unet.residuals import Residuals, softened
+from lib_ctrlgen.unet.residuals import MaskFit, Residuals, softened
 
 Kind = TypeVar("Kind")
 RowWeights: TypeAlias = Sequence[RowWeight | None]
@@ -54,21 +54,31 @@ class Masks:
         """Return a unit's mask [1 or B, 1, h, w] in 0..1 at the latent's size, None for a unit without one.
 
         It is cropped and resized like the unit's picture, feathered, and softened by the mask strength of
-        each row in `row_weights`.
+        each row in `row_weights`. With the semantics of sd-webui-controlnet it has its own size, and
+        `mask_fit` says how it is resized.
         """
         if unit.mask is None:
             return None
         key = (unit.key, call.size, call.inputs.x.device)
         if key not in self.fitted:
-            self.fitted[key] = at_latent(unit, unit.mask, call.size).to(call.inputs.x.device)
+            if mask_fit(unit) == "area":
+                mask = at_latent(unit, unit.mask, call.size)
+            else:
+                mask = torch.from_numpy(mask_values(unit.mask))[None, None]
+            self.fitted[key] = mask.to(call.inputs.x.device)
         return softened(self.fitted[key], strengths(row_weights))
+
+
+def mask_fit(unit: ActiveUnit) -> MaskFit:
+    """Return how the mask of a unit is resized to a layer."""
+    return "area" if unit.spec.semantics is None else "bilinear"
 
 
 def within_mask(
     unit: ActiveUnit, row_weight: RowWeight, picture: Image.Image, changed: Image.Image
 ) -> Image.Image:
     """Return `changed` where the unit's mask is white and `picture` where it is black, at mask strength."""
-    if unit.mask is None:
+    if unit.mask is None or unit.spec.semantics is not None:
         return changed
     mask = torch.from_numpy(at_pixels(unit, unit.mask, *picture.size))
     share = softened(mask, row_weight.strength).numpy()

@@ -70,7 +70,7 @@ class PredictionEffect:
             control.changed(denoised, part) - denoised,
             factor([share(row_weight) for row_weight in row_weights]),
         )
-        mask = self.masks.of(each.unit, row_weights, call)
+        mask = None if each.unit.spec.semantics else self.masks.of(each.unit, row_weights, call)
         output[index] += level.output_change(change if mask is None else change * mask)
 
     def end(self) -> None:

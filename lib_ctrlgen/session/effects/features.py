@@ -14,7 +14,7 @@ from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import fit_mask, soft_features, summed_features
 from lib_ctrlgen.unet.row_factors import times
 
-from .base import ActingUnit, Masks, control_of
+from .base import ActingUnit, Masks, control_of, mask_fit
 
 
 class FeatureEffect:
@@ -42,7 +42,7 @@ class FeatureEffect:
         mask = self.masks.of(each.unit, each.row_weights, call)
         found = [times(layer.to(call.inputs.x), by) for layer, by in zip(raw, factors, strict=True)]
         if mask is not None:
-            found = [layer * fit_mask(mask, layer) for layer in found]
+            found = [layer * fit_mask(mask, layer, mask_fit(each.unit)) for layer in found]
         return [layer.expand(call.batch, -1, -1, -1) for layer in found]
 
     def end(self) -> None:

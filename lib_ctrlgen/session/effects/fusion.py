@@ -32,17 +32,14 @@ def fused(acting: Sequence[ActingUnit]) -> list[ActingUnit]:
     """Merge units that share one network and act on the same rows in the same way; keep all others.
 
     The network then runs once for them. A unit with a mask is never merged, because its mask is applied
-    to its own residuals.
+    to its own residuals, nor is one with the semantics of sd-webui-controlnet, which merges none.
     """
     groups: dict[int, list[ActingUnit]] = {}
     others: list[ActingUnit] = []
     for each in acting:
         control = each.unit.control
-        if (
-            isinstance(control, FusableControl)
-            and each.unit.mask is None
-            and each.unit.spec.semantics is None
-        ):
+        alone = each.unit.mask is not None or each.unit.spec.semantics is not None
+        if isinstance(control, FusableControl) and not alone:
             groups.setdefault(id(control.model), []).append(each)
         else:
             others.append(each)

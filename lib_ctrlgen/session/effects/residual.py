@@ -14,7 +14,7 @@ from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.residuals import Residuals, controlnet_soft_weights, total
 from lib_ctrlgen.unet.shared_rows import SharedRows
 
-from .base import ActingUnit, Masks, control_of
+from .base import ActingUnit, Masks, control_of, mask_fit
 from .fusion import fused
 from .reuse import ReusedResiduals
 
@@ -90,7 +90,7 @@ class ResidualEffect:
         residuals = raw.scaled(layer_factors(row_weights, len(raw.layers), softness))
         mask = self.masks.of(each.unit, row_weights, call)
         if mask is not None:
-            residuals = residuals.masked(mask)
+            residuals = residuals.masked(mask, mask_fit(each.unit))
         residuals = residuals.to(call.inputs.x)
         return residuals if len(rows) == call.batch else residuals.scatter(rows, call.batch)
 

@@ -1,14 +1,10 @@
-"""The arguments of the script "ControlNet": how many there are, and those of a generation."""
+"""Finds the arguments of the script "ControlNet" in a generation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from modules import shared
-
-LEAST_UNITS = 10  # arguments, so that a client may send more units than the setting says
-COUNT = "control_net_unit_count"
 MARK = "takes_controlnet_units"  # the attribute of CtrlGen's script that has them
 
 
@@ -28,14 +24,3 @@ def always_on(p: Any) -> Sequence[Any]:
 
 def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, (str, dict)) and not value)
-
-
-def argument_count() -> int:
-    """The number of the script's arguments."""
-    return max(LEAST_UNITS, unit_count())
-
-
-def unit_count() -> int:
-    """The number of units that sd-webui-controlnet's setting names, 3 without it."""
-    given = shared.opts.data.get(COUNT, 3)
-    return max(1, int(given)) if isinstance(given, (int, float)) else 3

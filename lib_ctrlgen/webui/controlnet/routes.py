@@ -13,7 +13,7 @@ from lib_ctrlgen.compat.control_types import control_types, module_answer
 from lib_ctrlgen.webui.api import require_login
 from lib_ctrlgen.webui.settings import model_store
 
-from .arguments import unit_count
+from .counts import unit_count
 from .detection import detect
 from .model_names import labels
 from .name import ALWAYS, SETTING, answers_to_name, taken_note

@@ -13,7 +13,8 @@ from modules import scripts
 
 from lib_ctrlgen.webui.script import CtrlGenScript
 
-from .arguments import always_on, argument_count
+from .arguments import always_on
+from .counts import argument_count
 from .name import TITLE, answers_to_name
 
 
