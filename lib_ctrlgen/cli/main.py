@@ -27,11 +27,13 @@ from .common import (
     next_commands,
     out_of,
 )
+from .convert import add_convert
 from .detect import add_detect
 from .face import add_face
 from .lists import add_lists
 from .models import add_models_command
 from .output import can_print, discard_output, escape_unprintable, fail, flush
+from .send import add_send
 from .tune import add_tune
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ examples:
   ctrlgen tune job.yaml                the grid or search in its `tune` section, with scores
   ctrlgen explore job.yaml --size 5    a map between the concepts of a blend
   ctrlgen plan job.yaml                each unit's weight at each step, without running
+  ctrlgen send job.yaml --webui URL    make the pictures on a running WebUI
 
 `ctrlgen COMMAND --help` says more. Job files: see examples/ and `ctrlgen schema`.
 """
@@ -118,6 +121,8 @@ def new_parser() -> argparse.ArgumentParser:
     _add_explore(commands)
     add_tune(commands)
     _add_plan(commands)
+    add_send(commands)
+    add_convert(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
     schema.set_defaults(command=schema_command)
     add_lists(commands)

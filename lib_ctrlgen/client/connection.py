@@ -10,7 +10,7 @@ import ipaddress
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import sleep
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -115,6 +115,12 @@ class Connection:
     def url(self) -> str:
         """The address without the login."""
         return self.address.url
+
+    def again(self) -> Connection:
+        """Another connection to the same WebUI, for another thread."""
+        session = requests.Session()
+        session.auth = self.session.auth
+        return replace(self, session=session)
 
     def json(self, method: str, path: str, body: Any = None, *, timeout: float | None = None) -> Any:
         """The JSON of the answer to a call. Raises the errors of `lib_ctrlgen.client.errors`."""

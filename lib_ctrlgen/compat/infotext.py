@@ -209,4 +209,5 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "advanced_weighting": _numbers,
     "pulid_mode": _text,
     "union_control_type": _text,
+    "ctrlgen_semantics": _switch,
 }

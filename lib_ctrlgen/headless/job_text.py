@@ -24,6 +24,7 @@ FLOAT = re.compile(
 )
 NUMBERS = {"tag:yaml.org,2002:int": INT, "tag:yaml.org,2002:float": FLOAT}
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
+ODD_LINE_ENDS = ("\r", "\x85", "\u2028", "\u2029")
 MERGE = "tag:yaml.org,2002:merge"
 DEEP = "lists or mappings are nested too deeply"
 HINTS = {
@@ -57,6 +58,39 @@ _Loader.yaml_implicit_resolvers = {
 for _tag, _pattern in NUMBERS.items():
     _Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern.pattern})$"), list("-+.0123456789"))
 _Loader.add_constructor("tag:yaml.org,2002:int", _int)
+
+
+class _Dumper(yaml.SafeDumper):
+    """A YAML dumper that quotes each text which this loader, or one of YAML 1.1, would not read as a text."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [
+        *_Loader.yaml_implicit_resolvers.get(first, ()),
+        *yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()),
+    ]
+    for first in {*_Loader.yaml_implicit_resolvers, *yaml.SafeDumper.yaml_implicit_resolvers}
+}
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    """A text; in double quotes, which escape them, if it has line ends that PyYAML reads as others."""
+    style = '"' if any(end in text for end in ODD_LINE_ENDS) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text_node)
+
+
+def yaml_text(content: Mapping[str, Any]) -> str:
+    """A job as YAML, which `parse_yaml` reads as the same values.
+
+    >>> print(yaml_text({"prompt": "1e3", "units": [{"weight": 0.5}]}), end="")
+    prompt: '1e3'
+    units:
+    - weight: 0.5
+    """
+    return str(yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def parse_yaml(text: str, what: str) -> Any:

@@ -41,10 +41,11 @@ class JobFile(GenerationRequest, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The request of a job file, and the folders of the models that the file names by path."""
+    """The request of a job file, the folders of the models that it names by path, and the fields in it."""
 
     request: GenerationRequest
     roots: tuple[Path, ...]
+    fields: frozenset[str] = frozenset()
 
 
 def read_job(path: Path, changes: Sequence[str] = ()) -> Job:
@@ -58,7 +59,7 @@ def read_job(path: Path, changes: Sequence[str] = ()) -> Job:
     content.pop("tune", None)
     folder = path.parent
     inlined, roots = _inline_models(_inline_pictures(content, folder), folder)
-    return Job(request=parse_job(inlined), roots=roots)
+    return Job(request=parse_job(inlined), roots=roots, fields=frozenset(inlined))
 
 
 def parse_job(content: Mapping[str, Any]) -> GenerationRequest:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from msgspec.structs import replace
 from PIL.PngImagePlugin import PngInfo
 
@@ -26,10 +23,7 @@ from lib_ctrlgen.request.sampler_names import AUTOMATIC
 from lib_ctrlgen.request.spec import GenerationRequest
 
 from .engine import Generation
-
-NUMBERED = re.compile(r"(\d{5,})-")
-LOCK = ".numbers.lock"
-PATIENCE = 60  # seconds
+from .numbering import numbered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +96,6 @@ def write_generation(request: GenerationRequest, generation: Generation, folder:
     """
     with numbered(new_folder(folder)) as first:
         return _write(request, generation, folder, first)
-
-
-@contextmanager
-def numbered(folder: Path) -> Iterator[int]:
-    """Yields the number of a folder's next picture; locks the folder for other processes meanwhile."""
-    with ExitStack() as stack:
-        with suppress(OSError, NotImplementedError, Timeout):  # some network folders cannot be locked
-            stack.enter_context(FileLock(str(folder / LOCK)).acquire(timeout=PATIENCE))
-        found = [match for path in folder.iterdir() if (match := NUMBERED.match(path.name))]
-        yield max((int(match[1]) + 1 for match in found), default=0)
 
 
 def _write(request: GenerationRequest, generation: Generation, folder: Path, first: int) -> WrittenFiles:

@@ -7,6 +7,7 @@ from secrets import compare_digest
 from typing import Any
 
 from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi.responses import FileResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import scripts, shared
 
@@ -20,11 +21,11 @@ from .comments import texts_without_comments
 from .detect import detect
 from .faces import faces
 from .model_list import listed_row, models_here
+from .openapi.document import operation_id
+from .openapi.routes import MAX_STEPS, ROOT, routes
 from .settings import model_store
 from .tuner.jobs import TuneJobs
 
-ROOT = "/ctrlgen/v1"
-MAX_STEPS = 1000
 PROMPTS = {"prompt": "$.prompt", "negative_prompt": "$.negative_prompt"}
 
 
@@ -34,19 +35,39 @@ def add_routes(demo: Any, app: FastAPI) -> None:
     if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
         return
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
-    for path, answer in {"models": models, "preprocessors": preprocessors, "schema": schema}.items():
-        app.add_api_route(f"{ROOT}/{path}", answer, methods=["GET"], dependencies=guards)
-    posts: dict[str, Callable[..., Any]] = {"plan": plan, "faces": faces, "detect": detect}
-    for path, post in posts.items():
-        app.add_api_route(f"{ROOT}/{path}", post, methods=["POST"], dependencies=guards)
-    jobs, where = TuneJobs(app), f"{ROOT}/tune"
-    app.add_api_route(where, jobs.post, methods=["POST"], dependencies=guards, status_code=202)
-    app.add_api_route(where, jobs.listed, methods=["GET"], dependencies=guards)
-    app.add_api_route(f"{where}/{{name}}", jobs.get, methods=["GET"], dependencies=guards)
-    app.add_api_route(f"{where}/{{name}}", jobs.delete, methods=["DELETE"], dependencies=guards)
-    app.add_api_route(
-        f"{where}/{{name}}/files/{{path:path}}", jobs.file, methods=["GET"], dependencies=guards
-    )
+    functions = route_functions(TuneJobs(app))
+    for route in routes():
+        file: dict[str, Any] = {"response_class": FileResponse} if route.answer is None else {}
+        app.add_api_route(
+            f"{ROOT}/{route.path}",
+            functions[route.method, route.path],
+            methods=[route.method],
+            dependencies=guards,
+            status_code=route.status,
+            summary=route.summary,
+            description=route.description,
+            operation_id=operation_id(route),
+            responses=route.responses,
+            openapi_extra=route.extra,
+            **file,
+        )
+
+
+def route_functions(jobs: TuneJobs) -> dict[tuple[str, str], Callable[..., Any]]:
+    """The function of each route, by its method and its path below `ROOT`."""
+    return {
+        ("GET", "models"): models,
+        ("GET", "preprocessors"): preprocessors,
+        ("GET", "schema"): schema,
+        ("POST", "plan"): plan,
+        ("POST", "faces"): faces,
+        ("POST", "detect"): detect,
+        ("POST", "tune"): jobs.post,
+        ("GET", "tune"): jobs.listed,
+        ("GET", "tune/{name}"): jobs.get,
+        ("DELETE", "tune/{name}"): jobs.delete,
+        ("GET", "tune/{name}/files/{path:path}"): jobs.file,
+    }
 
 
 def require_login(credentials: HTTPBasicCredentials = Depends(HTTPBasic())) -> None:  # noqa: B008

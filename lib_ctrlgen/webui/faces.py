@@ -8,28 +8,15 @@ from fastapi import Body
 
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.faces.embeddings import encoded
-from lib_ctrlgen.faces.face import ALL, Face, require_faces, selected
+from lib_ctrlgen.faces.face import Face, require_faces, selected
 from lib_ctrlgen.faces.find import find_faces
-from lib_ctrlgen.faces.packs import FACE_ID, Pack, pack_named
+from lib_ctrlgen.faces.packs import Pack, pack_named
+from lib_ctrlgen.faces.request import FacesRequest
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.files import decode_image
-from lib_ctrlgen.request.base import Spec
 from lib_ctrlgen.request.spec import parse_request
 
 from .settings import model_store
-
-
-class FacesRequest(Spec, frozen=True, kw_only=True):
-    """The body of the route.
-
-    image        the picture, base64 or a data URL
-    pack         insightface's model pack: "buffalo_l", or "antelopev2"
-    face_choice  "all", "largest", or a face's number counted from the left
-    """
-
-    image: str
-    pack: str = FACE_ID
-    face_choice: str = ALL
 
 
 def faces(payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib_ctrlgen.client import RefusedError, WebUI
 from tests.support.control_files import blocks_url
 from tests.support.fake_rest import FakeRest
 from tests.support.properties import examples
 from tests.support.request_bodies import Bodies, wanted
+from tests.support.scripted_server import Talk, scripted
 from tests.support.soak_webui import KINDS, hosted
 from tests.support.soaking import hooks_left
 
@@ -87,3 +89,28 @@ def test_what_was_found_by_ten_thousand_requests(rest: FakeRest, body: Any, path
     check(rest, body)
     answer = rest.post(json.dumps(body).encode())
     assert (answer.status, answer.detail["path"]) == (422, path)
+
+
+def test_a_client_reads_every_refusal(rest: FakeRest) -> None:
+    refused = []
+
+    def act(talk: Talk) -> None:
+        answer = rest.post(talk.read().body)
+        refused.append(answer.detail)
+        talk.send(answer.status, json.dumps({"detail": answer.detail}).encode(), "application/json")
+
+    bodies = [
+        {"alwayson_scripts": {"CtrlGen": {"args": [{"units": [{"model": "nobody", "image": "A"}]}]}}},
+        {"alwayson_scripts": {"CtrlGen": {"args": [{"units": [{"modl": 1}]}]}}},
+        {"alwayson_scripts": {"CtrlGen": {"units": []}}},
+        {"alwayson_scripts": {"Nobody's": {"args": []}}},
+    ]
+    with scripted(act) as (url, _):
+        for body in bodies:
+            with pytest.raises(RefusedError) as caught:
+                WebUI(url).generate("txt2img", body)
+            if isinstance(refused[-1], dict):
+                assert (caught.value.path, caught.value.message) == tuple(refused[-1].values())
+            else:
+                assert caught.value.message == refused[-1]
+    assert len(refused) == len(bodies)

@@ -15,7 +15,7 @@ from lib_ctrlgen.cli import main as cli
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless import jobs
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.outputs import numbered
+from lib_ctrlgen.headless.numbering import numbered
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from tests.support import control_files as files

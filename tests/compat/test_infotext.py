@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_said_by_field() -> None:
 
 
 def test_every_field_of_a_unit_but_its_pictures_is_read() -> None:
-    pictures = {"images", "effective_region_mask"}
+    pictures = {"images", "effective_region_mask", "ipadapter_input"}
     assert {field.name for field in fields(ControlNetUnit)} - pictures == set(READERS)
 
 
