@@ -20,6 +20,7 @@ from lib_ctrlgen.errors import RequestError
 
 from .base import Spec, check_plain
 from .catalogue import preprocessor_named, preprocessor_names
+from .encoder_names import NO_MAP, encoder_name
 
 Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
 SEPARATOR = "|"
@@ -55,7 +56,12 @@ Preprocessing: TypeAlias = (
 
 
 def stages_of(given: Preprocessing) -> tuple[PreprocessorStage, ...]:
-    """The stages that a unit's `preprocessor` names. Raises RequestError for an unknown name."""
+    """The stages that a unit's `preprocessor` names. Raises RequestError for an unknown name.
+
+    A name that makes no map (`ip-adapter-auto`) leaves the picture as it is.
+    """
+    if isinstance(given, str) and encoder_name(given) is not None:
+        return (PreprocessorStage(name=NO_MAP),)
     named = given.split(SEPARATOR) if isinstance(given, str) else given
     return tuple(PreprocessorStage(name=each.strip()) if isinstance(each, str) else each for each in named)
 
