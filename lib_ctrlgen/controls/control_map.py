@@ -19,6 +19,7 @@ from lib_ctrlgen.models.loading import RGB
 from lib_ctrlgen.models.store import CachedValues
 from lib_ctrlgen.preprocessors import Detection, PreprocessorChain, chain_of
 from lib_ctrlgen.preprocessors.chain import Values, map_key
+from lib_ctrlgen.preprocessors.disk_maps import kept_on_disk
 
 from .base import Target, UnitInputs
 from .holes import has_border, holes_at
@@ -99,8 +100,14 @@ class ControlMap:
             visible = ImageChops.invert(holes_at(self.job, width, height))
             return replace(found, map=ImageChops.multiply(found.map, visible))
 
-        found: Detection = self.kept(self.key(width, height), computed)
-        return found.map
+        key = self.key(width, height)
+        pictures = [self.job.pose or self.job.deep or self.job.picture]
+        pictures += [self.job.transparent] if self.holes and self.job.transparent is not None else []
+
+        def found() -> Detection:
+            return kept_on_disk(self.kept.store, self.chain, key, pictures, computed)
+
+        return self.kept(key, found).map
 
     def key(self, width: int, height: int) -> tuple[Hashable, ...]:
         """The cache key of the map at a size: everything that its pixels depend on."""

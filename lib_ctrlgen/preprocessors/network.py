@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,6 +49,14 @@ def found_once(store: ModelStore | None, name: str, find: Callable[[str, Sequenc
     return found if found.exists() else find(name, store.weight_folders)
 
 
+@runtime_checkable
+class Located(Protocol):
+    """A network whose files are known."""
+
+    def files(self, store: ModelStore | None) -> tuple[Path, ...]:
+        """The files that it is read from. Raises ModelError."""
+
+
 class Loadable(Protocol):
     """A network that can be loaded; `weights` is the name of its file, or of its repository on the Hub."""
 
@@ -87,6 +95,10 @@ class PublishedNetwork:
         except KeyError as error:
             raise ModelError(f"'{name}' does not fit its architecture: missing {error.args[0]}") from error
 
+    def files(self, store: ModelStore | None) -> tuple[Path, ...]:
+        """Its file. Raises ModelError."""
+        return (found_once(store, self.weights, find_weights),)
+
     def load(self, store: ModelStore | None, device: torch.device) -> nn.Module:
         """The network in float32 on a device, from the store's cache. Raises ModelError."""
         path = found_once(store, self.weights, find_weights)
@@ -124,6 +136,10 @@ class NetworkPreprocessor(Preprocessor):
     def on(self, device: torch.device | str) -> NetworkPreprocessor:
         """This preprocessor with the device that its network runs on."""
         return replace(self, device=torch.device(device))
+
+    def weight_files(self) -> tuple[Path, ...] | None:
+        """The files of the network, if it says which they are. Raises ModelError."""
+        return self.network.files(self.store) if isinstance(self.network, Located) else None
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return the control map of an RGB picture. Raises ModelError without weights or a needed package.

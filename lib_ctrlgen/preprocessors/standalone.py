@@ -14,6 +14,7 @@ from lib_ctrlgen.request.detection import DetectionSettings
 
 from .chain import PreprocessorChain, Values, chain_of, map_key
 from .detection import WHOLE, Detection
+from .disk_maps import kept_on_disk
 
 if TYPE_CHECKING:
     from lib_ctrlgen.models.store import ModelStore
@@ -46,5 +47,11 @@ class Detector:
             picture = to_rgb(picture)
         mark = pose_hash(picture) if isinstance(picture, Pose) else image_hash(picture)
         key = map_key(mark, picture.size, self.chain.key(self.values), WHOLE, picture.size)
+
+        def found() -> Detection:
+            return self.chain.found(picture, WHOLE, picture.size, self.values)
+
         with at_path("$.preprocessor"):
-            return self.store.cached(key, lambda: self.chain.found(picture, WHOLE, picture.size, self.values))
+            return self.store.cached(
+                key, lambda: kept_on_disk(self.store, self.chain, key, (picture,), found)
+            )

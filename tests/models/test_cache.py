@@ -16,7 +16,8 @@ from lib_ctrlgen.models import memory, store
 from lib_ctrlgen.models import tensor_files as weights
 from lib_ctrlgen.models.memory import GB, Automatic, Fixed, Memory, container_memory
 from lib_ctrlgen.models.storage import Placement
-from lib_ctrlgen.models.store import ModelStore, sizes_by_memory
+from lib_ctrlgen.models.sizes import sizes_by_memory
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
