@@ -163,7 +163,11 @@ def key_of(*parts: Hashable | bytes) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=4)
 def map_cache(gigabytes: float) -> DiskCache | None:
     """The process's cache of control maps, in CtrlGen's own folder; None for 0 GB."""
-    return DiskCache(own_folder() / "maps", int(gigabytes * GB)) if gigabytes > 0 else None
+    return _opened(own_folder() / "maps", int(gigabytes * GB)) if gigabytes > 0 else None
+
+
+@lru_cache(maxsize=4)
+def _opened(folder: Path, limit: int) -> DiskCache:
+    return DiskCache(folder, limit)

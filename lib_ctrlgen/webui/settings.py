@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from modules import paths_internal, shared
 
+from lib_ctrlgen.models.disk_cache import map_cache
 from lib_ctrlgen.models.memory import GB, Automatic, Fixed
 from lib_ctrlgen.models.places import (
     OLD_MODELS,
@@ -24,6 +25,7 @@ SECTION = ("ctrlgen", "CtrlGen")
 UNITS = 3
 MAX_UNITS = 10
 CACHE = "ctrlgen_models_gb"
+MAP_CACHE = "ctrlgen_map_cache_gb"
 OLD_CACHE, OLD_CACHE_GB = (
     "ctrlgen_cache_gb",
     4.0,
@@ -50,7 +52,9 @@ def appends_maps() -> bool:
 
 def model_store() -> ModelStore:
     """Return the process's model store. A new one is made only when its folders or its size change."""
-    return _store(tuple(model_folders()), old_places().weights, cache_gigabytes())
+    store = _store(tuple(model_folders()), old_places().weights, cache_gigabytes())
+    store.disk = map_cache(float(_setting(MAP_CACHE, 0) or 0))
+    return store
 
 
 def cache_gigabytes() -> float | None:
@@ -103,6 +107,8 @@ def _options() -> dict[str, Any]:
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
     cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
+    maps_label = "Disk space for control maps in GB (0: none are kept on disk)"
+    on_disk = info(0, maps_label, gr.Slider, limits, restrict_api=True)
     return {
         "ctrlgen_units": units.needs_reload_ui(),
         "ctrlgen_append_maps": maps,
@@ -110,6 +116,9 @@ def _options() -> dict[str, Any]:
         CACHE: cache.info(
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
             "--ctrlgen-cache-gb overrides this"
+        ),
+        MAP_CACHE: on_disk.info(
+            "so that a picture is preprocessed once, also after a restart. A map shows what is in the picture"
         ),
     }
 
