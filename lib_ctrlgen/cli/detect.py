@@ -58,6 +58,8 @@ def add_detect(commands: argparse._SubParsersAction[Parser]) -> None:
 def detect_command(options: argparse.Namespace) -> int:
     """`ctrlgen detect`. Returns the exit code: 0, or PARTLY_FAILED."""
     settings = settings_of(options.preprocessor, options.set)
+    import torch
+
     from lib_ctrlgen.models.memory import Automatic
     from lib_ctrlgen.models.places import own_index
     from lib_ctrlgen.models.store import ModelStore
@@ -66,11 +68,11 @@ def detect_command(options: argparse.Namespace) -> int:
     disk = map_cache_of(options)
     index = own_index() if disk else None
     store = ModelStore(folders_of(options), Automatic(), weight_roots(options.models), index, disk)
-    detector = Detector.of(settings, store)
+    detector = Detector.of(settings, store, "cuda" if torch.cuda.is_available() else "cpu")
     pictures = list(found_pictures(options.images, poses=detector.chain.reads_pose))
     targets = names_in(new_folder(options.out), pictures)
     failed: list[RequestError] = []
-    with bar("detect", "picture") as report:
+    with store.working_set(), bar("detect", "picture") as report:
         for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
             try:
                 _write(detector, picture, target)

@@ -47,7 +47,7 @@ class ControlMap:
     def of(job: UnitInputs, target: Target, hole: float, *, holes: bool) -> ControlMap:
         """The control maps of a unit. `holes` says whether transparent pixels are holes."""
         named = chain_of(job.unit.preprocessor, f"{job.path}.preprocessor")
-        chain = named.with_store(target.store).on(target.device)
+        chain = named.with_store(target.store).on(target.device).offloaded(target.away)
         holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
         marks = [image_hash(job.deep or job.picture)] if job.pose is None else [pose_hash(job.pose)]

@@ -45,6 +45,7 @@ class ModelStore:
     `reads` counts loads from disk. `weight_folders` are the folders for `weights.find_weights`, among them
     those in `weights`, which the user named for the weights of preprocessors. `index` remembers what was
     computed of files. `disk` keeps control maps between processes; None keeps them in memory alone.
+    `detecting` is held while a preprocessor's network runs, so that one runs at a time.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ModelStore:
         self.budget = Fixed(least=budget) if isinstance(budget, int) else budget
         self.reads = 0
         self.disk = disk
+        self.detecting = RLock()
         self._lock = RLock()
         self._cache: OrderedDict[Hashable, Entry] = OrderedDict()
         self._entered: list[tuple[int, WorkingSet]] = []  # each with the thread that entered it

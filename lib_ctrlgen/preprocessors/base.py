@@ -66,6 +66,11 @@ class Preprocessor(Protocol):
         del device
         return self
 
+    def offloaded(self, away: bool) -> Preprocessor:
+        """This preprocessor, with its networks' weights in the CPU's memory between uses if `away`."""
+        del away
+        return self
+
     def weight_files(self) -> tuple[Path, ...] | None:
         """The files that its networks are read from; None if they are not known. Raises ModelError.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.models.loading import fill
+from lib_ctrlgen.models.offload import lent
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.models.weights import find_weights, weight_folders
@@ -121,10 +123,12 @@ class NetworkPreprocessor(Preprocessor):
 
     store   caches the network, and has the folders in which its weights are searched
     device  where it runs
+    away    whether its weights are in the CPU's memory between uses
     """
 
     store: ModelStore | None = None
     device: torch.device = CPU
+    away: bool = False
 
     needs_weights: ClassVar[bool] = True
     network: ClassVar[Loadable]
@@ -136,6 +140,10 @@ class NetworkPreprocessor(Preprocessor):
     def on(self, device: torch.device | str) -> NetworkPreprocessor:
         """This preprocessor with the device that its network runs on."""
         return replace(self, device=torch.device(device))
+
+    def offloaded(self, away: bool) -> NetworkPreprocessor:
+        """This preprocessor with or without keeping the weights in the CPU's memory between uses."""
+        return replace(self, away=away)
 
     def weight_files(self) -> tuple[Path, ...] | None:
         """The files of the network, if it says which they are. Raises ModelError."""
@@ -160,11 +168,24 @@ class NetworkPreprocessor(Preprocessor):
         return found
 
     def run(self, inputs: Map, method: str = "__call__") -> Any:
-        """What a method of the network returns for inputs [H, W, C]."""
-        loaded = self.network.load(self.store, self.device)
+        """What a method of the network returns for inputs [H, W, C]; one network at a time runs."""
         given = torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(self.device)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return getattr(loaded, method)(given)
+        with self.present() as network, torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            return getattr(network, method)(given)
+
+    @contextmanager
+    def present(self) -> Iterator[Any]:
+        """The network, which can be called on the device inside the context. Raises ModelError.
+
+        Inside, no other network of the store's preprocessors runs.
+        """
+        loaded = self.network.load(self.store, CPU if self.away else self.device)
+        with ExitStack() as stack:
+            if self.store is not None:
+                stack.enter_context(self.store.detecting)
+            if self.away:
+                stack.enter_context(lent(loaded, self.device))
+            yield loaded
 
 
 def padded(pixels: Pixels, cell: int = CELL) -> Pixels:

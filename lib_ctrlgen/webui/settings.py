@@ -66,6 +66,11 @@ def cache_gigabytes() -> float | None:
     return chosen or (old if old != OLD_CACHE_GB else None)
 
 
+def offloads() -> bool:
+    """Whether the WebUI keeps weights in the CPU's memory between uses (`--medvram`, `--lowvram`)."""
+    return any(_flag(name, default=False) for name in ("lowvram", "medvram", "medvram_sdxl"))
+
+
 def model_folders() -> list[Path]:
     """The folders that are searched for control models. They need not exist."""
     flags = [Path(folder) for folder in _flag("ctrlgen_models_path", [])]

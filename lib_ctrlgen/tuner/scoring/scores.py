@@ -17,6 +17,7 @@ from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.control_pictures import decode_control_picture
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import chain_of
+from lib_ctrlgen.preprocessors.standalone import cached_detection
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .map_likeness import COMPARISONS, is_blank
@@ -54,9 +55,11 @@ def adherence(picture: Image.Image, unit: ControlUnit, index: int, store: ModelS
         return Scores({}, {name: reason})
     source = decode_control_picture(unit.image, f"$.units[{index}].image")
     frame = Frame(unit.resize_mode)
-    found, wanted = (
-        compared.chain.found(image, frame, picture.size, compared.values).map for image in (picture, source)
-    )
+    found = compared.chain.found(picture, frame, picture.size, compared.values).map
+    if store is None:
+        wanted = compared.chain.found(source, frame, picture.size, compared.values).map
+    else:  # the same for all pictures
+        wanted = cached_detection(store, compared.chain, compared.values, source, frame, picture.size).map
     if is_blank(wanted):
         return Scores({}, {name: BLANK})
     return Scores({name: COMPARISONS[compared.how](found, wanted)})
