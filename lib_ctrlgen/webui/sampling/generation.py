@@ -77,6 +77,7 @@ class ControlledUnits:
         self.p, self.canvas = p, canvas
         self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
+        self.maps_made = True
         self.notices = notices or Notices()
         # The number of steps of the first pass (False) and of the hires pass (True).
         self.passes: dict[bool, int] = {}
@@ -102,6 +103,8 @@ class ControlledUnits:
         if self.session is None:
             return
         self.prepare(self.session, x)
+        if not self.maps_made:
+            return
         height, width = x.shape[-2:]
         note_blanks(self.session.units, (int(height), int(width)), LATENT_FACTOR, self.notices)
         if x is noise and not getattr(p, "is_hr_pass", False):
@@ -110,10 +113,15 @@ class ControlledUnits:
     def prepare(self, session: ControlSession, x: Tensor) -> None:
         """Encode the pictures that units need, at the size of the latents `x` [B, C, h, w].
 
-        This must not happen while the U-Net runs: under --medvram the VAE would replace it on the GPU.
+        This must not happen while the U-Net runs: under --medvram the VAE would replace it on the GPU. After
+        an interruption no further picture is encoded, as no U-Net call follows.
         """
         height, width = x.shape[-2:]
+        self.maps_made = True
         for part in (part for unit in session.units for part in unit.parts):
+            if interrupted():
+                self.maps_made = False
+                return
             if isinstance(part.control, EncodingControl):
                 part.control.prepare(int(height), int(width))
 
@@ -157,7 +165,9 @@ class ControlledUnits:
         return Loaded.of(self.units).recorded(request)
 
     def control_maps(self) -> list[Image.Image]:
-        """Return each unit's control map at the size of the last pass."""
+        """Return each unit's control map at the size of the last pass; none that were not made for it."""
+        if not self.maps_made:
+            return []
         controls = (unit.control for unit in self.units if unit.concept is None)
         return [
             control.control_map(*self.size)
