@@ -20,7 +20,7 @@ from lib_ctrlgen.errors import RequestError
 
 from .base import Spec, check_plain
 from .catalogue import preprocessor_named, preprocessor_names
-from .encoder_names import NO_MAP, encoder_name
+from .encoder_names import ENCODER_NAMES, NO_MAP, encoder_name
 
 Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
 SEPARATOR = "|"
@@ -84,9 +84,15 @@ def check_preprocessing(path: str, given: Preprocessing) -> None:
 
 
 def preprocessing_schema(given: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a unit's `preprocessor`: the one that msgspec made, with the names."""
+    """The JSON Schema of a unit's `preprocessor`: the one that msgspec made, with the names.
+
+    The names that make no map stand alone.
+    """
     one = {"enum": list(preprocessor_names())}
     text, many = given["anyOf"]
     items = [one if part.get("type") == "string" else part for part in many["items"]["anyOf"]]
-    forms = [one, {**text, "pattern": f"[{SEPARATOR}]"}, {**many, "items": {"anyOf": items}}]
+    alone = {
+        "enum": [name for each in ENCODER_NAMES if not each.instead for name in (each.name, *each.labels)]
+    }
+    forms = [one, {**text, "pattern": f"[{SEPARATOR}]"}, {**many, "items": {"anyOf": items}}, alone]
     return {**given, "anyOf": forms}

@@ -88,7 +88,8 @@ def test_ctrl_c_leaves_whole_files_only(
     monkeypatch.setattr(Image.Image, "save", save)
     assert cli.main(["detect", "invert", str(photos), "--out", str(out)]) == 130
     assert [path.name for path in out.iterdir()] == ["[x].png"]
-    assert Image.open(out / "[x].png").size == (40, 24)
+    with Image.open(out / "[x].png") as whole:
+        assert whole.size == (40, 24)
     assert capsys.readouterr().err.endswith("ctrlgen: interrupted\n")
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from lib_ctrlgen.cli import main as cli
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
+from lib_ctrlgen.controls.protocols import MappedControl
 from lib_ctrlgen.images.poses.openpose_json import pose_of
 from lib_ctrlgen.models import disk_cache
 from lib_ctrlgen.models.disk_cache import DiskCache
@@ -144,7 +145,8 @@ def test_units_use_the_maps_of_detections_and_of_each_other(tmp_path: Path, runs
     def shown(**fields: Any) -> bytes:
         units = parse_request({"units": [{**body, **fields}]}).units
         (unit,) = load_units(units, Target(store=new_store(tmp_path), shape=files.shape()))
-        return unit.control.control_map(64, 64).tobytes()  # type: ignore[attr-defined, no-any-return]
+        assert isinstance(unit.control, MappedControl)
+        return unit.control.control_map(64, 64).tobytes()
 
     first = found(new_store(tmp_path), "canny", files.picture(64, 64)).tobytes()
     assert [shown(), shown()] == [first, first]
