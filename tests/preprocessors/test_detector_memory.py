@@ -21,6 +21,7 @@ from lib_ctrlgen.preprocessors.network import NetworkPreprocessor
 from lib_ctrlgen.preprocessors.standalone import Detector
 from lib_ctrlgen.request.detection import DetectionSettings
 from lib_ctrlgen.request.spec import parse_request
+from lib_ctrlgen.tuner.scoring.scores import adherence
 from tests.support import control_files as files
 from tests.support.fake_detectors import forget_package, randomised, stripes, write_package
 
@@ -155,3 +156,23 @@ def test_one_network_runs_at_a_time(folder: Path) -> None:
         assert not done
     thread.join(20)
     assert len(done) == 1
+
+
+def test_adherence_uses_the_network_of_the_generation_and_one_map_for_all_cells(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+    before = NetworkPreprocessor.__call__
+
+    def noted(self: NetworkPreprocessor, image: Image.Image, **given: Any) -> Image.Image:
+        seen.append((self.device.type, self.away))
+        return before(self, image, **given)
+
+    monkeypatch.setattr(NetworkPreprocessor, "__call__", noted)
+    store = ModelStore([folder], 1 << 30)
+    body = {"model": "net", "image": files.data_url(64, 64), "preprocessor": "hed"}
+    (unit,) = parse_request({"units": [body]}).units
+    for seed in range(3):
+        adherence(files.picture(64, 64, seed + 5), unit, 0, store, "cpu", away=True)
+    assert seen == [("cpu", True)] * 4, "three pictures, and the unit's own"
+    assert store.reads == 1

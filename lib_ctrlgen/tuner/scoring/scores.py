@@ -40,16 +40,26 @@ class Scores:
         return Scores({**self.values, **other.values}, {**self.reasons, **other.reasons})
 
 
-def adherence(picture: Image.Image, unit: ControlUnit, index: int, store: ModelStore | None = None) -> Scores:
+def adherence(
+    picture: Image.Image,
+    unit: ControlUnit,
+    index: int,
+    store: ModelStore | None = None,
+    device: str = "cpu",
+    *,
+    away: bool = False,
+) -> Scores:
     """How well a picture follows a unit's control map, 0..1; the score is named `adherence.INDEX`.
 
     The unit's preprocessors run on the generated picture and on the unit's, and both maps are compared. A
     unit whose map is blank has no adherence: every picture without features would follow it perfectly.
-    `store` is where a preprocessor's networks are loaded from.
+    `store` is where a preprocessor's networks are loaded from, `device` where they run; with `away`, their
+    weights are in the CPU's memory between uses.
     """
     name = f"adherence.{index}"
     chain = chain_of(unit.preprocessor, f"$.units[{index}].preprocessor")
-    compared = (chain if store is None else chain.with_store(store)).compared(unit.params)
+    stored = chain if store is None else chain.with_store(store)
+    compared = stored.on(device).offloaded(away).compared(unit.params)
     if compared is None:
         reason = f"the preprocessor {unit.preprocessor_label!r} detects nothing in the generated picture"
         return Scores({}, {name: reason})
