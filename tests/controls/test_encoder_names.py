@@ -156,7 +156,11 @@ def test_a_control_without_a_file_takes_the_names_place(name: str) -> None:
             "$.units[0].params.ignore_prompt",
             "stands for False",
         ),
-        ({"preprocessor": [G], "model": "a"}, "$.units[0].preprocessor[0]", "take it out of the list"),
+        (
+            {"preprocessor": [G], "model": "a"},
+            "$.units[0].preprocessor[0]",
+            "leave it out, or write it alone",
+        ),
         ({"preprocessor": f"canny | {G}", "model": "a"}, "$.units[0].preprocessor", "makes no control map"),
     ],
 )
