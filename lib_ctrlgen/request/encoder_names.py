@@ -176,6 +176,6 @@ def without_map(named: EncoderName) -> str:
     given = " and ".join(f"params.{name} {value!r}" for name, value in named.params.items())
     stands = "control " + " or ".join(map(repr, named.controls)) + (f" with {given}" if given else "")
     return (
-        f"{named.shown} makes no control map: leave it out, or write it alone, as the preprocessor of a unit; "
-        f"it stands for the {stands}"
+        f"{named.shown} makes no control map: leave it out, or write it alone, as the preprocessor of a "
+        f"unit; it stands for the {stands}"
     )

@@ -17,23 +17,26 @@ class Detecting(Pushes):
         super().__init__()
         self.host, self.button, self.made = host, button, 0
 
-    def prepare(self, height: int, width: int) -> None:
-        del height, width
+    def control_map(self, width: int, height: int) -> Image.Image:
         self.made += 1
         if self.button:
             setattr(self.host.state, self.button, True)
-
-    def control_map(self, width: int, height: int) -> Image.Image:
-        if not self.made:
-            raise AssertionError("a map is detected for pictures that are not made")
         return super().control_map(width, height)
 
 
+class Encoding(Detecting):
+    """One whose picture is encoded before."""
+
+    def prepare(self, height: int, width: int) -> None:
+        self.control_map(width, height)
+
+
+@pytest.mark.parametrize("kind", [Detecting, Encoding])
 @pytest.mark.parametrize("button", ["interrupted", "skipped", ""])
 def test_no_further_map_is_made(
-    host: FakeWebUI, script: Any, monkeypatch: pytest.MonkeyPatch, button: str
+    host: FakeWebUI, script: Any, monkeypatch: pytest.MonkeyPatch, button: str, kind: type[Detecting]
 ) -> None:
-    controls = [Detecting(host, button), Detecting(host, "")]
+    controls = [kind(host, button), kind(host, "")]
 
     def load_units(units: Any, *args: Any, **kwargs: Any) -> tuple[ActiveUnit, ...]:
         del args, kwargs

@@ -106,7 +106,8 @@ class ControlledUnits:
         if not self.maps_made:
             return
         height, width = x.shape[-2:]
-        note_blanks(self.session.units, (int(height), int(width)), LATENT_FACTOR, self.notices)
+        size, units = (int(height), int(width)), self.session.units
+        self.maps_made = note_blanks(units, size, LATENT_FACTOR, self.notices, stopped=interrupted)
         if x is noise and not getattr(p, "is_hr_pass", False):
             noise.copy_(changed_noise(noise, self.session.units, self.variants))
 
