@@ -1,10 +1,12 @@
 """Every preprocessor in the real WebUI: those without weights run, the others say what is missing."""
 
 import json
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from lib_ctrlgen.images.files import decode_image
@@ -113,3 +115,25 @@ def test_names_of_encoders(webui: WebUI) -> None:
     by_control = webui.generate({"control": "reference", "image": EDGES["image"]})
     by_name = webui.generate({"preprocessor": "reference_only", "image": EDGES["image"]})
     assert by_name.same(by_control)
+
+
+@pytest.mark.parametrize("button", ["interrupt", "skip"])
+def test_a_button_stops_further_maps(webui: WebUI, button: str) -> None:
+    """The maps of eight units take some seconds."""
+    slow = [{"name": name, "params": {"resolution": 2048}} for name in ("scribble_xdog", "lineart_standard")]
+    noise = np.random.default_rng().integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)  # in no cache yet
+    units = [{**EDGES, "preprocessor": slow, "image": encoded(Image.fromarray(each))} for each in noise]
+    made = Event()
+
+    def press() -> None:
+        while not made.wait(0.5):
+            requests.post(f"{webui.url}/sdapi/v1/{button}", timeout=60)
+
+    thread = Thread(target=press)
+    thread.start()
+    answer = webui.generate(*units)
+    made.set()
+    thread.join()
+    assert answer.status == 200
+    assert len(answer.images) <= 1, "without control maps"
+    assert len(webui.generate(EDGES).images) == 2, "the next one is whole"
