@@ -27,6 +27,7 @@ logger = logging.getLogger("ctrlgen")
 DIGEST = hashlib.sha256().digest_size
 FULLEST = 0.9  # share of the limit that is left when files are removed
 COUNTED_AGAIN = 32  # files written by this process, after which those of other processes are counted, too
+PRIVATE = 0o700  # the folder's mode: other users of the machine do not see its files
 ABANDONED = 3600.0  # seconds after which an unfinished file is that of a process that was killed
 
 
@@ -99,9 +100,10 @@ class DiskCache:
                 return
             path = self.path(key)
             try:
+                self.folder.mkdir(PRIVATE, parents=True, exist_ok=True)
                 with whole_path(path) as part:
                     part.write_bytes(content + hashlib.sha256(content).digest())
-            except HostError as error:
+            except (HostError, OSError) as error:
                 if path.is_file():  # another process wrote the same result, and somebody reads it now
                     return
                 self._state.writes = False

@@ -47,6 +47,8 @@ def test_a_result_comes_back_in_another_process(cache: DiskCache) -> None:
     again = DiskCache(cache.folder, cache.limit)
     assert again.get(key_of(1)) == filled(1)
     assert (cache.counts.misses, cache.counts.written, again.counts.hits) == (1, 1, 1)
+    if os.name == "posix":
+        assert cache.folder.stat().st_mode & 0o077 == 0, "for this user alone"
     assert key_of("a", "bc") != key_of("ab", "c")
     assert key_of(b"a", 1) != key_of(b"a", "1")
 
