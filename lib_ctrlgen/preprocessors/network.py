@@ -118,12 +118,12 @@ class PublishedNetwork:
 
 
 @dataclass(frozen=True)
-class NetworkPreprocessor(Preprocessor):
-    """A preprocessor that runs a network; derived classes write `network` and `detect`.
+class LoadingPreprocessor(Preprocessor):
+    """A preprocessor that loads networks.
 
-    store   caches the network, and has the folders in which its weights are searched
-    device  where it runs
-    away    whether its weights are in the CPU's memory between uses
+    store   caches the networks, and has the folders in which their weights are searched
+    device  where they run
+    away    whether their weights are in the CPU's memory between uses
     """
 
     store: ModelStore | None = None
@@ -131,19 +131,44 @@ class NetworkPreprocessor(Preprocessor):
     away: bool = False
 
     needs_weights: ClassVar[bool] = True
-    network: ClassVar[Loadable]
 
-    def with_store(self, store: ModelStore) -> NetworkPreprocessor:
-        """This preprocessor with the store that its network is loaded from."""
+    def with_store(self, store: ModelStore) -> LoadingPreprocessor:
+        """This preprocessor with the store that its networks are loaded from."""
         return replace(self, store=store)
 
-    def on(self, device: torch.device | str) -> NetworkPreprocessor:
-        """This preprocessor with the device that its network runs on."""
+    def on(self, device: torch.device | str) -> LoadingPreprocessor:
+        """This preprocessor with the device that its networks run on."""
         return replace(self, device=torch.device(device))
 
-    def offloaded(self, away: bool) -> NetworkPreprocessor:
+    def offloaded(self, away: bool) -> LoadingPreprocessor:
         """This preprocessor with or without keeping the weights in the CPU's memory between uses."""
         return replace(self, away=away)
+
+    def found(self, *weights: str) -> tuple[Path, ...]:
+        """The published files of these names. Raises ModelError."""
+        return tuple(found_once(self.store, name, find_weights) for name in weights)
+
+    @contextmanager
+    def loaded(self, *networks: Loadable) -> Iterator[tuple[Any, ...]]:
+        """The networks, in a context without gradients and mixed precision. Raises ModelError.
+
+        Inside, their weights are on the device, and no other network of the store's preprocessors runs.
+        """
+        found = tuple(each.load(self.store, CPU if self.away else self.device) for each in networks)
+        with ExitStack() as stack:
+            if self.store is not None:
+                stack.enter_context(self.store.detecting)
+            for network in found if self.away else ():
+                stack.enter_context(lent(network, self.device))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            yield found
+
+
+class NetworkPreprocessor(LoadingPreprocessor):
+    """A preprocessor that runs one network; derived classes write `network` and `detect`."""
+
+    network: ClassVar[Loadable]
 
     def weight_files(self) -> tuple[Path, ...] | None:
         """The files of the network, if it says which they are. Raises ModelError."""
@@ -168,24 +193,14 @@ class NetworkPreprocessor(Preprocessor):
         return found
 
     def run(self, inputs: Map, method: str = "__call__") -> Any:
-        """What a method of the network returns for inputs [H, W, C]; one network at a time runs."""
-        given = torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(self.device)
-        with self.present() as network, torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return getattr(network, method)(given)
+        """What a method of the network returns for inputs [H, W, C]."""
+        with self.loaded(self.network) as (network,):
+            return getattr(network, method)(batch_of(inputs, self.device))
 
-    @contextmanager
-    def present(self) -> Iterator[Any]:
-        """The network, which can be called on the device inside the context. Raises ModelError.
 
-        Inside, no other network of the store's preprocessors runs.
-        """
-        loaded = self.network.load(self.store, CPU if self.away else self.device)
-        with ExitStack() as stack:
-            if self.store is not None:
-                stack.enter_context(self.store.detecting)
-            if self.away:
-                stack.enter_context(lent(loaded, self.device))
-            yield loaded
+def batch_of(inputs: Map, device: torch.device) -> Tensor:
+    """Inputs [H, W, C] as a batch [1, C, H, W] on a device."""
+    return torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(device)
 
 
 def padded(pixels: Pixels, cell: int = CELL) -> Pixels:

@@ -100,7 +100,7 @@ def test_weights_are_on_the_device_only_while_the_network_runs(folder: Path) -> 
     away: Any = preprocessor("hed").with_store(store).on(META).offloaded(away=True)
     assert isinstance(away, NetworkPreprocessor)
     for _ in range(2):
-        with away.present() as network:
+        with away.loaded(away.network) as (network,):
             assert {value.device for value in network.state_dict().values()} == {META}
         assert {value.device.type for value in network.state_dict().values()} == {"cpu"}
     assert (store.reads, store.used("meta"), store.used("cpu") > 0) == (1, 0, True)
@@ -150,7 +150,7 @@ def test_one_network_runs_at_a_time(folder: Path) -> None:
     other, done = preprocessor("pidinet").with_store(store), []
     mine: Any = preprocessor("hed").with_store(store)
     thread = Thread(target=lambda: done.append(other(stripes())))
-    with mine.present():
+    with mine.loaded(mine.network):
         thread.start()
         thread.join(0.2)
         assert not done
