@@ -21,9 +21,12 @@ from .output import FAILURE, SafeStderr
 
 if TYPE_CHECKING:
     from lib_ctrlgen.headless.engine import Engine
+    from lib_ctrlgen.models.disk_cache import DiskCache
     from lib_ctrlgen.request.spec import GenerationRequest
 
 MOST_THREADS = 1024
+MOST_GIGABYTES = 1 << 20
+MAP_CACHE = "CTRLGEN_MAP_CACHE"
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,6 +53,7 @@ def add_models(parser: Parser) -> None:
     """Add the folder for pictures, and the model options."""
     parser.add_argument("--out", type=expanded, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
     add_model_folders(parser)
+    add_map_cache(parser)
     parser.add_argument("--tokenizer", type=expanded, metavar="FOLDER", help="another CLIP tokenizer")
     add_threads(parser)
 
@@ -64,6 +68,41 @@ def add_model_folders(parser: Parser, *, again: bool = False) -> None:
         metavar="FOLDER",
         help="folder with checkpoints, ControlNets, ..., or of a WebUI (repeatable; also CTRLGEN_MODELS)",
     )
+
+
+def add_map_cache(parser: Parser) -> None:
+    """Add the size of the cache of control maps on disk."""
+    parser.add_argument(
+        "--map-cache",
+        type=gigabytes_of,
+        default=None,
+        metavar="GB",
+        help="keep control maps on disk, up to so many GB, in CtrlGen's folder (also CTRLGEN_MAP_CACHE; "
+        "default: 0, none)",
+    )
+
+
+def gigabytes_of(text: str) -> float:
+    """A size in GB in an argument. Raises ArgumentTypeError."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size <= MOST_GIGABYTES:
+        raise argparse.ArgumentTypeError(f"a size in GB from 0 to {MOST_GIGABYTES}, not {text!r}")
+    return size
+
+
+def map_cache_of(options: argparse.Namespace) -> DiskCache | None:
+    """The cache of control maps on disk, by the option or else CTRLGEN_MAP_CACHE. Raises HostError."""
+    from lib_ctrlgen.models.disk_cache import map_cache
+
+    text = os.environ.get(MAP_CACHE, "")
+    try:
+        size = options.map_cache if options.map_cache is not None else gigabytes_of(text or "0")
+    except argparse.ArgumentTypeError as error:
+        raise HostError(f"{MAP_CACHE} is {error}") from error
+    return map_cache(size)
 
 
 def add_threads(parser: Parser) -> None:
@@ -128,7 +167,8 @@ def engine_of(options: argparse.Namespace, roots: Sequence[Path]) -> Engine:
 
     place = Place.best(options.tokenizer or bundled_tokenizer())
     weights = weight_roots(options.models)
-    return Engine(folders, place=place, threads=options.threads, weights=weights)
+    disk = map_cache_of(options)
+    return Engine(folders, place=place, threads=options.threads, weights=weights, disk=disk)
 
 
 def out_of(options: argparse.Namespace) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib_ctrlgen.errors import HostError, ModelError, RequestError
 from lib_ctrlgen.files import expanded, new_folder, save_picture, save_text
 
-from .common import Parser, add_model_folders, bar, folders_of, weight_roots
+from .common import Parser, add_map_cache, add_model_folders, bar, folders_of, map_cache_of, weight_roots
 from .tune import PARTLY_FAILED
 
 if TYPE_CHECKING:
@@ -51,22 +51,28 @@ def add_detect(commands: argparse._SubParsersAction[Parser]) -> None:
         help="value of a parameter, such as low_threshold=50 (repeatable; see ctrlgen preprocessors)",
     )
     add_model_folders(detect)
+    add_map_cache(detect)
     detect.set_defaults(command=detect_command)
 
 
 def detect_command(options: argparse.Namespace) -> int:
     """`ctrlgen detect`. Returns the exit code: 0, or PARTLY_FAILED."""
     settings = settings_of(options.preprocessor, options.set)
+    import torch
+
     from lib_ctrlgen.models.memory import Automatic
+    from lib_ctrlgen.models.places import own_index
     from lib_ctrlgen.models.store import ModelStore
     from lib_ctrlgen.preprocessors.standalone import Detector
 
-    store = ModelStore(folders_of(options), Automatic(), weight_roots(options.models))
-    detector = Detector.of(settings, store)
+    disk = map_cache_of(options)
+    index = own_index() if disk else None
+    store = ModelStore(folders_of(options), Automatic(), weight_roots(options.models), index, disk)
+    detector = Detector.of(settings, store, "cuda" if torch.cuda.is_available() else "cpu")
     pictures = list(found_pictures(options.images, poses=detector.chain.reads_pose))
     targets = names_in(new_folder(options.out), pictures)
     failed: list[RequestError] = []
-    with bar("detect", "picture") as report:
+    with store.working_set(), bar("detect", "picture") as report:
         for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
             try:
                 _write(detector, picture, target)

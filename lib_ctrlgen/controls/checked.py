@@ -14,6 +14,7 @@ from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import NO_PICTURE, Control, FilelessControl, Target
+from .encoder_fit import require_fitting
 from .registry import as_asked, control_for, family_params, identify_file
 
 NOT_COMBINED = "concat"  # the default of a unit's `combine`
@@ -74,6 +75,7 @@ def _family(unit: ControlUnit, path: str, store: ModelStore) -> UnitFamily:
         file = store.resolve(unit.model)
         kind = as_asked(store.get(file, identify_file), unit.control)
         family = control_for(kind)
+        require_fitting(unit, path, kind, file, store)
     if unit.control not in {"auto", family.name}:
         raise RequestError(
             f"{path}.control",

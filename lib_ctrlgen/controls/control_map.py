@@ -19,6 +19,7 @@ from lib_ctrlgen.models.loading import RGB
 from lib_ctrlgen.models.store import CachedValues
 from lib_ctrlgen.preprocessors import Detection, PreprocessorChain, chain_of
 from lib_ctrlgen.preprocessors.chain import Values, map_key
+from lib_ctrlgen.preprocessors.disk_maps import kept_on_disk
 
 from .base import Target, UnitInputs
 from .controlnet_map import exact_map_at, map_at
@@ -47,7 +48,7 @@ class ControlMap:
     def of(job: UnitInputs, target: Target, hole: float, *, holes: bool) -> ControlMap:
         """The control maps of a unit. `holes` says whether transparent pixels are holes."""
         named = chain_of(job.unit.preprocessor, f"{job.path}.preprocessor")
-        chain = named.with_store(target.store).on(target.device)
+        chain = named.with_store(target.store).on(target.device).offloaded(target.away)
         holes = holes and (job.transparent is not None or has_border(job))
         transparent = job.transparent if holes else None
         marks = [image_hash(job.deep or job.picture)] if job.pose is None else [pose_hash(job.pose)]
@@ -102,8 +103,14 @@ class ControlMap:
             visible = ImageChops.invert(holes_at(self.job, width, height))
             return replace(found, map=ImageChops.multiply(found.map, visible))
 
-        found: Detection = self.kept(self.key(width, height), computed)
-        return found.map
+        key = self.key(width, height)
+        pictures = [self.job.pose or self.job.deep or self.job.picture]
+        pictures += [self.job.transparent] if self.holes and self.job.transparent is not None else []
+
+        def found() -> Detection:
+            return kept_on_disk(self.kept.store, self.chain, key, pictures, computed)
+
+        return self.kept(key, found).map
 
     def found(self, width: int, height: int) -> Detection:
         """The map at a size, and the pose in it, without holes. Raises RequestError."""

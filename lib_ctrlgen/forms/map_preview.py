@@ -9,6 +9,7 @@ from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.control_pictures import decode_control_picture
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import chain_of
+from lib_ctrlgen.preprocessors.standalone import cached_detection
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 
 from .unit_fields import Values, unit_settings
@@ -18,12 +19,19 @@ LARGEST_SIDE = 4096
 
 
 def control_map(
-    values: Values, width: int, height: int, index: int, store: ModelStore, device: str = "cpu"
+    values: Values,
+    width: int,
+    height: int,
+    index: int,
+    store: ModelStore,
+    device: str = "cpu",
+    *,
+    away: bool = False,
 ) -> Image.Image:
     """Return a unit's picture, fitted and preprocessed as for a generation of this size.
 
-    `store` is where a preprocessor's own models are loaded from, `device` where they run.
-    Raises RequestError.
+    `store` is where a preprocessor's own models are loaded from, `device` where they run; with `away`, their
+    weights are in the CPU's memory between uses. Raises RequestError.
     """
     path = f"$.units[{index}]"
     many = uploaded(values["images"], f"{path}.images")
@@ -36,8 +44,10 @@ def control_map(
     settings = unit_settings({**values, "model": "any"}, path)
     request: ControlRequest = parse_request({"units": [settings]})
     unit = request.units[0]
-    chain = chain_of(unit.preprocessor, f"{path}.preprocessor").with_store(store).on(device)
+    named = chain_of(unit.preprocessor, f"{path}.preprocessor")
+    chain = named.with_store(store).on(device).offloaded(away)
     chain.require_readable(picture, f"{path}.{place}")
     own = {param.name: unit.params[param.name] for param in chain.params if param.name in unit.params}
     chain.checked(own, (), f"{path}.params")
-    return chain.found(picture, Frame(unit.resize_mode), (width, height), chain.values(own)).map
+    frame, size = Frame(unit.resize_mode), (width, height)
+    return cached_detection(store, chain, chain.values(own), picture, frame, size).map

@@ -24,7 +24,9 @@ from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
+from lib_ctrlgen.models.disk_cache import DiskCache
 from lib_ctrlgen.models.memory import Automatic
+from lib_ctrlgen.models.places import own_index
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.batching import RequestBatch
@@ -96,7 +98,7 @@ class Engine:
     `roots` are the model folders. Loaded models stay in memory up to `budget_bytes` (by default as much as
     the machine can spare), and at least while a generation uses them. `threads` is the number of CPU threads;
     0 measures which number is fastest, unless OMP_NUM_THREADS is set. `weights` are the folders that the user
-    named for the weights of preprocessors.
+    named for the weights of preprocessors. `disk` keeps control maps between processes.
     """
 
     def __init__(
@@ -106,10 +108,12 @@ class Engine:
         place: Place | None = None,
         threads: int = 0,
         weights: Sequence[Path] = (),
+        disk: DiskCache | None = None,
     ) -> None:
         self.threads = Threads.of(threads)
         self.place = place or Place.best()
-        self.store = ModelStore(roots, BUDGET if budget_bytes is None else budget_bytes, weights)
+        budget, index = BUDGET if budget_bytes is None else budget_bytes, own_index() if disk else None
+        self.store = ModelStore(roots, budget, weights, index, disk)
         self._lock = Lock()
         self._encoder: PromptEncoder | None = None
 

@@ -108,6 +108,7 @@ class EngineHost:
                 likeness=self.likeness,
                 prompt=plain_text(request.prompt, request.prompt_weights),
                 text_encoder=self.text_encoder(request),
+                device=str(self.engine.place.device),
             )
             return measure_all(inputs)
 

@@ -223,3 +223,37 @@ def blank(value: Tensor) -> Tensor:
     """A tensor of the same shape and dtype on the meta device; a parameter stays a parameter."""
     empty = torch.empty(value.shape, dtype=value.dtype, device="meta")
     return nn.Parameter(empty, requires_grad=False) if isinstance(value, nn.Parameter) else empty
+
+
+@contextmanager
+def lent(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """A context in which a network's weights are on a device; afterwards they are where they were.
+
+    Nothing is copied back: the weights must not change. For one user at a time.
+    """
+    homes: list[tuple[Any, str, Tensor]] = []
+    copies: dict[int, Tensor] = {}
+    for owner in network.modules():
+        for tensors in (owner._parameters, owner._buffers):
+            for leaf, value in tensors.items():
+                if value is not None and not _on(value, device):
+                    homes.append((tensors, leaf, value))
+                    if id(value) not in copies:  # shared weights are copied once
+                        copies[id(value)] = _copied(value, device)
+    try:
+        for tensors, leaf, value in homes:
+            tensors[leaf] = copies[id(value)]
+        yield
+    finally:
+        for tensors, leaf, value in homes:
+            tensors[leaf] = value
+
+
+def _on(value: Tensor, device: torch.device) -> bool:
+    return value.device.type == device.type and device.index in {None, value.device.index}
+
+
+def _copied(value: Tensor, device: torch.device) -> Tensor:
+    """A copy on a device; a parameter stays a parameter."""
+    moved = value.detach().to(device)
+    return nn.Parameter(moved, requires_grad=False) if isinstance(value, nn.Parameter) else moved

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock, get_ident
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
 
+from .disk_cache import DiskCache
 from .index import ModelIndex
-from .memory import GB, Budget, Fixed, OutsideTorch, memory_type
+from .memory import GB, Budget, Fixed
 from .model_files import ModelFiles
+from .sizes import sizes_by_memory
 from .weight_files import stamp
 from .weights import weight_folders
 
@@ -44,7 +44,8 @@ class ModelStore:
 
     `reads` counts loads from disk. `weight_folders` are the folders for `weights.find_weights`, among them
     those in `weights`, which the user named for the weights of preprocessors. `index` remembers what was
-    computed of files.
+    computed of files. `disk` keeps control maps between processes; None keeps them in memory alone.
+    `detecting` is held while a preprocessor's network runs, so that one runs at a time.
     """
 
     def __init__(
@@ -53,11 +54,14 @@ class ModelStore:
         budget: int | Budget,
         weights: Sequence[Path] = (),
         index: ModelIndex | None = None,
+        disk: DiskCache | None = None,
     ) -> None:
         self.files = ModelFiles(roots, index)
         self.weight_folders = weight_folders(self.files.roots, weights)
         self.budget = Fixed(least=budget) if isinstance(budget, int) else budget
         self.reads = 0
+        self.disk = disk
+        self.detecting = RLock()
         self._lock = RLock()
         self._cache: OrderedDict[Hashable, Entry] = OrderedDict()
         self._entered: list[tuple[int, WorkingSet]] = []  # each with the thread that entered it
@@ -255,45 +259,3 @@ class CachedValues:
             self.held[key] = self.store.cached(key, compute)
         found: T = self.held[key]
         return found
-
-
-def sizes_by_memory(value: object) -> dict[str, int]:
-    """The bytes of a value's tensors in each memory (see `memory_type`); pictures count for `cpu`."""
-    found: dict[str, int] = {}
-    for memory, size in _measured(value).values():
-        found[memory] = found.get(memory, 0) + size
-    return found
-
-
-def tensor_sizes(value: object) -> dict[int, int]:
-    """The bytes of every tensor and picture in a module, dataclass or container, by its address."""
-    return {place: size for place, (_, size) in _measured(value).items()}
-
-
-def _measured(value: object) -> dict[int, tuple[str, int]]:
-    """The memory and the bytes of every tensor and picture, by its address; shared tensors count once."""
-    if isinstance(value, OutsideTorch):
-        return {id(value): ("cpu", value.cpu_bytes)}
-    if isinstance(value, Image.Image):
-        deep = 4 if value.mode in {"F", "I"} else 1
-        return {id(value): ("cpu", value.width * value.height * len(value.getbands()) * deep)}
-    if isinstance(value, Tensor):
-        size = value.numel() * value.element_size()
-        return {} if value.is_meta else {value.data_ptr(): (memory_type(value.device), size)}
-    sizes: dict[int, tuple[str, int]] = {}
-    for part in _parts(value):
-        sizes |= _measured(part)
-    return sizes
-
-
-def _parts(value: object) -> Iterator[object]:
-    if isinstance(value, nn.Module):
-        yield from value.parameters()
-        yield from value.buffers()
-    elif isinstance(value, Mapping):
-        yield from value.values()
-    elif isinstance(value, (tuple, list)):
-        yield from value
-    elif is_dataclass(value):
-        for item in fields(value):
-            yield getattr(value, item.name)

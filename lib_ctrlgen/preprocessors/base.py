@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
@@ -64,6 +65,18 @@ class Preprocessor(Protocol):
         """This preprocessor with the device that its networks run on; the same where it has none."""
         del device
         return self
+
+    def offloaded(self, away: bool) -> Preprocessor:
+        """This preprocessor, with its networks' weights in the CPU's memory between uses if `away`."""
+        del away
+        return self
+
+    def weight_files(self) -> tuple[Path, ...] | None:
+        """The files that its networks are read from; None if they are not known. Raises ModelError.
+
+        Maps are kept on disk only where they are known, so that other weights make other maps.
+        """
+        return None if self.needs_weights else ()
 
     @abstractmethod
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:

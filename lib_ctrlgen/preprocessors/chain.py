@@ -189,6 +189,11 @@ class PreprocessorChain:
         stages = (replace(s, preprocessor=s.preprocessor.on(device)) for s in self.stages)
         return replace(self, stages=tuple(stages))
 
+    def offloaded(self, away: bool) -> PreprocessorChain:
+        """The chain with or without keeping weights in the CPU's memory between uses (`low_vram`)."""
+        stages = (replace(s, preprocessor=s.preprocessor.offloaded(away)) for s in self.stages)
+        return replace(self, stages=tuple(stages))
+
     def found(
         self, picture: ControlPicture, frame: Frame, size: tuple[int, int], values: Values
     ) -> Detection:

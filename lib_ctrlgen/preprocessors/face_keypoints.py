@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -12,7 +13,7 @@ from PIL import Image
 
 from lib_ctrlgen.faces.face import FACE_CHOICE, choose
 from lib_ctrlgen.faces.find import find_faces
-from lib_ctrlgen.faces.packs import INSTANT_ID
+from lib_ctrlgen.faces.packs import INSTANT_ID, find_pack, pack_named
 from lib_ctrlgen.images.poses.drawing import draw_limb
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.params import Param
@@ -37,6 +38,11 @@ class FaceKeypoints(Preprocessor):
     def with_store(self, store: ModelStore) -> FaceKeypoints:
         """This preprocessor with a store, in whose folders the face models are searched, too."""
         return replace(self, store=store)
+
+    def weight_files(self) -> tuple[Path, ...] | None:
+        """The files of the model pack. Raises ModelError."""
+        files = find_pack(pack_named(INSTANT_ID), self.store.roots if self.store is not None else ())
+        return (files.detector, files.recogniser)
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return a face's keypoints on black. Raises ModelError, and RequestError if no face is found."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.models.loading import fill
+from lib_ctrlgen.models.offload import lent
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.models.weights import find_weights, weight_folders
@@ -47,6 +49,14 @@ def found_once(store: ModelStore | None, name: str, find: Callable[[str, Sequenc
         return find(name, weight_folders(()))
     found: Path = store.cached(("weights", name), lambda: find(name, store.weight_folders))
     return found if found.exists() else find(name, store.weight_folders)
+
+
+@runtime_checkable
+class Located(Protocol):
+    """A network whose files are known."""
+
+    def files(self, store: ModelStore | None) -> tuple[Path, ...]:
+        """The files that it is read from. Raises ModelError."""
 
 
 class Loadable(Protocol):
@@ -87,6 +97,10 @@ class PublishedNetwork:
         except KeyError as error:
             raise ModelError(f"'{name}' does not fit its architecture: missing {error.args[0]}") from error
 
+    def files(self, store: ModelStore | None) -> tuple[Path, ...]:
+        """Its file. Raises ModelError."""
+        return (found_once(store, self.weights, find_weights),)
+
     def load(self, store: ModelStore | None, device: torch.device) -> nn.Module:
         """The network in float32 on a device, from the store's cache. Raises ModelError."""
         path = found_once(store, self.weights, find_weights)
@@ -104,26 +118,61 @@ class PublishedNetwork:
 
 
 @dataclass(frozen=True)
-class NetworkPreprocessor(Preprocessor):
-    """A preprocessor that runs a network; derived classes write `network` and `detect`.
+class LoadingPreprocessor(Preprocessor):
+    """A preprocessor that loads networks.
 
-    store   caches the network, and has the folders in which its weights are searched
-    device  where it runs
+    store   caches the networks, and has the folders in which their weights are searched
+    device  where they run
+    away    whether their weights are in the CPU's memory between uses
     """
 
     store: ModelStore | None = None
     device: torch.device = CPU
+    away: bool = False
 
     needs_weights: ClassVar[bool] = True
-    network: ClassVar[Loadable]
 
-    def with_store(self, store: ModelStore) -> NetworkPreprocessor:
-        """This preprocessor with the store that its network is loaded from."""
+    def with_store(self, store: ModelStore) -> LoadingPreprocessor:
+        """This preprocessor with the store that its networks are loaded from."""
         return replace(self, store=store)
 
-    def on(self, device: torch.device | str) -> NetworkPreprocessor:
-        """This preprocessor with the device that its network runs on."""
+    def on(self, device: torch.device | str) -> LoadingPreprocessor:
+        """This preprocessor with the device that its networks run on."""
         return replace(self, device=torch.device(device))
+
+    def offloaded(self, away: bool) -> LoadingPreprocessor:
+        """This preprocessor with or without keeping the weights in the CPU's memory between uses."""
+        return replace(self, away=away)
+
+    def found(self, *weights: str) -> tuple[Path, ...]:
+        """The published files of these names. Raises ModelError."""
+        return tuple(found_once(self.store, name, find_weights) for name in weights)
+
+    @contextmanager
+    def loaded(self, *networks: Loadable) -> Iterator[tuple[Any, ...]]:
+        """The networks, in a context without gradients and mixed precision. Raises ModelError.
+
+        Inside, their weights are on the device, and no other network of the store's preprocessors runs.
+        """
+        found = tuple(each.load(self.store, CPU if self.away else self.device) for each in networks)
+        with ExitStack() as stack:
+            if self.store is not None:
+                stack.enter_context(self.store.detecting)
+            for network in found if self.away else ():
+                stack.enter_context(lent(network, self.device))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            yield found
+
+
+class NetworkPreprocessor(LoadingPreprocessor):
+    """A preprocessor that runs one network; derived classes write `network` and `detect`."""
+
+    network: ClassVar[Loadable]
+
+    def weight_files(self) -> tuple[Path, ...] | None:
+        """The files of the network, if it says which they are. Raises ModelError."""
+        return self.network.files(self.store) if isinstance(self.network, Located) else None
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return the control map of an RGB picture. Raises ModelError without weights or a needed package.
@@ -145,10 +194,13 @@ class NetworkPreprocessor(Preprocessor):
 
     def run(self, inputs: Map, method: str = "__call__") -> Any:
         """What a method of the network returns for inputs [H, W, C]."""
-        loaded = self.network.load(self.store, self.device)
-        given = torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(self.device)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return getattr(loaded, method)(given)
+        with self.loaded(self.network) as (network,):
+            return getattr(network, method)(batch_of(inputs, self.device))
+
+
+def batch_of(inputs: Map, device: torch.device) -> Tensor:
+    """Inputs [H, W, C] as a batch [1, C, H, W] on a device."""
+    return torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(device)
 
 
 def padded(pixels: Pixels, cell: int = CELL) -> Pixels:

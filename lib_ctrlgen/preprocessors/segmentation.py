@@ -22,7 +22,7 @@ from torch.nn import functional
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
-from lib_ctrlgen.models.weight_files import weights_in
+from lib_ctrlgen.models.weight_files import parts_of, weights_in
 from lib_ctrlgen.models.weights import find_weight_folder
 
 from .base import Comparison
@@ -83,6 +83,11 @@ class PublishedFolder:
     weights: str
     model: str
     wrapped: Callable[[nn.Module, Path], nn.Module]
+
+    def files(self, store: ModelStore | None) -> tuple[Path, ...]:
+        """Its weights and its config.json. Raises ModelError."""
+        folder = found_once(store, self.weights, find_weight_folder)
+        return (*parts_of(weights_in(folder, "model", "pytorch_model")), folder / "config.json")
 
     def load(self, store: ModelStore | None, device: torch.device) -> nn.Module:
         """The network in float32 on a device, from the store's cache. Raises ModelError."""

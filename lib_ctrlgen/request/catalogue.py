@@ -17,6 +17,7 @@ from typing import Any
 
 from lib_ctrlgen.errors import RequestError, nearest
 
+from .encoder_names import encoder_name, without_map
 from .params import Param
 
 
@@ -255,7 +256,9 @@ def preprocessor_named(path: str, given: str) -> str:
 
     Raises RequestError at `path` if there is none, with what to take instead.
     """
-    name = LABELS.get(given, given)
+    name, encoder = LABELS.get(given, given), encoder_name(given)
+    if encoder is not None:
+        raise RequestError(path, without_map(encoder))
     if name in MISSING_PREPROCESSORS:
         raise RequestError(path, f"there is no preprocessor {name!r}: {MISSING_PREPROCESSORS[name]}")
     check_name(path, name, preprocessor_names())

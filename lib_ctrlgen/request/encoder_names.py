@@ -19,11 +19,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from lib_ctrlgen.errors import RequestError
+
 from .params import Value
 
 Encoder: TypeAlias = Literal["", "ViT-H", "ViT-bigG"]
 ANY = "auto"  # as a unit's `control`: the family is found from the file
 FACES = "ip_adapter_face"
+NO_MAP = "none"  # the preprocessor that leaves a picture as it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +67,8 @@ def _fileless(name: str, control: str, param: str, value: Value) -> EncoderName:
     return EncoderName(name=name, controls=(control,), params=MappingProxyType({param: value}), fileless=True)
 
 
+# Errors propose names in this order.
 ENCODER_NAMES: tuple[EncoderName, ...] = (
-    EncoderName(name="ip-adapter-auto", controls=("ip_adapter", FACES, "pulid")),
     EncoderName(
         name="ip-adapter_clip_sd15",
         labels=("ip-adapter_clip_h", "CLIP-ViT-H (IPAdapter)"),
@@ -89,7 +92,6 @@ ENCODER_NAMES: tuple[EncoderName, ...] = (
         controls=(FACES,),
         variants=("faceid_plus", "faceid_plus_v2"),
     ),
-    EncoderName(name="InsightFace+CLIP-H (IPAdapter)", controls=(FACES,)),  # Forge: for every face file
     EncoderName(name="ip-adapter_pulid", controls=("pulid",)),
     EncoderName(
         name="instant_id_face_embedding",
@@ -109,6 +111,8 @@ ENCODER_NAMES: tuple[EncoderName, ...] = (
         instead="it is a part of PuLID in sd-webui-controlnet: name a PuLID file in `model`, and leave the "
         "preprocessor out or write 'ip-adapter_pulid'",
     ),
+    EncoderName(name="InsightFace+CLIP-H (IPAdapter)", controls=(FACES,)),  # Forge: for every face file
+    EncoderName(name="ip-adapter-auto", controls=("ip_adapter", FACES, "pulid")),
 )
 _BY_NAME: Mapping[str, EncoderName] = MappingProxyType(
     {name: each for each in ENCODER_NAMES for name in (each.name, *each.labels)}
@@ -127,3 +131,51 @@ def control_and_params(given: str) -> tuple[str, dict[str, Value]] | None:
     """
     found = encoder_name(given)
     return None if found is None or not found.controls else (found.control, dict(found.params))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Understood:
+    """The fields of a unit with such a preprocessor, after they were read."""
+
+    control: str
+    preprocessor: str
+    params: dict[str, Value]
+
+
+def understood(named: EncoderName, *, model: str, control: str, params: Mapping[str, Value]) -> Understood:
+    """The fields that a unit with this preprocessor has.
+
+    A control without a model file takes the name's place. Else the name stays, and is compared with the file
+    when it is known. Raises RequestError at one of the unit's fields if they contradict the name.
+    """
+    if named.instead:
+        raise RequestError("preprocessor", f"{named.shown} makes no control map: {named.instead}")
+    if named.fileless and model:
+        message = f"must be empty: {named.shown} acts without a model file"
+        raise RequestError("model", f"{message}, like the control {named.control!r}, which it stands for")
+    if control not in {ANY, *named.controls}:
+        message = (
+            f"{named.shown} is for the control {' or '.join(map(repr, named.controls))}, and the unit's "
+        )
+        raise RequestError("preprocessor", message + f"is {control!r}: write 'none', or leave it out")
+    for name, value in named.params.items():
+        if params.get(name, value) != value:
+            message = f"is {params[name]!r}, and the preprocessor {named.shown} stands for {value!r}"
+            raise RequestError(f"params.{name}", f"{message}: leave one of them out")
+    return Understood(
+        control=named.control if named.fileless else control,
+        preprocessor=NO_MAP if named.fileless else named.name,
+        params={**params, **named.params},
+    )
+
+
+def without_map(named: EncoderName) -> str:
+    """The error where a preprocessor must make a control map, and this one makes none."""
+    if named.instead:
+        return f"{named.shown} makes no control map: {named.instead}"
+    given = " and ".join(f"params.{name} {value!r}" for name, value in named.params.items())
+    stands = "control " + " or ".join(map(repr, named.controls)) + (f" with {given}" if given else "")
+    return (
+        f"{named.shown} makes no control map: leave it out, or write it alone, as the preprocessor of a "
+        f"unit; it stands for the {stands}"
+    )

@@ -20,6 +20,7 @@ from lib_ctrlgen.errors import RequestError
 
 from .base import Spec, check_plain
 from .catalogue import preprocessor_named, preprocessor_names
+from .encoder_names import ENCODER_NAMES, NO_MAP, encoder_name
 
 Param: TypeAlias = bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | str
 SEPARATOR = "|"
@@ -55,7 +56,12 @@ Preprocessing: TypeAlias = (
 
 
 def stages_of(given: Preprocessing) -> tuple[PreprocessorStage, ...]:
-    """The stages that a unit's `preprocessor` names. Raises RequestError for an unknown name."""
+    """The stages that a unit's `preprocessor` names. Raises RequestError for an unknown name.
+
+    A name that makes no map (`ip-adapter-auto`) leaves the picture as it is.
+    """
+    if isinstance(given, str) and encoder_name(given) is not None:
+        return (PreprocessorStage(name=NO_MAP),)
     named = given.split(SEPARATOR) if isinstance(given, str) else given
     return tuple(PreprocessorStage(name=each.strip()) if isinstance(each, str) else each for each in named)
 
@@ -78,9 +84,15 @@ def check_preprocessing(path: str, given: Preprocessing) -> None:
 
 
 def preprocessing_schema(given: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a unit's `preprocessor`: the one that msgspec made, with the names."""
+    """The JSON Schema of a unit's `preprocessor`: the one that msgspec made, with the names.
+
+    The names that make no map stand alone.
+    """
     one = {"enum": list(preprocessor_names())}
     text, many = given["anyOf"]
     items = [one if part.get("type") == "string" else part for part in many["items"]["anyOf"]]
-    forms = [one, {**text, "pattern": f"[{SEPARATOR}]"}, {**many, "items": {"anyOf": items}}]
+    alone = {
+        "enum": [name for each in ENCODER_NAMES if not each.instead for name in (each.name, *each.labels)]
+    }
+    forms = [one, {**text, "pattern": f"[{SEPARATOR}]"}, {**many, "items": {"anyOf": items}}, alone]
     return {**given, "anyOf": forms}

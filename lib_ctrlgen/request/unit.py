@@ -12,6 +12,7 @@ from lib_ctrlgen.errors import RequestError
 from .base import Spec, check_plain, check_share
 from .box import MOST_BOXES, Box
 from .catalogue import AUTO, check_name, control_names, without_model
+from .encoder_names import encoder_name, understood
 from .preprocessing import (
     Param,
     Preprocessing,
@@ -61,7 +62,8 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     control          the family; `auto` finds it from the file's keys
     enabled          whether the unit acts at all
     preprocessor     turns the picture into the map that the network wants; several are applied from left to
-                     right: `canny | invert`, or a list of names and of objects with `name` and `params`
+                     right: `canny | invert`, or a list of names and of objects with `name` and `params`.
+                     Or what reads the picture, by its name in sd-webui-controlnet: `ip-adapter-auto`, ...
     params           parameters of the preprocessor and of the control, by name
     weight           number or schedule text, see `lib_ctrlgen.request.schedule`
     hires            the weight in the hires pass of the WebUI; the same when absent
@@ -123,15 +125,25 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
         super().__post_init__()
         check_share("mask_strength", self.mask_strength)
         check_name("control", self.control, control_names())
-        check_preprocessing("preprocessor", self.preprocessor)
-        if isinstance(self.preprocessor, str):  # a label becomes the name
-            force_setattr(self, "preprocessor", label_of(self.preprocessor))
+        self._read_preprocessor()
         self._check_model()
         for one, many in (("image", "images"), ("mask", "masks")):
             _check_pictures(one, getattr(self, one), many, getattr(self, many))
         if self.guidance_start > self.guidance_end:
             raise RequestError("guidance_start", "must not be after guidance_end")
         check_param_values("params", self.params)
+
+    def _read_preprocessor(self) -> None:
+        """Put the name in place of a preprocessor's label, and the control in place of `reference_only`."""
+        named = encoder_name(self.preprocessor) if isinstance(self.preprocessor, str) else None
+        if named is not None:
+            found = understood(named, model=self.model, control=self.control, params=self.params)
+            for name in ("control", "preprocessor", "params"):
+                force_setattr(self, name, getattr(found, name))
+            return
+        check_preprocessing("preprocessor", self.preprocessor)
+        if isinstance(self.preprocessor, str):
+            force_setattr(self, "preprocessor", label_of(self.preprocessor))
 
     def _check_model(self) -> None:
         """Raise RequestError for a unit that lacks a model file, or has one beside a control without file."""

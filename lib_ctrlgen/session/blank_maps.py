@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -19,14 +19,23 @@ FLAT = 1  # the largest difference within a channel (0..255) at which a picture 
 NAMES: Mapping[tuple[int, ...], str] = MappingProxyType({(0, 0, 0): "black", (255, 255, 255): "white"})
 
 
-def note_blanks(units: Sequence[ActiveUnit], latent: tuple[int, int], factor: int, notices: Notices) -> None:
+def note_blanks(
+    units: Sequence[ActiveUnit],
+    latent: tuple[int, int],
+    factor: int,
+    notices: Notices,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bool:
     """Add a warning to `notices` for each unit whose control map has one colour or whose mask is black.
 
-    Maps and masks are checked at the size of the pass: `latent` is the height and width of its latent,
-    `factor` the number of pixels per latent cell along a side.
+    Maps and masks are made and checked at the size of the pass: `latent` is the height and width of its
+    latent, `factor` the number of pixels per latent cell along a side. Before each unit, `stopped()` says
+    whether the generation was interrupted; then no further map is made. Returns whether all of them were.
     """
     height, width = latent
     for unit in units:
+        if stopped():
+            return False
         if isinstance(unit.control, MappedControl):
             colour = only_colour(unit.control.control_map(width * factor, height * factor))
             if colour is not None:
@@ -35,6 +44,7 @@ def note_blanks(units: Sequence[ActiveUnit], latent: tuple[int, int], factor: in
             message = "is black everywhere on what is generated, so the unit does nothing there"
             if unit.spec.mask_strength.bounds[0] >= 1:
                 notices.add(unit.mask_at, message)
+    return True
 
 
 def only_colour(picture: Image.Image) -> tuple[int, ...] | None:

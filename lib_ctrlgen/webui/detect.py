@@ -8,6 +8,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 from fastapi import Request
+from modules import devices
 from modules.call_queue import queue_lock
 
 from lib_ctrlgen.errors import RequestError
@@ -20,7 +21,7 @@ from lib_ctrlgen.request.detection import DetectionRequest
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import parse_json
 
-from .settings import model_store
+from .settings import model_store, offloads
 
 T = TypeVar("T")
 LARGEST_BODY = 256 * 2**20  # bytes
@@ -70,7 +71,10 @@ async def read_body(request: Request) -> bytes:
 
 def _found(asked: DetectionRequest, notices: Notices, stopped: Event) -> list[Detection]:
     """The control maps of all pictures, or of those before the work was stopped. Raises RequestError."""
-    return list(_each(asked, Detector.of(asked, model_store()), notices, stopped))
+    store = model_store()
+    detector = Detector.of(asked, store, devices.device, away=offloads())
+    with store.working_set():  # so that no network is read again for each picture
+        return list(_each(asked, detector, notices, stopped))
 
 
 def _each(

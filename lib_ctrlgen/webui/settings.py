@@ -10,6 +10,7 @@ import gradio as gr
 from modules import paths_internal, shared
 
 from lib_ctrlgen.compat import settings as old
+from lib_ctrlgen.models.disk_cache import map_cache
 from lib_ctrlgen.models.memory import GB, Automatic, Fixed
 from lib_ctrlgen.models.places import (
     OLD_MODELS,
@@ -27,6 +28,7 @@ SEMANTICS = "ctrlgen_controlnet_semantics"
 SECTION = ("ctrlgen", "CtrlGen")
 MAX_UNITS = old.MOST_UNITS
 CACHE = "ctrlgen_models_gb"
+MAP_CACHE = "ctrlgen_map_cache_gb"
 OLD_CACHE, OLD_CACHE_GB = (
     "ctrlgen_cache_gb",
     4.0,
@@ -60,7 +62,9 @@ def maps_folder() -> str:
 
 def model_store() -> ModelStore:
     """Return the process's model store. A new one is made only when its folders or its size change."""
-    return _store(tuple(model_folders()), old_places().weights, cache_gigabytes())
+    store = _store(tuple(model_folders()), old_places().weights, cache_gigabytes())
+    store.disk = map_cache(float(_setting(MAP_CACHE, 0) or 0))
+    return store
 
 
 def cache_gigabytes() -> float | None:
@@ -70,6 +74,11 @@ def cache_gigabytes() -> float | None:
         return float(given)
     chosen, old = float(_setting(CACHE, 0) or 0), float(_setting(OLD_CACHE, OLD_CACHE_GB))
     return chosen or (old if old != OLD_CACHE_GB else None)
+
+
+def offloads() -> bool:
+    """Whether the WebUI keeps weights in the CPU's memory between uses (`--medvram`, `--lowvram`)."""
+    return any(_flag(name, default=False) for name in ("lowvram", "medvram", "medvram_sdxl"))
 
 
 def model_folders() -> list[Path]:
@@ -122,6 +131,8 @@ def _options() -> dict[str, Any]:
     choices = {"choices": list(CHOICES)}
     api = info(AUTOMATIC, "Answer requests for ControlNet (REST and other extensions)", gr.Radio, choices)
     own = info(False, "Units for ControlNet mean what CtrlGen's own units mean")
+    maps_label = "Disk space for control maps in GB (0: none are kept on disk)"
+    on_disk = info(0, maps_label, gr.Slider, limits, restrict_api=True)
     return {
         SETTING: api.info(
             "automatic: unless another extension, such as sd-webui-controlnet, does"
@@ -135,6 +146,9 @@ def _options() -> dict[str, Any]:
         CACHE: cache.info(
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
             "--ctrlgen-cache-gb overrides this"
+        ),
+        MAP_CACHE: on_disk.info(
+            "so that a picture is preprocessed once, also after a restart. A map shows what is in the picture"
         ),
     }
 

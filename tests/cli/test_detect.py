@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -70,6 +71,26 @@ def test_poses_are_drawn_and_written_beside_the_map(tmp_path: Path, capsys: Capt
     assert Image.open(out / "one.png").tobytes() == draw(pose, (200, 400)).tobytes()
     assert pose_of(json.loads((out / "one.json").read_text())) == pose
     capsys.readouterr()
+
+
+def test_ctrl_c_leaves_whole_files_only(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    out, written, before = tmp_path / "maps", [], Image.Image.save
+
+    def save(image: Image.Image, stream: Any, **options: Any) -> None:
+        written.append(stream.write(b"\x89PNG"))
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        stream.seek(0)
+        before(image, stream, **options)
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    assert cli.main(["detect", "invert", str(photos), "--out", str(out)]) == 130
+    assert [path.name for path in out.iterdir()] == ["[x].png"]
+    with Image.open(out / "[x].png") as whole:
+        assert whole.size == (40, 24)
+    assert capsys.readouterr().err.endswith("ctrlgen: interrupted\n")
 
 
 @pytest.mark.parametrize(

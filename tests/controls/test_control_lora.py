@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.models.store import ModelStore, tensor_sizes
+from lib_ctrlgen.models.sizes import tensor_sizes
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import CallInputs, UNetCall
 from lib_ctrlgen.unet.residuals import Residuals

@@ -13,7 +13,8 @@ from PIL import Image
 from lib_ctrlgen.errors import ModelError, RequestError
 from lib_ctrlgen.faces.align import norm_crop
 from lib_ctrlgen.faces.find import find_faces
-from lib_ctrlgen.models.store import ModelStore, sizes_by_memory
+from lib_ctrlgen.models.sizes import sizes_by_memory
+from lib_ctrlgen.models.store import ModelStore
 from tests.support.face_networks import (
     OFFSETS,
     PROJECTION,

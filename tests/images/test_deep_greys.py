@@ -24,7 +24,8 @@ from lib_ctrlgen.images import files as picture_files
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.files import decode_bytes, decode_image, encode_image, image_hash, is_deep_text
 from lib_ctrlgen.images.resize import resample_grey
-from lib_ctrlgen.models.store import ModelStore, tensor_sizes
+from lib_ctrlgen.models.sizes import tensor_sizes
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from tests.support import control_files as files
 

@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.prepare import load_units
-from lib_ctrlgen.models import memory, store
+from lib_ctrlgen.models import memory, sizes, store
 from lib_ctrlgen.models import tensor_files as weights
 from lib_ctrlgen.models.memory import GB, Automatic, Fixed, Memory, container_memory
+from lib_ctrlgen.models.sizes import sizes_by_memory
 from lib_ctrlgen.models.storage import Placement
-from lib_ctrlgen.models.store import ModelStore, sizes_by_memory
+from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
@@ -195,7 +196,7 @@ def test_a_containers_limit_counts(tmp_path: Path) -> None:
 
 def test_each_memory_has_its_own_budget(folder: Path, unet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that stay in the CPU's memory between uses do not count as the device's."""
-    monkeypatch.setattr(store, "memory_type", lambda device: "cuda" if device.type == "cpu" else device.type)
+    monkeypatch.setattr(sizes, "memory_type", lambda device: "cuda" if device.type == "cpu" else device.type)
     on_device = sizes_by_memory({"a": torch.zeros(8, dtype=torch.uint8), "b": files.picture(2, 2)})
     assert on_device == {"cuda": 8, "cpu": 12}
     cache = ModelStore([], Automatic(least=10, measure=lambda kind: None))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.models.store import ModelStore, tensor_sizes
+from lib_ctrlgen.models.sizes import tensor_sizes
+from lib_ctrlgen.models.store import ModelStore
 
 
 def load_ones(path: Path) -> Tensor:

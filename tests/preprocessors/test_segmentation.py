@@ -98,6 +98,7 @@ def test_each_class_has_its_colour(tmp_path: Path) -> None:
     made = preprocessor("segmentation").with_store(store)
     assert np.asarray(made(halves().resize((70, 50)))).tolist() == np.full((50, 70, 3), SKY).tolist()
     assert np.asarray(made(halves())).tolist() == np.full((64, 64, 3), SKY).tolist()
+    assert made.offloaded(away=True)(halves()).tobytes() == made(halves()).tobytes()
     assert store.reads == 1
     tensors = network.state_dict()
     del tensors["decode_head.classifier.bias"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,6 +99,18 @@ def test_a_client_that_hangs_up_stops_the_work(
         return await answer
 
     assert asyncio.run(busy())["images"] == []
+
+
+def test_maps_are_kept_on_disk_if_the_setting_allows_it(
+    route: Route, host: FakeWebUI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CTRLGEN_CACHE", str(tmp_path))
+    option = fresh("settings").MAP_CACHE
+    for gigabytes, files_there in ((0, 0), (1, 3), (0, 3)):
+        host.opts.data[option] = gigabytes
+        route.module.model_store().clear()
+        route.post({"preprocessor": "canny", "images": TEXTS})
+        assert len(list(tmp_path.rglob("maps/*/*.png"))) == files_there
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -173,6 +174,22 @@ def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
     picture, error = preview(64, 32, *arguments(panel)[first : first + len(unit)])
     assert picture is None
     assert "picture" in error
+
+
+def test_the_preview_waits_for_a_generation_and_uses_its_map(panel: Any, host: FakeWebUI) -> None:
+    first = 1 + unit_fields.UNITS_FROM
+    fields = arguments(panel, image=PICTURE, preprocessor="canny")[first:]
+    done: list[Any] = []
+    preview = event("ctrlgen_txt2img_unit0_show_map")
+    thread = Thread(target=lambda: done.append(preview(64, 32, *fields[: len(fields) // 3])))
+    with host.loaded["modules.call_queue"].queue_lock:
+        thread.start()
+        thread.join(0.1)
+        assert not done
+    thread.join(20)
+    again, error = preview(64, 32, *fields[: len(fields) // 3])
+    assert (again, error) == done[0]
+    assert again is done[0][0], "the map that was made before"
 
 
 def test_uploaded_pictures_are_previewed_by_the_first_of_them(panel: Any, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.errors import ModelError, at_path
 from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.models.loading import fill
+from lib_ctrlgen.models.offload import lent
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.models.weight_files import stamp
@@ -225,7 +226,11 @@ class Lama:
         inputs = np.concatenate([known * ~mask[..., None] / 255.0, mask[..., None]], 2).astype(np.float32)
         given = torch.from_numpy(inputs).permute(2, 0, 1)[None].to(self.device)
         wide = functional.pad(given, (0, -width % CELL, 0, -height % CELL), mode="replicate")
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with (
+            lent(self.network, self.device),
+            torch.no_grad(),
+            torch.autocast(self.device.type, enabled=False),
+        ):
             made = self.network(wide)[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
         made = np.where(mask[..., None], made * 255.0, known).astype(np.float32)
         large = cv2.resize(made, picture.size, interpolation=cv2.INTER_LINEAR)
@@ -248,11 +253,13 @@ def find_lama(target: Target, path: str) -> Lama:
     with at_path(path):
         file = _file(target.store) or _preprocessors_file(target.store)
 
+    home = target.placement.home
+
     def load_lama(path: Path) -> LamaNetwork:
-        return lama_network(read_tensors(path), path.stem, target.device)
+        return lama_network(read_tensors(path), path.stem, home)
 
     with at_path(path):
-        network = target.store.get(file, load_lama, target.device)
+        network = target.store.get(file, load_lama, home)
     return Lama(network=network, device=target.device, origin=("lama", *stamp(file)))
 
 

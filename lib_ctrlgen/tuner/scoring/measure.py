@@ -23,6 +23,8 @@ class ScoreInputs:
     likeness      measures likeness with a CLIP vision encoder; `likeness.store` holds the models
     prompt        the prompt without weights
     text_encoder    the checkpoint's CLIP text encoder; None if its text encoder is of another kind
+    device, away  where preprocessors' networks run, and whether their weights are in the CPU's memory
+                  between uses: as in the generation, so that no network is loaded twice
     """
 
     picture: Image.Image
@@ -31,6 +33,8 @@ class ScoreInputs:
     likeness: Likeness
     prompt: str
     text_encoder: ClipTextEncoder | None
+    device: str = "cpu"
+    away: bool = False
 
 
 def measure_all(inputs: ScoreInputs) -> Scores:
@@ -46,7 +50,8 @@ def measure_adherence(inputs: ScoreInputs) -> Scores:
     found = Scores()
     for index, unit in inputs.request.enabled_units:
         if not is_reference(unit, inputs.likeness.store):
-            found |= adherence(inputs.picture, unit, index, inputs.likeness.store)
+            store, device = inputs.likeness.store, inputs.device
+            found |= adherence(inputs.picture, unit, index, store, device, away=inputs.away)
     return found
 
 

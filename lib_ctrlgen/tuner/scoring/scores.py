@@ -17,6 +17,7 @@ from lib_ctrlgen.images.canvas import Frame
 from lib_ctrlgen.images.control_pictures import decode_control_picture
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import chain_of
+from lib_ctrlgen.preprocessors.standalone import cached_detection
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .map_likeness import COMPARISONS, is_blank
@@ -39,24 +40,36 @@ class Scores:
         return Scores({**self.values, **other.values}, {**self.reasons, **other.reasons})
 
 
-def adherence(picture: Image.Image, unit: ControlUnit, index: int, store: ModelStore | None = None) -> Scores:
+def adherence(
+    picture: Image.Image,
+    unit: ControlUnit,
+    index: int,
+    store: ModelStore | None = None,
+    device: str = "cpu",
+    *,
+    away: bool = False,
+) -> Scores:
     """How well a picture follows a unit's control map, 0..1; the score is named `adherence.INDEX`.
 
     The unit's preprocessors run on the generated picture and on the unit's, and both maps are compared. A
     unit whose map is blank has no adherence: every picture without features would follow it perfectly.
-    `store` is where a preprocessor's networks are loaded from.
+    `store` is where a preprocessor's networks are loaded from, `device` where they run; with `away`, their
+    weights are in the CPU's memory between uses.
     """
     name = f"adherence.{index}"
     chain = chain_of(unit.preprocessor, f"$.units[{index}].preprocessor")
-    compared = (chain if store is None else chain.with_store(store)).compared(unit.params)
+    stored = chain if store is None else chain.with_store(store)
+    compared = stored.on(device).offloaded(away).compared(unit.params)
     if compared is None:
         reason = f"the preprocessor {unit.preprocessor_label!r} detects nothing in the generated picture"
         return Scores({}, {name: reason})
     source = decode_control_picture(unit.image, f"$.units[{index}].image")
     frame = Frame(unit.resize_mode)
-    found, wanted = (
-        compared.chain.found(image, frame, picture.size, compared.values).map for image in (picture, source)
-    )
+    found = compared.chain.found(picture, frame, picture.size, compared.values).map
+    if store is None:
+        wanted = compared.chain.found(source, frame, picture.size, compared.values).map
+    else:  # the same for all pictures
+        wanted = cached_detection(store, compared.chain, compared.values, source, frame, picture.size).map
     if is_blank(wanted):
         return Scores({}, {name: BLANK})
     return Scores({name: COMPARISONS[compared.how](found, wanted)})

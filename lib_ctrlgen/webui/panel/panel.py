@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import gradio as gr
 from modules import devices
+from modules.call_queue import queue_lock
 from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
@@ -16,7 +17,7 @@ from lib_ctrlgen.forms.unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, un
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.controlnet.name import taken_note
-from lib_ctrlgen.webui.settings import model_store, unit_count
+from lib_ctrlgen.webui.settings import model_store, offloads, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
@@ -229,7 +230,9 @@ def _connect_map_preview(unit: UnitPanel) -> None:
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         try:
             fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
-            return control_map(fields, *size, unit.index, model_store(), str(devices.device)), ""
+            with queue_lock:  # the WebUI's own: one generation or detection at a time
+                device, away = str(devices.device), offloads()
+                return control_map(fields, *size, unit.index, model_store(), device, away=away), ""
         except CtrlGenError as error:
             return None, str(error)
 

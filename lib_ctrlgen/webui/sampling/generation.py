@@ -79,6 +79,7 @@ class ControlledUnits:
         self.p, self.canvas = p, canvas
         self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
+        self.maps_made = True
         self.notices = Notices() if notices is None else notices
         # The number of steps of the first pass (False) and of the hires pass (True).
         self.passes: dict[bool, int] = {}
@@ -114,18 +115,26 @@ class ControlledUnits:
             return
         self.session.assigned.maps.clear()
         self.prepare(self.session, x)
+        if not self.maps_made:
+            return
         height, width = x.shape[-2:]
-        note_blanks(self.session.units, (int(height), int(width)), LATENT_FACTOR, self.notices)
+        size, units = (int(height), int(width)), self.session.units
+        self.maps_made = note_blanks(units, size, LATENT_FACTOR, self.notices, stopped=interrupted)
         if x is noise and not getattr(p, "is_hr_pass", False):
             noise.copy_(changed_noise(noise, self.session.units, self.variants))
 
     def prepare(self, session: ControlSession, x: Tensor) -> None:
         """Encode the pictures that units need, at the size of the latents `x` [B, C, h, w].
 
-        This must not happen while the U-Net runs: under --medvram the VAE would replace it on the GPU.
+        This must not happen while the U-Net runs: under --medvram the VAE would replace it on the GPU. After
+        an interruption no further picture is encoded, as no U-Net call follows.
         """
         height, width = x.shape[-2:]
+        self.maps_made = True
         for part in (part for unit in session.units for part in unit.parts):
+            if interrupted():
+                self.maps_made = False
+                return
             if isinstance(part.control, EncodingControl):
                 part.control.prepare(int(height), int(width))
 
@@ -170,8 +179,8 @@ class ControlledUnits:
         return Loaded.of(self.units).recorded(request)
 
     def control_maps(self, order: MapOrder) -> list[Image.Image]:
-        """Return the control maps of the units that `order` asks for."""
-        return maps_of(self.units, order, self.size)
+        """Return the control maps of the units that `order` asks for; none that were not made for it."""
+        return maps_of(self.units, order, self.size) if self.maps_made else []
 
 
 def controlled_sample(

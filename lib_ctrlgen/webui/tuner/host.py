@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from modules import processing, shared
+from modules import devices, processing, shared
 from msgspec import Meta, field
 from msgspec.structs import replace
 from PIL import Image
@@ -32,7 +32,7 @@ from lib_ctrlgen.tuner.worker import CellPictures
 from lib_ctrlgen.webui.comments import texts_without_comments
 from lib_ctrlgen.webui.sampling.cell_batch import CellBatch
 from lib_ctrlgen.webui.sampling.decode_cache import decoded_once
-from lib_ctrlgen.webui.settings import model_store
+from lib_ctrlgen.webui.settings import model_store, offloads
 
 from .name_check import check_names, sampler_names
 
@@ -239,6 +239,8 @@ class WebUIHost:
             likeness=self.likeness,
             prompt=plain_text(read, request.prompt_weights),
             text_encoder=text_encoder(),
+            device=str(devices.device),
+            away=offloads(),
         )
         return measure_all(inputs)
 
