@@ -104,26 +104,31 @@ class PublishedNetwork:
 
 
 @dataclass(frozen=True)
-class NetworkPreprocessor(Preprocessor):
-    """A preprocessor that runs a network; derived classes write `network` and `detect`.
+class LoadingPreprocessor(Preprocessor):
+    """A preprocessor that loads networks.
 
-    store   caches the network, and has the folders in which its weights are searched
-    device  where it runs
+    store   caches the networks, and has the folders in which their weights are searched
+    device  where they run
     """
 
     store: ModelStore | None = None
     device: torch.device = CPU
 
     needs_weights: ClassVar[bool] = True
-    network: ClassVar[Loadable]
 
-    def with_store(self, store: ModelStore) -> NetworkPreprocessor:
-        """This preprocessor with the store that its network is loaded from."""
+    def with_store(self, store: ModelStore) -> LoadingPreprocessor:
+        """This preprocessor with the store that its networks are loaded from."""
         return replace(self, store=store)
 
-    def on(self, device: torch.device | str) -> NetworkPreprocessor:
-        """This preprocessor with the device that its network runs on."""
+    def on(self, device: torch.device | str) -> LoadingPreprocessor:
+        """This preprocessor with the device that its networks run on."""
         return replace(self, device=torch.device(device))
+
+
+class NetworkPreprocessor(LoadingPreprocessor):
+    """A preprocessor that runs one network; derived classes write `network` and `detect`."""
+
+    network: ClassVar[Loadable]
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return the control map of an RGB picture. Raises ModelError without weights or a needed package.
@@ -145,10 +150,14 @@ class NetworkPreprocessor(Preprocessor):
 
     def run(self, inputs: Map, method: str = "__call__") -> Any:
         """What a method of the network returns for inputs [H, W, C]."""
-        loaded = self.network.load(self.store, self.device)
-        given = torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(self.device)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return getattr(loaded, method)(given)
+        return outputs_of(self.network.load(self.store, self.device), inputs, self.device, method)
+
+
+def outputs_of(network: nn.Module, inputs: Map, device: torch.device, method: str = "__call__") -> Any:
+    """What a method of a network on a device returns for inputs [H, W, C]."""
+    given = torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(device)
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        return getattr(network, method)(given)
 
 
 def padded(pixels: Pixels, cell: int = CELL) -> Pixels:
