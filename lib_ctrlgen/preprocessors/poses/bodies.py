@@ -1,0 +1,52 @@
+"""Finds bodies with OpenPose's network: 18 joints for each person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from lib_ctrlgen.images.poses.pose import BODY
+from lib_ctrlgen.preprocessors.network import Pixels
+
+from .heat_maps import Maps, heat_maps, peaks, resized
+from .limbs import Places, people
+
+Place: TypeAlias = tuple[float, float]
+Joints: TypeAlias = Sequence["Place | None"]  # x and y in pixels; None for a joint that was not found
+
+HEIGHT = 184  # pixels: half of the height of the pictures in the network's training
+MOST_PEOPLE = 127  # candidates of each joint, as in OpenPose
+
+
+def bodies(network: nn.Module, pixels: Pixels, least: float, device: torch.device) -> list[Joints]:
+    """The joints of each person in pixels [H, W, 3], with blue first.
+
+    `least` is the value that the smoothed heat map of a joint must be above.
+    """
+    height, width = pixels.shape[:2]
+    small = resized(pixels, max(1, width * HEIGHT // height), HEIGHT)
+    fields, maps = heat_maps(network, small, device)
+    return joints_in(maps, fields, (width, height), least)
+
+
+def joints_in(maps: Maps, fields: Maps, size: tuple[int, int], least: float) -> list[Joints]:
+    """The joints of each person, in pixels of a picture of `size` (width, height).
+
+    `maps` [h, w, 19] are the heat maps of the joints and of the background, `fields` [h, w, 38] the part
+    affinity fields.
+    """
+    large = (resized(maps[..., [joint]], *size)[..., 0] for joint in range(BODY))
+    places = [peaks(each, least, MOST_PEOPLE) for each in large]
+    return [_joints(found, places) for found in people(places, fields, size)]
+
+
+def _joints(rows: Mapping[int, int], places: Sequence[Places]) -> Joints:
+    found: list[Place | None] = [None] * BODY
+    for joint, row in rows.items():
+        x, y = np.asarray(places[joint])[row, :2]
+        found[joint] = float(x), float(y)
+    return found
