@@ -58,8 +58,10 @@ class DensePose(LoadingPreprocessor):
     def table(self) -> Pixels:
         """The colours [25, 3] of the background and the 24 parts."""
         levels = (np.arange(PARTS + 1) * 255 / PARTS).astype(np.uint8)
-        found = np.asarray(cv2.applyColorMap(levels[:, None], self.colours)[:, 0, ::-1])
-        return np.concatenate((np.zeros_like(found[:1]), found[1:])) if self.black else found
+        found = np.array(cv2.applyColorMap(levels[:, None], self.colours)[:, 0, ::-1], np.uint8)
+        if self.black:
+            found[0] = 0
+        return found
 
     def _load(self) -> nn.Module:
         """The network. Raises ModelError, also for any file but the published one."""
@@ -69,7 +71,8 @@ class DensePose(LoadingPreprocessor):
 
         def load_program(path: Path) -> nn.Module:
             try:
-                return torch.jit.load(str(path), map_location=device).eval()
+                program: nn.Module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+                return program.eval()
             except RuntimeError as error:
                 raise ModelError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]})") from error
 
@@ -112,7 +115,7 @@ def labels(boxes: Tensor, coarse: Tensor, fine: Tensor, size: tuple[int, int]) -
         )
         own = (part * (body > 0)).cpu().numpy().astype(np.uint8)
         above, before = max(0, -top), max(0, -left)
-        inside = found[max(0, top) : top + down, max(0, left) : left + across]
+        inside = found[max(0, top) : max(0, top + down), max(0, left) : max(0, left + across)]
         own = own[above : above + inside.shape[0], before : before + inside.shape[1]]
         np.copyto(inside, own, where=own > 0)
     return found

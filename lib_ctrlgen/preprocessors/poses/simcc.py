@@ -1,4 +1,4 @@
-"""Finds the keypoints in a box with a network of the RTMPose family (Jiang et al. 2023; DWPose, Yang et al. 2023).
+"""Finds the keypoints in a box with RTMPose (Jiang et al. 2023) or DWPose (Yang et al. 2023).
 
 The network returns a vector over x and one over y for each keypoint (SimCC, Li et al. 2022), with two numbers
 for each pixel of its input.
