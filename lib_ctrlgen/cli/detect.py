@@ -160,7 +160,7 @@ def _write(detector: Detector, picture: Path, target: Path) -> None:
         data = picture.read_bytes()
     except OSError as error:
         raise RequestError(path, error.strerror or str(error)) from error
-    found = detector(decode_control_bytes(data, path, notices=notices), path)
+    found = detector(decode_control_bytes(data, path, notices=notices), path, notices)
     for text in notices.of():
         print("ctrlgen: warning:", text, file=sys.stderr)
     print(save_picture(found.map, target))

@@ -74,5 +74,5 @@ def _each(
         with queue_lock:  # the WebUI's own: one generation or detection at a time
             if stopped.is_set():
                 return
-            found = detector(picture, path)
+            found = detector(picture, path, notices)
         yield found

@@ -12,7 +12,7 @@ from torch import nn
 from lib_ctrlgen.images.poses.pose import BODY
 from lib_ctrlgen.preprocessors.network import Pixels
 
-from .heat_maps import Maps, heat_maps, peaks, resized
+from .heat_maps import HeatMaps, heat_maps, peaks, resized
 from .limbs import Places, people
 
 Place: TypeAlias = tuple[float, float]
@@ -33,14 +33,13 @@ def bodies(network: nn.Module, pixels: Pixels, least: float, device: torch.devic
     return joints_in(maps, fields, (width, height), least)
 
 
-def joints_in(maps: Maps, fields: Maps, size: tuple[int, int], least: float) -> list[Joints]:
+def joints_in(maps: HeatMaps, fields: HeatMaps, size: tuple[int, int], least: float) -> list[Joints]:
     """The joints of each person, in pixels of a picture of `size` (width, height).
 
-    `maps` [h, w, 19] are the heat maps of the joints and of the background, `fields` [h, w, 38] the part
-    affinity fields.
+    `maps` are the 18 heat maps of the joints and that of the background, `fields` the 38 part affinity
+    fields.
     """
-    large = (resized(maps[..., [joint]], *size)[..., 0] for joint in range(BODY))
-    places = [peaks(each, least, MOST_PEOPLE) for each in large]
+    places = [peaks(maps.at(joint, size), least, MOST_PEOPLE) for joint in range(BODY)]
     return [_joints(found, places) for found in people(places, fields, size)]
 
 

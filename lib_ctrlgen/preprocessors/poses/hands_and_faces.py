@@ -55,14 +55,10 @@ def hand(network: nn.Module, pixels: Pixels, square: Square, least: float, devic
     `least` is the value that the smoothed heat map of a keypoint must be above.
     """
     seen = cv2.GaussianBlur(square.cut(pixels), (0, 0), HAND_BLUR)
-    total = np.zeros((HAND_GRID, HAND_GRID, HAND), np.float32)
-    for side in HAND_SIDES:
-        (maps,) = heat_maps(network, resized(seen, side, side), device)
-        total += resized(maps[..., :HAND], HAND_GRID, HAND_GRID) / len(HAND_SIDES)
-    height, width = seen.shape[:2]
-    return square.placed(
-        [hand_keypoint(total[..., number], (width, height), least) for number in range(HAND)]
-    )
+    scales = [heat_maps(network, resized(seen, side, side), device)[0] for side in HAND_SIDES]
+    grid, (height, width) = (HAND_GRID, HAND_GRID), seen.shape[:2]
+    means = (np.mean([each.at(number, grid) for each in scales], axis=0) for number in range(HAND))
+    return square.placed([hand_keypoint(each, (width, height), least) for each in means])
 
 
 def hand_keypoint(values: Maps, size: tuple[int, int], least: float) -> Place | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import cv2
@@ -14,22 +15,35 @@ from lib_ctrlgen.preprocessors.network import Pixels, outputs_of
 
 Maps: TypeAlias = NDArray[np.float32]
 
-STRIDE, GREY, COLOURS = 8, 128, 3
+STRIDE, GREY = 8, 128
 SPREAD = 3.0  # pixels: the standard deviation of the Gaussian that smooths heat maps
 WINDOW = (25, 25)  # pixels: four standard deviations to each side
 
 
-def heat_maps(network: nn.Module, pixels: Pixels, device: torch.device) -> list[Maps]:
-    """The outputs [H, W, C] of a network for pixels [H, W, 3], with blue first, scaled to their size.
+@dataclass(frozen=True)
+class HeatMaps:
+    """A network's output [C, h, w] of a picture of `size` (width, height), or somewhat larger."""
+
+    values: Maps
+    size: tuple[int, int]
+
+    def at(self, channel: int, size: tuple[int, int]) -> Maps:
+        """One of the maps [H, W], scaled to a size (width, height)."""
+        rows, columns = self.values.shape[1:]
+        seen = resized(self.values[channel], columns * STRIDE, rows * STRIDE)
+        return np.asarray(resized(seen[: self.size[1], : self.size[0]], *size), np.float32)
+
+
+def heat_maps(network: nn.Module, pixels: Pixels, device: torch.device) -> list[HeatMaps]:
+    """The outputs of a network for pixels [H, W, 3], with blue first.
 
     The network gets the picture with grey added to the right and below, up to multiples of 8 pixels.
     """
     height, width = pixels.shape[:2]
-    below, right = -height % STRIDE, -width % STRIDE
-    grown = np.pad(pixels, ((0, below), (0, right), (0, 0)), constant_values=GREY)
-    found = outputs_of(network, scaled(grown), device)
-    maps = (found,) if isinstance(found, Tensor) else found
-    return [resized(planes(each), width + right, height + below)[:height, :width] for each in maps]
+    added = ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
+    found = outputs_of(network, scaled(np.pad(pixels, added, constant_values=GREY)), device)
+    outputs = (found,) if isinstance(found, Tensor) else found
+    return [HeatMaps(each[0].float().cpu().numpy(), (width, height)) for each in outputs]
 
 
 def scaled(pixels: Pixels) -> Maps:
@@ -37,19 +51,11 @@ def scaled(pixels: Pixels) -> Maps:
     return pixels.astype(np.float32) / np.float32(256) - np.float32(0.5)
 
 
-def planes(found: Tensor) -> Maps:
-    """A network's output [1, C, h, w] as [h, w, C]."""
-    return np.ascontiguousarray(found[0].float().permute(1, 2, 0).cpu().numpy())
-
-
 def resized(values: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    """Values [H, W, C] at another size: means of areas where they shrink, Lanczos interpolation else."""
-    rows, columns, count = values.shape
+    """Values [H, W] or [H, W, 3] at another size: means of areas, or Lanczos interpolation if larger."""
+    rows, columns = values.shape[:2]
     how = cv2.INTER_AREA if height + width < rows + columns else cv2.INTER_LANCZOS4
-    if count == COLOURS:
-        return np.asarray(cv2.resize(values, (width, height), interpolation=how))
-    separate = (np.ascontiguousarray(values[..., number]) for number in range(count))
-    return np.stack([cv2.resize(each, (width, height), interpolation=how) for each in separate], axis=2)
+    return np.asarray(cv2.resize(values, (width, height), interpolation=how))
 
 
 def smoothed(values: NDArray[Any]) -> Maps:

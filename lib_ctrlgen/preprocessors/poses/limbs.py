@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lib_ctrlgen.images.poses import drawing
 
-from .heat_maps import resized
+from .heat_maps import HeatMaps
 
 Places: TypeAlias = NDArray[np.float64]  # [N, 3]: x, y and the confidence of keypoints of one kind
 Fields: TypeAlias = NDArray[np.float32]
@@ -54,18 +54,18 @@ class Group:
         return self.count >= LEAST_JOINTS and self.score / self.count >= LEAST_MEAN
 
 
-def people(places: Sequence[Places], fields: Fields, size: tuple[int, int]) -> list[Mapping[int, int]]:
+def people(places: Sequence[Places], fields: HeatMaps, size: tuple[int, int]) -> list[Mapping[int, int]]:
     """The people: for each of their joints, the row of its place in `places[joint]`.
 
-    `places` are the candidates of the 18 joints in a picture of `size` (width, height), `fields` [h, w, 38]
-    the network's part affinity fields, of any size.
+    `places` are the candidates of the 18 joints in a picture of `size` (width, height), `fields` are
+    the network's 38 part affinity fields.
     """
     groups: list[Group] = []
     for number, ((first, second), x) in enumerate(zip(LIMBS, FIELDS, strict=True)):
         one, other = first - 1, second - 1
         if not len(places[one]) or not len(places[other]):
             continue
-        affinity = resized(fields[..., x : x + 2], *size)
+        affinity = np.stack((fields.at(x, size), fields.at(x + 1, size)), axis=2)
         for begin, end, score in connections(places[one], places[other], affinity):
             holders = [
                 each for each in groups if each.joints.get(one) == begin or each.joints.get(other) == end
