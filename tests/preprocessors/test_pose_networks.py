@@ -15,6 +15,8 @@ from lib_ctrlgen.images.poses.pose import Points, Pose
 from lib_ctrlgen.models.onnx import OnnxNetwork
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors.detection import WHOLE as WHOLE_FRAME
+from lib_ctrlgen.preprocessors.detection import found_by
 from lib_ctrlgen.preprocessors.poses.whole_body import person_of
 from lib_ctrlgen.preprocessors.poses.yolox import found_boxes
 from tests.support.fake_pose_networks import (
@@ -118,6 +120,19 @@ def test_the_thresholds(store: ModelStore, networks: FakeRuntime) -> None:
     dog = scene(BLUE, BOX, MARK)
     assert found(ANIMALS, store, dog).animals == ()
     assert len(found(ANIMALS, store, dog, min_box_confidence=0.1).animals) == 1
+
+
+@pytest.mark.usefixtures("networks")
+def test_limbs_are_as_wide_at_every_resolution(store: ModelStore) -> None:
+    image = scene(RED, BOX, MARK)
+    chosen = preprocessor(WHOLE).with_store(store)
+    fine = found_by(chosen, image, WHOLE_FRAME, image.size, {"resolution": 0})
+    coarse = found_by(chosen, image, WHOLE_FRAME, image.size, {"resolution": 320})
+    assert coarse.pose is not None
+    assert coarse.pose.size == image.size
+    assert coarse.map.tobytes() == draw(coarse.pose, image.size).tobytes()
+    lit = [(np.asarray(each.map).max(2) > 0).sum() for each in (fine, coarse)]
+    assert lit[1] == pytest.approx(lit[0], rel=0.03)
 
 
 def test_the_files_are_opened_once(store: ModelStore, networks: FakeRuntime) -> None:
