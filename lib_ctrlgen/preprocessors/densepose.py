@@ -21,10 +21,9 @@ from torch.nn import functional
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.composite import pixels_of
-from lib_ctrlgen.models.weights import find_weights
 
 from .base import Comparison
-from .network import LoadingPreprocessor, Pixels, found_once
+from .network import LoadingPreprocessor, Pixels
 from .packages import imported
 
 WEIGHTS = "densepose_r50_fpn_dl.torchscript"
@@ -63,9 +62,13 @@ class DensePose(LoadingPreprocessor):
             found[0] = 0
         return found
 
+    def weight_files(self) -> tuple[Path, ...]:
+        """The file that its network is read from. Raises ModelError for any file but the published one."""
+        return self.found(WEIGHTS)
+
     def _load(self) -> nn.Module:
         """The network. Raises ModelError, also for any file but the published one."""
-        path = found_once(self.store, WEIGHTS, find_weights)
+        (path,) = self.weight_files()
         imported("torchvision", needed_by=WEIGHTS)  # registers the operator nms
         device = self.device
 

@@ -124,6 +124,10 @@ class LoadingPreprocessor(Preprocessor):
         """This preprocessor with the device that its networks run on."""
         return replace(self, device=torch.device(device))
 
+    def found(self, *weights: str) -> tuple[Path, ...]:
+        """The published files of these names. Raises ModelError."""
+        return tuple(found_once(self.store, name, find_weights) for name in weights)
+
 
 class NetworkPreprocessor(LoadingPreprocessor):
     """A preprocessor that runs one network; derived classes write `network` and `detect`."""

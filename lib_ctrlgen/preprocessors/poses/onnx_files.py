@@ -36,12 +36,12 @@ class OnnxDetector(LoadingPreprocessor):
     boxes: ClassVar[OnnxFile] = OnnxFile(weights="yolox_l.onnx")
     keypoints: ClassVar[OnnxFile]
 
-    @classmethod
-    def networks(cls) -> tuple[OnnxFile, ...]:
-        """The files that it needs."""
-        return cls.boxes, cls.keypoints
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files that its networks are read from. Raises ModelError."""
+        return self.found(self.boxes.weights, self.keypoints.weights)
 
     def loaded(self) -> tuple[OnnxNetwork, OnnxNetwork]:
         """The two networks. Raises ModelError without onnxruntime or a file."""
         import_runtime(PURPOSE)
+        self.weight_files()  # both, before one is read
         return self.boxes.load(self.store), self.keypoints.load(self.store)

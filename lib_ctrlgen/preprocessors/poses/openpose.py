@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,6 +49,10 @@ class Openpose(LoadingPreprocessor, PoseDetector):
         """The networks that it runs."""
         return (BODY, *([HAND] if cls.hands else []), *([FACE] if cls.faces else []))
 
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files that its networks are read from. Raises ModelError."""
+        return self.found(*(each.weights for each in self.networks()))
+
     def pose(
         self,
         image: Image.Image,
@@ -58,6 +63,7 @@ class Openpose(LoadingPreprocessor, PoseDetector):
         """The people in an RGB picture. Raises ModelError."""
         del params
         blue_first = np.ascontiguousarray(pixels_of(image)[..., ::-1])
+        self.weight_files()  # all of them, before one is read
         loaded = {each: each.load(self.store, self.device) for each in self.networks()}
         found = (
             self._person(joints, blue_first, loaded, min_detail_confidence)
