@@ -19,6 +19,7 @@ Place: TypeAlias = tuple[float, float]
 Joints: TypeAlias = Sequence["Place | None"]  # x and y in pixels; None for a joint that was not found
 
 HEIGHT = 184  # pixels: half of the height of the pictures in the network's training
+WIDEST = 32 * HEIGHT  # pixels: of what the network sees, so that very wide pictures fit into memory
 MOST_PEOPLE = 127  # candidates of each joint, as in OpenPose
 
 
@@ -28,7 +29,8 @@ def bodies(network: nn.Module, pixels: Pixels, least: float, device: torch.devic
     `least` is the value that the smoothed heat map of a joint must be above.
     """
     height, width = pixels.shape[:2]
-    small = resized(pixels, max(1, width * HEIGHT // height), HEIGHT)
+    rows = max(1, min(HEIGHT, WIDEST * height // width))
+    small = resized(pixels, max(1, width * rows // height), rows)
     fields, maps = heat_maps(network, small, device)
     return joints_in(maps, fields, (width, height), least)
 
