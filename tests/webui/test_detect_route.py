@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +14,6 @@ from lib_ctrlgen.images.poses.drawing import draw
 from lib_ctrlgen.images.poses.openpose_json import pose_of
 from lib_ctrlgen.preprocessors import preprocessor
 from tests.support import control_files as files
-from tests.support import fake_pose_networks as poses
 from tests.support.fake_webui import FakeWebUI, fresh
 from tests.support.poses import document
 
@@ -144,27 +141,6 @@ def test_a_large_body_is_refused_while_it_arrives(route: Route, monkeypatch: pyt
     monkeypatch.setattr(route.module, "LARGEST_BODY", 1500)
     with pytest.raises(RequestError, match="send fewer pictures"):
         route.post(b" " * 3000)
-
-
-def test_detected_poses_and_a_warning_where_nobody_is(
-    route: Route, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CTRLGEN_CACHE", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "onnxruntime", poses.FakeRuntime().module())
-    (tmp_path / "ControlNetPreprocessor").mkdir()
-    for name in (poses.DETECTOR, poses.WHOLE_BODY):
-        (tmp_path / "ControlNetPreprocessor" / name).write_bytes(b"onnx")
-    box, mark = (120, 60, 220, 360), (180, 190)
-    scenes = [poses.scene(colour, box, mark) for colour in (poses.RED, None)]
-    found = route.post(
-        {"preprocessor": "dw_openpose_full", "images": [encode_image(each) for each in scenes]}
-    )
-    person, nobody = (pose_of(each) for each in found["poses"])
-    assert (len(person.people), len(nobody.people)) == (1, 0)
-    drawn = draw(person, (500, 400))
-    assert decode_image(found["images"][0], "").convert("RGB").tobytes() == drawn.tobytes()
-    (warning,) = found["warnings"]
-    assert warning.startswith("$.images[1]: the control map has one colour: 'dw_openpose_full' finds nothing")
 
 
 def test_the_list_of_preprocessors_has_ranges_and_defaults(route: Route) -> None:
