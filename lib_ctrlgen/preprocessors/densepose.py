@@ -8,6 +8,7 @@ and coordinates on the body's surface, which are not drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,14 +22,37 @@ from torch.nn import functional
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.images.composite import pixels_of
+from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.models.weights import find_weights
 
 from .base import Comparison
-from .network import LoadingPreprocessor, Pixels
+from .network import LoadingPreprocessor, Pixels, found_once
 from .packages import imported
 
 WEIGHTS = "densepose_r50_fpn_dl.torchscript"
 PARTS = 24
 BOX = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedProgram:
+    """A TorchScript program; `weights` is its name in the table of published files."""
+
+    weights: str
+
+    def load(self, store: ModelStore | None, device: torch.device) -> nn.Module:
+        """The program on a device, from the store's cache. Raises ModelError for any other file."""
+        path = found_once(store, self.weights, find_weights)
+        imported("torchvision", needed_by=self.weights)  # registers the operator nms
+
+        def load_program(path: Path) -> nn.Module:
+            try:
+                program: nn.Module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+                return program.eval()
+            except RuntimeError as error:
+                raise ModelError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]})") from error
+
+        return load_program(path) if store is None else store.get(path, load_program, device)
 
 
 class DensePose(LoadingPreprocessor):
@@ -37,20 +61,20 @@ class DensePose(LoadingPreprocessor):
     name: ClassVar[str] = "densepose"
     title: ClassVar[str] = "Parts of bodies on purple, DensePose (densepose)"
     compared: ClassVar[Comparison | None] = "structure"
+    network: ClassVar[PublishedProgram] = PublishedProgram(weights=WEIGHTS)
     colours: ClassVar[int] = cv2.COLORMAP_VIRIDIS
     black: ClassVar[bool] = False
 
     def __call__(self, image: Image.Image, **params: Any) -> Image.Image:
         """Return the parts of all bodies in an RGB picture. Raises ModelError."""
         del params
-        network = self._load()
         pixels = pixels_of(image)
         given = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(self.device)
-        try:
-            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with self.loaded(self.network) as (network,):
+            try:
                 outputs = network(given)
-        except RuntimeError as error:
-            raise ModelError(f"{WEIGHTS} failed: {' '.join(str(error).split())[-160:]}") from error
+            except RuntimeError as error:
+                raise ModelError(f"{WEIGHTS} failed: {' '.join(str(error).split())[-160:]}") from error
         parts = labels(*checked(outputs), image.size)
         return Image.fromarray(self.table()[parts])
 
@@ -64,22 +88,7 @@ class DensePose(LoadingPreprocessor):
 
     def weight_files(self) -> tuple[Path, ...]:
         """The file that its network is read from. Raises ModelError for any file but the published one."""
-        return self.found(WEIGHTS)
-
-    def _load(self) -> nn.Module:
-        """The network. Raises ModelError, also for any file but the published one."""
-        (path,) = self.weight_files()
-        imported("torchvision", needed_by=WEIGHTS)  # registers the operator nms
-        device = self.device
-
-        def load_program(path: Path) -> nn.Module:
-            try:
-                program: nn.Module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
-                return program.eval()
-            except RuntimeError as error:
-                raise ModelError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]})") from error
-
-        return load_program(path) if self.store is None else self.store.get(path, load_program, device)
+        return self.found(self.network.weights)
 
 
 class DensePoseParula(DensePose):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -128,6 +129,13 @@ class LoadingPreprocessor(Preprocessor):
         """The published files of these names. Raises ModelError."""
         return tuple(found_once(self.store, name, find_weights) for name in weights)
 
+    @contextmanager
+    def loaded(self, *networks: Loadable) -> Iterator[tuple[Any, ...]]:
+        """The networks, in a context without gradients and mixed precision. Raises ModelError."""
+        found = tuple(each.load(self.store, self.device) for each in networks)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            yield found
+
 
 class NetworkPreprocessor(LoadingPreprocessor):
     """A preprocessor that runs one network; derived classes write `network` and `detect`."""
@@ -154,14 +162,13 @@ class NetworkPreprocessor(LoadingPreprocessor):
 
     def run(self, inputs: Map, method: str = "__call__") -> Any:
         """What a method of the network returns for inputs [H, W, C]."""
-        return outputs_of(self.network.load(self.store, self.device), inputs, self.device, method)
+        with self.loaded(self.network) as (network,):
+            return getattr(network, method)(batch_of(inputs, self.device))
 
 
-def outputs_of(network: nn.Module, inputs: Map, device: torch.device, method: str = "__call__") -> Any:
-    """What a method of a network on a device returns for inputs [H, W, C]."""
-    given = torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(device)
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        return getattr(network, method)(given)
+def batch_of(inputs: Map, device: torch.device) -> Tensor:
+    """Inputs [H, W, C] as a batch [1, C, H, W] on a device."""
+    return torch.from_numpy(np.ascontiguousarray(inputs)).permute(2, 0, 1)[None].to(device)
 
 
 def padded(pixels: Pixels, cell: int = CELL) -> Pixels:

@@ -40,11 +40,11 @@ class AnimalOpenpose(OnnxDetector, PoseDetector):
     ) -> Pose:
         """The animals in an RGB picture. Raises ModelError."""
         del params
-        finder, network = self.loaded()
         pixels = pixels_of(image)
-        found = (
-            fractions(marked(*keypoints(network, pixels, box, SIZE, ANIMAL), min_confidence), image.size)
-            for box in found_boxes(finder, pixels, ANIMALS, min_box_confidence)
-        )
+        with self.opened() as (finder, network):
+            found = [
+                fractions(marked(*keypoints(network, pixels, box, SIZE, ANIMAL), min_confidence), image.size)
+                for box in found_boxes(finder, pixels, ANIMALS, min_box_confidence)
+            ]
         animals = tuple(each for each in found if each is not None)
         return Pose(animals=animals, width=image.width, height=image.height)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib_ctrlgen.images.poses.pose import FACE, HAND
-from lib_ctrlgen.preprocessors.network import Pixels, outputs_of
+from lib_ctrlgen.preprocessors.network import Pixels, batch_of
 
 from .bodies import Joints, Place
 from .heat_maps import Maps, heat_maps, resized, scaled, smoothed
@@ -82,7 +82,7 @@ def face(network: nn.Module, pixels: Pixels, square: Square, least: float, devic
     `least` is the value that the heat map of a keypoint must be above.
     """
     seen = square.cut(pixels)
-    found = outputs_of(network, scaled(resized(seen, FACE_SIDE, FACE_SIDE)), device)
+    found = network(batch_of(scaled(resized(seen, FACE_SIDE, FACE_SIDE)), device))
     large = functional.interpolate(found, seen.shape[:2], mode="bilinear", align_corners=True)
     maps = large[0, :FACE].float().cpu().numpy()
     return square.placed([highest(each, least) for each in maps])

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lib_ctrlgen.preprocessors.network import Pixels, outputs_of
+from lib_ctrlgen.preprocessors.network import Pixels, batch_of
 
 Maps: TypeAlias = NDArray[np.float32]
 
@@ -41,7 +41,7 @@ def heat_maps(network: nn.Module, pixels: Pixels, device: torch.device) -> list[
     """
     height, width = pixels.shape[:2]
     added = ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0))
-    found = outputs_of(network, scaled(np.pad(pixels, added, constant_values=GREY)), device)
+    found = network(batch_of(scaled(np.pad(pixels, added, constant_values=GREY)), device))
     outputs = (found,) if isinstance(found, Tensor) else found
     return [HeatMaps(each[0].float().cpu().numpy(), (width, height)) for each in outputs]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -40,8 +42,11 @@ class OnnxDetector(LoadingPreprocessor):
         """The files that its networks are read from. Raises ModelError."""
         return self.found(self.boxes.weights, self.keypoints.weights)
 
-    def loaded(self) -> tuple[OnnxNetwork, OnnxNetwork]:
-        """The two networks. Raises ModelError without onnxruntime or a file."""
+    @contextmanager
+    def opened(self) -> Iterator[tuple[OnnxNetwork, OnnxNetwork]]:
+        """The two networks, in a context as `loaded`. Raises ModelError, also without onnxruntime."""
         import_runtime(PURPOSE)
         self.weight_files()  # both, before one is read
-        return self.boxes.load(self.store), self.keypoints.load(self.store)
+        networks = self.boxes.load(self.store), self.keypoints.load(self.store)
+        with self.loaded():
+            yield networks

@@ -64,11 +64,12 @@ class Openpose(LoadingPreprocessor, PoseDetector):
         del params
         blue_first = np.ascontiguousarray(pixels_of(image)[..., ::-1])
         self.weight_files()  # all of them, before one is read
-        loaded = {each: each.load(self.store, self.device) for each in self.networks()}
-        found = (
-            self._person(joints, blue_first, loaded, min_detail_confidence)
-            for joints in bodies(loaded[BODY], blue_first, min_confidence, self.device)
-        )
+        with self.loaded(*self.networks()) as networks:
+            loaded = dict(zip(self.networks(), networks, strict=True))
+            found = [
+                self._person(joints, blue_first, loaded, min_detail_confidence)
+                for joints in bodies(loaded[BODY], blue_first, min_confidence, self.device)
+            ]
         return Pose(people=tuple(filter(_is_seen, found)), width=image.width, height=image.height)
 
     def _person(

@@ -46,12 +46,12 @@ class WholeBody(OnnxDetector, PoseDetector):
     ) -> Pose:
         """The people in an RGB picture. Raises ModelError."""
         del params
-        finder, network = self.loaded()
         pixels = pixels_of(image)
-        found = (
-            person_of(*keypoints(network, pixels, box, SIZE, COUNT), min_confidence, image.size)
-            for box in found_boxes(finder, pixels, PEOPLE, min_box_confidence)
-        )
+        with self.opened() as (finder, network):
+            found = [
+                person_of(*keypoints(network, pixels, box, SIZE, COUNT), min_confidence, image.size)
+                for box in found_boxes(finder, pixels, PEOPLE, min_box_confidence)
+            ]
         people = tuple(each for each in found if each != Person())
         return Pose(people=people, width=image.width, height=image.height)
 
