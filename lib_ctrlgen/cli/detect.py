@@ -159,6 +159,7 @@ def _write(detector: Detector, picture: Path, target: Path) -> None:
     """Write the control map of a picture, and the pose in it. Raises RequestError at the picture's path."""
     from lib_ctrlgen.images.control_pictures import decode_control_bytes
     from lib_ctrlgen.images.poses.openpose_json import write_pose
+    from lib_ctrlgen.preprocessors.blank import note_blank
     from lib_ctrlgen.request.notices import Notices
 
     notices, path = Notices(), str(picture)
@@ -167,6 +168,7 @@ def _write(detector: Detector, picture: Path, target: Path) -> None:
     except OSError as error:
         raise RequestError(path, error.strerror or str(error)) from error
     found = detector(decode_control_bytes(data, path, notices=notices), path)
+    note_blank(detector.chain, found, path, notices)
     for text in notices.of():
         print("ctrlgen: warning:", text, file=sys.stderr)
     print(save_picture(found.map, target))

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from lib_ctrlgen.images.files import image_hash
+from lib_ctrlgen.models.onnx import import_runtime
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weight_files import stamp
 
 from .face import Face, from_left
-from .finders import Finder, imported_package, load_finder
-from .onnx import import_runtime
+from .finders import NEED, Finder, imported_package, load_finder
 from .packs import PackFiles, find_pack, pack_named
 
 
@@ -33,7 +33,7 @@ def find_faces(
     """
     named = pack_named(pack)
     if imported_package() is None:
-        import_runtime()
+        import_runtime(*NEED)
     files = find_pack(named, folders)
     rgb = picture.convert("RGB")
 

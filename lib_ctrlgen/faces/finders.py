@@ -12,16 +12,17 @@ import numpy.typing as npt
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.memory import OutsideTorch
+from lib_ctrlgen.models.onnx import PROVIDERS, OnnxNetwork, first_line, open_network
 
 from .align import aligned
 from .face import WIDTH, Embedding, Face
-from .onnx import PROVIDERS, OnnxNetwork, first_line, open_network
 from .packs import PackFiles
 from .scrfd import detect
 
 Pixels = npt.NDArray[np.uint8]
 
 PACKAGE = "insightface"
+NEED = "finding a face", ", or give the face's embedding instead"  # for the message without onnxruntime
 # The detector's input sizes, as in IPAdapter_plus: a large face may be found at a small size only.
 SIZES = (640, 576, 512, 448, 384, 320)
 LEAST_SCORE = 0.5
@@ -106,7 +107,8 @@ def load_finder(files: PackFiles) -> Finder:
     """insightface where it is installed and knows the pack's folder, else onnxruntime. Raises ModelError."""
     app = imported_package() if files.root is not None else None
     if app is None:
-        return OnnxFinder(detector=open_network(files.detector), recogniser=open_network(files.recogniser))
+        detector, recogniser = (open_network(path, *NEED) for path in (files.detector, files.recogniser))
+        return OnnxFinder(detector=detector, recogniser=recogniser)
     size = files.detector.stat().st_size + files.recogniser.stat().st_size
     modules = ["detection", "recognition"]
     try:

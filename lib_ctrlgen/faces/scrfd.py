@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lib_ctrlgen.errors import ModelError
-
-from .onnx import Array, OnnxNetwork
+from lib_ctrlgen.images.boxes import distinct
+from lib_ctrlgen.models.onnx import Array, OnnxNetwork
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
@@ -51,7 +51,7 @@ def detect(network: OnnxNetwork, pixels: Pixels, size: Size) -> Detections:
     outputs = network(np.ascontiguousarray(planes.transpose(2, 0, 1)[None]))
     raw = decoded(outputs, size, network.name)
     found = Detections(boxes=raw.boxes / scale, points=raw.points / scale, scores=raw.scores)
-    return found.take(distinct(found.boxes, found.scores))
+    return found.take(distinct(found.boxes, found.scores, MOST_OVERLAP))
 
 
 def letterboxed(pixels: Pixels, size: Size) -> tuple[Pixels, np.float32]:
@@ -106,21 +106,3 @@ def anchors(size: Size, stride: int) -> Array:
     y, x = np.mgrid[:rows, :columns]
     cells = np.stack((x, y), axis=-1).reshape(-1, 2).astype(np.float32) * np.float32(stride)
     return np.repeat(cells, PER_CELL, axis=0)
-
-
-def distinct(boxes: Array, scores: Array) -> npt.NDArray[np.intp]:
-    """The rows to keep of overlapping boxes, the most certain first (non-maximum suppression).
-
-    A box is dropped if it shares more than 0.4 of the area of both with a more certain one that is kept. As
-    in insightface, boxes are measured in the picture's pixels, and one from 0 to 9 is 10 pixels wide.
-    """
-    order = np.argsort(-scores, kind="stable")
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
-    kept = []
-    while len(order):
-        first, rest = order[0], order[1:]
-        kept.append(first)
-        corners = np.maximum(boxes[first, :2], boxes[rest, :2]), np.minimum(boxes[first, 2:], boxes[rest, 2:])
-        common = np.prod(np.maximum(corners[1] - corners[0] + 1, 0), axis=1)
-        order = rest[common / (areas[first] + areas[rest] - common) <= MOST_OVERLAP]
-    return np.asarray(kept, np.intp)

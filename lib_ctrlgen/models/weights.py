@@ -20,6 +20,10 @@ PLACE = "ControlNetPreprocessor"  # the folder of Forge's preprocessors, which w
 OLD_PLACE = Path("annotator", "downloads")  # in the folder of sd-webui-controlnet, beside its `models`
 CONTROLS = frozenset({"controlnet", "ctrlgen"})  # folders of a WebUI's `models`, in lower case
 PACKAGE = Path(__file__).resolve().parents[1]
+UNKNOWN_PROGRAM = (
+    "{file} is a TorchScript program, which can do anything when it is loaded. This version of CtrlGen does "
+    "not know the SHA-256 of the published file, so it loads no file of this name: {users} cannot run"
+)
 
 
 def find_weights(name: str, folders: Sequence[Path]) -> Path:
@@ -35,6 +39,8 @@ def find_weights(name: str, folders: Sequence[Path]) -> Path:
     if entry is None or entry.kind != WEIGHTS:
         known = [each.file for each in published_files() if each.kind == WEIGHTS]
         raise ModelError(f"no preprocessor has weights named {name!r}; {nearest(name, known)}")
+    if entry.program and not entry.sha256:
+        raise ModelError(UNKNOWN_PROGRAM.format(file=entry.file, users=" and ".join(entry.preprocessors)))
     first: Path | None = None
     for path in _candidates(entry, folders):
         if entry.bytes in {0, path.stat().st_size}:
@@ -114,9 +120,9 @@ def _candidates(entry: Published, folders: Sequence[Path]) -> Iterator[Path]:
 
 def _checked(entry: Published, path: Path) -> Path:
     """The path, if the file is no program or the published one. Raises ModelError."""
-    if entry.program and (not entry.sha256 or sha256(path) != entry.sha256):
+    if entry.program and sha256(path) != entry.sha256:
         raise ModelError(
             f"{path} is a TorchScript program, which can do anything when it is loaded, and its SHA-256 is "
-            f"not that of the published file ({entry.sha256 or 'unknown'})"
+            f"not that of the published file ({entry.sha256})"
         )
     return path

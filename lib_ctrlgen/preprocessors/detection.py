@@ -68,9 +68,10 @@ def found_by(
     """The control map of a picture at a size (width, height) in pixels, and the pose in it.
 
     The picture is fitted by the unit's resize mode (`frame`) and preprocessed at this size. With `resolution`
-    it is preprocessed at another size of the same proportions, and the map is resized. `values` are the
-    preprocessor's parameters. A picture is resized with `resize`: by default as a map if the preprocessor
-    reads one, else smoothly. A pose is moved instead, and drawn at the size.
+    it is preprocessed at another size of the same proportions, and the map is resized; a detected pose is
+    drawn at this size instead. `values` are the preprocessor's parameters. A picture is resized with
+    `resize`: by default as a map if the preprocessor reads one, else smoothly. A pose as the picture is moved
+    instead, and drawn at the size.
     """
     own = dict(values)
     at = detection_size(size, int(own.pop(RESOLUTION.name, RESOLUTION.default)))
@@ -79,7 +80,11 @@ def found_by(
     else:
         how = resize or (resample if chosen.reads_map else smooth)
         found = _found(chosen, frame.fitted(picture, *at, how), own)
-    return found if at == size else replace(found, map=resampled(found.map, size))
+    if at == size:
+        return found
+    if found.pose is not None:
+        return _drawn(chosen, replace(found.pose, width=size[0], height=size[1]), own)
+    return replace(found, map=resampled(found.map, size))
 
 
 def _found(chosen: Preprocessor, picture: Image.Image, values: Mapping[str, Any]) -> Detection:

@@ -150,18 +150,25 @@ class LoadingPreprocessor(Preprocessor):
 
     @contextmanager
     def loaded(self, *networks: Loadable) -> Iterator[tuple[Any, ...]]:
-        """The networks, in a context without gradients and mixed precision. Raises ModelError.
+        """The networks as in `on_device`, in a context without gradients and mixed precision."""
+        with ExitStack() as stack:
+            found = stack.enter_context(self.on_device(*networks))
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            yield found
 
-        Inside, their weights are on the device, and no other network of the store's preprocessors runs.
+    @contextmanager
+    def on_device(self, *networks: Loadable) -> Iterator[tuple[Any, ...]]:
+        """The networks, which can be called on the device inside the context. Raises ModelError.
+
+        Inside, no other network of the store's preprocessors runs.
         """
         found = tuple(each.load(self.store, CPU if self.away else self.device) for each in networks)
         with ExitStack() as stack:
             if self.store is not None:
                 stack.enter_context(self.store.detecting)
-            for network in found if self.away else ():
-                stack.enter_context(lent(network, self.device))
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            for each in found if self.away else ():
+                stack.enter_context(lent(each, self.device))
             yield found
 
 
@@ -193,9 +200,15 @@ class NetworkPreprocessor(LoadingPreprocessor):
         return found
 
     def run(self, inputs: Map, method: str = "__call__") -> Any:
-        """What a method of the network returns for inputs [H, W, C]."""
+        """What a method of the network returns for inputs [H, W, C]; one network at a time runs."""
         with self.loaded(self.network) as (network,):
             return getattr(network, method)(batch_of(inputs, self.device))
+
+    @contextmanager
+    def present(self) -> Iterator[Any]:
+        """The network, as in `on_device`. Raises ModelError."""
+        with self.on_device(self.network) as (network,):
+            yield network
 
 
 def batch_of(inputs: Map, device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.control_pictures import decode_control_picture
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.poses.openpose_json import document_of
+from lib_ctrlgen.preprocessors.blank import note_blank
 from lib_ctrlgen.preprocessors.detection import Detection
 from lib_ctrlgen.preprocessors.standalone import Detector
 from lib_ctrlgen.request.detection import DetectionRequest
@@ -86,4 +87,5 @@ def _each(
             if stopped.is_set():
                 return
             found = detector(picture, path)
+        note_blank(detector.chain, found, path, notices)
         yield found

@@ -166,7 +166,7 @@ def test_an_insightface_that_cannot_be_imported_is_reported(
 
 def test_a_finders_memory_is_that_of_its_files() -> None:
     from lib_ctrlgen.faces.finders import OnnxFinder
-    from lib_ctrlgen.faces.onnx import OnnxNetwork
+    from lib_ctrlgen.models.onnx import OnnxNetwork
 
     one, other = (OnnxNetwork(cpu_bytes=size, session=None, name="") for size in (3, 4))  # type: ignore[arg-type]
     assert sizes_by_memory(OnnxFinder(detector=one, recogniser=other)) == {"cpu": 7}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.faces.onnx import OnnxNetwork
-from lib_ctrlgen.faces.scrfd import decoded, detect, distinct, letterboxed
+from lib_ctrlgen.faces.scrfd import decoded, detect, letterboxed
+from lib_ctrlgen.images.boxes import distinct
+from lib_ctrlgen.models.onnx import OnnxNetwork
 
 SIZE = 96, 64  # width, height
 ROWS = {8: 2 * 12 * 8, 16: 2 * 6 * 4, 32: 2 * 3 * 2}
@@ -62,8 +63,8 @@ def test_of_overlapping_boxes_the_most_certain_stays() -> None:
     )
     scores = np.array([0.9, 0.95, 0.6, 0.8, 0.7, 0.99], np.float32)
     # 1 and 0 share 40 of 100 pixels: 0.4 is not too much; 3 shares 90 of 110 with 0, 4 shares 60 of 100
-    assert distinct(boxes, scores).tolist() == [5, 1, 0]
-    assert distinct(boxes[:0], scores[:0]).tolist() == []
+    assert distinct(boxes, scores, 0.4).tolist() == [5, 1, 0]
+    assert distinct(boxes[:0], scores[:0], 0.4).tolist() == []
 
 
 @pytest.mark.parametrize(

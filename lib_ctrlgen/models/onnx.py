@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lib_ctrlgen.errors import ModelError, quoted
-from lib_ctrlgen.models.memory import OutsideTorch
+
+from .memory import OutsideTorch
 
 Array = npt.NDArray[np.float32]
 
@@ -65,9 +66,12 @@ class OnnxNetwork(OutsideTorch):
         return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
-def open_network(path: Path) -> OnnxNetwork:
-    """Open an ONNX file on the CPU. Raises ModelError, also where onnxruntime is not installed."""
-    runtime = import_runtime()
+def open_network(path: Path, purpose: str, instead: str = "") -> OnnxNetwork:
+    """Open an ONNX file on the CPU. Raises ModelError, also where onnxruntime is not installed.
+
+    `purpose` and `instead` are as in `import_runtime`.
+    """
+    runtime = import_runtime(purpose, instead)
     try:
         options = runtime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
@@ -80,17 +84,21 @@ def open_network(path: Path) -> OnnxNetwork:
     return OnnxNetwork(cpu_bytes=size, session=session, name=path.name)
 
 
-def import_runtime() -> Any:
-    """The package onnxruntime. Raises ModelError that says how to install it."""
+def import_runtime(purpose: str, instead: str = "") -> Any:
+    """The package onnxruntime. Raises ModelError that says how to install it.
+
+    The message begins with `purpose`, what needs the package, and ends with `instead`, what can be done
+    without it.
+    """
     try:
         return import_module(RUNTIME)
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == RUNTIME
         reason = "is not installed" if missing else f"cannot be imported ({first_line(error)})"
         raise ModelError(
-            f"finding a face needs the package {RUNTIME}, which {reason}: install it with "
+            f"{purpose} needs the package {RUNTIME}, which {reason}: install it with "
             f"{quoted(sys.executable)} -m pip install --no-deps {RUNTIME} (without --no-deps pip would also "
-            "change the version of protobuf), or give the face's embedding instead"
+            f"change the version of protobuf){instead}"
         ) from error
 
 

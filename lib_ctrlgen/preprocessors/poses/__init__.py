@@ -1,0 +1,1 @@
+"""Detectors of poses: OpenPose's networks, DWPose, and RTMPose for animals."""
