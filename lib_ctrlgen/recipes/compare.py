@@ -1,4 +1,4 @@
-"""Compares two versions or two recipes: a text diff of their files, and a picture of each pair of pictures."""
+"""Compares two versions or two recipes: a text diff of their files, and their pictures side by side."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def compare(old: Files, new: Files, labels: tuple[str, str] = ("old", "new")) ->
 
 
 def _text_diff(old: Files, new: Files, name: str, labels: tuple[str, str]) -> str:
-    lines = [files.get(name, b"").decode("utf-8", "replace").splitlines(keepends=True) for files in (old, new)]
-    return "".join(unified_diff(*lines, *(f"{label}/{name}" for label in labels)))
+    first, second = (files.get(name, b"").decode("utf-8", "replace") for files in (old, new))
+    before, after = (f"{label}/{name}" for label in labels)
+    return "".join(unified_diff(first.splitlines(True), second.splitlines(True), before, after))
 
 
 def _places(files: Files) -> dict[str, str]:

@@ -92,7 +92,7 @@ def files_of(recipe: Recipe) -> dict[str, bytes]:
 
 
 def result_name(data: bytes) -> str:
-    """The name of the file of a result picture. Raises RequestError for other formats than PNG, JPEG, WebP."""
+    """The name of a result picture's file. Raises RequestError unless it is PNG, JPEG or WebP."""
     _, suffix = picture_file(data_url(data), "$.result")
     name = f"result.{suffix}"
     if not RESULT.fullmatch(name):
@@ -140,7 +140,7 @@ def model_parts(job: Payload) -> Iterator[tuple[str, Payload]]:
 
 
 def replace_pictures(job: Payload, named: Callable[[str, str], str]) -> None:
-    """Replace each picture of a job by `named(picture, path)`. Raises RequestError for one that is no text."""
+    """Replace each picture of a job by `named(picture, path)`. Raises RequestError unless it is a text."""
     for path, part in pictured_parts(job):
         for name in PICTURES:
             if part.get(name):

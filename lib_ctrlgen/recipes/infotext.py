@@ -1,4 +1,4 @@
-"""Recipes from infotexts and back: what a picture's infotext says of a generation, and what the WebUI pastes."""
+"""Makes recipes from infotexts, and infotexts from recipes, which the WebUI pastes into its fields."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def recipe_of_infotext(text: str, find: Find, result: bytes = b"") -> Imported:
 
 
 def recipe_of_job(text: str, find: Find, result: bytes = b"") -> Imported:
-    """The recipe of the whole request that `ctrlgen run` writes into a picture as JSON. Raises RequestError."""
+    """The recipe of the request that `ctrlgen run` writes into a picture as JSON. Raises RequestError."""
     job, notes = with_found(_json(text), find)
     return Imported(recipe=Recipe(job=normal_job(job), result=result), notes=tuple(notes))
 
@@ -88,8 +88,9 @@ def recipe_of(control: Mapping[str, Any], text: str, result: bytes = b"") -> Imp
     used |= {SIZE} if "width" in fields else set()
     prompts = {"prompt": info.prompt, "negative_prompt": info.negative_prompt}
     job = normal_job({**prompts, **fields, **control})
-    settings = {name: value for name, value in info.fields.items() if name not in used}
-    return Imported(recipe=Recipe(job=job, settings=read_settings(settings), result=result), notes=tuple(notes))
+    kept = {name: value for name, value in info.fields.items() if name not in used}
+    made = Recipe(job=job, settings=read_settings(kept), result=result)
+    return Imported(recipe=made, notes=tuple(notes))
 
 
 def _job_fields(entries: Mapping[str, str], *, scheduled: bool) -> tuple[Payload, list[str]]:
@@ -112,19 +113,16 @@ def _job_fields(entries: Mapping[str, str], *, scheduled: bool) -> tuple[Payload
 
 def _accepted(fields: Payload) -> tuple[Payload, list[str]]:
     """The fields without those that a job does not accept, and a note for each of these."""
-    kept, notes = dict(fields), []
-    while True:
-        try:
-            parse_request(kept, GenerationRequest)
-        except RequestError as error:
-            name = error.path.removeprefix("$.").partition(".")[0]
-            if name not in kept:
-                raise
-            notes.append(f"`ctrlgen run` uses another {name} than the WebUI: {error.message}")
-            for each in ("width", "height") if name in ("width", "height") else (name,):
-                kept.pop(each)
-        else:
-            return kept, notes
+    try:
+        parse_request(fields, GenerationRequest)
+    except RequestError as error:
+        name = error.path.removeprefix("$.").partition(".")[0]
+        if name not in fields:
+            raise
+        left_out = ("width", "height") if name in ("width", "height") else (name,)
+        kept, notes = _accepted({each: fields[each] for each in fields if each not in left_out})
+        return kept, [f"`ctrlgen run` uses another {name} than the WebUI: {error.message}", *notes]
+    return fields, []
 
 
 def with_found(request: Payload, find: Find) -> tuple[Payload, list[str]]:
@@ -145,9 +143,8 @@ def with_found(request: Payload, find: Find) -> tuple[Payload, list[str]]:
 
     replace_pictures(found, picture)
     for path, part in pictured_parts(found):
-        for name in EMBEDDINGS:
-            if part.pop(name, None):
-                notes.append(f"{path}.{name}: the embedding is missing")
+        lost = [name for name in EMBEDDINGS if part.pop(name, None)]
+        notes += [f"{path}.{name}: the embedding is missing" for name in lost]
     return found, notes
 
 

@@ -6,7 +6,6 @@ library; reading needs no lock.
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -179,7 +178,7 @@ def _remove(path: Path) -> None:
     """Remove a folder with git's files, which are read-only; on Windows those must be made writable first."""
 
     def writable(remove: Callable[[str], Any], name: str, _error: object) -> None:
-        os.chmod(name, stat.S_IWRITE)
+        Path(name).chmod(stat.S_IWRITE)
         remove(name)
 
     shutil.rmtree(path, onerror=writable)

@@ -45,19 +45,16 @@ def recipe_name(text: object, path: str = NAME) -> str:
 
 def _problem(name: str) -> str:
     """Why a name cannot be used; empty if it can."""
-    if not name or len(name) > LONGEST:
-        return f"it must have 1 to {LONGEST} letters"
+    if not name or len(name) > LONGEST or len(name.encode("utf-8", "replace")) > MOST_BYTES:
+        return f"it must have 1 to {LONGEST} letters, and at most {MOST_BYTES} bytes in UTF-8"
     if any(unicodedata.category(sign) in INVISIBLE and sign not in JOINERS for sign in name):
         return "it contains an invisible character"
-    if len(name.encode("utf-8")) > MOST_BYTES:
-        return f"it takes more than {MOST_BYTES} bytes in UTF-8"
     if found := sorted(REFUSED & set(name)):
         return f"it contains {' '.join(found)}"
     if name[0] in ".-" or name[-1] == ".":
         return "it begins with a dot or a hyphen, or ends with a dot"
-    if name.split(".")[0].rstrip().casefold() in DEVICES:
-        return "Windows keeps it for a device"
-    return ""
+    device = name.partition(".")[0].rstrip().casefold() in DEVICES
+    return "Windows keeps it for a device" if device else ""
 
 
 def same_name(name: str, known: Iterable[str]) -> str | None:
@@ -88,7 +85,7 @@ def variant_of(branch: str) -> str:
 def version_id(text: object, path: str = VERSION) -> str:
     """A version's hash, of which at least 7 hex digits are given. Raises RequestError at `path`."""
     if not isinstance(text, str) or not HEX.fullmatch(text.strip()):
-        raise RequestError(path, f"{text!r} is not the number of a version: 7 to 40 hex digits of its history")
+        raise RequestError(path, f"{text!r} is not a version of a history: 7 to 40 hex digits")
     return text.strip().lower()
 
 

@@ -72,8 +72,9 @@ def check_sizes(sizes: Mapping[str, int]) -> None:
     if RECIPE not in sizes:
         raise RequestError("", f"there is no {RECIPE}: this is no recipe of CtrlGen")
     if len(sizes) > MOST_FILES or sum(sizes.values()) > LARGEST:
-        message = f"a recipe has at most {MOST_FILES} files and {LARGEST // MEGABYTE} MB"
-        raise RequestError("", f"{message}; here are {len(sizes)} files, {sum(sizes.values()) // MEGABYTE} MB")
+        most = f"{MOST_FILES} files and {LARGEST // MEGABYTE} MB"
+        here = f"{len(sizes)} files and {sum(sizes.values()) // MEGABYTE} MB"
+        raise RequestError("", f"a recipe has at most {most}; here are {here}")
     for name, size in sizes.items():
         if not is_file(name):
             raise RequestError("", f"{name!r} is no file of a recipe: share it with `ctrlgen recipes export`")
@@ -154,6 +155,6 @@ def _result(files: Files) -> bytes:
     if not name:
         return b""
     if result_name(files[name]) != name or sum(each.startswith("result.") for each in files) > 1:
-        raise RequestError("$.result", f"{name} is of another format than its name says, or there are several")
+        raise RequestError("$.result", f"{name} has another format than its name, or there are several")
     decode_bytes(files[name], "$.result")
     return files[name]

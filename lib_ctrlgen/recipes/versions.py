@@ -71,7 +71,8 @@ class RecipeFolder:
     def commit(self, version: str = "", variant: str = "") -> str:
         """The whole hash of a version, or of the newest one of a variant. Raises RequestError."""
         if not version:
-            return self.git.text("rev-parse", "--verify", self._branch(variant) if variant else "HEAD").strip()
+            reference = self._branch(variant) if variant else "HEAD"
+            return self.git.text("rev-parse", "--verify", reference).strip()
         wanted = version_id(version)
         found = self.git.attempt("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}")
         commit = found.stdout.decode().strip()
