@@ -37,6 +37,7 @@ LARGEST_TEXT = MEGABYTE
 MOST_FILES = 500
 LARGEST_FILE = 64 * MEGABYTE
 LARGEST = 256 * MEGABYTE
+MOST_VALUES = 20_000  # of a YAML file, which is read by Python
 LONGEST_NAME = 64
 DEEPEST = 20
 MOST_SETTINGS, LONGEST_SETTING = 200, 20_000
@@ -99,9 +100,11 @@ def read_yaml(files: Files, name: str) -> Payload:
 
 
 def _check_events(text: str, name: str) -> None:
-    """Raise RequestError for aliases, which may repeat a part without end, and for too deep nesting."""
+    """Raise RequestError for aliases, which may repeat a part without end, and for too many or deep values."""
     depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
+    for number, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
+        if number > MOST_VALUES:
+            raise RequestError("", f"{name}: it has more than {MOST_VALUES} values")
         if isinstance(event, yaml.AliasEvent):
             raise RequestError("", f"{name}: a recipe has no aliases (*{event.anchor})")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
