@@ -7,11 +7,14 @@ from difflib import unified_diff
 
 from PIL import Image, ImageChops
 
+from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import decode_bytes
 from lib_ctrlgen.request.pictures import LISTS, PICTURES, pictured_parts
 
 from .content import RECIPE, WEBUI, Files, result_of
+from .names import VERSION
 from .reading import read_yaml
+from .versions import RecipeFolder
 
 GAP = 8  # pixels between two pictures
 BACKGROUND = "white"
@@ -53,6 +56,25 @@ def compare(old: Files, new: Files, labels: tuple[str, str] = ("old", "new")) ->
         if (place == "result" or first != second) and _is_picture(first, old) and _is_picture(second, new)
     ]
     return Difference(text=text, pictures=tuple(seen))
+
+
+def compare_versions(first: RecipeFolder, second: RecipeFolder, old: str = "", new: str = "") -> Difference:
+    """Compare two versions of a recipe, or of two recipes.
+
+    By default these are the newest versions; of one recipe, the newest one and the one before it. Raises
+    RequestError, also where a recipe has no earlier version.
+    """
+    same = first.folder == second.folder
+    if same and not old:
+        before = first.history()[1:]
+        if not before:
+            raise RequestError(VERSION, f"{first.folder.name!r} has no earlier version to compare with")
+        old = before[0].id
+    commits = first.commit(old), second.commit(new)
+    labels = [
+        f"{side.folder.name}@{commit[:8]}" for side, commit in zip((first, second), commits, strict=True)
+    ]
+    return compare(first.files(commits[0]), second.files(commits[1]), (labels[0], labels[1]))
 
 
 def _text_diff(old: Files, new: Files, name: str, labels: tuple[str, str]) -> str:

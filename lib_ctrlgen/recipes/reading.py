@@ -100,7 +100,7 @@ def read_yaml(files: Files, name: str) -> Payload:
 
 
 def _check_events(text: str, name: str) -> None:
-    """Raise RequestError for aliases, which may repeat a part without end, and for too many or deep values."""
+    """Raise RequestError for aliases, which may repeat a part without end, and for too many values."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
         if number > MOST_VALUES:

@@ -91,7 +91,9 @@ def test_a_picture_becomes_a_recipe_with_pictures_of_the_library(tmp_path: Path)
 def test_a_picture_of_the_command_line_is_read_from_its_own_entry() -> None:
     written = job(prompt="own") | {"units": [{"model": "edges", "image": f"sha256:{HASH}"}]}
     written["units"][0]["params"] = {"embedding": "sha256:0123456789ab"}
-    made = recipe_of_picture(picture("a chair\nSteps: 4", ctrlgen=json.dumps(written)), lambda _: data_url(png()))
+    made = recipe_of_picture(
+        picture("a chair\nSteps: 4", ctrlgen=json.dumps(written)), lambda _: data_url(png())
+    )
     assert (made.recipe.job["prompt"], made.recipe.job["units"][0]["image"]) == ("own", UNITS[0]["image"])
     assert made.notes == ("$.units[0].params.embedding: the embedding is missing",)
 
