@@ -6,11 +6,13 @@ The units themselves are read by `lib_ctrlgen.compat.reading`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from lib_ctrlgen.errors import RequestError
 
+logger = logging.getLogger("ctrlgen")
 TITLE = "controlnet"  # the WebUI ignores case in titles
 SCRIPTS = "alwayson_scripts"
 OLD_UNITS = "controlnet_units"  # where releases of 2023 had the units
@@ -20,13 +22,15 @@ FORM = '{"alwayson_scripts": {"ControlNet": {"args": [{"enabled": true, "model":
 def check_controlnet(body: Mapping[str, Any], units: int, path: str = "$") -> None:
     """Raise RequestError for units for ControlNet that would not be read.
 
-    `units` is the number of the script's arguments.
+    `units` is the number of the script's arguments. The log says if old units are there beside the script's.
     """
     scripts = body.get(SCRIPTS)
     entries = dict(scripts) if isinstance(scripts, Mapping) else {}
     titles = [name for name in entries if str(name).casefold() == TITLE]
     if body.get(OLD_UNITS) and not titles:
         raise RequestError(f"{path}.{OLD_UNITS}", f"is not read since 2023; write {FORM}")
+    if body.get(OLD_UNITS):
+        logger.warning("%s.%s is not read, but alwayson_scripts.ControlNet", path, OLD_UNITS)
     if len(titles) > 1:
         message = f"the scripts also have '{titles[0]}': send one of them"
         raise RequestError(f"{path}.{SCRIPTS}.{titles[1]}", message)
