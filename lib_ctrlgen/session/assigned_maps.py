@@ -78,7 +78,7 @@ class AssignedMaps:
         return replace(each, maps=maps, row_weights=row_weights)
 
     def require(self, call: UNetCall, acting: Sequence[ActiveUnit]) -> None:
-        """Raise RequestError if a unit that acts in a call cannot, because the picture is split.
+        """Raise RequestError if a unit that acts in a call cannot, since the picture is split.
 
         In tiles a unit can act if it has assigned maps or does not act at places of the picture, and has no
         mask. In a batch that is split otherwise, it can if it is for all pictures of the batch or has
