@@ -1,6 +1,7 @@
 """What a client makes of every way in which a call can fail, and what it never sends twice."""
 
 import base64
+import pickle
 import shutil
 import socket
 import ssl
@@ -197,6 +198,14 @@ def test_tls_with_a_certificate_of_the_environment(tmp_path: Path, monkeypatch: 
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
         assert quick(url + "/behind").json("POST", PATH, {}) == {"fine": True}
         assert server.received[0].path == "/behind" + PATH
+
+
+@pytest.mark.parametrize(
+    "error", [LoginError("http://a", "no"), ServerError("http://a", 503, "busy"), RefusedError("$.x", "no")]
+)
+def test_errors_travel_between_processes(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 def test_one_number_is_all_timeouts_and_json_is_checked_before_it_is_sent() -> None:
