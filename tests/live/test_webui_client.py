@@ -80,6 +80,14 @@ def test_errors_have_the_form_of_the_document(
     assert problems(answer_schema(DOCUMENT, method.lower(), described, status), answer.json()) == []
 
 
+def test_a_body_that_is_no_text_is_another_error(client: Client) -> None:
+    connection, headers = client.connection, {"Content-Type": "application/json"}
+    answer = connection.session.post(f"{client.url}{ROOT}/plan", data=b"\x00\xff\x02", headers=headers)
+    schema = DOCUMENT["paths"][f"{ROOT}/plan"]["post"]["responses"]["default"]["content"]["application/json"]
+    assert answer.status_code == 400
+    assert problems(schema["schema"], answer.json()) == []
+
+
 def test_pictures_are_those_of_the_route_and_maps_are_apart(webui: WebUI, client: Client) -> None:
     fields = PLAIN | {"batch_size": 2}
     posted = webui.generate(EDGES, PICTURE, batch_size=2)
