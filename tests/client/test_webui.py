@@ -152,6 +152,14 @@ def test_maps_and_plans_of_requests() -> None:
     assert server.received[1].json == {"units": [UNIT], "steps": 1, "prompt": "a", "negative_prompt": ""}
 
 
+def test_faces_have_boxes_and_embeddings() -> None:
+    face = {"box": [1, 2, 3, 4], "points": [[1, 2]] * 5, "score": 0.5, "embedding": "AAAA"}
+    answer = {"pack": "buffalo_l", "recogniser": "w600k_r50", "faces": [face], "embeddings": "AAAA"}
+    with scripted(answers(answer)) as (url, server):
+        assert WebUI(url).faces("BBBB", face_choice="largest").faces[0].box == [1, 2, 3, 4]
+    assert server.received[0].json == {"image": "BBBB", "face_choice": "largest"}
+
+
 # Jobs
 
 
