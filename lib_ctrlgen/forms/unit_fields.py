@@ -15,6 +15,7 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
 from .blend_fields import COUNT, blend_settings
 from .box_fields import read_boxes, shown_boxes
 from .init_images import Pictures, with_init
+from .last_picture import with_last
 from .param_fields import (
     default_of,
     family_fields,
@@ -95,13 +96,15 @@ def unit_fields() -> Payload:
     return BASE_FIELDS | {name: default_of(param) for name, (_, param) in fields.items()}
 
 
-def read_request(args: Sequence[Any], init: Pictures = (), count: int = 1) -> ControlRequest:
+def read_request(
+    args: Sequence[Any], init: Pictures = (), count: int = 1, last: Image.Image | None = None
+) -> ControlRequest:
     """The request in a script's arguments: the first argument if it is given, else the panel's values.
 
     The first argument is a dict (REST) or a JSON text. `init` are the img2img pictures of a generation of
-    `count` pictures. Raises RequestError.
+    `count` pictures, `last` is the last picture that the host made. Raises RequestError.
     """
-    return with_init(stated_request(args), init, count)
+    return with_last(with_init(stated_request(args), init, count), last)
 
 
 def stated_request(args: Sequence[Any]) -> ControlRequest:

@@ -19,6 +19,7 @@ from lib_ctrlgen.request.spec import ControlRequest
 
 from .api import add_routes
 from .comments import without_comments
+from .last_picture import last_picture
 from .page import is_plain_page, show_mistake
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
@@ -73,12 +74,13 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
             patch.begin(given["x"], given["noise"])
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-        """Append a blend's sheets and, if the setting says so, the control maps to the pictures.
+        """Remember the last picture, and append a blend's sheets and, if set so, the control maps.
 
         Nothing is appended when a script of the dropdown runs the generation: those count the pictures,
         and some join all of them into one (SD upscale, outpainting, prompt matrix).
         """
         del args
+        last_picture().keep(processed)
         patch = sample_patch(p)
         if patch is None or runs_script(p):
             return
@@ -111,7 +113,8 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
 def one_request(p: Any, args: tuple[Any, ...]) -> RequestBatch[ControlRequest]:
     """Return one request for all pictures of a generation; concepts without a seed get a random one."""
     count = picture_count(p)
-    return RequestBatch(requests=(seeded(read_request(args, init_pictures(p), count)),), sizes=(count,))
+    request = read_request(args, init_pictures(p), count, last_picture().picture)
+    return RequestBatch(requests=(seeded(request),), sizes=(count,))
 
 
 def controlled(p: Any, batch: RequestBatch[ControlRequest], prompts: bool) -> SamplePatch:
