@@ -59,7 +59,7 @@ SHOWN: dict[str, set[str]] = {
     | {"shared_score_shift", "only_self_level"},
     "revision": {"pictures", *STORED, *MAIN, "image_encoder", "noise_augmentation", "ignore_prompt"},
 }  # fmt: skip
-OUTER = {"references", "reference_weights", "combine", "composition_image", "negative_image"} | {
+OUTER = {"pose", "references", "reference_weights", "combine", "composition_image", "negative_image"} | {
     "image", "images", "use_init_image", "mask", "masks", "mask_strength", "mask_feather", "inpaint_crop"
 }  # fmt: skip
 

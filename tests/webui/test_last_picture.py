@@ -52,9 +52,7 @@ def test_the_unit_has_the_first_picture_of_the_last_generation(
     assert "image_from" not in recorded, "the infotext names the picture, not whatever is the last one later"
 
 
-def test_without_a_last_picture_the_request_is_refused(
-    host: FakeWebUI, script: Any, control: Pushes
-) -> None:
+def test_without_a_last_picture_the_request_is_refused(host: FakeWebUI, script: Any, control: Pushes) -> None:
     with pytest.raises(RequestError, match="has made no picture") as raised:
         host.process_images(script, Processing(host), {"units": [UNIT]})
     assert raised.value.path == "$.units[0].image_from"

@@ -22,6 +22,7 @@ from .face_panel import build_uploads, connect_faces
 from .families import connect_family
 from .infotext import PastedSetting
 from .models_table import build_models
+from .pose_panel import build_pose, connect_pose
 from .preview import plan_html
 from .reference_panel import build_references
 from .tiny_model import build_tiny_model
@@ -91,6 +92,7 @@ def build_unit(unit: UnitPanel) -> None:
                 "preprocessor", gr.Dropdown, label="Preprocessor (or several: canny | invert)", **options
             )
         build_params(unit)
+        build_pose(unit)
         _build_family(unit)
         _build_weight(unit)
         unit.parts["modes"] = FormRow()
@@ -101,7 +103,9 @@ def build_unit(unit: UnitPanel) -> None:
     unit.register()
     connect_family(unit)
     connect_faces(unit)
-    _connect_map_preview(unit)
+    size = [_hidden_number(unit, name) for name in ("width", "height")]
+    _connect_map_preview(unit, size)
+    connect_pose(unit, *size)
 
 
 def _build_family(unit: UnitPanel) -> None:
@@ -219,7 +223,7 @@ def _build_cost(unit: UnitPanel) -> None:
         unit.show("storage", gr.Dropdown, label="Weights stored as", choices=list(get_args(Storage)))
 
 
-def _connect_map_preview(unit: UnitPanel) -> None:
+def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> None:
     names = tuple(unit_fields())
 
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
@@ -232,11 +236,7 @@ def _connect_map_preview(unit: UnitPanel) -> None:
     unit.parts["show_map"].click(
         preview,
         _js=f"(...args) => ctrlgen.size('{unit.panel.tab}', args)",
-        inputs=[
-            _hidden_number(unit, "width"),
-            _hidden_number(unit, "height"),
-            *(unit.parts[n] for n in names),
-        ],
+        inputs=[*size, *(unit.parts[name] for name in names)],
         outputs=[unit.parts["map"], unit.parts["map_error"]],
     )
 

@@ -23,8 +23,8 @@ from PIL import Image
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import save_text
-from lib_ctrlgen.forms.tuner_fields import read_tune
 from lib_ctrlgen.forms.last_picture import without_last
+from lib_ctrlgen.forms.tuner_fields import read_tune
 from lib_ctrlgen.forms.unit_fields import read_request, stated_request
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlRequest

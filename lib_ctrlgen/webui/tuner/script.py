@@ -16,8 +16,8 @@ from lib_ctrlgen.forms.tuner_fields import read_tune
 from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.tuner.cells import NAMES
 from lib_ctrlgen.tuner.progress_file import ProgressFile
-from lib_ctrlgen.webui.page import show_mistake
 from lib_ctrlgen.webui.last_picture import last_picture
+from lib_ctrlgen.webui.page import show_mistake
 from lib_ctrlgen.webui.sampling.init_images import init_pictures
 from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 
