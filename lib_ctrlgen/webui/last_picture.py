@@ -16,7 +16,7 @@ class LastPicture:
     picture: Image.Image | None = None
 
     def keep(self, processed: Any) -> None:
-        """Remember the first picture of a finished generation, behind its grid; none was made: the one before.
+        """Remember the first picture of a generation, which is behind its grid, unless it made none.
 
         The picture is not copied. `processed` is the WebUI's `Processed`.
         """

@@ -57,7 +57,7 @@ class PastedField:
 
 @dataclass(frozen=True)
 class PastedPose:
-    """Like `PastedField`, for the pose of a unit that draws one: its hash, which the page replaces by the pose."""
+    """Like `PastedField`, for the pose of a unit: its hash, which the page replaces by the pose."""
 
     unit: int
 

@@ -106,6 +106,7 @@ def build_unit(unit: UnitPanel) -> None:
     size = [_hidden_number(unit, name) for name in ("width", "height")]
     _connect_map_preview(unit, size)
     connect_pose(unit, *size)
+    connect_last_result(unit)
 
 
 def _build_family(unit: UnitPanel) -> None:
@@ -127,6 +128,7 @@ def _build_family(unit: UnitPanel) -> None:
 def _build_pictures(unit: UnitPanel) -> None:
     with gr.Column(min_width=220):
         _picture(unit, "image", "Picture")
+        unit.parts["last"] = gr.Button("Use the last result", elem_id=unit.elem_id("last"), size="sm")
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
         with gr.Accordion("Pictures for a batch", open=False, elem_id=unit.elem_id("many")):
@@ -221,6 +223,13 @@ def _build_cost(unit: UnitPanel) -> None:
         places = list(LOW_VRAM)
         unit.show("low_vram", gr.Dropdown, label="Keep weights in CPU memory between uses", choices=places)
         unit.show("storage", gr.Dropdown, label="Weights stored as", choices=list(get_args(Storage)))
+
+
+def connect_last_result(unit: UnitPanel) -> None:
+    """Let the button copy the picture of the tab's gallery into the unit, in the browser."""
+    script = f"(picture) => ctrlgen.last('{unit.panel.tab}', picture)"
+    parts = [unit.parts["image"], unit.parts["map_error"]]
+    unit.parts["last"].click(fn=None, _js=script, inputs=parts[:1], outputs=parts)
 
 
 def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> None:

@@ -28,7 +28,7 @@ FOUND = '<p class="ctrlgen-note">Nobody was found in the picture: press New pose
 
 
 def build_pose(unit: UnitPanel) -> None:
-    """Build the buttons, the editor's area and the pose's field; hidden while no preprocessor is about poses."""
+    """Build the editor's buttons and area, hidden while no preprocessor is about poses, and the pose's field."""
     unit.parts["pose_area"] = gr.Column(visible=False, elem_id=unit.elem_id("pose_area"))
     with unit.parts["pose_area"]:
         with FormRow():
