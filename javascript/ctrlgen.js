@@ -2,6 +2,7 @@
 // numbers that stand elsewhere in the page.
 const ctrlgen = {
     tabs: ["txt2img", "img2img"],
+    failures: {}, // the last one of each tab
 
     root: () => gradioApp(),
 
@@ -133,11 +134,29 @@ const ctrlgen = {
         });
     },
 
+    // What the page says of a failed generation, below the gallery.
+    failure(tab) {
+        const log = ctrlgen.root().querySelector(`#html_log_${tab}`);
+        const said = log ? log.innerText : "";
+        return said.includes("CtrlGen: ") ? said : "";
+    },
+
+    // When a generation failed at a unit, let the unit look for files that the error says are missing.
+    failed(tab) {
+        const said = ctrlgen.failure(tab);
+        if (ctrlgen.failures[tab] === said) return;
+        ctrlgen.failures[tab] = said;
+        const place = /\$\.units\[(\d+)\]/.exec(said);
+        const button = place && ctrlgen.root().querySelector(`#ctrlgen_${tab}_unit${place[1]}_failed`);
+        if (button) button.click();
+    },
+
     update() {
         ctrlgen.tabs.forEach((tab) => {
             ctrlgen.count(tab);
             ctrlgen.replaced(tab);
             ctrlgen.tinyNote(tab);
+            ctrlgen.failed(tab);
         });
     },
 };

@@ -56,8 +56,8 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     image            the picture: base64 or a data URL (PNG, JPEG, WebP); or a pose: OpenPose JSON, as a text
                      or encoded in the same way
     images           instead of it, a picture for each picture of the batch, in their order
-    image_from       `init`: the host's img2img picture, each picture's own, instead of a given one; `last`: the
-                     last picture that this process of the WebUI made
+    image_from       `init`: the host's img2img picture, each picture's own, instead of a given one; `last`:
+                     the last picture that this process of the WebUI made
     control          the family; `auto` finds it from the file's keys
     enabled          whether the unit acts at all
     preprocessor     turns the picture into the map that the network wants; several are applied from left to

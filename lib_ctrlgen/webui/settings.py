@@ -48,6 +48,11 @@ def appends_maps() -> bool:
     return bool(_setting("ctrlgen_append_maps", True))
 
 
+def offers_downloads() -> bool:
+    """Whether the setting says that the panel offers to download published files."""
+    return bool(_setting("ctrlgen_downloads", True))
+
+
 def model_store() -> ModelStore:
     """Return the process's model store. A new one is made only when its folders or its size change."""
     return _store(tuple(model_folders()), old_places().weights, cache_gigabytes())
@@ -101,11 +106,13 @@ def _options() -> dict[str, Any]:
         "behind the pictures, on the page and in the API"
     )
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
+    downloads = info(True, "Offer downloads of published models in the panel", restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
     cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
     return {
         "ctrlgen_units": units.needs_reload_ui(),
         "ctrlgen_append_maps": maps,
+        "ctrlgen_downloads": downloads.info("nothing is downloaded unless its button is pressed"),
         "ctrlgen_model_folders": folders.info("one per line"),
         CACHE: cache.info(
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "

@@ -18,6 +18,7 @@ from lib_ctrlgen.webui.settings import model_store, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
+from .download_box import build_offers, connect_offers
 from .face_panel import build_uploads, connect_faces
 from .families import connect_family
 from .infotext import PastedSetting
@@ -91,6 +92,7 @@ def build_unit(unit: UnitPanel) -> None:
             unit.show(
                 "preprocessor", gr.Dropdown, label="Preprocessor (or several: canny | invert)", **options
             )
+        build_offers(unit)
         build_params(unit)
         build_pose(unit)
         _build_family(unit)
@@ -104,7 +106,7 @@ def build_unit(unit: UnitPanel) -> None:
     connect_family(unit)
     connect_faces(unit)
     size = [_hidden_number(unit, name) for name in ("width", "height")]
-    _connect_map_preview(unit, size)
+    connect_offers(unit, _connect_map_preview(unit, size))
     connect_pose(unit, *size)
     connect_last_result(unit)
 
@@ -232,7 +234,8 @@ def connect_last_result(unit: UnitPanel) -> None:
     unit.parts["last"].click(fn=None, _js=script, inputs=parts[:1], outputs=parts)
 
 
-def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> None:
+def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
+    """Connect the button that previews the control map, and return its event."""
     names = tuple(unit_fields())
 
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
@@ -242,7 +245,7 @@ def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> None:
         except CtrlGenError as error:
             return None, str(error)
 
-    unit.parts["show_map"].click(
+    return unit.parts["show_map"].click(
         preview,
         _js=f"(...args) => ctrlgen.size('{unit.panel.tab}', args)",
         inputs=[*size, *(unit.parts[name] for name in names)],
