@@ -57,7 +57,8 @@ def pose_in_picture(
     """Return the pose in a unit's picture, on a canvas of the picture's size.
 
     A unit whose picture is a pose already has that one. A picture is searched at a size whose short side is
-    that of the generation. The other arguments are those of `control_map`. Raises RequestError, also if none of the preprocessors finds poses.
+    that of the generation. The other arguments are those of `control_map`. Raises RequestError, also if none
+    of the preprocessors finds poses.
     """
     _require_size(width, height)
     shown = _shown(values, index, store, device)

@@ -28,9 +28,7 @@ from .preview import error_html
 
 Update: TypeAlias = dict[str, Any]
 LOOK = 0.5  # seconds between two looks at a download
-SWITCHED_OFF = (
-    "The setting 'Offer downloads of published models in the panel' is off: put the files there yourself."
-)
+SWITCHED_OFF = "The setting 'Offer downloads of published models in the panel' is off: get the files by hand."
 
 
 @dataclass(frozen=True)
@@ -139,15 +137,12 @@ def offered(entries: Sequence[Published], note: str = "") -> list[Any]:
 def described(offer: Offer) -> str:
     """What is missing, as HTML: file, purpose, size, licence, from where, to which folder."""
     entry = offer.entry
-    page = f'<a href="{escape(entry.page)}" target="_blank" rel="noopener">{escape(entry.page)}</a>'
-    facts = (
-        f"{escape(entry.purpose)}; {offer.size}; "
-        f"licence: {escape(entry.licence) or 'not known here, see its page'}"
-    )
+    page = f'<a href="{escape(entry.page)}" target="_blank" rel="noopener">its page</a>'
+    facts = f"{escape(entry.purpose)}; {offer.size}; licence: {escape(entry.licence) or 'not known here'}"
     place = escape(str(offer.folder / entry.folder))
     return (
-        f'<p class="ctrlgen-note"><b>{escape(entry.title)}</b> is missing ({facts}). It is published at {page} '
-        f"and goes into {place}.</p>"
+        f'<p class="ctrlgen-note"><b>{escape(entry.title)}</b> is missing ({facts}; {page}). It comes from '
+        f"{escape(entry.address)} and goes into {place}.</p>"
     )
 
 

@@ -28,7 +28,7 @@ FOUND = '<p class="ctrlgen-note">Nobody was found in the picture: press New pose
 
 
 def build_pose(unit: UnitPanel) -> None:
-    """Build the editor's buttons and area, hidden while no preprocessor is about poses, and the pose's field."""
+    """Build the editor's buttons and area, hidden until a preprocessor is about poses, and the field."""
     unit.parts["pose_area"] = gr.Column(visible=False, elem_id=unit.elem_id("pose_area"))
     with unit.parts["pose_area"]:
         with FormRow():
