@@ -24,7 +24,7 @@ from .families import connect_family
 from .infotext import PastedSetting
 from .models_table import build_models
 from .pose_panel import build_pose, connect_pose
-from .preview import plan_html
+from .preview import error_html, plan_html
 from .reference_panel import build_references
 from .tiny_model import build_tiny_model
 from .unit_params import build_boxes, build_family_params, build_params
@@ -243,7 +243,7 @@ def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
             fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
             return control_map(fields, *size, unit.index, model_store(), str(devices.device)), ""
         except CtrlGenError as error:
-            return None, str(error)
+            return None, error_html(error)
 
     return unit.parts["show_map"].click(
         preview,
