@@ -2,6 +2,7 @@
 // numbers that stand elsewhere in the page.
 const ctrlgen = {
     tabs: ["txt2img", "img2img"],
+    failures: {}, // the last one of each tab
 
     root: () => gradioApp(),
 
@@ -61,6 +62,27 @@ const ctrlgen = {
         setTimeout(() => root.querySelector(`#${tab}_tools #paste, #${tab}_toprow #paste`).click(), 500);
     },
 
+    // The gallery's picture for a unit: the selected one, or the first behind the grid; and what is wrong, as HTML.
+    async last(tab, picture) {
+        const root = ctrlgen.root();
+        const items = (kind) => [...root.querySelectorAll(`#${tab}_gallery_container .thumbnail-item.thumbnail-${kind} img`)];
+        const shown = items("small").length ? items("small") : items("lg");
+        const info = root.querySelector(`#generation_info_${tab} textarea`);
+        const first = info && info.value ? JSON.parse(info.value).index_of_first_image || 0 : 0;
+        const chosen = Math.max(selected_gallery_index_id(`${tab}_gallery_container`), first);
+        const image = shown[chosen] || shown[0];
+        const wrong = (text) => [picture, `<p class="ctrlgen-error" role="alert">${text}</p>`];
+        if (!image) return wrong("There is no result in the gallery of this tab yet: generate a picture first.");
+        const answer = await fetch(image.src);
+        if (!answer.ok) return wrong(`The result cannot be read any more (answer ${answer.status}): generate it again.`);
+        const blob = await answer.blob();
+        return new Promise((resolve) => {
+            const reader = new FileReader();
+            reader.onload = () => resolve([reader.result, ""]);
+            reader.readAsDataURL(blob);
+        });
+    },
+
     // Set the size, the steps and the guidance that the bundled tiny model is made for.
     tiny(tab) {
         const values = {width: 128, height: 128, steps: 20, cfg_scale: 4};
@@ -112,11 +134,29 @@ const ctrlgen = {
         });
     },
 
+    // What the page says of a failed generation, below the gallery.
+    failure(tab) {
+        const log = ctrlgen.root().querySelector(`#html_log_${tab}`);
+        const said = log ? log.innerText : "";
+        return said.includes("CtrlGen: ") ? said : "";
+    },
+
+    // When a generation failed at a unit, let the unit look for files that the error says are missing.
+    failed(tab) {
+        const said = ctrlgen.failure(tab);
+        if (ctrlgen.failures[tab] === said) return;
+        ctrlgen.failures[tab] = said;
+        const place = /\$\.units\[(\d+)\]/.exec(said);
+        const button = place && ctrlgen.root().querySelector(`#ctrlgen_${tab}_unit${place[1]}_failed`);
+        if (button) button.click();
+    },
+
     update() {
         ctrlgen.tabs.forEach((tab) => {
             ctrlgen.count(tab);
             ctrlgen.replaced(tab);
             ctrlgen.tinyNote(tab);
+            ctrlgen.failed(tab);
         });
     },
 };

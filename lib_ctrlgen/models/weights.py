@@ -69,6 +69,11 @@ def find_weight_folder(repo: str, folders: Sequence[Path]) -> Path:
     )
 
 
+def has_weights(entry: Published, folders: Sequence[Path]) -> bool:
+    """Whether a file of this name is where `find_weights` searches."""
+    return next(_candidates(entry, folders), None) is not None
+
+
 def weight_folders(roots: Sequence[Path], more: Sequence[Path] = ()) -> tuple[Path, ...]:
     """The folders in which preprocessors' weights are searched; the first one is where new files go.
 

@@ -60,6 +60,11 @@ def maps_folder() -> str:
     return str(_setting("ctrlgen_maps_folder", old.maps_folder(options))) if saves else ""
 
 
+def offers_downloads() -> bool:
+    """Whether the setting says that the panel offers to download published files."""
+    return bool(_setting("ctrlgen_downloads", True))
+
+
 def model_store() -> ModelStore:
     """Return the process's model store. A new one is made only when its folders or its size change."""
     store = _store(tuple(model_folders()), old_places().weights, cache_gigabytes())
@@ -126,6 +131,7 @@ def _options() -> dict[str, Any]:
     saved = info(old.saves_maps(former), "Save control maps in a folder of their own")
     place = info(old.maps_folder(former), "Folder for saved control maps", restrict_api=True)
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
+    downloads = info(True, "Offer downloads of published models in the panel", restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
     cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
     choices = {"choices": list(CHOICES)}
@@ -142,6 +148,7 @@ def _options() -> dict[str, Any]:
         "ctrlgen_append_maps": maps,
         "ctrlgen_save_maps": saved,
         "ctrlgen_maps_folder": place.info("inside the folder of the pictures, unless it is a whole path"),
+        "ctrlgen_downloads": downloads.info("nothing is downloaded unless its button is pressed"),
         "ctrlgen_model_folders": folders.info("one per line"),
         CACHE: cache.info(
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
