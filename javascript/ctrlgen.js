@@ -1,134 +1,134 @@
 // The panel's browser side: how many units are on, which slider a schedule replaces, and the
 // numbers that stand elsewhere in the page.
 const ctrlgen = {
-    tabs: ["txt2img", "img2img"],
+  tabs: ["txt2img", "img2img"],
 
-    root: () => gradioApp(),
+  root: () => gradioApp(),
 
-    number(id, fallback) {
-        const input = ctrlgen.root().querySelector(`#${id} input[type=number]`);
-        const value = input ? parseFloat(input.value) : NaN;
-        return Number.isFinite(value) ? value : fallback;
-    },
+  number(id, fallback) {
+    const input = ctrlgen.root().querySelector(`#${id} input[type=number]`);
+    const value = input ? parseFloat(input.value) : NaN;
+    return Number.isFinite(value) ? value : fallback;
+  },
 
-    text(id) {
-        const area = ctrlgen.root().querySelector(`#${id} textarea`);
-        return area ? area.value : "";
-    },
+  text(id) {
+    const area = ctrlgen.root().querySelector(`#${id} textarea`);
+    return area ? area.value : "";
+  },
 
-    // The steps that will run, and the prompts: img2img runs a part of them, unless the settings say otherwise.
-    steps(tab, args) {
-        const steps = ctrlgen.number(`${tab}_steps`, 20);
-        const strength = ctrlgen.number("img2img_denoising_strength", 0.75);
-        const fixed = typeof opts !== "undefined" && opts.img2img_fix_steps;
-        const part = tab === "img2img" && !fixed;
-        args[0] = part ? Math.floor(Math.min(strength, 0.999) * steps) + 1 : steps;
-        args[1] = ctrlgen.text(`${tab}_prompt`);
-        args[2] = ctrlgen.text(`${tab}_neg_prompt`);
-        return args;
-    },
+  // The steps that will run, and the prompts: img2img runs a part of them, unless the settings say otherwise.
+  steps(tab, args) {
+    const steps = ctrlgen.number(`${tab}_steps`, 20);
+    const strength = ctrlgen.number("img2img_denoising_strength", 0.75);
+    const fixed = typeof opts !== "undefined" && opts.img2img_fix_steps;
+    const part = tab === "img2img" && !fixed;
+    args[0] = part ? Math.floor(Math.min(strength, 0.999) * steps) + 1 : steps;
+    args[1] = ctrlgen.text(`${tab}_prompt`);
+    args[2] = ctrlgen.text(`${tab}_neg_prompt`);
+    return args;
+  },
 
-    // Draw a map of the blend: set its size, press Generate, and go back to single pictures.
-    map(tab, side) {
-        const inputs = [...ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_blend_explore input`)];
-        const set = (value) => inputs.forEach((input) => {
-            input.value = value;
-            updateInput(input);
-        });
-        const wanted = side > 1 ? side : 5;
-        set(wanted);
-        setTimeout(() => {
-            ctrlgen.root().querySelector(`#${tab}_generate`).click();
-            setTimeout(() => set(0), 1000);
-        }, 500);
-        return wanted;
-    },
+  // Draw a map of the blend: set its size, press Generate, and go back to single pictures.
+  map(tab, side) {
+    const inputs = [...ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_blend_explore input`)];
+    const set = (value) => inputs.forEach((input) => {
+      input.value = value;
+      updateInput(input);
+    });
+    const wanted = side > 1 ? side : 5;
+    set(wanted);
+    setTimeout(() => {
+      ctrlgen.root().querySelector(`#${tab}_generate`).click();
+      setTimeout(() => set(0), 1000);
+    }, 500);
+    return wanted;
+  },
 
-    // Send the cell that is selected in the gallery to the panel: its settings go the way of pasted infotexts.
-    send(tab) {
-        const root = ctrlgen.root();
-        const info = root.querySelector(`#generation_info_${tab} textarea`);
-        const made = info && info.value ? JSON.parse(info.value) : {};
-        const place = selected_gallery_index_id(`${tab}_gallery_container`);
-        const text = place >= (made.index_of_first_image || 0) ? (made.infotexts || [])[place] : null;
-        const button = root.querySelector(`#script_${tab}_ctrlgen_xy_tuner_send`);
-        ctrlgen.label(button, text ? "Send this cell to the panel" : "Select a cell in the gallery first");
-        const prompt = root.querySelector(`#${tab}_prompt textarea`);
-        if (!text || !prompt) return;
-        prompt.value = text;
-        updateInput(prompt);
-        // The page reads the prompt once it has heard of the change.
-        setTimeout(() => root.querySelector(`#${tab}_tools #paste, #${tab}_toprow #paste`).click(), 500);
-    },
+  // Send the cell that is selected in the gallery to the panel: its settings go the way of pasted infotexts.
+  send(tab) {
+    const root = ctrlgen.root();
+    const info = root.querySelector(`#generation_info_${tab} textarea`);
+    const made = info && info.value ? JSON.parse(info.value) : {};
+    const place = selected_gallery_index_id(`${tab}_gallery_container`);
+    const text = place >= (made.index_of_first_image || 0) ? (made.infotexts || [])[place] : null;
+    const button = root.querySelector(`#script_${tab}_ctrlgen_xy_tuner_send`);
+    ctrlgen.label(button, text ? "Send this cell to the panel" : "Select a cell in the gallery first");
+    const prompt = root.querySelector(`#${tab}_prompt textarea`);
+    if (!text || !prompt) return;
+    prompt.value = text;
+    updateInput(prompt);
+    // The page reads the prompt once it has heard of the change.
+    setTimeout(() => root.querySelector(`#${tab}_tools #paste, #${tab}_toprow #paste`).click(), 500);
+  },
 
-    // Set the size, the steps and the guidance that the bundled tiny model is made for.
-    tiny(tab) {
-        const values = {width: 128, height: 128, steps: 20, cfg_scale: 4};
-        Object.entries(values).forEach(([name, value]) => {
-            ctrlgen.root().querySelectorAll(`#${tab}_${name} input`).forEach((input) => {
-                input.value = value;
-                updateInput(input);
-            });
-        });
-        setTimeout(ctrlgen.update, 200);
-    },
+  // Set the size, the steps and the guidance that the bundled tiny model is made for.
+  tiny(tab) {
+    const values = {width: 128, height: 128, steps: 20, cfg_scale: 4};
+    Object.entries(values).forEach(([name, value]) => {
+      ctrlgen.root().querySelectorAll(`#${tab}_${name} input`).forEach((input) => {
+        input.value = value;
+        updateInput(input);
+      });
+    });
+    setTimeout(ctrlgen.update, 200);
+  },
 
-    // Say when the tiny model is loaded and the size is far from what it can do.
-    tinyNote(tab) {
-        const checkpoint = ctrlgen.root().querySelector("#setting_sd_model_checkpoint input");
-        const sides = ["width", "height"].map((name) => ctrlgen.number(`${tab}_${name}`, 128));
-        const loaded = Boolean(checkpoint && checkpoint.value.startsWith("ctrlgen-tiny"));
-        const hidden = !loaded || sides.every((side) => side >= 64 && side <= 256);
-        ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_tiny_note`).forEach((part) => {
-            if (part.classList.contains("ctrlgen-hidden") !== hidden) part.classList.toggle("ctrlgen-hidden");
-        });
-    },
+  // Say when the tiny model is loaded and the size is far from what it can do.
+  tinyNote(tab) {
+    const checkpoint = ctrlgen.root().querySelector("#setting_sd_model_checkpoint input");
+    const sides = ["width", "height"].map((name) => ctrlgen.number(`${tab}_${name}`, 128));
+    const loaded = Boolean(checkpoint && checkpoint.value.startsWith("ctrlgen-tiny"));
+    const hidden = !loaded || sides.every((side) => side >= 64 && side <= 256);
+    ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_tiny_note`).forEach((part) => {
+      if (part.classList.contains("ctrlgen-hidden") !== hidden) part.classList.toggle("ctrlgen-hidden");
+    });
+  },
 
-    size(tab, args) {
-        args[0] = ctrlgen.number(`${tab}_width`, 512);
-        args[1] = ctrlgen.number(`${tab}_height`, 512);
-        return args;
-    },
+  size(tab, args) {
+    args[0] = ctrlgen.number(`${tab}_width`, 512);
+    args[1] = ctrlgen.number(`${tab}_height`, 512);
+    return args;
+  },
 
-    label(element, text) {
-        if (element && element.textContent !== text) element.textContent = text;
-    },
+  label(element, text) {
+    if (element && element.textContent !== text) element.textContent = text;
+  },
 
-    count(tab) {
-        const panel = ctrlgen.root().querySelector(`#ctrlgen_${tab}_panel`);
-        if (!panel) return;
-        const units = [...panel.querySelectorAll(".ctrlgen-enabled input[type=checkbox]")];
-        const buttons = [...panel.querySelectorAll(`#ctrlgen_${tab}_tabs > .tab-nav > button`)];
-        units.forEach((unit, i) => buttons[i] && buttons[i].classList.toggle("ctrlgen-on", unit.checked));
-        const active = units.filter((unit) => unit.checked).length;
-        const note = active === 0 ? "CtrlGen" : `CtrlGen (${active} unit${active > 1 ? "s" : ""} on)`;
-        ctrlgen.label(panel.querySelector(".label-wrap > span"), note);
-    },
+  count(tab) {
+    const panel = ctrlgen.root().querySelector(`#ctrlgen_${tab}_panel`);
+    if (!panel) return;
+    const units = [...panel.querySelectorAll(".ctrlgen-enabled input[type=checkbox]")];
+    const buttons = [...panel.querySelectorAll(`#ctrlgen_${tab}_tabs > .tab-nav > button`)];
+    units.forEach((unit, i) => buttons[i] && buttons[i].classList.toggle("ctrlgen-on", unit.checked));
+    const active = units.filter((unit) => unit.checked).length;
+    const note = active === 0 ? "CtrlGen" : `CtrlGen (${active} unit${active > 1 ? "s" : ""} on)`;
+    ctrlgen.label(panel.querySelector(".label-wrap > span"), note);
+  },
 
-    replaced(tab) {
-        ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_panel .ctrlgen-weight`).forEach((row) => {
-            const text = row.querySelector("textarea, input[type=text]");
-            row.classList.toggle("ctrlgen-scheduled", Boolean(text && text.value.trim()));
-        });
-    },
+  replaced(tab) {
+    ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_panel .ctrlgen-weight`).forEach((row) => {
+      const text = row.querySelector("textarea, input[type=text]");
+      row.classList.toggle("ctrlgen-scheduled", Boolean(text && text.value.trim()));
+    });
+  },
 
-    update() {
-        ctrlgen.tabs.forEach((tab) => {
-            ctrlgen.count(tab);
-            ctrlgen.replaced(tab);
-            ctrlgen.tinyNote(tab);
-        });
-    },
+  update() {
+    ctrlgen.tabs.forEach((tab) => {
+      ctrlgen.count(tab);
+      ctrlgen.replaced(tab);
+      ctrlgen.tinyNote(tab);
+    });
+  },
 };
 
 onAfterUiUpdate(ctrlgen.update);
 onUiLoaded(() => {
-    ctrlgen.tabs.forEach((tab) => {
-        const panel = ctrlgen.root().querySelector(`#ctrlgen_${tab}_panel`);
-        if (!panel) return;
-        const column = ctrlgen.root().querySelector(`#${tab}_settings`) || panel; // with the size's sliders
-        column.addEventListener("input", ctrlgen.update);
-        column.addEventListener("change", ctrlgen.update);
-    });
-    ctrlgen.update();
+  ctrlgen.tabs.forEach((tab) => {
+    const panel = ctrlgen.root().querySelector(`#ctrlgen_${tab}_panel`);
+    if (!panel) return;
+    const column = ctrlgen.root().querySelector(`#${tab}_settings`) || panel; // with the size's sliders
+    column.addEventListener("input", ctrlgen.update);
+    column.addEventListener("change", ctrlgen.update);
+  });
+  ctrlgen.update();
 });

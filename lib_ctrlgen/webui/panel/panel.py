@@ -18,6 +18,7 @@ from lib_ctrlgen.webui.settings import model_store, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
+from .curves import build_all_curves, build_unit_curve
 from .face_panel import build_uploads, connect_faces
 from .families import connect_family
 from .infotext import PastedSetting
@@ -56,6 +57,7 @@ def build_panel(tab: str) -> Panel:
             for index in range(unit_count()):
                 with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
                     build_unit(UnitPanel(panel, index))
+        build_all_curves(panel)
         build_plan(panel)
         build_models(panel)
         build_tiny_model(panel)
@@ -93,6 +95,7 @@ def build_unit(unit: UnitPanel) -> None:
         build_params(unit)
         _build_family(unit)
         _build_weight(unit)
+        build_unit_curve(unit)
         unit.parts["modes"] = FormRow()
         with unit.parts["modes"]:
             _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")
