@@ -362,6 +362,7 @@ const ctrlgenCurve = {
     const svg = area.querySelector("svg");
     const start = ctrlgenCurve.place(area, event);
     const handle = event.target.closest(".point");
+    if (handle && ctrlgenCurve.again(area, event, handle)) return;
     let curve = handle ? model.curves[0] : ctrlgenCurve.added(model, start.at, start.value);
     if (!curve) return;
     const index = handle ? Number(handle.dataset.index) : curve.frames.findIndex(
@@ -403,6 +404,15 @@ const ctrlgenCurve = {
     window.addEventListener("pointermove", follow);
     ["pointerup", "pointercancel"].forEach((name) => window.addEventListener(name, end));
     window.addEventListener("keydown", escape, true);
+  },
+
+  // Remove a point at its second press: points are drawn anew after the first one, so there is no "dblclick".
+  again(area, event, handle) {
+    const {index} = handle.dataset;
+    const twice = area.pressed && area.pressed.index === index && event.timeStamp - area.pressed.time < 400;
+    area.pressed = twice ? null : {index, time: event.timeStamp};
+    if (twice) ctrlgenCurve.remove(area, handle);
+    return twice;
   },
 
   repaint(area) {
@@ -503,11 +513,11 @@ const ctrlgenCurve = {
     Object.assign(area, {models: [], undone: [], redone: [], chosen: "", point: -1, shown: ""});
     const svg = area.querySelector("svg");
     svg.addEventListener("pointerdown", (event) => ctrlgenCurve.grab(area, event));
-    ["dblclick", "contextmenu"].forEach((name) => svg.addEventListener(name, (event) => {
+    svg.addEventListener("contextmenu", (event) => {
       const handle = event.target.closest(".point");
       event.preventDefault();
       if (handle) ctrlgenCurve.remove(area, handle);
-    }));
+    });
     svg.addEventListener("focusin", (event) => {
       if (event.target.dataset.index === undefined) return;
       area.point = Number(event.target.dataset.index);
