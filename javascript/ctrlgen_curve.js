@@ -379,6 +379,7 @@ const ctrlgenCurve = {
     };
     show(curve);
     const follow = (move) => {
+      area.pressed = null;
       const to = ctrlgenCurve.place(area, move);
       const [dx, dy] = [Math.abs(to.at - start.at), Math.abs(to.value - start.value)];
       const level = move.shiftKey && dx * 2 > dy;
