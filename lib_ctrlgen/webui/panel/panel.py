@@ -21,6 +21,7 @@ from lib_ctrlgen.webui.settings import model_store, offloads, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
+from .curves import build_all_curves, build_unit_curve
 from .download_box import build_offers, connect_offers
 from .face_panel import build_uploads, connect_faces
 from .families import connect_family
@@ -63,6 +64,7 @@ def build_panel(tab: str) -> Panel:
             for index in range(unit_count()):
                 with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
                     build_unit(UnitPanel(panel, index))
+        build_all_curves(panel)
         build_plan(panel)
         build_models(panel)
         build_tiny_model(panel)
@@ -102,6 +104,7 @@ def build_unit(unit: UnitPanel) -> None:
         build_pose(unit)
         _build_family(unit)
         _build_weight(unit)
+        build_unit_curve(unit)
         unit.parts["modes"] = FormRow()
         with unit.parts["modes"]:
             _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")
