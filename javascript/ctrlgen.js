@@ -151,7 +151,37 @@ const ctrlgen = {
     if (button) button.click();
   },
 
+  // The editors, by what shows them: their scripts are loaded when that is first seen.
+  editors: {
+    ".ctrlgen-boxes": ["boxes"],
+    ".ctrlgen-curves": ["schedule", "curve"],
+    "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
+  },
+
+  load() {
+    const own = document.querySelector("script[src*='javascript/ctrlgen.js']");
+    if (!own) return;
+    Object.entries(ctrlgen.editors).forEach(([shown, names]) => {
+      if (![...ctrlgen.root().querySelectorAll(shown)].some((part) => part.offsetParent)) return;
+      delete ctrlgen.editors[shown];
+      names.forEach((name) => {
+        const script = document.createElement("script");
+        script.src = own.src.replace("javascript/ctrlgen.js", `javascript/editors/${name}.js`);
+        script.async = false; // in this order
+        document.head.append(script);
+      });
+    });
+  },
+
+  // Called by an editor's script: `update` is run now and after each change of the page or of a field.
+  started(update) {
+    onAfterUiUpdate(update);
+    ["input", "change"].forEach((name) => document.addEventListener(name, update));
+    update();
+  },
+
   update() {
+    ctrlgen.load();
     ctrlgen.tabs.forEach((tab) => {
       ctrlgen.count(tab);
       ctrlgen.replaced(tab);

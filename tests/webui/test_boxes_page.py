@@ -23,7 +23,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
-    with page_of(chromium, BODY, ["ctrlgen", "ctrlgen_boxes"]) as opened:
+    with page_of(chromium, BODY, ["ctrlgen", "editors/boxes"]) as opened:
         opened.evaluate("ctrlgenBoxes.update()")
         yield opened
 

@@ -30,7 +30,7 @@ BODY = f"""
 <div class="ctrlgen-curves" data-tab="txt2img" data-unit="all"></div>
 </div>
 """
-SCRIPTS = ["ctrlgen", "ctrlgen_schedule", "ctrlgen_curve"]
+SCRIPTS = ["ctrlgen", "editors/schedule", "editors/curve"]
 
 
 @pytest.fixture(scope="module")

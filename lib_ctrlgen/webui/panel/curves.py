@@ -1,4 +1,4 @@
-"""The areas in which javascript/ctrlgen_curve.js draws schedules over the steps."""
+"""The areas in which javascript/editors/curve.js draws schedules over the steps."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The pose editor of a unit: what it begins with, and what the server says of the pose that the unit uses.
 
-The editor itself is javascript/ctrlgen_pose.js. The field `pose` has its pose, which is the unit's picture.
+The editor itself is javascript/editors/pose.js. The field `pose` has its pose, which is the unit's picture.
 """
 
 from __future__ import annotations

@@ -551,7 +551,4 @@ const ctrlgenCurve = {
   },
 };
 
-if (typeof onAfterUiUpdate !== "undefined") {
-  onAfterUiUpdate(ctrlgenCurve.update);
-  onUiLoaded(() => ["input", "change"].forEach((name) => document.addEventListener(name, ctrlgenCurve.update)));
-}
+ctrlgen.started(ctrlgenCurve.update);

@@ -1,4 +1,4 @@
-// The view of the pose editor (see ctrlgen_pose.js): what it shows of a drawing, and what pointers and keys do.
+// The view of the pose editor (see pose.js): what it shows of a drawing, and what pointers and keys do.
 Object.assign(ctrlgenPose, {
   fingers: [0, 4, 8, 12, 16].flatMap((k) => [[0, k + 1], [k + 1, k + 2], [k + 2, k + 3], [k + 3, k + 4]]),
   hue: (share, light) => `hsl(${Math.round(share * 360)} 100% ${light}%)`,
@@ -237,7 +237,4 @@ Object.assign(ctrlgenPose, {
   },
 });
 
-if (typeof onAfterUiUpdate !== "undefined") {
-  onAfterUiUpdate(ctrlgenPose.update);
-  onUiLoaded(() => document.addEventListener("input", ctrlgenPose.update));
-}
+ctrlgen.started(ctrlgenPose.update);

@@ -218,7 +218,4 @@ const ctrlgenBoxes = {
   },
 };
 
-if (typeof onAfterUiUpdate !== "undefined") {
-  onAfterUiUpdate(ctrlgenBoxes.update);
-  onUiLoaded(() => document.addEventListener("input", ctrlgenBoxes.update));
-}
+ctrlgen.started(ctrlgenBoxes.update);
