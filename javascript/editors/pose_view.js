@@ -237,4 +237,4 @@ Object.assign(ctrlgenPose, {
   },
 });
 
-ctrlgen.started(ctrlgenPose.update);
+if (typeof ctrlgen !== "undefined") ctrlgen.started(ctrlgenPose.update);
