@@ -29,7 +29,7 @@ LONGEST_PAUSE = 30.0  # seconds that a server may ask for before the next try
 PAUSES = (0.5, 2.0)  # seconds before the second and the third try
 JSON = "application/json"
 OWN = "localhost,127.0.0.1,::1"  # no proxy for these
-WRONG = "an address such as http://127.0.0.1:7860 is expected; in its password, write / ? # @ as %2F %3F %23 %40"
+WRONG = "an address such as http://127.0.0.1:7860 is expected; in a password write / ? # @ as %2F %3F %23 %40"
 
 
 @dataclass(frozen=True, kw_only=True)
