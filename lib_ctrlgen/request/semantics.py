@@ -24,10 +24,12 @@ class ControlNetSemantics(Spec, frozen=True, kw_only=True):
     `tile_colorfix` and `inpaint_only` keep are kept at every step.
 
     resolution  short side in pixels at which the preprocessor runs; 0 for the picture's own
+    weight      of what `tile_colorfix` and `inpaint_only` do after the U-Net, in every step of both passes
     union_type  the type of the map for a ControlNet Union, such as `depth`; empty for no type
     """
 
     resolution: Annotated[int, Meta(ge=0, le=MOST_PIXELS)] = 0
+    weight: Annotated[float, Meta(ge=0, le=2)] = 1.0
     union_type: str = ""
 
 

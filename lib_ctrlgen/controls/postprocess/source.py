@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
+from lib_ctrlgen.controls.controlnet_map import exact_map_at
 from lib_ctrlgen.controls.holes import NO_HOLE, fitted, has_border, holes_at
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.models.store import CachedValues
 from lib_ctrlgen.unet.call import LATENT_FACTOR
@@ -52,6 +54,15 @@ class Source:
     def colours(self, width: int, height: int) -> Image.Image:
         """The picture at a size in pixels, with the colours that it has in its holes, too."""
         return fitted(self.job, self.job.colours or self.job.picture, width, height)
+
+    def exact(self, width: int, height: int) -> NDArray[Any]:
+        """The picture's pixels [height, width, 3] at a size, also in its holes.
+
+        With the semantics of sd-webui-controlnet, cubic interpolation may leave 0..255.
+        """
+        if self.job.unit.semantics is not None:
+            return exact_map_at(self.job, width, height)
+        return pixels_of(self.colours(width, height))
 
     def holes(self, width: int, height: int) -> NDArray[np.bool_]:
         """The holes [H, W] at a size in pixels. Raises RequestError if there are none."""

@@ -63,7 +63,10 @@ class PredictionEffect:
         rows = [row for row, row_weight in enumerate(each.row_weights) if row_weight is not None]
         row_weights = [each.row_weights[row] for row in rows]
         part, index = call.select(rows), row_index(rows)
-        level = control.noise().at(part.inputs.timestep.to(output.device))
+        timestep = part.inputs.timestep.to(output.device)
+        if each.unit.spec.semantics is not None:
+            timestep = timestep.float().round()
+        level = control.noise().at(timestep)
         # an inpainting U-Net's input has the mask and the masked picture in channels after the latent
         denoised = level.denoised(part.inputs.x[:, : output.shape[1]].float(), output[index])
         change = times(
