@@ -156,8 +156,8 @@ def shuffled(pixels: Pixels, seed: int) -> Pixels:
     height, width = pixels.shape[:2]
     across = _noise(random, height, width) * (width - 1)
     down = _noise(random, height, width) * (height - 1)
-    fields = (np.asarray(field, np.float32) for field in (across, down))
-    return np.asarray(cv2.remap(pixels, *fields, cv2.INTER_LINEAR), np.uint8)
+    warped = cv2.remap(pixels, across.astype(np.float32), down.astype(np.float32), cv2.INTER_LINEAR)
+    return np.asarray(warped, np.uint8)
 
 
 def _noise(random: np.random.RandomState, height: int, width: int) -> NDArray[np.float64]:

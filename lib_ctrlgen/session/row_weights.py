@@ -74,7 +74,8 @@ def row_weight_of(
         weight = reported_weight(unit, spec, position)
     cond_only = unit.cond_only or (spec.control_mode == "control" and not unit.all_rows)
     finishes = spec.semantics is not None and isinstance(unit.control, FinishingControl)
-    if (weight == 0.0 and not finishes) or (cond_only and not rows.cond[row]):
+    cond = rows.cond[row] or all_cond(spec, hires=position.hires)
+    if (weight == 0.0 and not finishes) or (cond_only and not cond):
         return None
     if unit.concept is not None and rows.concept[row] != unit.concept:
         return None
@@ -106,6 +107,11 @@ def reported_weight(unit: ActiveUnit, spec: ControlUnit, position: Position) -> 
         return 0.0
     acts = spec.acts_at(reported)
     return spec.weight_in_pass(position.step / position.steps, hires=position.hires) if acts else 0.0
+
+
+def all_cond(spec: ControlUnit, *, hires: bool) -> bool:
+    """Return whether every row counts as conditional for a unit in a pass."""
+    return hires and spec.semantics is not None and spec.semantics.all_cond
 
 
 def mode_of(spec: ControlUnit, *, hires: bool) -> ControlMode:

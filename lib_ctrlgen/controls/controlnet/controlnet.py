@@ -26,8 +26,8 @@ from .network import ControlNetwork
 from .prepared import PreparedControlNet
 
 MEAN_OF_REGION = (
-    "sd-webui-controlnet takes the mean of a Shuffle network's residuals inside the region, which CtrlGen does "
-    "not repeat: leave the region out, or take CtrlGen's own semantics"
+    "sd-webui-controlnet takes the mean of a Shuffle network's residuals inside the region, which CtrlGen "
+    "does not repeat: leave the region out, or take CtrlGen's own semantics"
 )
 HOLE = -1.0  # the value of a control map in holes that inpainting ControlNets were trained with
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -76,12 +77,18 @@ class Source:
         plain = self.colours(width, height)
         return plain if self.filler is None else self.filler(plain, self.holes(width, height))
 
+    def given(self, width: int, height: int) -> Image.Image | Tensor:
+        """What is encoded: the picture at a size in pixels."""
+        if self.job.unit.semantics is None or self.filler is not None:
+            return self.picture(width, height)
+        return torch.from_numpy(self.exact(width, height)).permute(2, 0, 1)[None] / 255.0
+
     def latent(self, height: int, width: int) -> Tensor:
         """The latent [1, 4, h, w] of the picture, float32."""
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
 
         def encoded() -> Tensor:
-            return self.diffusion.encode(self.picture(*size)).float()
+            return self.diffusion.encode(self.given(*size)).float()
 
         found: Tensor = self.kept(("latent", *self.diffusion.origin(), *self.key(*size)), encoded)
         return found
