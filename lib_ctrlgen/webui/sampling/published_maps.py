@@ -59,6 +59,7 @@ class ControlParams:
         self.hr_option = HiResFixOption.BOTH
         self.effective_region_mask: Any = None
         self._own: dict[bool, Tensor | None] = {}
+        self._versions: dict[bool, int] = {}
         self._assigned: dict[bool, Tensor] = {}
         self._in_hires = False
 
@@ -95,13 +96,15 @@ class ControlParams:
         """The unit's own maps, computed when they are read for the first time."""
         if hires not in self._own:
             size = pass_size(self.p, hires=hires)
-            self._own[hires] = None if size is None else own_maps(self.p, self.units, size)
+            own = None if size is None else own_maps(self.p, self.units, size)
+            self._own[hires], self._versions[hires] = own, -1 if own is None else own._version
         return self._own[hires]
 
     def _assign(self, maps: Tensor | None, *, hires: bool) -> None:
         self._begin_pass()
         index = self.units[0].index
-        if maps is None or (maps is self._own_maps(hires=hires) and maps._version == 0):
+        own = self._own_maps(hires=hires)
+        if maps is None or (maps is own and maps._version == self._versions[hires]):
             self._assigned.pop(hires, None)
             self.session.assigned.drop(index, hires=hires)
         else:
