@@ -95,10 +95,13 @@ def missing(entry: Published, folders: Sequence[Path]) -> str:
 
 def get_command(entry: Published, folder: Path) -> str:
     """The command that downloads a file into a folder."""
+    return f"{command_line()} models get {entry.file} --folder {quoted(str(folder))} --yes"
+
+
+def command_line() -> str:
+    """The beginning of a command of CtrlGen, for messages: `ctrlgen`, or its Python and folder."""
     program = "ctrlgen"
-    if shutil.which(program) is None:
-        program = f"{quoted(sys.executable)} {quoted(str(PACKAGE.parent))}"
-    return f"{program} models get {entry.file} --folder {quoted(str(folder))} --yes"
+    return program if shutil.which(program) else f"{quoted(sys.executable)} {quoted(str(PACKAGE.parent))}"
 
 
 def _candidates(entry: Published, folders: Sequence[Path]) -> Iterator[Path]:

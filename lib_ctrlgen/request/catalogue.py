@@ -177,6 +177,7 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("oneformer_ade20k", "lib_ctrlgen.preprocessors.segmentation:Segmentation"),
     Entry("oneformer_coco", "lib_ctrlgen.preprocessors.segmentation:SegmentationCoco"),
     Entry("segmentation", "lib_ctrlgen.preprocessors.segmentation:SegmentationUperNet"),
+    Entry("mediapipe_face", "lib_ctrlgen.preprocessors.mediapipe_face:MediapipeFace"),
     Entry("openpose_json", "lib_ctrlgen.preprocessors.openpose_json:OpenposeJson"),
     Entry("instant_id_face_keypoints", "lib_ctrlgen.preprocessors.face_keypoints:FaceKeypoints"),
     Entry("inpaint", "lib_ctrlgen.preprocessors.inpaint:Inpaint"),
