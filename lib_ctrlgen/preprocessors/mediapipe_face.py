@@ -27,6 +27,7 @@ POINTS = 478  # of a face
 SMALLEST = 64  # pixels: faces are drawn from this width and height on
 THICKNESS = 2  # pixels
 PUPIL = 2  # pixels to each side
+HALF = 0.5  # of the picture: points that are farther from its middle are outside
 # Lines from point to point of the mesh, and their colours.
 LINES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     (
@@ -121,14 +122,14 @@ def drawn(faces: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
 def _draw(canvas: NDArray[np.uint8], face: NDArray[np.float32]) -> None:
     """Draw a face. Lines with an end outside of the picture, and pupils there, are left out."""
     height, width = canvas.shape[:2]
-    inside: list[bool] = ((face >= 0) & (face <= 1)).all(axis=1).tolist()
+    off = np.abs(face - 0.5).max(axis=1).tolist()
     places = np.minimum(face * (width, height), (width - 1, height - 1)).astype(int).tolist()
     for text, colour in LINES:
         chain = [int(number) for number in text.split()]
         for first, second in pairwise(chain):
-            if inside[first] and inside[second]:
+            if max(off[first], off[second]) <= HALF:
                 cv2.line(canvas, places[first], places[second], colour, THICKNESS)
     for number, colour in PUPILS:
-        if inside[number]:
+        if off[number] <= HALF:
             x, y = places[number]
             canvas[max(0, y - PUPIL) : y + PUPIL, max(0, x - PUPIL) : x + PUPIL] = colour

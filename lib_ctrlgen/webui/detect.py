@@ -15,12 +15,13 @@ from lib_ctrlgen.images.control_pictures import decode_control_picture
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.poses.openpose_json import document_of
 from lib_ctrlgen.preprocessors.detection import Detection
+from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.preprocessors.standalone import Detector
 from lib_ctrlgen.request.detection import DetectionRequest
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import parse_json
 
-from .settings import model_store
+from .settings import model_store, terms
 
 LARGEST_BODY = 256 * 2**20  # bytes
 LOOKED_AT = 0.5  # seconds between two looks whether the client is still there
@@ -74,5 +75,6 @@ def _each(
         with queue_lock:  # the WebUI's own: one generation or detection at a time
             if stopped.is_set():
                 return
-            found = detector(picture, path)
+            with under(terms(stopped.is_set)):
+                found = detector(picture, path)
         yield found

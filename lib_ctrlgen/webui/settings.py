@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,16 @@ from lib_ctrlgen.models.places import (
     webui_places,
 )
 from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.preprocessors.isolated.terms import Terms
 
 SECTION = ("ctrlgen", "CtrlGen")
 UNITS = 3
 MAX_UNITS = 10
 CACHE = "ctrlgen_models_gb"
+INSTALLS, INSTALLS_LABEL = (
+    "ctrlgen_install_environments",
+    "Install environments of preprocessors when they are needed",
+)
 OLD_CACHE, OLD_CACHE_GB = (
     "ctrlgen_cache_gb",
     4.0,
@@ -46,6 +52,12 @@ def unit_count() -> int:
 def appends_maps() -> bool:
     """Whether the setting says that control maps are appended to the pictures."""
     return bool(_setting("ctrlgen_append_maps", True))
+
+
+def terms(cancelled: Callable[[], bool]) -> Terms:
+    """What the settings allow while a preprocessor's environment is needed; `cancelled` ends the waiting."""
+    advice = f", or switch on the setting '{INSTALLS_LABEL}'"
+    return Terms(cancelled=cancelled, installs=bool(_setting(INSTALLS, False)), advice=advice)
 
 
 def model_store() -> ModelStore:
@@ -102,6 +114,9 @@ def _options() -> dict[str, Any]:
     )
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
+    installs = info(False, INSTALLS_LABEL, restrict_api=True).info(
+        "mediapipe_face: 0.4 GB in CtrlGen's own folder; otherwise the error names the command"
+    )
     cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
     return {
         "ctrlgen_units": units.needs_reload_ui(),
@@ -111,6 +126,7 @@ def _options() -> dict[str, Any]:
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
             "--ctrlgen-cache-gb overrides this"
         ),
+        INSTALLS: installs,
     }
 
 

@@ -69,8 +69,9 @@ class Environment:
         """Raise ModelError with the command that installs it; `more` is another way to do that."""
         if not self.is_installed:
             raise ModelError(
-                f"{' and '.join(self.users)} need {self.name} in an environment of its own, because its "
-                f"packages do not fit the others: run {self.command}{more} ({self.costs})"
+                f"{self.name}, for {' and '.join(self.users)}, is not installed. Its packages do not fit the "
+                f"others, so it gets an environment of its own: run {self.command}{more} (that takes "
+                f"{self.costs})"
             )
 
 

@@ -183,11 +183,11 @@ class Process:
 
     def _ended(self, error: Exception) -> str:
         """The message for a process that ended, or wrote something else than frames."""
-        with suppress(subprocess.TimeoutExpired):
-            self.popen.wait(PATIENCE)
-        code = self.popen.poll()
-        self.reader.join(PATIENCE)
-        why = f"broke its protocol ({error})" if code is None else f"ended with exit code {code}"
+        why = f"broke its protocol ({error})"
+        if not isinstance(error, ValueError):  # its pipes are closed, so it ends
+            with suppress(subprocess.TimeoutExpired):
+                why = f"ended with exit code {self.popen.wait(PATIENCE)}"
+            self.reader.join(PATIENCE)
         said = " | ".join(line for line in self.lines if line)
         return f"the worker of {self.name} {why}; it wrote: {said or 'nothing'}"
 

@@ -12,9 +12,10 @@ from modules.ui_components import FormRow
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
+from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
-from lib_ctrlgen.webui.settings import model_store, unit_count
+from lib_ctrlgen.webui.settings import model_store, terms, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
@@ -225,7 +226,8 @@ def _connect_map_preview(unit: UnitPanel) -> None:
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         try:
             fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
-            return control_map(fields, *size, unit.index, model_store(), str(devices.device)), ""
+            with under(terms(lambda: False)):
+                return control_map(fields, *size, unit.index, model_store(), str(devices.device)), ""
         except CtrlGenError as error:
             return None, str(error)
 

@@ -25,6 +25,7 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.store import WorkingSet
+from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
@@ -34,7 +35,7 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from lib_ctrlgen.webui.settings import model_store
+from lib_ctrlgen.webui.settings import model_store, terms
 
 from .blending import Crossfeed, blend_parts, blended_seeds
 from .cell_batch import SharedInitLatents, guidance_of, requests_of
@@ -90,7 +91,11 @@ class ControlledUnits:
         require_place(self.p, self.canvas)
         units = of_batch(self.units, int(self.p.iteration), int(self.p.batch_size))
         units = each_lora_once(units, self.notices)
-        with self.used or nullcontext(), ControlSession(port, units, rows, self.variants) as session:
+        with (
+            self.used or nullcontext(),
+            under(terms(interrupted)),
+            ControlSession(port, units, rows, self.variants) as session,
+        ):
             self.session = session
             yield lambda params: self.follow(params, session, rows)
             if not interrupted():
