@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -24,8 +27,6 @@ from lib_ctrlgen.preprocessors.isolated.terms import Terms, under
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from tests.support.fake_worker import FAKE_MESH, environment, write_wheel
 
-HIDDEN = ".*"
-
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
@@ -42,8 +43,21 @@ def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_an_installation_is_whole_or_not_there(fake: Environment) -> None:
-    """It is tested before it gets its name. What cannot be tested leaves the one that was there."""
+class FakeSteps:
+    """The commands of an installation, of which one fails; the others do nothing but make the folder."""
+
+    def __init__(self, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failing, self.original = failing, installation._started
+        monkeypatch.setattr(installation, "_started", self.started)
+
+    def started(self, what: str, command: Sequence[str], given: Mapping[str, str]) -> Any:
+        if what == "making the environment":
+            python_in(Path(command[-1])).parent.mkdir(parents=True)
+        source = f"print('ERROR: {what}'); raise SystemExit({int(what == self.failing)})"
+        return self.original(what, [sys.executable, "-S", "-c", source], given)
+
+
+def test_packages_are_installed_in_an_environment_of_their_own(fake: Environment) -> None:
     above, lines = fake.folder.parent, list[str]()
     (above / "fake-00000000").mkdir(parents=True)  # of another version
     (above / "other-00000000").mkdir()
@@ -56,21 +70,32 @@ def test_an_installation_is_whole_or_not_there(fake: Environment) -> None:
     assert installed(fake, lines.append) == fake.folder
     assert lines == [], "nothing is installed again"
     assert json.loads((fake.folder / "installed.json").read_text())["packages"] == ["fake_mesh==1.0"]
-    broken = replace(fake, module="surely_missing")
-    with pytest.raises(HostError, match=r"importing surely_missing failed .*No module named"):
-        installed(broken, lines.append)
-    assert any("fake_mesh" in line for line in lines), "pip's lines are reported"
-    assert entries(above) == [fake.folder.name, "other-00000000"]
-    assert installation.works(fake)
+    assert not installation.works(replace(fake, module="surely_missing"))
     (fake.folder / "installed.json").unlink()
     assert not installation.works(fake)
 
 
-def test_a_failing_pip_leaves_nothing(fake: Environment) -> None:
-    missing = replace(fake, packages=("no_such_package==1.0",))
-    with pytest.raises(HostError, match=r"pip failed with exit code 1: .*no_such_package"):
-        installed(missing, lambda _line: None)
-    assert entries(missing.folder.parent) == []
+@pytest.mark.parametrize("failing", ["making the environment", "pip", "importing fake_mesh"])
+def test_a_failing_step_leaves_nothing(
+    failing: str, fake: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment is tested before it gets its name."""
+    steps = FakeSteps(failing, monkeypatch)
+    with pytest.raises(HostError, match=f"{failing} failed with exit code 1: ERROR: {failing}"):
+        installed(fake, lambda _line: None)
+    assert entries(fake.folder.parent) == []
+    left = fake.folder.parent / ".fake-killed.part"  # by an installation that was killed long ago
+    (fake.folder / "bin").mkdir(parents=True)  # one that does not work
+    left.mkdir()
+    os.utime(left, (0, 0))
+    steps.failing = ""
+    lines = list[str]()
+    assert installed(fake, lines.append) == fake.folder
+    assert entries(fake.folder.parent) == [fake.folder.name]
+    assert "ERROR: pip" in lines, "the lines of the steps are reported"
+
+
+def test_a_cancelled_installation_leaves_nothing(fake: Environment) -> None:
     cancelled = Terms(cancelled=lambda: True)
     with under(cancelled), pytest.raises(HostError, match="making the environment was cancelled"):
         installed(fake, lambda _line: None)
