@@ -1,6 +1,5 @@
 """Outlines of faces: what is drawn of a mesh, and the worker process that finds it."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from lib_ctrlgen.preprocessors.isolated import running
 from lib_ctrlgen.preprocessors.isolated.environment import MEDIAPIPE, Environment
 from lib_ctrlgen.preprocessors.isolated.worker import Worker
 from lib_ctrlgen.preprocessors.mediapipe_face import LINES, drawn, faces_of
+from tests.support.drawn_face import PUPILS, drawn_face
 from tests.support.fake_worker import FACES, FAKE_MESH, environment, worker
 
-FACE, LIPS = (10, 200, 10), (10, 180, 10)
+FACE = (10, 200, 10)
 
 
 @pytest.fixture
@@ -100,10 +100,19 @@ def test_the_store_keeps_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.skipif(not MEDIAPIPE.is_installed, reason="the environment of mediapipe is not installed")
-def test_mediapipe_finds_a_face(tmp_path: Path) -> None:
-    """A drawn face: MediaPipe's networks are in its package."""
-    path = os.environ["CTRLGEN_FACE_PICTURE"]
-    image = Image.open(path).convert("RGB")
-    store = ModelStore([tmp_path], 1 << 30)
-    found = np.asarray(preprocessor("mediapipe_face").with_store(store)(image))
-    assert found.any()
+def test_mediapipe_finds_a_drawn_face(tmp_path: Path) -> None:
+    """MediaPipe itself, whose networks are in its package (`ctrlgen preprocessors install mediapipe --yes`)."""
+    made = preprocessor("mediapipe_face").with_store(ModelStore([tmp_path], 1 << 30))
+    found = np.asarray(made(drawn_face()))
+    for colour, place in (((250, 200, 10), PUPILS[0]), ((10, 200, 250), PUPILS[1])):
+        rows, columns = np.nonzero((found == colour).all(axis=2))
+        assert (columns.mean(), rows.mean()) == pytest.approx(place, abs=6)
+    rows, columns = np.nonzero((found == FACE).all(axis=2))
+    assert (columns.min(), columns.max(), rows.max()) == pytest.approx((156, 356, 400), abs=20)
+    two = Image.new("RGB", (1024, 512))
+    two.paste(drawn_face())
+    two.paste(drawn_face(), (512, 0))
+    halves = [np.asarray(made(two, max_faces=number)).any(axis=2) for number in (1, 2)]
+    sides = [(half[:, :512].any(), half[:, 512:].any()) for half in halves]
+    assert sides[0] != (True, True) == sides[1]
+    assert not np.asarray(made(Image.new("RGB", (512, 512), "grey"))).any()
