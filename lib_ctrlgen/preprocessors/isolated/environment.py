@@ -85,7 +85,7 @@ MEDIAPIPE = Environment(
         "attrs==24.2.0",
         "flatbuffers==24.3.25",
         "numpy==1.26.4",
-        "opencv-contrib-python-headless==4.11.0.86",
+        "opencv-contrib-python-headless==4.10.0.84",
         "protobuf==4.25.5",
         # what mediapipe's drawing functions import
         "contourpy==1.3.1",
