@@ -177,6 +177,7 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("oneformer_ade20k", "lib_ctrlgen.preprocessors.segmentation:Segmentation"),
     Entry("oneformer_coco", "lib_ctrlgen.preprocessors.segmentation:SegmentationCoco"),
     Entry("segmentation", "lib_ctrlgen.preprocessors.segmentation:SegmentationUperNet"),
+    Entry("mobile_sam", "lib_ctrlgen.preprocessors.mobile_sam:MobileSam"),
     Entry("mediapipe_face", "lib_ctrlgen.preprocessors.mediapipe_face:MediapipeFace"),
     Entry("openpose_json", "lib_ctrlgen.preprocessors.openpose_json:OpenposeJson"),
     Entry("instant_id_face_keypoints", "lib_ctrlgen.preprocessors.face_keypoints:FaceKeypoints"),
@@ -196,7 +197,6 @@ MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
         "depth_hand_refiner": "CtrlGen does not correct hands in depth maps: use 'depth_anything_v2'",
         "normal_dsine": "CtrlGen does not have this network: use 'normal_bae'",
         "anime_face_segment": "CtrlGen does not have this network: use 'oneformer_coco'",
-        "mobile_sam": "CtrlGen does not segment without classes: use 'oneformer_ade20k'",
     }
 )
 # The labels of preprocessors in sd-webui-controlnet, where they differ from the names. Requests may use both.
