@@ -26,6 +26,7 @@ from lib_ctrlgen.preprocessors.isolated.installation import installed
 from lib_ctrlgen.preprocessors.isolated.terms import Terms, under
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from tests.support.fake_worker import FAKE_MESH, environment, write_wheel
+from tests.support.freeze import frozen
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ class FakeSteps:
 
 
 def test_packages_are_installed_in_an_environment_of_their_own(fake: Environment) -> None:
-    above, lines = fake.folder.parent, list[str]()
+    above, lines, host = fake.folder.parent, list[str](), frozen()
     (above / "fake-00000000").mkdir(parents=True)  # of another version
     (above / "other-00000000").mkdir()
     with under(Terms(installs=True)):
@@ -67,6 +68,7 @@ def test_packages_are_installed_in_an_environment_of_their_own(fake: Environment
     header, data = worker.call({"width": 1, "height": 1, "max_faces": 2}, bytes(3))
     assert (header, len(data)) == ({"faces": 2}, 2 * 478 * 2 * 4)
     worker.stop()
+    assert frozen() == host, "the environment of the host is as it was"
     assert installed(fake, lines.append) == fake.folder
     assert lines == [], "nothing is installed again"
     assert json.loads((fake.folder / "installed.json").read_text())["packages"] == ["fake_mesh==1.0"]

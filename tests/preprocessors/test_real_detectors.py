@@ -51,7 +51,7 @@ def test_the_map_is_that_of_its_own_detector(
 
 
 def test_mobile_sam_computes_its_biases_from_the_weights(tmp_path: Path) -> None:
-    """The network keeps attention biases in another form for evaluation, which it computes from the weights."""
+    """For evaluation the network keeps attention biases in another form, computed from the weights."""
     pytest.importorskip("timm")
     made: Any = preprocessor("mobile_sam").with_store(ModelStore([tmp_path], 1 << 30))
     network = made.network.build({})
