@@ -4,11 +4,9 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -25,7 +23,7 @@ from lib_ctrlgen.preprocessors.isolated.environment import (
 from lib_ctrlgen.preprocessors.isolated.installation import installed
 from lib_ctrlgen.preprocessors.isolated.terms import Terms, under
 from lib_ctrlgen.request.catalogue import preprocessor_names
-from tests.support.fake_worker import FAKE_MESH, environment, write_wheel
+from tests.support.fake_worker import FAKE_MESH, FakeSteps, environment, write_wheel
 from tests.support.freeze import frozen
 
 
@@ -42,20 +40,6 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 
 def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-
-
-class FakeSteps:
-    """The commands of an installation, of which one fails; the others do nothing but make the folder."""
-
-    def __init__(self, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.failing, self.original = failing, installation._started
-        monkeypatch.setattr(installation, "_started", self.started)
-
-    def started(self, what: str, command: Sequence[str], given: Mapping[str, str]) -> Any:
-        if what == "making the environment":
-            python_in(Path(command[-1])).parent.mkdir(parents=True)
-        source = f"print('ERROR: {what}'); raise SystemExit({int(what == self.failing)})"
-        return self.original(what, [sys.executable, "-S", "-c", source], given)
 
 
 def test_packages_are_installed_in_an_environment_of_their_own(fake: Environment) -> None:

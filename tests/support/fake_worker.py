@@ -2,11 +2,14 @@
 
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib_ctrlgen.preprocessors.isolated.environment import Environment, variables
+import pytest
+
+from lib_ctrlgen.preprocessors.isolated import installation
+from lib_ctrlgen.preprocessors.isolated.environment import Environment, python_in, variables
 from lib_ctrlgen.preprocessors.isolated.worker import Limits, Program, Worker
 
 # Each call says in `do` what it does.
@@ -95,3 +98,19 @@ def environment(folder: Path, package: str = "fake_mesh") -> Environment:
         download=1_000,
         users=("mediapipe_face",),
     )
+
+
+class FakeSteps:
+    """The commands of an installation, of which one fails; the others only make the files."""
+
+    def __init__(self, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failing, self.original = failing, installation._started
+        monkeypatch.setattr(installation, "_started", self.started)
+
+    def started(self, what: str, command: Sequence[str], given: Mapping[str, str]) -> Any:
+        if what == "making the environment":
+            python = python_in(Path(command[-1]))
+            python.parent.mkdir(parents=True)
+            python.touch()
+        source = f"print('ERROR: {what}'); raise SystemExit({int(what == self.failing)})"
+        return self.original(what, [sys.executable, "-S", "-c", source], given)
