@@ -40,15 +40,14 @@ def add_lists(commands: argparse._SubParsersAction[Parser]) -> None:
 def preprocessors_command(_options: argparse.Namespace) -> None:
     """`ctrlgen preprocessors`."""
     from lib_ctrlgen.preprocessors import params_of, preprocessors
-    from lib_ctrlgen.preprocessors.isolated.environment import ENVIRONMENTS
+    from lib_ctrlgen.preprocessors.isolated.environment import environment_of
 
-    environments = {user: each for each in ENVIRONMENTS for user in each.users}
     width = max(len(each.name) for each in preprocessors())
     for each in preprocessors():
         print(f"{each.name:<{width}}  {each.title}")
         for param in params_of(each):
             print(f"{'':<{width}}    {param.name}: {param_range(param)}")
-        needed = environments.get(each.name)
+        needed = environment_of(each.name)
         if needed is not None:
             state = "is installed" if needed.is_installed else f"is not installed: run {needed.command}"
             print(f"{'':<{width}}    its environment {needed.name} {state}")
@@ -57,10 +56,10 @@ def preprocessors_command(_options: argparse.Namespace) -> None:
 def install_command(options: argparse.Namespace) -> None:
     """`ctrlgen preprocessors install`. Prints the environment's folder."""
     from lib_ctrlgen.preprocessors.isolated.environment import environment_named
-    from lib_ctrlgen.preprocessors.isolated.installation import installed, require_possible
+    from lib_ctrlgen.preprocessors.isolated.installation import installed, require_possible, works
 
     environment = environment_named(options.name)
-    if not environment.is_installed:
+    if not works(environment):
         require_possible(environment)
         if not options.yes:
             raise HostError(f"add --yes to install {environment.name}: it takes {environment.costs}")

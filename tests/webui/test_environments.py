@@ -47,6 +47,9 @@ def test_the_error_names_the_command_and_the_setting(host: FakeWebUI, tmp_path: 
     with pytest.raises(RequestError, match=r"preprocessors install mediapipe --yes, or switch on") as raised:
         post(BODY)
     assert raised.value.path == "$.preprocessor"
+    rows = {each["name"]: each["environment"] for each in fresh("api").preprocessors()["preprocessors"]}
+    assert rows["mediapipe_face"] == {"name": "mediapipe", "installed": False}
+    assert rows["mobile_sam"] is None
     assert not (tmp_path / "own").exists()
 
 

@@ -117,6 +117,11 @@ def environment_named(name: str) -> Environment:
     return found
 
 
+def environment_of(preprocessor: str) -> Environment | None:
+    """The environment that a preprocessor needs; None for most."""
+    return next((each for each in ENVIRONMENTS if preprocessor in each.users), None)
+
+
 def python_in(folder: Path) -> Path:
     """The Python of an environment in a folder."""
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
