@@ -48,26 +48,15 @@ from .values import (
 )
 
 ALIASES = {"guidance": "guidance_end", "lowvram": "low_vram", "input_image": "image", "mask_image": "mask"}
-# Fields of its page, of Forge and of AnimateDiff, which say nothing about a request.
-OTHER_FIELDS = frozenset(
-    {
-        "is_ui",
-        "input_mode",
-        "output_dir",
-        "loopback",
-        "batch_images",
-        "batch_mask_dir",
-        "animatediff_batch",
-        "batch_modifiers",
-        "batch_image_files",
-        "batch_keyframe_idx",
-        "use_preview_as_input",
-        "generated_image",
-        "batch_input_gallery",
-        "batch_mask_gallery",
-        "multi_inputs_gallery",
-        "type_filter",
-    }
+# Fields for batches of pictures and for AnimateDiff. A value other than an empty one changes pictures there.
+BATCH_FIELDS = frozenset(
+    {"loopback", "batch_images", "batch_mask_dir", "animatediff_batch", "batch_modifiers"}
+    | {"batch_image_files", "batch_keyframe_idx"}
+)
+# Fields of the pages of sd-webui-controlnet and Forge, which say nothing about a request.
+PAGE_FIELDS = frozenset(
+    {"is_ui", "input_mode", "output_dir", "use_preview_as_input", "generated_image", "type_filter"}
+    | {"batch_input_gallery", "batch_mask_gallery", "multi_inputs_gallery"}
 )
 OBSOLETE = {
     "guess_mode": "write control_mode instead",
@@ -139,11 +128,14 @@ def _is_enabled(given: Mapping[str, Any], path: str, notices: Notices) -> bool:
 
 
 def _note_unknown(given: Mapping[Any, Any], path: str, notices: Notices) -> None:
-    """Name the fields in a warning that are unknown or obsolete."""
-    for name in map(str, given):
+    """Name the fields in a warning that are unknown, obsolete, or for batches only."""
+    for name, value in ((str(key), value) for key, value in given.items()):
         if name in OBSOLETE:
             notices.add(f"{path}.{name}", f"is obsolete and not read: {OBSOLETE[name]}")
-        elif name not in FIELDS and name not in ALIASES and name not in OTHER_FIELDS:
+        elif name in BATCH_FIELDS:
+            if value:
+                notices.add(f"{path}.{name}", "is not read: send a request or a unit for each picture")
+        elif name not in FIELDS | PAGE_FIELDS and name not in ALIASES:
             notices.add(f"{path}.{name}", f"unknown field, not read; {nearest(name, FIELDS, 1)}")
 
 

@@ -15,12 +15,13 @@ from lib_ctrlgen.compat.axes import MODELS, OLD_AXES, OWN_AXES, UnitAxis
 from lib_ctrlgen.compat.axis_values import UnitValues, axis_values
 from lib_ctrlgen.forms.unit_changes import UnitChange
 
+from .external_code.remote_values import PLOT
 from .panel.components import model_choices
 
-PLOT = "xyz_grid.py"
+MODULE = "xyz_grid.py"
 CHANGES = "ctrlgen_changes"  # the attribute of a generation that holds the changes of its cell
 REMOTE = "control_net_"  # how the attributes begin by which sd-webui-controlnet's units are changed
-ALLOWED = "ctrlgen_script_control"  # stands for the setting that lets scripts use these attributes
+
 SLOW = 0.9  # the plot changes such an axis least often: a model is read
 
 
@@ -44,7 +45,7 @@ def changes_of(p: Any, *, own: bool = True) -> tuple[UnitChange, ...]:
 
 
 def _is_plot(data: Any) -> bool:
-    return bool(data.script_class.__module__ == PLOT and hasattr(data, "module"))
+    return bool(data.script_class.__module__ == MODULE and hasattr(data, "module"))
 
 
 def _option(plot: Any, axis: UnitAxis) -> Any:
@@ -66,7 +67,7 @@ def _applied(axis: UnitAxis) -> Callable[[Any, UnitValues, Any], None]:
         if axis.attribute:
             given = [axis.shown(each) for each in value.each] if value.each else axis.shown(value.every)
             setattr(p, REMOTE + axis.attribute, given)
-            setattr(p, ALLOWED, True)
+            setattr(p, PLOT, True)
 
     return apply
 

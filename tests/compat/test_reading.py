@@ -149,17 +149,12 @@ def test_aliases_and_a_field_beside_its_alias() -> None:
 
 def test_unknown_and_obsolete_fields_are_named_and_known_ones_of_other_pages_are_not() -> None:
     notices = Notices()
-    read(
-        notices,
-        guess_mode=True,
-        weighting=1,
-        is_ui=False,
-        use_preview_as_input=False,
-        animatediff_batch=False,
-    )
+    read(notices, guess_mode=True, weighting=1, is_ui=False, generated_image=1, animatediff_batch=False)
     assert [text.split(": ")[0] for text in notices.of()] == [f"{PATH}.guess_mode", f"{PATH}.weighting"]
     assert "control_mode" in notices.of()[0]
     assert "weight" in notices.of()[1]
+    read(notices, animatediff_batch=True)
+    assert notices.of()[-1].startswith(f"{PATH}.animatediff_batch: is not read")
 
 
 @pytest.mark.parametrize("value", [None, "", {}, {"weight": 5}, {"enabled": False, "module": "x"}, OFF])

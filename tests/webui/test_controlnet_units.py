@@ -22,7 +22,7 @@ def test_a_txt2img_generation(host: FakeWebUI) -> None:
     host.opts.data |= {"control_net_inpaint_blur_sigma": 5, "controlnet_ignore_noninpaint_mask": True}
     host.opts.data["ctrlgen_controlnet_semantics"] = True
     found = generation(host, seed=-1, subseed=-1, all_seeds=[2**32 - 1])
-    assert found.map_seed == 2**32 - 2, "the first picture's seed stands for each drawn one, as there"
+    assert found.map_seed == 2**32 - 2, "the first picture's seed stands for each drawn one"
     assert (found.inpaint_blur, found.ignore_mask, found.own_semantics) == (5, True, True)
 
 

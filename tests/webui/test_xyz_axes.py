@@ -75,3 +75,14 @@ def test_a_unit_can_be_switched_off(host: FakeWebUI, script: Any, control: Pushe
     applied(plot, p, "[CtrlGen] Enabled", ["False"])
     host.process_images(script, p, {"units": [{"model": "edges", "image": PICTURE}]})
     assert p.extra_generation_params == {}
+
+
+def test_units_for_controlnet_are_changed_where_there_are_any(host: FakeWebUI, plot: Any) -> None:
+    from lib_ctrlgen.webui.external_code.remote_values import with_remote_values
+
+    p = Processing(host)
+    applied(plot, p, "[ControlNet] Control Mode", ["[My prompt is more important", "Balanced]"])
+    first, second = with_remote_values(p, [{"model": "edges"}, {"model": "lines"}])
+    assert first == {"model": "edges", "control_mode": "My prompt is more important"}
+    assert second["control_mode"] == "Balanced"
+    assert with_remote_values(p, []) == ()

@@ -26,9 +26,9 @@ def labels(files: ModelFiles) -> list[str]:
 def resolved(text: str, files: ModelFiles) -> str:
     """The name in the model store of what a unit of sd-webui-controlnet calls `text`.
 
-    As there: the label itself, then the stem in any case, then the shortest stem that contains the text.
-    With a hash, a file of that stem and hash is taken. A text that fits none is returned as it is, so that
-    the model store's error tells which models there are.
+    As in sd-webui-controlnet: the label itself, then the stem in any case, then the shortest stem that has
+    the text in it. With a hash, a file of that stem and hash is taken. A text that fits none is returned as
+    it is, so that the model store's error tells which models there are.
     """
     if text == NO_MODEL:
         return text

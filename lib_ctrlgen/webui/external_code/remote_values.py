@@ -1,8 +1,8 @@
 """Attributes of a generation, such as `p.control_net_weight`, by which scripts replace fields of units.
 
 As in sd-webui-controlnet they are read only with the setting `control_net_allow_script_control`. A value is
-for all units, a list has one value for each unit; None leaves the unit's field as it is. The X/Y/Z plot and
-sd-webui-segment-anything set them.
+for all units, a list has one value for each unit; None leaves the unit's field as it is.
+sd-webui-segment-anything sets them, and so does CtrlGen for the X/Y/Z plot, which needs no setting.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from modules import shared
 from .unit import ControlNetUnit
 
 SETTING = "control_net_allow_script_control"
+PLOT = "ctrlgen_script_control"  # set by `lib_ctrlgen.webui.xyz_axes` for a cell of the plot
 # The field of each attribute; where two have the same field, the later one wins.
 FIELDS = {
     "enabled": "enabled",
@@ -45,9 +46,11 @@ def with_remote_values(p: Any, arguments: Sequence[Any]) -> tuple[Any, ...]:
     """
     given = {name: getattr(p, f"control_net_{name}", None) for name in FIELDS}
     given = {name: value for name, value in given.items() if value is not None}
-    if not given or not shared.opts.data.get(SETTING, False):
+    units = [unit for unit in arguments if unit is not None]
+    allowed = shared.opts.data.get(SETTING, False)
+    if not given or not (allowed or (units and getattr(p, PLOT, False))):
         return tuple(arguments)
-    units = [unit for unit in arguments if unit is not None] or [ControlNetUnit()]
+    units = units or [ControlNetUnit()]
     return tuple(changed(unit, values_of(given, place)) for place, unit in enumerate(units))
 
 

@@ -45,7 +45,7 @@ def maps_of(units: Sequence[ActiveUnit], order: MapOrder, size: tuple[int, int])
             found += _map(unit, size) if order.own else []
         elif order.further[unit.index - order.first]:
             begun = any(each.index == unit.index for each in units[:number])
-            found += _as_there(unit, size, order.low, begun=begun)
+            found += _appended_maps(unit, size, order.low, begun=begun)
     return found
 
 
@@ -55,7 +55,7 @@ def _map(unit: ActiveUnit, size: tuple[int, int]) -> list[Image.Image]:
     return [control.control_map(*size)] if shows and isinstance(control, MappedControl) else []
 
 
-def _as_there(
+def _appended_maps(
     unit: ActiveUnit, size: tuple[int, int], low: tuple[int, int] | None, *, begun: bool
 ) -> list[Image.Image]:
     """The maps of one unit; `begun` is whether another control of the same unit came before."""
