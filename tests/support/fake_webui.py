@@ -195,6 +195,7 @@ class FakeWebUI:
                 "without_autocast": nullcontext,
             },
             "paths_internal": {
+                "data_path": str(folder),
                 "models_path": str(folder / "models"),
                 "extensions_dir": str(folder / "extensions"),
                 "extensions_builtin_dir": str(folder / "extensions-builtin"),
