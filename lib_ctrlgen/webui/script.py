@@ -29,6 +29,7 @@ from .api import add_routes
 from .comments import without_comments
 from .controlnet.arguments import controlnet_arguments
 from .controlnet.maps import map_order
+from .controlnet.old_settings import register_old_settings
 from .controlnet.routes import add_controlnet_routes
 from .last_picture import last_picture
 from .page import is_plain_page, show_mistake
@@ -197,8 +198,10 @@ def register() -> None:
     """Register the WebUI's callbacks. Called from `scripts/`, and again after every reload of the UI."""
     script_callbacks.on_ui_settings(register_settings)
     script_callbacks.on_ui_settings(register_tiny_setting)
+    script_callbacks.on_ui_settings(register_old_settings)
     script_callbacks.on_before_ui(add_axes)
     script_callbacks.on_infotext_pasted(add_old_units)
+    script_callbacks.on_app_started(register_old_settings)
     script_callbacks.on_app_started(add_routes)
     script_callbacks.on_app_started(add_controlnet_routes)
     script_callbacks.on_app_started(guard_api)
