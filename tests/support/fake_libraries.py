@@ -16,6 +16,7 @@ def edge_libraries() -> dict[str, ModuleType]:
         "Checkbox",
         "Column",
         "File",
+        "Gallery",
         "HTML",
         "Image",
         "Number",
@@ -26,6 +27,7 @@ def edge_libraries() -> dict[str, ModuleType]:
     )
     gradio: dict[str, Any] = dict.fromkeys((*plain, "State", "Tabs", "Textbox"), Component)
     gradio |= {"Dropdown": Dropdown, "Radio": Choice}
+    gradio["SelectData"] = SimpleNamespace
     gradio["update"] = lambda **values: {"__type__": "generic_update", **values}
     security = {"HTTPBasic": lambda: None, "HTTPBasicCredentials": SimpleNamespace}
     fastapi = {

@@ -30,6 +30,7 @@ from .infotext import PastedSetting
 from .models_table import build_models
 from .pose_panel import build_pose, connect_pose
 from .preview import error_html, plan_html
+from .recipes_panel import build_recipes
 from .reference_panel import build_references
 from .tiny_model import build_tiny_model
 from .unit_params import build_boxes, build_family_params, build_params
@@ -68,6 +69,7 @@ def build_panel(tab: str) -> Panel:
         build_all_curves(panel)
         build_plan(panel)
         build_models(panel)
+        build_recipes(panel)
         build_tiny_model(panel)
     return panel
 
