@@ -1,4 +1,4 @@
-"""What the accordion "Recipes" does: the panel with the last picture as a recipe, and a recipe for the panel."""
+"""What the accordion "Recipes" does: makes a recipe of the panel, and fills the panel from a recipe."""
 
 from __future__ import annotations
 
