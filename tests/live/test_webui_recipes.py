@@ -154,6 +154,10 @@ def test_the_panel_is_saved_with_its_picture_and_comes_back(page: Any, tmp_path:
 
 
 def test_recipes_are_compared_shared_and_imported_in_the_page(page: Any, tmp_path: Path) -> None:
+    fill(page, "#txt2img_seed input", "8")
+    generate(page)
+    page.click(f"{RECIPE}save")  # again, so that both versions have a picture
+    page.wait_for_timeout(4000)
     page.click(f"{RECIPE}compare")
     page.wait_for_selector(f"{RECIPE}pairs img")
     assert "+" in page.locator(f"{RECIPE}text").first.inner_text()
@@ -163,9 +167,8 @@ def test_recipes_are_compared_shared_and_imported_in_the_page(page: Any, tmp_pat
     path = tmp_path / "live test zip.zip"
     path.write_bytes(requests.get(link, timeout=60).content)
     assert zipfile.is_zipfile(path)
-    page.locator(
-        f"{RECIPE}import input[type=file], input[type=file]#{RECIPE[1:]}import"
-    ).first.set_input_files(str(path))
+    upload = "#ctrlgen_txt2img_recipes input[data-testid='Import a zip or a picture-upload-button']"
+    page.locator(upload).set_input_files(str(path))
     assert "live test zip" in note(page, "Imported")
     page.wait_for_selector(f"{RECIPE}gallery img")
     shot(page, "recipes-shared")
