@@ -117,7 +117,7 @@ def test_the_infotext_of_a_jpeg_or_webp_is_in_its_exif_data(kind: str) -> None:
         (picture("a\nSteps: 4, CtrlGen: []"), "is no request"),
         (picture("", ctrlgen='{"units": [{"model": "m", "image": "/etc/passwd"}]}'), "expected the hash"),
         (picture("", ctrlgen='{"units": [{"model": "m", "image": "sha:../../x"}]}'), "expected the hash"),
-        (picture("", ctrlgen='{"units": [{"modle": "m"}]}'), r"\$\.units\[0\]\.modle"),
+        (picture("", ctrlgen='{"units": [{"mode": "m"}]}'), r"\$\.units\[0\]\.mode"),
     ],
 )
 def test_pictures_without_a_readable_recipe_are_refused(data: bytes, words: str) -> None:
