@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def picture(text: str, **more: str) -> bytes:
         info.add_itxt(name, value)
     Image.new("RGB", (16, 16), "red").save(stream, "PNG", pnginfo=info)
     return stream.getvalue()
+
+
+def exif_comment(comment: bytes) -> bytes:
+    """EXIF data with a UserComment, big-endian: the main directory refers to the one with the comment."""
+    head = struct.pack(">2sHL", b"MM", 42, 8)
+    main = struct.pack(">HHHLLL", 1, 0x8769, 4, 1, 26, 0)
+    other = struct.pack(">HHHLLL", 1, 0x9286, 7, len(comment), 44, 0)
+    return b"Exif\0\0" + head + main + other + comment
 
 
 def nothing(_digest: str) -> str:
@@ -100,9 +109,9 @@ def test_a_picture_of_the_command_line_is_read_from_its_own_entry() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_the_infotext_of_a_jpeg_or_webp_is_in_its_exif_data(kind: str) -> None:
-    exif, stream = Image.Exif(), io.BytesIO()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + TEXT.encode("utf-16-be")
-    Image.new("RGB", (16, 16)).save(stream, kind, exif=exif)
+    stream = io.BytesIO()
+    comment = exif_comment(b"UNICODE\0" + TEXT.encode("utf-16-be"))
+    Image.new("RGB", (16, 16)).save(stream, kind, exif=comment)
     made = recipe_of_picture(stream.getvalue(), nothing)
     assert made.recipe.job["prompt"] == "a chair, red"
 
