@@ -28,6 +28,7 @@ from .comments import without_comments
 from .controlnet.arguments import controlnet_arguments
 from .controlnet.maps import map_order
 from .controlnet.routes import add_controlnet_routes
+from .external_code.running_network import publish
 from .page import is_plain_page, show_mistake
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
@@ -61,6 +62,7 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
     def process(self, p: Any, *args: Any) -> None:
         """Read, check and load the request. Called once per generation, after the checkpoint is loaded."""
         release(p)
+        publish(p, None)
         patch = prepare(p, args)
         if patch is not None:
             patch.install()
@@ -88,6 +90,7 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         and some join all of them into one (SD upscale, outpainting, prompt matrix).
         """
         del args
+        publish(p, None)
         patch = sample_patch(p)
         if patch is None or runs_script(p) or not processed.infotexts:
             return  # ADetailer calls it without pictures
@@ -130,6 +133,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
                 return controlled(p, asked, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
         release(p)
+        publish(p, None)
         return Refusal(p, error)
     return None
 
