@@ -12,6 +12,18 @@ from typing import Literal, TypeAlias
 OldResizeMode: TypeAlias = Literal["Just Resize", "Crop and Resize", "Resize and Fill"]
 OldControlMode: TypeAlias = Literal["Balanced", "My prompt is more important", "ControlNet is more important"]
 HiresOption: TypeAlias = Literal["Both", "Low res only", "High res only"]
+PulidMode: TypeAlias = Literal["Fidelity", "Extremely style"]
+UnionControlType: TypeAlias = Literal[
+    "OpenPose",
+    "Depth",
+    "Soft Edge",
+    "Hard Edge",
+    "Normal Map",
+    "Segmentation",
+    "Tile",
+    "Inpaint",
+    "Unknown",
+]
 NO_MODULE = "none"
 NO_MODEL = "None"
 DEFAULT_NUMBER = -1.0  # of `processor_res` and the thresholds: the module's own default
@@ -43,6 +55,8 @@ class ControlNetUnit:
     advanced_weighting     a weight for each residual (13 numbers for SD1.5, 10 for SDXL), or none
     effective_region_mask  where the unit acts: white; a data URL or base64
     ctrlgen_semantics      whether the unit means what CtrlGen's own units mean; by the setting when None
+    ipadapter_input        saved features of an IP-Adapter's pictures instead of pictures: safetensors files
+                           as base64
     """
 
     enabled: bool = True
@@ -64,6 +78,7 @@ class ControlNetUnit:
     save_detected_map: bool = True
     advanced_weighting: tuple[float, ...] | None = None
     effective_region_mask: str = ""
-    pulid_mode: Literal["Fidelity", "Extreme style"] = "Fidelity"
-    union_control_type: str = "Unknown"
+    pulid_mode: PulidMode = "Fidelity"
+    union_control_type: UnionControlType = "Unknown"
     ctrlgen_semantics: bool | None = None
+    ipadapter_input: tuple[str, ...] = ()

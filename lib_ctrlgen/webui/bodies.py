@@ -14,6 +14,8 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.pictures import EMBEDDINGS, LISTS, pictured_parts
 from lib_ctrlgen.request.pictures import PICTURES as IMAGES
 
+from .controlnet.bodies import OLD_UNITS, check_controlnet
+
 TITLE = "ctrlgen"  # the WebUI ignores case in titles, too
 TUNER = "ctrlgen x/y tuner"
 SETTINGS = "ctrlgen_"
@@ -24,15 +26,21 @@ PICTURES = frozenset({"image", "images", "image_from"})
 FOREIGN = frozenset({SCRIPTS, "script_args"})  # values of other scripts, which are not checked
 
 
-def check_body(body: Any, arguments: int, settings: Collection[str] = (), path: str = "$") -> None:
+def check_body(
+    body: Any, arguments: int, settings: Collection[str] = (), path: str = "$", units: int = 0
+) -> None:
     """Raise RequestError for a part meant for CtrlGen that the WebUI would ignore or fail at.
 
     `arguments` is the number of the always-on script's arguments; `settings` are the names of CtrlGen's
-    settings that a request may override.
+    settings that a request may override; `units` is the number of the arguments of CtrlGen's script
+    "ControlNet", 0 where it has none.
     """
     if not isinstance(body, Mapping):
         return
+    if units:
+        check_controlnet(body, units, path)
     foreign = FOREIGN if body.get("script_name") else {SCRIPTS}  # without a name nobody reads script_args
+    foreign = foreign | ({OLD_UNITS} if units else set())
     _check_places({name: value for name, value in body.items() if name not in foreign}, path)
     _check_scripts(body.get(SCRIPTS), arguments, f"{path}.{SCRIPTS}")
     _check_tuner(body, path)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from modules.call_queue import queue_lock
@@ -22,6 +22,7 @@ from lib_ctrlgen.request.spec import parse_json
 
 from .settings import model_store
 
+T = TypeVar("T")
 LARGEST_BODY = 256 * 2**20  # bytes
 LOOKED_AT = 0.5  # seconds between two looks whether the client is still there
 
@@ -33,16 +34,9 @@ async def detect(request: Request) -> dict[str, Any]:
     `warnings` are texts. It runs outside of the event loop, one picture at a time, and takes turns with
     generations. When the client hangs up, no further picture is begun. Raises RequestError.
     """
-    asked: DetectionRequest = parse_json(await _body(request), DetectionRequest)
-    stopped, notices = Event(), Notices()
-    work = asyncio.get_running_loop().run_in_executor(None, _found, asked, notices, stopped)
-    try:
-        while not (await asyncio.wait((work,), timeout=LOOKED_AT))[0]:
-            if await request.is_disconnected():
-                stopped.set()
-        found = await work
-    finally:
-        stopped.set()
+    asked: DetectionRequest = parse_json(await read_body(request), DetectionRequest)
+    notices = Notices()
+    found = await apart(request, lambda stopped: _found(asked, notices, stopped))
     return {
         "images": [encode_image(each.map) for each in found],
         "poses": [None if each.pose is None else document_of(each.pose) for each in found],
@@ -50,7 +44,20 @@ async def detect(request: Request) -> dict[str, Any]:
     }
 
 
-async def _body(request: Request) -> bytes:
+async def apart(request: Request, work: Callable[[Event], T]) -> T:
+    """Do work outside of the event loop, and return its result; its event is set when the client hangs up."""
+    stopped = Event()
+    future = asyncio.get_running_loop().run_in_executor(None, work, stopped)
+    try:
+        while not (await asyncio.wait((future,), timeout=LOOKED_AT))[0]:
+            if await request.is_disconnected():
+                stopped.set()
+        return await future
+    finally:
+        stopped.set()
+
+
+async def read_body(request: Request) -> bytes:
     """The body of a request. Raises RequestError for a body that is too large, while it arrives."""
     data = bytearray()
     async for part in request.stream():

@@ -13,6 +13,7 @@ from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.infotext import KEY
 
 from .bodies import SETTINGS, TITLE, check_body, check_infotext, check_repeated
+from .controlnet.arguments import MARK
 
 PATHS = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 
@@ -35,7 +36,7 @@ async def require_readable(request: Request) -> None:
         body = await request.json()  # FastAPI has parsed it already
     except ValueError:
         return  # FastAPI answers with the error
-    check_body(body, arguments(), overridable())
+    check_body(body, arguments(), overridable(), units=controlnet_units())
     check_repeated(await request.body())
     text = body.get("infotext") if isinstance(body, dict) else None
     if isinstance(text, str) and KEY in text:
@@ -58,6 +59,12 @@ def arguments() -> int:
     """Return the number of arguments of the always-on script."""
     found = (script for script in scripts.scripts_txt2img.alwayson_scripts if script.title().lower() == TITLE)
     return next((int(script.args_to) - int(script.args_from) for script in found), 1)
+
+
+def controlnet_units() -> int:
+    """Return the number of arguments of CtrlGen's script "ControlNet", 0 where it has none."""
+    found = (script for script in scripts.scripts_txt2img.alwayson_scripts if getattr(script, MARK, False))
+    return next((int(script.args_to) - int(script.args_from) for script in found), 0)
 
 
 def overridable() -> list[str]:

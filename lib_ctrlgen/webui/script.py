@@ -5,20 +5,29 @@ If no unit is enabled and nothing is scheduled, a generation imports, hooks and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from modules import script_callbacks, scripts
+from msgspec.structs import replace
 
-from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.compat.places import ARGUMENTS, PlacedNotices, UnitPlaces
+from lib_ctrlgen.compat.unit import ControlNetUnit
+from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.forms.infotext import KEY, describe
-from lib_ctrlgen.forms.unit_fields import read_request
+from lib_ctrlgen.forms.init_images import with_init
+from lib_ctrlgen.forms.unit_fields import stated_request
 from lib_ctrlgen.request.batching import RequestBatch
+from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.per_picture import for_picture, is_per_picture
 from lib_ctrlgen.request.seeds import seeded
 from lib_ctrlgen.request.spec import ControlRequest
 
 from .api import add_routes
 from .comments import without_comments
+from .controlnet.arguments import controlnet_arguments
+from .controlnet.maps import map_order
+from .controlnet.routes import add_controlnet_routes
 from .page import is_plain_page, show_mistake
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
@@ -27,7 +36,7 @@ from .sampling.cell_batch import CellBatch, cell_batch_of
 from .sampling.init_images import init_pictures, picture_count
 from .sampling.method_patch import Refusal, SamplePatch, release, sample_patch
 from .sampling.prompt_check import needs_schedules
-from .settings import TITLE, appends_maps, register_settings
+from .settings import TITLE, register_settings
 
 
 class CtrlGenScript(scripts.Script):  # type: ignore[misc]
@@ -83,7 +92,7 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         if patch is None or runs_script(p):
             return
         more = patch.sheets(processed.images[processed.index_of_first_image :])
-        more += patch.control_maps() if appends_maps() else []
+        more += patch.control_maps(map_order(p, patch))
         processed.images.extend(more)
         # "Save" in the gallery needs an infotext with a seed for each picture.
         processed.infotexts.extend([processed.infotexts[0]] * len(more))
@@ -95,30 +104,72 @@ def runs_script(p: Any) -> bool:
     return bool(arguments[0])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a generation is asked for.
+
+    further  the units in the form of sd-webui-controlnet, which are the last of the batch's one request
+    places   where the units of the request came from
+    notices  warnings about the client's request
+    """
+
+    batch: RequestBatch[ControlRequest]
+    further: tuple[ControlNetUnit, ...] = ()
+    places: UnitPlaces = field(default_factory=UnitPlaces)
+    notices: Notices = field(default_factory=Notices)
+
+
 def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
     """Return what replaces `p.sample`: a controlled sampling, a Refusal that raises, or None for nothing."""
     try:
-        batch = cell_batch_of(args) or one_request(p, args)
-        prompts = needs_schedules(without_comments(p, getattr(p, "scripts", None)), batch.shared)
-        if batch.cells > 1 or batch.shared.acts or prompts:
-            return controlled(p, batch, prompts)
+        asked = asked_for(p, args)
+        shared = asked.batch.shared
+        prompts = needs_schedules(without_comments(p, getattr(p, "scripts", None)), shared)
+        if asked.batch.cells > 1 or shared.acts or prompts:
+            with asked.places.in_errors():
+                return controlled(p, asked, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
         release(p)
         return Refusal(p, error)
     return None
 
 
-def one_request(p: Any, args: tuple[Any, ...]) -> RequestBatch[ControlRequest]:
-    """Return one request for all pictures of a generation; concepts without a seed get a random one."""
-    count = picture_count(p)
-    return RequestBatch(requests=(seeded(read_request(args, init_pictures(p), count)),), sizes=(count,))
+def asked_for(p: Any, args: tuple[Any, ...]) -> Asked:
+    """Read the arguments of CtrlGen's script (`args`) and of its script "ControlNet". Raises RequestError."""
+    further, cells = controlnet_arguments(p), cell_batch_of(args)
+    if cells is None:
+        return one_request(p, args, further)
+    if further:
+        message = "the tuner varies the units of CtrlGen's own script alone: name them there"
+        raise RequestError(ARGUMENTS, message)
+    return Asked(batch=cells)
 
 
-def controlled(p: Any, batch: RequestBatch[ControlRequest], prompts: bool) -> SamplePatch:
+def one_request(p: Any, args: tuple[Any, ...], further: tuple[Any, ...]) -> Asked:
+    """Read one request for all pictures of a generation; concepts without a seed get a random one."""
+    count, request = picture_count(p), stated_request(args)
+    places = UnitPlaces(len(request.units))
+    notices: Notices = PlacedNotices(places)
+    units: tuple[ControlNetUnit, ...] = ()
+    if further:
+        from .controlnet.units import converted_units, units_in  # imports torch and the controls
+
+        units = units_in(further, notices)
+        more = converted_units(units, p, notices) if units else ()
+        request = replace(request, units=(*request.units, *more))
+    with places.in_errors():
+        request = with_init(request, init_pictures(p), count)
+    batch = RequestBatch(requests=(seeded(request),), sizes=(count,))
+    return Asked(batch=batch, further=units, places=places, notices=notices)
+
+
+def controlled(p: Any, asked: Asked, prompts: bool) -> SamplePatch:
     """Load the models of a batch, and record its requests in the infotexts. Raises CtrlGenError."""
     from .sampling.generation import controlled_sample  # imports torch and the controls, so only when needed
 
-    patch = controlled_sample(p, batch, prompts=prompts)
+    batch = asked.batch
+    patch = controlled_sample(p, batch, prompts=prompts, notices=asked.notices)
+    patch.places, patch.further = asked.places, asked.further
     cells = isinstance(batch, CellBatch)
     if isinstance(batch, CellBatch):
         p.extra_generation_params["CFG scale"] = batch.per_picture(batch.scales)
@@ -136,4 +187,5 @@ def register() -> None:
     script_callbacks.on_ui_settings(register_settings)
     script_callbacks.on_ui_settings(register_tiny_setting)
     script_callbacks.on_app_started(add_routes)
+    script_callbacks.on_app_started(add_controlnet_routes)
     script_callbacks.on_app_started(guard_api)

@@ -20,6 +20,9 @@ from lib_ctrlgen.models.places import (
 )
 from lib_ctrlgen.models.store import ModelStore
 
+from .controlnet.name import AUTOMATIC, CHOICES, SETTING
+
+SEMANTICS = "ctrlgen_controlnet_semantics"
 SECTION = ("ctrlgen", "CtrlGen")
 UNITS = 3
 MAX_UNITS = 10
@@ -103,7 +106,14 @@ def _options() -> dict[str, Any]:
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
     cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
+    choices = {"choices": list(CHOICES)}
+    api = info(AUTOMATIC, "Answer requests for ControlNet (REST and other extensions)", gr.Radio, choices)
+    own = info(False, "Units for ControlNet mean what CtrlGen's own units mean")
     return {
+        SETTING: api.info(
+            "automatic: unless another extension, such as sd-webui-controlnet, does"
+        ).needs_reload_ui(),
+        SEMANTICS: own.info("otherwise they make the pictures that sd-webui-controlnet 1.1.455 makes"),
         "ctrlgen_units": units.needs_reload_ui(),
         "ctrlgen_append_maps": maps,
         "ctrlgen_model_folders": folders.info("one per line"),

@@ -23,7 +23,7 @@ def edge_libraries() -> dict[str, ModuleType]:
         "Slider",
         "Tab",
     )
-    gradio: dict[str, Any] = dict.fromkeys((*plain, "Tabs", "Textbox"), Component)
+    gradio: dict[str, Any] = dict.fromkeys((*plain, "State", "Tabs", "Textbox"), Component)
     gradio |= {"Dropdown": Dropdown, "Radio": Choice}
     gradio["update"] = lambda **values: {"__type__": "generic_update", **values}
     security = {"HTTPBasic": lambda: None, "HTTPBasicCredentials": SimpleNamespace}

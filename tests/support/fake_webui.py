@@ -88,7 +88,9 @@ class Processing:
             rows = torch.cat([x[:1].expand(conds, -1, -1, -1), x])
             denoiser = SimpleNamespace(step=step, total_steps=self.steps, sampler=sampler, p=self)
             denoiser.combine_denoised, denoiser.cond_scale_miltiplier = None, 1.0
-            self.host.callbacks.fire("cfg_denoiser", SimpleNamespace(x=rows, denoiser=denoiser))
+            params = SimpleNamespace(x=rows, denoiser=denoiser, sampling_step=step)
+            params.total_sampling_steps = self.steps
+            self.host.callbacks.fire("cfg_denoiser", params)
             out = self.call(rows, images)
             x = x - 0.1 * out[-images:] - 0.1 * out[:images]
         return x

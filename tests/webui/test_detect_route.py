@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,24 +15,10 @@ from lib_ctrlgen.preprocessors import preprocessor
 from tests.support import control_files as files
 from tests.support.fake_webui import FakeWebUI, fresh
 from tests.support.poses import document
+from tests.support.rest_client import Client
 
 PICTURES = [files.picture(40, 24, seed) for seed in range(3)]
 TEXTS = [encode_image(picture) for picture in PICTURES]
-
-
-class Client:
-    """A request as starlette hands it over; the client hangs up after `stays` looks."""
-
-    def __init__(self, body: bytes, stays: int) -> None:
-        self.body, self.stays = body, stays
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self.body), 1000):
-            yield self.body[start : start + 1000]
-
-    async def is_disconnected(self) -> bool:
-        self.stays -= 1
-        return self.stays < 0
 
 
 class Route:

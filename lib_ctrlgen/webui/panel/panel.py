@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any, get_args
 
 import gradio as gr
@@ -14,6 +15,7 @@ from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
+from lib_ctrlgen.webui.controlnet.name import taken_note
 from lib_ctrlgen.webui.settings import model_store, unit_count
 
 from .blend_tab import build_blend
@@ -49,6 +51,8 @@ def build_panel(tab: str) -> Panel:
     panel = Panel(tab)
     with gr.Accordion("CtrlGen", open=False, elem_id=panel.elem_id("panel"), elem_classes="ctrlgen"):
         panel.add(gr.Textbox(value="", visible=False, label="request", elem_id=panel.elem_id("request")))
+        if note := taken_note():
+            gr.HTML(f"<p>{escape(note)}.</p>", elem_id=panel.elem_id("controlnet_note"))
         build_whole(panel)
         with gr.Accordion("Blend", open=False, elem_id=panel.elem_id("blend_panel")):
             build_blend(panel)

@@ -18,9 +18,8 @@ from torch import Tensor
 from lib_ctrlgen.controls.base import Target
 from lib_ctrlgen.controls.own_layers import EncodingControl
 from lib_ctrlgen.controls.prepare import load_requests
-from lib_ctrlgen.controls.protocols import MappedControl
 from lib_ctrlgen.controls.recorded import Loaded
-from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, sees_picture, unit_variants
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch, unit_variants
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
@@ -43,6 +42,7 @@ from .diffusion import loaded_diffusion
 from .finishing import finished
 from .guidance import Guidance
 from .inpaint_area import canvas_of, require_place
+from .maps import MapOrder, maps_of
 from .phrases import LoadedPhrases
 from .prompt_loras import each_lora_once
 from .sheets import spread_map
@@ -77,7 +77,7 @@ class ControlledUnits:
         self.p, self.canvas = p, canvas
         self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
-        self.notices = notices or Notices()
+        self.notices = Notices() if notices is None else notices
         # The number of steps of the first pass (False) and of the hires pass (True).
         self.passes: dict[bool, int] = {}
 
@@ -157,20 +157,18 @@ class ControlledUnits:
         """Return the request with the names and hashes of the models that were loaded for it."""
         return Loaded.of(self.units).recorded(request)
 
-    def control_maps(self) -> list[Image.Image]:
-        """Return each unit's control map at the size of the last pass."""
-        controls = (unit.control for unit in self.units if unit.concept is None)
-        return [
-            control.control_map(*self.size)
-            for control in controls
-            if isinstance(control, MappedControl) and not sees_picture(control)
-        ]
+    def control_maps(self, order: MapOrder) -> list[Image.Image]:
+        """Return the control maps of the units that `order` asks for."""
+        return maps_of(self.units, order, self.size)
 
 
-def controlled_sample(p: Any, batch: RequestBatch[ControlRequest], *, prompts: bool) -> StepwiseSample:
+def controlled_sample(
+    p: Any, batch: RequestBatch[ControlRequest], *, prompts: bool, notices: Notices | None = None
+) -> StepwiseSample:
     """Load a batch, and return the replacement of `p.sample` that applies it. Raises CtrlGenError.
 
-    `prompts` is whether a prompt has scheduled or named weights, or a blend changes it.
+    `prompts` is whether a prompt has scheduled or named weights, or a blend changes it. `notices` are the
+    warnings so far.
     """
     parts: list[StepHandler] = []
     request, requests = batch.shared, requests_of(batch)
@@ -183,7 +181,7 @@ def controlled_sample(p: Any, batch: RequestBatch[ControlRequest], *, prompts: b
     crossfeed = next((part for part in parts if isinstance(part, Crossfeed)), None)
     scheduled = ScheduledPrompts(p, requests, guidance, crossfeed) if prompts else None
     if batch.cells > 1 or request.enabled_units or (request.blend and request.blend.model):
-        parts.append(controlled_units(p, batch, scheduled))
+        parts.append(controlled_units(p, batch, scheduled, Notices() if notices is None else notices))
     if scheduled is not None:
         parts.append(scheduled)
     if prompts or guidance.acts:
@@ -192,14 +190,14 @@ def controlled_sample(p: Any, batch: RequestBatch[ControlRequest], *, prompts: b
 
 
 def controlled_units(
-    p: Any, batch: RequestBatch[ControlRequest], prompts: ScheduledPrompts | None
+    p: Any, batch: RequestBatch[ControlRequest], prompts: ScheduledPrompts | None, notices: Notices
 ) -> ControlledUnits:
     """Load the units of a batch. Raises CtrlGenError.
 
     A comment below the pictures says when the models of the generation do not fit into the model store.
     """
     port = current_port()
-    shape, notices, used = port.shape, Notices(), model_store().working_set()
+    shape, used = port.shape, model_store().working_set()
     with torch.no_grad(), used:
         canvas = canvas_of(p, batch.sizes[0])
         target = Target(

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from lib_ctrlgen.compat.places import UnitPlaces
+from lib_ctrlgen.compat.unit import ControlNetUnit
 from lib_ctrlgen.request.notices import KEY
 from lib_ctrlgen.request.spec import ControlRequest
+
+if TYPE_CHECKING:
+    from .maps import MapOrder
 
 ABSENT = object()
 
@@ -42,10 +47,15 @@ class MethodPatch(ABC):
 
 
 class SamplePatch(MethodPatch):
-    """A replacement of `p.sample`, which raises any error that makes the control impossible."""
+    """A replacement of `p.sample`, which raises any error that makes the control impossible.
+
+    `further` are the units in the form of sd-webui-controlnet; `places` says where they are in the request.
+    """
 
     def __init__(self, p: Any) -> None:
         super().__init__(p, "sample")
+        self.further: tuple[ControlNetUnit, ...] = ()
+        self.places = UnitPlaces()
 
     def begin(self, x: Any, noise: Any) -> None:
         """Called before a pass with its latents and its noise, [B, C, h, w] each."""
@@ -58,8 +68,8 @@ class SamplePatch(MethodPatch):
         """Return pictures that show several of the batch's pictures side by side."""
         return []
 
-    def control_maps(self) -> list[Image.Image]:
-        """Return the control map of each unit."""
+    def control_maps(self, _order: MapOrder) -> list[Image.Image]:
+        """Return the control maps of the units that `_order` asks for."""
         return []
 
 

@@ -17,6 +17,7 @@ from lib_ctrlgen.request.notices import JOINT, KEY, Notices
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.webui.page import end_batch, is_plain_page
 
+from .maps import MapOrder
 from .method_patch import SamplePatch
 from .sheets import sheets
 
@@ -48,8 +49,8 @@ class StepHandler(Protocol):
 class HasControlMaps(Protocol):
     """A part that has control maps."""
 
-    def control_maps(self) -> list[Image.Image]:
-        """Return the control map of each unit."""
+    def control_maps(self, order: MapOrder) -> list[Image.Image]:
+        """Return the control maps of the units that `order` asks for."""
 
 
 @runtime_checkable
@@ -126,7 +127,8 @@ class StepwiseSample(SamplePatch):
         On the page a CtrlGenError ends the batch without pictures instead, see `end_batch`.
         """
         try:
-            return self.made(args, kwargs)
+            with self.places.in_errors():
+                return self.made(args, kwargs)
         except CtrlGenError as error:
             if not is_plain_page(self.p):
                 raise
@@ -175,10 +177,10 @@ class StepwiseSample(SamplePatch):
         """Return the strips or the map that a blend makes of the finished pictures."""
         return sheets(self.p, self.blend, images)
 
-    def control_maps(self) -> list[Image.Image]:
-        """Return the control map of each unit at the size of the last pass."""
+    def control_maps(self, order: MapOrder) -> list[Image.Image]:
+        """Return the control maps of the units that `order` asks for."""
         parts = (part for part in self.parts if isinstance(part, HasControlMaps))
-        return [shown for part in parts for shown in part.control_maps()]
+        return [shown for part in parts for shown in part.control_maps(order)]
 
 
 def fresh_noise(p: Any) -> Callable[[], Any]:

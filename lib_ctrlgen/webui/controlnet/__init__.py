@@ -1,0 +1,1 @@
+"""CtrlGen under the name of sd-webui-controlnet: its script and its REST routes."""
