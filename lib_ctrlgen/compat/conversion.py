@@ -27,7 +27,7 @@ from lib_ctrlgen.request.unit import ControlMode, ResizeMode
 
 from .generation import RESIZE_MODES, Generation
 from .modules import module_of
-from .pictures import channel, encoded, for_encoder, seen, size_of, with_holes
+from .pictures import channel, encoded, seen, size_of, with_holes
 from .resolution import resolution_of
 from .unit import NO_MODEL, ControlNetUnit, OldResizeMode
 from .weights import IP_ADAPTERS, layers_of, weights_of
@@ -210,10 +210,8 @@ class Conversion:
         given, path = self.unit.images[number], self.path
         if not given.mask:
             return given.image
-        if self.module.startswith("inpaint"):
+        if self.module.startswith("inpaint") or self.reads_clip:
             return encoded(with_holes(given, path))
-        if self.reads_clip:
-            return encoded(for_encoder(given, path))
         return encoded(seen(given, path, ignore_mask=self.generation.ignore_mask))
 
     @property
@@ -227,6 +225,8 @@ class Conversion:
         if not self.is_ip_adapter:
             message = f"{len(self.unit.images)} pictures: only IP-Adapters take several in one unit"
             raise RequestError(f"{self.path}.image", message)
+        if any(each.mask for each in self.unit.images):
+            raise RequestError(f"{self.path}.mask", "is for a unit with a single picture")
         first, *others = (self._seen(number) for number in range(len(self.unit.images)))
         return {
             "image": first,

@@ -12,7 +12,6 @@ from lib_ctrlgen.images.files import decode_image
 
 from .unit import MaskedImage
 
-MEAN = (123, 117, 104)  # of the pictures that CLIP was trained with
 LITTLE, MUCH = 5, 250  # a mask without values between them is not painted by hand
 
 
@@ -58,16 +57,6 @@ def with_holes(given: MaskedImage, path: str) -> Image.Image:
     if mask is not None:
         picture.putalpha(ImageOps.invert(mask))
     return picture
-
-
-def for_encoder(given: MaskedImage, path: str) -> Image.Image:
-    """The picture of an image encoder: what the mask covers gets the encoder's mean colour, which it ignores.
-
-    Raises RequestError below `path`.
-    """
-    picture = on_white(decode_image(given.image, f"{path}.image"))
-    mask = mask_of(given, picture.size, path)
-    return picture if mask is None else Image.composite(Image.new("RGB", picture.size, MEAN), picture, mask)
 
 
 def seen(given: MaskedImage, path: str, *, ignore_mask: bool) -> Image.Image:

@@ -29,6 +29,7 @@ from lib_ctrlgen.request.schedule import Schedule
 from .combine import Features
 from .file import AdapterWeights
 
+MEAN = (123, 117, 104)  # the mean colour of the pictures that CLIP was trained with
 TOGETHER = 16  # squares that are encoded in one call
 WeighedFeatures: TypeAlias = tuple[Features, float]
 
@@ -154,14 +155,24 @@ class ClipReader:
     def _look(self, picture: Image.Image) -> Image.Image:
         """The square that the encoder sees of a picture."""
         if self.job.unit.semantics is not None:
-            return stretched(picture, self.folder.size)
+            return self._stretched(picture)
         square = picture if self.crop == "center" else square_at(picture, self.crop)
         return sharpened(centre_square(square, self.folder.size), float(self.job.params["sharpening"]))
+
+    def _stretched(self, picture: Image.Image) -> Image.Image:
+        """A picture as sd-webui-controlnet shows it; what is transparent gets the encoder's mean colour."""
+        size, job = self.folder.size, self.job
+        if picture is not job.given or job.colours is None or job.transparent is None:
+            return stretched(picture, size)
+        hidden = stretched(job.transparent, size).getchannel("R")
+        return Image.composite(Image.new("RGB", hidden.size, MEAN), stretched(job.colours, size), hidden)
 
     def _key(self, picture: Image.Image) -> tuple[Hashable, ...]:
         """What the square that is seen of a picture depends on."""
         crop = self.crop if self.job.unit.semantics is None else "stretched"
-        return image_hash(picture), crop, float(self.job.params["sharpening"])
+        hidden = self.job.transparent if self.job.unit.semantics is not None else None
+        marks = () if hidden is None else (image_hash(hidden),)
+        return *marks, image_hash(picture), crop, float(self.job.params["sharpening"])
 
     def _features(
         self,
