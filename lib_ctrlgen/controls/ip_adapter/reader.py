@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Protocol, TypeAlias
 
+import cv2
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn import functional
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.params import IMAGE_ENCODER
 from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.picture_noise import noised
 from lib_ctrlgen.images.sharpen import sharpened
@@ -27,6 +29,7 @@ from lib_ctrlgen.request.schedule import Schedule
 from .combine import Features
 from .file import AdapterWeights
 
+MEAN = (123, 117, 104)  # the mean colour of the pictures that CLIP was trained with
 TOGETHER = 16  # squares that are encoded in one call
 WeighedFeatures: TypeAlias = tuple[Features, float]
 
@@ -151,12 +154,25 @@ class ClipReader:
 
     def _look(self, picture: Image.Image) -> Image.Image:
         """The square that the encoder sees of a picture."""
+        if self.job.unit.semantics is not None:
+            return self._stretched(picture)
         square = picture if self.crop == "center" else square_at(picture, self.crop)
         return sharpened(centre_square(square, self.folder.size), float(self.job.params["sharpening"]))
 
+    def _stretched(self, picture: Image.Image) -> Image.Image:
+        """A picture as sd-webui-controlnet shows it; what is transparent gets the encoder's mean colour."""
+        size, job = self.folder.size, self.job
+        if picture is not job.given or job.colours is None or job.transparent is None:
+            return stretched(picture, size)
+        hidden = stretched(job.transparent, size).getchannel("R")
+        return Image.composite(Image.new("RGB", hidden.size, MEAN), stretched(job.colours, size), hidden)
+
     def _key(self, picture: Image.Image) -> tuple[Hashable, ...]:
         """What the square that is seen of a picture depends on."""
-        return image_hash(picture), self.crop, float(self.job.params["sharpening"])
+        crop = self.crop if self.job.unit.semantics is None else "stretched"
+        hidden = self.job.transparent if self.job.unit.semantics is not None else None
+        marks = () if hidden is None else (image_hash(hidden),)
+        return *marks, image_hash(picture), crop, float(self.job.params["sharpening"])
 
     def _features(
         self,
@@ -184,6 +200,11 @@ class ClipReader:
         whole = (*key, self.folder.weights, self.placement, self.weights.feature)
         with at_path(encoder_at(self.job)):
             return (self.store.cached(whole, compute),)
+
+
+def stretched(picture: Image.Image, size: int) -> Image.Image:
+    """A picture stretched to a square by area averaging, as sd-webui-controlnet shows it to an encoder."""
+    return Image.fromarray(cv2.resize(pixels_of(picture), (size, size), interpolation=cv2.INTER_AREA))
 
 
 def encoder_at(job: UnitInputs) -> str:
