@@ -160,7 +160,7 @@ class ClipReader:
         return sharpened(centre_square(square, self.folder.size), float(self.job.params["sharpening"]))
 
     def _visible(self, picture: Image.Image) -> Tensor | None:
-        """What sd-webui-controlnet multiplies the normalised pixels by, [size, size]: 0 where it is masked."""
+        """What the normalised pixels are multiplied by, [size, size]: 0 where a picture is masked."""
         hidden = self.job.transparent
         if self.job.unit.semantics is None or picture is not self.job.given or hidden is None:
             return None
@@ -191,8 +191,8 @@ class ClipReader:
     ) -> Features:
         """The encoder's output for a square, or without one for zeros; computed once for a store.
 
-        With a `count` n there are n * n squares, whose outputs are pooled to one set. `visible` multiplies the
-        normalised pixels.
+        With a `count` n there are n * n squares, whose outputs are pooled to one set. `visible` multiplies
+        the normalised pixels.
         """
 
         def compute() -> Tensor:
