@@ -28,6 +28,7 @@ def encoded(picture: Image.Image) -> str:
 
 
 PICTURE = encoded(Image.new("RGB", (100, 200), "red"))
+SMALL = encoded(Image.new("L", (9, 9)))
 CANNY = ControlNetUnit(module="canny", model="edges [0a1b2c3d]", images=(MaskedImage(image=PICTURE),))
 EXPECTED = {
     "model": "edges [0a1b2c3d]",
@@ -74,14 +75,17 @@ def test_a_plain_unit() -> None:
         ({"processor_res": 32}, {}),
         ({"threshold_a": 64.0, "threshold_b": 300}, {"params": {"low_threshold": 64, "high_threshold": 200}}),
         ({"pixel_perfect": True}, {}),
-        ({"pixel_perfect": True, "resize_mode": "Resize and Fill"}, {"resize_mode": "resize_and_fill", "semantics": {"resolution": 384}}),
+        (
+            {"pixel_perfect": True, "resize_mode": "Resize and Fill"},
+            {"resize_mode": "resize_and_fill", "semantics": {"resolution": 384}},
+        ),
         ({"union_control_type": "Hard Edge"}, {"semantics": {"resolution": 512, "union_type": "canny"}}),
         ({"hr_option": "Low res only"}, {}),
         ({"save_detected_map": False}, {}),
         ({"advanced_weighting": (0.5, 0.0)}, {"layer_weights": [0.5, 0]}),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_field(fields: dict[str, Any], expected: dict[str, Any]) -> None:
     assert payload(**fields) == EXPECTED | expected
 
@@ -158,7 +162,7 @@ def test_img2img() -> None:
 
 
 def test_ip_adapters() -> None:
-    clip = {"module": "ip-adapter_clip_sd15", "control_mode": "ControlNet is more important"}
+    clip: dict[str, Any] = {"module": "ip-adapter_clip_sd15", "control_mode": "ControlNet is more important"}
     hires = replace(SD15, hires=True)
     found = payload(hires, **clip, hr_option="Low res only", advanced_weighting=(0.0, 0.25))
     assert found["control"] == "ip_adapter"
@@ -196,10 +200,10 @@ def test_own_semantics() -> None:
         ({"module": "inpaint_only+lama"}, "module"),
         ({"module": "ip-adapter-auto", "model": "ip-adapter_pulid_sdxl_fp16"}, "module"),
         ({"effective_region_mask": "no base64!"}, "effective_region_mask"),
-        ({"module": "inpaint", "images": (MaskedImage(image=PICTURE, mask=encoded(Image.new("L", (9, 9)))),)}, "mask"),
+        ({"module": "inpaint", "images": (MaskedImage(image=PICTURE, mask=SMALL),)}, "mask"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_mistakes(fields: dict[str, Any], place: str) -> None:
     with pytest.raises(RequestError) as raised:
         unit_of(replace(CANNY, **fields))

@@ -1,7 +1,7 @@
 """A request in sd-webui-controlnet's form makes the same picture here as there, to 1/255.
 
 CTRLGEN_OLD_WEBUI_URL and CTRLGEN_OLD_WEBUI_ROOT are a second WebUI, with sd-webui-controlnet 1.1.455 instead
-of this extension and the same models; `tests.support.shrink_controlnet` lets its extension load the tiny ones.
+of this extension and the same models; `tests.support.shrink_controlnet` lets it load the tiny ones.
 """
 
 import os

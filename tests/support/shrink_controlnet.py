@@ -1,8 +1,8 @@
 """Lets a copy of sd-webui-controlnet 1.1.455 load networks of the tiny models' sizes.
 
-`python -m tests.support.shrink_controlnet WEBUI/extensions/sd-webui-controlnet` changes the copy once. Its own
-sizes are those of SD1.5, SDXL and ViT-H alone. It also makes its VAE return the mean instead of a random
-sample, which is how its pictures can be repeated, and writes the tiny image encoder where it looks for ViT-H.
+`python -m tests.support.shrink_controlnet WEBUI/extensions/sd-webui-controlnet` changes the copy once: it
+knows the sizes of SD1.5, SDXL and ViT-H alone. It then also encodes pictures by the mean of the VAE, not by
+a random sample, so that they can be repeated, and finds the tiny image encoder where it looks for ViT-H.
 """
 
 import json
