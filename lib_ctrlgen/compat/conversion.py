@@ -26,9 +26,9 @@ from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.request.unit import ControlMode, ResizeMode
 
 from .generation import RESIZE_MODES, Generation
-from .modules import module_of
+from .modules import UNSCALED, module_of
 from .pictures import channel, encoded, seen, size_of, with_holes
-from .resolution import resolution_of
+from .resolution import pixel_perfect, resolution_of
 from .unit import NO_MODEL, ControlNetUnit, OldResizeMode
 from .weights import IP_ADAPTERS, layers_of, weights_of
 
@@ -174,7 +174,13 @@ class Conversion:
         thresholds = module_of(self.module).params(
             threshold_a=self.unit.threshold_a, threshold_b=self.unit.threshold_b
         )
-        return {**self.control[1], **thresholds, **self._further()}
+        return {**self.control[1], **thresholds, **self._resolution(), **self._further()}
+
+    def _resolution(self) -> dict[str, Value]:
+        """The parameter `resolution` of a preprocessor that has it, with CtrlGen's own semantics."""
+        resolution = resolution_of(self.unit, module_of(self.module))
+        scaled = resolution and self.module not in UNSCALED and not self.families
+        return {"resolution": resolution} if self.own and scaled and not self.unit.pixel_perfect else {}
 
     def _further(self) -> dict[str, Value]:
         if self.module == PULID:
@@ -266,9 +272,9 @@ class Conversion:
         """How the unit is carried out."""
         if self.own:
             return None
-        resolution = resolution_of(
-            self.unit, module_of(self.module), self.picture_size, self.resize_mode, self.generation
-        )
+        resolution = resolution_of(self.unit, module_of(self.module))
+        if resolution and self.unit.pixel_perfect:
+            resolution = pixel_perfect(self.picture_size, self.generation, self.resize_mode)
         union_type = UNION_TYPES.get(self.unit.union_control_type, "")
         return ControlNetSemantics(
             resolution=resolution,

@@ -29,7 +29,6 @@ from lib_ctrlgen.request.schedule import Schedule
 from .combine import Features
 from .file import AdapterWeights
 
-MEAN = (123, 117, 104)  # the mean colour of the pictures that CLIP was trained with
 TOGETHER = 16  # squares that are encoded in one call
 WeighedFeatures: TypeAlias = tuple[Features, float]
 
@@ -155,17 +154,17 @@ class ClipReader:
     def _look(self, picture: Image.Image) -> Image.Image:
         """The square that the encoder sees of a picture."""
         if self.job.unit.semantics is not None:
-            return self._stretched(picture)
+            own = self.job.colours if picture is self.job.given else None
+            return stretched(own or picture, self.folder.size)
         square = picture if self.crop == "center" else square_at(picture, self.crop)
         return sharpened(centre_square(square, self.folder.size), float(self.job.params["sharpening"]))
 
-    def _stretched(self, picture: Image.Image) -> Image.Image:
-        """A picture as sd-webui-controlnet shows it; what is transparent gets the encoder's mean colour."""
-        size, job = self.folder.size, self.job
-        if picture is not job.given or job.colours is None or job.transparent is None:
-            return stretched(picture, size)
-        hidden = stretched(job.transparent, size).getchannel("R")
-        return Image.composite(Image.new("RGB", hidden.size, MEAN), stretched(job.colours, size), hidden)
+    def _visible(self, picture: Image.Image) -> Tensor | None:
+        """What the normalised pixels are multiplied by, [size, size]: 0 where a picture is masked."""
+        hidden = self.job.transparent
+        if self.job.unit.semantics is None or picture is not self.job.given or hidden is None:
+            return None
+        return 1 - torch.from_numpy(pixels_of(stretched(hidden, self.folder.size))[..., 0]) / 255.0
 
     def _key(self, picture: Image.Image) -> tuple[Hashable, ...]:
         """What the square that is seen of a picture depends on."""
@@ -180,19 +179,26 @@ class ClipReader:
         change: Hashable = None,
         changed: Callable[[Image.Image], Image.Image] = lambda look: look,
     ) -> Features:
-        return self._encoded((change, *self._key(picture)), lambda: [changed(self._look(picture))])
+        looks, key = (lambda: [changed(self._look(picture))]), (change, *self._key(picture))
+        return self._encoded(key, looks, visible=self._visible(picture))
 
     def _encoded(
-        self, key: tuple[Hashable, ...], looks: Callable[[], Sequence[Image.Image]] | None, count: int = 1
+        self,
+        key: tuple[Hashable, ...],
+        looks: Callable[[], Sequence[Image.Image]] | None,
+        count: int = 1,
+        visible: Tensor | None = None,
     ) -> Features:
         """The encoder's output for a square, or without one for zeros; computed once for a store.
 
-        With a `count` n there are n * n squares, whose outputs are pooled to one set.
+        With a `count` n there are n * n squares, whose outputs are pooled to one set. `visible` multiplies
+        the normalised pixels.
         """
 
         def compute() -> Tensor:
             tower = load_tower(self.store, self.folder, self.placement)
             pixels = tower.zeros() if looks is None else torch.cat([tower.pixels(look) for look in looks()])
+            pixels = pixels if visible is None else pixels * visible.to(pixels)
             with tower.weights.present():
                 parts = [tower.feature(some, self.weights.feature) for some in torch.split(pixels, TOGETHER)]
             return torch.cat(parts) if count == 1 else pooled_parts(torch.cat(parts), count)
