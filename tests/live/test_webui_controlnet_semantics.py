@@ -135,14 +135,17 @@ def both(webui: WebUI, webui_root: Path) -> Iterator[tuple[WebUI, WebUI]]:
 def made(webui: WebUI, units: list[dict[str, Any]], tab: str, fields: dict[str, Any]) -> tuple[Any, Any]:
     """The picture without units and the one with them, one right after the other.
 
-    The WebUI's VAE encodes init pictures with noise that depends on the generation before.
+    The WebUI's VAE encodes init pictures with noise that depends on what was loaded and generated before. So
+    they are made twice, and the second ones are returned.
     """
-    plain, controlled = (
+    controlled = {"alwayson_scripts": {"ControlNet": {"args": units}}}
+    rounds = 2 if tab == "img2img" else 1
+    answers = [
         webui.post(f"/sdapi/v1/{tab}", {**PLAIN, "steps": 6, **fields, **scripts})
-        for scripts in ({}, {"alwayson_scripts": {"ControlNet": {"args": units}}})
-    )
-    assert controlled.status_code == 200, controlled.json()
-    return picture_of(plain.json()), picture_of(controlled.json())
+        for scripts in ({}, controlled) * rounds
+    ]
+    assert answers[-1].status_code == 200, answers[-1].json()
+    return picture_of(answers[-2].json()), picture_of(answers[-1].json())
 
 
 def picture_of(answer: dict[str, Any]) -> Any:
