@@ -31,6 +31,7 @@ from .controlnet.arguments import controlnet_arguments
 from .controlnet.maps import map_order
 from .controlnet.old_settings import register_old_settings
 from .controlnet.routes import add_controlnet_routes
+from .external_code.running_network import publish
 from .last_picture import last_picture
 from .page import is_plain_page, show_mistake
 from .panel.old_infotext import add_old_units
@@ -68,6 +69,7 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
     def process(self, p: Any, *args: Any) -> None:
         """Read, check and load the request. Called once per generation, after the checkpoint is loaded."""
         release(p)
+        publish(p, None)
         patch = prepare(p, args)
         if patch is not None:
             patch.install()
@@ -96,6 +98,7 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         """
         del args
         last_picture().keep(processed)
+        publish(p, None)
         patch = sample_patch(p)
         if patch is None:
             return
@@ -141,6 +144,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
                 return controlled(p, asked, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
         release(p)
+        publish(p, None)
         return Refusal(p, error)
     return None
 

@@ -28,12 +28,14 @@ from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.session.assigned_maps import AssignedMaps
 from lib_ctrlgen.session.blank_maps import note_blanks
 from lib_ctrlgen.session.initial_noise import changed_noise
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from lib_ctrlgen.webui.external_code.running_network import publish
 from lib_ctrlgen.webui.settings import model_store, terms
 
 from .blending import Crossfeed, blend_parts, blended_seeds
@@ -47,7 +49,7 @@ from .inpaint_area import canvas_of, require_place
 from .maps import MapOrder, maps_of
 from .phrases import LoadedPhrases
 from .prompt_loras import each_lora_once
-from .published_maps import published
+from .published_maps import latest_network, published
 from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
@@ -81,6 +83,8 @@ class ControlledUnits:
         self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
         self.maps_made = True
+        self.assigned = AssignedMaps()
+        self.network = latest_network(p, units, self.assigned)
         self.notices = Notices() if notices is None else notices
         # The number of steps of the first pass (False) and of the hires pass (True).
         self.passes: dict[bool, int] = {}
@@ -100,7 +104,8 @@ class ControlledUnits:
             session = stack.enter_context(ControlSession(port, units, rows, self.variants))
             self.session = session
             announce_batches = stack.enter_context(each_host_batch(rows))
-            stack.enter_context(published(self.p, session))
+            session.assigned = self.assigned
+            stack.enter_context(published(self.p, self.network))
 
             def follow(params: Any) -> None:
                 self.follow(params, session, rows)
@@ -115,7 +120,7 @@ class ControlledUnits:
         """Before a pass, encode the units' pictures, and let units change the first noise of txt2img."""
         if self.session is None:
             return
-        self.session.assigned.maps.clear()
+        self.assigned.maps.clear()
         self.prepare(self.session, x)
         if not self.maps_made:
             return
@@ -240,7 +245,9 @@ def controlled_units(
     if used.shortage:
         p.comment(used.shortage)
     variants = batch.per_picture(unit_variants(batch.requests, units)) if batch.cells > 1 else ()
-    return ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
+    made = ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
+    publish(p, made.network)
+    return made
 
 
 def interrupted() -> bool:
