@@ -22,7 +22,7 @@ from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import new_folder
 
 from .content import Files, Recipe, files_of, result_of
-from .git import GIT_DIR
+from .git import GIT_DIR, git_program
 from .names import NAME, recipe_name, same_name, unknown
 from .reading import read_recipe
 from .versions import RecipeFolder, Version
@@ -57,16 +57,30 @@ class Library:
         return sorted(found, key=lambda name: (name.casefold(), name))
 
     def listed(self) -> list[Listed]:
-        """All recipes with their newest versions, the last saved one first. Raises HostError."""
+        """All recipes with their newest versions, the last saved one first.
+
+        The version of a recipe whose repository is damaged has no `id`, and the error as its message.
+        """
+        git_program()  # raises HostError for all of them
         with ThreadPoolExecutor(READERS) as pool:
-            rows = list(pool.map(self._row, self.names()))
+            rows = [row for row in pool.map(self._row, self.names()) if row is not None]
         return sorted(rows, key=lambda row: row.version.saved, reverse=True)
 
-    def _row(self, name: str) -> Listed:
+    def _row(self, name: str) -> Listed | None:
+        """A recipe's row; None if it was deleted in the meantime."""
         found = RecipeFolder(self.folder / name)
+        try:
+            return self._read_row(found)
+        except HostError as error:
+            damaged = Version(id="", saved="", message=str(error))
+            row = Listed(name=name, variant="", version=damaged, result=None)
+            return row if _is_recipe(found.folder) else None
+
+    def _read_row(self, found: RecipeFolder) -> Listed:
         result = result_of({path.name: b"" for path in found.folder.glob("result.*") if path.is_file()})
         path = found.folder / result if result else None
-        return Listed(name=name, variant=found.variant, version=found.newest(), result=path)
+        newest = found.newest()
+        return Listed(name=found.folder.name, variant=found.variant, version=newest, result=path)
 
     def find(self, name: str) -> RecipeFolder:
         """The recipe of a name, in any case. Raises RequestError at `$.name`."""

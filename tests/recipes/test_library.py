@@ -180,6 +180,15 @@ def test_no_hook_and_no_configuration_is_used(library: Library, tmp_path: Path, 
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_damaged_repository_is_listed_with_its_error(library: Library) -> None:
+    library.save("chair", recipe())
+    library.save("table", recipe())
+    (library.folder / "chair" / ".git" / "HEAD").write_text("broken")
+    table, chair = library.listed()
+    assert (table.name, chair.name, chair.version.id) == ("table", "chair", "")
+    assert "git" in chair.version.message
+
+
 def test_without_git_the_error_says_what_to_install(library: Library, monkeypatch: Any) -> None:
     monkeypatch.setenv("GIT", "no-such-program")
     with pytest.raises(HostError, match="install it"):
