@@ -10,7 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.files import new_folder
+from lib_ctrlgen.files import PART, new_folder
 
 from .content import Files, Recipe, files_of, result_of
 from .git import GIT_DIR, git_program
@@ -165,6 +165,9 @@ class Library:
         except (OSError, NotImplementedError) as error:
             raise HostError(f"cannot lock {self.folder}: {error}; choose a folder on a local disk") from error
         try:
+            with suppress(OSError):
+                for path in self.folder.glob(f".*{PART}"):  # of a process that was killed
+                    path.unlink(missing_ok=True)
             yield
         finally:
             lock.release()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.files import save_bytes
+from lib_ctrlgen.files import remove_parts, save_bytes
 
 from .content import FOLDER, RECIPE, WEBUI, Files, Recipe, is_file
 from .git import Repository
@@ -177,6 +177,7 @@ class RecipeFolder:
         """Bring the plain files back to the newest version of the current variant."""
         for lock in self.git.git_dir.rglob("*.lock"):  # of a git program that was killed
             lock.unlink(missing_ok=True)
+        remove_parts(self.folder)
         self.git.run("reset", "--quiet", "--hard", "HEAD")
         known = set(self.git.text("ls-files", "-z").split("\0"))
         for name in self._plain_files():
