@@ -182,3 +182,17 @@ def test_mistakes_are_shown(page: Page, tmp_path: Path) -> None:
     assert "names no recipe" in token("../../x")[0]
     assert "there is no recipe" in token(f"{'0' * 40}/1/x")[0]
     assert page.library.names() == []
+
+
+def test_a_folder_that_cannot_be_read_does_not_take_the_panel_away(
+    host: FakeWebUI, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "ctrlgen-recipes").mkdir()
+
+    def refused(_path: Path) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lib_ctrlgen.recipes.library._is_recipe", refused)
+    (tmp_path / "ctrlgen-recipes" / "chair").mkdir()
+    page = Page(host, tmp_path)
+    assert "cannot read the recipes" in page.press("refresh")[0]
