@@ -111,7 +111,8 @@ def _no_picture(unit: UnitChoices, file: ControlFile) -> Advice | None:
 
 def _preprocessor(unit: UnitChoices, file: ControlFile) -> Advice | None:
     """Advice on the preprocessor: none for a photo, one for other maps, or one whose weights are missing."""
-    names, kind = stage_names(unit.preprocessor), unit_kind(unit) or file.kinds[0]
+    names = stage_names(unit.preprocessor)
+    kind = unit_kind(unit) or (file.kinds[0] if len(file.kinds) == 1 else OTHER)
     if kind == OTHER or not KINDS[kind].preprocessors:
         return None
     best = best_preprocessor(kind, file, unit.is_ready)

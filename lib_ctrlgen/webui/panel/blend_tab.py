@@ -30,11 +30,11 @@ DRAWINGS = {
     "painted": ("... or paint the mask", "canvas", "color-sketch"),
     "image": ("Reference picture", "upload", "editor"),
 }
-SHOWN = 2  # concepts whose fields are shown at first
+SHOWN = 2  # concepts that are shown at first; javascript/editors/concepts.js shows the others
 
 
-def build_blend(panel: Panel) -> None:
-    """Build the tab and make its components arguments of the script."""
+def build_blend(panel: Panel) -> list[Any]:
+    """Build the tab, and return its components in the order of the script's arguments."""
     parts: dict[str, Any] = {}
     with gr.Column(elem_id=panel.elem_id("blend"), elem_classes="ctrlgen-blend"):
         gr.HTML(f'<p class="ctrlgen-note">{HELP}</p>')
@@ -67,16 +67,18 @@ def build_blend(panel: Panel) -> None:
             script = f"(side) => ctrlgen.map('{panel.tab}', side)"
             button.click(None, _js=script, inputs=[explore], outputs=[explore], show_progress=False)
         concepts = [build_concept(panel, index) for index in range(MAX_CONCEPTS)]
-    for component in (*(parts[name] for name in BLEND_FIELDS), *(c for each in concepts for c in each)):
-        panel.add(component)
+        add = gr.Button("Add a concept", elem_id=panel.elem_id("concept_add"), size="sm")
+        add.click(fn=None, _js=f"() => ctrlgenConcepts.add('{panel.tab}')")
     _paste(panel, parts, concepts)
+    return [*(parts[name] for name in BLEND_FIELDS), *(part for each in concepts for part in each)]
 
 
 def build_concept(panel: Panel, index: int) -> list[Any]:
     """Build one concept's fields, and return them in their order."""
     name = f"concept{index}"
     parts: dict[str, Any] = {}
-    with gr.Accordion(f"Concept {index}", open=index < SHOWN, elem_id=panel.elem_id(name)):
+    hidden = ["ctrlgen-concept", *(["ctrlgen-hidden"] if index >= SHOWN else [])]
+    with gr.Accordion(f"Concept {index}", elem_id=panel.elem_id(name), elem_classes=hidden):
         with FormRow():
             options = {"value": CONCEPT_FIELDS["used"], "elem_id": panel.elem_id(f"{name}_used")}
             parts["used"] = gr.Checkbox(label="Use", **options)
