@@ -50,7 +50,7 @@ const ctrlgenKinds = {
 
   // The line below the strength: model, preprocessor, weight and the steps in which the unit acts.
   chosen(line) {
-    const {tab, unit} = line.dataset;
+    const {unit} = line.dataset;
     const value = (name) => (ctrlgenKinds.field(`${unit}_${name}`) || {value: ""}).value;
     const number = (name, fallback) => ctrlgen.number(`${unit}_${name}`, fallback);
     const [weight, start, end] = [number("weight", 1), number("guidance_start", 0), number("guidance_end", 1)];
@@ -61,16 +61,23 @@ const ctrlgenKinds = {
     parts.push(scheduled ? `weight ${scheduled}` : `weight ${weight}`);
     parts.push(`${ctrlgenKinds.percent(start)} to ${ctrlgenKinds.percent(end)} of the steps`);
     ctrlgen.label(line, parts.join(" · "));
-    ctrlgenKinds.mark(tab, unit, scheduled ? [] : [weight, start, end]);
+    ctrlgenKinds.mark(unit, scheduled ? [] : [weight, start, end]);
   },
 
-  // Mark the preset that the fields have.
-  mark(tab, unit, values) {
+  // Mark the preset that the fields have, and dim the slider where they have no strength's values.
+  mark(unit, values) {
     const field = ctrlgenKinds.field(`${unit}_presets`);
-    const rows = field && field.value ? JSON.parse(field.value) : [];
+    if (!field || !field.value) return;
+    const has = (strength) => {
+      const [weight, , start, end] = ctrlgenKinds.strength(strength, field.value);
+      return values.length > 0 && [weight, start, end].every((value, i) => Math.abs(value - values[i]) < 0.006);
+    };
+    const row = gradioApp().querySelector(`#${unit}_strength`).closest(".ctrlgen-strength");
+    const custom = !has(ctrlgen.number(`${unit}_strength`, 0));
+    if (row && row.classList.contains("ctrlgen-custom") !== custom) row.classList.toggle("ctrlgen-custom", custom);
     ["low", "middle", "high"].forEach((name, place) => {
       const button = gradioApp().querySelector(`#${unit}_strength_${name}`);
-      const same = values.length > 0 && (rows[place] || []).every((value, i) => Math.abs(value - values[i]) < 0.005);
+      const same = has(place * 50);
       if (!button || button.classList.contains("ctrlgen-chosen-level") === same) return;
       button.classList.toggle("ctrlgen-chosen-level", same);
       button.setAttribute("aria-pressed", String(same));
@@ -115,3 +122,8 @@ const ctrlgenKinds = {
 
 onAfterUiUpdate(ctrlgenKinds.update);
 ["input", "change"].forEach((name) => document.addEventListener(name, ctrlgenKinds.update));
+// A tab or an accordion that is opened changes nothing that the WebUI reports.
+document.addEventListener("click", () => setTimeout(() => {
+  ctrlgen.update();
+  ctrlgenKinds.update();
+}, 100));

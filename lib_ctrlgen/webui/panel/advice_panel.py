@@ -45,7 +45,7 @@ def build_advice(unit: UnitPanel) -> None:
 
 def connect_advice(unit: UnitPanel) -> None:
     """Ask for advice after each change that it depends on, and let the buttons follow it."""
-    parts, quiet = unit.parts, {"show_progress": False}
+    parts, quiet = unit.parts, {"show_progress": False, "queue": False}
     given = [parts[name] for name in ("image", "images", "pose", "use_init_image")]
     script = "(...given) => ctrlgenKinds.copy(...given)"
     for each in given:

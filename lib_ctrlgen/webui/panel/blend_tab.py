@@ -84,10 +84,10 @@ def build_concept(panel: Panel, index: int) -> list[Any]:
             parts["used"] = gr.Checkbox(label="Use", **options)
             _text(panel, parts, name, "prompt", "Prompt", "{prompt}, at night", scale=4)
         with FormRow():
-            _text(panel, parts, name, "weight", "Weight", "number or schedule: 1>0")
-            _text(panel, parts, name, "hires", "Weight in the hires pass", "default: as in the first pass")
-            _text(panel, parts, name, "seed", "Seed", "for the modes Trajectory and Seeds")
-            _text(panel, parts, name, "mask_strength", "Mask strength", "0..1 or a schedule; default: 1")
+            _text(panel, parts, name, "weight", "Weight", "1, or 1>0")
+            _text(panel, parts, name, "hires", "Hires weight", "as the first")
+            _text(panel, parts, name, "seed", "Seed", "for trajectories, seeds")
+            _text(panel, parts, name, "mask_strength", "Mask strength", "0..1, schedule")
         with gr.Accordion("Mask and picture", open=False), gr.Row():
             for part, (label, source, tool) in DRAWINGS.items():
                 options = {"type": "pil", "source": source, "tool": tool, "height": 220, "label": label}
@@ -106,7 +106,7 @@ def _add(panel: Panel, parts: dict[str, Any], name: str, component: type, **opti
 def _text(
     panel: Panel, parts: dict[str, Any], concept: str, name: str, label: str, hint: str, scale: int = 1
 ) -> None:
-    options = {"placeholder": hint, "max_lines": 1, "scale": scale}
+    options = {"placeholder": hint, "max_lines": 1, "scale": scale, "min_width": 110}
     elem_id = panel.elem_id(f"{concept}_{name}")
     parts[name] = gr.Textbox(value=CONCEPT_FIELDS[name], label=label, elem_id=elem_id, **options)
 

@@ -17,6 +17,7 @@ from lib_ctrlgen.forms.control_files import (
     unit_values,
 )
 from lib_ctrlgen.forms.kinds import KINDS, OTHER
+from lib_ctrlgen.forms.strengths import MIDDLE
 from lib_ctrlgen.webui.control_files import checkpoint_base, control_files, control_files_named, is_ready
 from lib_ctrlgen.webui.settings import model_store
 
@@ -35,6 +36,7 @@ SET_FIELDS = (
     "guidance_end",
     WEIGHT_TYPE,
 )
+STRENGTH = "strength"
 
 
 def build_kinds(unit: UnitPanel) -> None:
@@ -60,10 +62,11 @@ def connect_kinds(unit: UnitPanel) -> None:
     parts = unit.parts
     fields = [parts[name] for name in SET_FIELDS]
     more = [parts["kind_before"], parts["kind_undo"], parts["strength"], parts["presets"], parts["details"]]
-    inputs, quiet = [parts["kind"], parts["checkpoint"], *fields], {"show_progress": False}
+    inputs = [parts["kind"], parts["checkpoint"], *fields, parts["strength"]]
+    quiet = {"show_progress": False, "queue": False}
     parts["kind"].input(chosen, inputs=inputs, outputs=[*fields, *more], **quiet)
     before = [parts["kind_before"]]
-    parts["kind_undo"].click(undone, inputs=before, outputs=[*fields, parts["kind_undo"]], **quiet)
+    parts["kind_undo"].click(undone, inputs=before, outputs=[*fields, *more[1:3]], **quiet)
     parts["refresh"].click(listed, inputs=[parts["checkpoint"]], outputs=[parts["kind"]], **quiet)
 
 
@@ -75,13 +78,13 @@ def listed(checkpoint: str) -> Update:
 
 def chosen(kind: str, checkpoint: str, *values: Any) -> list[Any]:
     """Updates of the fields for a kind, then: the values before, undo button, strength, presets, More."""
-    base, before = checkpoint_base(checkpoint), dict(zip(SET_FIELDS, values, strict=True))
+    base, before = checkpoint_base(checkpoint), dict(zip((*SET_FIELDS, STRENGTH), values, strict=True))
     found = values_for(kind, base, before)
     if not found:
         same = [gr.update() for _ in SET_FIELDS]
         return [*same, before, gr.update(visible=False), gr.update(), gr.update(), gr.update(open=True)]
     updates = [gr.update(value=found[name]) for name in SET_FIELDS]
-    undo, strength = gr.update(visible=True), gr.update(value=50)
+    undo, strength = gr.update(visible=True), gr.update(value=MIDDLE)
     return [*updates, before, undo, strength, presets_text(kind, base), gr.update()]
 
 
@@ -94,6 +97,7 @@ def values_for(kind: str, base: str, before: Mapping[str, Any]) -> dict[str, Any
 
 
 def undone(before: Mapping[str, Any] | None) -> list[Update]:
-    """Updates that restore the fields, and hide the undo button."""
-    values = [gr.update(value=before[name]) if before else gr.update() for name in SET_FIELDS]
-    return [*values, gr.update(visible=False)]
+    """Updates that restore the fields, hide the undo button, and restore the strength."""
+    names = (*SET_FIELDS, STRENGTH)
+    *values, strength = [gr.update(value=before[name]) if before else gr.update() for name in names]
+    return [*values, gr.update(visible=False), strength]

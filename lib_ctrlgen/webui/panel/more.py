@@ -46,13 +46,13 @@ def build_more(unit: UnitPanel) -> None:
         with gr.Tabs(elem_id=unit.elem_id("advanced"), elem_classes=["ctrlgen-groups"]):
             with gr.Tab("Weight"):
                 _build_weight(unit)
-            with gr.Tab("Fit and mode"):
+            with gr.Tab("Mode"):
                 _build_modes(unit)
             with gr.Tab("Mask"):
                 _build_mask(unit)
             with gr.Tab("Batch"):
                 _build_batch(unit)
-            with gr.Tab("Memory and speed"):
+            with gr.Tab("Memory"):
                 _build_cost(unit)
 
 

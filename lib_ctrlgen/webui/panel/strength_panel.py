@@ -7,7 +7,7 @@ import json
 import gradio as gr
 from modules.ui_components import FormRow
 
-from lib_ctrlgen.forms.strengths import LEVELS, MIDDLE, presets_of
+from lib_ctrlgen.forms.strengths import LEVELS, presets_of
 
 from .components import UnitPanel, hidden_text
 
@@ -16,11 +16,12 @@ SET = ("weight", "weight_schedule", "guidance_start", "guidance_end")
 
 def build_strength(unit: UnitPanel) -> None:
     """Build the slider, the buttons and the line that says what they have set."""
+    # At first "High": the weight, start and end of an unused unit.
     limits = {"minimum": 0, "maximum": 100, "step": 5}
     with FormRow(elem_classes="ctrlgen-strength"):
         label = "Strength (%)"
         elem_id = unit.elem_id("strength")
-        slider = gr.Slider(value=MIDDLE, label=label, elem_id=elem_id, scale=4, **limits)
+        slider = gr.Slider(value=LEVELS["High"], label=label, elem_id=elem_id, scale=4, **limits)
         slider.do_not_save_to_config = True
         levels = {
             name: gr.Button(

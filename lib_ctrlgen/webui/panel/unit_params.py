@@ -24,7 +24,7 @@ def build_params(unit: UnitPanel) -> None:
     with row:
         sliders = [_param(unit, name, param) for name, (_, param) in fields.items()]
         bounds = {"minimum": 0, "maximum": RESOLUTION.maximum, "step": RESOLUTION.step}
-        label = f"{RESOLUTION.label}, else {RESOLUTION.minimum} or more"
+        label = "Detection resolution (0: as generated)"
         sliders.append(unit.show("resolution", gr.Slider, label=label, visible=False, **bounds))
 
     def reveal(text: str) -> list[dict[str, Any]]:
