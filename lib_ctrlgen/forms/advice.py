@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from lib_ctrlgen.request import catalogue
 
@@ -20,12 +20,13 @@ from .kinds import KINDS, OTHER, kind_of_preprocessor
 from .preprocessor_fields import stage_names
 from .unit_fields import NO_MODEL
 
-__all__ = ["Advice", "UnitChoices", "advice", "file_of", "looks_like_map"]
+__all__ = ["Advice", "UnitChoices", "advice", "file_of", "look_of"]
 
 Action = Literal["", "switch_on", "preprocessor", "model"]
-EXTREME = 24  # how far from black or white a pixel of a map of lines may be
-MOSTLY = 0.75  # of a picture's pixels
-GREY = 10  # largest difference of two channels in a grey picture (after JPEG)
+Look = Literal["photo", "map", "flat"]
+DARK = 24  # the brightness below which a pixel is black
+GREY = 10  # largest difference of two channels in a grey pixel (after JPEG)
+MOST, ALL = 0.6, 0.98  # shares of a picture's pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Advice:
 class UnitChoices:
     """What a unit's fields hold, as far as advice depends on it.
 
-    picture     `photo`, `map` (a control map already), `pose`, or empty for none
+    picture     what `look_of` says of it, `pose` for an edited pose, or empty for none
     file        the file of `model`; None if there is none of this name
     base        the family of the checkpoint, empty if it is not known
     files       every control file
@@ -70,7 +71,9 @@ def advice(unit: UnitChoices) -> tuple[Advice, ...]:
         return ()
     found: list[Advice] = []
     if not unit.model or unit.model == NO_MODEL:
-        return (Advice(text="No model is chosen: choose above what the picture is for, or a model under More."),)
+        return (
+            Advice(text="No model is chosen: choose above what the picture is for, or a model under More."),
+        )
     if not unit.enabled:
         found.append(Advice(text="This unit has a picture but is off.", action="switch_on", value=True))
     if unit.file is None:
@@ -118,8 +121,9 @@ def _preprocessor(unit: UnitChoices, file: ControlFile) -> Advice | None:
     best = best_preprocessor(kind, file, unit.is_ready)
     wanted = KINDS[kind].label
     if set(names) <= {"none"}:
-        text = f"The model reads a map ({wanted}), and the picture looks like a photo: it needs a preprocessor."
-        return Advice(text=text, action="preprocessor", value=best) if unit.picture == "photo" else None
+        text = f"The model reads a control map ({wanted}), and the picture looks like none: choose a preprocessor."
+        is_photo = unit.picture == "photo" or (unit.picture == "flat" and kind != "segmentation")
+        return Advice(text=text, action="preprocessor", value=best) if is_photo else None
     made = [each for each in map(kind_of_preprocessor, names) if each]
     fits = kind in made or not made or set(names) & set(file.preprocessors)
     if not fits:
@@ -127,7 +131,9 @@ def _preprocessor(unit: UnitChoices, file: ControlFile) -> Advice | None:
         return Advice(text=text, action="preprocessor", value=best)
     missing = [each for each in names if not unit.is_ready(each)]
     if missing and unit.is_ready(best):
-        text = f"The weights of the preprocessor {missing[0]} are missing: download them below, or use another."
+        text = (
+            f"The weights of the preprocessor {missing[0]} are missing: download them below, or use another."
+        )
         return Advice(text=text, action="preprocessor", value=best)
     return None
 
@@ -138,18 +144,18 @@ def unit_kind(unit: UnitChoices) -> str:
     return kind_of_unit(unit.file, chosen[0], unit.weight_type) if unit.file else ""
 
 
-def looks_like_map(picture: Image.Image) -> bool:
-    """Whether a picture seems to be a control map: grey, of few colours, or nearly all black or white.
+def look_of(picture: Image.Image) -> Look:
+    """Whether a picture seems to be a control map. A small copy without smoothing is enough.
 
-    A small copy without smoothing is enough.
+    Maps of lines and depth are grey, and poses are drawn on black: `map`. A picture of few colours may be a map
+    of segments: `flat`. All others are photos.
     """
     rgb = picture.convert("RGB")
     pixels = rgb.width * rgb.height
-    colours = rgb.getcolors(maxcolors=max(8, pixels // 32))
-    if colours is not None:
-        return True
-    extremes = rgb.convert("L").histogram()
-    if sum(extremes[:EXTREME]) + sum(extremes[-EXTREME:]) >= MOSTLY * pixels:
-        return True
-    data = list(rgb.getdata())
-    return sum(max(pixel) - min(pixel) <= GREY for pixel in data) >= 0.98 * pixels
+    red, green, blue = rgb.split()
+    high = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    low = ImageChops.darker(ImageChops.darker(red, green), blue)
+    grey = sum(ImageChops.subtract(high, low).histogram()[: GREY + 1])
+    if grey >= ALL * pixels or sum(high.histogram()[:DARK]) >= MOST * pixels:
+        return "map"
+    return "photo" if rgb.getcolors(maxcolors=max(8, pixels // 32)) is None else "flat"

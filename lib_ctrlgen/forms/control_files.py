@@ -89,7 +89,9 @@ def file_of(name: str, control: str = "", base: str = "", variant: str = "") -> 
     entry = named(name)
     entry = None if entry and entry.kind in NO_CONTROLS else entry
     words = kind_of_words(name)
-    family = control or (entry.kind if entry else _word(plain, FAMILY_WORDS) or ("controlnet" if words else ""))
+    family = control or (
+        entry.kind if entry else _word(plain, FAMILY_WORDS) or ("controlnet" if words else "")
+    )
     own = tuple(each for each in (entry.preprocessors if entry else ()) if each in _preprocessors())
     return ControlFile(
         name=name,
@@ -120,7 +122,9 @@ def offered(files: Iterable[ControlFile], base: str = "") -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if kind in found)
 
 
-def best_file(kind: str, files: Sequence[ControlFile], base: str = "", current: str = "") -> ControlFile | None:
+def best_file(
+    kind: str, files: Sequence[ControlFile], base: str = "", current: str = ""
+) -> ControlFile | None:
     """The file to use for a kind: the current one if it fits, else the most general one; None if there is none."""
     fitting = [file for file in files if kind in file.kinds and file.fits(base)]
     return min(fitting, key=lambda file: (file.name != current, *_rank(kind, file)), default=None)

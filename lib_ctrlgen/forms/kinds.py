@@ -167,7 +167,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "revision": Kind(label="ReVision", about="The picture replaces the prompt (SDXL, CLIP ViT-bigG)"),
         "boxes": Kind(label="Boxes", about="Puts things into boxes that you draw (GLIGEN)"),
-        OTHER: Kind(label="Other", about="A model whose name does not say what it is for: choose it under More"),
+        OTHER: Kind(
+            label="Other", about="A model whose name does not say what it is for: choose it under More"
+        ),
     }
 )
 FIRST_WORDS = ("scribble", "soft_edges", "lines", "recolour")

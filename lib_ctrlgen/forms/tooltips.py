@@ -91,9 +91,7 @@ WHOLE: Mapping[str, str] = MappingProxyType(
         "list_models": "Reads the model folders, and says what each file is for",
     }
 )
-CONCEPTS = {
-    f"concept{index}_{name}": text for index in range(MAX_CONCEPTS) for name, text in CONCEPT.items()
-}
+CONCEPTS = {f"concept{index}_{name}": text for index in range(MAX_CONCEPTS) for name, text in CONCEPT.items()}
 PANEL_TOOLTIPS: Mapping[str, str] = MappingProxyType({**WHOLE, **BLEND, **CONCEPTS})
 
 

@@ -23,7 +23,15 @@ START = "ctrlgen_txt2img_unit0_"
 # What the panel shows beside model, weights and guidance, which every family has. The parts whose fields
 # depend on the family have the name of a part of the panel: pictures, mask_area, reference_area.
 GIVEN = {"pictures", "batch_area"}
-MAP = GIVEN | {"preprocessor", "modes", "control_mode", "resize_mode", "mask_area", "masks_area", "layer_weights"}
+MAP = GIVEN | {
+    "preprocessor",
+    "modes",
+    "control_mode",
+    "resize_mode",
+    "mask_area",
+    "masks_area",
+    "layer_weights",
+}
 STORED = {"cost", "low_vram", "storage"}
 NETWORK = MAP | STORED | {"reuse"}
 PICTURED = (MAP | STORED) - {"preprocessor", "control_mode"}

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.forms.advice import Advice, UnitChoices, advice, looks_like_map, unit_kind
+from lib_ctrlgen.forms.advice import Advice, UnitChoices, advice, look_of, unit_kind
 from lib_ctrlgen.forms.control_files import WEIGHT_TYPE
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.webui.control_files import checkpoint_base, control_file, control_files, is_ready
@@ -96,11 +96,11 @@ def unit_choices(given: dict[str, Any]) -> UnitChoices:
 
 
 def picture_kind(copy: str) -> str:
-    """`photo`, `map` or `pose` for what the page says of the picture: a word, or a small copy of it."""
+    """What a unit's picture is, see `UnitChoices`, from what the page says: a word, or a small copy of it."""
     if not copy.startswith("data:"):
         return copy
     try:
-        return "map" if looks_like_map(decode_image(copy, "$.picture")) else "photo"
+        return look_of(decode_image(copy, "$.picture"))
     except RequestError:
         return "photo"
 

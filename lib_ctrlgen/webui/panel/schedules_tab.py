@@ -28,7 +28,12 @@ def build_schedules(panel: Panel) -> tuple[list[Any], Callable[[], None]]:
     fields = []
     with FormRow():
         for name, (label, example) in FIELDS.items():
-            options = {"placeholder": example, "max_lines": 1, "min_width": 320, "elem_id": panel.elem_id(name)}
+            options = {
+                "placeholder": example,
+                "max_lines": 1,
+                "min_width": 320,
+                "elem_id": panel.elem_id(name),
+            }
             box = gr.Textbox(value=WHOLE_FIELDS[name], label=label, **options)
             panel.paste_fields.append((box, PastedSetting(name)))
             fields.append(box)
