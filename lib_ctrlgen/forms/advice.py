@@ -1,7 +1,7 @@
 """What is wrong with a unit's choices before it is generated with, and the change that mends it.
 
->>> on = UnitChoices(enabled=False, picture="photo", model="edges", file=file_of("canny_sd15"), preprocessor="canny")
->>> advice(on)
+>>> file = file_of("canny_sd15")
+>>> advice(UnitChoices(enabled=False, picture="photo", model=file.name, file=file, preprocessor="canny"))
 (Advice(text='This unit has a picture but is off.', action='switch_on', value=True),)
 """
 
@@ -121,19 +121,18 @@ def _preprocessor(unit: UnitChoices, file: ControlFile) -> Advice | None:
     best = best_preprocessor(kind, file, unit.is_ready)
     wanted = KINDS[kind].label
     if set(names) <= {"none"}:
-        text = f"The model reads a control map ({wanted}), and the picture looks like none: choose a preprocessor."
+        text = f"The model reads a control map ({wanted}), and the picture looks like none."
         is_photo = unit.picture == "photo" or (unit.picture == "flat" and kind != "segmentation")
         return Advice(text=text, action="preprocessor", value=best) if is_photo else None
     made = [each for each in map(kind_of_preprocessor, names) if each]
     fits = kind in made or not made or set(names) & set(file.preprocessors)
     if not fits:
-        text = f"The preprocessor {unit.preprocessor} makes {KINDS[made[-1]].label}, but the model reads {wanted}."
+        other = KINDS[made[-1]].label
+        text = f"The preprocessor {unit.preprocessor} makes {other}, but the model reads {wanted}."
         return Advice(text=text, action="preprocessor", value=best)
     missing = [each for each in names if not unit.is_ready(each)]
     if missing and unit.is_ready(best):
-        text = (
-            f"The weights of the preprocessor {missing[0]} are missing: download them below, or use another."
-        )
+        text = f"The weights of {missing[0]} are missing: download them below, or use another."
         return Advice(text=text, action="preprocessor", value=best)
     return None
 
@@ -147,8 +146,8 @@ def unit_kind(unit: UnitChoices) -> str:
 def look_of(picture: Image.Image) -> Look:
     """Whether a picture seems to be a control map. A small copy without smoothing is enough.
 
-    Maps of lines and depth are grey, and poses are drawn on black: `map`. A picture of few colours may be a map
-    of segments: `flat`. All others are photos.
+    Maps of lines and depth are grey, and poses are drawn on black: `map`. A picture of few colours may be a
+    map of segments: `flat`. All others are photos.
     """
     rgb = picture.convert("RGB")
     pixels = rgb.width * rgb.height

@@ -125,9 +125,9 @@ def offered(files: Iterable[ControlFile], base: str = "") -> tuple[str, ...]:
 def best_file(
     kind: str, files: Sequence[ControlFile], base: str = "", current: str = ""
 ) -> ControlFile | None:
-    """The file to use for a kind: the current one if it fits, else the most general one; None if there is none."""
+    """The file for a kind: the current one if it fits, else the most general one; None if there is none."""
     fitting = [file for file in files if kind in file.kinds and file.fits(base)]
-    return min(fitting, key=lambda file: (file.name != current, *_rank(kind, file)), default=None)
+    return min(fitting, key=lambda file: (file.name != current, *_rank(file)), default=None)
 
 
 def best_preprocessor(kind: str, file: ControlFile, is_ready: Callable[[str], bool]) -> str:
@@ -183,7 +183,7 @@ def _kinds(family: str, plain: str, words: str, variant: str) -> tuple[str, ...]
     return (words,) if words and family in MAPPED else (OTHER,)
 
 
-def _rank(kind: str, file: ControlFile) -> tuple[object, ...]:
+def _rank(file: ControlFile) -> tuple[object, ...]:
     """What is preferred among the files of a kind, smaller first."""
     plain = file.name.lower().replace("-", "_")
     order = (*MAPPED, "ip_adapter_face", "pulid", "ip_adapter", "t2i_style")

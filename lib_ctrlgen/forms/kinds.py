@@ -19,7 +19,7 @@ class Kind:
     label          what the panel's button says
     about          a sentence on what it does, the button's tooltip
     words          a regular expression that finds the kind in the name of a model file
-    preprocessors  those that make such control maps, the best one first; empty if the picture is used as it is
+    preprocessors  those that make its control maps, the best one first; empty if it needs none
     """
 
     label: str

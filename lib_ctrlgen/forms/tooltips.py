@@ -1,4 +1,4 @@
-"""What the panel shows when the pointer rests on a field: a sentence for each field without one below its label."""
+"""What the panel shows when the pointer rests on a field: a sentence for each field."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNIT: Mapping[str, str] = MappingProxyType(
         "boxes": "Boxes and what is to be in them, one a line",
         "model": "The control model. Choosing what the picture is for sets it",
         "preprocessor": "Turns a photo into the map that the model reads; several in a row: canny | invert",
-        "resolution": "The short side, in pixels, at which the preprocessor sees the picture: 64 or more, or 0 for the generation's size",
+        "resolution": "The short side at which the preprocessor sees the picture: 64 pixels or more, or 0",
         "weight": "How strongly the unit acts",
         "weight_schedule": "A weight that changes over the steps; replaces the number beside it",
         "hires": "Weight in the second pass of hires-fix; empty: as in the first pass",

@@ -8,7 +8,9 @@ from modules import sd_models
 
 from lib_ctrlgen.errors import CtrlGenError, ModelError
 from lib_ctrlgen.forms.control_files import ControlFile, file_of, fileless
+from lib_ctrlgen.models.tensor_files import read_header
 from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.unet.call import Family
 
 from .settings import model_store
 
@@ -19,7 +21,7 @@ def control_files_named() -> tuple[ControlFile, ...]:
 
 
 def control_files() -> tuple[ControlFile, ...]:
-    """The same, with the headers read of those whose names do not say enough; what is no control is left out."""
+    """The same without files that are no controls; headers are read where names do not say enough."""
     found = map(_read, model_store().names())
     return (*(file for file in found if file is not None), *fileless())
 
@@ -40,7 +42,7 @@ def _read(name: str) -> ControlFile | None:
         kind = None if known.is_known else store.get(path, identify_file)
     except (CtrlGenError, OSError):
         return None
-    return file_of(name, kind.control, kind.family.name, kind.variant) if kind else known
+    return file_of(name, kind.control, _base(kind.family), kind.variant) if kind else known
 
 
 def checkpoint_base(title: str) -> str:
@@ -48,12 +50,22 @@ def checkpoint_base(title: str) -> str:
     found = sd_models.get_closet_checkpoint_match(title) if title else None
     if found is None:
         return ""
-    from lib_ctrlgen.controls.describe import describe  # imports every family, and diffusers
-
     try:
-        return model_store().get(Path(found.filename), describe).base
+        return model_store().get(Path(found.filename), _base_read)
     except (CtrlGenError, OSError):
         return ""
+
+
+def _base_read(path: Path) -> str:
+    from lib_ctrlgen.controls.describe import checkpoint_family  # imports every family, and diffusers
+
+    family = checkpoint_family(read_header(path))
+    return _base(family) if family else ""
+
+
+def _base(family: Family) -> str:
+    """The name of a checkpoint family; of those with other text encoders with the width of their features."""
+    return f"{family.name} ({family.context_dim})" if family.name == "custom" else family.name
 
 
 def is_ready(name: str) -> bool:

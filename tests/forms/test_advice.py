@@ -1,6 +1,7 @@
 """What is said about a unit before it is generated with, and what its button does."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
@@ -10,13 +11,12 @@ from lib_ctrlgen.forms.control_files import fileless
 
 CANNY, XL = file_of("control_v11p_sd15_canny"), file_of("diffusers_xl_canny_full")
 DEPTH, STYLE = file_of("control_v11f1p_sd15_depth"), file_of("ip-adapter_sd15")
+PHOTO: Any = {"enabled": True, "picture": "photo", "model": CANNY.name, "preprocessor": "canny"}
 FILES = (CANNY, XL, DEPTH, STYLE, *fileless())
-GOOD = UnitChoices(
-    enabled=True, picture="photo", model=CANNY.name, file=CANNY, preprocessor="canny", base="SD1.5", files=FILES
-)  # fmt: skip
+GOOD = UnitChoices(**PHOTO, file=CANNY, base="SD1.5", files=FILES)
 
 
-def said(**changes: object) -> list[tuple[str, object]]:
+def said(**changes: Any) -> list[tuple[str, object]]:
     """The action and value of each advice about a good unit with these changes."""
     return [(each.action, each.value) for each in advice(replace(GOOD, **changes))]
 
@@ -78,7 +78,7 @@ def test_a_union_is_judged_by_its_preprocessor() -> None:
 
 def test_control_maps_are_told_from_photos() -> None:
     photo = Image.radial_gradient("L").resize((48, 48))
-    coloured = Image.merge("RGB", (photo, photo.rotate(90), photo.transpose(0).point(lambda v: v // 2)))
+    coloured = Image.merge("RGB", (photo, photo.rotate(90), photo.rotate(180).point(lambda v: v // 2)))
     lines = Image.new("RGB", (48, 48), "black")
     ImageDraw.Draw(lines).line((0, 0, 47, 40), "white", 2)
     ramp = Image.linear_gradient("L").resize((48, 48))

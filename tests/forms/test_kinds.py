@@ -104,9 +104,11 @@ def test_the_best_file_is_general_new_and_fits_the_checkpoint() -> None:
         "SD1.5": "control_v11p_sd15_canny_fp16", "SDXL": "controlnet-union-sdxl-1.0", "SD2": None
     }  # fmt: skip
     kept = best_file("edges", files, "SD1.5", "t2iadapter_canny_sd15v2")
-    assert kept and kept.name == "t2iadapter_canny_sd15v2"
+    assert kept is not None
+    assert kept.name == "t2iadapter_canny_sd15v2"
     without = best_file("reference", files, "SDXL")
-    assert without and without.control == "reference"
+    assert without is not None
+    assert without.control == "reference"
 
 
 @pytest.mark.parametrize(
@@ -158,11 +160,10 @@ def test_the_strengths_are_kritas() -> None:
         ("face", (0.5, 0.4, 0.9), (0.8, 0.2, 1), (1.2, 0.2, 1)),
     ):
         rows = strengths.presets_of(kind, "SD1.5")
-        assert rows == (low, middle, high)
-        assert [strengths.at(rows, place) for place in (0, 50, 100)] == [low, middle, high]
-        assert strengths.at(rows, 75) == tuple(
-            round((a + b) / 2, 3) for a, b in zip(middle, high, strict=True)
-        )
-    assert strengths.presets_of("scribble", "SDXL")[1] == (0.7, 0, 0.7)
+        places = [tuple(strengths.at(rows, place)) for place in (0, 50, 100)]
+        assert places == [low, middle, high]
+        between = [round((a + b) / 2, 3) for a, b in zip(middle, high, strict=True)]
+        assert list(strengths.at(rows, 75)) == between
+    assert tuple(strengths.presets_of("scribble", "SDXL")[1]) == (0.7, 0, 0.7)
     assert strengths.presets_of("scribble", "SD1.5") == strengths.DEFAULT
     assert strengths.PRESETS.keys() | strengths.SDXL_PRESETS.keys() <= KINDS.keys()

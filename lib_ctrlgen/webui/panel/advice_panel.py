@@ -1,7 +1,7 @@
 """Says at once what is wrong with a unit's choices, each with the button that mends it.
 
-The server is asked when a model, preprocessor, picture or checkpoint has changed, never while something is typed.
-The page sends a small copy of the picture, not the picture.
+The server is asked when a model, preprocessor, picture or checkpoint has changed, never while something is
+typed. The page sends a small copy of the picture, not the picture.
 """
 
 from __future__ import annotations

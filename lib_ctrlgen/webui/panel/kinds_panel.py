@@ -73,7 +73,8 @@ def connect_kinds(unit: UnitPanel) -> None:
 def listed(checkpoint: str) -> Update:
     """The chooser's update for the files that are here now; their folders are read again."""
     model_store().refresh()
-    return gr.update(choices=kind_choices(control_files(), checkpoint_base(checkpoint)))
+    update: Update = gr.update(choices=kind_choices(control_files(), checkpoint_base(checkpoint)))
+    return update
 
 
 def chosen(kind: str, checkpoint: str, *values: Any) -> list[Any]:

@@ -51,7 +51,7 @@ def build_panel(tab: str) -> Panel:
 
 
 def _build_tabs(panel: Panel) -> None:
-    """Build the tabs. The components become arguments of the script in another order than they are shown in."""
+    """Build the tabs. The script's arguments are in another order than the tabs."""
     units = [UnitPanel(panel, index) for index in range(unit_count())]
     with gr.Tabs(elem_id=panel.elem_id("tabs")):
         for unit in units:

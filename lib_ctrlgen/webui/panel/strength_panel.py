@@ -1,4 +1,4 @@
-"""One slider for a unit's weight, start and end, with three presets. The page computes them, without a request."""
+"""One slider for a unit's weight, start and end, with three presets. The page computes them by itself."""
 
 from __future__ import annotations
 
