@@ -44,7 +44,7 @@ def build_blend(panel: Panel) -> list[Any]:
         with FormRow():
             turns = list(get_args(Interpolation))
             _add(panel, parts, "interpolation", gr.Radio, label="Interpolation", choices=turns)
-            _add(panel, parts, "normalise", gr.Checkbox, label="Normalise (weights and masks sum to 1)")
+            _add(panel, parts, "normalise", gr.Checkbox, label="Normalise")
         with gr.Accordion("Trajectory, map, reference pictures", open=False):
             with FormRow():
                 hint = "default: 1@0 hold, 0.8@0.2, 0@0.6"
@@ -55,13 +55,13 @@ def build_blend(panel: Panel) -> list[Any]:
                 _add(panel, parts, "spacing", gr.Textbox, label="Spacing", placeholder=hint, max_lines=1)
             with FormRow():
                 models = model_choices()["choices"]
-                label = "IP-Adapter for the reference pictures of concepts"
+                label = "IP-Adapter for reference pictures"
                 model = _add(panel, parts, "model", gr.Dropdown, label=label, choices=models)
                 create_refresh_button(
                     model, model_store().refresh, model_choices, panel.elem_id("blend_refresh")
                 )
                 limits = {"minimum": 0, "maximum": MAX_MAP, "step": 1}
-                label = "Map: pictures a side (0: no map)"
+                label = "Map: pictures a side"
                 explore = _add(panel, parts, "explore", gr.Slider, label=label, **limits)
                 button = gr.Button("Draw map", elem_id=panel.elem_id("draw_map"), size="sm")
             script = f"(side) => ctrlgen.map('{panel.tab}', side)"

@@ -54,7 +54,8 @@ def build_boxes(unit: UnitPanel) -> None:
 
 def _param(unit: UnitPanel, name: str, param: Param) -> Any:
     """The component of a parameter, hidden at first: a slider, a list, a check box or a text field."""
-    options: dict[str, Any] = {"label": param.label, "info": param.info or None, "visible": False}
+    label = param.label.partition(": ")[0]  # the rest is in the tooltip
+    options: dict[str, Any] = {"label": label, "info": param.info or None, "visible": False}
     if param.kind in {"int", "float"}:
         ends = [end for end in (param.minimum, param.off) if end is not None]
         bounds = {"minimum": min(ends, default=None), "maximum": param.maximum, "step": param.step}
