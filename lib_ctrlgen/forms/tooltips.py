@@ -40,7 +40,7 @@ UNIT: Mapping[str, str] = MappingProxyType(
         "low_vram": "Keeps the model in the CPU's memory between its uses: slower, needs less GPU memory",
         "storage": "The number format of the model's weights in memory: fp8 needs half of fp16",
         "references": "Further pictures for the same model",
-        "reference_weights": "A number or schedule for each further picture, then for each further face embedding",
+        "reference_weights": "A number or schedule for each further picture, then for each further face",
         "combine": "How several pictures become one",
         "composition_image": "The picture whose arrangement is taken, for types of weight with composition",
         "negative_image": "What the result is led away from",
@@ -64,7 +64,7 @@ BLEND: Mapping[str, str] = MappingProxyType(
         "blend_animation": "Also saves a trajectory as an animation",
         "blend_spacing": "Rounds that even out the differences between neighbours",
         "blend_model": "The IP-Adapter that reads the concepts' reference pictures",
-        "blend_explore": "Draws a square of so many pictures a side, with a concept in each corner; 0: no map",
+        "blend_explore": "Draws so many pictures a side, with a concept in each corner; 0: no map",
         "draw_map": "Generates the map now",
         "concept_add": "Shows one more concept, and uses it",
     }

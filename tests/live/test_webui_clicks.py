@@ -29,6 +29,8 @@ from tests.support.browser_page import (
 pytestmark = pytest.mark.live
 WAIT = 2500  # ms in which the server answers a choice
 WIDTHS = (1400, 1000, 600)
+OPEN = "(heads) => document.querySelectorAll(heads).forEach((head) => head.offsetParent && head.click())"
+WIDER = "(panel) => panel.scrollWidth - panel.clientWidth"
 CLOSED = "#ctrlgen_txt2img_panel .label-wrap:not(.open)"
 
 
@@ -137,10 +139,7 @@ def test_what_is_wrong_is_said_at_once_with_a_button(page: Any) -> None:
 def test_the_panel_is_short_when_everything_is_open(page: Any) -> None:
     kind(page, "Edges").click()
     for _ in range(3):
-        page.evaluate(
-            "(closed) => document.querySelectorAll(closed).forEach((head) => head.offsetParent && head.click())",
-            CLOSED,
-        )
+        page.evaluate(OPEN, CLOSED)
         page.wait_for_timeout(1500)
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 2200})
@@ -148,9 +147,7 @@ def test_the_panel_is_short_when_everything_is_open(page: Any) -> None:
         shot(page, f"clicks-{width}")
         box = page.locator("#ctrlgen_txt2img_panel").bounding_box()
         assert box["height"] < 2100
-        wide = page.locator("#ctrlgen_txt2img_panel").evaluate(
-            "(panel) => panel.scrollWidth - panel.clientWidth"
-        )
+        wide = page.locator("#ctrlgen_txt2img_panel").evaluate(WIDER)
         assert wide <= 1
 
 

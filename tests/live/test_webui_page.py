@@ -74,11 +74,15 @@ def concept(name: str, index: int) -> str:
     return f"#ctrlgen_txt2img_concept{index}_{name}"
 
 
+def blend_mode(page: Any, title: str) -> Any:
+    reveal(page, "#ctrlgen_txt2img_blend_mode label")
+    return page.locator("#ctrlgen_txt2img_blend_mode label", has_text=title)
+
+
 def fill_blend(page: Any) -> None:
     open_panel(page)
     page.locator(f"{unit('enabled')} input").uncheck()
-    reveal(page, "#ctrlgen_txt2img_blend_mode label")
-    page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Prediction").click()
+    blend_mode(page, "Prediction").click()
     for index, (prompt, weight) in enumerate((("a red circle", "1>0"), ("a blue square", "0>1"))):
         page.locator(f"{concept('used', index)} input").check()
         for name, text in (("prompt", prompt), ("weight", weight)):
@@ -95,13 +99,11 @@ def test_the_blend_tab_makes_a_picture_and_comes_back(page: Any) -> None:
     generate(page)
     info = page.locator("#html_info_txt2img").first.inner_text()
     assert "a blue square" in info
-    page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Off").click()
+    blend_mode(page, "Off").click()
     fill(page, "#txt2img_prompt textarea", info)
     page.click("#paste")
     page.wait_for_timeout(3000)
-    assert (
-        page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Prediction").locator("input").is_checked()
-    )
+    assert blend_mode(page, "Prediction").locator("input").is_checked()
     weight = page.locator(f"{concept('weight', 0)} textarea, {concept('weight', 0)} input").first
     assert weight.input_value() == "1@0, 0@1"
 
@@ -136,7 +138,7 @@ def test_the_button_draws_a_map(page: Any) -> None:
     page.wait_for_timeout(2500)
     shot(page, "map")
     assert thumbnails(page) >= 6  # five pictures and their sheet
-    page.locator("#ctrlgen_txt2img_blend_mode label", has_text="Off").click()
+    blend_mode(page, "Off").click()
 
 
 def test_the_tuner_is_in_the_dropdown(page: Any, tmp_path: Path) -> None:
