@@ -121,6 +121,7 @@ const ctrlgenKinds = {
 };
 
 onAfterUiUpdate(ctrlgenKinds.update);
+setInterval(ctrlgenKinds.update, 400); // values that the server sets raise no event
 ["input", "change"].forEach((name) => document.addEventListener(name, ctrlgenKinds.update));
 // A tab or an accordion that is opened changes nothing that the WebUI reports.
 document.addEventListener("click", () => setTimeout(() => {
