@@ -154,6 +154,7 @@ const ctrlgen = {
   // The editors, by what shows them: their scripts are loaded when that is first seen.
   editors: {
     ".ctrlgen-boxes": ["boxes"],
+    ".ctrlgen-blend": ["concepts"],
     ".ctrlgen-curves": ["schedule", "curve"],
     "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
   },

@@ -22,13 +22,14 @@ def describe(path: Path) -> Description:
         return Description(kind=CHECKPOINT, variant="diffusers folder")
     shapes = read_header(path)
     if any(key.startswith(UNET) for key in shapes):
-        return Description(kind=CHECKPOINT, base=_base(shapes))
+        family = checkpoint_family(shapes)
+        return Description(kind=CHECKPOINT, base=family.name if family else "")
     kind = identify_file(path)
     return Description(kind=kind.control, base=kind.family.name, variant=kind.variant)
 
 
-def _base(shapes: Shapes) -> str:
-    """The checkpoint family of a checkpoint's U-Net; empty for one without cross attention (SD3, Flux)."""
+def checkpoint_family(shapes: Shapes) -> Family | None:
+    """The checkpoint family of a checkpoint's U-Net; None for one without cross attention (SD3, Flux)."""
     widths = (shape[-1] for key, shape in shapes.items() if key.startswith(UNET) and key.endswith(TEXT_KEYS))
     width = next(widths, None)
-    return "" if width is None else Family.of(width).name
+    return None if width is None else Family.of(width)
