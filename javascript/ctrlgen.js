@@ -146,7 +146,7 @@ const ctrlgen = {
     const said = ctrlgen.failure(tab);
     if (ctrlgen.failures[tab] === said) return;
     ctrlgen.failures[tab] = said;
-    const place = /\$\.units\[(\d+)\]/.exec(said);
+    const place = /(?:\$\.units\[|CtrlGen: Unit )(\d+)/.exec(said);
     const button = place && ctrlgen.root().querySelector(`#ctrlgen_${tab}_unit${place[1]}_failed`);
     if (button) button.click();
   },

@@ -12,17 +12,21 @@ from modules.ui_common import create_refresh_button
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.field_places import PanelValues
 from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
 from lib_ctrlgen.request.catalogue import preprocessor_names
+from lib_ctrlgen.request.progress import detecting
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.controlnet.name import taken_note
+from lib_ctrlgen.webui.progress_text import progress_text
 from lib_ctrlgen.webui.settings import model_store, offloads, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
 from .curves import build_all_curves, build_unit_curve
 from .download_box import build_offers, connect_offers
+from .error_list import build_errors
 from .face_panel import build_uploads, connect_faces
 from .families import connect_family
 from .infotext import PastedSetting
@@ -55,6 +59,7 @@ def build_panel(tab: str) -> Panel:
     panel = Panel(tab)
     with gr.Accordion("CtrlGen", open=False, elem_id=panel.elem_id("panel"), elem_classes="ctrlgen"):
         panel.add(gr.Textbox(value="", visible=False, label="request", elem_id=panel.elem_id("request")))
+        build_errors(panel)
         if note := taken_note():
             gr.HTML(f"<p>{escape(note)}.</p>", elem_id=panel.elem_id("controlnet_note"))
         build_whole(panel)
@@ -247,13 +252,16 @@ def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
     names = tuple(unit_fields())
 
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
+        fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
         try:
-            fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
-            with queue_lock:  # the WebUI's own: one generation or detection at a time
+            with (
+                queue_lock,
+                progress_text(detecting(str(fields["preprocessor"]), unit.index)),
+            ):  # the WebUI's own: one generation or detection at a time
                 device, away = str(devices.device), offloads()
                 return control_map(fields, *size, unit.index, model_store(), device, away=away), ""
         except CtrlGenError as error:
-            return None, error_html(error)
+            return None, error_html(error, PanelValues({unit.index: fields}))
 
     return unit.parts["show_map"].click(
         preview,
