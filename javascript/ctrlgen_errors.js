@@ -3,8 +3,8 @@ onUiLoaded(() => {
   let marks = []; // what Python wrote, with tab, source, field, part, before, note
   const read = {}; // what the page got about the last generation of each tab
   const all = (selector, root = gradioApp()) => [...root.querySelectorAll(selector)];
+  const create = (name, values) => Object.assign(document.createElement(name), values);
   const inputs = (field) => all("input, textarea", field);
-  const set = (part, name, on) => part.classList.contains(name) !== on && part.classList.toggle(name, on);
 
   // What the user has put into a field.
   function value(field) {
@@ -18,20 +18,18 @@ onUiLoaded(() => {
     const mark = {...given, tab, source, field};
     marks.push(mark);
     if (!field) return mark;
-    const note = document.createElement("p");
-    note.className = mark.warning ? "ctrlgen-note" : "ctrlgen-error";
-    note.id = `${field.id}_${mark.warning ? "warned" : "wrong"}`;
-    note.textContent = mark.text;
+    const kind = mark.warning ? "note" : "error";
+    mark.note = create("p", {className: `ctrlgen-${kind}`, id: `${field.id}_${kind}`, textContent: mark.text});
     mark.part = /_(panel|tabs)$/.test(field.id); // more than one field
     mark.before = value(field);
-    field.append(note);
-    return Object.assign(mark, {note});
+    field.append(mark.note);
+    return mark;
   }
 
   function outline({field, warning, part, note}, on) {
-    if (!field) return;
-    set(field, warning ? "ctrlgen-warned" : "ctrlgen-wrong", on);
-    const invalid = warning || part ? {} : {"aria-invalid": true, "aria-describedby": note.id};
+    if (!field || warning) return;
+    field.classList.toggle("ctrlgen-wrong", on);
+    const invalid = part ? {} : {"aria-invalid": true, "aria-describedby": note.id};
     Object.entries(invalid).forEach(([name, text]) => inputs(field).forEach((each) => (
       on ? each.setAttribute(name, text) : each.removeAttribute(name))));
   }
@@ -39,9 +37,9 @@ onUiLoaded(() => {
   function remove(when) {
     const old = marks.filter(when);
     marks = marks.filter((mark) => !old.includes(mark));
-    old.forEach((mark) => {
+    old.filter((mark) => mark.field).forEach((mark) => {
       outline(mark, false);
-      if (mark.note) mark.note.remove();
+      mark.note.remove();
     });
   }
 
@@ -52,17 +50,12 @@ onUiLoaded(() => {
     own.forEach((mark) => outline(mark, true));
     const items = all(`#ctrlgen_${tab}_tabs > .tabitem`);
     all(`#ctrlgen_${tab}_tabs > .tab-nav > button`).forEach((button, i) => (
-      set(button, "ctrlgen-bad", wrong.some(({field}) => items[i] && items[i].contains(field)))));
+      button.classList.toggle("ctrlgen-bad", wrong.some(({field}) => items[i] && items[i].contains(field)))));
     const said = wrong.map((mark) => mark.sentence).join("\n");
     all(`#ctrlgen_${tab}_errors .ctrlgen-errors`).filter((list) => list.dataset.said !== said).forEach((list) => {
       list.dataset.said = said;
-      list.replaceChildren(...wrong.map(({sentence, field}) => {
-        const button = document.createElement("button");
-        button.textContent = sentence;
-        button.className = "ctrlgen-error";
-        button.onclick = () => open(field);
-        return button;
-      }));
+      list.replaceChildren(...wrong.map(({sentence, field}) => (
+        create("button", {textContent: sentence, className: "ctrlgen-error", onclick: () => open(field)}))));
     });
   }
 

@@ -45,7 +45,7 @@ UNIT_LABELS: Mapping[str, str] = MappingProxyType(
         "boxes": "Boxes",
         "model": "Model",
         "preprocessor": "Preprocessor",
-        "resolution": "Resolution",
+        "resolution": "Detection resolution",
         "weight": "Weight",
         "weight_schedule": "Weight schedule",
         "hires": "Weight in the hires pass",

@@ -30,8 +30,8 @@ def note_blanks(
     """Add a warning to `notices` for each unit whose control map has one colour or whose mask is black.
 
     Maps and masks are made and checked at the size of the pass: `latent` is the height and width of its
-    latent, `factor` the number of pixels per latent cell along a side. `progress` shows which map is made; when
-    it says that the generation was stopped, no further map is. Returns whether all of them were made.
+    latent, `factor` the number of pixels per latent cell along a side. `progress` shows which map is made;
+    when it says that the generation was stopped, no further map is. Returns whether all were made.
     """
     height, width = latent
     for unit in units:

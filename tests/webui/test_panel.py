@@ -160,7 +160,8 @@ def test_the_plan_is_shown_or_what_is_wrong(panel: Any) -> None:
     assert "&lt;b&gt;edges" in shown
     assert "<b>" not in shown
     wrong = preview(8, *texts, *arguments(panel, enabled=True, model="edges", weight_schedule="1@x")[1:])
-    assert "$.units[0].weight" in wrong
+    assert "Unit 0, Weight schedule: " in wrong
+    assert "data-marks" in wrong
 
 
 def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
