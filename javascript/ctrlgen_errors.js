@@ -16,6 +16,7 @@ onUiLoaded(() => {
     const found = given.elements.flatMap((id) => all(`#${id.replace("{tab}", tab)}`));
     const field = found.find((each) => !each.closest(".hidden, .hide, .\\!hidden")) || found[0];
     const mark = {...given, tab, source, field};
+    remove((old) => field && old.field === field && old.source !== source);
     marks.push(mark);
     if (!field) return mark;
     const kind = mark.warning ? "note" : "error";

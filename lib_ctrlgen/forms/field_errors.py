@@ -96,6 +96,16 @@ def other_errors(panel: Sequence[Any], first: CtrlGenError, check: Check) -> tup
     return tuple(found)
 
 
+def in_order(errors: Iterable[CtrlGenError]) -> list[CtrlGenError]:
+    """The errors in the order of the units, those outside of the units first."""
+
+    def unit(error: CtrlGenError) -> int:
+        index = place_of(error.path).unit if isinstance(error, RequestError) else None
+        return -1 if index is None else index
+
+    return sorted(errors, key=unit)
+
+
 def _unit_errors(panel: Sequence[Any], check: Check) -> Iterator[tuple[int, RequestError]]:
     for index, values in enumerate(split_values(panel)):
         path = f"$.units[{index}]"

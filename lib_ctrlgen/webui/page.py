@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.forms.field_errors import Mark, mark_of_error, other_errors
+from lib_ctrlgen.forms.field_errors import Mark, in_order, mark_of_error, other_errors
 from lib_ctrlgen.forms.field_places import PanelValues
 from lib_ctrlgen.request.spec import ControlUnit
 
@@ -32,7 +32,7 @@ def show_mistake(p: Any, error: CtrlGenError, panel: Sequence[Any] = ()) -> list
 
     With the values of the `panel`, those of its units are checked, and their errors are shown, too.
     """
-    errors = [error, *(other_errors(panel, error, check_alone) if panel else ())]
+    errors = in_order([error, *(other_errors(panel, error, check_alone) if panel else ())])
     values = PanelValues.of(panel) if panel else None
     marks = [mark_of_error(each, values) for each in errors]
     for each, mark in zip(errors, marks, strict=True):

@@ -7,7 +7,7 @@ import pytest
 
 from lib_ctrlgen.errors import HostError, ModelError, RequestError
 from lib_ctrlgen.forms.blend_fields import COUNT
-from lib_ctrlgen.forms.field_errors import mark_of, mark_of_error, marks_json, other_errors
+from lib_ctrlgen.forms.field_errors import in_order, mark_of, mark_of_error, marks_json, other_errors
 from lib_ctrlgen.forms.unit_fields import stated_request, unit_fields
 from lib_ctrlgen.request.spec import ControlUnit
 
@@ -83,8 +83,9 @@ def test_each_unit_is_read_for_itself() -> None:
     )  # fmt: skip
     error = first_error(values)
     assert error.path == "$.cfg_scale" or error.path.startswith("$.units[")
-    found = [error, *other_errors(values, error, accepted)]
-    paths = {each.path for each in found}
+    found = in_order([error, *other_errors(values, error, accepted)])
+    assert [mark_of_error(each).unit for each in found] == [None, 0, 2, 3]
+    paths = {vars(each)["path"] for each in found}
     units = {"$.units[0].weight", "$.units[2].model", "$.units[3].guidance_start"}
     assert paths == units | {"$.cfg_scale"}
     assert len(found) == 4

@@ -16,6 +16,7 @@ from tests.support.browser_page import (
     fill,
     fill_unit,
     generate,
+    open_panel,
     opened_page,
     shot,
     thumbnails,
@@ -31,15 +32,18 @@ WRONG = ".ctrlgen-wrong"
 @pytest.fixture(scope="module")
 def page(webui: WebUI) -> Iterator[Any]:
     with opened_page(webui.url) as opened:
-        opened.set_default_timeout(120_000)
+        opened.set_default_timeout(60_000)
         yield opened
 
 
 @pytest.fixture
 def filled(page: Any, tmp_path: Path) -> Iterator[Any]:
-    """The page with a unit that makes a picture; afterwards without errors."""
+    """The page with a unit that makes a picture, and no other unit."""
+    open_panel(page)
+    page.locator("#ctrlgen_txt2img_tabs > .tab-nav > button").nth(0).click()
     fill_unit(page, tmp_path)
     yield page
+    page.locator("#ctrlgen_txt2img_tabs > .tab-nav > button").nth(0).click()
     fill(page, SCHEDULE, "")
     page.locator(f"{unit('enabled', 1)} input").evaluate("(box) => box.checked && box.click()")
 
