@@ -6,7 +6,7 @@ onUiLoaded(() => {
   const create = (name, values) => Object.assign(document.createElement(name), values);
   const inputs = (field) => all("input, textarea", field);
 
-  // What the user has put into a field.
+  // What the user put into a field.
   function value(field) {
     const texts = inputs(field).map((each) => (/check|radio/.test(each.type) ? each.checked : each.value));
     return [...texts, ...all("img, .file-preview", field).map((each) => each.src || each.textContent)].join();
@@ -20,7 +20,7 @@ onUiLoaded(() => {
     marks.push(mark);
     if (!field) return mark;
     const kind = mark.warning ? "note" : "error";
-    mark.note = create("p", {className: `ctrlgen-${kind}`, id: `${field.id}_${kind}`, textContent: mark.text});
+    mark.note = create("p", {className: `ctrlgen-${kind}`, textContent: mark.text});
     mark.part = /_(panel|tabs)$/.test(field.id); // more than one field
     mark.before = value(field);
     field.append(mark.note);
@@ -30,9 +30,8 @@ onUiLoaded(() => {
   function outline({field, warning, part, note}, on) {
     if (!field || warning) return;
     field.classList.toggle("ctrlgen-wrong", on);
-    const invalid = part ? {} : {"aria-invalid": true, "aria-describedby": note.id};
-    Object.entries(invalid).forEach(([name, text]) => inputs(field).forEach((each) => (
-      on ? each.setAttribute(name, text) : each.removeAttribute(name))));
+    const text = on ? note.textContent : null;
+    if (!part) inputs(field).forEach((each) => Object.assign(each, {ariaInvalid: text && "true", ariaDescription: text}));
   }
 
   function remove(when) {
@@ -41,6 +40,7 @@ onUiLoaded(() => {
     old.filter((mark) => mark.field).forEach((mark) => {
       outline(mark, false);
       mark.note.remove();
+      mark.source.hidden = true; // the text of a preview
     });
   }
 

@@ -56,7 +56,7 @@ class Mark:
         return {
             "elements": list(self.elements),
             "sentence": self.sentence,
-            "text": self.text[:1].upper() + self.text[1:],
+            "text": _capitalised(self.text),
             "unit": self.unit,
             "warning": self.warning,
         }
@@ -104,6 +104,12 @@ def in_order(errors: Iterable[CtrlGenError]) -> list[CtrlGenError]:
         return -1 if index is None else index
 
     return sorted(errors, key=unit)
+
+
+def _capitalised(text: str) -> str:
+    """A text that begins with a capital letter, unless it begins with the name of a file."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
 def _unit_errors(panel: Sequence[Any], check: Check) -> Iterator[tuple[int, RequestError]]:

@@ -104,7 +104,7 @@ def test_a_field_is_marked_and_what_hides_it_is_opened(page: Any) -> None:
     assert note.inner_text() == "Must stay within 0..1, is 3."
     area = page.locator(f"{field} textarea")
     assert area.get_attribute("aria-invalid") == "true"
-    assert area.get_attribute("aria-describedby") == note.get_attribute("id")
+    assert area.get_attribute("aria-description") == note.inner_text()
     listed = page.locator(f"#{TAB}_errors button")
     assert listed.all_inner_texts() == ["Unit 0, Mask strength: must stay within 0..1, is 3."]
     bad = page.locator(".tab-nav > button").evaluate_all("(b) => b.map((e) => e.className)")
