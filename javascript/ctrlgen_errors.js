@@ -100,7 +100,7 @@ onUiLoaded(() => {
   // A new generation ends what was said of the last one, even if no answer comes.
   document.addEventListener("click", ({target}) => {
     const button = target.closest("#txt2img_generate, #img2img_generate");
-    if (button) remove((mark) => button.id.startsWith(mark.tab) && mark.source === "generation");
+    if (button) remove((mark) => button.id.startsWith(mark.tab));
     update();
   });
   ["input", "change"].forEach((name) => document.addEventListener(name, update));

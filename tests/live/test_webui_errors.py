@@ -189,6 +189,33 @@ def test_a_warning_is_shown_at_its_field(filled: Any) -> None:
     assert "CtrlGen marks" not in info.split('"infotexts"')[1].split("]")[0]
 
 
+def test_an_error_under_a_script_is_marked_too(filled: Any) -> None:
+    page = filled
+    fill(page, SCHEDULE, "1@0, nonsense")
+    scripts = page.locator("#tab_txt2img #script_list input").first
+    scripts.click()
+    page.locator("#tab_txt2img #script_list ul li", has_text="Prompt matrix").first.click()
+    page.wait_for_timeout(500)
+    refused(page)
+    assert "$.units[0].weight" in log(page)
+    assert "Expected a value" in marked(page, unit("weight"))
+    scripts.click()
+    page.locator("#tab_txt2img #script_list ul li", has_text="None").first.click()
+
+
+def test_marks_are_readable_in_the_dark(webui: WebUI, tmp_path: Path) -> None:
+    with opened_page(f"{webui.url}/?__theme=dark", viewport={"width": 1000, "height": 1600}) as page:
+        fill_unit(page, tmp_path)
+        fill(page, SCHEDULE, "1@0, nonsense")
+        page.locator("#txt2img_generate").focus()
+        generate(page)
+        shot(page, "errors-dark")
+        colour = page.locator(f"{unit('weight_schedule')} > .ctrlgen-error").evaluate(
+            "(note) => getComputedStyle(note).color"
+        )
+    assert colour == "rgb(252, 165, 165)"
+
+
 def test_the_progress_says_what_is_done_before_the_first_step(webui: WebUI) -> None:
     seen: set[str] = set()
     ended = Event()

@@ -164,6 +164,14 @@ def test_the_plan_is_shown_or_what_is_wrong(panel: Any) -> None:
     assert "data-marks" in wrong
 
 
+def test_an_error_that_a_script_got_is_shown_at_its_field(panel: Any) -> None:
+    explained = event("ctrlgen_txt2img_explain")
+    shown = explained("RequestError: $.units[1].weight: expected a number\nTime taken: 1 sec.")
+    assert "Unit 1, Weight: expected a number.<" in shown
+    assert "unit1_weight" in shown
+    assert explained("CtrlGen: Unit 0, Weight: expected a number") == ""
+
+
 def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
     first = 1 + unit_fields.UNITS_FROM
     preview = event("ctrlgen_txt2img_unit0_show_map")
