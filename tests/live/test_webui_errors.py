@@ -20,6 +20,7 @@ from tests.support.browser_page import (
     generate,
     open_panel,
     opened_page,
+    ready,
     shot,
     thumbnails,
     unit,
@@ -203,17 +204,18 @@ def test_an_error_under_a_script_is_marked_too(filled: Any) -> None:
     page.locator("#tab_txt2img #script_list ul li", has_text="None").first.click()
 
 
-def test_marks_are_readable_in_the_dark(webui: WebUI, tmp_path: Path) -> None:
-    with opened_page(f"{webui.url}/?__theme=dark", viewport={"width": 1000, "height": 1600}) as page:
-        fill_unit(page, tmp_path)
-        fill(page, SCHEDULE, "1@0, nonsense")
-        page.locator("#txt2img_generate").focus()
-        generate(page)
-        shot(page, "errors-dark")
-        colour = page.locator(f"{unit('weight_schedule')} > .ctrlgen-error").evaluate(
-            "(note) => getComputedStyle(note).color"
-        )
-    assert colour == "rgb(252, 165, 165)"
+def test_marks_are_readable_in_the_dark(page: Any, webui: WebUI, tmp_path: Path) -> None:
+    dark = page.context.browser.new_page(viewport={"width": 1000, "height": 1600})
+    dark.goto(f"{webui.url}/?__theme=dark", wait_until="domcontentloaded")
+    ready(dark)
+    fill_unit(dark, tmp_path)
+    fill(dark, SCHEDULE, "1@0, nonsense")
+    dark.locator("#txt2img_generate").focus()
+    generate(dark)
+    shot(dark, "errors-dark")
+    note = dark.locator(f"{unit('weight_schedule')} > .ctrlgen-error")
+    assert note.evaluate("(note) => getComputedStyle(note).color") == "rgb(252, 165, 165)"
+    dark.close()
 
 
 def test_the_progress_says_what_is_done_before_the_first_step(webui: WebUI) -> None:
