@@ -137,7 +137,7 @@ const ctrlgen = {
   // What the page says of a failed generation, below the gallery.
   failure(tab) {
     const log = ctrlgen.root().querySelector(`#html_log_${tab}`);
-    const said = log ? log.innerText : "";
+    const said = log ? log.textContent : "";
     return /CtrlGen: |Error: \$/.test(said) ? said : "";
   },
 

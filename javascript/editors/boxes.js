@@ -218,4 +218,4 @@ const ctrlgenBoxes = {
   },
 };
 
-ctrlgen.started(ctrlgenBoxes.update);
+if (typeof ctrlgen !== "undefined") ctrlgen.started(ctrlgenBoxes.update);

@@ -551,4 +551,4 @@ const ctrlgenCurve = {
   },
 };
 
-ctrlgen.started(ctrlgenCurve.update);
+if (typeof ctrlgen !== "undefined") ctrlgen.started(ctrlgenCurve.update);

@@ -25,6 +25,7 @@ const ctrlgenPose = {
   reach: {mouse: 14, pen: 18, touch: 26}, // pixels of the screen around a joint
   most: 100, // steps that can be undone
   nudge: 0.01, // what an arrow key moves by, as a share of the longer side
+  learned: "", // the hash of the pose that was stored last
   states: new Map(), // by area: {drawing, chosen, undo, redo, written}
 
   // ---- documents
@@ -116,8 +117,10 @@ const ctrlgenPose = {
   person({width, height}, across = .5) {
     const tall = Math.min(.9 * height, 2.4 * width);
     const top = (height - tall) / 2;
+    const half = .16 * tall / width;
+    const middle = Math.min(Math.max(across, half), 1 - half);
     const body = ctrlgenPose.standing.map(([x, y]) => (
-      {x: across + x * tall / width, y: (top + y * tall) / height, on: true}
+      {x: middle + x * tall / width, y: (top + y * tall) / height, on: true}
     ));
     return {body, left_hand: null, right_hand: null, face: null};
   },
@@ -223,6 +226,8 @@ const ctrlgenPose = {
   learn() {
     gradioApp().querySelectorAll("[data-pose-hash]").forEach((note) => {
       const {poseHash, pose} = note.dataset;
+      if (ctrlgenPose.learned === poseHash) return;
+      ctrlgenPose.learned = poseHash;
       const known = ctrlgenPose.stored("ctrlgen_poses") || [];
       if (known.some(([hash]) => hash === poseHash)) return;
       ctrlgenPose.stored("ctrlgen_poses", [...known, [poseHash, pose]].slice(-50));
@@ -236,6 +241,7 @@ const ctrlgenPose = {
     if (!field || field.value === state.written) return;
     state.written = field.value;
     ctrlgenPose.keep(area);
+    if (state.drawing) ctrlgenPose.tell(area); // whether the unit uses it
     const hashed = field.value.startsWith("sha:");
     const known = hashed && (ctrlgenPose.stored("ctrlgen_poses") || []).find(([hash]) => hash === field.value);
     if (known) ctrlgenPose.put(area, known[1]);

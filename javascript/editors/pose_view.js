@@ -26,7 +26,7 @@ Object.assign(ctrlgenPose, {
       `<button type="button" class="ctrlgen-add" data-command="${name}" title="${title}">${label}</button>`);
     const commands = Object.entries(ctrlgenPose.commands).map(button);
     area.innerHTML = `<div class="ctrlgen-tools">${commands.slice(0, 7).join("")}</div>`
-      + "<div class='ctrlgen-pose-stage' role='application' aria-label='Pose editor'>"
+      + "<div class='ctrlgen-pose-stage' tabindex='-1' role='application' aria-label='Pose editor'>"
       + "<img alt=''><svg preserveAspectRatio='none'></svg></div>"
       + `<div class="ctrlgen-tools">${commands.slice(7).join("")}</div><p class="ctrlgen-note" aria-live="polite"></p>`;
     const stage = area.querySelector(".ctrlgen-pose-stage");
@@ -94,10 +94,10 @@ Object.assign(ctrlgenPose, {
       const points = figure[part];
       const lines = part === "face" ? []
         : ctrlgenPose.fingers.map(([a, b], i) => line(points[a], points[b], "finger", ctrlgenPose.hue(i / 20, 50)));
-      const dots = points.map((p) => (p && p.on ? dot(p, part === "face" ? "face" : "knuckle", "") : ""));
+      const kind = part === "face" ? "face" : "knuckle";
+      const dots = points.map((p) => (p && (p.on || isChosen) ? dot(p, p.on ? kind : "joint off", "") : ""));
       const mark = isChosen && chosen.part === part ? " class='chosen'" : "";
-      const isShown = points.some((p) => p && p.on);
-      return isShown ? `<g ${mark} ${place(part, 0)}>${lines.join("")}${dots.join("")}</g>` : "";
+      return dots.join("") ? `<g ${mark} ${place(part, 0)}>${lines.join("")}${dots.join("")}</g>` : "";
     });
     return limbs.join("") + joints.join("") + groups.join("");
   },
@@ -148,7 +148,7 @@ Object.assign(ctrlgenPose, {
         found.push({distance, at: {figure: number, part: "body", joint}});
       });
       ["left_hand", "right_hand", "face"].forEach((part) => {
-        const shown = (figure[part] || []).filter((p) => p && p.on);
+        const shown = (figure[part] || []).filter((p) => p && (p.on || own));
         const distance = Math.min(...shown.map(far)) * 1.5; // joints come first
         found.push({distance, at: {figure: number, part, joint: 0}});
       });
@@ -237,4 +237,4 @@ Object.assign(ctrlgenPose, {
   },
 });
 
-ctrlgen.started(ctrlgenPose.update);
+if (typeof ctrlgen !== "undefined") ctrlgen.started(ctrlgenPose.update);

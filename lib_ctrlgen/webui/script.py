@@ -29,7 +29,9 @@ from .api import add_routes
 from .comments import without_comments
 from .controlnet.arguments import controlnet_arguments
 from .controlnet.maps import map_order
+from .controlnet.old_settings import register_old_settings
 from .controlnet.routes import add_controlnet_routes
+from .external_code.running_network import publish
 from .last_picture import last_picture
 from .page import is_plain_page, show_mistake, with_marks
 from .panel.old_infotext import add_old_units
@@ -67,6 +69,7 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
     def process(self, p: Any, *args: Any) -> None:
         """Read, check and load the request. Called once per generation, after the checkpoint is loaded."""
         release(p)
+        publish(p, None)
         patch = prepare(p, args)
         if patch is not None:
             patch.panel = args[1:] if args and not args[0] and not cell_batch_of(args) else ()
@@ -98,6 +101,7 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         """
         del args
         last_picture().keep(processed)
+        publish(p, None)
         patch = sample_patch(p)
         if patch is None:
             return
@@ -145,6 +149,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
                 return controlled(p, asked, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
         release(p)
+        publish(p, None)
         return Refusal(p, error)
     return None
 
@@ -202,8 +207,10 @@ def register() -> None:
     """Register the WebUI's callbacks. Called from `scripts/`, and again after every reload of the UI."""
     script_callbacks.on_ui_settings(register_settings)
     script_callbacks.on_ui_settings(register_tiny_setting)
+    script_callbacks.on_ui_settings(register_old_settings)
     script_callbacks.on_before_ui(add_axes)
     script_callbacks.on_infotext_pasted(add_old_units)
+    script_callbacks.on_app_started(register_old_settings)
     script_callbacks.on_app_started(add_routes)
     script_callbacks.on_app_started(add_controlnet_routes)
     script_callbacks.on_app_started(guard_api)

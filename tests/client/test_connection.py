@@ -168,9 +168,10 @@ def test_addresses_have_paths_ports_and_schemes() -> None:
     with scripted(OK) as (url, server):
         quick(url + "/sub/path/").json("GET", PATH)
         assert server.received[0].path == "/sub/path" + PATH
-    for wrong in ("ftp://host", "http://", "host:notaport", "http://host/?a=1"):
-        with pytest.raises(RequestError, match=r"127\.0\.0\.1:7860"):
+    for wrong in ("ftp://host", "http://", "host:s3c/ret@host", "http://host/?a=1"):
+        with pytest.raises(RequestError, match=r"127\.0\.0\.1:7860") as caught:
             Address.of(wrong)
+        assert "s3c" not in str(caught.value)
 
 
 def test_proxies_of_the_environment_are_used_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,8 @@ def test_maps_and_plans_of_requests() -> None:
     plan = {"labels": ["0 edges"], "weights": [[1.0]], "note": "", "table": "t", "svg": "<svg/>"}
     with scripted(routed(detect=answers(detection), plan=answers(plan))) as (url, server):
         (found,) = WebUI(url).detect("canny", ["AAAA"], {"low_threshold": 5})
-        assert WebUI(url).plan({"units": [UNIT]}, steps=1, prompt="a").weights == [[1.0]]
+        request = GenerationRequest(units=parse_request({"units": [UNIT]}).units, prompt="b", width=64)
+        assert WebUI(url).plan(request, steps=1, prompt="a").weights == [[1.0]]
     assert colours([found.map]) == [(255, 0, 0)]
     assert (found.pose, found.warnings) == (None, ("grey",))
     body = {"preprocessor": "canny", "images": ["AAAA"], "params": {"low_threshold": 5}}

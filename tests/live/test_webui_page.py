@@ -271,7 +271,7 @@ def test_a_family_shows_its_own_fields(page: Any) -> None:
     page.wait_for_selector(unit("image"), state="hidden")
     page.wait_for_selector(unit("more"), state="visible")
     for hidden in ("preprocessor", "canny_low_threshold", "control_mode", "boxes", "save_face"):
-        assert not page.locator(unit(hidden)).first.is_visible()
+        page.wait_for_selector(unit(hidden), state="hidden")
     shot(page, "style-aligned")
     choose(page, "model", EDGES["model"])
     page.wait_for_selector(unit("image"), state="visible")

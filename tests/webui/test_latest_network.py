@@ -17,7 +17,7 @@ from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 from tests.support.constant_control import PICTURE, hooks
 from tests.support.controlnet_runner import Runner
-from tests.support.fake_webui import FakeWebUI
+from tests.support.fake_webui import FakeWebUI, Processing
 
 UNIT = {"enabled": True, "module": "none", "model": "edges", "image": PICTURE.partition(",")[2]}
 SAME = 1e-6
@@ -137,6 +137,25 @@ def test_it_is_none_between_generations_and_shared_by_copies(
     assert (hooks(inner), hooks(host.unet)) == (0, 0)
 
 
+def test_it_is_there_before_sampling_begins(host: FakeWebUI, runner: Runner, shows: None) -> None:
+    """In img2img TiledDiffusion reads the maps when the sampler is made, before `p.sample`."""
+    own, script = runner.scripts
+    args = [*runner.args[: script.args_from], UNIT]
+    p = Processing(host, script_args=tuple(args), width=64, height=32)
+    p.scripts = SimpleNamespace(alwayson_scripts=runner.scripts)
+    own.process(p, None)
+    (params,) = script.latest_network.control_params
+    assert params.hint_cond.shape == (1, 3, 32, 64)
+    p.width = 128  # another extension enlarges the picture
+    assert params.hint_cond.shape == (1, 3, 32, 128)
+    own.postprocess(p, SimpleNamespace(images=[], infotexts=[]))
+    assert script.latest_network is None
+    own.process(p, None)
+    p.script_args = (*args[:-1], {**UNIT, "weight": 9})
+    own.process(p, None)
+    assert script.latest_network is None, "a request that is refused has no maps"
+
+
 def test_tiles_are_the_whole_picture(host: FakeWebUI, runner: Runner, shows: None) -> None:
     whole, _, _ = runner.generate([UNIT], **WIDE)
     tiled, _, _ = runner.generate([UNIT], inner_model=Tiles(host.unet, runner.scripts[-1]), **WIDE)
@@ -208,6 +227,22 @@ def test_each_frame_of_a_batch_has_a_map(
     found, _, _ = runner.generate([UNIT], inner_model=Frames(host.unet), **options)
     assert float((found - whole).abs().max()) < SAME
     assert float((whole[0] - whole[3]).abs().max()) > 1e-3
+
+
+def test_a_map_may_be_changed_in_place(host: FakeWebUI, runner: Runner, shows: None) -> None:
+    """The fake's map at half its brightness is that of a unit with half the weight."""
+    inner = Inner(host.unet)
+
+    def darken() -> None:
+        inner.before = lambda: None
+        runner.scripts[-1].latest_network.control_params[0].hint_cond *= 0.5
+
+    inner.before = darken
+    found, _, _ = runner.generate([UNIT], inner_model=inner)
+    wanted, _, _ = runner.generate([{**UNIT, "weight": 0.5}])
+    full, _, _ = runner.generate([UNIT])
+    assert float((found - wanted).abs().max()) < SAME
+    assert float((full - wanted).detach().abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lib_ctrlgen.errors import RequestError
 from .components import Panel
 from .preview import error_html
 
-RAISED = re.compile(r"Error: (?P<path>\$[\w.\[\]]*): (?P<message>.*)")
+RAISED = re.compile(r"Error: (?P<path>\$[\w.\[\]]*): (?P<message>.*?)(?:Time taken: |$)", re.MULTILINE)
 
 
 def build_errors(panel: Panel) -> None:

@@ -15,12 +15,13 @@ from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.field_places import PanelValues
 from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
+from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.progress import detecting
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.controlnet.name import taken_note
 from lib_ctrlgen.webui.progress_text import progress_text
-from lib_ctrlgen.webui.settings import model_store, offloads, unit_count
+from lib_ctrlgen.webui.settings import model_store, offloads, terms, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
@@ -254,10 +255,8 @@ def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
         try:
-            with (
-                queue_lock,
-                progress_text(detecting(str(fields["preprocessor"]), unit.index)),
-            ):  # the WebUI's own: one generation or detection at a time
+            shown = progress_text(detecting(str(fields["preprocessor"]), unit.index))
+            with queue_lock, shown, under(terms(lambda: False)):  # one generation or detection at a time
                 device, away = str(devices.device), offloads()
                 return control_map(fields, *size, unit.index, model_store(), device, away=away), ""
         except CtrlGenError as error:

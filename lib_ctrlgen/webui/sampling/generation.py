@@ -24,18 +24,21 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.store import WorkingSet
+from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.session.assigned_maps import AssignedMaps
 from lib_ctrlgen.session.blank_maps import note_blanks
 from lib_ctrlgen.session.initial_noise import changed_noise
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from lib_ctrlgen.webui.external_code.running_network import publish
 from lib_ctrlgen.webui.fitting import naming_fitting
 from lib_ctrlgen.webui.progress_text import PASS, interrupted, loading_progress
-from lib_ctrlgen.webui.settings import model_store
+from lib_ctrlgen.webui.settings import model_store, terms
 
 from .blending import Crossfeed, blend_parts, blended_seeds
 from .cell_batch import SharedInitLatents, guidance_of, requests_of
@@ -48,7 +51,7 @@ from .inpaint_area import canvas_of, require_place
 from .maps import MapOrder, maps_of
 from .phrases import LoadedPhrases
 from .prompt_loras import each_lora_once
-from .published_maps import published
+from .published_maps import latest_network, published
 from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
@@ -82,6 +85,8 @@ class ControlledUnits:
         self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
         self.maps_made = True
+        self.assigned = AssignedMaps()
+        self.network = latest_network(p, units, self.assigned)
         self.notices = Notices() if notices is None else notices
         # The number of steps of the first pass (False) and of the hires pass (True).
         self.passes: dict[bool, int] = {}
@@ -97,10 +102,12 @@ class ControlledUnits:
         units = each_lora_once(units, self.notices)
         with ExitStack() as stack:
             stack.enter_context(self.used or nullcontext())
+            stack.enter_context(under(terms(interrupted)))
             session = stack.enter_context(ControlSession(port, units, rows, self.variants))
             self.session = session
             announce_batches = stack.enter_context(each_host_batch(rows))
-            stack.enter_context(published(self.p, session))
+            session.assigned = self.assigned
+            stack.enter_context(published(self.p, self.network))
 
             def follow(params: Any) -> None:
                 self.follow(params, session, rows)
@@ -115,7 +122,7 @@ class ControlledUnits:
         """Before a pass, encode the units' pictures, and let units change the first noise of txt2img."""
         if self.session is None:
             return
-        self.session.assigned.maps.clear()
+        self.assigned.maps.clear()
         self.prepare(self.session, x)
         if not self.maps_made:
             return
@@ -243,7 +250,9 @@ def controlled_units(
     if used.shortage:
         p.comment(used.shortage)
     variants = batch.per_picture(unit_variants(batch.requests, units)) if batch.cells > 1 else ()
-    return ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
+    made = ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
+    publish(p, made.network)
+    return made
 
 
 def report_rows(session: ControlSession) -> None:
