@@ -138,7 +138,7 @@ const ctrlgen = {
   failure(tab) {
     const log = ctrlgen.root().querySelector(`#html_log_${tab}`);
     const said = log ? log.textContent : "";
-    return said.includes("CtrlGen: ") ? said : "";
+    return /CtrlGen: |Error: \$/.test(said) ? said : "";
   },
 
   // When a generation failed at a unit, let the unit look for files that the error says are missing.
@@ -146,7 +146,9 @@ const ctrlgen = {
     const said = ctrlgen.failure(tab);
     if (ctrlgen.failures[tab] === said) return;
     ctrlgen.failures[tab] = said;
-    const place = /\$\.units\[(\d+)\]/.exec(said);
+    const place = /(?:\$\.units\[|CtrlGen: Unit )(\d+)/.exec(said);
+    const raised = /Error: \$/.test(said) && ctrlgen.root().querySelector(`#ctrlgen_${tab}_explain`);
+    if (raised) raised.click();
     const button = place && ctrlgen.root().querySelector(`#ctrlgen_${tab}_unit${place[1]}_failed`);
     if (button) button.click();
   },

@@ -184,7 +184,7 @@ def test_a_mistake_is_shown_in_the_page_and_makes_no_picture(page: Any, tmp_path
     page.wait_for_selector("#ctrlgen_txt2img_plan .ctrlgen-error")
     generate(page)
     shot(page, "mistake")
-    assert "$.units[0].weight" in page.locator("#html_log_txt2img").first.inner_text()
+    assert "Unit 0, Weight schedule: " in page.locator("#html_log_txt2img").first.inner_text()
     assert thumbnails(page) == 0
 
 
@@ -198,7 +198,7 @@ def test_a_mistake_that_is_found_while_sampling_is_shown_in_the_page(
     choose(page, "model", damaged)
     generate(page)
     said = page.locator("#html_log_txt2img").first.inner_text()
-    assert "CtrlGen: $.units[0]" in said
+    assert "CtrlGen: Unit 0" in said
     assert "RequestError" not in said
     assert thumbnails(page) == 0
     choose(page, "model", EDGES["model"])

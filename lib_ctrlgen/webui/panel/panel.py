@@ -11,11 +11,14 @@ from modules import devices
 from modules.call_queue import queue_lock
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.field_places import PanelValues
 from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.tooltips import PANEL_TOOLTIPS, kind_tooltips, unit_tooltips
 from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.preprocessors.isolated.terms import under
+from lib_ctrlgen.request.progress import detecting
 from lib_ctrlgen.webui.controlnet.name import taken_note
+from lib_ctrlgen.webui.progress_text import progress_text
 from lib_ctrlgen.webui.settings import model_store, offloads, terms, unit_count
 
 from .advice_panel import build_advice, connect_advice
@@ -23,6 +26,7 @@ from .blend_tab import build_blend
 from .components import Panel, UnitPanel, build_picture
 from .curves import build_unit_curve
 from .download_box import build_offers, connect_offers
+from .error_list import build_errors
 from .face_panel import build_uploads, connect_faces
 from .families import connect_family
 from .kinds_panel import build_kinds, connect_kinds
@@ -42,6 +46,7 @@ def build_panel(tab: str) -> Panel:
     panel = Panel(tab)
     with gr.Accordion("CtrlGen", open=False, elem_id=panel.elem_id("panel"), elem_classes="ctrlgen"):
         panel.add(gr.Textbox(value="", visible=False, label="request", elem_id=panel.elem_id("request")))
+        build_errors(panel)
         if note := taken_note():
             gr.HTML(f"<p>{escape(note)}.</p>", elem_id=panel.elem_id("controlnet_note"))
         _build_tabs(panel)
@@ -141,13 +146,14 @@ def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
     names = tuple(unit_fields())
 
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
+        fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
         try:
-            fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
-            with queue_lock, under(terms(lambda: False)):  # one generation or detection at a time
+            shown = progress_text(detecting(str(fields["preprocessor"]), unit.index))
+            with queue_lock, shown, under(terms(lambda: False)):  # one generation or detection at a time
                 device, away = str(devices.device), offloads()
                 return control_map(fields, *size, unit.index, model_store(), device, away=away), ""
         except CtrlGenError as error:
-            return None, error_html(error)
+            return None, error_html(error, PanelValues({unit.index: fields}))
 
     return unit.parts["show_map"].click(
         preview,
