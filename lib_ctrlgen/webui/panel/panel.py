@@ -28,11 +28,13 @@ from .face_panel import build_uploads, connect_faces
 from .families import connect_family
 from .infotext import PastedSetting
 from .models_table import build_models
+from .picture_menu import build_picture_menu, connect_picture_menu
 from .pose_panel import build_pose, connect_pose
 from .preview import error_html, plan_html
 from .reference_panel import build_references
 from .tiny_model import build_tiny_model
 from .unit_params import build_boxes, build_family_params, build_params
+from .unit_tabs import build_unit_tabs
 
 CONTROL_MODES = {
     "balanced": "Balanced",
@@ -61,10 +63,12 @@ def build_panel(tab: str) -> Panel:
         build_whole(panel)
         with gr.Accordion("Blend", open=False, elem_id=panel.elem_id("blend_panel")):
             build_blend(panel)
+        units = [UnitPanel(panel, index) for index in range(unit_count())]
         with gr.Tabs(elem_id=panel.elem_id("tabs")):
-            for index in range(unit_count()):
-                with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
-                    build_unit(UnitPanel(panel, index))
+            for unit in units:
+                with gr.Tab(f"Unit {unit.index}", elem_id=unit.elem_id("tab")):
+                    build_unit(unit)
+        build_unit_tabs(panel, units)
         build_all_curves(panel)
         build_plan(panel)
         build_models(panel)
@@ -117,7 +121,7 @@ def build_unit(unit: UnitPanel) -> None:
     size = [_hidden_number(unit, name) for name in ("width", "height")]
     connect_offers(unit, _connect_map_preview(unit, size))
     connect_pose(unit, *size)
-    connect_last_result(unit)
+    connect_picture_menu(unit)
 
 
 def _build_family(unit: UnitPanel) -> None:
@@ -139,11 +143,7 @@ def _build_family(unit: UnitPanel) -> None:
 def _build_pictures(unit: UnitPanel) -> None:
     with gr.Column(min_width=220):
         _picture(unit, "image", "Picture")
-        unit.parts["last"] = gr.Button("Use the last result", elem_id=unit.elem_id("last"), size="sm")
-        label = "Use the img2img picture instead"
-        unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
-        with gr.Accordion("Pictures for a batch", open=False, elem_id=unit.elem_id("many")):
-            _pictures(unit, "images", "One for each image, by name")
+        build_picture_menu(unit)
     with gr.Column(min_width=220):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 240, "show_label": True}
         unit.parts["map"] = gr.Image(label="Control map", **options)
@@ -234,13 +234,6 @@ def _build_cost(unit: UnitPanel) -> None:
         places = list(LOW_VRAM)
         unit.show("low_vram", gr.Dropdown, label="Keep weights in CPU memory between uses", choices=places)
         unit.show("storage", gr.Dropdown, label="Weights stored as", choices=list(get_args(Storage)))
-
-
-def connect_last_result(unit: UnitPanel) -> None:
-    """Let the button copy the picture of the tab's gallery into the unit, in the browser."""
-    script = f"(picture) => ctrlgen.last('{unit.panel.tab}', picture)"
-    parts = [unit.parts["image"], unit.parts["map_error"]]
-    unit.parts["last"].click(fn=None, _js=script, inputs=parts[:1], outputs=parts)
 
 
 def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
