@@ -200,6 +200,7 @@ onUiLoaded(() => {
     const column = ctrlgen.root().querySelector(`#${tab}_settings`) || panel; // with the size's sliders
     column.addEventListener("input", ctrlgen.update);
     column.addEventListener("change", ctrlgen.update);
+    column.addEventListener("click", () => setTimeout(ctrlgen.update, 0)); // an accordion may have opened
   });
   ctrlgen.update();
 });

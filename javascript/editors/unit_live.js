@@ -3,11 +3,11 @@ const ctrlgenLive = {
   wait: 800, // ms after the last change
   again: 2000, // ms until the next try while the WebUI generates
 
-  on: () => localStorage.getItem("ctrlgen-live") !== "off",
+  on: () => localGet("ctrlgen-live", "on") !== "off",
 
   switch(box) {
     box.checked = ctrlgenLive.on();
-    box.addEventListener("change", () => localStorage.setItem("ctrlgen-live", box.checked ? "on" : "off"));
+    box.addEventListener("change", () => localSet("ctrlgen-live", box.checked ? "on" : "off"));
   },
 
   generates: () => ctrlgen.tabs.some((tab) => {
@@ -30,7 +30,9 @@ const ctrlgenLive = {
 
   update(tab, panel) {
     const unit = ctrlgenUnits.chosenUnit(tab);
-    if (unit === null || !ctrlgenLive.on()) return;
+    if (unit === null) return;
+    ctrlgenPicture.title(tab, unit);
+    if (!ctrlgenLive.on()) return;
     const key = ctrlgenLive.key(tab, unit);
     if (!key || panel.seen[unit] === key) return;
     panel.seen[unit] = key;
@@ -77,6 +79,14 @@ const ctrlgenLive = {
 
 // The menu of a unit's picture: each returns the picture, and what is wrong, as HTML.
 const ctrlgenPicture = {
+  // The menu's title also says what it is set to while it is closed.
+  title(tab, unit) {
+    const {init, files} = ctrlgenUnits.shows(tab, unit);
+    const set = (init && "img2img") || (files && `${files} file${files > 1 ? "s" : ""}`);
+    const title = ctrlgenUnits.find(`${tab}_unit${unit}_picture_menu > .label-wrap > span`);
+    ctrlgen.label(title, set ? `Picture from: ${set}` : "Picture from ...");
+  },
+
   wrong: (picture, text) => [picture, `<p class="ctrlgen-error" role="alert">${text}</p>`],
 
   read: (blob) => new Promise((resolve) => {
@@ -130,4 +140,5 @@ document.addEventListener("change", (event) => {
   const found = area && /^ctrlgen_(\w+2img)_unit(\d+)_enabled$/.exec(area.id);
   if (found && ctrlgenUnits.panel(found[1])) ctrlgenUnits.panel(found[1]).marks[found[2]].muted = "";
 });
+document.addEventListener("click", () => setTimeout(ctrlgenUnits.update, 0)); // the panel may have opened
 ctrlgen.started(ctrlgenUnits.update);

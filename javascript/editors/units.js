@@ -71,12 +71,12 @@ const ctrlgenUnits = {
     };
   },
 
-  // A model's name without its hash and what says nothing of its kind.
+  // A model's name without its hash, its suffix, and the words that many names begin or end with.
   short(model) {
-    const name = model.replace(/ ?\[\w+\]$/, "").replace(/^.*[\\/]/, "").replace(/\.\w{2,11}$/, "");
-    const kind = name.replace(/^(control|ctrlgen)[_-](v\d+\w*?|tiny|sd\d+|lora)?[_-]?/i, "")
-      .replace(/^(sd\d+|sdxl)_/i, "").replace(/^(t2iadapter|diffusers_xl)_/i, "");
-    return kind || name;
+    const name = model.replace(/ ?\[\w+\]$/, "").replace(/^.*[\\/]/, "").replace(/\.(safetensors|pth|bin|pt|ckpt)$/, "");
+    const version = "v\\d+[a-z\\d]*|sd[x\\d]\\w*|xl|fp16";
+    const first = new RegExp(`^((control|controlnet|ctrlgen|tiny|lora|diffusers|sai|t2iadapter|${version})[_-])+`, "i");
+    return name.replace(first, "").replace(new RegExp(`([_-](${version}))+$`, "i"), "") || name;
   },
 
   state: (tab, unit, shown) => (shown.on ? "on" : ctrlgenUnits.panel(tab).marks[unit].muted ? "muted" : "off"),
@@ -111,7 +111,7 @@ const ctrlgenUnits = {
     if ((image.getAttribute("src") || "") !== thumb) image.src = thumb;
     if (image.hidden === Boolean(thumb)) image.hidden = !thumb;
     ctrlgen.label(button.querySelector(".ctrlgen-what"), text);
-    const classes = {muted: state === "muted", failed: shown.wrong, solo: ctrlgenUnits.panel(tab).marks[unit].solo};
+    const classes = {on: shown.on, muted: state === "muted", failed: shown.wrong, solo: ctrlgenUnits.panel(tab).marks[unit].solo};
     Object.entries(classes).forEach(([name, on]) => button.classList.toggle(`ctrlgen-${name}`, on));
     if (button.title !== said) {
       button.title = said;

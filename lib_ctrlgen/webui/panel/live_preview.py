@@ -9,7 +9,7 @@ import gradio as gr
 from modules import devices
 from modules.call_queue import queue_lock
 
-from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.preprocessor_fields import stage_names
 from lib_ctrlgen.forms.unit_fields import unit_fields
@@ -20,7 +20,7 @@ from .components import Panel, UnitPanel
 from .preview import error_html
 
 BUSY = "busy"  # what the page is answered while the WebUI generates: it asks again later
-QUIET = "quiet"  # ... when weights are missing: the preview stays as it is
+QUIET = "quiet"  # ... while files are missing: the preview stays as it is
 
 
 def connect_live_preview(panel: Panel, units: Sequence[UnitPanel]) -> None:
@@ -64,7 +64,9 @@ def live_map(index: float, width: float, height: float, *values: Any) -> tuple[A
     try:
         size, place = (int(width), int(height)), str(devices.device)
         return control_map(fields, *size, int(index), model_store(), place, away=offloads()), ""
-    except CtrlGenError as error:
+    except RequestError as error:
         return None, error_html(error)
+    except CtrlGenError:
+        return None, QUIET  # the unit's download box, the button and Generate say what is missing
     finally:
         queue_lock.release()
