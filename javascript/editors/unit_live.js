@@ -34,8 +34,8 @@ const ctrlgenLive = {
     ctrlgenPicture.title(tab, unit);
     if (!ctrlgenLive.on()) return;
     const key = ctrlgenLive.key(tab, unit);
-    if (!key || panel.seen[unit] === key) return;
-    panel.seen[unit] = key;
+    if (!key || panel.marks[unit].seen === key) return;
+    panel.marks[unit].seen = key;
     ctrlgenLive.later(tab, panel, ctrlgenLive.wait);
   },
 

@@ -12,8 +12,8 @@ const ctrlgenUnits = {
     const about = ctrlgenUnits.find(`${tab}_units [data-about]`);
     if (!ctrlgenUnits.panels[tab] && about) {
       const told = JSON.parse(about.dataset.about);
-      const marks = Array.from({length: told.units}, () => ({muted: "", solo: false}));
-      ctrlgenUnits.panels[tab] = {...told, marks, tab, shown: 1, jobs: [], undo: [], seen: {}, settled: 0};
+      const marks = Array.from({length: told.units}, () => ({muted: "", solo: false, seen: ""})); // `seen`: what its map shows
+      ctrlgenUnits.panels[tab] = {...told, marks, tab, shown: 1, jobs: [], undo: [], settled: 0};
     }
     return ctrlgenUnits.panels[tab];
   },
@@ -162,7 +162,7 @@ const ctrlgenUnits = {
     const before = panel.marks.map((mark, i) => ({...mark, values: all.slice(i * size, (i + 1) * size)}));
     const {shown} = panel;
     const after = job ? job(before.map((unit) => ({...unit, values: [...unit.values]}))) : before;
-    panel.marks = after.map(({muted, solo}) => ({muted, solo}));
+    panel.marks = after.map(({muted, solo, seen}) => ({muted, solo, seen}));
     panel.settled = Date.now() + 500;
     if (undo) {
       const chosen = ctrlgenUnits.chosenUnit(tab);
@@ -179,7 +179,7 @@ const ctrlgenUnits = {
     return after.flatMap((unit, i) => unit.values.map((value, k) => (value === before[i].values[k] ? same : value)));
   },
 
-  empty: (panel) => ({muted: "", solo: false, values: panel.fields.map((name) => panel.defaults[name])}),
+  empty: (panel) => ({muted: "", solo: false, seen: "", values: panel.fields.map((name) => panel.defaults[name])}),
 
   // The unit that is added to the tabs, or null with a note if all are there.
   added(tab, panel) {
@@ -336,7 +336,7 @@ const ctrlgenUnits = {
     const unknown = Object.keys(missing).filter((path) => missing[path]);
     await ctrlgenUnits.change(tab, (units) => {
       const fields = panel.fields.map((name) => (name in values ? values[name] : panel.defaults[name]));
-      units[unit] = {muted: "", solo: false, values: fields};
+      units[unit] = {muted: "", solo: false, seen: "", values: fields};
       return units;
     }, "paste");
     ctrlgenUnits.say(tab, unknown.length ? said : `Pasted into unit ${unit}.`, unknown.length > 0);
