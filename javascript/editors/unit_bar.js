@@ -23,6 +23,7 @@ const ctrlgenUnitBar = {
     nav.setAttribute("role", "tablist");
     nav.setAttribute("aria-label", "Units of CtrlGen");
     panel.bar = document.createElement("div");
+    panel.bar.className = "ctrlgen-units-bar";
     const buttons = Object.entries(ctrlgenUnitBar.actions).map(([name, [label, title]]) => (
       `<button type="button" data-action="${name}" title="${title}" aria-label="${title}">${label}</button>`
     ));

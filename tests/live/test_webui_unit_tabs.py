@@ -213,7 +213,9 @@ def test_the_menu_of_the_picture(page: Any, tmp_path: Path) -> None:
     shot(page, "picture-menu")
     act(page, "duplicate")
     assert page.locator(f"{unit('images', 1)} tr.file").count() == 2
-    page.locator(f"{unit('picture_menu')} > .label-wrap")
+    for index in range(2):
+        page.locator(f"{TABS} > .tab-nav > button").nth(index).click()
+        page.locator(f"{unit('image', index)} button[aria-label=Clear]").click()
     fill(page, "#txt2img_batch_size input[type=number]", "2")
     assert len(sent(page)) == 2
     fill(page, "#txt2img_batch_size input[type=number]", "1")
