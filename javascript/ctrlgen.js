@@ -159,6 +159,7 @@ const ctrlgen = {
     ".ctrlgen-blend": ["concepts"],
     ".ctrlgen-curves": ["schedule", "curve"],
     "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
+    "[id^=ctrlgen_][id$=img_tabs]": ["units", "unit_bar", "unit_live"],
   },
 
   load() {
@@ -202,6 +203,7 @@ onUiLoaded(() => {
     const column = ctrlgen.root().querySelector(`#${tab}_settings`) || panel; // with the size's sliders
     column.addEventListener("input", ctrlgen.update);
     column.addEventListener("change", ctrlgen.update);
+    column.addEventListener("click", () => setTimeout(ctrlgen.update, 0)); // an accordion may have opened
   });
   ctrlgen.update();
 });

@@ -32,6 +32,7 @@ from .families import connect_family
 from .kinds_panel import build_kinds, connect_kinds
 from .models_table import build_models
 from .more import build_more
+from .picture_menu import build_picture_menu, connect_picture_menu
 from .pose_panel import build_pose, connect_pose
 from .preview import error_html
 from .reference_panel import build_references
@@ -39,6 +40,7 @@ from .schedules_tab import build_schedules
 from .strength_panel import build_strength, connect_strength
 from .tiny_model import build_tiny_model
 from .unit_params import build_boxes
+from .unit_tabs import build_unit_tabs
 
 
 def build_panel(tab: str) -> Panel:
@@ -67,6 +69,7 @@ def _build_tabs(panel: Panel) -> None:
             blend = build_blend(panel)
         with gr.Tab("Schedules", elem_id=panel.elem_id("schedules_tab")):
             whole, connect_plan = build_schedules(panel)
+    build_unit_tabs(panel, units)
     for component in (*whole, *blend):
         panel.add(component)
     for unit in units:
@@ -99,10 +102,10 @@ def connect_unit(unit: UnitPanel) -> None:
     size = [_hidden_number(unit, name) for name in ("width", "height")]
     connect_offers(unit, _connect_map_preview(unit, size))
     connect_pose(unit, *size)
-    connect_last_result(unit)
     connect_kinds(unit)
     connect_strength(unit)
     connect_advice(unit)
+    connect_picture_menu(unit)
 
 
 def _build_family(unit: UnitPanel) -> None:
@@ -117,13 +120,11 @@ def _build_family(unit: UnitPanel) -> None:
 def _build_pictures(unit: UnitPanel) -> None:
     with gr.Column(min_width=220, scale=3):
         build_picture(unit, "image", "Picture")
+        build_picture_menu(unit)
     with gr.Column(min_width=150, scale=1, elem_classes="ctrlgen-beside"):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 130, "show_label": True}
         unit.parts["map"] = gr.Image(label="Control map", **options)
         unit.parts["show_map"] = gr.Button("Preview control map", elem_id=unit.elem_id("show_map"), size="sm")
-        unit.parts["last"] = gr.Button("Use the last result", elem_id=unit.elem_id("last"), size="sm")
-        label = "Use the img2img picture"
-        unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
         unit.parts["map_error"] = gr.HTML(elem_id=unit.elem_id("map_error"))
 
 
@@ -132,13 +133,6 @@ def _build_tooltips(panel: Panel) -> None:
     titles = {panel.elem_id(name): text for name, text in PANEL_TOOLTIPS.items()}
     texts = {"unit": unit_tooltips(), "kind": kind_tooltips(), "panel": titles}
     gr.HTML(f"<div class='ctrlgen-tooltips ctrlgen-hidden' data-texts='{escape(json.dumps(texts))}'></div>")
-
-
-def connect_last_result(unit: UnitPanel) -> None:
-    """Let the button copy the picture of the tab's gallery into the unit, in the browser."""
-    script = f"(picture) => ctrlgen.last('{unit.panel.tab}', picture)"
-    parts = [unit.parts["image"], unit.parts["map_error"]]
-    unit.parts["last"].click(fn=None, _js=script, inputs=parts[:1], outputs=parts)
 
 
 def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
