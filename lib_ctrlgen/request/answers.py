@@ -195,6 +195,7 @@ class JobCell(Answer, frozen=True, kw_only=True):
     files     paths of its pictures in the job's folder, one per seed
     error     why it failed; empty if it did not
     encoder   the CLIP vision encoder that measured its likeness
+    stopped   whether it was made with fewer steps only (a search that stops early, a grid from coarse to fine)
     """
 
     coords: list[int]
@@ -206,6 +207,7 @@ class JobCell(Answer, frozen=True, kw_only=True):
     warnings: list[str] = []
     error: str
     encoder: str = ""
+    stopped: bool = False
 
 
 class RecommendedCell(Answer, frozen=True, kw_only=True):

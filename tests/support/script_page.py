@@ -1,0 +1,46 @@
+"""A page in a browser with the panel's scripts and style, and as much of the WebUI's page as they use.
+
+Needs playwright and a Chromium (CHROMIUM, /usr/bin/chromium). The real page: tests/live/test_webui_page.py.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+HOST = """
+const gradioApp = () => document;
+const updateInput = (field) => field.dispatchEvent(new Event("input", {bubbles: true}));
+const onAfterUiUpdate = () => null;
+const onUiLoaded = (callback) => callback();
+"""
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """A headless Chromium. Skips the test, and says so, without playwright or a browser."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="test in a browser: install playwright")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"test in a browser: no browser at {CHROMIUM}")
+    with playwright.sync_playwright() as engine:
+        opened = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def page_of(opened: Any, body: str, scripts: Sequence[str]) -> Iterator[Any]:
+    """A page with this body and the scripts of these names in `javascript/`."""
+    sources = [(ROOT / "javascript" / f"{name}.js").read_text("utf-8") for name in scripts]
+    tags = "".join(f"<script>{source}</script>" for source in (HOST, *sources))
+    page = opened.new_page(viewport={"width": 800, "height": 600})
+    page.set_default_timeout(20_000)
+    page.set_content(f"<style>{(ROOT / 'style.css').read_text('utf-8')}</style>{body}{tags}")
+    yield page
+    page.close()
