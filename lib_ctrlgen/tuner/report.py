@@ -57,7 +57,7 @@ def report_html(report: Report) -> str:
         report=report,
         cells=cells,
         axes=cells.grid.axes,
-        settings=settings_of(cells.grid, cells.done),
+        settings=settings_of(cells.grid, sorted(cells.done, key=lambda each: each.stopped)),
         heats=[Markup(svg) for svg in report.heats],
         plots=[Markup(svg) for svg in search.plots] if search else [],
         reasons=_reasons(cells.done),

@@ -22,9 +22,11 @@ from .detect import detect
 from .faces import faces
 from .model_list import listed_row, models_here
 from .openapi.document import operation_id
-from .openapi.routes import MAX_STEPS, ROOT, routes
+from .openapi.rating_routes import all_routes
+from .openapi.routes import MAX_STEPS, ROOT
 from .settings import model_store
 from .tuner.jobs import TuneJobs
+from .tuner.ratings import RatingRoutes
 
 PROMPTS = {"prompt": "$.prompt", "negative_prompt": "$.negative_prompt"}
 
@@ -35,8 +37,8 @@ def add_routes(demo: Any, app: FastAPI) -> None:
     if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
         return
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
-    functions = route_functions(TuneJobs(app))
-    for route in routes():
+    functions = route_functions(TuneJobs(app), RatingRoutes())
+    for route in all_routes():
         file: dict[str, Any] = {"response_class": FileResponse} if route.answer is None else {}
         app.add_api_route(
             f"{ROOT}/{route.path}",
@@ -53,7 +55,7 @@ def add_routes(demo: Any, app: FastAPI) -> None:
         )
 
 
-def route_functions(jobs: TuneJobs) -> dict[tuple[str, str], Callable[..., Any]]:
+def route_functions(jobs: TuneJobs, ratings: RatingRoutes) -> dict[tuple[str, str], Callable[..., Any]]:
     """The function of each route, by its method and its path below `ROOT`."""
     return {
         ("GET", "models"): models,
@@ -67,6 +69,8 @@ def route_functions(jobs: TuneJobs) -> dict[tuple[str, str], Callable[..., Any]]
         ("GET", "tune/{name}"): jobs.get,
         ("DELETE", "tune/{name}"): jobs.delete,
         ("GET", "tune/{name}/files/{path:path}"): jobs.file,
+        ("GET", "tune/{name}/ratings"): ratings.get,
+        ("POST", "tune/{name}/ratings"): ratings.post,
     }
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from lib_ctrlgen import __version__
 
-from .routes import Route, routes
+from .rating_routes import all_routes
+from .routes import Route
 from .schemas import Schema
 
 TITLE = "CtrlGen's routes in a WebUI"
@@ -21,7 +22,7 @@ BASIC = "HTTPBasic"
 def document() -> dict[str, Any]:
     """The whole document."""
     paths: dict[str, Any] = {}
-    for route in routes():
+    for route in all_routes():
         paths.setdefault(route.whole_path, {})[route.method.lower()] = operation(route)
     return {
         "openapi": "3.0.2",
