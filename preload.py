@@ -25,7 +25,7 @@ OLD_FLAGS: dict[str, dict[str, Any]] = {
     },
     "--controlnet-loglevel": {
         "choices": ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-        "help": "level of CtrlGen's log",
+        "help": "does nothing: CtrlGen's messages follow the WebUI's own --loglevel",
     },
     "--no-half-controlnet": {
         "action": "store_true",

@@ -30,6 +30,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tests neither see the models of the user who runs them nor write into the user's folders.
 OWN_CACHE = TemporaryDirectory(prefix="ctrlgen-tests-")
 os.environ["HF_HUB_CACHE"] = os.devnull
+# The user's folder, for the test of MediaPipe's environment. The processes of xdist inherit it.
+os.environ.setdefault("CTRLGEN_OUTER_CACHE", os.environ.get("CTRLGEN_CACHE", ""))
 os.environ["CTRLGEN_CACHE"] = OWN_CACHE.name
 # Before the first import of torch. The networks are tiny: a second thread gains nothing on an
 # idle machine, and on a busy one the two wait for each other.

@@ -35,7 +35,7 @@ def interpreter(environment: Path) -> Path:
 
 def fingerprint(pins: str) -> str:
     """Changes when anything that decides the environment's content does."""
-    lists = ("samplers", "unets", pins)
+    lists = ("samplers", "unets", "detectors", pins)
     inputs = [ROOT / "pyproject.toml", Path(__file__), *(ROOT / f"requirements/{name}.txt" for name in lists)]
     digest = hashlib.sha256(f"{sys.version} {folder(pins)}".encode())
     for path in inputs:
@@ -60,7 +60,7 @@ def install(environment: Path, pins: str, *, dev: bool) -> None:
     # what is installed without what it declares makes pip complain at every refresh
     quiet = ("-q", "--no-warn-conflicts")
     pip(environment, "install", *quiet, "-c", constraints, TORCH, "-e", f".[{extras}]")
-    apart = ("samplers", "unets") if dev else ("samplers",)
+    apart = ("samplers", "unets", "detectors") if dev else ("samplers",)
     for name in apart:
         pip(environment, "install", *quiet, "--no-deps", "-r", f"requirements/{name}.txt")
 

@@ -87,9 +87,11 @@ def job_body(path: Path, changes: list[str]) -> dict[str, Any]:
     """The body of txt2img that makes the pictures of a job file. Raises RequestError."""
     from lib_ctrlgen.client.bodies import generation_body
     from lib_ctrlgen.headless.jobs import read_job
+    from lib_ctrlgen.request.names import split_hash
 
     job = read_job(path, changes)
-    if Path(job.request.model).is_dir():
+    model = Path(split_hash(job.request.model)[0])
+    if model.is_absolute() and model.is_dir():
         message = "a WebUI cannot load a diffusers folder: name one of its checkpoints"
         raise RequestError("$.model", message)
     body = generation_body(job.request)

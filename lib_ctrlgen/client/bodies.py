@@ -45,7 +45,10 @@ def controls_of(request: Controls) -> Payload:
     """A request as JSON types; pictures may be files and images in a mapping. Raises RequestError."""
     if request is None:
         return {}
-    return to_payload(request) if isinstance(request, ControlRequest) else with_sent_pictures(request)
+    if not isinstance(request, ControlRequest):
+        return with_sent_pictures(request)
+    fields = with_listed_names(to_payload(request))
+    return {name: fields[name] for name in ControlRequest.__struct_fields__ if name in fields}
 
 
 def with_controls(body: Mapping[str, Any], controls: Payload) -> Payload:

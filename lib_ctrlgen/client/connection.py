@@ -29,7 +29,7 @@ LONGEST_PAUSE = 30.0  # seconds that a server may ask for before the next try
 PAUSES = (0.5, 2.0)  # seconds before the second and the third try
 JSON = "application/json"
 OWN = "localhost,127.0.0.1,::1"  # no proxy for these
-EXAMPLE = "an address such as http://127.0.0.1:7860"
+WRONG = "an address such as http://127.0.0.1:7860 is expected; in a password write / ? # @ as %2F %3F %23 %40"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +71,9 @@ class Address:
             parts = urlsplit(text.strip() if "://" in text else f"http://{text.strip()}")
             port = f":{parts.port}" if parts.port else ""
         except ValueError as error:
-            raise RequestError("", f"{EXAMPLE} is expected ({error})") from error
+            raise RequestError("", WRONG) from error  # the error's text may hold a part of a password
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise RequestError("", f"{EXAMPLE} is expected")
+            raise RequestError("", WRONG)
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
         url = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
@@ -181,7 +181,7 @@ class Connection:
         if nothing_was_sent(error) or isinstance(error, unreachable):
             return UnreachableError(self.url, f"no connection ({_reason(error)})")
         if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-            return RequestError("", f"{EXAMPLE} is expected ({error})")
+            return RequestError("", WRONG)
         if isinstance(error, requests.Timeout) or any(isinstance(c, ReadTimeoutError) for c in causes(error)):
             return AnswerTimeoutError(self.url, "no answer in time: the request may still be carried out")
         return ConnectionLostError(

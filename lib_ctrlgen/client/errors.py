@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lib_ctrlgen.errors import HostError, RequestError
 
 
@@ -11,6 +13,10 @@ class WebUIError(HostError):
     def __init__(self, url: str, message: str) -> None:
         super().__init__(f"{url}: {message}")
         self.url = url
+        self.given: tuple[Any, ...] = (url, message)
+
+    def __reduce__(self) -> tuple[type[WebUIError], tuple[Any, ...]]:
+        return type(self), self.given
 
 
 class UnreachableError(WebUIError):
@@ -43,6 +49,7 @@ class ServerError(WebUIError):
     def __init__(self, url: str, http_status: int, message: str) -> None:
         super().__init__(url, f"the server answers {http_status}: {message}")
         self.http_status = http_status
+        self.given = (url, http_status, message)
 
 
 class RefusedError(RequestError):

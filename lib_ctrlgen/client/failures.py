@@ -84,7 +84,9 @@ def _missing(url: str, answer: requests.Response, is_webui: Callable[[], bool]) 
     if detail not in (None, "Not Found", "Method Not Allowed"):
         return RefusedError("", message_of(answer), answer.status_code)
     if OURS in answer.url and is_webui():
-        return NotInstalledError(url, "this WebUI has no CtrlGen, or an older one: install it there")
+        return NotInstalledError(
+            url, "this WebUI has no CtrlGen (install it there), an older one, or is still starting"
+        )
     return NotAWebUIError(url, "has no API of a WebUI: start it with --api, or correct the address")
 
 

@@ -37,7 +37,7 @@ class WebUI:
     timeout  seconds until a call is given up, for everything, or a `Timeouts`
 
     Methods raise the errors of `lib_ctrlgen.client.errors`. Pictures are given as Pillow's images, paths,
-    bytes, base64 or data URLs.
+    bytes, base64 or data URLs. Threads need an object each.
     """
 
     def __init__(self, url: str, auth: Login = None, timeout: float | Timeouts | None = None) -> None:
@@ -79,7 +79,7 @@ class WebUI:
         timeout = self.connection.timeouts.generation
         answer = self.connection.json("POST", f"/sdapi/v1/{tab}", body, timeout=timeout)
         args = body.get(SCRIPTS, {}).get(TITLE, {}).get("args") or [{}]
-        return generated(self.url, answer, args[0] or {})
+        return generated(self.url, answer, args[0] if isinstance(args[0], Mapping) else {})
 
     def progress(self, *, preview: bool = False) -> Progress:
         """How far the WebUI's current generation is."""

@@ -5,7 +5,7 @@
 >>> unit = ControlNetUnit(module="canny", model="edges [0a1b2c3d]", images=(), guidance_end=0.5)
 >>> request = converted([unit], Generation(family="sd15", img2img=True), Notices())
 >>> request.units[0].preprocessor, request.units[0].image_from, request.units[0].semantics
-('canny', 'init', ControlNetSemantics(resolution=512, union_type=''))
+('canny', 'init', ControlNetSemantics(resolution=512, weight=1.0, all_cond=False, union_type=''))
 """
 
 from __future__ import annotations
@@ -242,7 +242,12 @@ class Conversion:
             self.unit, module_of(self.module), self.picture_size, self.resize_mode, self.generation
         )
         union_type = UNION_TYPES.get(self.unit.union_control_type, "")
-        return ControlNetSemantics(resolution=resolution, union_type=union_type)
+        return ControlNetSemantics(
+            resolution=resolution,
+            weight=self.unit.weight,
+            all_cond=self.generation.hires and not self.generation.hires_early,
+            union_type=union_type,
+        )
 
     @property
     def picture_size(self) -> tuple[int, int]:

@@ -27,6 +27,8 @@ class Generation:
     map_seed        seed plus variation seed of the first picture, modulo 2^32: the seed of `shuffle`
     ignore_mask     the setting `controlnet_ignore_noninpaint_mask`
     inpaint_blur    the setting `control_net_inpaint_blur_sigma`
+    hires_early     whether the prompts of the hires pass are encoded before the first pass, as with the
+                    setting `hires_fix_use_firstpass_conds` or the flags --medvram and --lowvram
     own_semantics   the setting `ctrlgen_controlnet_semantics`: units mean what CtrlGen's own units mean
     """
 
@@ -42,4 +44,5 @@ class Generation:
     map_seed: int = 0
     ignore_mask: bool = False
     inpaint_blur: int = 7
+    hires_early: bool = False
     own_semantics: bool = False

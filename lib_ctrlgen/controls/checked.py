@@ -52,7 +52,7 @@ def family_of(unit: ControlUnit, path: str, store: ModelStore) -> UnitFamily:
 
     Raises RequestError below `path`, also for a missing picture or for settings of another family.
     """
-    pictured = unit.image or unit.images or unit.references or unit.image_from == "init"
+    pictured = unit.image or unit.images or unit.references or unit.image_from != "request"
     found = _family(unit, path, store)
     entry = catalogue.family_entry(found.family.name)
     if entry.needs_image and not pictured:

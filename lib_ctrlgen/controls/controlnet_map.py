@@ -17,14 +17,16 @@ from PIL import Image, ImageOps
 from lib_ctrlgen.images.controlnet_crop import cropped
 from lib_ctrlgen.images.controlnet_resize import resample_controlnet, way
 from lib_ctrlgen.images.resize import Pixels, fit_pixels
-from lib_ctrlgen.preprocessors import PreprocessorChain
+from lib_ctrlgen.preprocessors import PreprocessorChain, chain_of
 from lib_ctrlgen.preprocessors.chain import Values
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
 
 from .base import UnitInputs
 
 CELL = 64  # networks of preprocessors get whole cells
-UNPADDED = ("blur_gaussian", "shuffle", "color")  # preprocessors that get no more than the picture
+UNPADDED = ("blur_gaussian", "color")  # preprocessors that get no more than the picture
+SHUFFLE = "shuffle"
+PERIOD = 256  # of its noise, in pixels
 HALF = 127  # of 255; a brighter mask is a hole
 UNSHRUNK = 1.1  # the least factor at which `tile_resample` shrinks the picture
 
@@ -33,6 +35,12 @@ def map_at(job: UnitInputs, chain: PreprocessorChain, values: Values, width: int
     """The map at a size in pixels, RGB. Raises RequestError if the preprocessor cannot run."""
     own = _preprocessed(job, chain, values, part_of(job, pixels_of(job.picture), width, height))
     return Image.fromarray(fitted_map(job, own, width, height))
+
+
+def map_of(job: UnitInputs, width: int, height: int) -> Image.Image:
+    """The map of a unit at a size in pixels, RGB, for a preprocessor without weights."""
+    chain = chain_of(job.unit.preprocessor, f"{job.path}.preprocessor")
+    return map_at(job, chain, chain.values(job.unit.params), width, height)
 
 
 def exact_map_at(job: UnitInputs, width: int, height: int) -> NDArray[np.float32]:
@@ -98,6 +106,8 @@ def _preprocessed(job: UnitInputs, chain: PreprocessorChain, values: Values, pix
         return special(pixels, own)
     resolution = 0 if job.unit.semantics is None else job.unit.semantics.resolution
     small = pixels if resolution == 0 else at_resolution(pixels, resolution, by_area=stage.name == "color")
+    if stage.name == SHUFFLE:
+        return shuffled(small, int(own["seed"]))
     padded = small if resolution == 0 or stage.name in UNPADDED else whole_cells(small)
     found = pixels_of(stage(Image.fromarray(padded), **own))
     return np.ascontiguousarray(found[: small.shape[0], : small.shape[1]])
@@ -138,6 +148,26 @@ def _light(space: int, channel: int) -> Callable[[Pixels, Mapping[str, Any]], Pi
         return np.repeat(grey[..., None], 3, axis=2)
 
     return light
+
+
+def shuffled(pixels: Pixels, seed: int) -> Pixels:
+    """`shuffle`: a picture [H, W, 3] warped by two fields of noise from NumPy's old generator."""
+    random = np.random.RandomState(seed)
+    height, width = pixels.shape[:2]
+    across = _noise(random, height, width) * (width - 1)
+    down = _noise(random, height, width) * (height - 1)
+    warped = cv2.remap(pixels, across.astype(np.float32), down.astype(np.float32), cv2.INTER_LINEAR)
+    return np.asarray(warped, np.uint8)
+
+
+def _noise(random: np.random.RandomState, height: int, width: int) -> NDArray[np.float64]:
+    """Smooth noise [height, width] in 0..1, with a number for each `PERIOD` pixels."""
+    coarse = random.uniform(size=(height // PERIOD + 2, width // PERIOD + 2))
+    size = width + 2 * PERIOD, height + 2 * PERIOD
+    fine = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.float64)
+    fine = fine[PERIOD : PERIOD + height, PERIOD : PERIOD + width]
+    fine = fine - fine.min()
+    return np.asarray(fine / fine.max(), np.float64)
 
 
 _SPECIAL: Mapping[str, Callable[[Pixels, Mapping[str, Any]], Pixels]] = {

@@ -97,6 +97,9 @@ def _load_unit(
     if unit.image_from == "init" and not target.canvas.img2img:
         message = "this generation has no img2img picture: send a picture, or use the WebUI's img2img"
         raise RequestError(f"{path}.image_from", message)
+    if unit.image_from == "last":  # the WebUI has replaced it by the picture
+        message = "only the WebUI keeps the last picture: name a picture in 'image' instead"
+        raise RequestError(f"{path}.image_from", message)
     away = target.away if unit.low_vram is None else unit.low_vram
     target = replace(target, away=away, storage=unit.storage)
     parts = picture_inputs(unit, target.canvas.pictures, path)

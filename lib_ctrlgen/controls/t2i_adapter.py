@@ -8,7 +8,7 @@ control map, so it runs once per picture and size, and never during a step.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.unet.call import LATENT_FACTOR, FeaturePlace, require_family
 
-from .assigned_map import AnyMap
+from .assigned_map import AnyMap, AssignedMap
 from .base import Target, UnitInputs
 from .control_map import ControlMap
 from .t2i_adapter_file import feature_places, load_network, t2i_kind
@@ -79,13 +79,33 @@ class T2IAdapter:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedT2IAdapter:
-    """A T2I-Adapter with one unit's control map. Maps and features are cached in the store."""
+    """A T2I-Adapter with one unit's control map. Maps and features are cached in the store.
+
+    `first` holds the features of the first size that was asked for.
+    """
 
     model: T2IAdapter
     map: AnyMap
+    first: list[tuple[Tensor, ...]] = field(default_factory=list)
 
     def features(self, height: int, width: int) -> tuple[Tensor, ...]:
-        """The four unweighted features [1, C, h, w] for a latent of this size."""
+        """The four unweighted features [1, C, h, w] for a latent of this size.
+
+        With the semantics of sd-webui-controlnet, those of the first size are enlarged for the others.
+        """
+        if isinstance(self.map, AssignedMap) or self.map.job.unit.semantics is None:
+            return self.computed(height, width)
+        if not self.first:
+            self.first.append(self.computed(height, width))
+        found = []
+        for feature, place in zip(self.first[0], feature_places(self.model.network), strict=True):
+            size = (-(-height // place.stride), -(-width // place.stride))
+            same = feature.shape[-2:] == size
+            found.append(feature if same else functional.interpolate(feature, size=size, mode="nearest"))
+        return tuple(found)
+
+    def computed(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """The features of the map for a latent of this size."""
         like = self.model.weights.like
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
 

@@ -16,7 +16,7 @@ from lib_ctrlgen.errors import RequestError
 Payload: TypeAlias = dict[str, Any]
 
 NUMBER = r"([-+.0-9]+)"
-# As in javascript/ctrlgen_boxes.js, which shows the boxes as rectangles.
+# As in javascript/editors/boxes.js, which shows the boxes as rectangles.
 LINE = re.compile(rf"\s*{NUMBER}[\s,]+{NUMBER}[\s,]+{NUMBER}[\s,]+{NUMBER}\s*:\s*(.*?)\s*")
 EXAMPLE = "0.1 0.2 0.5 0.8: a red circle"
 

@@ -41,6 +41,15 @@ def names_in(text: Any) -> tuple[str, ...]:
     return tuple(stage.strip() for stage in text.split(SEPARATOR))
 
 
+def stage_names(text: Any) -> tuple[str, ...]:
+    """The names of the preprocessors in the panel's field, also in a JSON list; none if it cannot be read."""
+    try:
+        stages = _stages(json.loads(text)) if not names_in(text) else ()
+    except (ValueError, TypeError):
+        return ()
+    return names_in(text) or tuple(stage.name for stage in stages or ())
+
+
 def detects(text: Any) -> bool:
     """Whether a preprocessor in the panel's field may run at another resolution than the generation's."""
     names = names_in(text)

@@ -15,6 +15,7 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_json, parse_request
 from .blend_fields import COUNT, blend_settings
 from .box_fields import read_boxes, shown_boxes
 from .init_images import Pictures, with_init
+from .last_picture import with_last
 from .param_fields import (
     default_of,
     family_fields,
@@ -23,6 +24,7 @@ from .param_fields import (
     uploaded_fields,
     uploaded_params,
 )
+from .pose_fields import edited_pose
 from .preprocessor_fields import param_fields, preprocessor_settings, preprocessor_values
 from .reference_fields import REFERENCE_FIELDS, REFERENCE_PICTURES, read_references, shown_weights
 from .uploads import uploaded
@@ -39,6 +41,7 @@ BASE_FIELDS: Payload = {
     "image": None,
     "images": None,
     "use_init_image": False,
+    "pose": "",
     "boxes": "",
     "model": NO_MODEL,
     "preprocessor": "none",
@@ -65,7 +68,9 @@ BASE_FIELDS: Payload = {
 LOW_VRAM = {"auto": None, "on": True, "off": False}
 
 # The fields that an infotext does not restore, beside those of `uploaded_fields`.
-PICTURE_FIELDS = frozenset({"image", "images", "use_init_image", "mask", "masks"}) | REFERENCE_PICTURES
+PICTURE_FIELDS = (
+    frozenset({"image", "images", "use_init_image", "pose", "mask", "masks"}) | REFERENCE_PICTURES
+)
 
 # The fields for the whole generation, which come before the units in the script's arguments.
 WHOLE_FIELDS: Payload = {"cfg_scale": "", "hires_cfg_scale": "", "prompt_weights": ""}
@@ -95,13 +100,15 @@ def unit_fields() -> Payload:
     return BASE_FIELDS | {name: default_of(param) for name, (_, param) in fields.items()}
 
 
-def read_request(args: Sequence[Any], init: Pictures = (), count: int = 1) -> ControlRequest:
+def read_request(
+    args: Sequence[Any], init: Pictures = (), count: int = 1, last: Image.Image | None = None
+) -> ControlRequest:
     """The request in a script's arguments: the first argument if it is given, else the panel's values.
 
     The first argument is a dict (REST) or a JSON text. `init` are the img2img pictures of a generation of
-    `count` pictures. Raises RequestError.
+    `count` pictures, `last` is the last picture that the host made. Raises RequestError.
     """
-    return with_init(stated_request(args), init, count)
+    return with_last(with_init(stated_request(args), init, count), last)
 
 
 def stated_request(args: Sequence[Any]) -> ControlRequest:
@@ -197,10 +204,11 @@ def unit_pictures(values: Values, path: str) -> Payload:
     """The unit's pictures. The img2img picture is used only if the panel asks for it."""
     masks = {"mask": _encode(values["mask"]), "masks": uploaded(values["masks"], f"{path}.masks")}
     others: Payload = masks | {"references": read_references(values, path)}
+    pose = edited_pose(values, path)
     if values["use_init_image"]:
-        return {"image_from": "init", **others}
+        return {"image_from": "init", "image": pose, **others}
     many = uploaded(values["images"], f"{path}.images")
-    return {"image": _encode(values["image"]), "images": many, **others}
+    return {"image": pose or _encode(values["image"]), "images": many, **others}
 
 
 def panel_values(unit: Values) -> Payload:

@@ -15,7 +15,7 @@ from .reference_fields import REFERENCE_FIELDS
 
 # The panel's fields for a field of the request, where they are several.
 PANEL_FIELDS: dict[str, tuple[str, ...]] = {
-    "image": ("image", "images", "use_init_image"),
+    "image": ("image", "images", "use_init_image", "pose"),
     "mask": ("mask", "masks", "mask_strength", "mask_feather"),
     "references": tuple(REFERENCE_FIELDS),
 }

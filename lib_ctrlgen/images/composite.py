@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-LightSpace: TypeAlias = Literal["luminance", "intensity"]
+LightSpace: TypeAlias = Literal["luminance", "intensity", "intensity of 180 hues"]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 # OpenCV's conversions to the space and from it, and the channel of the lightness: L of CIE L*a*b*, V of HSV.
 _SPACES = {
     "luminance": (cv2.COLOR_RGB2LAB, cv2.COLOR_LAB2RGB, 0),
     "intensity": (cv2.COLOR_RGB2HSV_FULL, cv2.COLOR_HSV2RGB_FULL, 2),
+    "intensity of 180 hues": (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB, 2),
 }
 
 
@@ -52,7 +53,7 @@ def hole_share(hole: NDArray[np.bool_], border: int, *, even: bool = False) -> N
     return np.where(hole, np.float32(1), share)
 
 
-def mixed(pixels: Pixels, other: Pixels, share: NDArray[np.float32]) -> Pixels:
+def mixed(pixels: Pixels, other: NDArray[Any], share: NDArray[np.float32]) -> Pixels:
     """Mix `share` [H, W] of `pixels` with the rest of `other`, both [H, W, 3]; exact for shares 0 and 1."""
     part = share[..., None]
     return np.asarray(np.rint(part * pixels + (1 - part) * other).clip(0, 255), np.uint8)

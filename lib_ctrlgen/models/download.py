@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from lib_ctrlgen.errors import HostError, ModelError
 from lib_ctrlgen.files import PART
 
-from .published import Published, hub_endpoint
+from .published import Published, hub_endpoint, is_offline
 from .weight_files import sha256
 
 Report: TypeAlias = Callable[[int, int], None]  # bytes that are there, bytes in all (0: not known)
@@ -30,7 +30,6 @@ ATTEMPTS = 5  # without a single byte between them
 PAUSE = 1.0  # seconds before another attempt
 SPARE = 64 << 20  # bytes that stay free on the disk
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
-OFFLINE = frozenset({"1", "on", "yes", "true"})
 SHA256 = re.compile(r"[0-9a-f]{64}")
 REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
@@ -116,7 +115,7 @@ def _beside(entry: Published, name: str) -> Published:
 
 def require_online(entry: Published, folder: Path) -> None:
     """Raise HostError where HF_HUB_OFFLINE forbids downloads."""
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in OFFLINE:
+    if is_offline():
         raise HostError(f"HF_HUB_OFFLINE is set, so nothing is downloaded; {by_hand(entry, folder)}")
 
 

@@ -137,11 +137,12 @@ def _described(path: Path, describe: Describe) -> dict[str, str]:
 
 def listed_weights(folders: Sequence[Path]) -> Iterator[Listed]:
     """The weights of preprocessors in some folders (see `weights.weight_folders`) or the Hub's cache."""
-    known = {each.file: each for each in published_files() if each.kind == WEIGHTS}
+    known = {(each.folder, each.file): each for each in published_files() if each.kind == WEIGHTS}
     for folder in folders:
         for above, names in folders_below(folder):
-            for name in known.keys() & set(names):
-                yield _weights(Path(above, name), known.pop(name))
+            here = {(name, file) for file in names for name in ("", Path(above).name)}
+            for key in known.keys() & here:
+                yield _weights(Path(above, key[1]), known.pop(key))
     for entry in known.values():
         path = cached_file(entry.repo, entry.path_in_repo, hub_cache())
         if path is not None:
@@ -149,4 +150,4 @@ def listed_weights(folders: Sequence[Path]) -> Iterator[Listed]:
 
 
 def _weights(path: Path, entry: Published) -> Listed:
-    return Listed(name=entry.file, path=path, size=path.stat().st_size, kind=WEIGHTS, published=entry)
+    return Listed(name=entry.title, path=path, size=path.stat().st_size, kind=WEIGHTS, published=entry)

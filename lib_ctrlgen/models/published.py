@@ -16,6 +16,7 @@ TABLE = Path(__file__).with_name("published.json")
 HUB = "https://huggingface.co"
 ENDINGS = ("_fp16", ".fp16", "_fp32", "_bf16", "_pruned")  # of copies of a model in another form
 NO_CONTROLS = frozenset({"preprocessor", "image encoder", "face", "lora"})
+OFFLINE = frozenset({"1", "on", "yes", "true"})
 WEIGHTS = "preprocessor"  # the kind of a preprocessor's weights
 
 
@@ -80,6 +81,11 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def page(self) -> str:
         """The page on which the file is published, for people to read."""
         return f"{HUB}/{self.repo}" if self.repo else self.url
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids downloads."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in OFFLINE
 
 
 def hub_endpoint() -> str:

@@ -37,7 +37,7 @@ def find_weights(name: str, folders: Sequence[Path]) -> Path:
     """
     entry = named(name)
     if entry is None or entry.kind != WEIGHTS:
-        known = [each.file for each in published_files() if each.kind == WEIGHTS]
+        known = [each.title for each in published_files() if each.kind == WEIGHTS]
         raise ModelError(f"no preprocessor has weights named {name!r}; {nearest(name, known)}")
     if entry.program and not entry.sha256:
         raise ModelError(UNKNOWN_PROGRAM.format(file=entry.file, users=" and ".join(entry.preprocessors)))
@@ -62,11 +62,19 @@ def find_weight_folder(repo: str, folders: Sequence[Path]) -> Path:
     for folder in (*inside, *snapshots(repo, hub_cache())):
         if (folder / "config.json").is_file():
             return folder
+    entry = named(name)
+    if entry is not None and entry.repo == repo:
+        raise ModelError(missing(entry, folders))
     place = next(iter(folders), own_folder() / PLACE) / repo
     raise ModelError(
         f"the model {repo} is missing: put the files of https://huggingface.co/{repo} (config.json, the "
         f"weights, preprocessor_config.json) into {place}"
     )
+
+
+def has_weights(entry: Published, folders: Sequence[Path]) -> bool:
+    """Whether a file of this name is where `find_weights` searches."""
+    return next(_candidates(entry, folders), None) is not None
 
 
 def weight_folders(roots: Sequence[Path], more: Sequence[Path] = ()) -> tuple[Path, ...]:
@@ -90,21 +98,27 @@ def own_folder() -> Path:
 
 
 def missing(entry: Published, folders: Sequence[Path]) -> str:
-    """What to do about a missing file: where it goes, which command downloads it, where it is published."""
+    """What to do about missing weights: where they go, what downloads them, where they are published."""
     folder = next(iter(folders), own_folder() / PLACE)
     users = f", for {', '.join(entry.preprocessors)}" if entry.preprocessors else ""
+    what, where, at = ("the file", folder, entry.address)
+    if entry.folder:
+        what, where, at = ", ".join((entry.file, *entry.beside)), folder / entry.folder, entry.page
     return (
-        f"the weights {entry.file} ({entry.purpose}{users}) are missing: put the file into {folder}, or run: "
-        f"{get_command(entry, folder)}; it is published at {entry.address}"
+        f"the weights {entry.title} ({entry.purpose}{users}) are missing: put {what} into {where}, or run: "
+        f"{get_command(entry, folder)}; published at {at}"
     )
 
 
 def get_command(entry: Published, folder: Path) -> str:
     """The command that downloads a file into a folder."""
+    return f"{command_line()} models get {entry.title} --folder {quoted(str(folder))} --yes"
+
+
+def command_line() -> str:
+    """The beginning of a command of CtrlGen, for messages: `ctrlgen`, or its Python and folder."""
     program = "ctrlgen"
-    if shutil.which(program) is None:
-        program = f"{quoted(sys.executable)} {quoted(str(PACKAGE.parent))}"
-    return f"{program} models get {entry.file} --folder {quoted(str(folder))} --yes"
+    return program if shutil.which(program) else f"{quoted(sys.executable)} {quoted(str(PACKAGE.parent))}"
 
 
 def _candidates(entry: Published, folders: Sequence[Path]) -> Iterator[Path]:

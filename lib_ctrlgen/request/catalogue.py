@@ -185,6 +185,8 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("openpose_full", "lib_ctrlgen.preprocessors.poses.openpose:OpenposeFull"),
     Entry("dw_openpose_full", "lib_ctrlgen.preprocessors.poses.whole_body:WholeBody"),
     Entry("animal_openpose", "lib_ctrlgen.preprocessors.poses.animals:AnimalOpenpose"),
+    Entry("mobile_sam", "lib_ctrlgen.preprocessors.mobile_sam:MobileSam"),
+    Entry("mediapipe_face", "lib_ctrlgen.preprocessors.mediapipe_face:MediapipeFace"),
     Entry("openpose_json", "lib_ctrlgen.preprocessors.openpose_json:OpenposeJson"),
     Entry("densepose", "lib_ctrlgen.preprocessors.densepose:DensePose"),
     Entry("densepose_parula", "lib_ctrlgen.preprocessors.densepose:DensePoseParula"),
@@ -205,7 +207,6 @@ MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
         "depth_hand_refiner": "CtrlGen does not correct hands in depth maps: use 'depth_anything_v2'",
         "normal_dsine": "CtrlGen does not have this network: use 'normal_bae'",
         "anime_face_segment": "CtrlGen does not have this network: use 'oneformer_coco'",
-        "mobile_sam": "CtrlGen does not segment without classes: use 'oneformer_ade20k'",
     }
 )
 # The labels of preprocessors in sd-webui-controlnet, where they differ from the names. Requests may use both.

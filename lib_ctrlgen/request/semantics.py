@@ -20,14 +20,19 @@ class ControlNetSemantics(Spec, frozen=True, kw_only=True):
     Its window includes both ends and follows the steps that the WebUI has reported as finished, so it is a
     step late. The preprocessor runs on the picture in its own proportions, once for both passes, and its map
     is fitted to each pass. On SDXL, the soft weights of `prompt` and `control` end at 0.561 instead of 1; in
-    the hires pass the maps of canny and mlsd get soft weights in every mode. Colours and pixels that
+    the hires pass, the maps of canny and mlsd get soft weights in every mode. Colours and pixels that
     `tile_colorfix` and `inpaint_only` keep are kept at every step.
 
     resolution  short side in pixels at which the preprocessor runs; 0 for the picture's own
+    weight      of what `tile_colorfix` and `inpaint_only` do after the U-Net, in every step of both passes
+    all_cond    whether every row of the hires pass counts as conditional, because sd-webui-controlnet cannot
+                tell them apart there (it can with the WebUI's settings that encode its prompts early)
     union_type  the type of the map for a ControlNet Union, such as `depth`; empty for no type
     """
 
     resolution: Annotated[int, Meta(ge=0, le=MOST_PIXELS)] = 0
+    weight: Annotated[float, Meta(ge=0, le=2)] = 1.0
+    all_cond: bool = False
     union_type: str = ""
 
 

@@ -29,7 +29,7 @@ from .semantics import ControlNetSemantics, acts_at, reported_progress
 Unit01: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
 ResizeMode: TypeAlias = Literal["just_resize", "crop_and_resize", "resize_and_fill"]
-ImageSource: TypeAlias = Literal["request", "init"]
+ImageSource: TypeAlias = Literal["request", "init", "last"]
 Feather: TypeAlias = Annotated[float, Meta(ge=0, le=256)]
 Storage: TypeAlias = Literal["auto", "fp16", "bf16", "fp8", "int8"]
 MOST_REFERENCES = 32
@@ -58,7 +58,8 @@ class ControlUnit(Spec, frozen=True, kw_only=True):
     image            the picture: base64 or a data URL (PNG, JPEG, WebP); or a pose: OpenPose JSON, as a text
                      or encoded in the same way
     images           instead of it, a picture for each picture of the batch, in their order
-    image_from       `init`: the host's img2img picture, each picture's own, instead of a given one
+    image_from       `init`: the host's img2img picture, each picture's own, instead of a given one; `last`:
+                     the last picture that this process of the WebUI made
     control          the family; `auto` finds it from the file's keys
     enabled          whether the unit acts at all
     preprocessor     turns the picture into the map that the network wants; several are applied from left to

@@ -47,13 +47,14 @@ class AssignedMaps:
     def of(self, unit: ActiveUnit, call: UNetCall) -> Tensor | None:
         """The maps [B, C, H, W] of a call's rows, None where a unit uses its own.
 
-        If both passes have maps, those of the pass are used. Raises HostError for maps of another size or
-        number than the call's.
+        In the hires pass, maps of the first pass are used where no others were assigned. Raises HostError for
+        maps of another size or number than the call's.
         """
         if not self.maps or not isinstance(unit.control, ReadsMap):
             return None
-        hires = call.position.hires
-        found = self.maps.get((unit.index, hires), self.maps.get((unit.index, not hires)))
+        found = self.maps.get((unit.index, False))
+        if call.position.hires:
+            found = self.maps.get((unit.index, True), found)
         if found is None:
             return None
         height, width = (side * LATENT_FACTOR for side in call.size)
@@ -78,7 +79,7 @@ class AssignedMaps:
         return replace(each, maps=maps, row_weights=row_weights)
 
     def require(self, call: UNetCall, acting: Sequence[ActiveUnit]) -> None:
-        """Raise RequestError if a unit that acts in a call cannot, because the picture is split.
+        """Raise RequestError if a unit that acts in a call cannot, since the picture is split.
 
         In tiles a unit can act if it has assigned maps or does not act at places of the picture, and has no
         mask. In a batch that is split otherwise, it can if it is for all pictures of the batch or has

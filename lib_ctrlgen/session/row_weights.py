@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lib_ctrlgen.controls.protocols import InputControl
+from lib_ctrlgen.controls.protocols import FinishingControl, InputControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.semantics import reported_progress
@@ -78,7 +78,9 @@ def row_weight_of(
     if spec.semantics is not None:
         weight = reported_weight(unit, spec, position)
     cond_only = unit.cond_only or (spec.control_mode == "control" and not unit.all_rows)
-    if weight == 0.0 or (cond_only and not rows.cond[row]):
+    finishes = spec.semantics is not None and isinstance(unit.control, FinishingControl)
+    cond = rows.cond[row] or all_cond(spec, hires=position.hires)
+    if (weight == 0.0 and not finishes) or (cond_only and not cond):
         return None
     if unit.concept is not None and rows.concept[row] != unit.concept:
         return None
@@ -99,15 +101,22 @@ def row_weight_of(
 def reported_weight(unit: ActiveUnit, spec: ControlUnit, position: Position) -> float:
     """Return the weight of a unit with the semantics of sd-webui-controlnet.
 
-    The window does not hold for what acts after the U-Net, and LLLite never acts in the hires pass.
+    What acts after the U-Net has no window and acts in both passes; LLLite never acts in the hires pass.
     """
+    if unit.all_rows and spec.semantics is not None:
+        return spec.semantics.weight
     reported = position.reported
     if reported is None:
         reported = reported_progress(position.step, position.steps)
     if position.hires and isinstance(unit.control, InputControl):
         return 0.0
-    acts = unit.all_rows or spec.acts_at(reported)
+    acts = spec.acts_at(reported)
     return spec.weight_in_pass(position.step / position.steps, hires=position.hires) if acts else 0.0
+
+
+def all_cond(spec: ControlUnit, *, hires: bool) -> bool:
+    """Return whether every row counts as conditional for a unit in a pass."""
+    return hires and spec.semantics is not None and spec.semantics.all_cond
 
 
 def mode_of(spec: ControlUnit, *, hires: bool) -> ControlMode:

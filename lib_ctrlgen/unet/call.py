@@ -264,6 +264,11 @@ class UNetCall:
         shared_names = tuple(self.shared_names[row] for row in rows) if self.shared_names else ()
         return replace(self, inputs=self.inputs.select(rows), position=position, shared_names=shared_names)
 
+    def all_cond(self) -> UNetCall:
+        """Return the call with every row as a conditional one."""
+        rows = replace(self.position.rows, cond=(True,) * self.batch)
+        return replace(self, position=replace(self.position, rows=rows))
+
     def shared(self, inverse: Sequence[int], firsts: Sequence[int]) -> UNetCall:
         """Return the call with only the rows `firsts`; row `i` is computed as `firsts[inverse[i]]`."""
         shared_names: list[tuple[RowName, ...]] = [()] * len(firsts)

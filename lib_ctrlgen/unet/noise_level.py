@@ -68,11 +68,11 @@ class Diffusion:
     """Access to the VAE and the noise schedule of the checkpoint that is loaded at the time of the call.
 
     encode    returns a picture's clean latent [1, 4, h, w]: the mean of the VAE's distribution, times the
-              VAE's scaling factor
+              VAE's scaling factor. The picture may be a tensor [1, 3, H, W] in 0..1
     origin    returns a key that identifies the VAE
     noise     returns the noise schedule
     """
 
-    encode: Callable[[Image.Image], Tensor]
+    encode: Callable[[Image.Image | Tensor], Tensor]
     origin: Callable[[], tuple[Hashable, ...]]
     noise: Callable[[], NoiseSchedule]

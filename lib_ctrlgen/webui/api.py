@@ -15,6 +15,7 @@ from lib_ctrlgen import __version__
 from lib_ctrlgen import preprocessors as known
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.plots.plan_view import plan_svg, plan_table, shown_plan
+from lib_ctrlgen.preprocessors.isolated.environment import environment_of
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
 from .comments import texts_without_comments
@@ -100,13 +101,15 @@ def models(refresh: bool = False, hashes: bool = False, details: bool = True) ->
 def preprocessors() -> dict[str, Any]:
     """Return the preprocessors with their parameters: kind, default, bounds and step of each.
 
-    `reads` is what the unit's picture must be, `pose` whether the preprocessor also returns OpenPose JSON.
+    `reads` is what the unit's picture must be, `pose` whether the preprocessor also returns OpenPose JSON,
+    `environment` the environment that it needs, or null, and whether that is installed.
     """
     found = [_described(each) for each in known.preprocessors()]
     return {"version": __version__, "preprocessors": found}
 
 
 def _described(each: known.Preprocessor) -> dict[str, Any]:
+    needed = environment_of(each.name)
     return {
         "name": each.name,
         "title": each.title,
@@ -116,6 +119,7 @@ def _described(each: known.Preprocessor) -> dict[str, Any]:
         "union_type": each.union_type,
         "marks_holes": each.marks_holes,
         "after_unet": bool(each.after_unet),
+        "environment": needed and {"name": needed.name, "installed": needed.is_installed},
     }
 
 

@@ -17,12 +17,13 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.poses.openpose_json import document_of
 from lib_ctrlgen.preprocessors.blank import note_blank
 from lib_ctrlgen.preprocessors.detection import Detection
+from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.preprocessors.standalone import Detector
 from lib_ctrlgen.request.detection import DetectionRequest
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import parse_json
 
-from .settings import model_store, offloads
+from .settings import model_store, offloads, terms
 
 T = TypeVar("T")
 LARGEST_BODY = 256 * 2**20  # bytes
@@ -86,6 +87,7 @@ def _each(
         with queue_lock:  # the WebUI's own: one generation or detection at a time
             if stopped.is_set():
                 return
-            found = detector(picture, path)
+            with under(terms(stopped.is_set)):
+                found = detector(picture, path)
         note_blank(detector.chain, found, path, notices)
         yield found

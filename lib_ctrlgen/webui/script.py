@@ -16,6 +16,7 @@ from lib_ctrlgen.compat.unit import ControlNetUnit
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.forms.infotext import KEY, describe
 from lib_ctrlgen.forms.init_images import with_init
+from lib_ctrlgen.forms.last_picture import with_last
 from lib_ctrlgen.forms.unit_changes import changed_args, changed_request
 from lib_ctrlgen.forms.unit_fields import stated_request
 from lib_ctrlgen.request.batching import RequestBatch
@@ -28,7 +29,9 @@ from .api import add_routes
 from .comments import without_comments
 from .controlnet.arguments import controlnet_arguments
 from .controlnet.maps import map_order
+from .controlnet.old_settings import register_old_settings
 from .controlnet.routes import add_controlnet_routes
+from .last_picture import last_picture
 from .page import is_plain_page, show_mistake
 from .panel.old_infotext import add_old_units
 from .panel.panel import build_panel
@@ -86,12 +89,13 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
             patch.begin(given["x"], given["noise"])
 
     def postprocess(self, p: Any, processed: Any, *args: Any) -> None:
-        """Append a blend's sheets and, if the setting says so, the control maps to the pictures.
+        """Remember the last picture, and append a blend's sheets and, if set so, the control maps.
 
         Nothing is appended when a script of the dropdown runs the generation: those count the pictures,
         and some join all of them into one (SD upscale, outpainting, prompt matrix).
         """
         del args
+        last_picture().keep(processed)
         patch = sample_patch(p)
         if patch is None:
             return
@@ -166,7 +170,7 @@ def one_request(p: Any, args: tuple[Any, ...], further: tuple[Any, ...]) -> Aske
         more = converted_units(units, p, notices) if units else ()
         request = replace(request, units=(*request.units, *more))
     with places.in_errors():
-        request = with_init(request, init_pictures(p), count)
+        request = with_last(with_init(request, init_pictures(p), count), last_picture().picture)
     batch = RequestBatch(requests=(seeded(request),), sizes=(count,))
     return Asked(batch=batch, further=units, places=places, notices=notices)
 
@@ -194,8 +198,10 @@ def register() -> None:
     """Register the WebUI's callbacks. Called from `scripts/`, and again after every reload of the UI."""
     script_callbacks.on_ui_settings(register_settings)
     script_callbacks.on_ui_settings(register_tiny_setting)
+    script_callbacks.on_ui_settings(register_old_settings)
     script_callbacks.on_before_ui(add_axes)
     script_callbacks.on_infotext_pasted(add_old_units)
+    script_callbacks.on_app_started(register_old_settings)
     script_callbacks.on_app_started(add_routes)
     script_callbacks.on_app_started(add_controlnet_routes)
     script_callbacks.on_app_started(guard_api)

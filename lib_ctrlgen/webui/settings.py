@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lib_ctrlgen.models.places import (
     webui_places,
 )
 from lib_ctrlgen.models.store import ModelStore
+from lib_ctrlgen.preprocessors.isolated.terms import Terms
 
 from .controlnet.name import AUTOMATIC, CHOICES, SETTING
 
@@ -29,6 +31,10 @@ SECTION = ("ctrlgen", "CtrlGen")
 MAX_UNITS = old.MOST_UNITS
 CACHE = "ctrlgen_models_gb"
 MAP_CACHE = "ctrlgen_map_cache_gb"
+INSTALLS, INSTALLS_LABEL = (
+    "ctrlgen_install_environments",
+    "Install environments of preprocessors when they are needed",
+)
 OLD_CACHE, OLD_CACHE_GB = (
     "ctrlgen_cache_gb",
     4.0,
@@ -58,6 +64,17 @@ def maps_folder() -> str:
     options = shared.opts.data
     saves = _setting("ctrlgen_save_maps", old.saves_maps(options))
     return str(_setting("ctrlgen_maps_folder", old.maps_folder(options))) if saves else ""
+
+
+def offers_downloads() -> bool:
+    """Whether the setting says that the panel offers to download published files."""
+    return bool(_setting("ctrlgen_downloads", True))
+
+
+def terms(cancelled: Callable[[], bool]) -> Terms:
+    """What the settings allow while a preprocessor's environment is needed; `cancelled` ends the waiting."""
+    advice = f", or switch on the setting '{INSTALLS_LABEL}'"
+    return Terms(cancelled=cancelled, installs=bool(_setting(INSTALLS, False)), advice=advice)
 
 
 def model_store() -> ModelStore:
@@ -126,7 +143,11 @@ def _options() -> dict[str, Any]:
     saved = info(old.saves_maps(former), "Save control maps in a folder of their own")
     place = info(old.maps_folder(former), "Folder for saved control maps", restrict_api=True)
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
+    downloads = info(True, "Offer downloads of published models in the panel", restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
+    installs = info(False, INSTALLS_LABEL, restrict_api=True).info(
+        "mediapipe_face: 0.4 GB in CtrlGen's own folder; otherwise the error names the command"
+    )
     cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
     choices = {"choices": list(CHOICES)}
     api = info(AUTOMATIC, "Answer requests for ControlNet (REST and other extensions)", gr.Radio, choices)
@@ -142,6 +163,7 @@ def _options() -> dict[str, Any]:
         "ctrlgen_append_maps": maps,
         "ctrlgen_save_maps": saved,
         "ctrlgen_maps_folder": place.info("inside the folder of the pictures, unless it is a whole path"),
+        "ctrlgen_downloads": downloads.info("nothing is downloaded unless its button is pressed"),
         "ctrlgen_model_folders": folders.info("one per line"),
         CACHE: cache.info(
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
@@ -150,6 +172,7 @@ def _options() -> dict[str, Any]:
         MAP_CACHE: on_disk.info(
             "so that a picture is preprocessed once, also after a restart. A map shows what is in the picture"
         ),
+        INSTALLS: installs,
     }
 
 

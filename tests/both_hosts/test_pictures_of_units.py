@@ -116,6 +116,7 @@ def test_a_mask_for_each_picture(folder: Path, unet: Any) -> None:
         ({"images": [A, "aGk=", B]}, "$.units[0].images[1]", "no readable picture"),
         ({"images": [A, B, B], "masks": [A, A, "aGk="]}, "$.units[0].masks[2]", "no readable picture"),
         ({"image": A, "image_from": "init"}, "$.units[0].image_from", "no img2img picture"),
+        ({"image_from": "last"}, "$.units[0].image_from", "only the WebUI"),
     ],
 )
 def test_a_wrong_list_names_its_place(

@@ -1,6 +1,7 @@
 """What a client makes of every way in which a call can fail, and what it never sends twice."""
 
 import base64
+import pickle
 import shutil
 import socket
 import ssl
@@ -127,7 +128,7 @@ def test_answers_that_are_none(act: Act, kind: type[WebUIError], words: str) -> 
 
 def test_a_route_that_is_missing_beside_the_webuis_own_is_ctrlgen_missing() -> None:
     with scripted(answers({"detail": "Not Found"}, 404), answers(STATE)) as (url, server):
-        with pytest.raises(NotInstalledError, match="install it there"):
+        with pytest.raises(NotInstalledError, match="install it"):
             quick(url).json("GET", PATH)
         assert server.received[1].path == "/sdapi/v1/progress?skip_current_image=true"
 
@@ -167,9 +168,10 @@ def test_addresses_have_paths_ports_and_schemes() -> None:
     with scripted(OK) as (url, server):
         quick(url + "/sub/path/").json("GET", PATH)
         assert server.received[0].path == "/sub/path" + PATH
-    for wrong in ("ftp://host", "http://", "host:notaport", "http://host/?a=1"):
-        with pytest.raises(RequestError, match=r"127\.0\.0\.1:7860"):
+    for wrong in ("ftp://host", "http://", "host:s3c/ret@host", "http://host/?a=1"):
+        with pytest.raises(RequestError, match=r"127\.0\.0\.1:7860") as caught:
             Address.of(wrong)
+        assert "s3c" not in str(caught.value)
 
 
 def test_proxies_of_the_environment_are_used_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +199,14 @@ def test_tls_with_a_certificate_of_the_environment(tmp_path: Path, monkeypatch: 
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
         assert quick(url + "/behind").json("POST", PATH, {}) == {"fine": True}
         assert server.received[0].path == "/behind" + PATH
+
+
+@pytest.mark.parametrize(
+    "error", [LoginError("http://a", "no"), ServerError("http://a", 503, "busy"), RefusedError("$.x", "no")]
+)
+def test_errors_travel_between_processes(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 def test_one_number_is_all_timeouts_and_json_is_checked_before_it_is_sent() -> None:

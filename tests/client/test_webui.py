@@ -144,12 +144,21 @@ def test_maps_and_plans_of_requests() -> None:
     plan = {"labels": ["0 edges"], "weights": [[1.0]], "note": "", "table": "t", "svg": "<svg/>"}
     with scripted(routed(detect=answers(detection), plan=answers(plan))) as (url, server):
         (found,) = WebUI(url).detect("canny", ["AAAA"], {"low_threshold": 5})
-        assert WebUI(url).plan({"units": [UNIT]}, steps=1, prompt="a").weights == [[1.0]]
+        request = GenerationRequest(units=parse_request({"units": [UNIT]}).units, prompt="b", width=64)
+        assert WebUI(url).plan(request, steps=1, prompt="a").weights == [[1.0]]
     assert colours([found.map]) == [(255, 0, 0)]
     assert (found.pose, found.warnings) == (None, ("grey",))
     body = {"preprocessor": "canny", "images": ["AAAA"], "params": {"low_threshold": 5}}
     assert server.received[0].json == body
     assert server.received[1].json == {"units": [UNIT], "steps": 1, "prompt": "a", "negative_prompt": ""}
+
+
+def test_faces_have_boxes_and_embeddings() -> None:
+    face = {"box": [1, 2, 3, 4], "points": [[1, 2]] * 5, "score": 0.5, "embedding": "AAAA"}
+    answer = {"pack": "buffalo_l", "recogniser": "w600k_r50", "faces": [face], "embeddings": "AAAA"}
+    with scripted(answers(answer)) as (url, server):
+        assert WebUI(url).faces("BBBB", face_choice="largest").faces[0].box == [1, 2, 3, 4]
+    assert server.received[0].json == {"image": "BBBB", "face_choice": "largest"}
 
 
 # Jobs

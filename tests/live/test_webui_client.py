@@ -80,6 +80,14 @@ def test_errors_have_the_form_of_the_document(
     assert problems(answer_schema(DOCUMENT, method.lower(), described, status), answer.json()) == []
 
 
+def test_a_body_that_is_no_text_is_another_error(client: Client) -> None:
+    connection, headers = client.connection, {"Content-Type": "application/json"}
+    answer = connection.session.post(f"{client.url}{ROOT}/plan", data=b"\x00\xff\x02", headers=headers)
+    schema = DOCUMENT["paths"][f"{ROOT}/plan"]["post"]["responses"]["default"]["content"]["application/json"]
+    assert answer.status_code == 400
+    assert problems(schema["schema"], answer.json()) == []
+
+
 def test_pictures_are_those_of_the_route_and_maps_are_apart(webui: WebUI, client: Client) -> None:
     fields = PLAIN | {"batch_size": 2}
     posted = webui.generate(EDGES, PICTURE, batch_size=2)
@@ -187,3 +195,21 @@ def test_two_threads_use_a_connection_each(client: Client) -> None:
     for thread in threads:
         thread.join()
     assert len(set(found)) == 1
+
+
+def test_a_converted_request_makes_the_picture_of_the_old_one(
+    client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit = {"enabled": True, "module": "canny", "model": EDGES["model"], "image": EDGES["image"]}
+    unit |= {"weight": 0.8, "guidance_end": 0.5, "control_mode": 1, "threshold_a": 50}
+    old = PLAIN | {"alwayson_scripts": {"ControlNet": {"args": [unit]}}}
+    file, job = tmp_path / "old.json", tmp_path / "job.yaml"
+    file.write_text(json.dumps(old))
+    assert main(["convert", str(file), "--payload"]) == 3  # the request names no checkpoint
+    payload = json.loads(capsys.readouterr().out)
+    wanted = client.generate("txt2img", old).pictures[0].image
+    assert np.array_equal(client.generate("txt2img", payload).pictures[0].image, wanted)
+    assert main(["convert", str(file), "--out", str(job)]) == 3
+    assert main(["send", str(job), "--webui", client.url, "--out", str(tmp_path / "out")]) == 0
+    with Image.open(tmp_path / "out" / "00000-1.png") as written:
+        assert np.array_equal(written, wanted)

@@ -3,7 +3,6 @@
 Screenshots are written to CTRLGEN_SCREENSHOTS when it is set.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ import pytest
 
 from tests.live.conftest import EDGES, SIZE, WebUI, scene
 from tests.support.browser_page import (
+    PATIENCE,
     choose,
     fill,
     fill_unit,
     generate,
     open_panel,
+    opened_page,
     ready,
     shot,
     thumbnails,
@@ -24,25 +25,12 @@ from tests.support.browser_page import (
 )
 
 pytestmark = pytest.mark.live
-playwright = pytest.importorskip("playwright.sync_api", reason="live test of the page: install playwright")
-
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-PATIENCE = 600_000  # ms; the machine may be busy
 
 
 @pytest.fixture(scope="module")
 def page(webui: WebUI) -> Iterator[Any]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"live test of the page: no browser at {CHROMIUM}")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        opened = browser.new_page(viewport={"width": 1500, "height": 2200})
-        opened.set_default_timeout(PATIENCE)
-        opened.goto(webui.url, wait_until="domcontentloaded")
-        ready(opened)
+    with opened_page(webui.url) as opened:
         yield opened
-        browser.close()
 
 
 def test_a_filled_panel_makes_a_controlled_picture_and_comes_back(page: Any, tmp_path: Path) -> None:

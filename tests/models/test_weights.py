@@ -112,6 +112,27 @@ def test_a_models_folder_is_found_by_its_repository(tmp_path: Path, folders: tup
         assert find_weight_folder("Own/er", folders) == folder
 
 
+def test_a_published_folder_has_its_name_and_command(tmp_path: Path, folders: tuple[Path, ...]) -> None:
+    """The weights of segmentation are folders, whose files have the same names."""
+    repo = "shi-labs/oneformer_ade20k_swin_large"
+    with pytest.raises(
+        ModelError, match=r"put pytorch_model\.bin, config\.json, .* into .*oneformer_ade20k_swin"
+    ) as raised:
+        find_weight_folder(repo, folders)
+    assert "models get oneformer_ade20k_swin_large --folder" in str(raised.value)
+    assert [entry.title for entry in weights_of("oneformer_ade20k")] == ["oneformer_ade20k_swin_large"]
+    place = tmp_path / "named" / "oneformer_ade20k_swin_large"
+    other = tmp_path / "named" / "another_model"
+    for folder in (place, other):
+        folder.mkdir(parents=True)
+        (folder / "pytorch_model.bin").write_bytes(b"weights")
+        (folder / "config.json").touch()
+    assert find_weight_folder(repo, folders) == place
+    assert [(row.name, row.path) for row in listed_weights(folders)] == [
+        ("oneformer_ade20k_swin_large", place / "pytorch_model.bin")
+    ]
+
+
 def test_the_table_says_what_the_commands_need() -> None:
     files = published_files()
     for entry in files:

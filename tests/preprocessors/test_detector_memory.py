@@ -1,6 +1,7 @@
 """Preprocessors' networks in memory: read once, dropped when the budget is short, away between uses."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -95,7 +96,10 @@ def test_networks_share_the_budget_of_controls(folder: Path) -> None:
     assert store.reads == reads + 1
 
 
-def test_weights_are_on_the_device_only_while_the_network_runs(folder: Path) -> None:
+def test_weights_are_on_the_device_only_while_the_network_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no such device
     store = ModelStore([folder], 1 << 30)
     away: Any = preprocessor("hed").with_store(store).on(META).offloaded(away=True)
     assert isinstance(away, NetworkPreprocessor)

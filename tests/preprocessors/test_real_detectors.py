@@ -48,3 +48,18 @@ def test_the_map_is_that_of_its_own_detector(
     forget_package()  # what was imported alone, of which the detector's file needs the whole
     wanted = getattr(detector_file(file), detector)(network)(picture, **sizes, **params)
     assert np.abs(np.asarray(found, int) - np.asarray(wanted, int)).max() <= 1
+
+
+def test_mobile_sam_computes_its_biases_from_the_weights(tmp_path: Path) -> None:
+    """For evaluation the network keeps attention biases in another form, computed from the weights."""
+    pytest.importorskip("timm")
+    made: Any = preprocessor("mobile_sam").with_store(ModelStore([tmp_path], 1 << 30))
+    network = made.network.build({})
+    tensors = network.state_dict()
+    biases = "image_encoder.layers.1.blocks.0.attn.attention_biases"
+    tensors[biases].normal_()
+    torch.save(tensors, tmp_path / made.network.weights)
+    loaded = made.network.load(made.store, made.device)
+    attention = loaded.get_submodule(biases.rpartition(".")[0])
+    assert torch.equal(attention.ab, tensors[biases][:, attention.attention_bias_idxs])
+    assert attention.ab.std() > 0.5

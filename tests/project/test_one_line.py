@@ -90,7 +90,8 @@ def test_the_panel_offers_both_and_shows_their_sliders(host: FakeWebUI, root: Pa
     assert (strength.value, strength.options["maximum"]) == (1.0, 2.0)
     assert (radius.value, radius.options["maximum"]) == (2, 9)
     for part, value, slider in (("preprocessor", "toy_blur", radius), ("model", "toy", strength)):
-        reveal, options = parts[f"{start}{part}"].events[-1]
+        events = parts[f"{start}{part}"].events
+        reveal, options = next(each for each in events if slider in each[1]["outputs"])
         shown = dict(zip(map(id, options["outputs"]), reveal(value), strict=True))
         assert shown[id(slider)]["visible"] is True
         assert reveal("none")[0]["visible"] is False

@@ -1,4 +1,4 @@
-"""CI's runs fail where a test is skipped because ldm, sgm or k-diffusion is missing."""
+"""CI's runs fail where a test is skipped because ldm, sgm, k-diffusion or controlnet_aux is missing."""
 
 import os
 import subprocess

@@ -1,10 +1,34 @@
 """The WebUI's page in a browser: its fields, buttons and gallery."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.live.conftest import EDGES, SIZE, scene
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+PATIENCE = 600_000  # ms; the machine may be busy
+
+
+@contextmanager
+def opened_page(url: str, **options: Any) -> Iterator[Any]:
+    """The page at an address, in a browser of its own, ready; skips without playwright or a Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="test of the page: install playwright")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"live test of the page: no browser at {CHROMIUM}")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(**{"viewport": {"width": 1500, "height": 2200}, **options})
+        page.set_default_timeout(PATIENCE)
+        page.goto(url, wait_until="domcontentloaded")
+        ready(page)
+        yield page
+        browser.close()
 
 
 def ready(page: Any) -> None:

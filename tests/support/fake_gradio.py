@@ -16,7 +16,7 @@ class Component:
         self.options = options
         self.label = options.get("label", "")
         self.elem_id = options.get("elem_id")
-        self.events: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+        self.events: list[tuple[Any, dict[str, Any]]] = []
         Component.made.append(self)
 
     def __enter__(self) -> Component:
@@ -25,11 +25,11 @@ class Component:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def click(self, fn: Callable[..., Any], **options: Any) -> Component:
+    def click(self, fn: Callable[..., Any] | None = None, **options: Any) -> Component:
         self.events.append((fn, options))
         return self
 
-    change = then = click
+    change = then = upload = click
 
 
 class Choice(Component):

@@ -22,6 +22,7 @@ def edge_libraries() -> dict[str, ModuleType]:
         "Row",
         "Slider",
         "Tab",
+        "UploadButton",
     )
     gradio: dict[str, Any] = dict.fromkeys((*plain, "State", "Tabs", "Textbox"), Component)
     gradio |= {"Dropdown": Dropdown, "Radio": Choice}

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 # The package to import for each name that CTRLGEN_REQUIRE may hold.
-PACKAGES = {"ldm": "ldm", "sgm": "imaginairy", "k_diffusion": "k_diffusion"}
+PACKAGES = {
+    "ldm": "ldm",
+    "sgm": "imaginairy",
+    "k_diffusion": "k_diffusion",
+    "controlnet_aux": "controlnet_aux",
+}
 
 
 def required() -> list[str]:

@@ -36,7 +36,7 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def page_of(opened: Any, body: str, scripts: Sequence[str]) -> Iterator[Any]:
-    """A page with this body and the scripts of these names in `javascript/`."""
+    """A page with this body and the scripts of these names in `javascript/`, such as `editors/curve`."""
     sources = [(ROOT / "javascript" / f"{name}.js").read_text("utf-8") for name in scripts]
     tags = "".join(f"<script>{source}</script>" for source in (HOST, *sources))
     page = opened.new_page(viewport={"width": 800, "height": 600})

@@ -10,7 +10,7 @@ import pytest
 
 from lib_ctrlgen.forms.box_fields import read_boxes
 
-SCRIPT = Path(__file__).resolve().parents[2] / "javascript" / "ctrlgen_boxes.js"
+SCRIPT = Path(__file__).resolve().parents[2] / "javascript" / "editors" / "boxes.js"
 LINES = "0.1 0.2 0.5 0.8: a red circle\n\n 0,0 , 1, .45 : a blue: square \n"
 READ = read_boxes(LINES, "$")
 

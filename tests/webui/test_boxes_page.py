@@ -1,58 +1,31 @@
-"""The rectangles of a GLIGEN unit in a browser, on a page that has the script, the style and one text field.
+"""The rectangles of a GLIGEN unit in a browser, on a page with the script, the style and one text field."""
 
-Needs playwright and a Chromium (CHROMIUM, /usr/bin/chromium). The real page: tests/live/test_webui_page.py.
-"""
-
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="test of the boxes' page: install playwright")
+from tests.support.script_page import browser, page_of
 
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-# What the scripts use of the WebUI's page: the size's fields, the events and the elements' ids.
-PAGE = """
-<style>{style}</style>
+BODY = """
 <div id="txt2img_width"><input type="number" value="400"></div>
 <div id="txt2img_height"><input type="number" value="200"></div>
 <div class="ctrlgen"><div id="field"><textarea></textarea></div>
 <div class="ctrlgen-boxes" data-tab="txt2img" data-field="field"></div></div>
-<script>
-const gradioApp = () => document;
-const updateInput = (field) => field.dispatchEvent(new Event("input", {{bubbles: true}}));
-const onAfterUiUpdate = () => null;
-const onUiLoaded = (callback) => callback();
-</script>
-<script>{panel}</script>
-<script>{boxes}</script>
 """
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"test of the boxes' page: no browser at {CHROMIUM}")
-    with playwright.sync_playwright() as engine:
-        opened = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+def chromium() -> Iterator[Any]:
+    with browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    named = {"style": "style.css", "panel": "javascript/ctrlgen.js", "boxes": "javascript/ctrlgen_boxes.js"}
-    parts = {name: (ROOT / path).read_text("utf-8") for name, path in named.items()}
-    opened = browser.new_page(viewport={"width": 800, "height": 600})
-    opened.set_default_timeout(20_000)
-    opened.set_content(PAGE.format(**parts))
-    opened.evaluate("ctrlgenBoxes.update()")
-    yield opened
-    opened.close()
+def page(chromium: Any) -> Iterator[Any]:
+    with page_of(chromium, BODY, ["ctrlgen", "editors/boxes"]) as opened:
+        opened.evaluate("ctrlgenBoxes.update()")
+        yield opened
 
 
 def text(page: Any) -> str:

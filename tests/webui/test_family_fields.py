@@ -59,7 +59,7 @@ SHOWN: dict[str, set[str]] = {
     | {"shared_score_shift", "only_self_level"},
     "revision": {"pictures", *STORED, *MAIN, "image_encoder", "noise_augmentation", "ignore_prompt"},
 }  # fmt: skip
-OUTER = {"references", "reference_weights", "combine", "composition_image", "negative_image"} | {
+OUTER = {"pose", "references", "reference_weights", "combine", "composition_image", "negative_image"} | {
     "image", "images", "use_init_image", "mask", "masks", "mask_strength", "mask_feather", "inpaint_crop"
 }  # fmt: skip
 
@@ -73,8 +73,7 @@ class Revealed:
         self.model = next(c for c in Component.made if c.elem_id == f"{START}model")
 
     def __call__(self, family: str) -> dict[str, dict[str, Any]]:
-        (reveal, options), *more = self.model.events
-        assert not more
+        reveal, options = self.model.events[0]
         self.patch.setitem(reveal.__globals__, "family_of", lambda _: family)
         names = [*reveal.__globals__["changing_fields"](), *reveal.__globals__["groups"]()]
         assert len(names) == len(options["outputs"])

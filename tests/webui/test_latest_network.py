@@ -210,6 +210,22 @@ def test_each_frame_of_a_batch_has_a_map(
     assert float((whole[0] - whole[3]).abs().max()) > 1e-3
 
 
+def test_a_map_may_be_changed_in_place(host: FakeWebUI, runner: Runner, shows: None) -> None:
+    """The fake's map at half its brightness is that of a unit with half the weight."""
+    inner = Inner(host.unet)
+
+    def darken() -> None:
+        inner.before = lambda: None
+        runner.scripts[-1].latest_network.control_params[0].hint_cond *= 0.5
+
+    inner.before = darken
+    found, _, _ = runner.generate([UNIT], inner_model=inner)
+    wanted, _, _ = runner.generate([{**UNIT, "weight": 0.5}])
+    full, _, _ = runner.generate([UNIT])
+    assert float((found - wanted).abs().max()) < SAME
+    assert float((full - wanted).detach().abs().max()) > 1e-3
+
+
 @pytest.mark.parametrize(
     ("given", "weights", "enabled"),
     [

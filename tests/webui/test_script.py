@@ -15,6 +15,7 @@ from tests.support.fake_webui import FakeWebUI, Processing
 
 
 def test_off_means_off(host: FakeWebUI, script: Any) -> None:
+    host.process_images(script, Processing(host), "")  # what the panel has imported when the page is built
     before = set(sys.modules)
     p = Processing(host)
     plain = Processing(host).sample()
@@ -205,7 +206,9 @@ def test_another_extensions_sample_is_kept(host: FakeWebUI, script: Any, control
 def test_registering_adds_what_the_host_calls(host: FakeWebUI, script: Any) -> None:
     sys.modules["lib_ctrlgen.webui.script"].register()
     host.callbacks.fire("ui_settings")
-    assert {option.section for option in host.opts.data_labels.values()} == {("ctrlgen", "CtrlGen")}
+    own = {name: option for name, option in host.opts.data_labels.items() if name.startswith("ctrlgen")}
+    assert {option.section for option in own.values()} == {("ctrlgen", "CtrlGen")}
+    assert all(name.startswith("control") for name in host.opts.data_labels if name not in own)
     assert host.opts.data["ctrlgen_models_gb"] == 0
     assert host.opts.data_labels["ctrlgen_model_folders"].options["restrict_api"]
 

@@ -17,6 +17,7 @@ from tests.support.fake_libraries import HTTPException
 from tests.support.fake_webui import FakeWebUI, fresh, served
 
 TUNE = {"x": {"path": "Steps", "values": "1, 2, 3"}, "name": "chair"}
+LAST = {"units": [{"model": "edges", "image_from": "last"}]}
 JOB = {"request": {"prompt": "a", "seed": 5}, "tune": TUNE}
 DEFAULTS: dict[str, Any] = {
     "prompt": "", "negative_prompt": "", "steps": 20, "sampler_name": None, "scheduler": None, "width": 64,
@@ -231,6 +232,7 @@ def test_what_the_webui_refuses_is_told(jobs: Any, rest: Rest) -> None:
         ({"request": {"seed": "x"}}, "$.request.seed"),
         ({"request": {"batch_size": 2}}, "$.tune.seeds"),
         ({"request": {"alwayson_scripts": {"ctrlgen": {"args": [{"unit": []}]}}}}, "$.unit"),
+        ({"request": {"alwayson_scripts": {"ctrlgen": {"args": [LAST]}}}}, "$.units[0].image_from"),
         ({"tune": TUNE | {"x": {"path": "Unit 0 weight", "values": "1"}}}, "$.tune.x.values[0]"),
         ({"tune": TUNE | {"name": "../out"}}, "$.tune.name"),
         ({"tune": TUNE | {"w": 1}}, "$.tune.w"),

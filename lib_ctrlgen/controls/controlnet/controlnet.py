@@ -14,6 +14,7 @@ from typing import ClassVar
 from lib_ctrlgen.controls.base import Target, UnitInputs, own_name
 from lib_ctrlgen.controls.control_map import ControlMap
 from lib_ctrlgen.controls.params import CONTROLNET
+from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.params import Param
@@ -24,6 +25,10 @@ from .file import control_tensors, load_parts
 from .network import ControlNetwork
 from .prepared import PreparedControlNet
 
+MEAN_OF_REGION = (
+    "sd-webui-controlnet takes the mean of a Shuffle network's residuals inside the region, which CtrlGen "
+    "does not repeat: leave the region out, or take CtrlGen's own semantics"
+)
 HOLE = -1.0  # the value of a control map in holes that inpainting ControlNets were trained with
 
 
@@ -51,6 +56,8 @@ class ControlNet(ControlNetwork):
 
     def prepare(self, job: UnitInputs, target: Target) -> PreparedControlNet:
         """Return the control of one unit. Raises RequestError at the unit's fields."""
+        if self.pooled and job.unit.semantics is not None and job.unit.mask:
+            raise RequestError(f"{job.path}.mask", MEAN_OF_REGION)
         return PreparedControlNet(model=self, map=ControlMap.of(job, target, HOLE, holes=self.holes(job)))
 
     def holes(self, job: UnitInputs) -> bool:

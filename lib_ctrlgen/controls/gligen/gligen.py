@@ -196,7 +196,7 @@ def _require_boxes(job: UnitInputs) -> None:
     if not job.unit.boxes:
         raise RequestError(f"{job.path}.boxes", "is empty: GLIGEN needs boxes, each with a phrase")
     if job.given is not None:
-        field = "images" if job.unit.images else "image_from" if job.unit.image_from == "init" else "image"
+        field = "images" if job.unit.images else "image_from" if job.unit.image_from != "request" else "image"
         message = "GLIGEN takes no picture of the unit: leave it out, or give a box a picture"
         raise RequestError(f"{job.path}.{field}", message)
 

@@ -68,9 +68,9 @@ class InpaintOnly:
 
     def finished(self, picture: Image.Image) -> Image.Image:
         """The finished picture in the holes and the original outside, blended within `border` pixels."""
-        even = self.source.job.unit.semantics is not None
-        share = hole_share(self.source.holes(*picture.size), self.border, even=even)
-        original = pixels_of(self.source.colours(*picture.size))
+        holes = self.source.holes(*picture.size)
+        share = hole_share(holes, self.border, even=self.source.job.unit.semantics is not None)
+        original = self.source.exact(*picture.size)
         return Image.fromarray(mixed(pixels_of(picture), original, share))
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from lib_ctrlgen.controls.base import Target, UnitInputs
+from lib_ctrlgen.controls.controlnet_map import exact_map_at
 from lib_ctrlgen.controls.holes import NO_HOLE, fitted, has_border, holes_at
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.models.store import CachedValues
 from lib_ctrlgen.unet.call import LATENT_FACTOR
@@ -53,6 +56,15 @@ class Source:
         """The picture at a size in pixels, with the colours that it has in its holes, too."""
         return fitted(self.job, self.job.colours or self.job.picture, width, height)
 
+    def exact(self, width: int, height: int) -> NDArray[Any]:
+        """The picture's pixels [height, width, 3] at a size, also in its holes.
+
+        With the semantics of sd-webui-controlnet, cubic interpolation may leave 0..255.
+        """
+        if self.job.unit.semantics is not None:
+            return exact_map_at(self.job, width, height)
+        return pixels_of(self.colours(width, height))
+
     def holes(self, width: int, height: int) -> NDArray[np.bool_]:
         """The holes [H, W] at a size in pixels. Raises RequestError if there are none."""
         holes = np.asarray(holes_at(self.job, width, height))[..., 0] > 0
@@ -65,12 +77,18 @@ class Source:
         plain = self.colours(width, height)
         return plain if self.filler is None else self.filler(plain, self.holes(width, height))
 
+    def given(self, width: int, height: int) -> Image.Image | Tensor:
+        """What is encoded: the picture at a size in pixels."""
+        if self.job.unit.semantics is None or self.filler is not None:
+            return self.picture(width, height)
+        return torch.from_numpy(self.exact(width, height)).permute(2, 0, 1)[None] / 255.0
+
     def latent(self, height: int, width: int) -> Tensor:
         """The latent [1, 4, h, w] of the picture, float32."""
         size = width * LATENT_FACTOR, height * LATENT_FACTOR
 
         def encoded() -> Tensor:
-            return self.diffusion.encode(self.picture(*size)).float()
+            return self.diffusion.encode(self.given(*size)).float()
 
         found: Tensor = self.kept(("latent", *self.diffusion.origin(), *self.key(*size)), encoded)
         return found

@@ -17,9 +17,10 @@ from lib_ctrlgen.unet.noise_level import Diffusion, NoiseSchedule
 def diffusion_of(networks: Networks, origin: tuple[Hashable, ...]) -> Diffusion:
     """The VAE's encoder and the noise schedule of loaded networks; `origin` identifies their file."""
 
-    def encode(picture: Image.Image) -> Tensor:
+    def encode(picture: Image.Image | Tensor) -> Tensor:
         vae = networks.vae
-        pixels = to_hint(picture).to(vae.device, vae.dtype) * 2 - 1
+        hint = picture if isinstance(picture, Tensor) else to_hint(picture)
+        pixels = hint.to(vae.device, vae.dtype) * 2 - 1
         with torch.no_grad():
             found: Tensor = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
         return found

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from lib_ctrlgen.controls.protocols import PredictionControl
-from lib_ctrlgen.session.row_weights import RowWeight
+from lib_ctrlgen.session.row_weights import RowWeight, all_cond
 from lib_ctrlgen.unet.call import UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
 from lib_ctrlgen.unet.row_factors import factor, times
@@ -63,7 +63,12 @@ class PredictionEffect:
         rows = [row for row, row_weight in enumerate(each.row_weights) if row_weight is not None]
         row_weights = [each.row_weights[row] for row in rows]
         part, index = call.select(rows), row_index(rows)
-        level = control.noise().at(part.inputs.timestep.to(output.device))
+        if all_cond(each.unit.spec, hires=call.position.hires):
+            part = part.all_cond()
+        timestep = part.inputs.timestep.to(output.device)
+        if each.unit.spec.semantics is not None:
+            timestep = timestep.float().round()
+        level = control.noise().at(timestep)
         # an inpainting U-Net's input has the mask and the masked picture in channels after the latent
         denoised = level.denoised(part.inputs.x[:, : output.shape[1]].float(), output[index])
         change = times(

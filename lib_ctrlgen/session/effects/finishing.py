@@ -32,7 +32,7 @@ class FinishingEffect:
         """Record the units that would change each picture of the call if this were its last call."""
         for row, names in enumerate(call.names):
             weights = [(each.unit, each.row_weights[row]) for each in acting]
-            found = [(unit, own) for unit, own in weights if own and own.weight > 0]
+            found = [(unit, own) for unit, own in weights if own and (own.weight > 0 or unit.spec.semantics)]
             self.last.update({name.image: found for name in names})
 
     @property

@@ -83,7 +83,7 @@ CONTENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "global_state": global_state,
     "enums": all_enums,
     "args": lambda: {"ControlNetUnit": unit.ControlNetUnit},
-    "cldm": lambda: {"ControlNet": ControlNet, "PlugableControlModel": ControlNet},
+    "cldm": lambda: {"ControlNet": ControlNet},
     "hook": lambda: {"ControlModelType": enums.ControlModelType},
     "batch_hijack": lambda: {"InputMode": enums.InputMode},
     "util": lambda: {"HWC3": pictures.HWC3, "resize_image": pictures.resize_image},

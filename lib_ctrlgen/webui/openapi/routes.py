@@ -43,6 +43,14 @@ OF_FASTAPI: Schema = {
     "required": ["detail"],
 }
 
+OF_STARLETTE: Schema = {
+    "title": "PlainError",
+    "description": "A body that is no text, or an address that is no route.",
+    "type": "object",
+    "properties": {"detail": {"type": "string"}},
+    "required": ["detail"],
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
@@ -91,7 +99,7 @@ class Route:
             schema: Schema = {"anyOf": [error, OF_FASTAPI]} if status == 422 else error
             content = {"schema": schema, "example": examples.errors()[status]}
             found[status] = {"description": ERRORS[status], "content": {JSON: content}}
-        content = {"schema": error, "example": examples.errors()[500]}
+        content = {"schema": {"anyOf": [error, OF_STARLETTE]}, "example": examples.errors()[500]}
         return {**found, "default": {"description": OTHER, "content": {JSON: content}}}
 
     def _success(self) -> Schema:

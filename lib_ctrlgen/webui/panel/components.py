@@ -14,7 +14,7 @@ from lib_ctrlgen.images.files import is_deep_text
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.webui.settings import model_store
 
-from .infotext import PastedField
+from .infotext import POSE, PastedField, PastedPose
 
 
 class PictureInput(gr.Image):  # type: ignore[misc]
@@ -71,7 +71,9 @@ class UnitPanel:
         """Make the components arguments of the script, in the fields' order."""
         for name in unit_fields():
             self.panel.add(self.parts[name])
-            if name not in PICTURE_FIELDS:
+            if name == POSE:
+                self.panel.paste_fields.append((self.parts[name], PastedPose(self.index)))
+            elif name not in PICTURE_FIELDS:
                 self.panel.paste_fields.append((self.parts[name], PastedField(self.index, name)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,12 @@ import gradio as gr
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.forms.blend_fields import BLEND_FIELDS, MODE, blend_values
 from lib_ctrlgen.forms.infotext import read_entry, read_units
+from lib_ctrlgen.forms.pose_fields import HASHED, reads_pose
 from lib_ctrlgen.forms.unit_fields import NO_MODEL, panel_values, whole_values
 from lib_ctrlgen.webui.settings import model_store
 
 MODEL = "model"
+POSE = "pose"
 BLEND_MODEL = list(BLEND_FIELDS).index(MODEL)
 
 
@@ -50,6 +53,21 @@ class PastedField:
         value = panel_values(units[self.unit]).get(self.field)
         value = listed_name(value) if self.field == MODEL else value
         return None if value is None else gr.update(value=value)
+
+
+@dataclass(frozen=True)
+class PastedPose:
+    """Like `PastedField`, for the pose of a unit: its hash, which the page replaces by the pose."""
+
+    unit: int
+
+    def __call__(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A gradio update, or None to leave the component as it is."""
+        unit = dict(enumerate(read_units(params))).get(self.unit, {})
+        hashed, given = unit.get("image"), unit.get("preprocessor")
+        text = given if isinstance(given, str) else json.dumps(given)
+        known = isinstance(hashed, str) and hashed.startswith(HASHED) and reads_pose(text)
+        return gr.update(value=hashed) if known else None
 
 
 @dataclass(frozen=True)

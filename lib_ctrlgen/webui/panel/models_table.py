@@ -12,6 +12,7 @@ from lib_ctrlgen.webui.model_list import models_here
 from lib_ctrlgen.webui.settings import model_store
 
 from .components import Panel
+from .download_box import build_published
 
 COLUMNS = ("Model [hash]", "Kind", "For", "Size", "Purpose")
 NONE = "There are no models in the model folders."
@@ -22,6 +23,7 @@ def build_models(panel: Panel) -> None:
     with gr.Accordion("Models", open=False, elem_id=panel.elem_id("models")):
         button = gr.Button("List the models", elem_id=panel.elem_id("list_models"), size="sm")
         table = gr.HTML(elem_id=panel.elem_id("models_table"))
+        build_published(panel)
     button.click(refreshed_table, outputs=[table])
 
 

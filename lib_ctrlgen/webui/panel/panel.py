@@ -14,18 +14,22 @@ from modules.ui_components import FormRow
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.unit_fields import LOW_VRAM, SLIDER_MAX, WHOLE_FIELDS, unit_fields
+from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.controlnet.name import taken_note
-from lib_ctrlgen.webui.settings import model_store, offloads, unit_count
+from lib_ctrlgen.webui.settings import model_store, offloads, terms, unit_count
 
 from .blend_tab import build_blend
 from .components import Panel, PictureInput, UnitPanel, model_choices
+from .curves import build_all_curves, build_unit_curve
+from .download_box import build_offers, connect_offers
 from .face_panel import build_uploads, connect_faces
 from .families import connect_family
 from .infotext import PastedSetting
 from .models_table import build_models
-from .preview import plan_html
+from .pose_panel import build_pose, connect_pose
+from .preview import error_html, plan_html
 from .reference_panel import build_references
 from .tiny_model import build_tiny_model
 from .unit_params import build_boxes, build_family_params, build_params
@@ -61,6 +65,7 @@ def build_panel(tab: str) -> Panel:
             for index in range(unit_count()):
                 with gr.Tab(f"Unit {index}", elem_id=panel.elem_id(f"unit{index}_tab")):
                     build_unit(UnitPanel(panel, index))
+        build_all_curves(panel)
         build_plan(panel)
         build_models(panel)
         build_tiny_model(panel)
@@ -95,9 +100,12 @@ def build_unit(unit: UnitPanel) -> None:
             unit.show(
                 "preprocessor", gr.Dropdown, label="Preprocessor (or several: canny | invert)", **options
             )
+        build_offers(unit)
         build_params(unit)
+        build_pose(unit)
         _build_family(unit)
         _build_weight(unit)
+        build_unit_curve(unit)
         unit.parts["modes"] = FormRow()
         with unit.parts["modes"]:
             _choice(unit, "control_mode", CONTROL_MODES, get_args(ControlMode), "Control mode")
@@ -106,7 +114,10 @@ def build_unit(unit: UnitPanel) -> None:
     unit.register()
     connect_family(unit)
     connect_faces(unit)
-    _connect_map_preview(unit)
+    size = [_hidden_number(unit, name) for name in ("width", "height")]
+    connect_offers(unit, _connect_map_preview(unit, size))
+    connect_pose(unit, *size)
+    connect_last_result(unit)
 
 
 def _build_family(unit: UnitPanel) -> None:
@@ -128,6 +139,7 @@ def _build_family(unit: UnitPanel) -> None:
 def _build_pictures(unit: UnitPanel) -> None:
     with gr.Column(min_width=220):
         _picture(unit, "image", "Picture")
+        unit.parts["last"] = gr.Button("Use the last result", elem_id=unit.elem_id("last"), size="sm")
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=unit.panel.tab == "img2img")
         with gr.Accordion("Pictures for a batch", open=False, elem_id=unit.elem_id("many")):
@@ -224,26 +236,30 @@ def _build_cost(unit: UnitPanel) -> None:
         unit.show("storage", gr.Dropdown, label="Weights stored as", choices=list(get_args(Storage)))
 
 
-def _connect_map_preview(unit: UnitPanel) -> None:
+def connect_last_result(unit: UnitPanel) -> None:
+    """Let the button copy the picture of the tab's gallery into the unit, in the browser."""
+    script = f"(picture) => ctrlgen.last('{unit.panel.tab}', picture)"
+    parts = [unit.parts["image"], unit.parts["map_error"]]
+    unit.parts["last"].click(fn=None, _js=script, inputs=parts[:1], outputs=parts)
+
+
+def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
+    """Connect the button that previews the control map, and return its event."""
     names = tuple(unit_fields())
 
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
         try:
             fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
-            with queue_lock:  # the WebUI's own: one generation or detection at a time
+            with queue_lock, under(terms(lambda: False)):  # one generation or detection at a time
                 device, away = str(devices.device), offloads()
                 return control_map(fields, *size, unit.index, model_store(), device, away=away), ""
         except CtrlGenError as error:
-            return None, str(error)
+            return None, error_html(error)
 
-    unit.parts["show_map"].click(
+    return unit.parts["show_map"].click(
         preview,
         _js=f"(...args) => ctrlgen.size('{unit.panel.tab}', args)",
-        inputs=[
-            _hidden_number(unit, "width"),
-            _hidden_number(unit, "height"),
-            *(unit.parts[n] for n in names),
-        ],
+        inputs=[*size, *(unit.parts[name] for name in names)],
         outputs=[unit.parts["map"], unit.parts["map_error"]],
     )
 

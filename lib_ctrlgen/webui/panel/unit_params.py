@@ -44,7 +44,7 @@ def build_family_params(unit: UnitPanel, *, advanced: bool) -> None:
 
 
 def build_boxes(unit: UnitPanel) -> None:
-    """Build the text field of the boxes, and the area in which javascript/ctrlgen_boxes.js shows them."""
+    """Build the text field of the boxes, and the area in which javascript/editors/boxes.js shows them."""
     hint = "left top right bottom: phrase, one a line, from 0 to 1 (or JSON as in the API)"
     unit.show("boxes", gr.Textbox, label="Boxes", info=hint, placeholder=EXAMPLE, lines=3, visible=False)
     names = f'data-tab="{unit.panel.tab}" data-field="{unit.elem_id("boxes")}"'

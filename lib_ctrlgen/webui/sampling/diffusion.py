@@ -36,7 +36,7 @@ def origin() -> tuple[Hashable, ...]:
     return str(checkpoint), str(sd_vae.loaded_vae_file), devices.dtype_vae
 
 
-def encode(picture: Image.Image) -> Tensor:
+def encode(picture: Image.Image | Tensor) -> Tensor:
     """Return the scaled mean of the VAE's distribution for a picture, [1, 4, h, w]. Raises HostError.
 
     sgm's encoder returns only a random sample, so a hook reads the mean inside the VAE. The WebUI's own
@@ -49,7 +49,8 @@ def encode(picture: Image.Image) -> Tensor:
 
     vae: Any = model.first_stage_model
     vae.to(devices.dtype_vae)
-    pixels = to_hint(picture).to(devices.device, devices.dtype_vae) * 2 - 1
+    hint = picture if isinstance(picture, Tensor) else to_hint(picture)
+    pixels = hint.to(devices.device, devices.dtype_vae) * 2 - 1
     hook = vae.quant_conv.register_forward_hook(keep)
     try:
         with torch.no_grad(), devices.without_autocast(), torch.random.fork_rng(devices=[]):

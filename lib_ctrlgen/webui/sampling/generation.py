@@ -24,6 +24,7 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.store import WorkingSet
+from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
@@ -33,7 +34,7 @@ from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
-from lib_ctrlgen.webui.settings import model_store
+from lib_ctrlgen.webui.settings import model_store, terms
 
 from .blending import Crossfeed, blend_parts, blended_seeds
 from .cell_batch import SharedInitLatents, guidance_of, requests_of
@@ -95,6 +96,7 @@ class ControlledUnits:
         units = each_lora_once(units, self.notices)
         with ExitStack() as stack:
             stack.enter_context(self.used or nullcontext())
+            stack.enter_context(under(terms(interrupted)))
             session = stack.enter_context(ControlSession(port, units, rows, self.variants))
             self.session = session
             announce_batches = stack.enter_context(each_host_batch(rows))

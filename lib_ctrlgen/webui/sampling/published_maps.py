@@ -39,8 +39,8 @@ class ControlParams:
     `hint_cond` and `hr_hint_cond` are the maps [B, C, H, W] in 0..1 of the first pass and of the hires pass,
     with -1 in holes; the second is None without hires fix. B is 1, or the number of rows where each picture
     of the batch has a map of its own. Assigned maps are used from the next call of the U-Net on, until
-    others are assigned or the pass ends; assigning the maps that were read first makes the unit use its own
-    again.
+    others are assigned or the pass ends; assigning the maps that were read first, unchanged, makes the unit
+    use its own again.
     """
 
     def __init__(self, p: Any, session: ControlSession, units: Sequence[ActiveUnit]) -> None:
@@ -59,6 +59,7 @@ class ControlParams:
         self.hr_option = HiResFixOption.BOTH
         self.effective_region_mask: Any = None
         self._own: dict[bool, Tensor | None] = {}
+        self._versions: dict[bool, int] = {}
         self._assigned: dict[bool, Tensor] = {}
         self._in_hires = False
 
@@ -95,13 +96,15 @@ class ControlParams:
         """The unit's own maps, computed when they are read for the first time."""
         if hires not in self._own:
             size = pass_size(self.p, hires=hires)
-            self._own[hires] = None if size is None else own_maps(self.p, self.units, size)
+            own = None if size is None else own_maps(self.p, self.units, size)
+            self._own[hires], self._versions[hires] = own, -1 if own is None else own._version
         return self._own[hires]
 
     def _assign(self, maps: Tensor | None, *, hires: bool) -> None:
         self._begin_pass()
         index = self.units[0].index
-        if maps is None or maps is self._own_maps(hires=hires):
+        own = self._own_maps(hires=hires)
+        if maps is None or (maps is own and maps._version == self._versions[hires]):
             self._assigned.pop(hires, None)
             self.session.assigned.drop(index, hires=hires)
         else:
@@ -137,13 +140,16 @@ def own_maps(p: Any, units: Sequence[ActiveUnit], size: tuple[int, int]) -> Tens
         return maps[0]
     pictures = [blank_or(maps, units, picture) for picture in range(int(p.batch_size))]
     times = 2 if shared.opts.data.get("batch_cond_uncond", True) else 1
-    return torch.cat(pictures * times)
+    with torch.inference_mode(False):
+        return torch.cat(pictures * times)
 
 
 def own_map(unit: ActiveUnit, size: tuple[int, int]) -> Tensor:
     """The map [1, C, H, W] of one unit, which may be changed."""
     control = cast("ReadsMap", unit.control)
-    return control.map.pixels(*size, map_channels(control)).clone()
+    pixels = control.map.pixels(*size, map_channels(control))
+    with torch.inference_mode(False):  # in the other mode a tensor does not count its changes
+        return pixels.clone()
 
 
 def blank_or(maps: Sequence[Tensor], units: Sequence[ActiveUnit], picture: int) -> Tensor:

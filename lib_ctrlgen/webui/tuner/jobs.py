@@ -23,8 +23,9 @@ from PIL import Image
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import save_text
+from lib_ctrlgen.forms.last_picture import without_last
 from lib_ctrlgen.forms.tuner_fields import read_tune
-from lib_ctrlgen.forms.unit_fields import read_request
+from lib_ctrlgen.forms.unit_fields import read_request, stated_request
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.tuner.cells import key_of
@@ -203,7 +204,10 @@ def controls_of(fields: Mapping[str, Any]) -> ControlRequest:
     scripts = fields.get("alwayson_scripts") or {}
     ours = next((entry for name, entry in scripts.items() if name.lower() == CONTROLS.lower()), None) or {}
     args = ours.get("args") or ()
-    return read_request(args, first_pictures(fields)) if args else ControlRequest()
+    if not args:
+        return ControlRequest()
+    without_last(stated_request(args), "a job is read again when it is resumed: send the picture in 'image'")
+    return read_request(args, first_pictures(fields))
 
 
 def first_pictures(fields: Mapping[str, Any]) -> tuple[Image.Image, ...]:

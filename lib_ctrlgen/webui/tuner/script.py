@@ -16,6 +16,7 @@ from lib_ctrlgen.forms.tuner_fields import read_tune
 from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.tuner.cells import NAMES
 from lib_ctrlgen.tuner.progress_file import ProgressFile
+from lib_ctrlgen.webui.last_picture import last_picture
 from lib_ctrlgen.webui.page import show_mistake
 from lib_ctrlgen.webui.sampling.init_images import init_pictures
 from lib_ctrlgen.webui.settings import TITLE as CONTROLS
@@ -89,7 +90,8 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
 
         tune, name = read_tune(args)
         place = controls_place(p)
-        request = read_request(p.script_args[place : int(controls(p).args_to)], init_pictures(p))
+        given = p.script_args[place : int(controls(p).args_to)]
+        request = read_request(given, init_pictures(p), last=last_picture().picture)
         plan = plan_of(p, request, tune, name)
         file = progress_file(plan.folder)
         subseed = int(processing.get_fixed_seed(p.subseed))
