@@ -156,6 +156,7 @@ const ctrlgen = {
     ".ctrlgen-boxes": ["boxes"],
     ".ctrlgen-curves": ["schedule", "curve"],
     "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
+    ".ctrlgen-tuner": ["tuner"],
   },
 
   load() {
