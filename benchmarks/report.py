@@ -1,6 +1,6 @@
 """How long the tuner's report of a grid of 1,000 cells takes to open in Chromium.
 
-The cells are synthetic: pictures of noise of 512 pixels, a few of which all cells share as hard links, and
+The cells are synthetic: a few pictures of noise of 512 pixels, which all cells share as hard links, with
 thumbnails as the tuner writes them. The page is opened as a file in a new browser context each time, until
 the grid is shown and the pictures of the first screen are loaded (`open_s`, the median). `html_mb` is the size
 of the page, `pictures` the number of pictures that were loaded for the first screen, `list_s` the time in
@@ -14,6 +14,8 @@ import statistics
 import sys
 import tempfile
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,8 @@ SHARED = 8  # different pictures
 LIMIT = 2.0  # seconds for 1,000 cells
 SHOWN = """() => {
   const inside = (box) => box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
-  const images = [...document.querySelectorAll(".grid img")].filter((image) => inside(image.getBoundingClientRect()));
+  const all = [...document.querySelectorAll(".grid img")];
+  const images = all.filter((image) => inside(image.getBoundingClientRect()));
   return images.length > 0 && images.every((image) => image.complete && image.naturalWidth > 0);
 }"""
 
@@ -117,14 +120,11 @@ def opened(browser: Any, file: Path) -> tuple[float, float, int]:
 def main() -> int:
     """Measure, and return the exit code."""
     options = parser(__doc__ or "").parse_args()
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        sync_playwright = None
-    if sync_playwright is None or not Path(CHROMIUM).exists():
+    if find_spec("playwright") is None or not Path(CHROMIUM).exists():
         return finish(Result("report (not measured: no playwright, or no Chromium)", {}, {}), options)
     rows = effort(options, smoke=1, quick=10, full=10)
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as engine:
+    engine_of = import_module("playwright.sync_api").sync_playwright
+    with tempfile.TemporaryDirectory() as name, engine_of() as engine:
         file = write_report(Path(name), rows)
         browser = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         runs = [opened(browser, file) for _ in range(effort(options, smoke=1, quick=3, full=9))]

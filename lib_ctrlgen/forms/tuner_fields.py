@@ -42,7 +42,11 @@ def _from_panel(fields: Sequence[Any]) -> dict[str, Any]:
         if str(place or "").strip():
             axes[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
     seeds, folder, force, budget, coarse = [*rest, "", "", "", "", ""][:5]
-    whole: dict[str, Any] = {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
+    whole: dict[str, Any] = {
+        "seeds": int(seeds or 1),
+        "name": str(folder or "").strip(),
+        "force": bool(force),
+    }
     if coarse:
         whole["coarse"] = COARSE
     if not budget:

@@ -195,7 +195,7 @@ class JobCell(Answer, frozen=True, kw_only=True):
     files     paths of its pictures in the job's folder, one per seed
     error     why it failed; empty if it did not
     encoder   the CLIP vision encoder that measured its likeness
-    stopped   whether it was made with fewer steps only (a search that stops early, a grid from coarse to fine)
+    stopped   whether it was made with fewer steps only, by a search that stops early or a coarse grid
     """
 
     coords: list[int]

@@ -8,7 +8,8 @@
     prompt.replace: red, blue, green        the unchanged prompt, then with "red" replaced by each other value
     prompt.glow: 0.5-1.5 [3]                the weight with this name in the prompt
 
-A friendly label may replace a path: "Strength of unit 0", "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed", "Checkpoint".
+A friendly label may replace a path: "Strength of unit 0", "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed",
+"Checkpoint".
 
 >>> axis = parse_axis("Unit 0 weight", "0.2, 0.6-1 [3]")
 >>> axis.paths, axis.shown

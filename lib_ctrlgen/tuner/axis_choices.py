@@ -27,7 +27,9 @@ OTHERS = (
     AxisChoice(label="Schedule type", example="Automatic, Karras", about="Names as in the WebUI's list."),
     AxisChoice(label="Seed", example="1, 2, 3", about="Different noise for each value."),
     AxisChoice(
-        label="Denoising strength", example="0.3-0.9 [4]", about="img2img: how much of the picture may change."
+        label="Denoising strength",
+        example="0.3-0.9 [4]",
+        about="img2img: how much of the picture may change.",
     ),
     AxisChoice(label="Checkpoint", example="first, second", about="Names as in the WebUI's list."),
     AxisChoice(

@@ -61,8 +61,8 @@ class TuneSpec(Spec, frozen=True, kw_only=True):
     auto     a search with a budget of pictures, instead of axes
     seeds    the number of pictures per cell: with the request's seed and those after it
     force    allow a grid of more than 400 pictures
-    coarse   the share of the steps with which every cell of a grid is made first, with one seed; then only the
-             better half of the cells is made in full
+    coarse   the share of the steps with which every cell of a grid is made first, with one seed; then only
+             the better half of the cells is made in full
     encoder  the name of the CLIP vision encoder that measures likeness; if absent, the first one by name in
              the model folders that has a text projection beside it, else the first one by name
     """

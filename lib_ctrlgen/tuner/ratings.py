@@ -87,10 +87,9 @@ class Ratings(Spec, frozen=True, kw_only=True):
     @property
     def as_json(self) -> dict[str, Any]:
         """The ratings as JSON types, sorted by name."""
-        parts = {"cells": self.cells, "votes": self.votes}
         return {
-            name: {key: to_payload(entries[key]) for key in sorted(entries)}  # type: ignore[index]
-            for name, entries in parts.items()
+            "cells": {key: to_payload(each) for key, each in sorted(self.cells.items())},
+            "votes": {key: to_payload(each) for key, each in sorted(self.votes.items())},
         }
 
 

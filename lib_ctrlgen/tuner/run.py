@@ -219,7 +219,7 @@ class Tuner:
 
     def report_cells(self, done: Sequence[FinishedCell], **values: Any) -> ReportCells:
         """The cells of a report, without ratings."""
-        request = done[0].request if done else next(iter(self.requests.values()), None)
+        request: Any = done[0].request if done else next(iter(self.requests.values()), None)
         size = (request.width, request.height) if request is not None else (1, 1)
         plain: dict[str, Any] = {"recipes": (), "choice": None, "best": (), "ratings": Ratings()}
         return ReportCells(grid=self.grid, done=done, size=size, **plain | values)

@@ -30,7 +30,7 @@ def row_of(grid: Grid, done: FinishedCell, rated: Mapping[str, Any]) -> dict[str
 
 
 def rated(done: Sequence[FinishedCell], ratings: Ratings) -> list[dict[str, Any]]:
-    """For each cell its stars, whether it is a favourite, and its share of blind votes; without a rating none.
+    """For each cell its stars, whether it is a favourite, and its share of blind votes, where it has them.
 
     The share is that of votes against an average cell, with its 95 % interval (`lib_ctrlgen.tuner.votes`).
     """

@@ -1,8 +1,8 @@
 r"""Fits a strength to each cell from blind votes: the model of Plackett and Luce.
 
-A vote shows some cells, of which the best are picked one after another. With strengths s, the probability of
-a pick is :math:`e^{s_i} / \sum_j e^{s_j}` over the cells that were not picked before (Luce 1959, Plackett 1975;
-with two cells, Bradley and Terry 1952). The strengths are the maximum of the likelihood times a normal
+A vote shows some cells, of which the best are picked one after another. With strengths s, the probability
+of a pick is :math:`e^{s_i} / \sum_j e^{s_j}` over the cells that were not picked before (Luce 1959, Plackett
+1975; with two cells, Bradley and Terry 1952). The strengths are the maximum of the likelihood times a normal
 prior of mean 0 and standard deviation `PRIOR`, which keeps a cell that won every vote finite. They do not
 depend on the order of the votes. The errors are those of Laplace's approximation (the inverse of the negative
 Hessian at the maximum). The report's page computes the same in `tune_votes.js.j2`.
@@ -44,7 +44,7 @@ class Strength:
 
 
 def strengths(votes: Sequence[Vote]) -> dict[str, Strength]:
-    """The strength of each cell that occurs in a vote, by its key; votes that were taken back do not count."""
+    """The strength of each cell in a vote, by its key; votes that were taken back do not count."""
     counted = [vote for vote in votes if vote.order]
     keys = sorted({key for vote in counted for key in vote.shown})
     place = {key: k for k, key in enumerate(keys)}

@@ -1,4 +1,4 @@
-"""A grid from coarse to fine: which cells are made in full, what a later run makes, and what the report says."""
+"""A grid from coarse to fine: which cells are made in full, what a later run makes, what the report says."""
 
 import json
 from pathlib import Path
@@ -81,7 +81,9 @@ def test_a_cell_that_fails_is_not_promising(tmp_path: Path) -> None:
 
 
 def test_promising_cells_are_near_the_best_first_and_then_the_next() -> None:
-    scored = [{"adherence.0": value, "over_control": cost} for value, cost in ((0.5, 0.1), (0.99, 0.3), (1, 0.6))]
+    scored = [
+        {"adherence.0": value, "over_control": cost} for value, cost in ((0.5, 0.1), (0.99, 0.3), (1, 0.6))
+    ]
     assert promising(scored, 1) == [1]
     assert promising([*scored, {}], 3) == [1, 2, 0]
     assert promising([{}, {}], 1) == []

@@ -126,7 +126,7 @@ def test_many_votes_of_two_cells_give_their_share_and_its_error() -> None:
     assert math.isclose(found[A].value - found[B].value, math.log(3), abs_tol=0.02)
     assert math.isclose(found[A].value, -found[B].value, abs_tol=1e-9)
     both = 1 / (400 * 0.75 * 0.25 + 1 / (2 * PRIOR**2))  # of the difference; its mean has the prior's alone
-    assert math.isclose(found[A].error**2, both / 4 + PRIOR**2 / 2, rel_tol=0.01)
+    assert math.isclose(found[A].error ** 2, both / 4 + PRIOR**2 / 2, rel_tol=0.01)
 
 
 def test_a_cell_that_wins_always_is_strong_and_finite() -> None:

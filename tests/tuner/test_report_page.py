@@ -37,8 +37,12 @@ def page(opened: Any, folder: Path) -> Iterator[Any]:
     found = context.new_page()
     found.set_default_timeout(20_000)
     errors: list[Any] = []
-    found.on("pageerror", lambda error: errors.append(error))
-    found.on("dialog", lambda dialog: errors.append(dialog))  # a script in the prompt would open one
+
+    def wrong(what: Any) -> None:
+        errors.append(what)
+
+    found.on("pageerror", wrong)
+    found.on("dialog", wrong)  # a script in the prompt would open one
     found.goto((folder / "report.html").as_uri())
     yield found
     context.close()
@@ -137,7 +141,9 @@ def test_blind_votes_hide_the_values_and_give_the_strengths_of_the_library(page:
     votes = page.evaluate("Object.values(ratings.votes)")
     assert sorted(len(vote["order"]) for vote in votes) == [0, 1, 1, 1, 3]
     wanted = strengths([Vote(shown=each["shown"], order=each["order"]) for each in votes])
-    found = dict(page.evaluate("[...strengths].map(([key, each]) => [key, [each.value, each.error, each.votes]])"))
+    found = dict(
+        page.evaluate("[...strengths].map(([key, each]) => [key, [each.value, each.error, each.votes]])")
+    )
     assert found.keys() == wanted.keys()
     for key, each in wanted.items():
         assert found[key] == pytest.approx([each.value, each.error, each.votes], abs=1e-6)

@@ -41,14 +41,20 @@ def opened() -> Iterator[Any]:
 @pytest.fixture
 def page(opened: Any, host: FakeWebUI) -> Iterator[Any]:
     del host
-    numbers = [f'<div id="txt2img_{name}"><input type="number" value="{n}"></div>' for name, n in SIZES.items()]
+    numbers = [
+        f'<div id="txt2img_{name}"><input type="number" value="{n}"></div>' for name, n in SIZES.items()
+    ]
     axes = [
         f'<div id="{BOX}_{axis}_path"><input></div><div id="{BOX}_{axis}_values"><textarea></textarea></div>'
         for axis in "xyz"
     ]
     boxes = [f'<div id="{BOX}_{name}"><input type="checkbox"></div>' for name in ("force", "coarse")]
-    rest = [f'<div id="{BOX}_{name}"><input type="number" value="{n}"></div>' for name, n in (("seeds", 1), ("budget", 0))]
-    unit = '<div id="ctrlgen_txt2img_panel"><div class="ctrlgen-enabled"><input type="checkbox" checked></div></div>'
+    rest = [
+        f'<div id="{BOX}_{name}"><input type="number" value="{n}"></div>'
+        for name, n in (("seeds", 1), ("budget", 0))
+    ]
+    box = '<div class="ctrlgen-enabled"><input type="checkbox" checked></div>'
+    unit = f'<div id="ctrlgen_txt2img_panel">{box}</div>'
     log = (
         '<div id="html_log_txt2img"><div class="performance"><p class="time">Time taken: '
         '<span class="measurement">1 min. 2.0 sec.</span></p></div></div>'
@@ -58,7 +64,9 @@ def page(opened: Any, host: FakeWebUI) -> Iterator[Any]:
     area = fresh("tuner.panel").cost_area("txt2img")
     body = "".join([*numbers, *axes, *boxes, *rest, unit, log, area])
     with page_of(opened, "", ()) as blank:
-        blank.route("http://page.test/", lambda route: route.fulfill(body="<html></html>", content_type="text/html"))
+        blank.route(
+            "http://page.test/", lambda route: route.fulfill(body="<html></html>", content_type="text/html")
+        )
         blank.goto("http://page.test/")  # an origin with a localStorage
         sources = page_sources()
         blank.set_content(body + sources)
@@ -89,7 +97,9 @@ def test_values_are_counted_as_the_tuner_reads_them(page: Any) -> None:
             wanted: int | None = len(read_values(text))
         except RequestError:
             wanted = None
-        found = page.evaluate("(text) => { const v = ctrlgenTuner.values(text); return v && v.length; }", text)
+        found = page.evaluate(
+            "(text) => { const v = ctrlgenTuner.values(text); return v && v.length; }", text
+        )
         assert found == wanted, text
 
 
@@ -102,7 +112,9 @@ def test_the_cost_is_told_while_typing_and_nothing_is_sent(page: Any) -> None:
     assert page.get_attribute(f"#{BOX}_x_values textarea", "placeholder") == "for example 0-1.2 [5]"
     fill(page, "x", "Strength of unit 0", "0-1 [5]")
     # 62 s for two pictures of 20 steps at this size: 31 s each; five pictures and one without units
-    assert cost(page).startswith("5 cells, 5 pictures and 1 without units for the scores; about 3 min; about 3 MB.")
+    assert cost(page).startswith(
+        "5 cells, 5 pictures and 1 without units for the scores; about 3 min; about 3 MB."
+    )
     fill(page, "y", "CFG scale", "3, 7")
     assert cost(page).startswith("10 cells, 10 pictures and 2 without units for the scores; about 6 min;")
     page.uncheck(".ctrlgen-enabled input")

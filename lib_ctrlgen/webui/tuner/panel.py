@@ -22,7 +22,7 @@ HINT = "a list such as 0.2, 0.4 or a range such as 0-1 [5]"
 
 
 def fields(elem_id: Callable[[str], str], tab: str) -> list[Any]:
-    """Build the fields, and return those whose values the script gets: a hidden one for REST, then the others."""
+    """Build the fields; returns those whose values the script gets: a hidden one for REST, then the others."""
     parts = [gr.Textbox(value="", visible=False, label="request", elem_id=elem_id("request"))]
     for name, label in AXES.items():
         parts += axis_fields(elem_id, name, label)
@@ -48,9 +48,7 @@ def axis_fields(elem_id: Callable[[str], str], name: str, label: str) -> list[An
     with FormRow():
         options = {"label": label, "choices": labels, "value": "", "allow_custom_value": True}
         place = gr.Dropdown(elem_id=elem_id(f"{name}_path"), **options)
-        values = gr.Textbox(
-            label="Values", placeholder=HINT, max_lines=8, elem_id=elem_id(f"{name}_values")
-        )
+        values = gr.Textbox(label="Values", placeholder=HINT, max_lines=8, elem_id=elem_id(f"{name}_values"))
     return [place, values]
 
 
