@@ -1,10 +1,10 @@
 """How long the tuner's report of a grid of 1,000 cells takes to open in Chromium.
 
-The cells are synthetic: a few pictures of noise of 512 pixels, which all cells share as hard links, with
-thumbnails as the tuner writes them. The page is opened as a file in a new browser context each time, until
-the grid is shown and the pictures of the first screen are loaded (`open_s`, the median). `html_mb` is the size
-of the page, `pictures` the number of pictures that were loaded for the first screen, `list_s` the time in
-which the table of all cells opens. Needs playwright and a Chromium (CHROMIUM, /usr/bin/chromium).
+The cells are synthetic: pictures of noise of 512 pixels, a few of which all cells share as hard links, and
+thumbnails as the tuner writes them. The page is opened as a file in a new browser context, until the grid is
+shown and the pictures of the first screen are loaded (`open_s`, the median). `html_mb` is the size of the
+page, `pictures` the number of pictures that were loaded for the first screen, `list_s` the time in which the
+table of all cells opens. Needs playwright and a Chromium (CHROMIUM, /usr/bin/chromium).
 """
 
 from __future__ import annotations

@@ -22,14 +22,14 @@ from .search.space import steps_at
 from .worker import Host, Workers
 
 UNSCORED = (
-    "From coarse to fine: no coarse picture has a score, so no half is the better one. Every cell was made in "
-    "full."
+    "From coarse to fine: no coarse picture has a score, so no half is the better one. Every cell was made "
+    "in full."
 )
 UNFINISHED = "From coarse to fine: the run ended before every cell had its coarse picture."
 HALVED = (
     "From coarse to fine: {coarse} cells were made with {share:.0%} of their steps and one seed. The rule of "
-    "the recommendation put them in order, and the better {full} were then made in full. The pale pictures are "
-    "coarse: they are not compared with the others, and their scores say little about all steps."
+    "the recommendation put them in order, and the better {full} were then made in full. The pale pictures "
+    "are coarse: they are not compared with the others, and their scores say little about all steps."
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lib_ctrlgen.request.answers import RatingsAnswer
+from lib_ctrlgen.request.rating_answers import RatingsAnswer
 from lib_ctrlgen.tuner.ratings import Ratings
 
 from .routes import Route, routes
