@@ -178,6 +178,7 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("oneformer_ade20k", "lib_ctrlgen.preprocessors.segmentation:Segmentation"),
     Entry("oneformer_coco", "lib_ctrlgen.preprocessors.segmentation:SegmentationCoco"),
     Entry("segmentation", "lib_ctrlgen.preprocessors.segmentation:SegmentationUperNet"),
+    Entry("anime_face_segment", "lib_ctrlgen.preprocessors.anime_face_segment:AnimeFaceSegment"),
     Entry("openpose", "lib_ctrlgen.preprocessors.poses.openpose:Openpose"),
     Entry("openpose_face", "lib_ctrlgen.preprocessors.poses.openpose:OpenposeFace"),
     Entry("openpose_faceonly", "lib_ctrlgen.preprocessors.poses.openpose:OpenposeFaceOnly"),
@@ -206,7 +207,6 @@ MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
         "depth_leres++": "CtrlGen does not merge the depths of two sizes: use 'depth_anything_v2'",
         "depth_hand_refiner": "CtrlGen does not correct hands in depth maps: use 'depth_anything_v2'",
         "normal_dsine": "CtrlGen does not have this network: use 'normal_bae'",
-        "anime_face_segment": "CtrlGen does not have this network: use 'oneformer_coco'",
     }
 )
 # The labels of preprocessors in sd-webui-controlnet, where they differ from the names. Requests may use both.
