@@ -80,6 +80,7 @@ MODULES: Mapping[str, Module] = MappingProxyType(
             b=Number("distance_threshold", 0.01, 20, 0.1),
         ),
         "depth_leres": Module(a=Number("remove_near", 0, 100, 0), b=Number("remove_background", 0, 100, 0)),
+        "normal_dsine": Module(a=Number("fov", 0, 360, 60), b=Number("iterations", 1, 20, 5, whole=True)),
         "normal_map": Module(a=Number("background_threshold", 0, 1, 0.4)),
         "softedge_teed": Module(a=_SAFE_STEPS),
         "softedge_anyline": Module(a=_SAFE_STEPS, resolution=1280),

@@ -1,7 +1,7 @@
-"""The network of `anime_face_segment`: a U-Net on MobileNetV2 (Sandler et al. 2018), in the layout of UNet.pth.
+"""The network of `anime_face_segment`, a U-Net on MobileNetV2, in the layout of UNet.pth.
 
-The encoder is MobileNetV2 up to its stage of 160 channels; the decoder enlarges, joins the encoder's features
-and normalises each picture and channel (Ronneberger et al. 2015, U-Net; Ulyanov et al. 2016).
+The encoder is MobileNetV2 (Sandler et al. 2018) up to its stage of 160 channels. The decoder enlarges,
+normalises each channel and joins the encoder's features (Ronneberger et al. 2015; Ulyanov et al. 2016).
 """
 
 from __future__ import annotations

@@ -175,6 +175,7 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("depth_zoe", "lib_ctrlgen.preprocessors.zoe:ZoeDepth"),
     Entry("normal_map", "lib_ctrlgen.preprocessors.midas:MidasNormals"),
     Entry("normal_bae", "lib_ctrlgen.preprocessors.normal_bae:NormalBae"),
+    Entry("normal_dsine", "lib_ctrlgen.preprocessors.normal_dsine:NormalDsine"),
     Entry("oneformer_ade20k", "lib_ctrlgen.preprocessors.segmentation:Segmentation"),
     Entry("oneformer_coco", "lib_ctrlgen.preprocessors.segmentation:SegmentationCoco"),
     Entry("segmentation", "lib_ctrlgen.preprocessors.segmentation:SegmentationUperNet"),
@@ -206,7 +207,6 @@ MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
     {
         "depth_leres++": "CtrlGen does not merge the depths of two sizes: use 'depth_anything_v2'",
         "depth_hand_refiner": "CtrlGen does not correct hands in depth maps: use 'depth_anything_v2'",
-        "normal_dsine": "CtrlGen does not have this network: use 'normal_bae'",
     }
 )
 # The labels of preprocessors in sd-webui-controlnet, where they differ from the names. Requests may use both.
