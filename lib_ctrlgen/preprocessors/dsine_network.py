@@ -225,9 +225,14 @@ def enlarged(x: Tensor, weights: Tensor) -> Tensor:
     return found.permute(0, 1, 4, 2, 5, 3).reshape(1, x.shape[1], height * COARSE, width * COARSE)
 
 
-def dsine_network(tensors: Tensors) -> nn.Module:
-    """The network of a file's tensors, from which all widths but the encoder's are read. Raises KeyError."""
+def dsine_encoder() -> nn.Module:
+    """EfficientNet B5 (Tan and Le 2019), which returns the list of its features."""
     file = detector_file(ENCODER)
     with building(ENCODER), own_modules("geffnet", "hubconf"), redirect_stdout(io.StringIO()):
         encoder: nn.Module = file.Encoder()
-    return Dsine(encoder, tensors)
+    return encoder
+
+
+def dsine_network(tensors: Tensors) -> nn.Module:
+    """The network of a file's tensors, from which all widths but the encoder's are read. Raises KeyError."""
+    return Dsine(dsine_encoder(), tensors)

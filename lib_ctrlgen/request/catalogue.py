@@ -172,6 +172,7 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("depth_anything", "lib_ctrlgen.preprocessors.depth_anything:DepthAnything"),
     Entry("depth_anything_v2", "lib_ctrlgen.preprocessors.depth_anything:DepthAnythingV2"),
     Entry("depth_leres", "lib_ctrlgen.preprocessors.leres:LeresDepth"),
+    Entry("depth_leres++", "lib_ctrlgen.preprocessors.leres_boost:LeresBoost"),
     Entry("depth_zoe", "lib_ctrlgen.preprocessors.zoe:ZoeDepth"),
     Entry("normal_map", "lib_ctrlgen.preprocessors.midas:MidasNormals"),
     Entry("normal_bae", "lib_ctrlgen.preprocessors.normal_bae:NormalBae"),
@@ -205,8 +206,8 @@ PREPROCESSORS: tuple[Entry, ...] = (
 # Preprocessors of sd-webui-controlnet that CtrlGen does not have: the reason, and what to take instead.
 MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
     {
-        "depth_leres++": "CtrlGen does not merge the depths of two sizes: use 'depth_anything_v2'",
-        "depth_hand_refiner": "CtrlGen does not correct hands in depth maps: use 'depth_anything_v2'",
+        "depth_hand_refiner": "it needs MeshGraphormer, which no maintained package has, and the hand "
+        "model MANO, which each user has to get from its authors: use 'depth_anything_v2'",
     }
 )
 # The labels of preprocessors in sd-webui-controlnet, where they differ from the names. Requests may use both.
