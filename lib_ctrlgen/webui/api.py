@@ -28,6 +28,7 @@ from .openapi.routes import MAX_STEPS, ROOT
 from .openapi.table import all_routes
 from .settings import model_store
 from .tuner.jobs import TuneJobs
+from .tuner.ratings import RatingRoutes
 
 PROMPTS = {"prompt": "$.prompt", "negative_prompt": "$.negative_prompt"}
 
@@ -38,7 +39,7 @@ def add_routes(demo: Any, app: FastAPI) -> None:
     if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
         return
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
-    functions = route_functions(TuneJobs(app))
+    functions = route_functions(TuneJobs(app), RatingRoutes())
     for route in all_routes():
         file: dict[str, Any] = {"response_class": FileResponse} if route.answer is None else {}
         app.add_api_route(
@@ -56,7 +57,7 @@ def add_routes(demo: Any, app: FastAPI) -> None:
         )
 
 
-def route_functions(jobs: TuneJobs) -> dict[tuple[str, str], Callable[..., Any]]:
+def route_functions(jobs: TuneJobs, ratings: RatingRoutes) -> dict[tuple[str, str], Callable[..., Any]]:
     """The function of each route, by its method and its path below `ROOT`."""
     return {
         ("GET", "models"): models,
@@ -77,6 +78,8 @@ def route_functions(jobs: TuneJobs) -> dict[tuple[str, str], Callable[..., Any]]
         ("GET", "recipes/{recipe}/zip"): recipes.recipe_zip,
         ("GET", "recipes/{recipe}/history"): recipes.recipe_history,
         ("GET", "recipes/{recipe}/diff"): recipes.recipe_diff,
+        ("GET", "tune/{name}/ratings"): ratings.get,
+        ("POST", "tune/{name}/ratings"): ratings.post,
     }
 
 

@@ -168,7 +168,7 @@ def _options() -> dict[str, Any]:
             "automatic: unless another extension, such as sd-webui-controlnet, does"
         ).needs_reload_ui(),
         SEMANTICS: own.info("otherwise they make the pictures that sd-webui-controlnet 1.1.455 makes"),
-        "ctrlgen_units": units.needs_reload_ui(),
+        "ctrlgen_units": units.info("each makes the page larger by 0.2 MB, shown or not").needs_reload_ui(),
         "ctrlgen_append_maps": maps,
         "ctrlgen_save_maps": saved,
         "ctrlgen_maps_folder": place.info("inside the folder of the pictures, unless it is a whole path"),

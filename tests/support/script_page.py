@@ -18,6 +18,8 @@ HOST = """
 const gradioApp = () => document;
 const updateInput = (field) => field.dispatchEvent(new Event("input", {bubbles: true}));
 const onAfterUiUpdate = () => null;
+const localGet = (name, fallback) => fallback;
+const localSet = () => null;
 const onUiLoaded = (callback) => callback();
 """
 

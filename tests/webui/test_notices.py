@@ -51,7 +51,7 @@ def test_a_warning_is_in_the_infotext_and_below_the_pictures(host: FakeWebUI, sc
     p = generate(host, script, {"weight": 0})
     text = "$.units[0].weight: the weight is 0: the unit does nothing"
     assert p.extra_generation_params["CtrlGen warnings"] == text
-    assert list(p.comments) == [f"CtrlGen: {text}"]
+    assert list(p.comments) == ["CtrlGen: Unit 0, Weight: the weight is 0: the unit does nothing."]
     again = Processing(host, extra_generation_params=p.extra_generation_params)  # as X/Y/Z's copies
     host.process_images(script, again, "")
     assert "CtrlGen warnings" not in again.extra_generation_params

@@ -36,6 +36,8 @@ from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.webui.external_code.running_network import publish
+from lib_ctrlgen.webui.fitting import naming_fitting
+from lib_ctrlgen.webui.progress_text import PASS, interrupted, loading_progress
 from lib_ctrlgen.webui.settings import model_store, terms
 
 from .blending import Crossfeed, blend_parts, blended_seeds
@@ -126,7 +128,7 @@ class ControlledUnits:
             return
         height, width = x.shape[-2:]
         size, units = (int(height), int(width)), self.session.units
-        self.maps_made = note_blanks(units, size, LATENT_FACTOR, self.notices, stopped=interrupted)
+        self.maps_made = note_blanks(units, size, LATENT_FACTOR, self.notices, PASS)
         if x is noise and not getattr(p, "is_hr_pass", False):
             noise.copy_(changed_noise(noise, self.session.units, self.variants))
 
@@ -143,7 +145,8 @@ class ControlledUnits:
                 self.maps_made = False
                 return
             if isinstance(part.control, EncodingControl):
-                part.control.prepare(int(height), int(width))
+                with PASS.shown("encoding the units' pictures"):
+                    part.control.prepare(int(height), int(width))
 
     def finished(self, p: Any, made: Any) -> Any:
         """Return a batch's pictures after the units that change finished pictures, else `made` itself.
@@ -239,8 +242,10 @@ def controlled_units(
             phrases=LoadedPhrases(),
             notices=notices,
             away=bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
+            progress=loading_progress(p),
         )
-        units = load_requests(batch, target)
+        with naming_fitting(shape.family):
+            units = load_requests(batch, target)
     note_size(shared.sd_model.sd_checkpoint_info.filename, int(p.width), int(p.height), notices)
     if used.shortage:
         p.comment(used.shortage)
@@ -248,11 +253,6 @@ def controlled_units(
     made = ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
     publish(p, made.network)
     return made
-
-
-def interrupted() -> bool:
-    """Whether the user interrupted the generation or skipped the rest of the batch."""
-    return bool(shared.state.interrupted or getattr(shared.state, "skipped", False))
 
 
 def report_rows(session: ControlSession) -> None:
