@@ -175,7 +175,7 @@ def test_mistakes_are_shown(page: Page, tmp_path: Path) -> None:
     assert all("Choose a recipe first." in found[-1] for found in wrong)
     assert "there is no recipe &#x27;x&#x27;" in page.press("compare", "x", "", "")[-1]
     page.fill(**unit(enabled=True))
-    assert "$.units[0].model" in page.save("chair")
+    assert "choose a model in the unit" in page.save("chair")
     (tmp_path / "evil.zip").write_bytes(b"PK")
     assert "no zip of a recipe" in page.press("import", SimpleNamespace(name=str(tmp_path / "evil.zip")))[0]
     token = page.parts["ctrlgen_txt2img_recipe_token"].events[0][0]
