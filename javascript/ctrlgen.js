@@ -137,8 +137,8 @@ const ctrlgen = {
   // What the page says of a failed generation, below the gallery.
   failure(tab) {
     const log = ctrlgen.root().querySelector(`#html_log_${tab}`);
-    const said = log ? log.innerText : "";
-    return said.includes("CtrlGen: ") ? said : "";
+    const said = log ? log.textContent : "";
+    return /CtrlGen: |Error: \$/.test(said) ? said : "";
   },
 
   // When a generation failed at a unit, let the unit look for files that the error says are missing.
@@ -146,7 +146,9 @@ const ctrlgen = {
     const said = ctrlgen.failure(tab);
     if (ctrlgen.failures[tab] === said) return;
     ctrlgen.failures[tab] = said;
-    const place = /\$\.units\[(\d+)\]/.exec(said);
+    const place = /(?:\$\.units\[|CtrlGen: Unit )(\d+)/.exec(said);
+    const raised = /Error: \$/.test(said) && ctrlgen.root().querySelector(`#ctrlgen_${tab}_explain`);
+    if (raised) raised.click();
     const button = place && ctrlgen.root().querySelector(`#ctrlgen_${tab}_unit${place[1]}_failed`);
     if (button) button.click();
   },
@@ -154,9 +156,11 @@ const ctrlgen = {
   // The editors, by what shows them: their scripts are loaded when that is first seen.
   editors: {
     ".ctrlgen-boxes": ["boxes"],
+    ".ctrlgen-blend": ["concepts"],
     ".ctrlgen-curves": ["schedule", "curve"],
     "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
     ".ctrlgen-tuner": ["tuner"],
+    "[id^=ctrlgen_][id$=img_tabs]": ["units", "unit_bar", "unit_live"],
   },
 
   load() {
@@ -200,6 +204,7 @@ onUiLoaded(() => {
     const column = ctrlgen.root().querySelector(`#${tab}_settings`) || panel; // with the size's sliders
     column.addEventListener("input", ctrlgen.update);
     column.addEventListener("change", ctrlgen.update);
+    column.addEventListener("click", () => setTimeout(ctrlgen.update, 0)); // an accordion may have opened
   });
   ctrlgen.update();
 });

@@ -53,6 +53,14 @@ class ModelError(CtrlGenError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+class WrongModelError(ModelError):
+    """A model file is missing or for another checkpoint family, so that another one has to be chosen."""
+
+
+class StoppedError(CtrlGenError):
+    """The user interrupted the generation, or skipped its pictures, before the first step."""
+
+
 class HostError(CtrlGenError):
     """The host (the WebUI or the headless engine) is in a state in which a control cannot be applied."""
 

@@ -241,6 +241,7 @@ const ctrlgenPose = {
     if (!field || field.value === state.written) return;
     state.written = field.value;
     ctrlgenPose.keep(area);
+    if (state.drawing) ctrlgenPose.tell(area); // whether the unit uses it
     const hashed = field.value.startsWith("sha:");
     const known = hashed && (ctrlgenPose.stored("ctrlgen_poses") || []).find(([hash]) => hash === field.value);
     if (known) ctrlgenPose.put(area, known[1]);

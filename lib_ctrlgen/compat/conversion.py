@@ -11,11 +11,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
-
-from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.catalogue import without_model
@@ -28,9 +26,9 @@ from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
 from lib_ctrlgen.request.unit import ControlMode, ResizeMode
 
 from .generation import RESIZE_MODES, Generation
-from .modules import module_of
+from .modules import UNSCALED, module_of
 from .pictures import channel, encoded, seen, size_of, with_holes
-from .resolution import resolution_of
+from .resolution import pixel_perfect, resolution_of
 from .unit import NO_MODEL, ControlNetUnit, OldResizeMode
 from .weights import IP_ADAPTERS, layers_of, weights_of
 
@@ -62,11 +60,13 @@ UNION_TYPES = MappingProxyType(
         "Inpaint": "inpaint",
     }
 )
+PULID = "ip-adapter_pulid"
+RANDOM = ("reference", "revision")  # families whose noise follows no seed in sd-webui-controlnet
 # What sd-webui-controlnet does in a way that CtrlGen does not repeat: the reason.
 NOT_REPEATED = MappingProxyType(
     {
         "inpaint_only+lama": "sd-webui-controlnet lets LaMa fill the picture before it is fitted",
-        "ip-adapter_pulid": "sd-webui-controlnet protects the prompt by another formula than PuLID's own",
+        PULID: "sd-webui-controlnet protects the prompt by another formula than PuLID's own",
     }
 )
 
@@ -100,8 +100,7 @@ class Conversion:
         """The unit of CtrlGen. Raises RequestError."""
         if not self.unit.enabled:
             return ControlUnit(enabled=False)
-        if not self.own and self.module in NOT_REPEATED:
-            raise RequestError(f"{self.path}.module", f"{NOT_REPEATED[self.module]}: {OWN}")
+        self._check()
         return ControlUnit(
             model=self.model,
             control=self.control[0],
@@ -116,8 +115,19 @@ class Conversion:
             control_mode=self.mode,
             semantics=self.semantics,
             **self.picture,
-            **weights_of(self.unit, hires=self.hires, layers=not self.is_ip_adapter),
+            **weights_of(self.weighted, hires=self.hires, layers=not self.is_ip_adapter),
         )
+
+    def _check(self) -> None:
+        """Raise RequestError for what is not repeated; add a notice for what cannot be."""
+        if self.own:
+            return
+        module = PULID if self.is_ip_adapter and "pulid" in self.unit.model.lower() else self.module
+        if module in NOT_REPEATED:
+            raise RequestError(f"{self.path}.module", f"{NOT_REPEATED[module]}: {OWN}")
+        if set(self.families) & set(RANDOM):
+            message = "sd-webui-controlnet draws new noise in every generation, so its pictures do not repeat"
+            self.notices.add(f"{self.path}.module", message)
 
     @property
     def own(self) -> bool:
@@ -164,11 +174,21 @@ class Conversion:
         thresholds = module_of(self.module).params(
             threshold_a=self.unit.threshold_a, threshold_b=self.unit.threshold_b
         )
-        return {**self.control[1], **thresholds, **self._further()}
+        return {**self.control[1], **thresholds, **self._resolution(), **self._further()}
+
+    def _resolution(self) -> dict[str, Value]:
+        """The parameter `resolution` of a preprocessor that has it, with CtrlGen's own semantics."""
+        resolution = resolution_of(self.unit, module_of(self.module))
+        scaled = resolution and self.module not in UNSCALED and not self.families
+        return {"resolution": resolution} if self.own and scaled and not self.unit.pixel_perfect else {}
 
     def _further(self) -> dict[str, Value]:
+        if self.module == PULID:
+            return {"preset": "fidelity" if self.unit.pulid_mode == "Fidelity" else "style"}
         if self.is_ip_adapter:
             return layers_of(self.unit)
+        if self.families == ("reference",) and not self.own:
+            return {"attention_weight": min(self.unit.weight, 1.0), "adain_weight": self.unit.weight}
         if self.module in ("inpaint_only", "inpaint_only+lama"):
             return {"border": self.generation.inpaint_blur}
         if self.module == "shuffle":
@@ -190,27 +210,41 @@ class Conversion:
             return {"image_from": "init"}
         if len(given) > 1:
             return self._pictures()
-        if not given[0].mask and not self.module.startswith("inpaint"):
-            return {"image": given[0].image}
-        return {"image": encoded(self._seen(0))}
+        return {"image": self._seen(0)}
 
-    def _seen(self, number: int) -> Image.Image:
+    def _seen(self, number: int) -> str:
         given, path = self.unit.images[number], self.path
-        if self.module.startswith("inpaint"):
-            return with_holes(given, path)
-        return seen(given, path, ignore_mask=self.generation.ignore_mask)
+        if not given.mask:
+            return given.image
+        if self.module.startswith("inpaint") or self.reads_clip:
+            return encoded(with_holes(given, path))
+        return encoded(seen(given, path, ignore_mask=self.generation.ignore_mask))
+
+    @property
+    def reads_clip(self) -> bool:
+        """Whether a CLIP vision encoder sees the picture."""
+        named = "ip-adapter" in self.module and "face_id" not in self.module
+        return named or self.module in ("clip_vision", "revision_clipvision", "revision_ignore_prompt")
 
     def _pictures(self) -> dict[str, Any]:
         """The fields with several pictures. Raises RequestError for a unit that does not take several."""
         if not self.is_ip_adapter:
             message = f"{len(self.unit.images)} pictures: only IP-Adapters take several in one unit"
             raise RequestError(f"{self.path}.image", message)
-        first, *others = (each.image for each in self.unit.images)
+        if any(each.mask for each in self.unit.images):
+            raise RequestError(f"{self.path}.mask", "is for a unit with a single picture")
+        first, *others = (self._seen(number) for number in range(len(self.unit.images)))
         return {
             "image": first,
             "references": tuple(Reference(image=each) for each in others),
-            "combine": "average",
+            "combine": "average" if self.own else "concat",  # their tokens are averaged, see `semantics`
         }
+
+    @property
+    def weighted(self) -> ControlNetUnit:
+        """The unit with the weight that CtrlGen multiplies by: that of a reference picture is its reach."""
+        reach = self.families == ("reference",) and not self.own and self.unit.weight > 0
+        return replace(self.unit, weight=1.0) if reach else self.unit
 
     @property
     def hires(self) -> bool:
@@ -238,9 +272,9 @@ class Conversion:
         """How the unit is carried out."""
         if self.own:
             return None
-        resolution = resolution_of(
-            self.unit, module_of(self.module), self.picture_size, self.resize_mode, self.generation
-        )
+        resolution = resolution_of(self.unit, module_of(self.module))
+        if resolution and self.unit.pixel_perfect:
+            resolution = pixel_perfect(self.picture_size, self.generation, self.resize_mode)
         union_type = UNION_TYPES.get(self.unit.union_control_type, "")
         return ControlNetSemantics(
             resolution=resolution,

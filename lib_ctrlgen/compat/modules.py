@@ -15,6 +15,8 @@ from types import MappingProxyType
 
 from lib_ctrlgen.request.params import Value
 
+# Preprocessors that CtrlGen runs at the generation's size alone.
+UNSCALED = ("color", "threshold", "shuffle")
 LEAST_RESOLUTION, MOST_RESOLUTION = 64, 2048
 
 
@@ -41,14 +43,12 @@ class Module:
     a, b        its two thresholds, where it has them
     resolution  the default of `processor_res`; 0 for one that works on the picture as it is
     fixed       whether `processor_res` is ignored
-    soft        whether the hires pass uses the soft weights of "My prompt is more important"
     """
 
     a: Number | None = None
     b: Number | None = None
     resolution: int = 512
     fixed: bool = False
-    soft: bool = False
 
     def params(self, *, threshold_a: float, threshold_b: float) -> dict[str, Value]:
         """The thresholds of a unit as parameters of CtrlGen."""
@@ -62,6 +62,7 @@ _NOISE = Number("noise_augmentation", 0, 1, 0)
 _VARIATION = Number("variation", 3, 32, 8, whole=True)
 _SAFE_STEPS = Number("safe_steps", 0, 10, 2, whole=True)
 _PLAIN = Module(resolution=0)
+_LERES = Module(a=Number("remove_near", 0, 100, 0), b=Number("remove_background", 0, 100, 0))
 # Preprocessors without thresholds that run at `processor_res` are not listed.
 MODULES: Mapping[str, Module] = MappingProxyType(
     {
@@ -69,7 +70,6 @@ MODULES: Mapping[str, Module] = MappingProxyType(
         "canny": Module(
             a=Number("low_threshold", 1, 255, 100, whole=True),
             b=Number("high_threshold", 1, 255, 200, whole=True),
-            soft=True,
         ),
         "invert": _PLAIN,
         "shuffle": Module(fixed=True),
@@ -79,9 +79,10 @@ MODULES: Mapping[str, Module] = MappingProxyType(
         "mlsd": Module(
             a=Number("value_threshold", 0.01, 2, 0.1),
             b=Number("distance_threshold", 0.01, 20, 0.1),
-            soft=True,
         ),
-        "depth_leres": Module(a=Number("remove_near", 0, 100, 0), b=Number("remove_background", 0, 100, 0)),
+        "depth_leres": _LERES,
+        "depth_leres++": _LERES,
+        "normal_dsine": Module(a=Number("fov", 0, 360, 60), b=Number("iterations", 1, 20, 5, whole=True)),
         "normal_map": Module(a=Number("background_threshold", 0, 1, 0.4)),
         "softedge_teed": Module(a=_SAFE_STEPS),
         "softedge_anyline": Module(a=_SAFE_STEPS, resolution=1280),

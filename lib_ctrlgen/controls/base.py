@@ -21,6 +21,7 @@ from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.weight_files import stem_of
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.params import Param, Value
+from lib_ctrlgen.request.progress import SILENT, Progress
 from lib_ctrlgen.request.reference import Reference
 from lib_ctrlgen.request.spec import ControlUnit, Storage
 from lib_ctrlgen.request.unit import NO_PREPROCESSOR
@@ -43,6 +44,7 @@ class Target:
     canvas     the area that is generated
     away, storage  where and in which number format weights are kept between uses, see `Placement`
     notices    collects the warnings of the generation
+    progress   shows which unit is being loaded, and says when the user stopped that
     """
 
     store: ModelStore
@@ -56,6 +58,7 @@ class Target:
     away: bool = False
     storage: Storage = "auto"
     notices: Notices = field(default_factory=Notices)
+    progress: Progress = SILENT
 
     @property
     def placement(self) -> Placement:

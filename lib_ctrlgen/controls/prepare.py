@@ -16,6 +16,7 @@ from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.batching import Request, RequestBatch
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.per_picture import picture_inputs
+from lib_ctrlgen.request.progress import named
 from lib_ctrlgen.request.spec import ControlUnit
 
 from .base import Control, Target, UnitInputs
@@ -106,7 +107,8 @@ def _load_unit(
     chain = chain_of(unit.preprocessor, f"{path}.preprocessor")
     pictures = unit_pictures(unit, parts, path, target.notices)
     of_unit = family_of(unit, path, target.store)
-    with at_path(f"{path}.control" if of_unit.file is None else f"{path}.model"):
+    place = f"{path}.control" if of_unit.file is None else f"{path}.model"
+    with at_path(place), target.progress.piece(f"loading the model of {named(index)}"):
         model = of_unit.load(target)
     params = chain.checked(unit.params, model.params, f"{path}.params")
     _check_layers(unit, path, model.layers)
@@ -123,7 +125,8 @@ def _load_unit(
             before=next((each.control for each in before if each.pictures in (None, part.pictures)), None),
         )
         job = bare if given.picture is None else _pictured(bare, given.picture, target)
-        one = _prepared(index, job, model, target)
+        with target.progress.piece(f"reading the picture of {named(index)}"):
+            one = _prepared(index, job, model, target)
         found.append(
             replace(
                 one,

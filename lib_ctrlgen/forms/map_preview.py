@@ -106,8 +106,8 @@ def _shown(values: Values, index: int, store: ModelStore, device: str, away: boo
 
 def _picture(values: Values, path: str) -> tuple[ControlPicture, str]:
     """The first picture or pose of a unit, and its JSON path. Raises RequestError."""
-    many = uploaded(values["images"], f"{path}.images")
-    given, place = (many[0], "images[0]") if many else (edited_pose(values, path) or values["image"], "image")
+    pose, many = edited_pose(values, path), uploaded(values["images"], f"{path}.images")
+    given, place = (many[0], "images[0]") if many else (pose or values["image"], "image")
     if not given:
         raise RequestError(f"{path}.image", "choose a picture first")
     found = decode_control_picture(given, f"{path}.{place}") if isinstance(given, str) else given

@@ -157,12 +157,13 @@ def whole_values(request: Values) -> Payload:
 
 def panel_units(panel: Sequence[Any]) -> list[Payload]:
     """The units of the panel's values, with their pictures. Raises RequestError."""
-
-    def unit_payload(values: Values, path: str) -> Payload:
-        unit = unit_settings(values, path) | unit_pictures(values, path)
-        return unit | {"params": unit["params"] | uploaded_params(values, path)}
-
     return enabled_units(panel, unit_payload)
+
+
+def unit_payload(values: Values, path: str) -> Payload:
+    """One unit of the request, with its pictures. Raises RequestError at the unit's fields."""
+    unit = unit_settings(values, path) | unit_pictures(values, path)
+    return unit | {"params": unit["params"] | uploaded_params(values, path)}
 
 
 def enabled_units(panel: Sequence[Any], read: Callable[[Values, str], Payload]) -> list[Payload]:

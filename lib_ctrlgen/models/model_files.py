@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 
-from lib_ctrlgen.errors import ModelError, nearest
+from lib_ctrlgen.errors import ModelError, WrongModelError, nearest
 from lib_ctrlgen.request.names import listed, matching, printable, several, split_hash
 
 from .index import ModelIndex
@@ -96,7 +96,7 @@ class ModelFiles:
             found = self._hashed(text, digest, found, files)
         first = _distinct({file.name: file for file in reversed(found)}.values())
         if not first:
-            raise ModelError(f"no {what} named {text!r}; {nearest(name, names)}")
+            raise WrongModelError(f"no {what} named {text!r}; {nearest(name, names)}")
         if len(first) > 1 and not digest:  # with one hash they have the same content
             raise ModelError(several(text, [file.name for file in first], what))
         return first[0].path

@@ -20,12 +20,14 @@ class CancelledError(Exception):
 class RunningDownload:
     """One download: `done` of `total` bytes have arrived (0: not known yet).
 
-    After `ended` is set, `path` is the file, or `error` says why there is none.
+    After `ended` is set, `path` is the file, or `error` says why there is none. `before` is an earlier
+    download of the same file, whose end is waited for.
     """
 
     entry: Published
     folder: Path
     pause: float = PAUSE
+    before: RunningDownload | None = None
     done: int = 0
     total: int = 0
     path: Path | None = None
@@ -35,6 +37,9 @@ class RunningDownload:
 
     def run(self) -> None:
         """Download the file, and set `ended`."""
+        if self.before is not None:
+            self.before.ended.wait()
+            self.before = None
         try:
             self.path = download(self.entry, self.folder, self.report, self.pause)
         except CancelledError:
@@ -69,7 +74,7 @@ class RunningDownloads:
         with self._lock:
             running = self._running.get(entry.title)
             if running is None or running.ended.is_set() or running.stopped.is_set():
-                running = RunningDownload(entry, folder, self._pause)
+                running = RunningDownload(entry, folder, self._pause, running)
                 self._running[entry.title] = running
                 name = f"ctrlgen-download-{entry.title}"
                 Thread(target=running.run, name=name, daemon=True).start()

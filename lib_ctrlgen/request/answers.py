@@ -81,6 +81,13 @@ class PreprocessorParam(Answer, frozen=True, kw_only=True):
     advanced: bool
 
 
+class EnvironmentInfo(Answer, frozen=True, kw_only=True):
+    """An environment of its own that a preprocessor needs, and whether it is installed."""
+
+    name: str
+    installed: bool
+
+
 class PreprocessorInfo(Answer, frozen=True, kw_only=True):
     """A preprocessor.
 
@@ -89,6 +96,7 @@ class PreprocessorInfo(Answer, frozen=True, kw_only=True):
     union_type   the type of its maps for a ControlNet Union; null for none
     marks_holes  whether the picture's transparent area is a hole, which is generated anew
     after_unet   whether it also changes the predicted latent or the finished picture
+    environment  of its own that it needs; null for none
     """
 
     name: str
@@ -99,6 +107,7 @@ class PreprocessorInfo(Answer, frozen=True, kw_only=True):
     union_type: str | None
     marks_holes: bool
     after_unet: bool
+    environment: EnvironmentInfo | None = None
 
 
 class PreprocessorList(Answer, frozen=True, kw_only=True):

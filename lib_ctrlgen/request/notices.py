@@ -6,7 +6,7 @@ command line. A certain mistake is a `RequestError` instead (decision 0021).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 KEY = "CtrlGen warnings"  # the key in an infotext
@@ -50,6 +50,10 @@ class Notices:
     def extend(self, notices: Iterable[Notice]) -> None:
         """Add several warnings."""
         self._found |= dict.fromkeys(notices)
+
+    def __iter__(self) -> Iterator[Notice]:
+        """Each warning with its path."""
+        return iter(self._found)
 
     def of(self, picture: int | None = None) -> tuple[str, ...]:
         """The warnings of one picture of the batch, with those for all pictures; without a number, all."""

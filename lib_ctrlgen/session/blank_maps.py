@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -12,6 +12,7 @@ from lib_ctrlgen.controls.protocols import MappedControl
 from lib_ctrlgen.controls.unit import ActiveUnit, sees_picture
 from lib_ctrlgen.images.masks import BLACK
 from lib_ctrlgen.request.notices import Notices
+from lib_ctrlgen.request.progress import SILENT, Progress, detecting
 
 from .effects.base import at_latent
 
@@ -24,20 +25,22 @@ def note_blanks(
     latent: tuple[int, int],
     factor: int,
     notices: Notices,
-    stopped: Callable[[], bool] = lambda: False,
+    progress: Progress = SILENT,
 ) -> bool:
     """Add a warning to `notices` for each unit whose control map has one colour or whose mask is black.
 
     Maps and masks are made and checked at the size of the pass: `latent` is the height and width of its
-    latent, `factor` the number of pixels per latent cell along a side. Before each unit, `stopped()` says
-    whether the generation was interrupted; then no further map is made. Returns whether all of them were.
+    latent, `factor` the number of pixels per latent cell along a side. `progress` shows which map is made;
+    when it says that the generation was stopped, no further map is. Returns whether all were made.
     """
     height, width = latent
     for unit in units:
-        if stopped():
+        if progress.stopped():
             return False
         if isinstance(unit.control, MappedControl):
-            colour = only_colour(unit.control.control_map(width * factor, height * factor))
+            with progress.shown(detecting(unit.spec.preprocessor_label, unit.index)):
+                shown = unit.control.control_map(width * factor, height * factor)
+            colour = only_colour(shown)
             if colour is not None:
                 notices.add(unit.image_at, _blank_map(unit, colour))
         if unit.mask is not None and at_latent(unit, unit.mask, latent).max() < BLACK:

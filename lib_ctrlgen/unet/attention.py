@@ -88,8 +88,7 @@ def scaled(pair: KeyValue, weight: Factor, scaling: str) -> KeyValue:
 class AttentionTerm:
     """What one unit adds to one cross attention: keys, values, weight and a soft mask [1 or B, 1, H, W].
 
-    `rows` are the rows of the batch on which it acts, None for all; weight and mask are for these rows. With
-    `all_cond` every row has the keys and values of conditional rows.
+    `rows` are the rows of the batch on which it acts, None for all; weight and mask are for these rows.
     """
 
     pair: KeyValue
@@ -99,7 +98,6 @@ class AttentionTerm:
     scaling: str = V_ONLY
     form: str = NEUTRAL
     fit: MaskFit = "area"
-    all_cond: bool = False
 
     @property
     def acts(self) -> bool:
@@ -116,7 +114,6 @@ class AttentionTerm:
         text, [B, N, hidden], for forms that read it.
         """
         pair = self.pair.to(query)
-        kinds = torch.ones_like(kinds) if self.all_cond else kinds
         own = scaled(KeyValue(pair.keys[kinds], pair.values[kinds]), self.weight, self.scaling)
         mixed = attend(query, own.keys, own.values, heads)
         if text is not None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
-from lib_ctrlgen.errors import ModelError
+from lib_ctrlgen.errors import WrongModelError
 
 UNetPart: TypeAlias = Literal["input", "middle", "output"]
 
@@ -34,9 +34,9 @@ class Family:
 
 
 def require_family(control: Family, checkpoint: Family, name: str) -> None:
-    """Raise ModelError, naming both, unless the control was made for the checkpoint's family."""
+    """Raise WrongModelError, naming both, unless the control was made for the checkpoint's family."""
     if control != checkpoint:
-        raise ModelError(
+        raise WrongModelError(
             f"'{name}' is for {control}, but the loaded checkpoint is {checkpoint}: "
             "choose a control or a checkpoint of the same family"
         )

@@ -1,4 +1,4 @@
-"""The REST routes under /ctrlgen/v1: models, preprocessors, schema, plans, detection, faces, tuner jobs."""
+"""The REST routes under /ctrlgen/v1: models, preprocessors, plans, detection, faces, tuner jobs, recipes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from lib_ctrlgen.plots.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.preprocessors.isolated.environment import environment_of
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
+from . import recipes
 from .comments import texts_without_comments
 from .detect import detect
 from .faces import faces
 from .model_list import listed_row, models_here
 from .openapi.document import operation_id
-from .openapi.rating_routes import all_routes
 from .openapi.routes import MAX_STEPS, ROOT
+from .openapi.table import all_routes
 from .settings import model_store
 from .tuner.jobs import TuneJobs
 from .tuner.ratings import RatingRoutes
@@ -70,6 +71,13 @@ def route_functions(jobs: TuneJobs, ratings: RatingRoutes) -> dict[tuple[str, st
         ("GET", "tune/{name}"): jobs.get,
         ("DELETE", "tune/{name}"): jobs.delete,
         ("GET", "tune/{name}/files/{path:path}"): jobs.file,
+        ("GET", "recipes"): recipes.list_recipes,
+        ("POST", "recipes"): recipes.post_recipe,
+        ("GET", "recipes/{recipe}"): recipes.get_recipe,
+        ("PUT", "recipes/{recipe}"): recipes.put_recipe,
+        ("GET", "recipes/{recipe}/zip"): recipes.recipe_zip,
+        ("GET", "recipes/{recipe}/history"): recipes.recipe_history,
+        ("GET", "recipes/{recipe}/diff"): recipes.recipe_diff,
         ("GET", "tune/{name}/ratings"): ratings.get,
         ("POST", "tune/{name}/ratings"): ratings.post,
     }

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from lib_ctrlgen.compat.places import ARGUMENTS, PlacedNotices, UnitPlaces
 from lib_ctrlgen.compat.unit import ControlNetUnit
-from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.errors import CtrlGenError, RequestError, StoppedError
 from lib_ctrlgen.forms.infotext import KEY, describe
 from lib_ctrlgen.forms.init_images import with_init
 from lib_ctrlgen.forms.last_picture import with_last
@@ -31,8 +31,9 @@ from .controlnet.arguments import controlnet_arguments
 from .controlnet.maps import map_order
 from .controlnet.old_settings import register_old_settings
 from .controlnet.routes import add_controlnet_routes
+from .external_code.running_network import publish
 from .last_picture import last_picture
-from .page import is_plain_page, show_mistake
+from .page import is_plain_page, show_mistake, with_marks
 from .panel.old_infotext import add_old_units
 from .panel.panel import build_panel
 from .panel.tiny_model import register_tiny_setting
@@ -68,17 +69,21 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
     def process(self, p: Any, *args: Any) -> None:
         """Read, check and load the request. Called once per generation, after the checkpoint is loaded."""
         release(p)
+        publish(p, None)
         patch = prepare(p, args)
         if patch is not None:
+            patch.panel = args[1:] if args and not args[0] and not cell_batch_of(args) else ()
             patch.install()
 
     def before_process_batch(self, p: Any, *args: Any, **given: Any) -> None:
         """End a generation of the page that failed, without a traceback. Called before each batch."""
         del args, given
         patch = sample_patch(p)
-        if isinstance(patch, Refusal) and isinstance(patch.error, CtrlGenError) and is_plain_page(p):
+        if isinstance(patch, Refusal) and isinstance(patch.error, StoppedError):
+            patch.end_batches()
+        elif isinstance(patch, Refusal) and isinstance(patch.error, CtrlGenError) and is_plain_page(p):
             if not patch.shown:
-                show_mistake(p, patch.error)
+                patch.marks += show_mistake(p, patch.error, patch.panel)
             patch.end_batches()
 
     def process_before_every_sampling(self, p: Any, *args: Any, **given: Any) -> None:
@@ -96,10 +101,13 @@ class CtrlGenScript(scripts.Script):  # type: ignore[misc]
         """
         del args
         last_picture().keep(processed)
+        publish(p, None)
         patch = sample_patch(p)
         if patch is None:
             return
         save_maps(p, patch)
+        if is_plain_page(p):
+            with_marks(processed, patch.marks)
         if runs_script(p) or not processed.infotexts:
             return  # ADetailer calls it without pictures
         more = patch.sheets(processed.images[processed.index_of_first_image :])
@@ -141,6 +149,7 @@ def prepare(p: Any, args: tuple[Any, ...]) -> SamplePatch | None:
                 return controlled(p, asked, prompts)
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture must not be made
         release(p)
+        publish(p, None)
         return Refusal(p, error)
     return None
 

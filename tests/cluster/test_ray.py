@@ -256,5 +256,5 @@ def test_a_webui_that_is_not_there_ends_it_before_anything_runs(
     jobs = Jobs()
     with serving(jobs) as one:
         assert tuned_on([one, "http://127.0.0.1:1"], tmp_path, monkeypatch) == 2
-    assert "http://127.0.0.1:1 does not answer" in capsys.readouterr().err
+    assert "http://127.0.0.1:1: no connection" in capsys.readouterr().err
     assert not jobs.bodies

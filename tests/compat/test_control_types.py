@@ -57,7 +57,7 @@ def test_the_list_of_preprocessors_has_the_sliders_of_each() -> None:
 
 
 def test_a_preprocessor_that_ctrlgen_lacks_is_refused_with_what_to_do() -> None:
-    with pytest.raises(RequestError, match="oneformer_ade20k"):
-        require_here(module_named("mobile_sam", "$"), "$")
+    with pytest.raises(RequestError, match="depth_anything_v2"):
+        require_here(module_named("depth_hand_refiner", "$"), "$")
     for name in ("canny", "ip-adapter_clip_sd15", "reference_only", "none"):
         require_here(module_named(name, "$"), "$")

@@ -191,6 +191,7 @@ def test_a_file_is_opened_and_a_picture_with_keypoints_left_out(
 
 
 def test_the_last_result_becomes_the_units_picture(page: Any) -> None:
+    page.locator(f"{unit('picture_menu')} > .label-wrap").click()
     page.click(unit("last"))
     page.wait_for_selector(f"{unit('map_error')} .ctrlgen-error")
     generate(page)

@@ -39,8 +39,35 @@ def ready(page: Any) -> None:
         fill(page, f"#txt2img_{name} input[type=number]", str(value))
 
 
+REVEAL = """(part) => {
+  for (let above = part.parentElement; above; above = above.parentElement) {
+    const sides = [...above.parentElement?.children || []];
+    const place = sides.filter((side) => side.classList.contains("tabitem")).indexOf(above);
+    const buttons = sides.find((side) => side.classList.contains("tab-nav"));
+    const head = sides.find((side) => side.classList.contains("label-wrap"));
+    if (getComputedStyle(above).display !== "none") continue;
+    if (place >= 0) buttons.children[place].click();
+    else if (head) head.click();
+  }
+}"""
+
+
+def reveal(page: Any, selector: str) -> None:
+    """Open the tabs and accordions of the panel in which an element is."""
+    if not page.locator(selector).first.is_visible():
+        page.locator(selector).first.evaluate(REVEAL)
+        page.wait_for_timeout(700)
+
+
+def press(page: Any, selector: str) -> None:
+    """Click an element of the panel, wherever it is in it."""
+    reveal(page, selector)
+    page.click(selector)
+
+
 def fill(page: Any, selector: str, text: str) -> None:
     """Fill, and leave the field: a change is sent on both."""
+    reveal(page, selector)
     page.locator(selector).fill(text)
     page.locator(selector).blur()
     page.wait_for_timeout(500)
@@ -51,7 +78,7 @@ def unit(name: str, index: int = 0) -> str:
 
 
 def choose(page: Any, name: str, title: str) -> None:
-    page.locator(f"{unit(name)} input").first.click()
+    press(page, f"{unit(name)} input >> nth=0")
     page.locator(f"{unit(name)} ul li", has_text=title).first.click()
     page.wait_for_timeout(500)
 
@@ -75,9 +102,7 @@ def shot(page: Any, name: str) -> None:
 
 
 def open_panel(page: Any) -> None:
-    if not page.locator(unit("enabled")).is_visible():
-        page.locator("#ctrlgen_txt2img_panel > .label-wrap").click()
-        page.wait_for_timeout(1000)
+    reveal(page, f"{unit('enabled')} input")
 
 
 def fill_unit(page: Any, folder: Path) -> None:

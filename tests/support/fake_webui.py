@@ -127,7 +127,7 @@ class FakeWebUI:
         )
         self.model.encode_first_stage = self.model.first_stage_model.draw
         self.state = SimpleNamespace(
-            server_start=1.0, interrupted=False, stopping_generation=False, skipped=False
+            server_start=1.0, interrupted=False, stopping_generation=False, skipped=False, textinfo=None
         )
         self.state.shown = []
         self.state.assign_current_image = self.state.shown.append
@@ -154,6 +154,7 @@ class FakeWebUI:
         made = torch.stack(sample) if getattr(sample, "already_decoded", False) else sample
         images = ["picture"] if len(made) else []
         processed = SimpleNamespace(images=images, infotexts=["text"], index_of_first_image=0)
+        processed.extra_generation_params = p.extra_generation_params
         self.swallowing(script.postprocess, p, processed, *args)
         return sample, processed
 
@@ -195,6 +196,7 @@ class FakeWebUI:
                 "without_autocast": nullcontext,
             },
             "paths_internal": {
+                "data_path": str(folder),
                 "models_path": str(folder / "models"),
                 "extensions_dir": str(folder / "extensions"),
                 "extensions_builtin_dir": str(folder / "extensions-builtin"),
@@ -218,7 +220,11 @@ class FakeWebUI:
                 "AlwaysVisible": object(),
                 "scripts_txt2img": SimpleNamespace(alwayson_scripts=[ours, Comments(self.opts)]),
             },
-            "infotext_utils": {"parse_generation_parameters": parse_generation_parameters},
+            "infotext_utils": {
+                "parse_generation_parameters": parse_generation_parameters,
+                "ParamBinding": SimpleNamespace,
+                "register_paste_params_button": self.log.append,
+            },
             "ui_common": {"create_refresh_button": refresh_button},
             "ui_components": {"FormRow": Component},
         }

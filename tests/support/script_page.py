@@ -18,6 +18,8 @@ HOST = """
 const gradioApp = () => document;
 const updateInput = (field) => field.dispatchEvent(new Event("input", {bubbles: true}));
 const onAfterUiUpdate = () => null;
+const localGet = (name, fallback) => fallback;
+const localSet = () => null;
 const onUiLoaded = (callback) => callback();
 """
 
@@ -35,11 +37,11 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def page_of(opened: Any, body: str, scripts: Sequence[str]) -> Iterator[Any]:
+def page_of(opened: Any, body: str, scripts: Sequence[str], *, height: int = 600) -> Iterator[Any]:
     """A page with this body and the scripts of these names in `javascript/`, such as `editors/curve`."""
     sources = [(ROOT / "javascript" / f"{name}.js").read_text("utf-8") for name in scripts]
     tags = "".join(f"<script>{source}</script>" for source in (HOST, *sources))
-    page = opened.new_page(viewport={"width": 800, "height": 600})
+    page = opened.new_page(viewport={"width": 800, "height": height})
     page.set_default_timeout(20_000)
     page.set_content(f"<style>{(ROOT / 'style.css').read_text('utf-8')}</style>{body}{tags}")
     yield page

@@ -176,7 +176,7 @@ def test_detect_refuses_with_the_details_of_sd_webui_controlnet(
             "features",
         ),
         (
-            {"controlnet_images": [TEXT], "controlnet_module": "mobile_sam"},
+            {"controlnet_images": [TEXT], "controlnet_module": "depth_hand_refiner"},
             "$.controlnet_module",
             "does not have",
         ),

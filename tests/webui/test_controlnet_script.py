@@ -102,7 +102,7 @@ def test_a_python_unit_with_arrays_is_the_same_as_base64(runner: Runner, control
     [
         ({"weight": 3}, "[1].weight", "from 0 to 2"),
         ({"module": "canni"}, "[1].module", "nearest: canny"),
-        ({"module": "mobile_sam"}, "[1].module", "does not have the preprocessor"),
+        ({"module": "depth_hand_refiner"}, "[1].module", "does not have the preprocessor"),
         ({"model": "None"}, "[1].model", "is required"),
         ({"image": None}, "[1].image", "is required"),
         ({"model": "absent"}, "[1].model", "no model named 'absent'"),
@@ -141,7 +141,7 @@ def test_the_maps_are_those_that_units_and_settings_ask_for(
 ) -> None:
     _, processed, _ = runner.generate([UNIT | {"save_detected_map": False}, UNIT], enable_hr=True)
     assert [each.size for each in processed.images[1:]] == [(64, 64), (64, 64)], "of both passes"
-    host.opts.data["control_net_no_detectmap"] = True
+    host.opts.data |= {"control_net_no_detectmap": True, "ctrlgen_append_maps": True}
     _, processed, _ = runner.generate([UNIT], REQUEST)
     assert len(processed.images) == 2, "CtrlGen's own unit alone"
 

@@ -123,7 +123,6 @@ def test_it_is_cancelled_and_goes_on_later(
     *_, last = running
     assert "cancelled" in last[0]
     assert (last[1]["visible"], last[2]["visible"]) == (True, False)
-    box.running_downloads()._running[WEIGHTS].ended.wait(10)
     *_, last = box.downloaded(WEIGHTS)
     assert "Downloaded" in last[0]
     assert (tmp_path / "models" / "ControlNetPreprocessor" / WEIGHTS).read_bytes() == CONTENT

@@ -37,8 +37,9 @@ def test_a_mistake_on_the_page_is_a_comment_and_one_line(host: FakeWebUI, script
     assert processed.images == []
     (line,) = host.log
     (comment,) = p.comments
-    assert "$.units[0].model" in comment
-    assert line == comment
+    assert comment.startswith("CtrlGen: Unit 0, Model: no model named 'm'")
+    assert line.startswith("CtrlGen: $.units[0].model: no model named 'm'")
+    assert "installed" in line.lower()
     assert p.do_not_save_grid
     with pytest.raises(RequestError):  # where the WebUI goes on all the same
         p.sample()
@@ -73,8 +74,8 @@ def test_a_failure_in_a_step_on_the_page_is_a_comment_and_one_line(
     assert processed.images == []
     (line,) = host.log
     (comment,) = p.comments
-    assert comment == line
-    assert "$.units[0]" in line
+    assert comment.startswith("CtrlGen: Unit 0: with 'edges'")
+    assert line.startswith("CtrlGen: $.units[0]: with 'edges'")
     assert p.do_not_save_grid
     assert (hooks(host.unet), host.callbacks.count) == (0, 0)
     script.before_process_batch(p)

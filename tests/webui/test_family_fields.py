@@ -22,7 +22,16 @@ from tests.support.ip_adapter_units import write
 START = "ctrlgen_txt2img_unit0_"
 # What the panel shows beside model, weights and guidance, which every family has. The parts whose fields
 # depend on the family have the name of a part of the panel: pictures, mask_area, reference_area.
-MAP = {"pictures", "preprocessor", "modes", "control_mode", "resize_mode", "mask_area", "layer_weights"}
+GIVEN = {"pictures", "batch_area"}
+MAP = GIVEN | {
+    "preprocessor",
+    "modes",
+    "control_mode",
+    "resize_mode",
+    "mask_area",
+    "masks_area",
+    "layer_weights",
+}
 STORED = {"cost", "low_vram", "storage"}
 NETWORK = MAP | STORED | {"reuse"}
 PICTURED = (MAP | STORED) - {"preprocessor", "control_mode"}
@@ -50,14 +59,14 @@ SHOWN: dict[str, set[str]] = {
     "ip_adapter_face": ADAPTED | ENCODER | MAIN | LAYERED | FACES
     | {"variant", "faceid_v2_weight", "lora_weight"},
     "pulid": ADAPTED | MAIN | LAYERED | FACES | {"preset", "zero_tokens"},
-    "gligen": (PICTURED - {"pictures"}) | ENCODER | {"boxes", "boxes_row", "boxes_area"},
+    "gligen": (PICTURED - GIVEN) | ENCODER | {"boxes", "boxes_row", "boxes_area"},
     "t2i_adapter": MAP | STORED,
     "t2i_style": PICTURED | ENCODER,
     "reference": (MAP - {"preprocessor"}) | MAIN | {"cost", "reuse", "method", "style_fidelity"}
     | {"adain_fidelity", "attention_weight", "adain_weight"},
-    "style_aligned": (PICTURED - STORED - {"pictures"}) | {"more", "share_group_norm", "shared_score_scale"}
+    "style_aligned": (PICTURED - STORED - GIVEN) | {"more", "share_group_norm", "shared_score_scale"}
     | {"shared_score_shift", "only_self_level"},
-    "revision": {"pictures", *STORED, *MAIN, "image_encoder", "noise_augmentation", "ignore_prompt"},
+    "revision": {*GIVEN, *STORED, *MAIN, "image_encoder", "noise_augmentation", "ignore_prompt"},
 }  # fmt: skip
 OUTER = {"pose", "references", "reference_weights", "combine", "composition_image", "negative_image"} | {
     "image", "images", "use_init_image", "mask", "masks", "mask_strength", "mask_feather", "inpaint_crop"

@@ -17,7 +17,7 @@ from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.residuals import Residuals
 from tests.support.constant_control import PICTURE, hooks
 from tests.support.controlnet_runner import Runner
-from tests.support.fake_webui import FakeWebUI
+from tests.support.fake_webui import FakeWebUI, Processing
 
 UNIT = {"enabled": True, "module": "none", "model": "edges", "image": PICTURE.partition(",")[2]}
 SAME = 1e-6
@@ -135,6 +135,25 @@ def test_it_is_none_between_generations_and_shared_by_copies(
     assert torch.equal(params[0].hint_cond, Ramp().pixels(64, 64))
     assert script.latest_network is None
     assert (hooks(inner), hooks(host.unet)) == (0, 0)
+
+
+def test_it_is_there_before_sampling_begins(host: FakeWebUI, runner: Runner, shows: None) -> None:
+    """In img2img TiledDiffusion reads the maps when the sampler is made, before `p.sample`."""
+    own, script = runner.scripts
+    args = [*runner.args[: script.args_from], UNIT]
+    p = Processing(host, script_args=tuple(args), width=64, height=32)
+    p.scripts = SimpleNamespace(alwayson_scripts=runner.scripts)
+    own.process(p, None)
+    (params,) = script.latest_network.control_params
+    assert params.hint_cond.shape == (1, 3, 32, 64)
+    p.width = 128  # another extension enlarges the picture
+    assert params.hint_cond.shape == (1, 3, 32, 128)
+    own.postprocess(p, SimpleNamespace(images=[], infotexts=[]))
+    assert script.latest_network is None
+    own.process(p, None)
+    p.script_args = (*args[:-1], {**UNIT, "weight": 9})
+    own.process(p, None)
+    assert script.latest_network is None, "a request that is refused has no maps"
 
 
 def test_tiles_are_the_whole_picture(host: FakeWebUI, runner: Runner, shows: None) -> None:

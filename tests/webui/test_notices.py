@@ -19,10 +19,10 @@ PICTURE = encode_image(files.picture(8, 8))
 class Seen(Pushes):
     """A control whose map is a picture."""
 
-    map = files.picture(8, 8)
+    shown = files.picture(8, 8)
 
     def control_map(self, width: int, height: int) -> Image.Image:
-        return self.map.resize((width, height))
+        return self.shown.resize((width, height))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_warning_is_in_the_infotext_and_below_the_pictures(host: FakeWebUI, sc
     p = generate(host, script, {"weight": 0})
     text = "$.units[0].weight: the weight is 0: the unit does nothing"
     assert p.extra_generation_params["CtrlGen warnings"] == text
-    assert list(p.comments) == [f"CtrlGen: {text}"]
+    assert list(p.comments) == ["CtrlGen: Unit 0, Weight: the weight is 0: the unit does nothing."]
     again = Processing(host, extra_generation_params=p.extra_generation_params)  # as X/Y/Z's copies
     host.process_images(script, again, "")
     assert "CtrlGen warnings" not in again.extra_generation_params
@@ -82,7 +82,7 @@ def test_the_page_hands_on_a_deep_picture_as_it_was_sent(host: FakeWebUI) -> Non
 def test_a_blank_map_is_told_from_the_size_of_the_pass(
     host: FakeWebUI, script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Seen, "map", Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(Seen, "shown", Image.new("RGB", (8, 8)))
     p = generate(host, script, {})
     assert p.extra_generation_params["CtrlGen warnings"].startswith(
         "$.units[0].image: the control map is black everywhere"

@@ -160,7 +160,16 @@ def test_the_plan_is_shown_or_what_is_wrong(panel: Any) -> None:
     assert "&lt;b&gt;edges" in shown
     assert "<b>" not in shown
     wrong = preview(8, *texts, *arguments(panel, enabled=True, model="edges", weight_schedule="1@x")[1:])
-    assert "$.units[0].weight" in wrong
+    assert "Unit 0, Weight schedule: " in wrong
+    assert "data-marks" in wrong
+
+
+def test_an_error_that_a_script_got_is_shown_at_its_field(panel: Any) -> None:
+    explained = event("ctrlgen_txt2img_explain")
+    shown = explained("RequestError: $.units[1].weight: expected a number\nTime taken: 1 sec.")
+    assert "Unit 1, Weight: expected a number.<" in shown
+    assert "unit1_weight" in shown
+    assert explained("CtrlGen: Unit 0, Weight: expected a number") == ""
 
 
 def test_the_control_map_is_shown_or_what_is_wrong(panel: Any) -> None:
@@ -247,7 +256,7 @@ class App:
 
 def test_routes_are_added_with_the_api_and_guarded_with_its_login(host: FakeWebUI) -> None:
     api = fresh("api")
-    for flags, count, guards in [({"api": False}, 0, 0), ({}, 9, 0), ({"api_auth": "me:secret"}, 9, 1)]:
+    for flags, count, guards in [({"api": False}, 0, 0), ({}, 14, 0), ({"api_auth": "me:secret"}, 14, 1)]:
         vars(host.flags).update({"api": True, "api_auth": None, **flags})
         app = App()
         api.add_routes(None, app)

@@ -1,13 +1,8 @@
-"""The pose editor in a browser, on a page that has the scripts, the style and the field of one unit.
-
-Needs playwright and a Chromium (CHROMIUM, /usr/bin/chromium). On the real page: tests/live.
-"""
+"""The pose editor in a browser, on a page with the scripts, the style and one unit's field."""
 
 import json
 import math
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,29 +10,14 @@ import pytest
 
 from lib_ctrlgen.images.poses.openpose_json import read_pose
 from tests.support.poses import BODY, document, flat
+from tests.support.script_page import browser, page_of
 
-playwright = pytest.importorskip("playwright.sync_api", reason="test of the pose's page: install playwright")
-
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-# What the scripts use of the WebUI's page: the size's fields, the events and the elements' ids.
-PAGE = """
-<style>{style}</style>
+BODY_HTML = """
 <div id="txt2img_width"><input type="number" value="400"></div>
 <div id="txt2img_height"><input type="number" value="200"></div>
 <div class="ctrlgen"><div id="unit_pose"><textarea></textarea></div>
 <button id="unit_pose_use"></button>
 <div class="ctrlgen-pose" data-tab="txt2img" data-unit="unit"></div></div>
-<script>
-const gradioApp = () => document;
-const updateInput = (field) => field.dispatchEvent(new Event("input", {{bubbles: true}}));
-const onAfterUiUpdate = () => null;
-const onUiLoaded = (callback) => callback();
-</script>
-<script>{panel}</script>
-<script>{pose}</script>
-<script>{view}</script>
 """
 RIGHT_WRIST, NOSE = 4, 0
 HAND = [(55 + 2 * k, 215 + k, 1.0) for k in range(21)]
@@ -46,30 +26,16 @@ ANIMAL = [(10 + 5 * k, 300 + (k % 4), 1.0) for k in range(17)]
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"test of the pose's page: no browser at {CHROMIUM}")
-    with playwright.sync_playwright() as engine:
-        opened = engine.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+def chromium() -> Iterator[Any]:
+    with browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    named = {
-        "style": "style.css",
-        "panel": "javascript/ctrlgen.js",
-        "pose": "javascript/ctrlgen_pose.js",
-        "view": "javascript/ctrlgen_pose_view.js",
-    }
-    parts = {name: (ROOT / path).read_text("utf-8") for name, path in named.items()}
-    opened = browser.new_page(viewport={"width": 800, "height": 900})
-    opened.set_default_timeout(20_000)
-    opened.set_content(PAGE.format(**parts))
-    opened.evaluate("ctrlgenPose.update()")
-    yield opened
-    opened.close()
+def page(chromium: Any) -> Iterator[Any]:
+    with page_of(chromium, BODY_HTML, ["ctrlgen", "editors/pose", "editors/pose_view"], height=900) as opened:
+        opened.evaluate("ctrlgenPose.update()")
+        yield opened
 
 
 def full() -> dict[str, Any]:

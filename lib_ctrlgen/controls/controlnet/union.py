@@ -36,6 +36,9 @@ from .union_types import AUTO, CHOICES, type_number
 HOLE = 0.0  # the value of a control map in holes that ProMax was trained with: black
 
 
+NO_TYPE = "a ControlNet Union must be told the type of its map (`union_control_type` in sd-webui-controlnet)"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ControlNetUnion(ControlNetwork):
     """A loaded Union network, and the mixer that computes type embeddings and shifts."""
@@ -73,6 +76,10 @@ class ControlNetUnion(ControlNetwork):
         """The number of the unit's map type. Raises RequestError if it is unknown, or not in the file."""
         path = f"{job.path}.params.union_type"
         chosen = str(job.params["union_type"])
+        if job.unit.semantics is not None:
+            path, chosen = f"{job.path}.semantics.union_type", job.unit.semantics.union_type
+            if not chosen:
+                raise RequestError(path, f"{NO_TYPE}; choose one of: {', '.join(CHOICES[1:])}")
         named = chain_of(job.unit.preprocessor).union_type if chosen == AUTO else chosen
         if not named:
             raise RequestError(

@@ -69,6 +69,7 @@ class IPAdapter:
             mixtures=Mixtures.read(sources, reader, job),
             kind=kind,
             grid=reader.grid,
+            averaged=job.unit.semantics is not None,
             seen=side_by_side([look for source in sources.main for look in reader.seen(source)]),
             loaded=reader.loaded,
         )

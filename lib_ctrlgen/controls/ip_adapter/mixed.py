@@ -26,6 +26,8 @@ from .weight_types import WeightType
 class MixedIPAdapter:
     """One unit of a generation. `grid` is how its picture is cut into tiles, None: not at all.
 
+    With `averaged` the tokens of several references are averaged, as sd-webui-controlnet does.
+
     The other fields are those of `PreparedIPAdapter`, which it is at each step and for each tile.
     """
 
@@ -35,6 +37,7 @@ class MixedIPAdapter:
     seen: Image.Image
     grid: Grid | None = None
     loaded: Mapping[str, str] = field(default_factory=dict)
+    averaged: bool = False
     known: dict[Hashable, tuple[AttentionPart, ...]] = field(default_factory=dict)
 
     @property
@@ -78,10 +81,10 @@ class MixedIPAdapter:
         ]
 
     def _tokens(self, features: Sequence[Features]) -> Tensor:
-        """The tokens of features, side by side: [1, T, X]."""
+        """The tokens of features: side by side, or their mean, [1, T, X]."""
         like = self.weights.weights.like
         found = [self.weights.projection(*(tensor.to(like) for tensor in each)) for each in features]
-        return torch.cat(found, dim=1)
+        return torch.stack(found).mean(0) if self.averaged else torch.cat(found, dim=1)
 
     def terms(
         self, sites: Sequence[AttentionSite], dtype: torch.dtype, device: torch.device

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Protocol, TypeAlias
 
+import cv2
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn import functional
 from lib_ctrlgen.controls.base import Target, UnitInputs
 from lib_ctrlgen.controls.params import IMAGE_ENCODER
 from lib_ctrlgen.errors import RequestError, at_path
+from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.picture_noise import noised
 from lib_ctrlgen.images.sharpen import sharpened
@@ -151,12 +153,25 @@ class ClipReader:
 
     def _look(self, picture: Image.Image) -> Image.Image:
         """The square that the encoder sees of a picture."""
+        if self.job.unit.semantics is not None:
+            own = self.job.colours if picture is self.job.given else None
+            return stretched(own or picture, self.folder.size)
         square = picture if self.crop == "center" else square_at(picture, self.crop)
         return sharpened(centre_square(square, self.folder.size), float(self.job.params["sharpening"]))
 
+    def _visible(self, picture: Image.Image) -> Tensor | None:
+        """What the normalised pixels are multiplied by, [size, size]: 0 where a picture is masked."""
+        hidden = self.job.transparent
+        if self.job.unit.semantics is None or picture is not self.job.given or hidden is None:
+            return None
+        return 1 - torch.from_numpy(pixels_of(stretched(hidden, self.folder.size))[..., 0]) / 255.0
+
     def _key(self, picture: Image.Image) -> tuple[Hashable, ...]:
         """What the square that is seen of a picture depends on."""
-        return image_hash(picture), self.crop, float(self.job.params["sharpening"])
+        crop = self.crop if self.job.unit.semantics is None else "stretched"
+        hidden = self.job.transparent if self.job.unit.semantics is not None else None
+        marks = () if hidden is None else (image_hash(hidden),)
+        return *marks, image_hash(picture), crop, float(self.job.params["sharpening"])
 
     def _features(
         self,
@@ -164,19 +179,26 @@ class ClipReader:
         change: Hashable = None,
         changed: Callable[[Image.Image], Image.Image] = lambda look: look,
     ) -> Features:
-        return self._encoded((change, *self._key(picture)), lambda: [changed(self._look(picture))])
+        looks, key = (lambda: [changed(self._look(picture))]), (change, *self._key(picture))
+        return self._encoded(key, looks, visible=self._visible(picture))
 
     def _encoded(
-        self, key: tuple[Hashable, ...], looks: Callable[[], Sequence[Image.Image]] | None, count: int = 1
+        self,
+        key: tuple[Hashable, ...],
+        looks: Callable[[], Sequence[Image.Image]] | None,
+        count: int = 1,
+        visible: Tensor | None = None,
     ) -> Features:
         """The encoder's output for a square, or without one for zeros; computed once for a store.
 
-        With a `count` n there are n * n squares, whose outputs are pooled to one set.
+        With a `count` n there are n * n squares, whose outputs are pooled to one set. `visible` multiplies
+        the normalised pixels.
         """
 
         def compute() -> Tensor:
             tower = load_tower(self.store, self.folder, self.placement)
             pixels = tower.zeros() if looks is None else torch.cat([tower.pixels(look) for look in looks()])
+            pixels = pixels if visible is None else pixels * visible.to(pixels)
             with tower.weights.present():
                 parts = [tower.feature(some, self.weights.feature) for some in torch.split(pixels, TOGETHER)]
             return torch.cat(parts) if count == 1 else pooled_parts(torch.cat(parts), count)
@@ -184,6 +206,11 @@ class ClipReader:
         whole = (*key, self.folder.weights, self.placement, self.weights.feature)
         with at_path(encoder_at(self.job)):
             return (self.store.cached(whole, compute),)
+
+
+def stretched(picture: Image.Image, size: int) -> Image.Image:
+    """A picture stretched to a square by area averaging, as sd-webui-controlnet shows it to an encoder."""
+    return Image.fromarray(cv2.resize(pixels_of(picture), (size, size), interpolation=cv2.INTER_AREA))
 
 
 def encoder_at(job: UnitInputs) -> str:

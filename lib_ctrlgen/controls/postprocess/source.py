@@ -20,6 +20,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.composite import pixels_of
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.models.store import CachedValues
+from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.unet.call import LATENT_FACTOR
 from lib_ctrlgen.unet.noise_level import Diffusion
 
@@ -79,7 +80,8 @@ class Source:
 
     def given(self, width: int, height: int) -> Image.Image | Tensor:
         """What is encoded: the picture at a size in pixels."""
-        if self.job.unit.semantics is None or self.filler is not None:
+        exact = self.job.unit.semantics is not None and chain_of(self.job.unit.preprocessor).marks_holes
+        if not exact or self.filler is not None:
             return self.picture(width, height)
         return torch.from_numpy(self.exact(width, height)).permute(2, 0, 1)[None] / 255.0
 

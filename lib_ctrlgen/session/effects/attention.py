@@ -13,7 +13,7 @@ from lib_ctrlgen.controls.attention_protocols import AttentionPart, LayeredContr
 from lib_ctrlgen.controls.protocols import AttentionControl, ResidualControl
 from lib_ctrlgen.controls.unit import ActiveUnit
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.session.row_weights import RowWeight, all_cond, attention_factors, layer_factors
+from lib_ctrlgen.session.row_weights import RowWeight, attention_factors, layer_factors
 from lib_ctrlgen.unet.attention import V_ONLY, AttentionTerm, KeyValue
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.unet.orthogonal import NEUTRAL
@@ -104,7 +104,6 @@ class AttentionEffect:
                     scaling,
                     form,
                     mask_fit(unit),
-                    all_cond(unit.spec, hires=call.position.hires),
                 )
                 for pair, weight in zip(
                     self.pairs_of((unit.key, place), part.control, call.inputs.x), weights, strict=True

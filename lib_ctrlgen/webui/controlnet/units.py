@@ -101,6 +101,8 @@ def generation_of(p: Any) -> Generation:
         map_seed=_map_seed(p),
         ignore_mask=bool(options.get("controlnet_ignore_noninpaint_mask", False)),
         inpaint_blur=int(options.get("control_net_inpaint_blur_sigma", 7)),
+        hires_early=bool(options.get("hires_fix_use_firstpass_conds", False))
+        or bool(getattr(shared.sd_model, "lowvram", False)),
         own_semantics=bool(options.get(SEMANTICS, False)),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .arguments import find_cn_script
+
 
 @dataclass
 class RunningNetwork:
@@ -14,3 +16,11 @@ class RunningNetwork:
     """
 
     network: Any = None
+
+
+def publish(p: Any, network: Any) -> None:
+    """Let other extensions read `network` on the generation's script titled "ControlNet"; None ends that."""
+    script = find_cn_script(getattr(p, "scripts", None))
+    running = getattr(script, "running_network", None)
+    if running is not None:
+        running.network = network

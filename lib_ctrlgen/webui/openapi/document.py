@@ -6,9 +6,9 @@ from typing import Any
 
 from lib_ctrlgen import __version__
 
-from .rating_routes import all_routes
 from .routes import Route
 from .schemas import Schema
+from .table import all_routes
 
 TITLE = "CtrlGen's routes in a WebUI"
 ABOUT = (
@@ -35,10 +35,7 @@ def document() -> dict[str, Any]:
 
 def operation(route: Route) -> Schema:
     """One operation of the document."""
-    queries = [
-        parameter(each.name, "query", {"type": "boolean", "default": each.default}, required=False)
-        for each in route.query
-    ]
+    queries = [parameter(each.name, "query", each.schema, required=False) for each in route.query]
     inside = [parameter(name, "path", {"type": "string"}, required=True) for name in route.inside]
     found: Schema = {"summary": route.summary, "description": route.description}
     found["operationId"] = operation_id(route)
@@ -57,5 +54,5 @@ def parameter(name: str, place: str, schema: Schema, *, required: bool) -> Schem
 def operation_id(route: Route) -> str:
     """The operation's name in generated clients, such as `ctrlgen_get_models`."""
     words = [part for part in route.path.replace("{path:path}", "").split("/") if part]
-    named = ["job" if part.startswith("{") else part for part in words]
+    named = ["job" if part == "{name}" else part.strip("{}") for part in words]
     return "_".join(["ctrlgen", route.method.lower(), *named])

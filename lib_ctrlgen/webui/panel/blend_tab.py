@@ -30,11 +30,11 @@ DRAWINGS = {
     "painted": ("... or paint the mask", "canvas", "color-sketch"),
     "image": ("Reference picture", "upload", "editor"),
 }
-SHOWN = 2  # concepts whose fields are shown at first
+SHOWN = 2  # concepts that are shown at first; javascript/editors/concepts.js shows the others
 
 
-def build_blend(panel: Panel) -> None:
-    """Build the tab and make its components arguments of the script."""
+def build_blend(panel: Panel) -> list[Any]:
+    """Build the tab, and return its components in the order of the script's arguments."""
     parts: dict[str, Any] = {}
     with gr.Column(elem_id=panel.elem_id("blend"), elem_classes="ctrlgen-blend"):
         gr.HTML(f'<p class="ctrlgen-note">{HELP}</p>')
@@ -44,7 +44,7 @@ def build_blend(panel: Panel) -> None:
         with FormRow():
             turns = list(get_args(Interpolation))
             _add(panel, parts, "interpolation", gr.Radio, label="Interpolation", choices=turns)
-            _add(panel, parts, "normalise", gr.Checkbox, label="Normalise (weights and masks sum to 1)")
+            _add(panel, parts, "normalise", gr.Checkbox, label="Normalise")
         with gr.Accordion("Trajectory, map, reference pictures", open=False):
             with FormRow():
                 hint = "default: 1@0 hold, 0.8@0.2, 0@0.6"
@@ -55,37 +55,39 @@ def build_blend(panel: Panel) -> None:
                 _add(panel, parts, "spacing", gr.Textbox, label="Spacing", placeholder=hint, max_lines=1)
             with FormRow():
                 models = model_choices()["choices"]
-                label = "IP-Adapter for the reference pictures of concepts"
+                label = "IP-Adapter for reference pictures"
                 model = _add(panel, parts, "model", gr.Dropdown, label=label, choices=models)
                 create_refresh_button(
                     model, model_store().refresh, model_choices, panel.elem_id("blend_refresh")
                 )
                 limits = {"minimum": 0, "maximum": MAX_MAP, "step": 1}
-                label = "Map: pictures a side (0: no map)"
+                label = "Map: pictures a side"
                 explore = _add(panel, parts, "explore", gr.Slider, label=label, **limits)
                 button = gr.Button("Draw map", elem_id=panel.elem_id("draw_map"), size="sm")
             script = f"(side) => ctrlgen.map('{panel.tab}', side)"
             button.click(None, _js=script, inputs=[explore], outputs=[explore], show_progress=False)
         concepts = [build_concept(panel, index) for index in range(MAX_CONCEPTS)]
-    for component in (*(parts[name] for name in BLEND_FIELDS), *(c for each in concepts for c in each)):
-        panel.add(component)
+        add = gr.Button("Add a concept", elem_id=panel.elem_id("concept_add"), size="sm")
+        add.click(fn=None, _js=f"() => ctrlgenConcepts.add('{panel.tab}')")
     _paste(panel, parts, concepts)
+    return [*(parts[name] for name in BLEND_FIELDS), *(part for each in concepts for part in each)]
 
 
 def build_concept(panel: Panel, index: int) -> list[Any]:
     """Build one concept's fields, and return them in their order."""
     name = f"concept{index}"
     parts: dict[str, Any] = {}
-    with gr.Accordion(f"Concept {index}", open=index < SHOWN, elem_id=panel.elem_id(name)):
+    hidden = ["ctrlgen-concept", *(["ctrlgen-hidden"] if index >= SHOWN else [])]
+    with gr.Accordion(f"Concept {index}", elem_id=panel.elem_id(name), elem_classes=hidden):
         with FormRow():
             options = {"value": CONCEPT_FIELDS["used"], "elem_id": panel.elem_id(f"{name}_used")}
             parts["used"] = gr.Checkbox(label="Use", **options)
             _text(panel, parts, name, "prompt", "Prompt", "{prompt}, at night", scale=4)
         with FormRow():
-            _text(panel, parts, name, "weight", "Weight", "number or schedule: 1>0")
-            _text(panel, parts, name, "hires", "Weight in the hires pass", "default: as in the first pass")
-            _text(panel, parts, name, "seed", "Seed", "for the modes Trajectory and Seeds")
-            _text(panel, parts, name, "mask_strength", "Mask strength", "0..1 or a schedule; default: 1")
+            _text(panel, parts, name, "weight", "Weight", "1, or 1>0")
+            _text(panel, parts, name, "hires", "Hires weight", "as the first")
+            _text(panel, parts, name, "seed", "Seed", "for trajectories, seeds")
+            _text(panel, parts, name, "mask_strength", "Mask strength", "0..1, schedule")
         with gr.Accordion("Mask and picture", open=False), gr.Row():
             for part, (label, source, tool) in DRAWINGS.items():
                 options = {"type": "pil", "source": source, "tool": tool, "height": 220, "label": label}
@@ -104,7 +106,7 @@ def _add(panel: Panel, parts: dict[str, Any], name: str, component: type, **opti
 def _text(
     panel: Panel, parts: dict[str, Any], concept: str, name: str, label: str, hint: str, scale: int = 1
 ) -> None:
-    options = {"placeholder": hint, "max_lines": 1, "scale": scale}
+    options = {"placeholder": hint, "max_lines": 1, "scale": scale, "min_width": 110}
     elem_id = panel.elem_id(f"{concept}_{name}")
     parts[name] = gr.Textbox(value=CONCEPT_FIELDS[name], label=label, elem_id=elem_id, **options)
 

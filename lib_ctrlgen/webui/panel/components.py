@@ -77,6 +77,19 @@ class UnitPanel:
                 self.panel.paste_fields.append((self.parts[name], PastedField(self.index, name)))
 
 
+def build_picture(unit: UnitPanel, name: str, label: str, height: int = 240) -> None:
+    """Build the field of a picture, into which one is dropped."""
+    options = {"type": "pil", "image_mode": "RGBA", "source": "upload", "tool": "editor", "height": height}
+    unit.show(name, PictureInput, label=label, **options)
+
+
+def hidden_text(unit: UnitPanel, name: str, value: str = "") -> Any:
+    """A text field that the page or the server writes and that nobody sees."""
+    field = gr.Textbox(value=value, elem_id=unit.elem_id(name), elem_classes=["ctrlgen-hidden"])
+    field.do_not_save_to_config = True
+    return field
+
+
 def family_of(model: Any) -> str:
     """The control family of a choice in a model list; empty for none and for a file that cannot be read."""
     from lib_ctrlgen.controls.registry import identify_file  # imports every family, and diffusers

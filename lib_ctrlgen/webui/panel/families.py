@@ -18,6 +18,8 @@ AREAS: dict[str, tuple[str, ...]] = {
     "pictures": PANEL_FIELDS["image"],
     "mask_area": (*PANEL_FIELDS["mask"], "inpaint_crop"),
     "reference_area": PANEL_FIELDS["references"],
+    "batch_area": ("images",),
+    "masks_area": ("masks",),
 }
 IN_AREAS = frozenset(name for fields in AREAS.values() for name in fields)
 

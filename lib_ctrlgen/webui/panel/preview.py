@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from time import monotonic_ns
 from typing import Any
 
 from modules import scripts
 
-from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.forms.field_errors import mark_of_error, marks_json
+from lib_ctrlgen.forms.field_places import PanelValues
 from lib_ctrlgen.forms.unit_fields import read_settings
 from lib_ctrlgen.plots.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.webui.comments import texts_without_comments
@@ -20,7 +23,7 @@ def plan_html(panel: Sequence[Any], steps: int, prompts: Mapping[str, str]) -> s
         read = texts_without_comments(prompts, scripts.scripts_txt2img)
         plan = shown_plan(read_settings(panel), steps, read)
     except CtrlGenError as error:
-        return error_html(error)
+        return error_html(error, PanelValues.of(panel))
     if not plan.weights and not plan.note:
         return (
             '<p class="ctrlgen-note">No unit is enabled, and neither prompts nor guidance have schedules.</p>'
@@ -32,6 +35,13 @@ def plan_html(panel: Sequence[Any], steps: int, prompts: Mapping[str, str]) -> s
     )
 
 
-def error_html(error: Exception | str) -> str:
-    """Return an error as HTML."""
-    return f'<p class="ctrlgen-error" role="alert">{escape(str(error))}</p>'
+def error_html(error: Exception | str, values: PanelValues | None = None) -> str:
+    """Return an error as HTML; of a RequestError, with the mark of its field for the browser.
+
+    The time in it makes the HTML of the same error a new one, which the page then reads again.
+    """
+    if not isinstance(error, RequestError):
+        return f'<p class="ctrlgen-error" role="alert">{escape(str(error))}</p>'
+    mark = mark_of_error(error, values)
+    data = f'data-marks="{escape(marks_json([mark]))}" data-time="{monotonic_ns()}"'
+    return f'<p class="ctrlgen-error" role="alert" {data}>{escape(mark.sentence)}</p>'

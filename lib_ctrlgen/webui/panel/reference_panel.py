@@ -12,8 +12,8 @@ from lib_ctrlgen.request.reference import Combine
 from .components import PictureInput, UnitPanel
 
 LABELS = {
-    "composition_image": "Composition picture (for weight types with style and composition)",
-    "negative_image": "Negative picture (what to lead away from)",
+    "composition_image": "Composition picture",
+    "negative_image": "Negative picture",
 }
 
 
@@ -26,7 +26,7 @@ def build_references(unit: UnitPanel) -> None:
         unit.show("references", gr.File, label="More reference pictures", **options)
         with FormRow():
             text = {"placeholder": "1 each; or in the order of their names: 0.5; 1>0", "max_lines": 1}
-            label = "Weights of these pictures (then of further face embeddings)"
+            label = "Weights of these pictures"
             unit.show("reference_weights", gr.Textbox, label=label, **text)
             choices = list(get_args(Combine))
             unit.show("combine", gr.Dropdown, label="Combine pictures by", choices=choices)

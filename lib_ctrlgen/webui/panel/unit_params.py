@@ -24,7 +24,7 @@ def build_params(unit: UnitPanel) -> None:
     with row:
         sliders = [_param(unit, name, param) for name, (_, param) in fields.items()]
         bounds = {"minimum": 0, "maximum": RESOLUTION.maximum, "step": RESOLUTION.step}
-        label = f"{RESOLUTION.label}, else {RESOLUTION.minimum} or more"
+        label = "Detection resolution (0: as generated)"
         sliders.append(unit.show("resolution", gr.Slider, label=label, visible=False, **bounds))
 
     def reveal(text: str) -> list[dict[str, Any]]:
@@ -54,7 +54,8 @@ def build_boxes(unit: UnitPanel) -> None:
 
 def _param(unit: UnitPanel, name: str, param: Param) -> Any:
     """The component of a parameter, hidden at first: a slider, a list, a check box or a text field."""
-    options: dict[str, Any] = {"label": param.label, "info": param.info or None, "visible": False}
+    label = param.label.partition(": ")[0]  # the rest is in the tooltip
+    options: dict[str, Any] = {"label": label, "info": param.info or None, "visible": False}
     if param.kind in {"int", "float"}:
         ends = [end for end in (param.minimum, param.off) if end is not None]
         bounds = {"minimum": min(ends, default=None), "maximum": param.maximum, "step": param.step}

@@ -28,12 +28,16 @@ from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
+from lib_ctrlgen.session.assigned_maps import AssignedMaps
 from lib_ctrlgen.session.blank_maps import note_blanks
 from lib_ctrlgen.session.initial_noise import changed_noise
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
 from lib_ctrlgen.unet.ldm_unet import LdmUNet
+from lib_ctrlgen.webui.external_code.running_network import publish
+from lib_ctrlgen.webui.fitting import naming_fitting
+from lib_ctrlgen.webui.progress_text import PASS, interrupted, loading_progress
 from lib_ctrlgen.webui.settings import model_store, terms
 
 from .blending import Crossfeed, blend_parts, blended_seeds
@@ -47,7 +51,7 @@ from .inpaint_area import canvas_of, require_place
 from .maps import MapOrder, maps_of
 from .phrases import LoadedPhrases
 from .prompt_loras import each_lora_once
-from .published_maps import published
+from .published_maps import latest_network, published
 from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
@@ -81,6 +85,8 @@ class ControlledUnits:
         self.size = (int(p.width), int(p.height))
         self.session: ControlSession | None = None
         self.maps_made = True
+        self.assigned = AssignedMaps()
+        self.network = latest_network(p, units, self.assigned)
         self.notices = Notices() if notices is None else notices
         # The number of steps of the first pass (False) and of the hires pass (True).
         self.passes: dict[bool, int] = {}
@@ -100,7 +106,8 @@ class ControlledUnits:
             session = stack.enter_context(ControlSession(port, units, rows, self.variants))
             self.session = session
             announce_batches = stack.enter_context(each_host_batch(rows))
-            stack.enter_context(published(self.p, session))
+            session.assigned = self.assigned
+            stack.enter_context(published(self.p, self.network))
 
             def follow(params: Any) -> None:
                 self.follow(params, session, rows)
@@ -115,13 +122,13 @@ class ControlledUnits:
         """Before a pass, encode the units' pictures, and let units change the first noise of txt2img."""
         if self.session is None:
             return
-        self.session.assigned.maps.clear()
+        self.assigned.maps.clear()
         self.prepare(self.session, x)
         if not self.maps_made:
             return
         height, width = x.shape[-2:]
         size, units = (int(height), int(width)), self.session.units
-        self.maps_made = note_blanks(units, size, LATENT_FACTOR, self.notices, stopped=interrupted)
+        self.maps_made = note_blanks(units, size, LATENT_FACTOR, self.notices, PASS)
         if x is noise and not getattr(p, "is_hr_pass", False):
             noise.copy_(changed_noise(noise, self.session.units, self.variants))
 
@@ -138,7 +145,8 @@ class ControlledUnits:
                 self.maps_made = False
                 return
             if isinstance(part.control, EncodingControl):
-                part.control.prepare(int(height), int(width))
+                with PASS.shown("encoding the units' pictures"):
+                    part.control.prepare(int(height), int(width))
 
     def finished(self, p: Any, made: Any) -> Any:
         """Return a batch's pictures after the units that change finished pictures, else `made` itself.
@@ -234,18 +242,17 @@ def controlled_units(
             phrases=LoadedPhrases(),
             notices=notices,
             away=bool(getattr(shared.sd_model, "lowvram", False)),  # also with --medvram
+            progress=loading_progress(p),
         )
-        units = load_requests(batch, target)
+        with naming_fitting(shape.family):
+            units = load_requests(batch, target)
     note_size(shared.sd_model.sd_checkpoint_info.filename, int(p.width), int(p.height), notices)
     if used.shortage:
         p.comment(used.shortage)
     variants = batch.per_picture(unit_variants(batch.requests, units)) if batch.cells > 1 else ()
-    return ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
-
-
-def interrupted() -> bool:
-    """Whether the user interrupted the generation or skipped the rest of the batch."""
-    return bool(shared.state.interrupted or getattr(shared.state, "skipped", False))
+    made = ControlledUnits(units, shape, p, canvas, prompts, variants, notices, used)
+    publish(p, made.network)
+    return made
 
 
 def report_rows(session: ControlSession) -> None:

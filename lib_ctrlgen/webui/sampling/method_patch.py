@@ -15,6 +15,7 @@ from PIL import Image
 
 from lib_ctrlgen.compat.places import UnitPlaces
 from lib_ctrlgen.compat.unit import ControlNetUnit
+from lib_ctrlgen.forms.field_errors import Mark
 from lib_ctrlgen.request.notices import KEY
 from lib_ctrlgen.request.spec import ControlRequest
 
@@ -49,13 +50,18 @@ class MethodPatch(ABC):
 class SamplePatch(MethodPatch):
     """A replacement of `p.sample`, which raises any error that makes the control impossible.
 
-    `further` are the units in the form of sd-webui-controlnet; `places` says where they are in the request.
+    further  the units in the form of sd-webui-controlnet
+    places   where they are in the request
+    panel    the values of the panel's fields; empty for a request that was given as one argument
+    marks    errors and warnings that the page shows at their fields
     """
 
     def __init__(self, p: Any) -> None:
         super().__init__(p, "sample")
         self.further: tuple[ControlNetUnit, ...] = ()
         self.places = UnitPlaces()
+        self.panel: tuple[Any, ...] = ()
+        self.marks: list[Mark] = []
 
     def begin(self, x: Any, noise: Any) -> None:
         """Called before a pass with its latents and its noise, [B, C, h, w] each."""
@@ -82,10 +88,11 @@ class Refusal(SamplePatch):
         self.shown = shown
 
     @classmethod
-    def instead_of(cls, patch: MethodPatch, error: Exception) -> Refusal:
+    def instead_of(cls, patch: SamplePatch, error: Exception) -> Refusal:
         """Replace a sampling that failed with an error that was shown already."""
         refusal = cls(patch.p, error, shown=True)
         refusal.former = patch.former
+        refusal.panel, refusal.marks = patch.panel, patch.marks
         refusal.install()
         return refusal
 

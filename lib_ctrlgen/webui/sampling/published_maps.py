@@ -8,7 +8,7 @@ to it before each call of the U-Net.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,11 +17,11 @@ from modules import shared
 from torch import Tensor
 
 from lib_ctrlgen.controls.assigned_map import ReadsMap, map_channels
-from lib_ctrlgen.controls.unit import ActiveUnit
-from lib_ctrlgen.session.session import ControlSession
+from lib_ctrlgen.controls.unit import ActiveUnit, of_batch
+from lib_ctrlgen.session.assigned_maps import AssignedMaps
 from lib_ctrlgen.unet.call import LATENT_FACTOR
-from lib_ctrlgen.webui.external_code.arguments import find_cn_script
 from lib_ctrlgen.webui.external_code.enums import ControlModelType, HiResFixOption
+from lib_ctrlgen.webui.external_code.running_network import publish
 
 TYPES = {
     "controlnet": ControlModelType.ControlNet,
@@ -31,6 +31,18 @@ TYPES = {
     "t2i_adapter": ControlModelType.T2I_Adapter,
     "lllite": ControlModelType.Controlllite,
 }
+
+
+@dataclass(frozen=True)
+class OwnMaps:
+    """A unit's own maps, and how often they had been changed in place when they were made."""
+
+    maps: Tensor
+    version: int
+
+    def are(self, maps: Tensor) -> bool:
+        """Whether these are the same maps, unchanged."""
+        return maps is self.maps and maps._version == self.version
 
 
 class ControlParams:
@@ -43,8 +55,8 @@ class ControlParams:
     use its own again.
     """
 
-    def __init__(self, p: Any, session: ControlSession, units: Sequence[ActiveUnit]) -> None:
-        self.p, self.session, self.units = p, session, tuple(units)
+    def __init__(self, p: Any, assigned: AssignedMaps, units: Sequence[ActiveUnit]) -> None:
+        self.p, self.assigned, self.units = p, assigned, tuple(units)
         spec = self.units[0].spec
         self.control_model = cast("Any", self.units[0].control).model
         self.control_model_type = TYPES[self.control_model.name]
@@ -58,10 +70,9 @@ class ControlParams:
         self.cfg_injection = spec.control_mode == "control"
         self.hr_option = HiResFixOption.BOTH
         self.effective_region_mask: Any = None
-        self._own: dict[bool, Tensor | None] = {}
-        self._versions: dict[bool, int] = {}
+        self._own: dict[tuple[bool, tuple[int, int]], OwnMaps] = {}
         self._assigned: dict[bool, Tensor] = {}
-        self._in_hires = False
+        self._now = (0, False)
 
     @property
     def hint_cond(self) -> Tensor:
@@ -86,30 +97,35 @@ class ControlParams:
         return self._assigned.get(hires, self._own_maps(hires=hires))
 
     def _begin_pass(self) -> None:
-        """Forget the maps that were assigned in another pass; the session has dropped them already."""
-        in_hires = bool(getattr(self.p, "is_hr_pass", False))
-        if in_hires != self._in_hires:
-            self._in_hires = in_hires
+        """Forget what was assigned in another pass, and in another batch also the maps of its pictures."""
+        now = int(getattr(self.p, "iteration", 0)), bool(getattr(self.p, "is_hr_pass", False))
+        if now != self._now:
             self._assigned.clear()
+        if now[0] != self._now[0]:
+            self._own.clear()
+        self._now = now
 
     def _own_maps(self, *, hires: bool) -> Tensor | None:
-        """The unit's own maps, computed when they are read for the first time."""
-        if hires not in self._own:
-            size = pass_size(self.p, hires=hires)
-            own = None if size is None else own_maps(self.p, self.units, size)
-            self._own[hires], self._versions[hires] = own, -1 if own is None else own._version
-        return self._own[hires]
+        """The unit's own maps at the pass's size, computed when they are read for the first time."""
+        size = pass_size(self.p, hires=hires)
+        units = of_batch(self.units, self._now[0], int(self.p.batch_size))
+        if size is None or not units:
+            return None
+        if (hires, size) not in self._own:
+            own = own_maps(self.p, units, size)
+            self._own[hires, size] = OwnMaps(own, own._version)
+        return self._own[hires, size].maps
 
     def _assign(self, maps: Tensor | None, *, hires: bool) -> None:
         self._begin_pass()
         index = self.units[0].index
-        own = self._own_maps(hires=hires)
-        if maps is None or (maps is own and maps._version == self._versions[hires]):
+        self._own_maps(hires=hires)
+        if maps is None or any(own.are(maps) for own in self._own.values()):
             self._assigned.pop(hires, None)
-            self.session.assigned.drop(index, hires=hires)
+            self.assigned.drop(index, hires=hires)
         else:
             self._assigned[hires] = maps
-            self.session.assigned.assign(index, maps, hires=hires)
+            self.assigned.assign(index, maps, hires=hires)
 
 
 @dataclass(frozen=True)
@@ -123,8 +139,8 @@ def pass_size(p: Any, *, hires: bool) -> tuple[int, int] | None:
     """Width and height of a pass in pixels, None for the hires pass of a generation without one."""
     if not hires:
         return whole_cells(p.width), whole_cells(p.height)
-    if not getattr(p, "enable_hr", False):
-        return None
+    if not getattr(p, "enable_hr", False) or not getattr(p, "hr_upscale_to_x", 0):
+        return None  # the WebUI computes the size after the scripts have read their arguments
     return whole_cells(p.hr_upscale_to_x), whole_cells(p.hr_upscale_to_y)
 
 
@@ -158,22 +174,24 @@ def blank_or(maps: Sequence[Tensor], units: Sequence[ActiveUnit], picture: int) 
     return found[0] if found else torch.zeros_like(maps[0])
 
 
-def latest_network(p: Any, session: ControlSession) -> LatestNetwork:
-    """The units of a session whose networks read control maps."""
+def latest_network(p: Any, units: Sequence[ActiveUnit], assigned: AssignedMaps) -> LatestNetwork:
+    """Those of a generation's units whose networks read control maps; `assigned` takes what is assigned."""
     groups: dict[int | str, list[ActiveUnit]] = {}
-    for unit in session.units:
+    for unit in units:
         if isinstance(unit.control, ReadsMap):
             groups.setdefault(unit.index, []).append(unit)
-    return LatestNetwork([ControlParams(p, session, units) for units in groups.values()])
+    return LatestNetwork([ControlParams(p, assigned, own) for own in groups.values()])
 
 
 @contextmanager
-def published(p: Any, session: ControlSession) -> Iterator[None]:
-    """Let other extensions read and assign a session's control maps on the script titled "ControlNet"."""
-    script = find_cn_script(getattr(p, "scripts", None))
-    running = getattr(script, "running_network", None)
-    with ExitStack() as stack:
-        if running is not None:
-            running.network = latest_network(p, session)
-            stack.callback(setattr, running, "network", None)
+def published(p: Any, network: LatestNetwork) -> Iterator[None]:
+    """Publish a generation's network for one batch too, since a generation inside it may have ended that.
+
+    It stays until the end of the generation, or until an error ends the batch.
+    """
+    publish(p, network)
+    try:
         yield
+    except BaseException:
+        publish(p, None)
+        raise

@@ -6,12 +6,15 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from modules import script_callbacks
 from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.field_errors import mark_of
+from lib_ctrlgen.forms.field_places import PanelValues
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.notices import JOINT, KEY, Notices
 from lib_ctrlgen.request.spec import ControlRequest
@@ -156,9 +159,12 @@ class StepwiseSample(SamplePatch):
         texts = [JOINT.join(text for found in parts for text in found.of(k)) or None for k in range(count)]
         if any(texts):
             self.p.extra_generation_params[KEY] = texts[0] if len(set(texts)) == 1 else texts
-        for text in dict.fromkeys(text for found in parts for text in found.of()):
-            logger.warning("%s", text)
-            self.p.comment(f"CtrlGen: {text}")
+        values = PanelValues.of(self.panel) if self.panel else None
+        for notice in dict.fromkeys(replace(notice, picture=None) for found in parts for notice in found):
+            logger.warning("%s", notice)
+            mark = mark_of(notice.path, notice.message, values, warning=True)
+            self.marks += [] if mark in self.marks else [mark]
+            self.p.comment(f"CtrlGen: {mark.sentence}")
 
     def sampled(self, args: Any, kwargs: Any) -> Any:
         """Sample as often as the parts require, each time from the same noise."""

@@ -14,7 +14,7 @@ from lib_ctrlgen.forms.tuner_fields import read_tune
 from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.tuner.progress_file import ProgressFile
 from lib_ctrlgen.webui.last_picture import last_picture
-from lib_ctrlgen.webui.page import show_mistake
+from lib_ctrlgen.webui.page import show_mistake, with_marks
 from lib_ctrlgen.webui.sampling.init_images import init_pictures
 from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 
@@ -55,8 +55,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         except CtrlGenError as error:
             if getattr(p, "is_api", False):
                 raise
-            show_mistake(p, error)
-            return processing.Processed(p, [])
+            return with_marks(processing.Processed(p, []), show_mistake(p, error))
 
     def tuned(self, p: Any, args: Sequence[Any]) -> Any:
         """Run the grid, and return its sheets followed by the pictures of its cells. Raises CtrlGenError."""

@@ -1,0 +1,123 @@
+"""Every field of the request has a place in the panel, and every field of the panel is one."""
+
+from typing import Any
+
+import pytest
+
+from lib_ctrlgen.forms.blend_fields import BLEND_FIELDS, CONCEPT_FIELDS
+from lib_ctrlgen.forms.field_places import CONCEPT_LABELS, PanelValues, label_of_field, place_of
+from lib_ctrlgen.forms.param_fields import family_fields
+from lib_ctrlgen.forms.preprocessor_fields import param_fields
+from lib_ctrlgen.forms.unit_fields import WHOLE_FIELDS, unit_fields
+from lib_ctrlgen.request.blend import Blend, Concept
+from lib_ctrlgen.request.reference import Reference
+from lib_ctrlgen.request.spec import ControlRequest, ControlUnit, GenerationRequest
+from tests.support.fake_gradio import Component
+from tests.support.fake_webui import FakeWebUI, fresh
+
+# Fields of a request that the panel does not have: only converted requests of sd-webui-controlnet have them.
+WITHOUT = {"semantics"}
+# Fields whose label in the panel goes on from an earlier field's, so that it would not be understood alone.
+OTHER_LABELS = {"images", "masks"}
+
+
+def request_paths() -> list[str]:
+    """A path for every field of the request's types."""
+    unit = [f"$.units[0].{name}" for name in ControlUnit.__struct_fields__ if name not in WITHOUT]
+    unit += [f"$.units[0].references[1].{name}" for name in Reference.__struct_fields__]
+    params = [*param_fields().values(), *family_fields().values()]
+    unit += [f"$.units[0].params.{name}" for name in ("resolution", *(param.name for _, param in params))]
+    blend = [f"$.blend.{name}" for name in Blend.__struct_fields__]
+    blend += [f"$.blend.concepts[0].{name}" for name in Concept.__struct_fields__]
+    whole = {*ControlRequest.__struct_fields__, *GenerationRequest.__struct_fields__}
+    return [*unit, *blend, *(f"$.{name}" for name in whole)]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The labels of the panel's components by element id, without the tab."""
+    from tests.support.fake_webui import served
+
+    with served(FakeWebUI(), tmp_path_factory.mktemp("webui")):
+        components = fresh("panel.panel").build_panel("txt2img").components
+        made = {c.elem_id for c in Component.made if c.elem_id}
+    return dict.fromkeys(made, "") | {c.elem_id: c.label for c in components}
+
+
+@pytest.mark.parametrize("path", request_paths())
+def test_every_field_of_a_request_has_its_elements_in_the_panel(built: dict[str, Any], path: str) -> None:
+    place = place_of(path)
+    assert place.label
+    own = [each.replace("{tab}", "txt2img") for each in place.elements if each.startswith("ctrlgen_")]
+    assert not [each for each in own if each not in built]
+    assert own != ["ctrlgen_txt2img_unit0_panel"], "a field, not the whole unit"
+    assert (place.unit == 0) == path.startswith("$.units[0]")
+
+
+def test_every_field_of_the_panel_is_the_place_of_something() -> None:
+    given: list[tuple[str, PanelValues | None]] = [(path, None) for path in request_paths()]
+    for owner, param in param_fields().values():
+        given.append((f"$.units[0].params.{param.name}", PanelValues({0: {"preprocessor": owner}})))
+    places = {element for path, values in given for element in place_of(path, values).elements}
+    wanted = {f"unit0_{name}" for name in unit_fields()} | {f"concept0_{name}" for name in CONCEPT_FIELDS}
+    wanted |= {f"blend_{name}" for name in BLEND_FIELDS} | set(WHOLE_FIELDS)
+    missing = {name for name in wanted if f"ctrlgen_{{tab}}_{name}" not in places}
+    assert missing == {"concept0_used"}  # the place of a concept as a whole
+    assert place_of("$.blend.concepts[0]").elements == ("ctrlgen_{tab}_concept0_used",)
+
+
+def test_labels_are_those_of_the_panel(built: dict[str, Any]) -> None:
+    """A label that was changed in the panel is changed in forms/field_places.py, too."""
+    units = {name: label_of_field(name) for name in unit_fields() if name not in OTHER_LABELS}
+    shown = {f"ctrlgen_txt2img_unit0_{name}": label for name, label in units.items()}
+    concepts = {name: label for name, label in CONCEPT_LABELS.items() if name != "painted"}
+    shown |= {f"ctrlgen_txt2img_concept0_{name}": label for name, label in concepts.items()}
+    paths = {f"blend_{name}": f"$.blend.{name}" for name in BLEND_FIELDS}
+    paths |= {name: f"$.{name}" for name in WHOLE_FIELDS}
+    shown |= {f"ctrlgen_txt2img_{name}": place_of(path).label for name, path in paths.items()}
+    other = {name: (label, built[name]) for name, label in shown.items() if not built[name].startswith(label)}
+    assert not other
+
+
+@pytest.mark.parametrize(
+    ("path", "unit", "element"),
+    [
+        ("weight", {}, "weight"),
+        ("weight", {"weight": 0.4}, "weight"),
+        ("weight", {"weight": 0.4, "weight_schedule": "1>0"}, "weight_schedule"),
+        ("image", {}, "image"),
+        ("image", {"pose": "{}"}, "pose"),
+        ("images[2]", {}, "images"),
+        ("params.threshold", {"preprocessor": "threshold"}, "threshold_threshold"),
+        ("preprocessor[1].params.low_threshold", {"preprocessor": "invert | canny"}, "canny_low_threshold"),
+        ("params.nothing", {}, "params"),
+        ("references[0].weight", {}, "reference_weights"),
+        ("layer_weights[3]", {}, "layer_weights"),
+        ("boxes[1].text", {}, "boxes"),
+        ("semantics.resolution", {}, "panel"),
+    ],
+)
+def test_of_several_fields_the_one_that_counts_is_meant(
+    path: str, unit: dict[str, Any], element: str
+) -> None:
+    values = PanelValues(units={3: unit_fields() | unit})
+    assert place_of(f"$.units[3].{path}", values).elements[0] == f"ctrlgen_{{tab}}_unit3_{element}"
+
+
+def test_concepts_are_counted_as_the_panel_does() -> None:
+    """A request has only the concepts that are used."""
+    panel = ["", "", "", *BLEND_FIELDS.values()]
+    for number in range(8):
+        panel += (CONCEPT_FIELDS | {"used": number in {1, 4}}).values()
+    values = PanelValues.of(panel)
+    assert values.concepts == (1, 4)
+    place = place_of("$.blend.concepts[1].weight", values)
+    assert (place.elements, place.label) == (("ctrlgen_{tab}_concept4_weight",), "Concept 4, Weight")
+
+
+def test_the_guidance_is_the_panels_field_only_where_it_is_filled() -> None:
+    filled = PanelValues(whole={"cfg_scale": "99"})
+    assert place_of("$.cfg_scale", filled).elements == ("ctrlgen_{tab}_cfg_scale",)
+    assert place_of("$.cfg_scale", PanelValues(whole={"cfg_scale": ""})).elements == ("{tab}_cfg_scale",)
+    assert place_of("$.hr_prompt").elements == ("hires_prompt",)
+    assert place_of("$").elements == ("ctrlgen_{tab}_panel",)
