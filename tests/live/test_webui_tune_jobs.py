@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.live.conftest import EDGES, SIZE, Answer, WebUI, close
-from tests.support.live_jobs import ROUTE, picture, posted, waited
+from tests.support.live_jobs import ROUTE, X, picture, posted, waited
 
 pytestmark = pytest.mark.live
 
