@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import EDGES, PLAIN, WebUI, close
-from tests.live.test_webui_tune_jobs import ROUTE, picture, posted, waited
 from tests.support.browser_page import fill, generate, ready, shot
+from tests.support.live_jobs import ROUTE, picture, posted, waited
 from tests.support.script_page import browser
 
 pytestmark = pytest.mark.live
