@@ -35,7 +35,7 @@ class NormalDsine(NetworkPreprocessor):
     params: ClassVar[tuple[Param, ...]] = (
         Param(
             name="fov",
-            label="Field of view of the camera, along the longer side (degrees)",
+            label="Field of view (degrees)",
             kind="float",
             default=60.0,
             minimum=0.0,

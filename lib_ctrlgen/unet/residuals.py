@@ -111,7 +111,7 @@ def controlnet_soft_weights(layers: int) -> tuple[float, ...]:
     """Return the soft weights of sd-webui-controlnet, which on SDXL are the first ten of SD1.5's thirteen.
 
     >>> round(controlnet_soft_weights(10)[-1], 3)
-    0.561
+    0.562
     """
     return soft_weights(13)[:layers]
 

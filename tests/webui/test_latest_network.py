@@ -148,7 +148,7 @@ def test_it_is_there_before_sampling_begins(host: FakeWebUI, runner: Runner, sho
     assert params.hint_cond.shape == (1, 3, 32, 64)
     p.width = 128  # another extension enlarges the picture
     assert params.hint_cond.shape == (1, 3, 32, 128)
-    own.postprocess(p, SimpleNamespace(images=[], infotexts=[]))
+    own.postprocess(p, SimpleNamespace(images=[], infotexts=[], index_of_first_image=0))
     assert script.latest_network is None
     own.process(p, None)
     p.script_args = (*args[:-1], {**UNIT, "weight": 9})
