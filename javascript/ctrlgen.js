@@ -163,6 +163,7 @@ const ctrlgen = {
     ".ctrlgen-blend": ["concepts"],
     ".ctrlgen-curves": ["schedule", "curve"],
     "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
+    ".ctrlgen-tuner": ["tuner"],
     "[id^=ctrlgen_][id$=img_tabs]": ["units", "unit_bar", "unit_live"],
   },
 

@@ -33,6 +33,7 @@ from .face import add_face
 from .lists import add_lists
 from .models import add_models_command
 from .output import can_print, discard_output, escape_unprintable, fail, flush
+from .recipes import add_recipes
 from .send import add_send
 from .tune import add_tune
 
@@ -129,6 +130,7 @@ def new_parser() -> argparse.ArgumentParser:
     add_detect(commands)
     add_models_command(commands)
     add_face(commands)
+    add_recipes(commands)
     _add_tiny(commands)
     train = commands.add_parser("train", help="train the bundled tiny model again", add_help=False)
     train.set_defaults(command=train_command)

@@ -110,19 +110,21 @@ def _grid(options: argparse.Namespace, job: TuneJob) -> TunerResult:
         check_grid(grid, _parser(options, job))
     print(f"{len(grid.cells)} cells, {grid.pictures} pictures", file=sys.stderr)
     from lib_ctrlgen.headless.tune import EngineHost
-    from lib_ctrlgen.tuner.run import Tuner
+    from lib_ctrlgen.tuner.coarse import grid_tuner
 
     engine, encoder = engine_of(options, job.roots), job.tune.encoder
     if not (options.ray or options.webui):
         host = EngineHost(engine=engine, encoder_name=encoder)
-        return _run(options, Tuner(host, grid, out_of(options)), "cell")
+        tuner = grid_tuner(host, grid, out_of(options), GenerationRequest, job.tune.coarse)
+        return _run(options, tuner, "cell")
     from lib_ctrlgen.cluster.pool import WebUIPoolHost, workers_of
 
     host = (WebUIPoolHost if options.webui else EngineHost)(engine=engine, encoder_name=encoder)
     requests = [host.batch(cell.payload, grid.seeds) for cell in grid.cells]
     folders = (*job.roots, *model_roots(options.models))
     with workers_of(pool_options(options, encoder), folders, requests) as workers:
-        return _run(options, Tuner(host, grid, out_of(options), workers), "cell")
+        tuner = grid_tuner(host, grid, out_of(options), GenerationRequest, job.tune.coarse, workers)
+        return _run(options, tuner, "cell")
 
 
 def _search(options: argparse.Namespace, job: TuneJob) -> TunerResult:

@@ -62,6 +62,7 @@ _NOISE = Number("noise_augmentation", 0, 1, 0)
 _VARIATION = Number("variation", 3, 32, 8, whole=True)
 _SAFE_STEPS = Number("safe_steps", 0, 10, 2, whole=True)
 _PLAIN = Module(resolution=0)
+_LERES = Module(a=Number("remove_near", 0, 100, 0), b=Number("remove_background", 0, 100, 0))
 # Preprocessors without thresholds that run at `processor_res` are not listed.
 MODULES: Mapping[str, Module] = MappingProxyType(
     {
@@ -79,7 +80,9 @@ MODULES: Mapping[str, Module] = MappingProxyType(
             a=Number("value_threshold", 0.01, 2, 0.1),
             b=Number("distance_threshold", 0.01, 20, 0.1),
         ),
-        "depth_leres": Module(a=Number("remove_near", 0, 100, 0), b=Number("remove_background", 0, 100, 0)),
+        "depth_leres": _LERES,
+        "depth_leres++": _LERES,
+        "normal_dsine": Module(a=Number("fov", 0, 360, 60), b=Number("iterations", 1, 20, 5, whole=True)),
         "normal_map": Module(a=Number("background_threshold", 0, 1, 0.4)),
         "softedge_teed": Module(a=_SAFE_STEPS),
         "softedge_anyline": Module(a=_SAFE_STEPS, resolution=1280),

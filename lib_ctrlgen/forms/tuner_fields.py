@@ -10,6 +10,8 @@ from lib_ctrlgen.errors import RequestError, below
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.tuner.cells import NAMES, TuneSpec
 
+COARSE = 0.4  # the share of the steps with which the panel's "from coarse to fine" begins
+
 
 def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
     """Read the axes and the folder's name from the script's arguments. Raises RequestError at `$.tune`."""
@@ -39,8 +41,14 @@ def _from_panel(fields: Sequence[Any]) -> dict[str, Any]:
     for name, place, values in zip(NAMES, pairs[::2], pairs[1::2], strict=False):
         if str(place or "").strip():
             axes[name] = {"path": str(place).strip(), "values": str(values or "").strip()}
-    seeds, folder, force, budget = [*rest, "", "", "", ""][:4]
-    whole = {"seeds": int(seeds or 1), "name": str(folder or "").strip(), "force": bool(force)}
+    seeds, folder, force, budget, coarse = [*rest, "", "", "", "", ""][:5]
+    whole: dict[str, Any] = {
+        "seeds": int(seeds or 1),
+        "name": str(folder or "").strip(),
+        "force": bool(force),
+    }
+    if coarse:
+        whole["coarse"] = COARSE
     if not budget:
         return axes | whole
     return whole | {"auto": {"budget": int(budget), "ranges": list(axes.values())}}

@@ -10,6 +10,8 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.unet.call import Family
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+CHECKPOINT_UNET = "model.diffusion_model."  # the prefix of the U-Net's keys in a checkpoint
+TEXT_KEYS = ".attn2.to_k.weight"  # its width is that of the text features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +51,14 @@ def first_size(shapes: Shapes, key: str) -> int:
 def unsupported(name: str, instead: str = "") -> ModelError:
     """The error for a file that is recognised but not supported; `instead` is appended to the sentence."""
     return ModelError(f"recognised as {name}, not supported yet{instead}")
+
+
+def checkpoint_family(shapes: Shapes) -> Family | None:
+    """The checkpoint family of a checkpoint's U-Net; None for one without cross attention (SD3, Flux)."""
+    widths = (
+        shape[-1]
+        for key, shape in shapes.items()
+        if key.startswith(CHECKPOINT_UNET) and key.endswith(TEXT_KEYS)
+    )
+    width = next(widths, None)
+    return None if width is None else Family.of(width)

@@ -204,6 +204,7 @@ class JobCell(Answer, frozen=True, kw_only=True):
     files     paths of its pictures in the job's folder, one per seed
     error     why it failed; empty if it did not
     encoder   the CLIP vision encoder that measured its likeness
+    stopped   whether it was made with fewer steps only, by a search that stops early or a coarse grid
     """
 
     coords: list[int]
@@ -215,6 +216,7 @@ class JobCell(Answer, frozen=True, kw_only=True):
     warnings: list[str] = []
     error: str
     encoder: str = ""
+    stopped: bool = False
 
 
 class RecommendedCell(Answer, frozen=True, kw_only=True):

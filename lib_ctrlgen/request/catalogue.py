@@ -172,12 +172,15 @@ PREPROCESSORS: tuple[Entry, ...] = (
     Entry("depth_anything", "lib_ctrlgen.preprocessors.depth_anything:DepthAnything"),
     Entry("depth_anything_v2", "lib_ctrlgen.preprocessors.depth_anything:DepthAnythingV2"),
     Entry("depth_leres", "lib_ctrlgen.preprocessors.leres:LeresDepth"),
+    Entry("depth_leres++", "lib_ctrlgen.preprocessors.leres_boost:LeresBoost"),
     Entry("depth_zoe", "lib_ctrlgen.preprocessors.zoe:ZoeDepth"),
     Entry("normal_map", "lib_ctrlgen.preprocessors.midas:MidasNormals"),
     Entry("normal_bae", "lib_ctrlgen.preprocessors.normal_bae:NormalBae"),
+    Entry("normal_dsine", "lib_ctrlgen.preprocessors.normal_dsine:NormalDsine"),
     Entry("oneformer_ade20k", "lib_ctrlgen.preprocessors.segmentation:Segmentation"),
     Entry("oneformer_coco", "lib_ctrlgen.preprocessors.segmentation:SegmentationCoco"),
     Entry("segmentation", "lib_ctrlgen.preprocessors.segmentation:SegmentationUperNet"),
+    Entry("anime_face_segment", "lib_ctrlgen.preprocessors.anime_face_segment:AnimeFaceSegment"),
     Entry("openpose", "lib_ctrlgen.preprocessors.poses.openpose:Openpose"),
     Entry("openpose_face", "lib_ctrlgen.preprocessors.poses.openpose:OpenposeFace"),
     Entry("openpose_faceonly", "lib_ctrlgen.preprocessors.poses.openpose:OpenposeFaceOnly"),
@@ -203,10 +206,8 @@ PREPROCESSORS: tuple[Entry, ...] = (
 # Preprocessors of sd-webui-controlnet that CtrlGen does not have: the reason, and what to take instead.
 MISSING_PREPROCESSORS: Mapping[str, str] = MappingProxyType(
     {
-        "depth_leres++": "CtrlGen does not merge the depths of two sizes: use 'depth_anything_v2'",
-        "depth_hand_refiner": "CtrlGen does not correct hands in depth maps: use 'depth_anything_v2'",
-        "normal_dsine": "CtrlGen does not have this network: use 'normal_bae'",
-        "anime_face_segment": "CtrlGen does not have this network: use 'oneformer_coco'",
+        "depth_hand_refiner": "it needs MeshGraphormer, which no maintained package has, and the hand "
+        "model MANO, which each user has to get from its authors: use 'depth_anything_v2'",
     }
 )
 # The labels of preprocessors in sd-webui-controlnet, where they differ from the names. Requests may use both.

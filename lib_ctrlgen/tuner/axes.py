@@ -8,7 +8,8 @@
     prompt.replace: red, blue, green        the unchanged prompt, then with "red" replaced by each other value
     prompt.glow: 0.5-1.5 [3]                the weight with this name in the prompt
 
-A friendly label may replace a path: "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed", "Checkpoint".
+A friendly label may replace a path: "Strength of unit 0", "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed",
+"Checkpoint".
 
 >>> axis = parse_axis("Unit 0 weight", "0.2, 0.6-1 [3]")
 >>> axis.paths, axis.shown
@@ -31,6 +32,7 @@ from .values import MAX_VALUES, Value, read_values, require_whole_schedules, sho
 Payload: TypeAlias = dict[str, Any]
 
 FRIENDLY = re.compile(r"unit\s+(\d+)\s+([\w ]+)", re.IGNORECASE)
+OF = re.compile(r"([\w ]+?)\s+of\s+(unit|concept)\s+(\d+)", re.IGNORECASE)
 CONCEPT = re.compile(r"concept\s+(\d+)\s+([\w ]+)", re.IGNORECASE)
 
 LABELS: Mapping[str, str] = {
@@ -42,7 +44,10 @@ LABELS: Mapping[str, str] = {
     "end": "guidance_end",
     "negative prompt": "negative_prompt",
     "denoising": "denoising_strength",
+    "schedule type": "scheduler",
+    "text in the prompt": "prompt.replace",
 }
+UNIT_LABELS: Mapping[str, str] = {"strength": "weight"}
 REPLACE = "prompt.replace"
 
 
@@ -104,11 +109,16 @@ def path_of(place: str) -> str:
 
     >>> path_of("Unit 1 guidance end"), path_of("CFG"), path_of("units.0.params.low_threshold")
     ('units.1.guidance_end', 'cfg_scale', 'units.0.params.low_threshold')
+    >>> path_of("Strength of unit 1"), path_of("Weight of concept 0"), path_of("Text in the prompt")
+    ('units.1.weight', 'blend.concepts.0.weight', 'prompt.replace')
     """
+    if found := OF.fullmatch(place):
+        place = f"{found[2]} {found[3]} {found[1]}"
     for pattern, root in ((FRIENDLY, "units"), (CONCEPT, "blend.concepts")):
         found = pattern.fullmatch(place)
         if found:
-            return f"{root}.{int(found[1])}.{_field(found[2])}"
+            name = " ".join(found[2].lower().split())
+            return f"{root}.{int(found[1])}.{UNIT_LABELS.get(name) or _field(name)}"
     return _field(place) if " " in place or place.lower() in LABELS or place.istitle() else place
 
 

@@ -15,6 +15,7 @@ from lib_ctrlgen.files import read_picture, save_picture, save_text
 from .cells import Cell
 from .scoring.catalogue import FIRST_SCORES, VERSION, score_names
 from .scoring.scores import summary
+from .thumbnails import save_thumbnail
 from .worker import ScoredCell
 
 CELLS = "cells"
@@ -80,12 +81,13 @@ class KeptCells:
         return readable
 
     def keep(self, cell: Cell, scored: ScoredCell) -> KeptCell:
-        """Write a cell: its pictures, then its JSON file. Raises HostError."""
+        """Write a cell: its pictures and thumbnails, then its JSON file. Raises HostError."""
         files = []
         made = scored.made
         for number, (image, seed) in enumerate(zip(made.images, made.seeds, strict=True)):
             name = f"{CELLS}/{cell.key}-{number:02}-seed-{seed}.png"
             save_picture(image, self.folder / name, made.infos[number])
+            save_thumbnail(image, self.folder, name)
             files.append(name)
         return self.note(cell, tuple(files), scored)
 

@@ -61,6 +61,8 @@ class TuneSpec(Spec, frozen=True, kw_only=True):
     auto     a search with a budget of pictures, instead of axes
     seeds    the number of pictures per cell: with the request's seed and those after it
     force    allow a grid of more than 400 pictures
+    coarse   the share of the steps with which every cell of a grid is made first, with one seed; then only
+             the better half of the cells is made in full
     encoder  the name of the CLIP vision encoder that measures likeness; if absent, the first one by name in
              the model folders that has a text projection beside it, else the first one by name
     """
@@ -71,6 +73,7 @@ class TuneSpec(Spec, frozen=True, kw_only=True):
     auto: AutoSpec | None = None
     seeds: Annotated[int, Meta(ge=1, le=64)] = 1
     force: bool = False
+    coarse: Annotated[float, Meta(gt=0, lt=1)] | None = None
     encoder: str = ""
 
     def __post_init__(self) -> None:
@@ -80,6 +83,8 @@ class TuneSpec(Spec, frozen=True, kw_only=True):
             raise RequestError("x", "is required: an axis, or `auto` instead of axes")
         if self.auto is not None and named:
             raise RequestError(named[0], "`auto` searches the fields in auto.ranges: leave the axes out")
+        if self.auto is not None and self.coarse is not None:
+            raise RequestError("coarse", "is for a grid: a search has auto.early instead")
 
 
 Request = TypeVar("Request", bound=ControlRequest)

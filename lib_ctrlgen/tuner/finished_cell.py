@@ -13,6 +13,7 @@ from .cells import Cell
 from .scoring.catalogue import by_encoder
 
 SEED = re.compile(r"-seed-(\d+)\.png$")
+KEY = re.compile(r"([0-9a-f]{16})-\d+-seed-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,12 @@ class FinishedCell:
     def seeds(self) -> list[str]:
         """The seed of each picture, from the name of its file."""
         return [found[1] if (found := SEED.search(name)) else "" for name in self.files]
+
+    @property
+    def rated(self) -> str:
+        """The key under which ratings name the cell: that of its pictures. Empty without a picture."""
+        found = KEY.search(self.files[0]) if self.files else None
+        return found[1] if found else ""
 
 
 def encoders_of(done: Iterable[FinishedCell]) -> tuple[str, ...]:

@@ -85,4 +85,7 @@ class ProgressFile:
 
 def cells_of(done: Sequence[Any]) -> list[Mapping[str, Any]]:
     """Return finished cells as JSON objects."""
-    return [{**each.as_json, "encoder": each.encoder} for each in done]
+    return [
+        {**each.as_json, "encoder": each.encoder, **({"stopped": True} if each.stopped else {})}
+        for each in done
+    ]

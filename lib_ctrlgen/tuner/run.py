@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from PIL import Image
 
+from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.files import new_folder, save_picture, save_text
 
 from .axis_errors import check_grid
@@ -21,12 +23,15 @@ from .cells import Cell, Grid
 from .finished_cell import FinishedCell, failed
 from .lock import FolderLock
 from .progress import Progress, Tell, TunerResult
+from .ratings import Ratings, RatingsFile
 from .report import Report, Section, report_html
+from .report_data import ReportCells
 from .scoring.catalogue import VERSION, direction, less_is_better, score_label, score_names
 from .scoring.recommend import front, recommend
 from .scoring.score_warnings import warnings_of
 from .sheet import HeatTitle, heat_map, labelled
 from .tables import table_csv, table_json
+from .thumbnails import require_thumbnails
 from .worker import FAILURES, CellPictures, Host, Outcome, Task, Worker, Workers
 
 FREE = "uncontrolled"
@@ -58,6 +63,7 @@ class Tuner:
         done = {key: found for key, cell in first.items() if (found := self.read(cell)) is not None}
         waiting = [key for key in dict.fromkeys(c.key for c in self.ordered()) if key not in done]
         start, todo = monotonic(), len(waiting)
+        self.write_first(self.finished(done))
         try:
             tell(self.progress(done, None))
             for key, found in self.make(waiting):
@@ -165,29 +171,29 @@ class Tuner:
             encoder=kept.encoder,
         )
 
-    def write(self, done: Sequence[FinishedCell], search: Section | None = None) -> TunerResult:
+    def write(
+        self, done: Sequence[FinishedCell], search: Section | None = None, notes: Sequence[str] = ()
+    ) -> TunerResult:
         """Write the sheets, heat maps, tables and the report of the finished cells."""
         scored, names = [each.compared for each in done], [self.grid.named(each.cell) for each in done]
         choice, best = recommend(scored, names), front(scored)
-        warnings = warnings_of(self.grid, done)
+        ratings, unread = self.ratings()
+        warnings = (*warnings_of(self.grid, done), *unread)
         sheets = tuple(self.sheets(done))
         heats = list(self.heats(done)) if search is None else []
-        save_text(table_csv(self.grid, done), self.out / "cells.csv")
-        save_text(table_json(self.grid, done, choice, best, warnings), self.out / "cells.json")
+        save_text(table_csv(self.grid, done, ratings), self.out / "cells.csv")
+        save_text(table_json(self.grid, done, choice, best, warnings, ratings), self.out / "cells.json")
         recipes = [self.recipe(each) for each in done]
+        cells = self.report_cells(done, names=names, recipes=recipes, choice=choice, best=best)
         page = Report(
-            grid=self.grid,
-            done=done,
-            names=names,
-            recipes=recipes,
-            choice=choice,
-            best=best,
+            cells=replace(cells, ratings=ratings, search=search is not None),
             heats=[svg for _, svg in heats],
             warnings=warnings,
+            notes=notes,
             search=search,
             use=self.host.use,
         )
-        report = save_text(report_html(page, self.out), self.out / "report.html")
+        report = self.write_report(page)
         self.write_recommended(recipes[choice.cell] if choice else "")
         return TunerResult(
             report=report,
@@ -198,6 +204,32 @@ class Tuner:
             recommended=names[choice.cell] if choice else "",
             warnings=warnings,
         )
+
+    def write_first(self, done: Sequence[FinishedCell], *, search: bool = False) -> None:
+        """Write the report of a run that begins: its page shows new cells while the run goes on."""
+        cells = self.report_cells(done, names=[self.grid.named(each.cell) for each in done])
+        ratings, unread = self.ratings()
+        cells = replace(cells, ratings=ratings, search=search, running=True)
+        self.write_report(Report(cells=cells, use=self.host.use, warnings=unread))
+
+    def write_report(self, page: Report) -> Path:
+        """Write the report and the thumbnails that are missing."""
+        require_thumbnails(self.out, [name for each in page.cells.done for name in each.files])
+        return save_text(report_html(page), self.out / "report.html")
+
+    def report_cells(self, done: Sequence[FinishedCell], **values: Any) -> ReportCells:
+        """The cells of a report, without ratings."""
+        request: Any = done[0].request if done else next(iter(self.requests.values()), None)
+        size = (request.width, request.height) if request is not None else (1, 1)
+        plain: dict[str, Any] = {"recipes": (), "choice": None, "best": (), "ratings": Ratings()}
+        return ReportCells(grid=self.grid, done=done, size=size, **plain | values)
+
+    def ratings(self) -> tuple[Ratings, tuple[str, ...]]:
+        """The ratings in the folder, and a warning if they cannot be read."""
+        try:
+            return RatingsFile(self.out).read(), ()
+        except HostError as error:
+            return Ratings(), (str(error),)
 
     def recipe(self, done: FinishedCell) -> str:
         """A text that generates a cell again, for the report; the units' pictures are in the folder."""

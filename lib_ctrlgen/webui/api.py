@@ -1,4 +1,4 @@
-"""The REST routes under /ctrlgen/v1: models, preprocessors, schema, plans, detection, faces, tuner jobs."""
+"""The REST routes under /ctrlgen/v1: models, preprocessors, plans, detection, faces, tuner jobs, recipes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from lib_ctrlgen.plots.plan_view import plan_svg, plan_table, shown_plan
 from lib_ctrlgen.preprocessors.isolated.environment import environment_of
 from lib_ctrlgen.request.spec import ControlRequest, json_schema, parse_request
 
+from . import recipes
 from .comments import texts_without_comments
 from .detect import detect
 from .faces import faces
 from .model_list import listed_row, models_here
 from .openapi.document import operation_id
-from .openapi.routes import MAX_STEPS, ROOT, routes
+from .openapi.routes import MAX_STEPS, ROOT
+from .openapi.table import all_routes
 from .settings import model_store
 from .tuner.jobs import TuneJobs
+from .tuner.ratings import RatingRoutes
 
 PROMPTS = {"prompt": "$.prompt", "negative_prompt": "$.negative_prompt"}
 
@@ -36,8 +39,8 @@ def add_routes(demo: Any, app: FastAPI) -> None:
     if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
         return
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
-    functions = route_functions(TuneJobs(app))
-    for route in routes():
+    functions = route_functions(TuneJobs(app), RatingRoutes())
+    for route in all_routes():
         file: dict[str, Any] = {"response_class": FileResponse} if route.answer is None else {}
         app.add_api_route(
             f"{ROOT}/{route.path}",
@@ -54,7 +57,7 @@ def add_routes(demo: Any, app: FastAPI) -> None:
         )
 
 
-def route_functions(jobs: TuneJobs) -> dict[tuple[str, str], Callable[..., Any]]:
+def route_functions(jobs: TuneJobs, ratings: RatingRoutes) -> dict[tuple[str, str], Callable[..., Any]]:
     """The function of each route, by its method and its path below `ROOT`."""
     return {
         ("GET", "models"): models,
@@ -68,6 +71,15 @@ def route_functions(jobs: TuneJobs) -> dict[tuple[str, str], Callable[..., Any]]
         ("GET", "tune/{name}"): jobs.get,
         ("DELETE", "tune/{name}"): jobs.delete,
         ("GET", "tune/{name}/files/{path:path}"): jobs.file,
+        ("GET", "recipes"): recipes.list_recipes,
+        ("POST", "recipes"): recipes.post_recipe,
+        ("GET", "recipes/{recipe}"): recipes.get_recipe,
+        ("PUT", "recipes/{recipe}"): recipes.put_recipe,
+        ("GET", "recipes/{recipe}/zip"): recipes.recipe_zip,
+        ("GET", "recipes/{recipe}/history"): recipes.recipe_history,
+        ("GET", "recipes/{recipe}/diff"): recipes.recipe_diff,
+        ("GET", "tune/{name}/ratings"): ratings.get,
+        ("POST", "tune/{name}/ratings"): ratings.post,
     }
 
 

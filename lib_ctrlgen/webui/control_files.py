@@ -8,6 +8,7 @@ from modules import sd_models
 
 from lib_ctrlgen.errors import CtrlGenError, ModelError
 from lib_ctrlgen.forms.control_files import ControlFile, file_of, fileless
+from lib_ctrlgen.models.kind import checkpoint_family
 from lib_ctrlgen.models.tensor_files import read_header
 from lib_ctrlgen.preprocessors import preprocessor
 from lib_ctrlgen.unet.call import Family
@@ -34,15 +35,17 @@ def control_file(name: str) -> ControlFile | None:
 
 def _read(name: str) -> ControlFile | None:
     """What the file of this name is, by its name or else by its header; None for one that is no control."""
-    from lib_ctrlgen.controls.registry import identify_file  # imports every family, and diffusers
-
     store, known = model_store(), file_of(name)
     try:
         path = store.resolve(name)
-        kind = None if known.is_known else store.get(path, identify_file)
+        if known.is_known:
+            return known
+        from lib_ctrlgen.controls.registry import identify_file  # imports every family, and diffusers
+
+        kind = store.get(path, identify_file)
     except (CtrlGenError, OSError):
         return None
-    return file_of(name, kind.control, _base(kind.family), kind.variant) if kind else known
+    return file_of(name, kind.control, _base(kind.family), kind.variant)
 
 
 def checkpoint_base(title: str) -> str:
@@ -57,8 +60,6 @@ def checkpoint_base(title: str) -> str:
 
 
 def _base_read(path: Path) -> str:
-    from lib_ctrlgen.controls.describe import checkpoint_family  # imports every family, and diffusers
-
     family = checkpoint_family(read_header(path))
     return _base(family) if family else ""
 

@@ -11,6 +11,7 @@ import gradio as gr
 from modules import paths_internal, shared
 
 from lib_ctrlgen.compat import settings as old
+from lib_ctrlgen.files import expanded
 from lib_ctrlgen.models.disk_cache import map_cache
 from lib_ctrlgen.models.memory import GB, Automatic, Fixed
 from lib_ctrlgen.models.places import (
@@ -31,6 +32,7 @@ SECTION = ("ctrlgen", "CtrlGen")
 MAX_UNITS = old.MOST_UNITS
 CACHE = "ctrlgen_models_gb"
 MAP_CACHE = "ctrlgen_map_cache_gb"
+RECIPES, RECIPES_FOLDER = "ctrlgen_recipes_folder", "ctrlgen-recipes"
 INSTALLS, INSTALLS_LABEL = (
     "ctrlgen_install_environments",
     "Install environments of preprocessors when they are needed",
@@ -64,6 +66,12 @@ def maps_folder() -> str:
     options = shared.opts.data
     saves = _setting("ctrlgen_save_maps", old.saves_maps(options))
     return str(_setting("ctrlgen_maps_folder", old.maps_folder(options))) if saves else ""
+
+
+def recipes_folder() -> Path:
+    """The folder of the recipes, in the WebUI's data folder unless the setting is a whole path."""
+    chosen = str(_setting(RECIPES, "") or "").strip() or RECIPES_FOLDER
+    return Path(paths_internal.data_path) / expanded(chosen)
 
 
 def offers_downloads() -> bool:
@@ -144,6 +152,7 @@ def _options() -> dict[str, Any]:
     place = info(old.maps_folder(former), "Folder for saved control maps", restrict_api=True)
     folders = info("", "More folders with control models", gr.Textbox, {"lines": 3}, restrict_api=True)
     downloads = info(True, "Offer downloads of published models in the panel", restrict_api=True)
+    recipes = info(RECIPES_FOLDER, "Folder of the recipes", restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
     installs = info(False, INSTALLS_LABEL, restrict_api=True).info(
         "mediapipe_face: 0.4 GB in CtrlGen's own folder; otherwise the error names the command"
@@ -165,6 +174,7 @@ def _options() -> dict[str, Any]:
         "ctrlgen_maps_folder": place.info("inside the folder of the pictures, unless it is a whole path"),
         "ctrlgen_downloads": downloads.info("nothing is downloaded unless its button is pressed"),
         "ctrlgen_model_folders": folders.info("one per line"),
+        RECIPES: recipes.info("inside the WebUI's folder, unless it is a whole path"),
         CACHE: cache.info(
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
             "--ctrlgen-cache-gb overrides this"

@@ -11,6 +11,8 @@ from PIL import Image
 
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.preprocessors import preprocessor
+from lib_ctrlgen.preprocessors.dsine_network import EIGHTH, LAST, SIXTEENTH, dsine_encoder
+from lib_ctrlgen.preprocessors.leres_boost import merging_network
 from lib_ctrlgen.preprocessors.packages import detector_file
 from tests.support.fake_detectors import forget_package
 
@@ -63,3 +65,22 @@ def test_mobile_sam_computes_its_biases_from_the_weights(tmp_path: Path) -> None
     attention = loaded.get_submodule(biases.rpartition(".")[0])
     assert torch.equal(attention.ab, tensors[biases][:, attention.attention_bias_idxs])
     assert attention.ab.std() > 0.5
+
+
+def test_the_encoder_of_dsine_has_its_features_at_three_sizes() -> None:
+    """The decoder of the published file expects these widths."""
+    with torch.device("meta"):
+        encoder = dsine_encoder()
+        found = encoder(torch.zeros(1, 3, 64, 96))
+    shapes = [tuple(found[place].shape[1:]) for place in (EIGHTH, SIXTEENTH, LAST)]
+    assert shapes == [(64, 8, 12), (176, 4, 6), (2048, 2, 3)]
+    assert "original_model.conv_stem.weight" in encoder.state_dict()
+
+
+def test_the_network_that_merges_depths_has_ten_halvings() -> None:
+    with torch.device("meta"):
+        tensors = merging_network({}).state_dict()
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    assert shapes["model.model.0.weight"] == (64, 2, 4, 4)
+    assert shapes["model.model.3.weight"] == (128, 1, 4, 4)
+    assert max(key.count(".model.") for key in shapes) == 10

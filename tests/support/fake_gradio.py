@@ -29,7 +29,7 @@ class Component:
         self.events.append((fn, options))
         return self
 
-    change = input = then = upload = click
+    change = input = then = upload = select = click
 
 
 class Choice(Component):

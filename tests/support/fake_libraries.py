@@ -16,6 +16,7 @@ def edge_libraries() -> dict[str, ModuleType]:
         "Checkbox",
         "Column",
         "File",
+        "Gallery",
         "HTML",
         "Image",
         "Number",
@@ -26,6 +27,7 @@ def edge_libraries() -> dict[str, ModuleType]:
     )
     gradio: dict[str, Any] = dict.fromkeys((*plain, "State", "Tabs", "Textbox"), Component)
     gradio |= {"Dropdown": Dropdown, "Radio": Choice}
+    gradio["SelectData"] = SimpleNamespace
     gradio["update"] = lambda **values: {"__type__": "generic_update", **values}
     security = {"HTTPBasic": lambda: None, "HTTPBasicCredentials": SimpleNamespace}
     fastapi = {
@@ -34,6 +36,7 @@ def edge_libraries() -> dict[str, ModuleType]:
         "FastAPI": object,
         "HTTPException": HTTPException,
         "Request": object,
+        "Response": SentFile,
     }
     utils = {"get_parameterless_sub_dependant": lambda depends, path: depends}
     return {
@@ -46,6 +49,13 @@ def edge_libraries() -> dict[str, ModuleType]:
         "fastapi.dependencies": module("fastapi.dependencies", {}),
         "fastapi.dependencies.utils": module("fastapi.dependencies.utils", utils),
     }
+
+
+class SentFile:
+    """fastapi's Response with bytes."""
+
+    def __init__(self, content: bytes, media_type: str, headers: dict[str, str]) -> None:
+        self.content, self.media_type, self.headers = content, media_type, headers
 
 
 class HTTPException(Exception):  # noqa: N818 - fastapi's name

@@ -196,6 +196,7 @@ class FakeWebUI:
                 "without_autocast": nullcontext,
             },
             "paths_internal": {
+                "data_path": str(folder),
                 "models_path": str(folder / "models"),
                 "extensions_dir": str(folder / "extensions"),
                 "extensions_builtin_dir": str(folder / "extensions-builtin"),
@@ -219,7 +220,11 @@ class FakeWebUI:
                 "AlwaysVisible": object(),
                 "scripts_txt2img": SimpleNamespace(alwayson_scripts=[ours, Comments(self.opts)]),
             },
-            "infotext_utils": {"parse_generation_parameters": parse_generation_parameters},
+            "infotext_utils": {
+                "parse_generation_parameters": parse_generation_parameters,
+                "ParamBinding": SimpleNamespace,
+                "register_paste_params_button": self.log.append,
+            },
             "ui_common": {"create_refresh_button": refresh_button},
             "ui_components": {"FormRow": Component},
         }

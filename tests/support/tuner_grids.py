@@ -63,6 +63,7 @@ def job_file(folder: Path, **tune: Any) -> Path:
 
 
 def cells_of(page: str) -> list[dict[str, Any]]:
-    (line,) = (line for line in page.splitlines() if line.startswith("const cells = "))
-    found: list[dict[str, Any]] = json.loads(line.removeprefix("const cells = ").removesuffix(";"))
+    """The cells in the data of a report's script."""
+    data = page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
+    found: list[dict[str, Any]] = json.loads(data)["cells"]
     return found

@@ -22,6 +22,7 @@ from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 from lib_ctrlgen.tuner.cells import TuneSpec, grid_of
 from lib_ctrlgen.tuner.run import Tuner
+from lib_ctrlgen.tuner.thumbnails import thumbnail_name
 from tests.support import headless_models as models
 from tests.support.tuner_grids import PAYLOAD, UNITS, Counting, X, contents, job_file, run
 
@@ -40,7 +41,11 @@ def test_a_grid_is_made_scored_and_reported(engine: Counting, tmp_path: Path) ->
         assert len(cell["files"]) == 2
         assert cell["request"]["units"][0]["image"].startswith("sha256:")
     page = tuned.report.read_text("utf-8")
-    assert page.count("data:image/png;base64,") == 4 * 2 + 2  # every seed, once, and the units' pictures
+    assert (
+        page.count("data:image/png;base64,") == 2
+    )  # the units' pictures; those of cells are beside the page
+    files = [name for cell in summary["cells"] for name in cell["files"]]
+    assert all(page.count(name) == 1 and (tmp_path / thumbnail_name(name)).is_file() for name in files)
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert len(tuned.sheets) == 1
 

@@ -53,8 +53,9 @@ def test_the_report_says_what_a_stranger_asks(engine: Counting, tmp_path: Path) 
     for name in ("Unit 0 weight", "Unit 1 weight"):
         assert all(name in svg for svg in re.findall(r"<svg.*?</svg>", shown, flags=re.DOTALL))
     cells = cells_of(page)
-    assert [len(cell["images"]) for cell in cells] == [2] * 4
-    assert re.findall(r'<option value="(-?\d)">([^<]*)', shown) == [
+    assert [len(cell["files"]) for cell in cells] == [2] * 4
+    (choices,) = re.findall(r'<select id="seed">(.*?)</select>', shown)
+    assert re.findall(r'<option value="(-?\d)">([^<]*)', choices) == [
         ("0", "seed 0"),
         ("1", "seed 1"),
         ("-1", "all seeds"),

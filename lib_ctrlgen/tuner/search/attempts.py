@@ -116,6 +116,14 @@ class Attempts:
             return replace(short, stopped=True) if short else None
         return self.full.get(attempt.key)
 
+    def candidates(self, points: Sequence[Point], done: Sequence[FinishedCell]) -> CandidateTuner:
+        """The tuner that writes the report of these candidates, the values of one axis."""
+        cells = tuple(each.cell for each in done)
+        grid = Grid(axes=(self.space.axis(points),), cells=cells, seeds=self.seeds)
+        tuner = CandidateTuner(self.host, grid, self.out, self.workers)
+        tuner.made = self.made
+        return tuner
+
 
 class CandidateTuner(Tuner):
     """The candidates of a search as a grid of one axis, whose sheet shows the best ones only."""

@@ -17,7 +17,7 @@ from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import new_folder, save_text
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.tuner.axis_errors import check_space
-from lib_ctrlgen.tuner.cells import AutoSpec, Grid, TuneSpec, key_of
+from lib_ctrlgen.tuner.cells import AutoSpec, TuneSpec, key_of
 from lib_ctrlgen.tuner.lock import FolderLock
 from lib_ctrlgen.tuner.open_seed import with_search_seed
 from lib_ctrlgen.tuner.progress import Progress, Tell, TunerResult
@@ -25,7 +25,7 @@ from lib_ctrlgen.tuner.run import FREE
 from lib_ctrlgen.tuner.scoring.catalogue import VERSION, less_is_better
 from lib_ctrlgen.tuner.worker import Host, Worker, Workers
 
-from .attempts import Attempt, Attempts, CandidateTuner
+from .attempts import Attempt, Attempts
 from .early_stopping import clearly_beaten, objectives
 from .findings import CandidateCell, Findings
 from .space import Space, space_of
@@ -102,7 +102,9 @@ class AutoTuner:
         self.tell, self.pending, self.before, self.started = tell, 0.0, 0.0, monotonic()
         try:
             search = self.begin()
-            self.before = self.spent
+            self.before, shown = self.spent, self.shown()
+            first = self.attempts.candidates([each.proposal.point for each in shown], [])
+            first.write_first([each.done for each in shown], search=True)
             self.report(0.0)
             while batch := self.batch(search):
                 self.evaluate(search, batch)
@@ -288,11 +290,8 @@ class AutoTuner:
             searched=self.searched,
         )
         save_text(findings.json(), self.out / "auto.json")
-        axis = self.space.axis([each.proposal.point for each in shown])
         done = [each.done for each in shown]
-        grid = Grid(axes=(axis,), cells=tuple(each.cell for each in done), seeds=self.seeds)
-        tried = CandidateTuner(self.host, grid, self.out, self.workers)
-        tried.made = self.attempts.made
+        tried = self.attempts.candidates([each.proposal.point for each in shown], done)
         confidence = findings.confidence
         return replace(
             tried.write(done, findings.section()), confidence=confidence.sentence if confidence else ""

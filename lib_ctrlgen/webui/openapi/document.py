@@ -6,8 +6,9 @@ from typing import Any
 
 from lib_ctrlgen import __version__
 
-from .routes import Route, routes
+from .routes import Route
 from .schemas import Schema
+from .table import all_routes
 
 TITLE = "CtrlGen's routes in a WebUI"
 ABOUT = (
@@ -21,7 +22,7 @@ BASIC = "HTTPBasic"
 def document() -> dict[str, Any]:
     """The whole document."""
     paths: dict[str, Any] = {}
-    for route in routes():
+    for route in all_routes():
         paths.setdefault(route.whole_path, {})[route.method.lower()] = operation(route)
     return {
         "openapi": "3.0.2",
@@ -34,10 +35,7 @@ def document() -> dict[str, Any]:
 
 def operation(route: Route) -> Schema:
     """One operation of the document."""
-    queries = [
-        parameter(each.name, "query", {"type": "boolean", "default": each.default}, required=False)
-        for each in route.query
-    ]
+    queries = [parameter(each.name, "query", each.schema, required=False) for each in route.query]
     inside = [parameter(name, "path", {"type": "string"}, required=True) for name in route.inside]
     found: Schema = {"summary": route.summary, "description": route.description}
     found["operationId"] = operation_id(route)
@@ -56,5 +54,5 @@ def parameter(name: str, place: str, schema: Schema, *, required: bool) -> Schem
 def operation_id(route: Route) -> str:
     """The operation's name in generated clients, such as `ctrlgen_get_models`."""
     words = [part for part in route.path.replace("{path:path}", "").split("/") if part]
-    named = ["job" if part.startswith("{") else part for part in words]
+    named = ["job" if part == "{name}" else part.strip("{}") for part in words]
     return "_".join(["ctrlgen", route.method.lower(), *named])

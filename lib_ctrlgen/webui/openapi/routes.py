@@ -30,7 +30,7 @@ JSON, BINARY = "application/json", "application/octet-stream"
 MAX_STEPS = 1000
 ERRORS: Mapping[int, str] = {
     401: "no login, or a wrong one; only with --api-auth",
-    404: "there is no such job or file",
+    404: "there is no such job, recipe or file",
     409: "the same job runs already",
     422: "the request is wrong: `detail` says where and what to do",
 }
@@ -54,10 +54,16 @@ OF_STARLETTE: Schema = {
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A switch behind the address of a route."""
+    """A switch or a text behind the address of a route."""
 
     name: str
-    default: bool
+    default: bool | str
+
+    @property
+    def schema(self) -> Schema:
+        """Its type and its default."""
+        kind = "boolean" if isinstance(self.default, bool) else "string"
+        return {"type": kind, "default": self.default}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +78,7 @@ class Route:
     answer_example: Any = None
     body: Schema | None = None
     body_example: Any = None
+    body_type: str = JSON
     status: int = 200
     errors: tuple[int, ...] = (401,)
     query: tuple[Query, ...] = ()
@@ -88,7 +95,7 @@ class Route:
         if self.body is None:
             return {}
         content = {"schema": self.body, "example": self.body_example}
-        return {"requestBody": {"content": {JSON: content}, "required": True}}
+        return {"requestBody": {"content": {self.body_type: content}, "required": True}}
 
     @property
     def responses(self) -> dict[int | str, Schema]:

@@ -35,6 +35,7 @@ from .more import build_more
 from .picture_menu import build_picture_menu, connect_picture_menu
 from .pose_panel import build_pose, connect_pose
 from .preview import error_html
+from .recipes_panel import build_recipes
 from .reference_panel import build_references
 from .schedules_tab import build_schedules
 from .strength_panel import build_strength, connect_strength
@@ -53,6 +54,7 @@ def build_panel(tab: str) -> Panel:
             gr.HTML(f"<p>{escape(note)}.</p>", elem_id=panel.elem_id("controlnet_note"))
         _build_tabs(panel)
         build_models(panel)
+        build_recipes(panel)
         build_tiny_model(panel)
         _build_tooltips(panel)
     return panel

@@ -29,14 +29,14 @@ class Plan:
 
     def tuner(self, host: Any) -> Any:
         """Return the tuner that runs it. Raises RequestError."""
-        from lib_ctrlgen.tuner.run import Tuner
+        from lib_ctrlgen.tuner.coarse import grid_tuner
         from lib_ctrlgen.tuner.search.auto_tuner import auto_tuner  # imports torch, so only when needed
 
         from .host import TunedRequest
 
         if self.grid is None:
             return auto_tuner(host, self.payload, self.tune, TunedRequest, self.folder)
-        return Tuner(host, self.grid, self.folder)
+        return grid_tuner(host, self.grid, self.folder, TunedRequest, self.tune.coarse)
 
 
 def plan_of(p: Any, request: ControlRequest, tune: TuneSpec, name: str) -> Plan:

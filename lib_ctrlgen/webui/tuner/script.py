@@ -6,32 +6,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from modules import processing, scripts, shared
-from modules.ui_components import FormRow
 from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.forms.tuner_fields import read_tune
 from lib_ctrlgen.forms.unit_fields import read_request
-from lib_ctrlgen.tuner.cells import NAMES
 from lib_ctrlgen.tuner.progress_file import ProgressFile
 from lib_ctrlgen.webui.last_picture import last_picture
 from lib_ctrlgen.webui.page import show_mistake, with_marks
 from lib_ctrlgen.webui.sampling.init_images import init_pictures
 from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 
+from .panel import fields
 from .plan import Plan, plan_of, progress_file
 
 TITLE = "CtrlGen X/Y tuner"
+MADE = "{made} pictures were generated."  # javascript/editors/tuner.js reads this sentence
 CONTINUE = (
     "Interrupted: {done} finished cells are kept. To continue, generate again with the same settings, the "
     "same seed and the folder name {folder}."
 )
-PLACES = [
-    "Unit 0 weight", "Unit 1 weight", "Unit 0 start", "Unit 0 end", "Unit 0 control mode", "Unit 0 model",
-    "CFG", "Steps", "Sampler", "Seed", "Denoising strength", "Checkpoint", "prompt.replace",
-]  # fmt: skip
 
 
 class TunerScript(scripts.Script):  # type: ignore[misc]
@@ -48,28 +43,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """Build a hidden field for REST and the fields of the axes."""
-        parts = [gr.Textbox(value="", visible=False, label="request", elem_id=self.elem_id("request"))]
-        for name in NAMES:
-            with FormRow():
-                options = {"label": f"{name.upper()}: place or path", "choices": ["", *PLACES], "value": ""}
-                place = gr.Dropdown(elem_id=self.elem_id(f"{name}_path"), allow_custom_value=True, **options)
-                hint = "0.2, 0.4 or 0-1 [5] or 0.5-1.5 (+0.25)"
-                values = gr.Textbox(
-                    label="Values", placeholder=hint, max_lines=8, elem_id=self.elem_id(f"{name}_values")
-                )
-            parts += [place, values]
-        with FormRow():
-            seeds = {"minimum": 1, "maximum": 16, "step": 1, "value": 1, "label": "Seeds per cell"}
-            parts.append(gr.Slider(elem_id=self.elem_id("seeds"), **seeds))
-            label = "Folder name (with the name of an earlier run, only new cells are made)"
-            parts.append(gr.Textbox(label=label, max_lines=1, elem_id=self.elem_id("name")))
-            parts.append(gr.Checkbox(label="Allow more than 400 pictures", elem_id=self.elem_id("force")))
-            label = "Budget in pictures for a search of the ranges (0: run the whole grid)"
-            parts.append(gr.Number(label=label, value=0, precision=0, elem_id=self.elem_id("budget")))
-        send = gr.Button("Send this cell to the panel", elem_id=self.elem_id("send"))
-        tab = "img2img" if is_img2img else "txt2img"
-        send.click(fn=None, _js=f"() => ctrlgen.send('{tab}')")
-        return parts
+        return fields(self.elem_id, "img2img" if is_img2img else "txt2img")
 
     def run(self, p: Any, *args: Any) -> Any:
         """Run the grid, and return its sheets followed by the pictures of its cells.
@@ -164,6 +138,7 @@ def answer(p: Any, tuned: Any, folder: Any) -> Any:
     texts = [str(picture.info.get("parameters", "")) for picture in pictures]
     if tuned.choice is not None:
         p.comment(f"Recommended: {tuned.recommended}. {tuned.choice.reason} {tuned.confidence}".rstrip())
+    p.comment(MADE.format(made=tuned.made))
     for warning in tuned.warnings:
         p.comment(f"Warning: {warning}")
     if stopped():

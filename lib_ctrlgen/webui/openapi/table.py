@@ -1,0 +1,11 @@
+"""All routes under /ctrlgen/v1, in the order of the OpenAPI document."""
+
+from __future__ import annotations
+
+from .recipe_routes import recipe_routes
+from .routes import Route, routes
+
+
+def all_routes() -> tuple[Route, ...]:
+    """The routes of models, plans, detection, faces and tuner jobs, then those of recipes."""
+    return (*routes(), *recipe_routes())
