@@ -102,16 +102,18 @@ def differences(language: str, shown: list[str]) -> list[str]:
         for text, words in known.items()
         if words and not filled(words) <= set(range(text.count("{}")))
     ]
-    return [*missing, *places, *(f"{language}: no such text {text!r}" for text in sorted({*known} - {*shown}))]
+    return [
+        *missing,
+        *places,
+        *(f"{language}: no such text {text!r}" for text in sorted({*known} - {*shown})),
+    ]
 
 
 def filled(words: str) -> set[int]:
     """The places that a translation fills: {} or {0}, {1}, ... in any order."""
     pieces = [piece.split("}")[0] for piece in words.split("{")[1:] if "}" in piece]
     return {
-        int(piece) if piece else place
-        for place, piece in enumerate(pieces)
-        if piece == "" or piece.isdigit()
+        int(piece) if piece else place for place, piece in enumerate(pieces) if piece == "" or piece.isdigit()
     }
 
 
@@ -125,7 +127,9 @@ def write(language: str, shown: list[str], given: Mapping[str, str]) -> None:
 
 def main() -> int:
     """Update the languages, or check them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if not complete")
     parser.add_argument("--list", action="store_true", help="print the texts, and change nothing")
     given, shown = parser.parse_args(), texts()
