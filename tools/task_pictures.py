@@ -1,7 +1,6 @@
-"""Makes the pictures of README.md and of docs/tasks/ with the bundled tiny model: `python tools/task_pictures.py`.
+"""Makes the pictures of README.md and of docs/tasks/ with the bundled tiny model.
 
-Names after it choose pictures, such as `python tools/task_pictures.py first fade`. A picture takes seconds on a
-quiet machine. Needs the set "latest" (Pillow with a font).
+`python tools/task_pictures.py` makes all of them, `python tools/task_pictures.py first fade` two. Needs the set "latest" (Pillow with a font).
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ CORNERS = [(20, 19), (79, 25), (72, 84), (14, 78)]  # of the sketch
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture and the words below it: an RGB picture, or what is added to BASE; with the sketch's outline or not."""
+    """An RGB picture or what is added to BASE, the words below it, and whether the sketch is drawn over it."""
 
     label: str
     made: Image.Image | Mapping[str, Any]
@@ -107,41 +106,38 @@ def rooms(background: str) -> dict[str, Any]:
     return {"prompt": prompt, "seed": 1, "units": [edges(example("layout"))]}
 
 
+def stars(*weights: Any, **fields: Any) -> list[Cell]:
+    """The request for a star with each of these weights."""
+    return [Cell(str(weight), star(weight=weight, **fields), outlined=True) for weight in weights]
+
+
+def crosses(*words: str) -> list[Cell]:
+    """The same outline with each of these colours."""
+    units = [edges(example("layout"))]
+    return [Cell(text, {"prompt": f"a {text} background", "seed": 1, "units": units}) for text in words]
+
+
 def sheets() -> dict[str, list[Row]]:
     """The sheets by file name."""
     cross, sketch = example("layout"), square()
-    weights = (0, 0.25, 0.5, 0.75, 1)
+    free = Cell("no control", {**star(), "units": []}, outlined=True)
+    modes = [Cell(name, star(control_mode=name, weight=0.6)) for name in ("balanced", "prompt", "control")]
+    both = [Cell("both", stacked()), Cell("a mask for each prompt", halves())]
+    colours = crosses("blue cross on a yellow", "red cross on a white", "green cross on a purple")
+    walls = [Cell(name, rooms(name)) for name in ("yellow", "red", "green", "white")]
     return {
         "first": [
-            Row('"a red star on a blue background"', [
-                Cell("a sketch", sketch), Cell("no control", {**star(), "units": []}, outlined=True),
-                Cell("weight 1", star(), outlined=True), Cell(FADE, star(weight=FADE), outlined=True),
-            ]),
-            Row("several controls, several prompts", [
-                Cell("layout", cross), Cell("look", example("look")), Cell("both", stacked()),
-                Cell("a mask for each prompt", halves()),
-            ]),
+            Row('"a red star on a blue background"', [Cell("a sketch", sketch), free, *stars(1, FADE)]),
+            Row("several controls", [Cell("layout", cross), Cell("look", example("look")), *both]),
         ],
-        "sketch": [Row("one sketch, three prompts", [
-            Cell("sketch", cross), Cell("control map", edges_map(cross)),
-            *(Cell(words, {"prompt": f"a {words} background", "seed": 1, "units": [edges(cross)]})
-              for words in ("blue cross on a yellow", "red cross on a white", "green cross on a purple")),
-        ])],
-        "rooms": [Row("one product, many rooms", [
-            Cell("product", cross), *(Cell(name, rooms(name)) for name in ("yellow", "red", "green", "white")),
-        ])],
-        "strength": [Row("weight of the sketch", [
-            Cell("sketch", sketch), *(Cell(f"{weight:g}", star(weight=weight), outlined=True) for weight in weights),
-        ])],
-        "fade": [Row("the sketch gives the place, the prompt the shape", [
-            Cell("sketch", sketch), Cell("1", star(), outlined=True), Cell("0.2", star(weight=0.2), outlined=True), Cell("1>0", star(weight="1>0"), outlined=True),
-            Cell(FADE, star(weight=FADE), outlined=True),
-        ])],
-        "move": [Row("control modes, as in sd-webui-controlnet", [
-            Cell("picture", sketch),
-            *(Cell(name, star(control_mode=name, weight=0.6)) for name in ("balanced", "prompt", "control")),
-        ])],
-    }  # fmt: skip
+        "sketch": [
+            Row("one sketch", [Cell("sketch", cross), Cell("control map", edges_map(cross)), *colours])
+        ],
+        "rooms": [Row("one product, many rooms", [Cell("product", cross), *walls])],
+        "strength": [Row("weights", [Cell("sketch", sketch), *stars(0, 0.25, 0.5, 0.75, 1)])],
+        "fade": [Row("place of the sketch", [Cell("sketch", sketch), *stars(1, 0.2, "1>0", FADE)])],
+        "move": [Row("control modes", [Cell("picture", sketch), *modes])],
+    }
 
 
 def drawn(rows: Sequence[Row], engine: Engine) -> Image.Image:

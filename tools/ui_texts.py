@@ -1,7 +1,7 @@
 """Lists the texts of the panel, the tuner, the settings and the scripts, and updates localizations/.
 
-`python tools/ui_texts.py` adds missing texts to each language with an empty translation and removes those that
-are not used any more; with `--check` it changes nothing, and exits with 1 if a language is not complete.
+`python tools/ui_texts.py` adds missing texts to each language with an empty translation and removes those
+that are not used any more; with `--check` it changes nothing, and exits with 1 if a language is not complete.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))  # run as a program, without the package installed
 from lib_ctrlgen.forms.kinds import KINDS  # noqa: E402
 from tests.support.fake_gradio import Component  # noqa: E402
 from tests.support.fake_webui import FakeWebUI, fresh, served  # noqa: E402
-from tools.text_sources import html_texts, is_words, python_texts, script_texts, template  # noqa: E402
+from tests.support.text_sources import html_texts, is_words, python_texts, script_texts, template  # noqa: E402
 
 FOLDER = ROOT / "localizations"
 LANGUAGES = ("zh_CN", "ja_JP", "de_DE")

@@ -1,9 +1,9 @@
-"""Every text of the panel, the tuner, the settings and the scripts is translated, and no translation is left over."""
+"""Every text of the panel, the tuner, the settings and the scripts is translated, and nothing else."""
 
 import pytest
 
 from tools import ui_texts
-from tools.text_sources import html_texts, python_texts, script_texts
+from tests.support.text_sources import html_texts, python_texts, script_texts
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def test_sources() -> None:
     script = """
     // Not this text.
     const a = "Two words " + "joined", b = `At ${place ? `${x} of` : "Some text"} steps.`;
-    const c = /Not this one/.test("input:checked"), d = '<b title="A title">Bold text</b>';
+    const c = /Not this one/.test("input:checked"), d = '<b title="Its title">Bold text</b>';
     """
     assert set(script_texts(script)) == {
         "Two words joined",
         "At {} steps.",
         "Some text",
-        "A title",
+        "Its title",
         "Bold text",
     }
     assert list(python_texts('"""A docstring."""\ntext = f"The unit {n} is off."\nname = "unit_off"')) == [

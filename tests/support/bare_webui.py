@@ -22,7 +22,7 @@ from tests.support.fake_webui import FakeWebUI, fresh, served
 from tests.support.script_page import ROOT
 
 HOST_SCRIPT = """
-const gradioApp = () => document.querySelector("gradio-app").shadowRoot || document.querySelector("gradio-app");
+const gradioApp = () => document.querySelector("gradio-app");
 const called = {update: [], after: [], loaded: []};
 const onUiUpdate = (callback) => called.update.push(callback);
 const onAfterUiUpdate = (callback) => called.after.push(callback);

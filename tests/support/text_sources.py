@@ -12,10 +12,11 @@ PLACE = re.compile(r"\{(?!prompt\})[^{}]*\}")  # {prompt} is what a user writes 
 NUMBERED = re.compile(r"^(Unit|Concept|Box|Person|Animal) \d+")
 OF_UNIT = re.compile(r"\bof unit \d+")
 WORD = re.compile(r"[A-Za-z]{2,}")
-PROSE = re.compile(r"[\w\s.,:;'\"!?()%/+&|@>=\[\]{}*\-\u2013\u2026\u00b7\u2019×<]+")
+PROSE = re.compile(r"[\w\s.,:;'\"!?()%/+&|@>=\[\]{}*\-\u2013\u2026\u00b7\u2019\u00d7<]+")
 CODE = re.compile(
-    r"ctrlgen|=>|[a-z]\w*\.\w+\(|^\w+\(|&[a-z]+;|:not|\w=\"|\baria-|^application/|^M |^M\{|\w\[|\[[a-z]+[\]-]|^\.\w"
-    r"|:(is|checked)|^(img|textarea|input|button), |_\{\}|\{\}_|\w\.(pth?|safetensors)$|Arrow(Left|Right)|^[\d.]+@"
+    r"ctrlgen|=>|[a-z]\w*\.\w+\(|^\w+\(|&[a-z]+;|:not|\w=\"|\baria-|^application/|^M |^M\{|\w\["
+    r"|\[[a-z]+[\]-]|^\.\w|:(is|checked)|^(img|textarea|input|button), |_\{\}|\{\}_|\w\.(pth?|safetensors)$|Arrow(Left|Right)"
+    r"|^[\d.]+@"
 )
 KEYS = frozenset({"Backspace", "Enter", "Escape", "Ctrl+Y", "Ctrl+Z", "track active", "CtrlGen marks"})
 LISTED = re.compile(r"[a-z ]+(,[a-z ]+){4,}")  # names in one string of a script
