@@ -1,6 +1,7 @@
 """Makes the pictures of README.md and of docs/tasks/ with the bundled tiny model.
 
-`python tools/task_pictures.py` makes all of them, `python tools/task_pictures.py first fade` two. Needs the set "latest" (Pillow with a font).
+`python tools/task_pictures.py` makes all of them, `python tools/task_pictures.py first fade` two.
+Needs the set "latest" (Pillow with a font).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ CORNERS = [(20, 19), (79, 25), (72, 84), (14, 78)]  # of the sketch
 
 @dataclass(frozen=True)
 class Cell:
-    """An RGB picture or what is added to BASE, the words below it, and whether the sketch is drawn over it."""
+    """An RGB picture or what is added to BASE, the words below it, and whether it shows the sketch."""
 
     label: str
     made: Image.Image | Mapping[str, Any]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tools import ui_texts
 from tests.support.text_sources import html_texts, python_texts, script_texts
+from tools import ui_texts
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,8 @@ const updateInput = (field) => {
 };
 const selected_gallery_index_id = () => 0;
 const opts = {};
+const localGet = (name, fallback) => localStorage.getItem(name) ?? fallback;
+const localSet = (name, value) => localStorage.setItem(name, value);
 window.localization = window.localization || {};
 const started = () => {
   let timer = null;

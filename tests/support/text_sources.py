@@ -15,8 +15,8 @@ WORD = re.compile(r"[A-Za-z]{2,}")
 PROSE = re.compile(r"[\w\s.,:;'\"!?()%/+&|@>=\[\]{}*\-\u2013\u2026\u00b7\u2019\u00d7<]+")
 CODE = re.compile(
     r"ctrlgen|=>|[a-z]\w*\.\w+\(|^\w+\(|&[a-z]+;|:not|\w=\"|\baria-|^application/|^M |^M\{|\w\["
-    r"|\[[a-z]+[\]-]|^\.\w|:(is|checked)|^(img|textarea|input|button), |_\{\}|\{\}_|\w\.(pth?|safetensors)$|Arrow(Left|Right)"
-    r"|^[\d.]+@"
+    r"|\[[a-z]+[\]-]|^\.\w|:(is|checked)|^(img|textarea|input|button), |_\{\}|\{\}_"
+    r"|\w\.(pth?|safetensors)$|Arrow(Left|Right)|^[\d.]+@"
 )
 KEYS = frozenset({"Backspace", "Enter", "Escape", "Ctrl+Y", "Ctrl+Z", "track active", "CtrlGen marks"})
 LISTED = re.compile(r"[a-z ]+(,[a-z ]+){4,}")  # names in one string of a script
@@ -32,7 +32,9 @@ def is_words(text: str) -> bool:
     words = WORD.findall(text.replace("{}", " "))
     if not words or text in KEYS or CODE.search(text) or not PROSE.fullmatch(text):
         return False
-    return bool(re.match(r"[({]*\}? ?[A-Z][a-z]", text)) or (len(words) > 1 and " " in text)
+    if re.match(r"[({]*\}? ?[A-Z][a-z]", text) or re.fullmatch(r"[a-z]{4,} \{\}", text):
+        return True
+    return len(words) > 1 and " " in text
 
 
 class Texts(HTMLParser):
