@@ -67,7 +67,7 @@ const ctrlgenUnits = {
       image: find(`${id}_image img`),
       files: gradioApp().querySelectorAll(`#ctrlgen_${id}_images tr.file`).length,
       strength: schedule && schedule.value.trim() ? "curve" : value("weight"),
-      wrong: Boolean(find(`${id}_map_error .ctrlgen-error`)) || ctrlgen.failure(tab).includes(`$.units[${unit}]`),
+      wrong: Boolean(find(`${id}_map_error .ctrlgen-error, #ctrlgen_${id}_tab .ctrlgen-wrong`)) || ctrlgen.failure(tab).includes(`$.units[${unit}]`),
     };
   },
 
@@ -157,6 +157,11 @@ const ctrlgenUnits = {
   // Called by gradio with the values of all units' fields; returns the new ones.
   moved(tab, all) {
     const panel = ctrlgenUnits.panel(tab);
+    const same = {__type__: "update"}; // the field stays as it is
+    if (all.some((value) => Array.isArray(value) && value.some((file) => file && file.blob))) {
+      setTimeout(() => ctrlgenUnits.press(`${tab}_units_move`), 300); // until the files are uploaded
+      return all.map(() => same);
+    }
     const {job, undo, resolve} = panel.jobs.shift();
     const size = panel.fields.length;
     const before = panel.marks.map((mark, i) => ({...mark, values: all.slice(i * size, (i + 1) * size)}));
@@ -175,8 +180,10 @@ const ctrlgenUnits = {
       ctrlgenUnits.update();
       resolve(after);
     }, 50);
-    const same = {__type__: "update"}; // the field stays as it is
-    return after.flatMap((unit, i) => unit.values.map((value, k) => (value === before[i].values[k] ? same : value)));
+    const is = (i, k) => after[i].values[k] === before[i].values[k];
+    const values = after.flatMap((unit, i) => unit.values.map((value, k) => (is(i, k) ? same : value)));
+    const model = panel.fields.indexOf("model"); // where it has changed, the button that undoes a kind is hidden
+    return [...values, ...after.map((_, i) => (is(i, model) ? same : {...same, visible: false}))];
   },
 
   empty: (panel) => ({muted: "", solo: false, seen: "", values: panel.fields.map((name) => panel.defaults[name])}),

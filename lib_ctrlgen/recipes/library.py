@@ -50,10 +50,12 @@ class Library:
     folder: Path
 
     def names(self) -> list[str]:
-        """The names of all recipes, sorted without regard to case."""
-        if not self.folder.is_dir():
-            return []
-        found = (path.name for path in self.folder.iterdir() if _is_recipe(path))
+        """The names of all recipes, sorted without regard to case. Raises HostError."""
+        try:
+            paths = [*self.folder.iterdir()] if self.folder.is_dir() else []
+            found = [path.name for path in paths if _is_recipe(path)]
+        except OSError as error:
+            raise HostError(f"cannot read the recipes in {self.folder}: {error.strerror or error}") from error
         return sorted(found, key=lambda name: (name.casefold(), name))
 
     def listed(self) -> list[Listed]:

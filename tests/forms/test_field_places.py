@@ -44,7 +44,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return dict.fromkeys(made, "") | {c.elem_id: c.label for c in components}
 
 
-@pytest.mark.parametrize("path", request_paths())
+@pytest.mark.parametrize("path", sorted(request_paths()))
 def test_every_field_of_a_request_has_its_elements_in_the_panel(built: dict[str, Any], path: str) -> None:
     place = place_of(path)
     assert place.label

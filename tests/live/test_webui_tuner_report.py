@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import EDGES, PLAIN, WebUI, close
-from tests.live.test_webui_tune_jobs import ROUTE, picture, posted, waited
 from tests.support.browser_page import fill, generate, ready, shot
+from tests.support.live_jobs import ROUTE, picture, posted, waited
 from tests.support.script_page import browser
 
 pytestmark = pytest.mark.live
@@ -37,6 +37,18 @@ def choose_axis(page: Any, axis: str, label: str, values: str) -> None:
     fill(page, f"{BOX}_{axis}_values textarea", values)
 
 
+def require_cost(page: Any) -> None:
+    """Fill two axes: the cost stands below, and nothing was sent while typing."""
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    choose_axis(page, "x", "CFG scale", "1-9 [4]")
+    choose_axis(page, "y", "Steps", "4, 30, 60")
+    typed = [url for url in sent if "internal" not in url]  # the WebUI's own polling
+    assert typed == []
+    cost = page.locator(f"{BOX}_cost .ctrlgen-cost").first.inner_text()
+    assert cost.startswith("12 cells, 12 pictures; about ")
+
+
 def test_the_page_tells_the_cost_and_opens_the_report_while_it_runs(context: Any, webui: WebUI) -> None:
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -47,14 +59,7 @@ def test_the_page_tells_the_cost_and_opens_the_report_while_it_runs(context: Any
     page.locator("#tab_txt2img #script_list input").first.click()
     page.locator("#tab_txt2img #script_list ul li", has_text="CtrlGen X/Y tuner").first.click()
     page.wait_for_selector(f"{BOX}_cost .ctrlgen-cost:visible")
-    sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url))
-    choose_axis(page, "x", "CFG scale", "1-9 [4]")
-    choose_axis(page, "y", "Steps", "4, 30, 60")
-    typed = [url for url in sent if "internal" not in url]  # the WebUI's own polling
-    assert typed == []
-    cost = page.locator(f"{BOX}_cost .ctrlgen-cost").first.inner_text()
-    assert cost.startswith("12 cells, 12 pictures; about ")
+    require_cost(page)
     name = f"live-{uuid.uuid4().hex}"
     fill(page, f"{BOX}_name textarea, {BOX}_name input", name)
     shot(page, "tuner_cost")

@@ -15,6 +15,8 @@ from tests.support.browser_page import (
     generate,
     open_panel,
     opened_page,
+    press,
+    reveal,
     shot,
     unit,
 )
@@ -34,12 +36,11 @@ def opened(webui: WebUI) -> Iterator[Any]:
 @pytest.fixture
 def page(opened: Any, tmp_path: Path) -> Any:
     """One unit with edges, on, at strength 0.8."""
-    if not opened.locator(TABS).is_visible():
-        open_panel(opened)
+    open_panel(opened)
     opened.wait_for_selector(f"{TABS} [data-action=add]")
-    while opened.locator(f"{TABS} .tab-nav > button:visible").count() > 1:
+    opened.locator(f"{TABS} > .tab-nav > button").first.click()
+    for _ in tabs(opened):
         act(opened, "remove")
-    act(opened, "remove")
     scene(128).save(tmp_path / "scene.png")
     opened.locator(f"{unit('image')} input[type=file]").set_input_files(str(tmp_path / "scene.png"))
     opened.wait_for_selector(f"{unit('image')} img")
@@ -61,7 +62,8 @@ def note(page: Any, text: str) -> None:
 
 def tabs(page: Any) -> list[str]:
     """What the shown tabs say to a screen reader."""
-    shown = page.locator(f"{TABS} > .tab-nav > button:visible").evaluate_all("all => all.map(b => b.title)")
+    buttons = page.locator(f"{TABS} > .tab-nav > button:visible", has_text="Unit")
+    shown = buttons.evaluate_all("all => all.map(b => b.title)")
     return [str(each) for each in shown]
 
 
@@ -77,7 +79,7 @@ def sent(page: Any) -> list[dict[str, Any]]:
 def second(page: Any) -> None:
     """A second unit with another model and strength."""
     act(page, "duplicate")
-    page.locator(f"{unit('model', 1)} input").first.click()
+    press(page, f"{unit('model', 1)} input >> nth=0")
     page.locator(f"{unit('model', 1)} ul li", has_text=DEPTH["model"]).first.click()
     fill(page, f"{unit('weight', 1)} input[type=number]", "0.4")
 
@@ -124,26 +126,26 @@ def test_a_tab_is_dragged_to_another_place(page: Any) -> None:
 def test_everything_works_by_keyboard(page: Any) -> None:
     page.locator(f"{TABS} > .tab-nav > button").first.click()
 
-    def press(keys: str) -> list[str]:
+    def typed(keys: str) -> list[str]:
         page.keyboard.press(keys)
         page.wait_for_timeout(1200)
         return tabs(page)
 
     page.locator(f"{TABS} > .tab-nav > button").first.focus()
-    assert press("d")[1] == "Unit 1, edges, strength 0.8, on"
-    assert press("m")[1] == "Unit 1, edges, strength 0.8, muted"
-    assert press("Shift+ArrowLeft")[0] == "Unit 0, edges, strength 0.8, muted"
-    press("ArrowRight")
-    press("s")
-    press("Control+c")
+    assert typed("d")[1] == "Unit 1, edges, strength 0.8, on"
+    assert typed("m")[1] == "Unit 1, edges, strength 0.8, muted"
+    assert typed("Shift+ArrowLeft")[0] == "Unit 0, edges, strength 0.8, muted"
+    typed("ArrowRight")
+    typed("s")
+    typed("Control+c")
     note(page, "Unit 1 was copied")
-    assert press("a")[2] == "Unit 2, no model, strength 1, off"
-    press("Control+v")
+    assert typed("a")[2] == "Unit 2, no model, strength 1, off"
+    typed("Control+v")
     note(page, "Pasted into unit 2")
     assert tabs(page)[2] == "Unit 2, edges, strength 0.8, on"
     assert page.locator(f"{unit('image', 2)} img").count() == 1
-    assert len(press("Delete")) == 2
-    assert len(press("Control+z")) == 3
+    assert len(typed("Delete")) == 2
+    assert len(typed("Control+z")) == 3
 
 
 def test_a_unit_is_pasted_into_another_tab_with_its_picture(page: Any) -> None:
@@ -153,7 +155,7 @@ def test_a_unit_is_pasted_into_another_tab_with_its_picture(page: Any) -> None:
     text = page.evaluate("navigator.clipboard.readText()")
     assert json.loads(text)["weight"] == 0.8
     page.locator("#tabs > .tab-nav button", has_text="img2img").first.click()
-    page.locator("#ctrlgen_img2img_panel > .label-wrap").click()
+    reveal(page, "#ctrlgen_img2img_unit0_image")
     page.locator("#ctrlgen_img2img_tabs [data-action=paste]").click()
     page.locator("#ctrlgen_img2img_tabs .ctrlgen-units-note", has_text="Pasted").wait_for()
     page.wait_for_selector("#ctrlgen_img2img_unit0_image img")
@@ -187,9 +189,7 @@ def test_the_live_preview_follows_the_fields(page: Any) -> None:
 
 
 def test_the_menu_of_the_picture(page: Any, tmp_path: Path) -> None:
-    page.locator(f"{unit('picture_menu')} > .label-wrap").click()
-    page.wait_for_timeout(700)
-    page.click(unit("send_size"))
+    press(page, unit("send_size"))
     page.wait_for_timeout(700)
     assert page.locator("#txt2img_width input[type=number]").input_value() == "128"
     for name in ("width", "height"):

@@ -256,7 +256,7 @@ class App:
 
 def test_routes_are_added_with_the_api_and_guarded_with_its_login(host: FakeWebUI) -> None:
     api = fresh("api")
-    for flags, count, guards in [({"api": False}, 0, 0), ({}, 14, 0), ({"api_auth": "me:secret"}, 14, 1)]:
+    for flags, count, guards in [({"api": False}, 0, 0), ({}, 15, 0), ({"api_auth": "me:secret"}, 15, 1)]:
         vars(host.flags).update({"api": True, "api_auth": None, **flags})
         app = App()
         api.add_routes(None, app)

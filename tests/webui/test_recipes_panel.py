@@ -175,10 +175,24 @@ def test_mistakes_are_shown(page: Page, tmp_path: Path) -> None:
     assert all("Choose a recipe first." in found[-1] for found in wrong)
     assert "there is no recipe &#x27;x&#x27;" in page.press("compare", "x", "", "")[-1]
     page.fill(**unit(enabled=True))
-    assert "$.units[0].model" in page.save("chair")
+    assert "choose a model in the unit" in page.save("chair")
     (tmp_path / "evil.zip").write_bytes(b"PK")
     assert "no zip of a recipe" in page.press("import", SimpleNamespace(name=str(tmp_path / "evil.zip")))[0]
     token = page.parts["ctrlgen_txt2img_recipe_token"].events[0][0]
     assert "names no recipe" in token("../../x")[0]
     assert "there is no recipe" in token(f"{'0' * 40}/1/x")[0]
     assert page.library.names() == []
+
+
+def test_a_folder_that_cannot_be_read_does_not_take_the_panel_away(
+    host: FakeWebUI, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "ctrlgen-recipes").mkdir()
+
+    def refused(_path: Path) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lib_ctrlgen.recipes.library._is_recipe", refused)
+    (tmp_path / "ctrlgen-recipes" / "chair").mkdir()
+    page = Page(host, tmp_path)
+    assert "cannot read the recipes" in page.press("refresh")[0]

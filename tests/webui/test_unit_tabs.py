@@ -33,8 +33,9 @@ def test_one_event_has_the_fields_of_all_units(panel: Any) -> None:
     function, options = event("units_move")
     assert function is None
     names = [component.elem_id for component in options["outputs"]]
-    fields = [*unit_fields(), "map", "map_error"]
-    assert names == [f"ctrlgen_txt2img_unit{unit}_{name}" for unit in range(3) for name in fields]
+    fields = [*unit_fields(), "map", "map_error", "kind", "strength", "presets"]
+    moved = [f"ctrlgen_txt2img_unit{unit}_{name}" for unit in range(3) for name in fields]
+    assert names == [*moved, *(f"ctrlgen_txt2img_unit{unit}_kind_undo" for unit in range(3))]
 
 
 def test_a_unit_is_copied_with_hashes_or_pictures_and_pasted(panel: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lib_ctrlgen.request.rating_answers import RatingsAnswer
 from lib_ctrlgen.tuner.ratings import Ratings
 
-from .routes import Route, routes
+from .routes import Route
 from .schemas import schema_of
 
 PATH = "tune/{name}/ratings"
@@ -50,8 +50,3 @@ def rating_routes() -> tuple[Route, ...]:
             errors=(401, 404, 422),
         ),
     )
-
-
-def all_routes() -> tuple[Route, ...]:
-    """All routes, in the order of the document."""
-    return (*routes(), *rating_routes())

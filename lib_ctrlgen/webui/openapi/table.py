@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from .rating_routes import rating_routes
 from .recipe_routes import recipe_routes
 from .routes import Route, routes
 
 
 def all_routes() -> tuple[Route, ...]:
-    """The routes of models, plans, detection, faces and tuner jobs, then those of recipes."""
-    return (*routes(), *recipe_routes())
+    """The routes of models, plans, detection, faces and tuner jobs, then those of ratings and of recipes."""
+    return (*routes(), *rating_routes(), *recipe_routes())

@@ -83,6 +83,12 @@ def build_picture(unit: UnitPanel, name: str, label: str, height: int = 240) -> 
     unit.show(name, PictureInput, label=label, **options)
 
 
+def build_files(unit: UnitPanel, name: str, label: str) -> None:
+    """Build the field of several pictures, one for each image of a batch."""
+    options = {"file_count": "multiple", "file_types": ["image", ".json"], "height": 120}
+    unit.show(name, gr.File, label=label, **options)
+
+
 def hidden_text(unit: UnitPanel, name: str, value: str = "") -> Any:
     """A text field that the page or the server writes and that nobody sees."""
     field = gr.Textbox(value=value, elem_id=unit.elem_id(name), elem_classes=["ctrlgen-hidden"])

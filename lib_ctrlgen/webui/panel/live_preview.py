@@ -10,6 +10,7 @@ from modules import devices
 from modules.call_queue import queue_lock
 
 from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.forms.field_places import PanelValues
 from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.preprocessor_fields import stage_names
 from lib_ctrlgen.forms.unit_fields import unit_fields
@@ -65,7 +66,7 @@ def live_map(index: float, width: float, height: float, *values: Any) -> tuple[A
         size, place = (int(width), int(height)), str(devices.device)
         return control_map(fields, *size, int(index), model_store(), place, away=offloads()), ""
     except RequestError as error:
-        return None, error_html(error)
+        return None, error_html(error, PanelValues({int(index): fields}))
     except CtrlGenError:
         return None, QUIET  # the unit's download box, the button and Generate say what is missing
     finally:

@@ -13,7 +13,7 @@ from lib_ctrlgen.request.catalogue import preprocessor_names
 from lib_ctrlgen.request.spec import ControlMode, ResizeMode, Storage
 from lib_ctrlgen.webui.settings import model_store
 
-from .components import UnitPanel, build_picture, model_choices
+from .components import UnitPanel, build_files, build_picture, model_choices
 from .unit_params import build_family_params, build_params
 
 CONTROL_MODES = {
@@ -116,18 +116,9 @@ def _build_mask(unit: UnitPanel) -> None:
 
 
 def _build_batch(unit: UnitPanel) -> None:
-    with gr.Row():
-        unit.parts["batch_area"] = gr.Column(min_width=220)
-        with unit.parts["batch_area"]:
-            _files(unit, "images", "Pictures, one for each image")
-        unit.parts["masks_area"] = gr.Column(min_width=220)
-        with unit.parts["masks_area"]:
-            _files(unit, "masks", "Masks, one for each image")
-
-
-def _files(unit: UnitPanel, name: str, label: str) -> None:
-    options = {"file_count": "multiple", "file_types": ["image", ".json"], "height": 120}
-    unit.show(name, gr.File, label=label, **options)
+    unit.parts["masks_area"] = gr.Column(min_width=220)
+    with unit.parts["masks_area"]:
+        build_files(unit, "masks", "Masks, one for each image")
 
 
 def _build_cost(unit: UnitPanel) -> None:

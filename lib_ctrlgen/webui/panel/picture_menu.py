@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from modules.ui_components import FormRow
 
-from .components import UnitPanel
+from .components import UnitPanel, build_files
 
 TITLE = "Picture from ..."
 ACTIONS = {
@@ -27,8 +27,9 @@ def build_picture_menu(unit: UnitPanel) -> None:
                 unit.parts[name] = gr.Button(label, elem_id=unit.elem_id(name), **button)
         label = "Use the img2img picture instead"
         unit.show("use_init_image", gr.Checkbox, label=label, visible=init)
-        files = {"file_count": "multiple", "file_types": ["image", ".json"], "height": 120}
-        unit.show("images", gr.File, label="Pictures for a batch: one for each image, by name", **files)
+        unit.parts["batch_area"] = gr.Column()
+        with unit.parts["batch_area"]:
+            build_files(unit, "images", "Pictures for a batch: one for each image")
 
 
 def connect_picture_menu(unit: UnitPanel) -> None:

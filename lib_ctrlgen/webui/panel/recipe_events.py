@@ -29,6 +29,17 @@ NEWEST = "the newest"
 CHOOSE = "Choose a recipe first."
 
 
+def known_names() -> list[str]:
+    """The names of the recipes while the page is built; none if the folder cannot be read.
+
+    The buttons show the error then, and the rest of the panel is built all the same.
+    """
+    try:
+        return library().names()
+    except CtrlGenError:
+        return []
+
+
 def pasted_token(params: Mapping[str, Any]) -> Any:
     """The recipe that a pasted infotext names, for the field whose change fills in the pictures."""
     return gr.update(value=params[ENTRY]) if params.get(ENTRY) else None

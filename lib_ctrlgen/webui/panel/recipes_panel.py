@@ -12,7 +12,6 @@ from modules.ui_components import FormRow
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.picture_values import CONCEPT_FIELDS, UNIT_FIELDS
 from lib_ctrlgen.request.blend import MAX_CONCEPTS
-from lib_ctrlgen.webui.recipes import library
 from lib_ctrlgen.webui.settings import unit_count
 
 from .components import Panel
@@ -23,6 +22,7 @@ from .recipe_events import (
     compared,
     exported,
     imported,
+    known_names,
     loaded,
     pasted_token,
     refreshed,
@@ -79,7 +79,7 @@ def _build_choice(recipes: RecipesPanel) -> None:
     recipes.show("gallery", gr.Gallery, label="Recipes", columns=6, height=240, allow_preview=False)
     recipes.show("refresh", gr.Button, "Show all recipes", size="sm")
     with FormRow():
-        names = [*library().names()]
+        names = known_names()
         recipes.show("name", gr.Dropdown, label="Recipe", choices=names)
         recipes.show("version", gr.Dropdown, label="Version", choices=[NEWEST], value=NEWEST)
         recipes.show("variant", gr.Dropdown, label="Variant", choices=[], allow_custom_value=True)
@@ -91,7 +91,7 @@ def _build_choice(recipes: RecipesPanel) -> None:
 
 def _build_share(recipes: RecipesPanel) -> None:
     with FormRow():
-        names = ["", *library().names()]
+        names = ["", *known_names()]
         recipes.show("other", gr.Dropdown, label="Compare with (empty: the version before)", choices=names)
     with gr.Row():
         recipes.show("compare", gr.Button, "Compare", size="sm")

@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.forms.strengths import LEVELS
 from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.forms.unit_text import PastedUnit, Upload, read_unit_text, unit_text
 from lib_ctrlgen.webui.settings import MAX_UNITS
@@ -23,8 +24,16 @@ from lib_ctrlgen.webui.settings import MAX_UNITS
 from .components import Panel, UnitPanel
 from .infotext import MODEL, listed_name
 from .live_preview import connect_live_preview
+from .strength_panel import presets_text
 
-SHOWN = {"map": None, "map_error": ""}  # what moves with a unit beside its fields
+# What moves with a unit beside its fields, with the values of an unused unit.
+SHOWN = {
+    "map": None,
+    "map_error": "",
+    "kind": None,
+    "strength": LEVELS["High"],
+    "presets": presets_text(""),
+}
 UNKNOWN = "Not in the pasted text: {names}. Choose these pictures again."
 
 
@@ -35,6 +44,7 @@ def build_unit_tabs(panel: Panel, units: Sequence[UnitPanel]) -> None:
     content = f'<div data-tab="{panel.tab}" data-about="{escape(json.dumps(about))}"></div>'
     gr.HTML(content, elem_id=panel.elem_id("units"), elem_classes=["ctrlgen-hidden"])
     every = [unit.parts[name] for unit in units for name in defaults]
+    every += [unit.parts["kind_undo"] for unit in units]  # hidden when a unit's values have changed
     move = _hidden_button(panel, "units_move")
     move.click(None, _js=f"(...all) => ctrlgenUnits.moved('{panel.tab}', all)", outputs=every)
     _connect_text(panel, units[0])
