@@ -79,32 +79,32 @@ def test_the_kind_is_chosen_by_keyboard(page: Any) -> None:
 
 
 def test_the_curve_is_drawn_and_changed_by_keyboard(page: Any) -> None:
-    page.locator(f"{UNIT}panel .label-wrap", has_text="Weight over the steps").click()
-    plot = page.locator(f"{UNIT}panel .ctrlgen-curves svg")
-    plot.wait_for(state="visible")
-    page.locator(f"{UNIT}panel .ctrlgen-curves .point").first.focus()
+    field = f"document.querySelector('{UNIT}weight_schedule :is(textarea, input)').value"
+    bar = page.locator(f"{UNIT}panel .label-wrap", has_text="Weight over the steps")
+    page.wait_for_selector(f"{UNIT}panel .label-wrap[role=button]")
+    bar.focus()
+    page.keyboard.press("Enter")
+    point = page.locator(f"{UNIT}panel .ctrlgen-curves .point").first
+    point.wait_for(state="visible")
+    point.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowDown")
-    page.wait_for_function(f"document.querySelector('{UNIT}weight_schedule textarea').value.includes('@')")
+    page.wait_for_function(f"{field} === '0.99@0, 1@0.5'")
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+z")
-    page.wait_for_function(f"document.querySelector('{UNIT}weight_schedule textarea').value === ''")
+    page.wait_for_function(f"{field} === ''")
 
 
 def test_units_are_added_and_chosen_by_keyboard(page: Any) -> None:
-    tabs = page.locator("#ctrlgen_txt2img_tabs > .tab-nav > button:visible")
-    page.wait_for_selector(".ctrlgen-bar")
-    before = tabs.count()
-    page.locator("#ctrlgen_txt2img_tabs button", has_text="Add unit").first.focus()
+    tabs = "#ctrlgen_txt2img_tabs > .tab-nav > button"
+    add = page.locator("#ctrlgen_txt2img_tabs [data-action=add]")
+    add.wait_for(state="visible")
+    assert page.locator(f"{tabs}:nth-child(2)").is_hidden()
+    add.focus()
     page.keyboard.press("Enter")
-    page.wait_for_function(
-        "(count) => [...document.querySelectorAll('#ctrlgen_txt2img_tabs > .tab-nav > button')]"
-        ".filter((each) => each.offsetParent).length === count + 1",
-        arg=before,
-    )
-    tabs.first.focus()
-    page.keyboard.press("ArrowRight")
-    page.wait_for_selector("#ctrlgen_txt2img_tabs > .tab-nav > button:nth-child(2).selected")
+    page.wait_for_selector(f"{tabs}:nth-child(2).selected:focus")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(f"{tabs}:nth-child(1).selected:focus")
 
 
 BARE = """(panel) => [...document.querySelectorAll(`${panel} :is(input, textarea, button)`)]
