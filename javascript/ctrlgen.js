@@ -112,8 +112,12 @@ const ctrlgen = {
     return args;
   },
 
+  // A text in the language of the WebUI.
+  words: (text) => (typeof ctrlgenWords === "undefined" ? text : ctrlgenWords.of(text)),
+
   label(element, text) {
-    if (element && element.textContent !== text) element.textContent = text;
+    const words = ctrlgen.words(text);
+    if (element && element.textContent !== words) element.textContent = words;
   },
 
   count(tab) {

@@ -88,7 +88,7 @@ const ctrlgenKinds = {
   titles(place) {
     const texts = JSON.parse(place.dataset.texts);
     const panel = place.closest(".ctrlgen");
-    const put = (part, text) => part && !part.title && (part.title = text);
+    const put = (part, text) => part && !part.title && (part.title = ctrlgen.words(text));
     panel.querySelectorAll(".ctrlgen-unit").forEach((unit) => {
       const start = unit.id.replace(/panel$/, "");
       Object.entries(texts.unit).forEach(([name, text]) => put(gradioApp().querySelector(`#${start}${name}`), text));
@@ -101,7 +101,7 @@ const ctrlgenKinds = {
   kindTitles(texts, panel) {
     panel.querySelectorAll(".ctrlgen-kinds input[type=radio]").forEach((input) => {
       const label = input.closest("label");
-      if (label && !label.title && texts.kind[input.value]) label.title = texts.kind[input.value];
+      if (label && !label.title && texts.kind[input.value]) label.title = ctrlgen.words(texts.kind[input.value]);
     });
   },
 

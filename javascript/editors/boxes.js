@@ -107,7 +107,7 @@ const ctrlgenBoxes = {
     made.tabIndex = 0;
     made.dataset.index = index;
     made.setAttribute("role", "group");
-    made.setAttribute("aria-label", `Box ${index + 1}: ${each.text || "no phrase"}`);
+    made.setAttribute("aria-label", ctrlgen.words(`Box ${index + 1}: ${each.text || "no phrase"}`));
     const phrase = document.createElement("span");
     phrase.textContent = each.text || "?";
     made.append(phrase);

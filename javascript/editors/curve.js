@@ -233,7 +233,7 @@ const ctrlgenCurve = {
       "fill": model.color,
       "tabindex": 0,
       "role": "slider",
-      "aria-label": shown,
+      "aria-label": ctrlgen.words(shown),
       "aria-valuenow": frame.value,
       "aria-valuemin": scale.low,
       "aria-valuemax": scale.high,
@@ -275,7 +275,7 @@ const ctrlgenCurve = {
     const options = area.models.map((each) => `${each.id}\n${each.label}`).join("\n");
     if (select.dataset.shown !== options) {
       select.dataset.shown = options;
-      select.replaceChildren(...area.models.map((each) => new Option(each.label, each.id)));
+      select.replaceChildren(...area.models.map((each) => new Option(ctrlgen.words(each.label), each.id)));
     }
     if (model) select.value = model.id;
     select.classList.toggle("ctrlgen-hidden", area.models.length < 2);
@@ -499,7 +499,7 @@ const ctrlgenCurve = {
 
   build(area) {
     const {width, height} = ctrlgenCurve.size;
-    const options = (names) => names.map((name) => `<option>${name}</option>`).join("");
+    const options = (names) => names.map((name) => `<option value="${name}">${ctrlgen.words(name)}</option>`).join("");
     area.innerHTML = "<div class='ctrlgen-bar'><select class='ctrlgen-track' aria-label='Curve'></select>"
       + `<select class='ctrlgen-preset' aria-label='Preset'><option value=''>Preset…</option>${options(ctrlgenCurve.presets)}</select>`
       + "<select class='ctrlgen-easing' aria-label='Easing from the chosen point' disabled><option value=''>Easing…</option>"

@@ -120,10 +120,11 @@ Object.assign(ctrlgenPose, {
     button("undo").disabled = !undo.length;
     button("redo").disabled = !redo.length;
     button("use").disabled = !drawing.figures.length;
-    const verb = chosen && !ctrlgenPose.isShown(drawing, chosen) ? "Show" : "Hide";
+    const hidden = chosen && !ctrlgenPose.isShown(drawing, chosen);
+    const [joint, limb, part] = hidden ? ["Show joint", "Show limb", "Show part"] : ["Hide joint", "Hide limb", "Hide part"];
     const isGroup = chosen && chosen.part !== "body";
-    ctrlgen.label(button("joint"), `${verb} ${isGroup ? chosen.part.replace(/.*_/, "") : "joint"}`);
-    ctrlgen.label(button("limb"), `${verb} limb`);
+    ctrlgen.label(button("joint"), isGroup ? part : joint);
+    ctrlgen.label(button("limb"), limb);
     button("limb").disabled = !chosen || isGroup;
     const help = "Drag a joint, or choose it with Tab and move it with the arrow keys (Ctrl: finer). "
       + "Shift moves all that is beyond it: at the neck the whole person.";

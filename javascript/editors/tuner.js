@@ -119,8 +119,8 @@ const ctrlgenTuner = {
       const field = ctrlgen.root().querySelector(`${ctrlgenTuner.id(tab, `${name}_values`)} textarea`);
       const place = String(ctrlgenTuner.value(tab, `${name}_path`)).trim();
       if (!field) return;
-      const [example, about] = ctrlgenTuner.example(area, place);
-      const text = `for example ${example}`;
+      const [example, about] = ctrlgenTuner.example(area, place).map(ctrlgen.words);
+      const text = ctrlgen.words(`for example ${example}`);
       if (field.placeholder !== text) field.placeholder = text;
       if (field.title !== about) field.title = about;
     });
@@ -141,7 +141,7 @@ const ctrlgenTuner = {
       ctrlgenTuner.hints(tab, area);
       const [text, fits] = ctrlgenTuner.sentence(tab, area);
       const shown = area.querySelector(".ctrlgen-cost");
-      if (shown.textContent !== text) shown.textContent = text;
+      ctrlgen.label(shown, text);
       if (shown.classList.contains("ctrlgen-error") === fits) shown.classList.toggle("ctrlgen-error", !fits);
     });
   },

@@ -102,7 +102,7 @@ const ctrlgenUnits = {
     const strength = shown.strength === "curve" ? "\u223f" : String(parseFloat(shown.strength));
     const text = what ? `${what} ${strength}` : "";
     const words = [`Unit ${unit}`, what || "no model", `strength ${shown.strength}`, state];
-    const said = [...words, ...(shown.wrong ? ["error"] : [])].join(", ");
+    const said = [...words, ...(shown.wrong ? ["error"] : [])].map(ctrlgen.words).join(", ");
     const thumb = shown.init ? "" : ctrlgenUnits.thumb(shown.image);
     if (!button.querySelector(".ctrlgen-what")) {
       button.insertAdjacentHTML("beforeend", '<img alt="" class="ctrlgen-thumb"><span class="ctrlgen-what"></span>');

@@ -67,6 +67,7 @@ BLEND: Mapping[str, str] = MappingProxyType(
         "blend_animation": "Also saves a trajectory as an animation",
         "blend_spacing": "Rounds that even out the differences between neighbours",
         "blend_model": "The IP-Adapter that reads the concepts' reference pictures",
+        "blend_refresh": "Looks for new models in the model folders",
         "blend_explore": "Draws so many pictures a side, with a concept in each corner; 0: no map",
         "draw_map": "Generates the map now",
         "concept_add": "Shows one more concept, and uses it",

@@ -1,4 +1,4 @@
-"""A stranger's first minutes with the real WebUI: the README's example, bodies that are wrong, NaN."""
+"""A stranger's first minutes with the real WebUI: the example of docs/rest.md, bodies that are wrong, NaN."""
 
 import re
 from pathlib import Path
@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw
 from tests.live.conftest import DEPTH, EDGES, PICTURE, PLAIN, Answer, WebUI
 
 pytestmark = pytest.mark.live
-README = Path(__file__).resolve().parents[2] / "README.md"
+REST = Path(__file__).resolve().parents[2] / "docs" / "rest.md"
 
 
 def test_the_example_of_the_readme_makes_a_circle(
     webui: WebUI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall(r"```python\n(import base64\n.*?)```", README.read_text("utf-8"), re.DOTALL)
+    (code,) = re.findall(r"```python\n(import base64\n.*?)```", REST.read_text("utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(requests, "post", webui.session.post)
     exec(code.replace("http://127.0.0.1:7860", webui.url), {})

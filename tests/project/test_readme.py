@@ -11,7 +11,8 @@ from lib_ctrlgen.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-README = PAGES[0].read_text("utf-8")
+TASKS = sorted((ROOT / "docs" / "tasks").glob("*.md"))
+TEXT = "\n".join(page.read_text("utf-8") for page in PAGES)
 COMMAND = re.compile(r"\.venv/bin/ctrlgen (run|plan|tune|explore) (examples/[\w./]+\.yaml)")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
@@ -20,7 +21,7 @@ def test_the_plan_is_what_the_command_prints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command, printed = re.findall(
-        r"^    \$ \.venv/bin/ctrlgen (plan .*)\n\n((?:    .*\n)+)", README, re.MULTILINE
+        r"^    \$ \.venv/bin/ctrlgen (plan .*)\n\n((?:    .*\n)+)", TEXT, re.MULTILINE
     )[0]
     words = re.findall(r'(?:[^\s"]|"[^"]*")+', command)
     monkeypatch.chdir(ROOT)
@@ -31,16 +32,16 @@ def test_the_plan_is_what_the_command_prints(
 
 def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     snippet = next(
-        code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Engine(" in code
+        code for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "Engine(" in code
     )
     monkeypatch.chdir(ROOT)
     names: dict[str, Any] = {}
-    exec(compile(snippet.replace('"steps": 12', '"steps": 2'), "README.md", "exec"), names)
+    exec(compile(snippet.replace('"steps": 12', '"steps": 2'), "headless.md", "exec"), names)
     [picture] = names["pictures"]
     assert picture.size == (128, 128)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *TASKS], ids=lambda page: page.name)
 def test_commands_and_links_lead_somewhere(page: Path) -> None:
     text = page.read_text("utf-8")
     for verb, file in COMMAND.findall(text):

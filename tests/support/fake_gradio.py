@@ -49,14 +49,17 @@ class Dropdown(Choice):
 class OptionInfo:
     """A setting."""
 
-    def __init__(self, default: Any, label: str = "", *_: Any, **options: Any) -> None:
+    def __init__(self, default: Any, label: str = "", *given: Any, **options: Any) -> None:
         self.default, self.label, self.options = default, label, options
+        self.component_args = given[1] if len(given) > 1 else {}
         self.restrict_api = bool(options.get("restrict_api"))
         self.section: tuple[str, str] | None = None
         self.component: Any = None
         self.do_not_save = False
+        self.explanation = ""
 
-    def info(self, _text: str) -> OptionInfo:
+    def info(self, text: str) -> OptionInfo:
+        self.explanation = text
         return self
 
     def needs_reload_ui(self) -> OptionInfo:

@@ -1,0 +1,147 @@
+"""The panel in a plain gradio app: what a user does by mouse and by keyboard, before there is a WebUI.
+
+Skipped, saying so, without gradio 3.41, playwright or a Chromium. For contrast and roles also axe-core is
+needed: CTRLGEN_AXE, the path of its `axe.min.js`.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.bare_webui import bare_app, bare_page, picture_file
+from tests.support.script_page import ROOT, browser
+
+PANEL = "#ctrlgen_txt2img_panel"
+UNIT = "#ctrlgen_txt2img_unit0_"
+AXE = Path(os.environ.get("CTRLGEN_AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
+FOUND = "(options) => axe.run('#ctrlgen_txt2img_panel', options).then(({violations}) => violations)"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with bare_app(tmp_path_factory.mktemp("webui")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as opened:
+        yield opened
+
+
+def opened_panel(page: Any) -> Any:
+    page.click(f"{PANEL} > .label-wrap")
+    page.wait_for_selector(f"{UNIT}enabled", state="visible")
+    return page
+
+
+@pytest.fixture
+def page(chromium: Any, app: Any) -> Iterator[Any]:
+    with bare_page(chromium, app.address) as opened:
+        yield opened_panel(opened)
+        assert not opened.errors
+
+
+def value(page: Any, name: str) -> str:
+    return str(page.locator(f"{UNIT}{name} :is(textarea, input:not([type=range]))").first.input_value())
+
+
+def is_on(page: Any) -> bool:
+    return bool(page.locator(f"{UNIT}enabled input").is_checked())
+
+
+def test_a_picture_and_a_kind_switch_the_unit_on(page: Any, tmp_path: Path) -> None:
+    page.locator(f"{UNIT}image input[type=file]").set_input_files(picture_file(tmp_path))
+    page.wait_for_selector(f"{UNIT}image img")
+    page.locator(f"{UNIT}kind label", has_text="Edges").click()
+    page.wait_for_function(f"document.querySelector('{UNIT}enabled input').checked")
+    assert value(page, "model").startswith("ctrlgen-tiny-edges")
+    assert value(page, "preprocessor") == "canny"
+    page.locator(f"{UNIT}kind_undo").click()
+    page.wait_for_function(f"!document.querySelector('{UNIT}enabled input').checked")
+    assert value(page, "model") == "None"
+
+
+def test_the_kind_is_chosen_by_keyboard(page: Any) -> None:
+    first = page.locator(f"{UNIT}kind input[type=radio]").first
+    first.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"document.querySelector('{UNIT}enabled input').checked")
+    before = value(page, "model")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "([id, model]) => document.querySelector(`${id}model input`).value !== model", arg=[UNIT, before]
+    )
+    assert is_on(page)
+
+
+def test_the_curve_is_drawn_and_changed_by_keyboard(page: Any) -> None:
+    field = f"document.querySelector('{UNIT}weight_schedule :is(textarea, input)').value"
+    bar = page.locator(f"{UNIT}panel .label-wrap", has_text="Weight over the steps")
+    page.wait_for_selector(f"{UNIT}panel .label-wrap[role=button]")
+    bar.focus()
+    page.keyboard.press("Enter")
+    point = page.locator(f"{UNIT}panel .ctrlgen-curves .point").first
+    point.wait_for(state="visible")
+    point.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function(f"{field} === '0.99@0, 1@0.5'")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    page.wait_for_function(f"{field} === ''")
+
+
+def test_units_are_added_and_chosen_by_keyboard(page: Any) -> None:
+    tabs = "#ctrlgen_txt2img_tabs > .tab-nav > button"
+    add = page.locator("#ctrlgen_txt2img_tabs [data-action=add]")
+    add.wait_for(state="visible")
+    assert page.locator(f"{tabs}:nth-child(2)").is_hidden()
+    add.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"{tabs}:nth-child(2).selected:focus")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(f"{tabs}:nth-child(1).selected:focus")
+
+
+BARE = """(panel) => [...document.querySelectorAll(`${panel} :is(input, textarea, button)`)]
+    .filter((field) => !field.closest('.ctrlgen-hidden, .hidden, .hide, .ctrlgen-curves, .ctrlgen-tools'))
+    .filter((field) => !field.closest('[title]:not([title=""])'))
+    .map((field) => field.closest('[id^=ctrlgen_][id*=_unit0_], [id*=_concept0_], [id*=_blend_]'))
+    .filter((part) => part && !/_(panel|tab|area|many|advanced)$|_area/.test(part.id))
+    .map((part) => part.id)"""
+
+
+def test_every_field_has_a_tooltip(page: Any) -> None:
+    page.wait_for_function(f"document.querySelector('{UNIT}weight').title !== ''")
+    assert sorted(set(page.evaluate(BARE, PANEL))) == []
+
+
+def test_the_panel_has_no_faults_that_axe_finds(page: Any) -> None:
+    if not AXE.exists():
+        pytest.skip("contrast and roles: set CTRLGEN_AXE to the path of axe-core's axe.min.js")
+    page.add_script_tag(path=str(AXE))
+    found = page.evaluate(FOUND, {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"]})
+    assert [(each["id"], node["html"][:200]) for each in found for node in each["nodes"]] == []
+
+
+def test_another_language_replaces_the_words_once(chromium: Any, app: Any) -> None:
+    words = (ROOT / "localizations" / "de_DE.json").read_text("utf-8")
+    with bare_page(chromium, app.address, words) as page:
+        opened_panel(page)
+        page.wait_for_selector(f"{UNIT}enabled >> text=Aktivieren")
+        page.locator(f"{UNIT}enabled input").check()
+        page.wait_for_selector(f"{PANEL} >> text=CtrlGen (Einheiten an: 1)")
+        page.wait_for_selector("#bare_tuner >> text=Wählen, was sich ändert.")
+        assert page.locator(f"{UNIT}weight").get_attribute("title") == "Wie stark die Einheit wirkt"
+        page.wait_for_timeout(1000)
+        page.evaluate(
+            "window.changes = 0; new MutationObserver((all) => { window.changes += all.length; })"
+            ".observe(document.body, {childList: true, subtree: true, characterData: true})"
+        )
+        page.wait_for_timeout(1200)
+        assert page.evaluate("window.changes") == 0
+        assert not page.errors
