@@ -53,15 +53,15 @@ UNIT_LABELS: Mapping[str, str] = MappingProxyType(
         "guidance_end": "End",
         "control_mode": "Control mode",
         "resize_mode": "Resize mode",
-        "inpaint_crop": "Crop picture and mask",
+        "inpaint_crop": 'Crop to the area of "Only masked"',
         "mask": "Mask",
         "masks": "Masks for a batch",
         "mask_strength": "Mask strength",
         "mask_feather": "Mask feather",
         "layer_weights": "Layer weights",
         "params": "Further parameters",
-        "reuse": "Run the network at every n-th step only",
-        "low_vram": "Keep weights in CPU memory between uses",
+        "reuse": "Run at every n-th step",
+        "low_vram": "Weights in CPU memory",
         "storage": "Weights stored as",
         "references": "More reference pictures",
         "reference_weights": "Weights of these pictures",
@@ -76,7 +76,7 @@ CONCEPT_LABELS: Mapping[str, str] = MappingProxyType(
         "used": "Use",
         "prompt": "Prompt",
         "weight": "Weight",
-        "hires": "Weight in the hires pass",
+        "hires": "Hires weight",
         "seed": "Seed",
         "mask_strength": "Mask strength",
         "mask": "Mask",
@@ -92,7 +92,7 @@ BLEND_LABELS: Mapping[str, str] = MappingProxyType(
         "crossfeed": "Crossfeed",
         "animation": "Animation of a trajectory",
         "spacing": "Spacing",
-        "model": "IP-Adapter for the reference pictures of concepts",
+        "model": "IP-Adapter for reference pictures",
         "explore": "Map",
     }
 )
@@ -184,7 +184,7 @@ def label_of_field(name: str) -> str:
     if name in UNIT_LABELS:
         return UNIT_LABELS[name]
     owned = {**param_fields(), **family_fields()}
-    return owned[name][1].label
+    return owned[name][1].label.partition(": ")[0]  # what follows is the panel's tooltip
 
 
 def _unit_place(index: int, rest: Sequence[str | int], values: Mapping[str, Any]) -> Place:

@@ -156,8 +156,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "face": Kind(label="Face", about="Draws the person whose face the picture shows"),
         "face_position": Kind(
             label="Face position",
-            about="Puts the face where it is in the picture (InstantID)",
-            preprocessors=("instant_id_face_keypoints",),
+            about="Puts the face where it is in the picture (InstantID, MediaPipe)",
+            words=r"mediapipe",
+            preprocessors=("instant_id_face_keypoints", "mediapipe_face"),
         ),
         "reference": Kind(
             label="Reference", about="Stays close to the picture, without a model; takes longer"

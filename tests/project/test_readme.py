@@ -31,9 +31,7 @@ def test_the_plan_is_what_the_command_prints(
 
 
 def test_the_library_snippet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    snippet = next(
-        code for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "Engine(" in code
-    )
+    snippet = next(code for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "Engine(" in code)
     monkeypatch.chdir(ROOT)
     names: dict[str, Any] = {}
     exec(compile(snippet.replace('"steps": 12', '"steps": 2'), "headless.md", "exec"), names)
