@@ -95,7 +95,7 @@ class WebUI:
         scripts = {"alwayson_scripts": {"CtrlGen": {"args": sent}}} if units or args is not None else {}
         response = self.post(f"/sdapi/v1/{tab}", PLAIN | fields | scripts)
         found = response.json()
-        images = [np.asarray(_decoded(text)) for text in found.get("images") or []]
+        images = [np.asarray(decoded(text)) for text in found.get("images") or []]
         return Answer(response.status_code, found, images)
 
     def infotext(self, answer: Answer) -> str:
@@ -107,7 +107,7 @@ def close(one: Any, other: Any) -> bool:
     return int(np.abs(one.astype(int) - other.astype(int)).max()) <= 1
 
 
-def _decoded(text: str) -> Image.Image:
+def decoded(text: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")
 
 

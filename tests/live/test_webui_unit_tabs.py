@@ -202,9 +202,10 @@ def test_the_menu_of_the_picture(page: Any, tmp_path: Path) -> None:
     }""")
     page.click(unit("clipboard"))
     page.wait_for_function(f"document.querySelector({unit('image')!r} + ' img').naturalWidth === 40")
+    page.wait_for_timeout(4000)  # the preview of that picture, which empties the place of errors
     page.click(unit("from_init"))
     page.wait_for_selector(f"{unit('map_error')} .ctrlgen-error")
-    page.wait_for_timeout(1000)  # until the tab has heard of it
+    page.wait_for_timeout(600)  # until the tab has heard of it
     assert tabs(page) == ["Unit 0, edges, strength 0.8, on, error"]
     for name in ("a", "b"):
         Image.new("RGB", (64, 64), "red").save(tmp_path / f"{name}.png")
