@@ -75,7 +75,7 @@ def refused(page: Any) -> None:
 def test_a_wrong_weight_is_marked_until_it_is_changed(filled: Any) -> None:
     page = filled
     fill(page, SCHEDULE, "1@0, nonsense")
-    page.locator("#ctrlgen_txt2img_tabs > .tab-nav > button").nth(1).click()
+    page.locator("#ctrlgen_txt2img_tabs [data-action=add]").click()  # the second unit's tab is shown
     refused(page)
     assert "CtrlGen: Unit 0, Weight schedule: expected a value" in log(page)
     assert "$.units" not in log(page)
