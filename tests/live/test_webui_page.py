@@ -214,6 +214,8 @@ def test_a_unit_may_use_the_img2img_picture(page: Any, tmp_path: Path) -> None:
         fill(page, f"#img2img_{name} input[type=number]", str(value))
     page.locator("#ctrlgen_img2img_panel > .label-wrap").click()
     page.wait_for_timeout(1000)
+    page.locator("#ctrlgen_img2img_unit0_picture_menu > .label-wrap").click()
+    page.wait_for_timeout(500)
     for name in ("enabled", "use_init_image"):
         page.locator(f"#ctrlgen_img2img_unit0_{name} input").check()
     model = "#ctrlgen_img2img_unit0_model"
