@@ -182,6 +182,15 @@ const ctrlgen = {
     });
   },
 
+  // Resolves when the pose editor's scripts are loaded, which begins when its buttons are first seen.
+  async poseEditor() {
+    ctrlgen.load();
+    while (typeof ctrlgenPose === "undefined" || !ctrlgenPose.update) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    return ctrlgenPose;
+  },
+
   // Called by an editor's script: `update` is run now and after each change of the page or of a field.
   started(update) {
     onAfterUiUpdate(update);

@@ -66,12 +66,16 @@ def connect_pose(unit: UnitPanel, width: Any, height: Any) -> None:
 
     found = [parts["pose_found"], parts["pose_error"]]
     area = unit.elem_id("")[:-1]
-    show = {"fn": None, "_js": f"(text) => ctrlgenPose.open('{area}', text)", "inputs": [parts["pose_found"]]}
+    show = {
+        "fn": None,
+        "_js": f"async (text) => (await ctrlgen.poseEditor()).open('{area}', text)",
+        "inputs": [parts["pose_found"]],
+    }
     size = f"(...args) => ctrlgen.size('{tab}', args)"
     inputs = [width, height, *(parts[name] for name in names)]
     parts["pose_edit"].click(edit, _js=size, inputs=inputs, outputs=found).then(**show)
     parts["pose_open"].upload(read_file, inputs=[parts["pose_open"]], outputs=found).then(**show)
-    parts["pose_new"].click(fn=None, _js=f"() => ctrlgenPose.begin('{area}')")
+    parts["pose_new"].click(fn=None, _js=f"async () => (await ctrlgen.poseEditor()).begin('{area}')")
     chosen = [parts["pose"], parts["preprocessor"]]
     given = f"(pose, names) => [ctrlgenPose.text('{area}'), names]"
     parts["pose_use"].click(used, _js=given, inputs=chosen, outputs=[*chosen, parts["pose_error"]])
