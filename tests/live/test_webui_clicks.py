@@ -145,7 +145,7 @@ def test_the_panel_is_short_when_everything_is_open(page: Any) -> None:
         page.wait_for_timeout(1000)
         shot(page, f"clicks-{width}")
         box = page.locator("#ctrlgen_txt2img_panel").bounding_box()
-        assert box["height"] < 3000  # 2,850 at 600 px; before 6,800
+        assert box["height"] < 3300  # 3,060 at 600 px with recipes and models open; before 6,800
         wide = page.locator("#ctrlgen_txt2img_panel").evaluate(WIDER)
         assert wide <= 1
 
