@@ -47,7 +47,7 @@ class Timeouts:
 
     @classmethod
     def of(cls, seconds: float | Timeouts) -> Timeouts:
-        """The timeouts that a single number means: that number, for everything."""
+        """The timeouts themselves, or a single number of seconds used for each of them."""
         if isinstance(seconds, Timeouts):
             return seconds
         return cls(connect=seconds, answer=seconds, generation=seconds)

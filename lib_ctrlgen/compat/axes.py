@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
@@ -13,10 +13,8 @@ from lib_ctrlgen.request.schedule import parse_schedule
 from lib_ctrlgen.request.unit import ControlMode, ResizeMode
 
 from .axis_values import Reader, number, switch, whole_number
-from .unit import OldControlMode, OldResizeMode
+from .values import OWN_CONTROL_MODES, OWN_RESIZE_MODES
 
-CONTROL_MODES = dict(zip(get_args(OldControlMode), get_args(ControlMode), strict=True))
-RESIZE_MODES = dict(zip(get_args(OldResizeMode), get_args(ResizeMode), strict=True))
 MODELS = "models"  # the choices are the model files, which only the host knows
 FIELD = "field"  # the value names the field: `units.0.weight=0.5`
 
@@ -40,7 +38,11 @@ class UnitAxis:
 
     def shown(self, value: Any) -> Any:
         """The value in sd-webui-controlnet's words."""
-        words = {"control_mode": CONTROL_MODES, "resize_mode": RESIZE_MODES}.get(self.field, {})
+        modes: dict[str, Mapping[Any, str]] = {
+            "control_mode": OWN_CONTROL_MODES,
+            "resize_mode": OWN_RESIZE_MODES,
+        }
+        words = modes.get(self.field, {})
         return next((text for text, own in words.items() if own == value), value)
 
     @property
@@ -49,7 +51,7 @@ class UnitAxis:
         return f"[{'ControlNet' if self.attribute else 'CtrlGen'}] {self.name}"
 
 
-def one_of(text: str, values: dict[str, str]) -> str:
+def one_of(text: str, values: Mapping[Any, str]) -> str:
     """The value of one of several texts. Raises RequestError at `values` for another one."""
     if text not in values:
         raise RequestError("values", f"unknown value {text!r} ({choices(text, tuple(values))})")
@@ -65,7 +67,7 @@ def schedule(text: str) -> str:
     return text
 
 
-def text_of(values: dict[str, str]) -> Callable[[str], str]:
+def text_of(values: Mapping[Any, str]) -> Callable[[str], str]:
     """A reader of the given texts."""
     return partial(one_of, values=values)
 
@@ -81,15 +83,15 @@ OLD_AXES = (
     UnitAxis(
         name="Control Mode",
         field="control_mode",
-        read=text_of(CONTROL_MODES),
-        choices=tuple(CONTROL_MODES),
+        read=text_of(OWN_CONTROL_MODES),
+        choices=tuple(OWN_CONTROL_MODES),
         attribute="control_mode",
     ),
     UnitAxis(
         name="Resize Mode",
         field="resize_mode",
-        read=text_of(RESIZE_MODES),
-        choices=tuple(RESIZE_MODES),
+        read=text_of(OWN_RESIZE_MODES),
+        choices=tuple(OWN_RESIZE_MODES),
         attribute="resize_mode",
     ),
     UnitAxis(

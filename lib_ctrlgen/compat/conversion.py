@@ -23,31 +23,18 @@ from lib_ctrlgen.request.params import Value
 from lib_ctrlgen.request.reference import Reference
 from lib_ctrlgen.request.semantics import ControlNetSemantics
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
-from lib_ctrlgen.request.unit import ControlMode, ResizeMode
+from lib_ctrlgen.request.unit import ControlMode
 
 from .generation import RESIZE_MODES, Generation
 from .modules import UNSCALED, module_of
 from .pictures import channel, encoded, seen, size_of, with_holes
+from .places import ARGUMENTS, at_unit
 from .resolution import pixel_perfect, resolution_of
 from .unit import NO_MODEL, ControlNetUnit, OldResizeMode
+from .values import OWN_CONTROL_MODES, OWN_RESIZE_MODES
 from .weights import IP_ADAPTERS, layers_of, weights_of
 
-ARGUMENTS = "$.alwayson_scripts.ControlNet.args"
 OWN = 'set "ctrlgen_semantics": true in the unit to have CtrlGen\'s own way'
-RESIZE: MappingProxyType[str, ResizeMode] = MappingProxyType(
-    {
-        "Just Resize": "just_resize",
-        "Crop and Resize": "crop_and_resize",
-        "Resize and Fill": "resize_and_fill",
-    }
-)
-MODES: MappingProxyType[str, ControlMode] = MappingProxyType(
-    {
-        "Balanced": "balanced",
-        "My prompt is more important": "prompt",
-        "ControlNet is more important": "control",
-    }
-)
 UNION_TYPES = MappingProxyType(
     {
         "OpenPose": "openpose",
@@ -77,14 +64,21 @@ def converted(units: Sequence[ControlNetUnit], generation: Generation, notices: 
     Raises RequestError below `$.alwayson_scripts.ControlNet.args[i]` for what cannot be carried out, or not
     in the same way. What the picture does not depend on becomes a notice there.
     """
-    return ControlRequest(
-        units=tuple(
-            Conversion(
-                unit=unit, path=f"{ARGUMENTS}[{place}]", generation=generation, notices=notices
-            ).unit_of()
-            for place, unit in enumerate(units)
-        )
-    )
+    conversions = (_conversion(unit, place, generation, notices) for place, unit in enumerate(units))
+    return ControlRequest(units=tuple(each.unit_of() for each in conversions))
+
+
+def converted_unit(unit: ControlNetUnit, place: int, generation: Generation, notices: Notices) -> ControlUnit:
+    """The unit at this place among its script's arguments as CtrlGen's own.
+
+    Raises RequestError below `$.alwayson_scripts.ControlNet.args[place]`, also for the unit's own checks.
+    """
+    with at_unit(place):
+        return _conversion(unit, place, generation, notices).unit_of()
+
+
+def _conversion(unit: ControlNetUnit, place: int, generation: Generation, notices: Notices) -> Conversion:
+    return Conversion(unit=unit, path=f"{ARGUMENTS}[{place}]", generation=generation, notices=notices)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +102,7 @@ class Conversion:
             params=self.params,
             guidance_start=self.unit.guidance_start,
             guidance_end=self.unit.guidance_end,
-            resize_mode=RESIZE[self.resize_mode],
+            resize_mode=OWN_RESIZE_MODES[self.resize_mode],
             inpaint_crop=self.unit.inpaint_crop_input_image,
             mask=self.region,
             low_vram=True if self.unit.low_vram else None,
@@ -259,7 +253,7 @@ class Conversion:
     @property
     def mode(self) -> ControlMode:
         """The control mode; `balanced` for IP-Adapters, which have none."""
-        return "balanced" if self.is_ip_adapter else MODES[self.unit.control_mode]
+        return "balanced" if self.is_ip_adapter else OWN_CONTROL_MODES[self.unit.control_mode]
 
     @property
     def region(self) -> str:

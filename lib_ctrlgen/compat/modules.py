@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from lib_ctrlgen.request.params import Value
 
-# Preprocessors that CtrlGen runs at the generation's size alone.
+# Preprocessors that CtrlGen always runs at the generation's size: they have no parameter `resolution`.
 UNSCALED = ("color", "threshold", "shuffle")
 LEAST_RESOLUTION, MOST_RESOLUTION = 64, 2048
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +14,9 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import to_payload
 
-from .conversion import converted
+from .conversion import converted_unit
 from .old_job import OldJob
-from .places import ARGUMENTS, FIELDS
+from .places import ARGUMENTS
 from .reading import OFF, read_unit
 from .unit import ControlNetUnit, MaskedImage
 
@@ -78,9 +77,7 @@ def _converted(
         unit = replace(unit, images=(MaskedImage(image=picture),))
     elif missing and old.pictureless:
         unit = replace(unit, images=(_blank(old),))
-    with _placed(number):
-        alone = (*[OFF] * number, unit)  # the conversion names a unit by its place
-        found = to_payload(converted(alone, old.generation, notices).units[number])
+    found = to_payload(converted_unit(unit, number, old.generation, notices))
     if missing and old.pictureless:
         found["image"] = f"unit-{number}.png"
         message = f"is not in an infotext: put it at {found['image']} beside the job, or give it with --image"
@@ -89,19 +86,6 @@ def _converted(
             message = "the resolution is that of a picture with the generation's proportions"
             notices.add(f"{ARGUMENTS}[{number}].pixel_perfect", message)
     return found
-
-
-@contextmanager
-def _placed(number: int) -> Iterator[None]:
-    """Give an error about a field of CtrlGen's unit the path of the old unit's field."""
-    try:
-        yield
-    except RequestError as error:
-        if error.path.startswith("$"):
-            raise
-        name, dot, rest = error.path.partition(".")
-        path = f"{ARGUMENTS}[{number}].{FIELDS.get(name, name)}".rstrip(".")
-        raise RequestError(path, f"{rest}: {error.message}" if dot else error.message) from error
 
 
 def _blank(old: OldJob) -> MaskedImage:

@@ -81,3 +81,17 @@ class PlacedNotices(Notices):
     def extend(self, notices: Iterable[Notice]) -> None:
         """Add several warnings."""
         super().extend(replace(each, path=self._places.renamed(each.path)) for each in notices)
+
+
+@contextmanager
+def at_unit(number: int) -> Iterator[None]:
+    """Give an error about a field of CtrlGen's unit the path of the client's unit of this number."""
+    try:
+        yield
+    except RequestError as error:
+        if error.path.startswith("$"):
+            raise
+        name, dot, rest = error.path.partition(".")
+        path = f"{ARGUMENTS}[{number}].{FIELDS.get(name, name)}".rstrip(".")
+        message = f"{rest}: {error.message}" if dot else error.message
+        raise RequestError(path, message) from error

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.notices import Notices
+from lib_ctrlgen.request.unit import ControlMode, ResizeMode
 
 from .unit import HiresOption, OldControlMode, OldResizeMode, PulidMode, UnionControlType
 
@@ -23,6 +24,13 @@ CONTROL_MODES: tuple[OldControlMode, ...] = get_args(OldControlMode)
 HIRES_OPTIONS: tuple[HiresOption, ...] = get_args(HiresOption)
 PULID_MODES: tuple[PulidMode, ...] = get_args(PulidMode)
 UNION_TYPES: tuple[UnionControlType, ...] = get_args(UnionControlType)
+# What CtrlGen's own units call them.
+OWN_RESIZE_MODES: Mapping[OldResizeMode, ResizeMode] = MappingProxyType(
+    dict(zip(RESIZE_MODES, get_args(ResizeMode), strict=True))
+)
+OWN_CONTROL_MODES: Mapping[OldControlMode, ControlMode] = MappingProxyType(
+    dict(zip(CONTROL_MODES, get_args(ControlMode), strict=True))
+)
 # Other spellings of the values: those of older releases, and the members of the Python enums.
 RESIZE_SPELLINGS: Mapping[str, OldResizeMode] = MappingProxyType(
     {

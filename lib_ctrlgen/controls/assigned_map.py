@@ -73,7 +73,7 @@ class ReadsMap(Protocol):
 
 
 def with_map(control: Control, maps: Tensor) -> Control:
-    """A prepared control with other control maps [B, C, H, W], one for each row of a call."""
+    """A copy of a control that uses these control maps [B, C, H, W], one per row of the U-Net's batch."""
     changed: Any = replace(cast("Any", control), map=AssignedMap(maps=maps))
     return cast("Control", changed)
 

@@ -90,7 +90,7 @@ def _present(picture: Any) -> str:
 
 
 def pose_text(picture: str) -> str:
-    """The OpenPose JSON in a data URL; empty for a picture."""
+    """The OpenPose JSON that a data URL holds, or an empty text if it holds a picture."""
     data, suffix = control_picture_file(picture, "")
     return data.decode("utf-8-sig") if suffix == "json" else ""
 

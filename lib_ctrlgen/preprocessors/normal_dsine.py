@@ -68,7 +68,7 @@ class NormalDsine(NetworkPreprocessor):
         iterations: int = 5,
         **params: Any,
     ) -> Pixels:
-        """The normals of a picture that fills the upper left `size`: -1..1 becomes 0..255 in each channel."""
+        """Normals, as colours, of the upper left `size` (height, width) of `pixels`: -1..1 is 0..255."""
         del params
         height, width = size or pixels.shape[:2]
         slope = tan(radians(fov / 2)) * 2 / max(height, width)

@@ -111,7 +111,7 @@ def _check_entry(entry: zipfile.ZipInfo, name: str) -> None:
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """The content of an entry, of which no more is unpacked than a recipe's file may have."""
+    """The unpacked content of an entry. Unpacking stops at the largest size that a recipe's file may have."""
     name = entry.orig_filename
     limit = LARGEST_TEXT if name in (RECIPE, WEBUI) else LARGEST_FILE
     with archive.open(entry) as stream:

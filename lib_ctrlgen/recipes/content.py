@@ -140,7 +140,7 @@ def model_parts(job: Payload) -> Iterator[tuple[str, Payload]]:
 
 
 def replace_pictures(job: Payload, named: Callable[[str, str], str]) -> None:
-    """Replace each picture of a job by `named(picture, path)`. Raises RequestError unless it is a text."""
+    """Replace each picture of a job by `named(picture, path)`. Raises RequestError if one is no text."""
     for path, part in pictured_parts(job):
         for name in PICTURES:
             if part.get(name):

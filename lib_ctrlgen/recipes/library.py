@@ -176,7 +176,7 @@ class Library:
 
     @contextmanager
     def changing(self, name: str) -> Iterator[RecipeFolder]:
-        """A recipe that this process alone may change. Raises RequestError if there is none of the name."""
+        """The recipe of this name, which no other process can change meanwhile. Raises RequestError."""
         with self.locked():
             yield self.find(name)
 

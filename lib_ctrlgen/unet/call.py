@@ -265,7 +265,7 @@ class UNetCall:
         return replace(self, inputs=self.inputs.select(rows), position=position, shared_names=shared_names)
 
     def all_cond(self) -> UNetCall:
-        """Return the call with every row as a conditional one."""
+        """Return a copy of the call in which every row counts as conditional."""
         rows = replace(self.position.rows, cond=(True,) * self.batch)
         return replace(self, position=replace(self.position, rows=rows))
 

@@ -1,11 +1,13 @@
 """Fixtures of the tests of the WebUI's extension."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from lib_ctrlgen.controls.unit import ActiveUnit
 from tests.support.constant_control import Pushes
+from tests.support.script_page import browser
 
 
 @pytest.fixture
@@ -19,3 +21,10 @@ def control(monkeypatch: pytest.MonkeyPatch, script: Any) -> Pushes:
 
     monkeypatch.setattr("lib_ctrlgen.controls.prepare.load_units", load_units)
     return made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium for the tests of one file; skips them without playwright or a browser."""
+    with browser() as opened:
+        yield opened

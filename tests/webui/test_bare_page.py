@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.bare_webui import bare_app, bare_page, picture_file
-from tests.support.script_page import ROOT, browser
+from tests.support.script_page import ROOT
 
 PANEL = "#ctrlgen_txt2img_panel"
 UNIT = "#ctrlgen_txt2img_unit0_"
@@ -24,12 +24,6 @@ FOUND = "(options) => axe.run('#ctrlgen_txt2img_panel', options).then(({violatio
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with bare_app(tmp_path_factory.mktemp("webui")) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 def opened_panel(page: Any) -> Any:

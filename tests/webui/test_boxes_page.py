@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.script_page import browser, page_of
+from tests.support.script_page import page_of
 
 BODY = """
 <div id="txt2img_width"><input type="number" value="400"></div>
@@ -13,12 +13,6 @@ BODY = """
 <div class="ctrlgen"><div id="field"><textarea></textarea></div>
 <div class="ctrlgen-boxes" data-tab="txt2img" data-field="field"></div></div>
 """
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture

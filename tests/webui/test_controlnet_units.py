@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from lib_ctrlgen.compat.places import at_unit
 from lib_ctrlgen.errors import RequestError
 from tests.support.fake_gradio import Component
 from tests.support.fake_webui import FakeWebUI, Processing, fresh
@@ -36,9 +37,8 @@ def test_an_img2img_generation_that_paints_a_masked_part(host: FakeWebUI) -> Non
     assert (plain.inpaint, plain.only_masked, plain.resize_mode) == (False, False, 3)
 
 
-def test_a_mistake_in_a_converted_unit_has_the_clients_path(host: FakeWebUI) -> None:
-    units = fresh("controlnet.units")
-    with pytest.raises(RequestError) as raised, units._at_unit(2):
+def test_a_mistake_in_a_converted_unit_has_the_clients_path() -> None:
+    with pytest.raises(RequestError) as raised, at_unit(2):
         raise RequestError("params.low_threshold", "is wrong")
     assert raised.value.path == "$.alwayson_scripts.ControlNet.args[2].module"
     assert raised.value.message == "low_threshold: is wrong"

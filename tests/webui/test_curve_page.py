@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.request.curve import EASINGS
 from lib_ctrlgen.request.schedule import parse_schedule
-from tests.support.script_page import browser, page_of
+from tests.support.script_page import page_of
 
 UNIT = "ctrlgen_txt2img_unit0_"
 BODY = f"""
@@ -31,12 +31,6 @@ BODY = f"""
 </div>
 """
 SCRIPTS = ["ctrlgen", "editors/schedule", "editors/curve"]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lib_ctrlgen.forms.field_errors import mark_of, marks_json
-from tests.support.script_page import browser, page_of
+from tests.support.script_page import page_of
 
 TAB = "ctrlgen_txt2img"
 UNIT = f"{TAB}_unit0"
@@ -62,12 +62,6 @@ BODY = (
         f"{TAB}_panel",
     )
 )
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lib_ctrlgen.forms.strengths import PRESETS, at
-from tests.support.script_page import browser, page_of
+from tests.support.script_page import page_of
 
 UNIT = "ctrlgen_txt2img_unit0"
 PRESET = json.dumps(PRESETS["face"])
@@ -36,12 +36,6 @@ BODY = f"""
 <div id="ctrlgen_txt2img_blend">{CONCEPTS}</div><button id="ctrlgen_txt2img_concept_add"></button>
 <div class="ctrlgen-tooltips" data-texts='{TEXTS}'></div></div>
 """
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture

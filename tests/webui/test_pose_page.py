@@ -10,7 +10,7 @@ import pytest
 
 from lib_ctrlgen.images.poses.openpose_json import read_pose
 from tests.support.poses import BODY, document, flat
-from tests.support.script_page import browser, page_of
+from tests.support.script_page import page_of
 
 BODY_HTML = """
 <div id="txt2img_width"><input type="number" value="400"></div>
@@ -23,12 +23,6 @@ RIGHT_WRIST, NOSE = 4, 0
 HAND = [(55 + 2 * k, 215 + k, 1.0) for k in range(21)]
 FACE = [(100 + 15 * math.cos(k), 60 + 15 * math.sin(k), 1.0) for k in range(70)]
 ANIMAL = [(10 + 5 * k, 300 + (k % 4), 1.0) for k in range(17)]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.script_page import browser, page_of
+from tests.support.script_page import page_of
 
 UNITS, FIELDS = 4, ["enabled", "model", "weight", "map", "map_error"]
 ABOUT = {
@@ -64,12 +64,6 @@ BODY = f"""<div class="ctrlgen" id="ctrlgen_txt2img_panel"><div id="ctrlgen_txt2
 <button hidden id="ctrlgen_txt2img_units_paste"></button>
 <script>const UNITS = {UNITS}, FIELDS = {json.dumps(FIELDS)};{GRADIO}</script>"""
 SCRIPTS = ["ctrlgen", "editors/units", "editors/unit_bar", "editors/unit_live"]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as opened:
-        yield opened
 
 
 @pytest.fixture

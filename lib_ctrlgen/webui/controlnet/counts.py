@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from modules import shared
 
+from lib_ctrlgen.compat.settings import UNITS
+
 LEAST_UNITS = 10  # arguments, so that a client may send more units than the setting says
-COUNT = "control_net_unit_count"
 
 
 def argument_count() -> int:
@@ -15,5 +16,5 @@ def argument_count() -> int:
 
 def unit_count() -> int:
     """The number of units that sd-webui-controlnet's setting names, 3 without it."""
-    given = shared.opts.data.get(COUNT, 3)
+    given = shared.opts.data.get(UNITS, 3)
     return max(1, int(given)) if isinstance(given, (int, float)) else 3

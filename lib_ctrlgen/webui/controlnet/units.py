@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from modules import shared
 
-from lib_ctrlgen.compat.conversion import converted
+from lib_ctrlgen.compat.conversion import converted_unit
 from lib_ctrlgen.compat.generation import Family, Generation
 from lib_ctrlgen.compat.module_list import module_named, require_here
-from lib_ctrlgen.compat.places import ARGUMENTS, FIELDS
+from lib_ctrlgen.compat.places import ARGUMENTS
 from lib_ctrlgen.compat.reading import OFF, read_units
 from lib_ctrlgen.compat.unit import ControlNetUnit
 from lib_ctrlgen.errors import RequestError
@@ -21,8 +20,6 @@ from lib_ctrlgen.webui.settings import SEMANTICS, model_store
 from .model_names import resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lib_ctrlgen.request.notices import Notices
     from lib_ctrlgen.request.spec import ControlUnit
 
@@ -60,24 +57,8 @@ def converted_units(units: Sequence[ControlNetUnit], p: Any, notices: Notices) -
             raise RequestError(f"{ARGUMENTS}[{number}].image", NO_PICTURE)
         if unit.enabled:
             require_here(module_named(unit.module, ""), f"{ARGUMENTS}[{number}].module")
-        with _at_unit(number):
-            alone = (*[OFF] * number, unit)  # the conversion names a unit by its place
-            found.append(converted(alone, generation, notices).units[number])
+        found.append(converted_unit(unit, number, generation, notices))
     return tuple(found)
-
-
-@contextmanager
-def _at_unit(number: int) -> Iterator[None]:
-    """Give an error about a unit's field the path of the client's unit."""
-    try:
-        yield
-    except RequestError as error:
-        if error.path.startswith("$"):
-            raise
-        name, dot, rest = error.path.partition(".")
-        path = f"{ARGUMENTS}[{number}].{FIELDS.get(name, name)}".rstrip(".")
-        message = f"{rest}: {error.message}" if dot else error.message
-        raise RequestError(path, message) from error
 
 
 def generation_of(p: Any) -> Generation:
