@@ -32,8 +32,10 @@ def programs(names: list[str]) -> list[Path]:
 def run(program: Path, flags: Sequence[str]) -> tuple[int, str]:
     """Run one program and pass on what it prints; returns its exit code and its last line."""
     command = [sys.executable, str(program), "--json", *flags]
+    threads = {"OMP_NUM_THREADS": "1"} if "--smoke" in flags else {}  # as many programs as cores
     last = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, **threads}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
             last = line

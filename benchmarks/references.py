@@ -26,8 +26,8 @@ from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.images.metrics import colour_likeness, edge_f1, edges
 from lib_ctrlgen.models.bundled import NAME, tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.train.data import held_out_scene
-from lib_ctrlgen.train.scenes import draw
+from lib_ctrlgen.train.tiny.data import held_out_scene
+from lib_ctrlgen.train.tiny.scenes import draw
 
 SIZE, STEPS, GUIDANCE = 128, 20, 4.0
 FIRST, OTHER = 1000, 500  # the held-out scenes: from here on, and a reference's distance from its scene

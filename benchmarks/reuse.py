@@ -24,7 +24,7 @@ from lib_ctrlgen.headless.checkpoints.load import Place
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.images.metrics import edge_f1, edges
 from lib_ctrlgen.models.bundled import tiny_folder
-from lib_ctrlgen.train.scenes import draw
+from lib_ctrlgen.train.tiny.scenes import draw
 from lib_ctrlgen.tuner.scoring.map_likeness import structure
 
 EVERY = (1, 2, 3, 5)

@@ -31,9 +31,9 @@ from lib_ctrlgen.images.metrics import (
 )
 from lib_ctrlgen.models.bundled import NAME, tiny_folder
 from lib_ctrlgen.request.spec import GenerationRequest, parse_request
-from lib_ctrlgen.train.data import held_out_scene
-from lib_ctrlgen.train.scenes import Scene, draw
-from lib_ctrlgen.train.words import full_caption
+from lib_ctrlgen.train.tiny.data import held_out_scene
+from lib_ctrlgen.train.tiny.scenes import Scene, draw
+from lib_ctrlgen.train.tiny.words import full_caption
 
 SIZE, STEPS, GUIDANCE = 128, 20, 4.0
 FIRST = 1000  # held-out scenes from here on: not the ones in the training previews

@@ -54,8 +54,13 @@ const ctrlgen = {
     const text = place >= (made.index_of_first_image || 0) ? (made.infotexts || [])[place] : null;
     const button = root.querySelector(`#script_${tab}_ctrlgen_xy_tuner_send`);
     ctrlgen.label(button, text ? "Send this cell to the panel" : "Select a cell in the gallery first");
-    const prompt = root.querySelector(`#${tab}_prompt textarea`);
-    if (!text || !prompt) return;
+    if (text) ctrlgen.paste(tab, text);
+  },
+
+  // Let the WebUI read an infotext, as if it was pasted into the prompt.
+  paste(tab, text) {
+    const root = ctrlgen.root(), prompt = root.querySelector(`#${tab}_prompt textarea`);
+    if (!prompt) return;
     prompt.value = text;
     updateInput(prompt);
     // The page reads the prompt once it has heard of the change.
@@ -145,6 +150,13 @@ const ctrlgen = {
     return /CtrlGen: |Error: \$/.test(said) ? said : "";
   },
 
+  // Whether something in a tab is marked as wrong, or the last generation failed at its unit.
+  wrong(tab, area) {
+    const unit = /_unit(\d+)_tab$/.exec(area.id);
+    const marked = area.querySelector(".ctrlgen-wrong, [id$=_map_error] .ctrlgen-error");
+    return Boolean(marked || (unit && ctrlgen.failure(tab).includes(`$.units[${unit[1]}]`)));
+  },
+
   // When a generation failed at a unit, let the unit look for files that the error says are missing.
   failed(tab) {
     const said = ctrlgen.failure(tab);
@@ -164,6 +176,7 @@ const ctrlgen = {
     ".ctrlgen-curves": ["schedule", "curve"],
     "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
     ".ctrlgen-tuner": ["tuner"],
+    ".ctrlgen-groups [id^=ctrlgen_][id$=_mask]": ["mask"],
     "[id^=ctrlgen_][id$=img_tabs]": ["units", "unit_bar", "unit_live"],
   },
 

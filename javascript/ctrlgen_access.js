@@ -27,8 +27,24 @@ const ctrlgenAccess = {
     });
   },
 
+  // A tab of which all fields are hidden, because the control has none of them, is hidden.
+  groups() {
+    gradioApp().querySelectorAll(".ctrlgen-groups").forEach((box) => {
+      const parts = [...box.children];
+      const buttons = parts.filter((part) => part.classList.contains("tab-nav")).flatMap((nav) => [...nav.children]);
+      parts.filter((part) => part.classList.contains("tabitem")).forEach((area, i) => {
+        const isHidden = (field) => area.contains(field.closest(".hide, .hidden"));
+        const empty = [...area.querySelectorAll(".block")].every(isHidden);
+        if (buttons[i] && buttons[i].hidden !== empty) buttons[i].hidden = empty;
+      });
+      const [first] = buttons.filter((button) => !button.hidden);
+      if (first && buttons.some((button) => button.hidden && button.classList.contains("selected"))) first.click();
+    });
+  },
+
   update() {
     ctrlgenAccess.bars();
+    ctrlgenAccess.groups();
     ctrlgenAccess.numbers();
   },
 };

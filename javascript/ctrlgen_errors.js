@@ -4,7 +4,7 @@ onUiLoaded(() => {
   const read = {}; // what the page got about the last generation of each tab
   const all = (selector, root = gradioApp()) => [...root.querySelectorAll(selector)];
   const create = (name, values) => Object.assign(document.createElement(name), values);
-  const inputs = (field) => all("input, textarea", field);
+  const inputs = (field) => all("input, textarea, select", field);
 
   // What the user put into a field.
   function value(field) {
@@ -51,7 +51,7 @@ onUiLoaded(() => {
     own.forEach((mark) => outline(mark, true));
     const items = all(`#ctrlgen_${tab}_tabs > .tabitem`);
     all(`#ctrlgen_${tab}_tabs > .tab-nav > button`).forEach((button, i) => (
-      button.classList.toggle("ctrlgen-bad", wrong.some(({field}) => items[i] && items[i].contains(field)))));
+      button.classList.toggle("ctrlgen-failed", Boolean(items[i]) && ctrlgen.wrong(tab, items[i]))));
     const said = wrong.map((mark) => mark.sentence).join("\n");
     all(`#ctrlgen_${tab}_errors .ctrlgen-errors`).filter((list) => list.dataset.said !== said).forEach((list) => {
       list.dataset.said = said;

@@ -1,4 +1,4 @@
-// The accordion "Recipes": what a recipe saves of the page, and the way of a recipe into the page's fields.
+// The tab "Recipes": what a recipe saves of the page, and the way of a recipe into the page's fields.
 const ctrlgenRecipes = {
   // The gallery's picture with its infotext, and the fields of the page, as JSON in the first argument.
   async page(tab, args) {
@@ -23,8 +23,29 @@ const ctrlgenRecipes = {
     return args;
   },
 
+  // The name of the recipe to delete, nothing if the user does not want that.
+  confirmed(name) {
+    const asked = name && ctrlgen.words(`Delete the recipe ${name} with its whole history? It cannot be brought back.`);
+    return asked && window.confirm(asked) ? name : "";
+  },
+
   // Paste the infotext that the server has filled in; the pictures follow when the page has taken it.
   paste(tab) {
     setTimeout(() => gradioApp().querySelector(`#ctrlgen_${tab}_recipe_paste`).click(), 100);
   },
+
+  // A report of the tuner asks which pages are open, and sends a cell to the one that was used last.
+  listen() {
+    if (typeof BroadcastChannel === "undefined") return;
+    const channel = new BroadcastChannel("ctrlgen-panel"), page = `${Date.now()} ${Math.random()}`;
+    let used = Date.now();
+    window.addEventListener("focus", () => (used = Date.now()));
+    const tab = () => ctrlgen.tabs.find((name) => gradioApp().querySelector(`#tab_${name}`)?.offsetParent) || "txt2img";
+    channel.onmessage = ({data}) => {
+      if (data.kind === "who") channel.postMessage({kind: "here", page, used, tab: tab()});
+      if (data.kind === "cell" && data.page === page) ctrlgen.paste(tab(), data.text);
+    };
+  },
 };
+
+onUiLoaded(ctrlgenRecipes.listen);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from filecmp import cmp
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -100,6 +101,13 @@ def png_text(parameters: str, **entries: str) -> PngInfo:
 def save_text(text: str, path: Path) -> Path:
     """Write a UTF-8 file, its folder made first. Raises HostError when it cannot be written."""
     return save_bytes(text.encode("utf-8"), path)
+
+
+def require_own_copy(copy: Path, original: Path) -> None:
+    """Raise HostError if `copy` exists and has other contents than `original`: it is somebody else's file."""
+    own = original.is_file() and copy.is_file() and cmp(original, copy, shallow=False)
+    if copy.exists() and not own:
+        raise HostError(f"{copy} exists and is not of this training: move it away, then go on")
 
 
 def save_bytes(data: bytes, path: Path) -> Path:

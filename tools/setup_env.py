@@ -55,7 +55,7 @@ def install(environment: Path, pins: str, *, dev: bool) -> None:
     """Install the project, editable, with the extras that are asked for."""
     extras = "headless"
     if dev:
-        extras = "dev" if pins == "latest" else "headless,test"
+        extras = "dev" if pins == "latest" else "headless,test,page"
     constraints = f"requirements/{pins}.txt"
     # what is installed without what it declares makes pip complain at every refresh
     quiet = ("-q", "--no-warn-conflicts")

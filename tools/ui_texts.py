@@ -18,13 +18,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a program, without the package installed
 
 from lib_ctrlgen.forms.kinds import KINDS  # noqa: E402
+from lib_ctrlgen.forms.param_fields import family_fields  # noqa: E402
+from lib_ctrlgen.forms.preprocessor_fields import param_fields  # noqa: E402
 from tests.support.fake_gradio import Component  # noqa: E402
 from tests.support.fake_webui import FakeWebUI, fresh, served  # noqa: E402
 from tests.support.text_sources import html_texts, is_words, python_texts, script_texts, template  # noqa: E402
 
 FOLDER = ROOT / "localizations"
 LANGUAGES = ("zh_CN", "ja_JP", "de_DE")
-MESSAGES = ("lib_ctrlgen/forms/advice.py", "lib_ctrlgen/webui/panel/*.py", "lib_ctrlgen/webui/tuner/*.py")
+PANELS = ("panel/*.py", "tuner/*.py", "training/tab*.py")
+MESSAGES = ("lib_ctrlgen/forms/advice.py", *(f"lib_ctrlgen/webui/{name}" for name in PANELS))
 TABS = ("txt2img", "img2img")
 
 
@@ -51,12 +54,22 @@ def built_texts(folder: Path) -> Iterator[str]:
         tuner = fresh("tuner.script").TunerScript()
         tuner.elem_id = str
         tuner.ui(is_img2img=False)
+        fresh("training.tab").build_tab()
         for component in Component.made:
             yield from component_texts(component.value, component.options)
         yield from (kind.label for kind in KINDS.values())  # with other models than there are here
+        yield from param_texts()
         fresh("settings").register_settings()
         for option in host.opts.data_labels.values():
             yield from setting_texts(option)
+
+
+def param_texts() -> Iterator[str]:
+    """The texts of the fields of parameters, which are no components: the server sends them."""
+    for _, param in (*param_fields().values(), *family_fields().values()):
+        yield param.label.partition(": ")[0]
+        yield param.info or param.label
+        yield from choice_texts(param.choices)
 
 
 def component_texts(value: Any, options: Mapping[str, Any]) -> Iterator[str]:

@@ -22,7 +22,7 @@ const ctrlgenLive = {
     if (!image || !ctrlgenUnits.thumbs.has(image) || !preprocessor || preprocessor === "none") return "";
     const id = `ctrlgen_${tab}_unit${unit}_`;
     const own = ["resolution", "resize_mode", "pose", ...names];
-    const inputs = own.flatMap((name) => [...gradioApp().querySelectorAll(`[id^="${id}${CSS.escape(name)}"] :is(input, textarea)`)]);
+    const inputs = own.flatMap((name) => [...gradioApp().querySelectorAll(`[id^="${id}${CSS.escape(name)}"] :is(input, textarea, select)`)]);
     const values = inputs.map((input) => (/checkbox|radio/.test(input.type) ? input.checked : input.value));
     const size = ["width", "height"].map((name) => ctrlgen.number(`${tab}_${name}`, 512));
     return JSON.stringify([preprocessor, values, size, ctrlgenUnits.thumbs.get(image), image.naturalWidth, image.naturalHeight]);

@@ -67,7 +67,7 @@ const ctrlgenUnits = {
       image: find(`${id}_image img`),
       files: gradioApp().querySelectorAll(`#ctrlgen_${id}_images tr.file`).length,
       strength: schedule && schedule.value.trim() ? "curve" : value("weight"),
-      wrong: Boolean(find(`${id}_map_error .ctrlgen-error, #ctrlgen_${id}_tab .ctrlgen-wrong`)) || ctrlgen.failure(tab).includes(`$.units[${unit}]`),
+      wrong: ctrlgen.wrong(tab, find(`${id}_tab`)),
     };
   },
 

@@ -37,9 +37,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(FAILURE, f"{self.prog}: error: {message} (try {self.prog} --help)\n")
 
 
-def add_job(parser: Parser) -> None:
+def add_job(parser: Parser, *, optional: bool = False) -> None:
     """Add the job file, and changes to it."""
-    parser.add_argument("job", type=expanded, help="job file, YAML or JSON (see ctrlgen schema)")
+    parser.add_argument(
+        "job",
+        type=expanded,
+        help="job file, YAML or JSON (see ctrlgen schema)",
+        nargs="?" if optional else None,
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -54,7 +59,7 @@ def add_models(parser: Parser) -> None:
     parser.add_argument("--out", type=expanded, help="folder to write (ctrlgen-out/NAME OF THE JOB)")
     add_model_folders(parser)
     add_map_cache(parser)
-    parser.add_argument("--tokenizer", type=expanded, metavar="FOLDER", help="another CLIP tokenizer")
+    add_tokenizer(parser)
     add_threads(parser)
 
 
@@ -103,6 +108,11 @@ def map_cache_of(options: argparse.Namespace) -> DiskCache | None:
     except argparse.ArgumentTypeError as error:
         raise HostError(f"{MAP_CACHE} is {error}") from error
     return map_cache(size)
+
+
+def add_tokenizer(parser: Parser) -> None:
+    """Add the folder of a tokenizer."""
+    parser.add_argument("--tokenizer", type=expanded, metavar="FOLDER", help="another CLIP tokenizer")
 
 
 def add_threads(parser: Parser) -> None:

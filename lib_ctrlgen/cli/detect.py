@@ -12,7 +12,7 @@ from lib_ctrlgen.errors import HostError, ModelError, RequestError
 from lib_ctrlgen.files import expanded, new_folder, save_picture, save_text
 
 from .common import Parser, add_map_cache, add_model_folders, bar, folders_of, map_cache_of, weight_roots
-from .tune import PARTLY_FAILED
+from .output import PARTLY_FAILED
 
 if TYPE_CHECKING:
     from lib_ctrlgen.preprocessors.standalone import Detector

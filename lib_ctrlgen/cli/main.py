@@ -15,6 +15,7 @@ from lib_ctrlgen.errors import CtrlGenError, RequestError, install_command
 from lib_ctrlgen.files import expanded
 from lib_ctrlgen.plots.plan_view import plan_svg, plan_table
 
+from .blueprint import add_blueprint
 from .common import (
     ModelCheck,
     Parser,
@@ -29,12 +30,18 @@ from .common import (
 )
 from .convert import add_convert
 from .detect import add_detect
+from .explain import add_explain
 from .face import add_face
 from .lists import add_lists
 from .models import add_models_command
 from .output import can_print, discard_output, escape_unprintable, fail, flush
+from .product import add_product
 from .recipes import add_recipes
 from .send import add_send
+from .serve import add_serve
+from .server import add_server, require_server_options, server_command
+from .story import add_story
+from .train import add_train, tiny_training_command
 from .tune import add_tune
 
 if TYPE_CHECKING:
@@ -54,9 +61,14 @@ examples:
   ctrlgen run job.yaml --out pictures  make the pictures of a job file
   ctrlgen run job.yaml --set steps=12 --set units.0.weight="1@0, 0@0.6"
   ctrlgen tune job.yaml                the grid or search in its `tune` section, with scores
+  ctrlgen blueprint sketches --out DIR  a folder of hand-drawn plans in one look, with a report
+  ctrlgen product DIR --out DIR        one product in many environments; flags where it got lost
+  ctrlgen story story.yaml --out DIR   characters in poses and places, in blended styles, as sheets
   ctrlgen explore job.yaml --size 5    a map between the concepts of a blend
   ctrlgen plan job.yaml                each unit's weight at each step, without running
+  ctrlgen explain loop                 draws how a picture is made, step by step
   ctrlgen send job.yaml --webui URL    make the pictures on a running WebUI
+  ctrlgen run job.yaml --server URL    make them on a server for a team; also `tune` and `story`
 
 `ctrlgen COMMAND --help` says more. Job files: see examples/ and `ctrlgen schema`.
 """
@@ -89,7 +101,7 @@ def run_arguments(arguments: Sequence[str] | None) -> int:
     """Parse the arguments, run the command and return its exit code."""
     parser = new_parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command is not train_command:
+    if rest and options.command is not tiny_training_command:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     for name, value in QUIET.items():
@@ -121,10 +133,16 @@ def new_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_explore(commands)
     add_tune(commands)
+    add_blueprint(commands)
+    add_product(commands)
+    add_story(commands)
     _add_plan(commands)
+    add_explain(commands)
     add_send(commands)
+    add_serve(commands)
     add_convert(commands)
-    schema = commands.add_parser("schema", help="print the JSON Schema of a job file, for editors")
+    schema = commands.add_parser("schema", help="print the JSON Schema of job or story files, for editors")
+    schema.add_argument("file", nargs="?", default="job", choices=("job", "story"), help="(%(default)s)")
     schema.set_defaults(command=schema_command)
     add_lists(commands)
     add_detect(commands)
@@ -132,8 +150,7 @@ def new_parser() -> argparse.ArgumentParser:
     add_face(commands)
     add_recipes(commands)
     _add_tiny(commands)
-    train = commands.add_parser("train", help="train the bundled tiny model again", add_help=False)
-    train.set_defaults(command=train_command)
+    add_train(commands)
     return parser
 
 
@@ -151,6 +168,7 @@ def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run = commands.add_parser("run", help="make the pictures of a job file")
     add_job(run)
     add_models(run)
+    add_server(run)
     run.set_defaults(command=run_command)
 
 
@@ -192,11 +210,16 @@ def demo_command(options: argparse.Namespace) -> None:
         print(line)
 
 
-def run_command(options: argparse.Namespace) -> None:
+def run_command(options: argparse.Namespace) -> int:
     """`ctrlgen run`."""
     from lib_ctrlgen.headless.jobs import read_job
+    from lib_ctrlgen.request.spec import to_payload
 
-    make_pictures(options, read_job(options.job, options.set))
+    job = read_job(options.job, options.set)
+    if require_server_options(options):
+        return server_command(options, "run", to_payload(job.request), out_of(options))
+    make_pictures(options, job)
+    return 0
 
 
 def explore_command(options: argparse.Namespace) -> None:
@@ -246,11 +269,13 @@ def plan_command(options: argparse.Namespace) -> None:
         save_text(plan_svg(plan), options.svg)
 
 
-def schema_command(_options: argparse.Namespace) -> None:
+def schema_command(options: argparse.Namespace) -> None:
     """`ctrlgen schema`."""
     from lib_ctrlgen.headless.job_schema import job_schema
+    from lib_ctrlgen.projects.story.schema import story_schema
 
-    print(json.dumps(job_schema(), indent=2))
+    schema = story_schema() if options.file == "story" else job_schema()
+    print(json.dumps(schema, indent=2))
 
 
 def tiny_command(options: argparse.Namespace) -> None:
@@ -262,13 +287,6 @@ def tiny_command(options: argparse.Namespace) -> None:
         return
     for placed in install(options.install, replace=options.replace):
         print(f"{placed.action:>13}  {placed.path}")
-
-
-def train_command(options: argparse.Namespace) -> None:
-    """`ctrlgen train`: passes its arguments on to `lib_ctrlgen.train`."""
-    from lib_ctrlgen.train.__main__ import main as train
-
-    train(options.rest)
 
 
 def _tiny_folder(other: Path | None) -> Path:

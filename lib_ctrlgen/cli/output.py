@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TextIO
 
 FAILURE = 2
+PARTLY_FAILED = 3  # some cells, assets or files
 
 
 def escape_unprintable() -> None:

@@ -26,6 +26,7 @@ DEFAULT = "ctrlgen-recipes"
 EPILOG = f"""\
 examples:
   ctrlgen recipes save chair job.yaml --result pictures/00000-5.png
+  ctrlgen recipes save chair --from-cell grid/cells/0f3a5c7e9b1d2468-00-seed-5.png
   ctrlgen recipes list
   ctrlgen recipes history chair
   ctrlgen recipes diff chair 1a2b3c4d --out differences
@@ -91,7 +92,11 @@ def _add_variant(parser: Parser) -> None:
 
 def _add_save(parts: Commands) -> None:
     save = _add(parts, "save", "save a job as a recipe, or as a new version of one", save_command)
-    add_job(save)
+    add_job(save, optional=True)
+    text = (
+        "save a cell of a tuner's run instead of a job: a picture in its folder `cells`, or the run's folder"
+    )
+    save.add_argument("--from-cell", type=expanded, metavar="PATH", help=f"{text} for the recommended cell")
     save.add_argument("--result", type=expanded, metavar="PICTURE", help="the picture that was made")
     save.add_argument("--message", default="", help="words for the history")
     _add_variant(save)
@@ -136,11 +141,30 @@ def save_command(options: argparse.Namespace) -> None:
     from lib_ctrlgen.recipes.from_picture import with_hashes
     from lib_ctrlgen.request.spec import to_payload
 
+    if options.from_cell is not None:
+        save_cell_command(options)
+        return
+    if options.job is None:
+        raise HostError("name a job file, or a cell with --from-cell")
     job = to_payload(read_job(options.job, options.set).request, whole=True)
     result = _read(options.result) if options.result else b""
     recipe = Recipe(job=with_hashes(job, result) if result else job, result=result)
     version = library_of(options).save(options.name, recipe, options.message, options.variant)
     print(library_of(options).find(options.name).folder, version.id[:8], sep="\t")
+
+
+def save_cell_command(options: argparse.Namespace) -> None:
+    """`ctrlgen recipes save --from-cell`."""
+    from lib_ctrlgen.recipes.from_cell import cell_picture, save_cell
+
+    if options.job or options.set or options.result or options.variant:
+        raise HostError("--from-cell takes the job and the result from the cell: leave out the others")
+    path = options.from_cell
+    picture = cell_picture(path) if path.is_dir() else path
+    saved = save_cell(library_of(options), options.name, picture, options.message)
+    for note in saved.notes:
+        print("ctrlgen: warning:", note, file=sys.stderr)
+    print(library_of(options).folder / saved.name, saved.version.id[:8], sep="\t")
 
 
 def list_command(options: argparse.Namespace) -> None:

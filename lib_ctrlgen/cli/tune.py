@@ -23,8 +23,9 @@ from .common import (
     out_of,
     program,
 )
+from .output import PARTLY_FAILED
+from .server import add_server, require_server_options, server_command
 
-PARTLY_FAILED = 3
 EXIT_CODES = f"""\
 exit code: 0 when every cell was made; {PARTLY_FAILED} when some cells failed (the others are kept and
 reported; stderr says how many failed and why the first one did); 2 after an error or if every cell
@@ -50,6 +51,7 @@ def add_tune(commands: argparse._SubParsersAction[Parser]) -> None:
     add_job(tune)
     add_models(tune)
     add_options(tune)
+    add_server(tune)
     tune.set_defaults(command=tune_command)
 
 
@@ -57,7 +59,12 @@ def tune_command(options: argparse.Namespace) -> int:
     """`ctrlgen tune`; a stopped run continues. Returns the exit code: 0, or PARTLY_FAILED."""
     from lib_ctrlgen.headless.jobs import read_tune_job
 
+    on_server = require_server_options(options)
     job = read_tune_job(options.job, options.set)
+    if on_server:
+        from lib_ctrlgen.request.spec import to_payload
+
+        return server_command(options, "tune", {**job.payload, "tune": to_payload(job.tune)}, out_of(options))
     try:
         tuned = _search(options, job) if job.tune.auto else _grid(options, job)
     except KeyboardInterrupt:

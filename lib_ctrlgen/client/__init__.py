@@ -1,10 +1,11 @@
-"""A client of the REST API of a WebUI with CtrlGen; it imports neither torch nor numpy."""
+"""Clients of a WebUI with CtrlGen and of a server for a team; they import neither torch nor numpy."""
 
 from .connection import Timeouts
 from .errors import (
     AnswerTimeoutError,
     ConnectionLostError,
     LoginError,
+    NotAServerError,
     NotAWebUIError,
     NotInstalledError,
     RefusedError,
@@ -14,7 +15,9 @@ from .errors import (
 )
 from .jobs import TuneJob
 from .pictures import Picture
+from .recipes import WebUIRecipe
 from .results import Detected, Generated, Progress
+from .server import Server, ServerJob
 from .webui import WebUI
 
 __all__ = [
@@ -23,15 +26,19 @@ __all__ = [
     "Detected",
     "Generated",
     "LoginError",
+    "NotAServerError",
     "NotAWebUIError",
     "NotInstalledError",
     "Picture",
     "Progress",
     "RefusedError",
+    "Server",
     "ServerError",
+    "ServerJob",
     "Timeouts",
     "TuneJob",
     "UnreachableError",
     "WebUI",
     "WebUIError",
+    "WebUIRecipe",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import sleep
@@ -27,7 +27,7 @@ Login: TypeAlias = "tuple[str, str] | None"
 BUSY = frozenset({429, 503})
 LONGEST_PAUSE = 30.0  # seconds that a server may ask for before the next try
 PAUSES = (0.5, 2.0)  # seconds before the second and the third try
-JSON = "application/json"
+JSON, BINARY = "application/json", "application/octet-stream"
 OWN = "localhost,127.0.0.1,::1"  # no proxy for these
 WRONG = "an address such as http://127.0.0.1:7860 is expected; in a password write / ? # @ as %2F %3F %23 %40"
 
@@ -139,16 +139,24 @@ class Connection:
         return is_webui(self.answer("GET", PROBE))
 
     def answer(
-        self, method: str, path: str, body: Any = None, *, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """The answer to a call, whatever its status.
+        """The answer to a call, whatever its status. A body of bytes is sent as it is.
 
         Raises UnreachableError, ConnectionLostError or AnswerTimeoutError, and RequestError for a body that
         JSON cannot carry.
         """
-        data, seconds = None if body is None else encoded(body), timeout or self.timeouts.answer
+        kind = BINARY if isinstance(body, bytes) else JSON
+        data = body if body is None or isinstance(body, bytes) else encoded(body)
+        seconds = timeout or self.timeouts.answer
         for pause in (*PAUSES, None)[-self.tries :]:
-            found = self._tried(method, path, data, seconds)
+            found = self._tried(method, path, data, kind, seconds, headers or {})
             wanted = None if pause is None else _wanted_pause(found, pause)
             if wanted is None:
                 break
@@ -164,12 +172,20 @@ class Connection:
         except requests.RequestException as error:
             return error
 
-    def _once(self, method: str, path: str, data: bytes | None, seconds: float) -> requests.Response:
+    def _once(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        kind: str,
+        seconds: float,
+        headers: Mapping[str, str],
+    ) -> requests.Response:
         return self.session.request(
             method,
             self.url + path,
             data=data,
-            headers={"Accept": "application/json"} | ({} if data is None else {"Content-Type": JSON}),
+            headers={"Accept": JSON, **({} if data is None else {"Content-Type": kind}), **headers},
             timeout=(self.timeouts.connect, seconds),
             allow_redirects=False,
             proxies={"no_proxy": OWN} if self.address.loopback else {},

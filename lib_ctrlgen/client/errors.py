@@ -1,4 +1,7 @@
-"""The errors of a WebUI and of the way to it. Each says whether the request may have been carried out."""
+"""Errors that a WebUI or a server answers, and errors of the connection to it.
+
+They say whether the request may have been carried out.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from lib_ctrlgen.errors import HostError, RequestError
 
 
 class WebUIError(HostError):
-    """Base of the errors of a WebUI or of the way to it; `url` is its address without the login."""
+    """Base of the errors of a WebUI, a server and the connection; `url` is its address without the login."""
 
     def __init__(self, url: str, message: str) -> None:
         super().__init__(f"{url}: {message}")
@@ -32,11 +35,15 @@ class AnswerTimeoutError(WebUIError):
 
 
 class LoginError(WebUIError):
-    """The WebUI needs a login, or knows another one."""
+    """The WebUI needs a login, or knows another one; a server does not know the token."""
 
 
 class NotAWebUIError(WebUIError):
     """What answers at this address is not the REST API of a WebUI."""
+
+
+class NotAServerError(WebUIError):
+    """What answers at this address is not `ctrlgen serve`."""
 
 
 class NotInstalledError(WebUIError):
@@ -44,7 +51,7 @@ class NotInstalledError(WebUIError):
 
 
 class ServerError(WebUIError):
-    """The WebUI failed, or is too busy (429, 503); `http_status` is the status of its answer."""
+    """The WebUI or server failed, or is too busy (429, 503); `http_status` is the status of its answer."""
 
     def __init__(self, url: str, http_status: int, message: str) -> None:
         super().__init__(url, f"the server answers {http_status}: {message}")
@@ -53,9 +60,9 @@ class ServerError(WebUIError):
 
 
 class RefusedError(RequestError):
-    """The WebUI refused the request: `path` and `message` are its own, `http_status` that of its answer.
+    """The WebUI or server refused the request: `path` and `message` are its own.
 
-    The path is empty where the answer names none.
+    The path is empty where the answer names none; `http_status` is the status of the answer.
     """
 
     def __init__(self, path: str, message: str, http_status: int = 422) -> None:
@@ -67,6 +74,7 @@ __all__ = [
     "AnswerTimeoutError",
     "ConnectionLostError",
     "LoginError",
+    "NotAServerError",
     "NotAWebUIError",
     "NotInstalledError",
     "RefusedError",

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.files import save_bytes
 from lib_ctrlgen.request.answers import JobAccepted, JobListed, JobStatus
+from lib_ctrlgen.request.recipe_answers import RecipeSaved
 
 from .connection import Connection
-from .errors import AnswerTimeoutError, ConnectionLostError, NotAWebUIError, ServerError, UnreachableError
-from .reading import read_answer
+from .errors import AnswerTimeoutError, ConnectionLostError, ServerError, UnreachableError
+from .reading import read_answer, read_list
 
 ROUTE = "/ctrlgen/v1/tune"
 REPORT = "report.html"
@@ -74,6 +72,15 @@ class TuneJob:
         """Interrupt the job, or take it out of the queue; finished cells are kept."""
         return read_answer(self.connection.url, self.connection.json("DELETE", self.path), JobStatus)
 
+    def save_recipe(self, recipe: str, cell: str = "", picture: int = 0, message: str = "") -> RecipeSaved:
+        """Save a finished cell as a recipe of the WebUI, by default the recommended one.
+
+        `cell` is the 16 hexadecimal digits in its pictures' file names; `picture` counts its pictures.
+        """
+        body = {"recipe": recipe, "cell": cell, "picture": picture, "message": message}
+        found = self.connection.json("POST", f"{self.path}/recipe", body)
+        return read_answer(self.connection.url, found, RecipeSaved)
+
     def file(self, path: str) -> bytes:
         """A file of the job's folder, such as `report.html` or a path in a cell's `files`."""
         return self.connection.content(f"{self.path}/files/{quote(path)}")
@@ -111,6 +118,4 @@ def post_job(
 def listed_jobs(connection: Connection) -> tuple[JobListed, ...]:
     """All jobs of a WebUI, the newest first."""
     found = connection.json("GET", ROUTE)
-    with suppress(msgspec.ValidationError):
-        return msgspec.convert(found, tuple[JobListed, ...])
-    raise NotAWebUIError(connection.url, "the answer is no list of jobs")
+    return read_list(connection.url, found, JobListed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from lib_ctrlgen.request.answers import (
     PreprocessorInfo,
     PreprocessorList,
 )
+from lib_ctrlgen.request.recipe_answers import RecipeAdded, RecipeListed
 from lib_ctrlgen.request.spec import to_payload
 
 from .bodies import SCRIPTS, TITLE, Controls, Payload, body_of, controls_of
@@ -24,6 +26,7 @@ from .connection import Connection, Login, Timeouts
 from .jobs import TuneJob, listed_jobs, post_job
 from .pictures import Picture, SentPicture, sent
 from .reading import read_answer
+from .recipes import WebUIRecipe, add_recipe, listed_recipes
 from .results import Detected, Generated, Progress, generated, progress_of
 
 ROOT = "/ctrlgen/v1"
@@ -154,6 +157,20 @@ class WebUI:
     def jobs(self) -> tuple[JobListed, ...]:
         """All jobs, the newest first."""
         return listed_jobs(self.connection)
+
+    # Recipes
+
+    def recipes(self) -> tuple[RecipeListed, ...]:
+        """All recipes, the last saved one first."""
+        return listed_recipes(self.connection)
+
+    def recipe(self, name: str) -> WebUIRecipe:
+        """The recipe of this name, which may be saved, read, renamed, deleted, ..."""
+        return WebUIRecipe(connection=self.connection, name=name)
+
+    def add_recipe(self, file: Path | bytes, name: str = "") -> RecipeAdded:
+        """Add the recipe in a zip or a picture, under `name` or that of the file."""
+        return add_recipe(self.connection, file, name)
 
     def _read(
         self,

@@ -6,15 +6,18 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from lib_ctrlgen.errors import HostError
-from lib_ctrlgen.tuner.worker import Stack, Task
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.tuner.worker import Stack, Task
 
 LOSSES = 3  # a batch is given up after this many lost workers
 SHARES = 3  # least number of batches per worker, so that all workers finish at about the same time
 MOST = 16  # most cells of a batch; they are lost with its worker
 
-Failed = tuple[Task, Exception]
+Failed: TypeAlias = "tuple[Task, Exception]"
 
 
 @dataclass(frozen=True, kw_only=True)

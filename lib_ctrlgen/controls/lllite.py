@@ -28,7 +28,8 @@ from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import LATENT_FACTOR, Family
+from lib_ctrlgen.unet.call import LATENT_FACTOR
+from lib_ctrlgen.unet.family import Family
 from lib_ctrlgen.unet.linear_sites import InputSite, input_sites
 
 from .assigned_map import AnyMap

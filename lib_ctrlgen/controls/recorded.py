@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -14,7 +14,8 @@ from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.pictures import EMBEDDINGS, LISTS, PICTURES, pictured_parts
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
 
-from .unit import ActiveUnit
+if TYPE_CHECKING:
+    from .unit import ActiveUnit  # imports torch, and the WebUI imports this file at start
 
 Request = TypeVar("Request", bound=ControlRequest)
 

@@ -21,7 +21,8 @@ from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import LATENT_FACTOR, FeaturePlace, require_family
+from lib_ctrlgen.unet.call import LATENT_FACTOR, FeaturePlace
+from lib_ctrlgen.unet.family import require_family
 
 from .assigned_map import AnyMap, AssignedMap
 from .base import Target, UnitInputs

@@ -18,7 +18,8 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes, first_size, strip_prefix
 from lib_ctrlgen.models.loading import fill
 from lib_ctrlgen.models.tensor_files import read_tensors
-from lib_ctrlgen.unet.call import Family, FeaturePlace
+from lib_ctrlgen.unet.call import FeaturePlace
+from lib_ctrlgen.unet.family import Family
 
 Tensors = Mapping[str, Tensor]
 

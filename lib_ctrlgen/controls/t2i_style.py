@@ -25,7 +25,7 @@ from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import Family, require_family
+from lib_ctrlgen.unet.family import Family, require_family
 
 from .base import Target, UnitInputs, require_picture_unit
 

@@ -18,7 +18,8 @@ from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.store import ModelStore
 
-from .param_fields import Payload, Values, family_fields, uploaded_params
+from .param_fields import Payload, Values, unit_params, uploaded_params
+from .param_values import PARAM_VALUES, read_param_values
 from .unit_fields import NO_MODEL
 from .uploads import uploaded
 
@@ -40,11 +41,7 @@ def face_file(values: Values, index: int, store: ModelStore) -> FaceFile:
     model pack is missing.
     """
     path = f"$.units[{index}]"
-    params = {
-        param.name: values[name]
-        for name, (_, param) in family_fields().items()
-        if values.get(name) is not None
-    }
+    params = unit_params({**values, **read_param_values(values[PARAM_VALUES], f"{path}.params")}, path)
     pack = _pack(values["model"], params, path, store)
     picture, place = _picture(values, path)
     with at_path(place):

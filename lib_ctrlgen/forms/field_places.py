@@ -60,6 +60,7 @@ UNIT_LABELS: Mapping[str, str] = MappingProxyType(
         "mask_feather": "Mask feather",
         "layer_weights": "Layer weights",
         "params": "Further parameters",
+        "param_values": "Parameters",
         "reuse": "Run at every n-th step",
         "low_vram": "Weights in CPU memory",
         "storage": "Weights stored as",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from lib_ctrlgen.errors import RequestError
@@ -24,8 +25,14 @@ def family_fields() -> dict[str, tuple[tuple[str, ...], Param]]:
 
     A parameter that several families share is one field, named after the first of them.
     """
+    return dict(_family_fields(catalogue.CONTROLS))
+
+
+@lru_cache(maxsize=4)
+def _family_fields(entries: tuple[catalogue.Entry, ...]) -> dict[str, tuple[tuple[str, ...], Param]]:
+    """The same, for these families. The panel asks for it hundreds of times while it is built."""
     families: dict[Param, list[str]] = {}
-    for entry in catalogue.CONTROLS:
+    for entry in entries:
         for param in entry.params:
             families.setdefault(param, []).append(entry.name)
     return {f"{names[0]}_{param.name}": (tuple(names), param) for param, names in families.items()}

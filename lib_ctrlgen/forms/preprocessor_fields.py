@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.preprocessors import params_of, preprocessors
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
+from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.request.preprocessing import SEPARATOR, Preprocessing, PreprocessorStage, stages_of
 
@@ -27,10 +29,16 @@ def param_fields() -> dict[str, tuple[str, Param]]:
 
     Field names are also element ids in the page, where `+` would be part of a CSS selector.
     """
+    return dict(_param_fields(catalogue.PREPROCESSORS))
+
+
+@lru_cache(maxsize=4)
+def _param_fields(entries: tuple[catalogue.Entry, ...]) -> dict[str, tuple[str, Param]]:
+    """The same, for these preprocessors. The panel asks for it hundreds of times while it is built."""
     return {
-        f"{item.name.replace('+', '_')}_{param.name}": (item.name, param)
-        for item in preprocessors()
-        for param in item.params
+        f"{entry.name.replace('+', '_')}_{param.name}": (entry.name, param)
+        for entry in entries
+        for param in entry.params
     }
 
 

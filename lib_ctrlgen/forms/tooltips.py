@@ -8,8 +8,7 @@ from types import MappingProxyType
 from lib_ctrlgen.request.blend import MAX_CONCEPTS
 
 from .kinds import KINDS
-from .param_fields import family_fields
-from .preprocessor_fields import param_fields
+from .param_fields import uploaded_fields
 
 UNIT: Mapping[str, str] = MappingProxyType(
     {
@@ -36,6 +35,7 @@ UNIT: Mapping[str, str] = MappingProxyType(
         "mask_feather": "Blurs the edge of the mask",
         "layer_weights": "A factor for each layer of the model",
         "params": "Parameters that have no field of their own",
+        "param_values": "The parameters of the preprocessor and of the model",
         "reuse": "Higher is faster and a little less exact: the steps between use the last result",
         "low_vram": "Keeps the model in the CPU's memory between its uses: slower, needs less GPU memory",
         "storage": "The number format of the model's weights in memory: fp8 needs half of fp16",
@@ -100,9 +100,8 @@ PANEL_TOOLTIPS: Mapping[str, str] = MappingProxyType({**WHOLE, **BLEND, **CONCEP
 
 
 def unit_tooltips() -> dict[str, str]:
-    """The sentences by the field's name in a unit; those of parameters are their labels or explanations."""
-    params = {**param_fields(), **family_fields()}
-    return {**{name: param.info or param.label for name, (_, param) in params.items()}, **UNIT}
+    """The tooltips of a unit's fields, by field name; those of parameters are in `param_html`."""
+    return {**{name: param.info or param.label for name, param in uploaded_fields().items()}, **UNIT}
 
 
 def kind_tooltips() -> dict[str, str]:

@@ -16,16 +16,10 @@ from .blend_fields import COUNT, blend_settings
 from .box_fields import read_boxes, shown_boxes
 from .init_images import Pictures, with_init
 from .last_picture import with_last
-from .param_fields import (
-    default_of,
-    family_fields,
-    shown_params,
-    unit_params,
-    uploaded_fields,
-    uploaded_params,
-)
+from .param_fields import shown_params, unit_params, uploaded_fields, uploaded_params
+from .param_values import PARAM_VALUES, read_param_values, stored_params, write_param_values
 from .pose_fields import edited_pose
-from .preprocessor_fields import param_fields, preprocessor_settings, preprocessor_values
+from .preprocessor_fields import preprocessor_settings, preprocessor_values
 from .reference_fields import REFERENCE_FIELDS, REFERENCE_PICTURES, read_references, shown_weights
 from .uploads import uploaded
 
@@ -60,6 +54,7 @@ BASE_FIELDS: Payload = {
     "mask_feather": 0.0,
     "layer_weights": "",
     "params": "",
+    PARAM_VALUES: "",
     "reuse": 1,
     "low_vram": "auto",
     "storage": "auto",
@@ -96,8 +91,7 @@ SAME_FIELDS = (
 
 def unit_fields() -> Payload:
     """Every field of a unit with its default, in the order of the script's arguments."""
-    fields = {**param_fields(), **family_fields()}
-    return BASE_FIELDS | {name: default_of(param) for name, (_, param) in fields.items()}
+    return BASE_FIELDS | dict.fromkeys(uploaded_fields())
 
 
 def read_request(
@@ -187,6 +181,7 @@ def unit_settings(values: Values, path: str) -> Payload:
     """One unit of the request, without its pictures. Raises RequestError at the unit's fields."""
     if values["model"] in (None, "", NO_MODEL):
         raise RequestError(f"{path}.model", "choose a model in the unit's list, or switch the unit off")
+    values = {**values, **read_param_values(values[PARAM_VALUES], f"{path}.params")}
     unit: Payload = {name: values[name] for name in SAME_FIELDS}
     if control := catalogue.control_without_model(values["model"]):
         unit |= {"model": "", "control": control}
@@ -236,6 +231,8 @@ def panel_values(unit: Values) -> Payload:
     params = dict(unit.get("params", {}))
     values |= preprocessor_values(values["preprocessor"], params)
     values |= shown_params(params)
+    own = stored_params().keys() & values.keys()
+    values[PARAM_VALUES] = write_param_values({name: values.pop(name) for name in sorted(own)})
     hidden = PICTURE_FIELDS | uploaded_fields().keys()
     return {name: value for name, value in values.items() if name not in hidden}
 

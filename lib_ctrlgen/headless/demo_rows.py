@@ -21,8 +21,8 @@ from lib_ctrlgen.images.metrics import (
     find_shapes,
     placement,
 )
-from lib_ctrlgen.train.data import held_out_scene
-from lib_ctrlgen.train.scenes import draw
+from lib_ctrlgen.train.tiny.data import held_out_scene
+from lib_ctrlgen.train.tiny.scenes import draw
 
 LAYOUT_SCENE, LOOK_SCENE = 17, 7
 SIZE = 128

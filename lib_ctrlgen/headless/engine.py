@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -40,6 +40,8 @@ from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from .checkpoints.load import Networks, Place, load_networks
 from .sampling.batch import PromptBatch
 from .sampling.diffusion import diffusion_of
+from .sampling.embeddings import embeddings_for, infotext_of, note_embeddings
+from .sampling.loras import load_loras, note_negative
 from .sampling.noise import seeds_of
 from .sampling.phrases import phrases_of
 from .sampling.prompt_encoder import PromptEncoder
@@ -77,7 +79,8 @@ class Generation:
     `request` is the request with seeds drawn where it left them open. `plan` counts steps as the WebUI does:
     second-order samplers call the U-Net twice per step. `rows_computed` of the `rows_asked` rows of the whole
     batch went through the U-Net; the others equalled one of them. `warnings` are texts from
-    `lib_ctrlgen.request.notices`; `loaded` names the model files that were used.
+    `lib_ctrlgen.request.notices`; `loaded` names the model files that were used; `networks` are the entries
+    of infotexts for LoRAs and embeddings.
     """
 
     request: GenerationRequest
@@ -90,6 +93,7 @@ class Generation:
     rows_asked: int = 0
     warnings: tuple[str, ...] = ()
     loaded: Loaded = field(default_factory=Loaded)
+    networks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine:
@@ -149,13 +153,19 @@ class Engine:
         batch = PromptBatch.of([seeded(request) for request in requests])
         shared = batch.shared
         note_size(shared.model, shared.width, shared.height, notices)
+        note_negative(shared.negative_prompt, notices)
         with self.store.working_set():
             networks = self.load(shared.model)
             work = networks.unet, 2 * batch.pictures, shared.height // 8, shared.width // 8
             with self._lock, self.threads.chosen(*work):
                 units = self.units(batch, networks, notices)
-                sampled = sample_batch(batch, networks, units, self.encoder(networks), progress, notices)
-        loaded = Loaded.of(units, self.store.files.label(find_model(self.store, shared.model)))
+                encoder = self.encoder(networks)
+                encoder.embeddings = embeddings_for(networks, self.store)
+                checkpoint = find_model(self.store, shared.model)
+                loras = load_loras(batch.loras, self.store, networks, checkpoint, notices)
+                sampled = sample_batch(batch, networks, units, encoder, progress, notices, loras)
+        note_embeddings(encoder.embeddings, notices)
+        loaded = Loaded.of(units, self.store.files.label(checkpoint))
         seconds = (perf_counter() - start) / batch.cells
         maps = control_maps(units, shared.width, shared.height)
         cells = zip(batch.requests, sampled.images, sampled.plans, batch.starts, strict=True)
@@ -171,6 +181,7 @@ class Engine:
                 rows_asked=sampled.rows_asked,
                 warnings=notices.of(picture),
                 loaded=loaded,
+                networks={**loras.infotext, **infotext_of(encoder.embeddings)},
             )
             for request, images, plan, picture in cells
         ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec.structs import replace
 from PIL.PngImagePlugin import PngInfo
@@ -38,10 +39,16 @@ class WrittenFiles:
     sheets: tuple[Path, ...] = ()
 
 
-def infotext(request: GenerationRequest, seed: int, warnings: Sequence[str] = ()) -> str:
+def infotext(
+    request: GenerationRequest,
+    seed: int,
+    warnings: Sequence[str] = (),
+    networks: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The infotext of a picture, in the format that the WebUI's PNG Info tab reads.
 
-    The hash behind a model's name becomes the field `Model hash`, as in the WebUI.
+    The hash behind a model's name becomes the field `Model hash`, as in the WebUI; `networks` are the fields
+    for LoRAs and embeddings.
     """
     model, digest = split_hash(request.model)
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
@@ -55,6 +62,7 @@ def infotext(request: GenerationRequest, seed: int, warnings: Sequence[str] = ()
         "Model": stem(model),
         **({"Model hash": digest} if digest else {}),
         **({"Pad conds": True} if request.pad_cond_uncond else {}),
+        **{name: json.dumps(text, ensure_ascii=False) for name, text in networks.items()},
         "Version": f"CtrlGen {__version__}",
     }
     if warnings:
@@ -75,7 +83,10 @@ def picture_infos(request: GenerationRequest, generation: Generation) -> tuple[P
     """
     recorded = generation.loaded.recorded(request)
     return tuple(
-        png_text(infotext(recorded, seed, generation.warnings), ctrlgen=_own_request(recorded, number, seed))
+        png_text(
+            infotext(recorded, seed, generation.warnings, generation.networks),
+            ctrlgen=_own_request(recorded, number, seed),
+        )
         for number, seed in enumerate(generation.seeds)
     )
 

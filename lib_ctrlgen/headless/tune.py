@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
 from msgspec.structs import replace
 from PIL import Image
 
@@ -25,16 +24,23 @@ from lib_ctrlgen.tuner.scoring.scores import Scores
 from lib_ctrlgen.tuner.worker import CellPictures
 
 from .engine import Engine, Generation, find_model
+from .job_text import yaml_text
 from .outputs import picture_infos
 from .sampling.conditions import parse_prompts
+from .sampling.run import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineHost:
-    """Generates and scores the pictures of cells with an engine."""
+    """Generates and scores the pictures of cells with an engine.
+
+    encoder_name  the CLIP vision encoder that measures likeness; empty: one is chosen
+    progress      called after every call of the U-Net; what it raises ends the run
+    """
 
     engine: Engine
-    encoder_name: str = ""  # the CLIP vision encoder that measures likeness; empty: one is chosen
+    encoder_name: str = ""
+    progress: Progress | None = None
     recommended: ClassVar[str] = "recommended.yaml"
     use: ClassVar[str] = (
         "It is a job file: save it beside this report as job.yaml, then run: ctrlgen run job.yaml"
@@ -76,7 +82,7 @@ class EngineHost:
     def recipe(self, request: GenerationRequest, folder: Path, files: Sequence[str]) -> str:
         """A job file for the tuner's folder that makes all pictures of the cell again."""
         del files
-        job = yaml.safe_dump(linked(request, folder), sort_keys=False, allow_unicode=True, width=100)
+        job = yaml_text(linked(request, folder))
         return f"# A cell of a tuner's run. Keep this file in the tuner's folder, beside {PICTURES}/.\n{job}"
 
     def alike(self, request: GenerationRequest) -> str:
@@ -95,8 +101,8 @@ class EngineHost:
     def generations(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         """The generations of requests that are alike."""
         if None in map(alike, requests):
-            return [self.engine.generate(request) for request in requests]
-        return self.engine.together(requests)
+            return [self.engine.generate(request, self.progress) for request in requests]
+        return self.engine.together(requests, self.progress)
 
     def scores(self, picture: Image.Image, free: Image.Image | None, request: GenerationRequest) -> Scores:
         """All scores of a picture."""

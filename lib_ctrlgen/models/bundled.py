@@ -16,6 +16,8 @@ from lib_ctrlgen.request.notices import Notices
 
 NAME = "ctrlgen-tiny"
 TEXT_FOLDER = f"{NAME}-text"
+VISION = f"{NAME}-vision"  # its CLIP vision encoder, which has seen nothing but coloured shapes
+TEXT_WIDTH = 64  # channels of its text features
 SIZES = range(64, 257)  # pixels per side that it was trained for; it is best at 128
 VERSION = re.compile(r"^(?P<head>[ \t]*version:[ \t]*)(?P<value>\S.*?)[ \t]*$", re.MULTILINE)
 

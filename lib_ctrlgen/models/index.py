@@ -34,6 +34,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     kind, base, variant  see `description.Description`
     error                why the file cannot be described
     recogniser           the state of the code that described it
+    lora                 whether the file is a LoRA, `True` or `False`
+    lora_alias, lora_hash  see `loras.file`
     """
 
     size: int
@@ -46,6 +48,9 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     variant: str = ""
     error: str = ""
     recogniser: int = 0
+    lora: str = ""
+    lora_alias: str = ""
+    lora_hash: str = ""
 
 
 class Saved(msgspec.Struct, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lib_ctrlgen.errors import ModelError
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 CHECKPOINT_UNET = "model.diffusion_model."  # the prefix of the U-Net's keys in a checkpoint

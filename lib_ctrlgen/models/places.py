@@ -28,6 +28,7 @@ FOLDERS = {  # in a WebUI's `models`, by kind; other controls are in ControlNet
     "image encoder": "clip_vision",
     "lora": "Lora",
 }
+SIDES = ("models/Lora", "models/LyCORIS", "embeddings", "models/embeddings")
 OLD_EXTENSION = "sd-webui-controlnet"
 # The old extension's settings and flags, as the WebUI calls them after parsing.
 OLD_MODELS = ("control_net_models_path", "controlnet_dir")
@@ -74,13 +75,18 @@ def is_webui(folder: Path) -> bool:
 
 
 def places_of_webui(folder: Path) -> Places:
-    """The places of a WebUI that does not run, from its folder and its config.json, with its checkpoints."""
+    """The places of a WebUI that does not run, from its folder and its config.json.
+
+    With those of its checkpoints, LoRAs and embeddings, which the WebUI itself reads where it runs.
+    """
     options: dict[str, Any] = {}
     with suppress(OSError, ValueError):  # it was never started, or is being written
         options = dict(json.loads((folder / "config.json").read_text("utf-8")))
     extensions = [folder / "extensions", folder / "extensions-builtin"]
     found = webui_places(folder / "models", extensions, options)
-    return Places(models=(folder / "models" / "Stable-diffusion", *found.models), weights=found.weights)
+    sides = [path for path in (folder / name for name in SIDES) if path.is_dir()]
+    models = (folder / "models" / "Stable-diffusion", *found.models, *sides)
+    return Places(models=models, weights=found.weights)
 
 
 def own_index() -> ModelIndex:

@@ -16,13 +16,16 @@ WEIGHT_NAMES = ("diffusion_pytorch_model", "model", "pytorch_model", "text_proje
 PIPELINE = "model_index.json"  # of a diffusers folder that holds a whole checkpoint
 CONFIG = "config.json"  # of a diffusers or transformers model
 ENDS = (*SUFFIXES, ".json")
+EMBEDDINGS = "embeddings"
+SIDE_FOLDERS = frozenset({EMBEDDINGS, "lora", "loras", "lycoris"})
 
 
 @dataclass(frozen=True)
 class ModelFile:
     """A model: its name in the model list, and its file, or the folder of a diffusers pipeline (`whole`).
 
-    `shared`: it is in the Hub's cache, where a name is looked for only if it means nothing elsewhere.
+    `shared`: it is in the Hub's cache, or in a folder of LoRAs or embeddings, where the name of a model is
+    looked for only if it means nothing elsewhere.
     """
 
     name: str
@@ -51,7 +54,10 @@ class Found:
 def search(root: Path) -> Found:
     """What is below a model folder; of the Hub's cache, the repositories that look like controls."""
     if not is_hub_cache(root):
-        return _search(root)
+        own = _search(root)
+        return replace(
+            own, files=tuple(replace(file, shared=in_side_folder(file, root)) for file in own.files)
+        )
     found = Found()
     for repo, snapshot in snapshots_of_controls(root):
         inside = _search(snapshot, repo)
@@ -60,6 +66,12 @@ def search(root: Path) -> Found:
         found += inside
     parts = (found.files, found.pipelines, found.folders)
     return Found(*(tuple(replace(each, shared=True) for each in part) for part in parts))
+
+
+def in_side_folder(file: ModelFile, root: Path) -> bool:
+    """Whether a file below a root is in a folder for LoRAs or embeddings."""
+    inside = file.path.parent.relative_to(root).parts
+    return any(part.lower() in SIDE_FOLDERS for part in (root.name, *inside))
 
 
 def _search(root: Path, prefix: str = "") -> Found:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.prompts.blended import PromptSource, blended_prompt, rows_of
+from lib_ctrlgen.prompts.networks import LoraTag, split_networks
 from lib_ctrlgen.prompts.scheduled import PromptWeight, parse_prompt
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.blend_map import map_size
@@ -62,8 +63,8 @@ class _Frame:
 def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] = NOTHING) -> StepPlan:
     """The plan to show: the weights of units, and all else that changes over the steps.
 
-    These are the guidance, the concepts of a blend and the weights in `prompts`, whose keys are JSON paths.
-    Raises RequestError.
+    These are the guidance, the concepts of a blend, and the weights of words and LoRAs in `prompts`, whose
+    keys are JSON paths. Raises RequestError.
     """
     plan = compile_plan(request.enabled_units, steps)
     rows: dict[str, Schedule] = {}
@@ -78,6 +79,8 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
     for weight in _prompt_weights(request, prompts):
         schedule = request.prompt_weights.get(weight.name or "", weight.schedule)
         rows[f"({weight.label}:{weight.name or ''})"] = schedule
+    for tag in split_networks(prompts.get(PROMPT, "")).loras:
+        rows |= _lora_rows(tag.with_weights(request.prompt_weights))
     cost = cost_note(request.blend, prompts.get(PROMPT, ""))
     notes = (cost, reference_note(request.enabled_units, steps), idle_note(request.enabled_units, steps))
     return replace(
@@ -86,6 +89,12 @@ def shown_plan(request: ControlRequest, steps: int, prompts: Mapping[str, str] =
         weights=plan.weights + tuple(schedule.sample(steps) for schedule in rows.values()),
         labels=plan.labels + tuple(rows),
     )
+
+
+def _lora_rows(tag: LoraTag) -> dict[str, Schedule]:
+    """The weight of a LoRA in the U-Net, and in the text encoders where it differs."""
+    rows = {f"<lora:{tag.name}>": tag.unet}
+    return rows if tag.te == tag.unet else {**rows, f"<lora:{tag.name}> text": tag.te}
 
 
 def plan_table(plan: StepPlan, bars: str = BARS) -> str:

@@ -22,7 +22,9 @@ from lib_ctrlgen.errors import RequestError, at_path
 from lib_ctrlgen.request.blend import THE_PROMPT, Blend
 from lib_ctrlgen.request.schedule import Schedule, constant
 
-from .scheduled import NOTHING, Named, Prompt, PromptWeight, parse_prompt, plain_number
+from .networks import split_networks
+from .numbers import plain_number
+from .scheduled import NOTHING, Named, Prompt, PromptWeight, parse_prompt
 
 AND = re.compile(r"\bAND\b")
 # The WebUI's regular expression for the weight of an AND part.
@@ -209,6 +211,10 @@ def _read(blend: Blend, index: int, prompt: str) -> Prompt:
     text = blend.concepts[index].prompt
     whole = text.replace(THE_PROMPT, prompt) if text.strip() else prompt
     path = f"$.blend.concepts[{index}].prompt"
+    tags = split_networks(text).loras
+    if tags:
+        message = f"{tags[0].text} acts on the whole picture: write it into the request's own prompt"
+        raise RequestError(path, message)
     with at_path(path):
         read = parse_prompt(whole)
     if blend.mixes_prompts and len(split_and(read.at(0.0))) > 1:

@@ -34,6 +34,8 @@ from lib_ctrlgen.errors import RequestError, nearest
 from lib_ctrlgen.request.schedule import Schedule, constant, parse_schedule
 from lib_ctrlgen.request.schedule_form import Form
 
+from .numbers import plain_number
+
 NOTHING: Mapping[str, Schedule] = MappingProxyType({})
 
 # A prompt contains a schedule only if it has a colon and, somewhere after it, such a sign and a number.
@@ -74,16 +76,6 @@ class Prompt:
     def at(self, progress: float, named: Named = NOTHING) -> str:
         """The ordinary prompt at `progress` in [0, 1]."""
         return "".join(part if isinstance(part, str) else part.at(progress, named) for part in self.parts)
-
-
-def plain_number(value: float) -> str:
-    """A weight in digits, without an exponent, which the WebUI does not read.
-
-    >>> plain_number(0.1 + 0.2), plain_number(-2.0), plain_number(1e-9)
-    ('0.3', '-2', '0')
-    """
-    text = f"{value:.8f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
 
 
 def parse_prompt(text: str, *, negative: bool = False) -> Prompt:
@@ -224,4 +216,4 @@ def require_names(named: Named, weights: Iterable[PromptWeight]) -> None:
             raise RequestError(f"$.prompt_weights.{name}", message)
 
 
-__all__ = ["NOTHING", "Prompt", "PromptWeight", "constant", "parse_prompt", "plain_number", "require_names"]
+__all__ = ["NOTHING", "Prompt", "PromptWeight", "constant", "parse_prompt", "require_names"]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from lib_ctrlgen.errors import HostError
 
-GIT_DIR = ".git"
+from .names import GIT_DIR
+
 SECONDS = 60
 PLAIN_FILE = "100"  # the mode of a file in a tree begins with it; links and repositories have others
 ADVICE = "recipes keep their history with git: install it (https://git-scm.com), or name the program in GIT"
@@ -36,9 +37,10 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Repository:
-    """The git repository in a recipe's folder."""
+    """The git repository in a recipe's folder; `author` is who makes commits, empty for CtrlGen itself."""
 
     folder: Path
+    author: str = ""
 
     @property
     def git_dir(self) -> Path:
@@ -59,8 +61,10 @@ class Repository:
 
     def attempt(self, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """A finished git command, whatever its exit code. Raises HostError if git cannot be run."""
-        places = [f"--git-dir={self.git_dir}", f"--work-tree={self.folder}"]
-        settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        whole = self.folder.absolute()  # git runs in the folder, where a relative path would mean another one
+        places = [f"--git-dir={whole / GIT_DIR}", f"--work-tree={whole}"]
+        who = {"user.name": self.author} if self.author else {}
+        settings = [word for name, value in (SETTINGS | who).items() for word in ("-c", f"{name}={value}")]
         command = [git_program(), *places, *settings, *words]
         options = {"input": data, "capture_output": True, "cwd": self.folder, "timeout": SECONDS}
         try:
@@ -71,7 +75,7 @@ class Repository:
     def environment(self) -> dict[str, str]:
         """The environment of git: that of this process without GIT_ variables and without a home folder."""
         kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("GIT_")}
-        nowhere = str(self.git_dir)  # it contains no .gitconfig
+        nowhere = str(self.git_dir.absolute())  # it contains no .gitconfig
         own = {"HOME": nowhere, "XDG_CONFIG_HOME": nowhere, "GIT_CONFIG_GLOBAL": os.devnull}
         return {**kept, **own, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 

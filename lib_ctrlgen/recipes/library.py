@@ -22,8 +22,8 @@ from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import PART, new_folder
 
 from .content import Files, Recipe, files_of, result_of
-from .git import GIT_DIR, git_program
-from .names import NAME, recipe_name, same_name, unknown
+from .git import git_program
+from .names import NAME, is_recipe, names_in, recipe_name, same_name, unknown
 from .reading import read_recipe
 from .versions import RecipeFolder, Version
 
@@ -45,18 +45,18 @@ class Listed:
 
 @dataclass(frozen=True)
 class Library:
-    """The recipes in a folder, which is made when the first one is saved."""
+    """The recipes in a folder, which is made when the first one is saved; `author` is who changes them."""
 
     folder: Path
+    author: str = ""
+
+    def recipe(self, folder: Path) -> RecipeFolder:
+        """The recipe in a folder."""
+        return RecipeFolder(folder, self.author)
 
     def names(self) -> list[str]:
         """The names of all recipes, sorted without regard to case. Raises HostError."""
-        try:
-            paths = [*self.folder.iterdir()] if self.folder.is_dir() else []
-            found = [path.name for path in paths if _is_recipe(path)]
-        except OSError as error:
-            raise HostError(f"cannot read the recipes in {self.folder}: {error.strerror or error}") from error
-        return sorted(found, key=lambda name: (name.casefold(), name))
+        return names_in(self.folder)
 
     def listed(self) -> list[Listed]:
         """All recipes with their newest versions, the last saved one first.
@@ -70,13 +70,13 @@ class Library:
 
     def _row(self, name: str) -> Listed | None:
         """A recipe's row; None if it was deleted in the meantime."""
-        found = RecipeFolder(self.folder / name)
+        found = self.recipe(self.folder / name)
         try:
             return self._read_row(found)
         except HostError as error:
             damaged = Version(id="", saved="", message=str(error))
             row = Listed(name=name, variant="", version=damaged, result=None)
-            return row if _is_recipe(found.folder) else None
+            return row if is_recipe(found.folder) else None
 
     def _read_row(self, found: RecipeFolder) -> Listed:
         result = result_of({path.name: b"" for path in found.folder.glob("result.*") if path.is_file()})
@@ -91,7 +91,7 @@ class Library:
         found = wanted if wanted in known else same_name(wanted, known)
         if found is None:
             raise RequestError(NAME, unknown(wanted, known, "recipe"))
-        return RecipeFolder(self.folder / found)
+        return self.recipe(self.folder / found)
 
     def save(self, name: str, recipe: Recipe, message: str = "", variant: str = "") -> Version:
         """Save a recipe under a name: as a new recipe, or as a new version of the current or given variant.
@@ -106,7 +106,7 @@ class Library:
                 if variant:
                     raise RequestError(NAME, unknown(name, self.names(), "recipe"))
                 return self._new(recipe_name(name), files, message or "First version")
-            found = RecipeFolder(self.folder / known)
+            found = self.recipe(self.folder / known)
             if variant and variant != found.variant:
                 found.switch(variant)
             return found.save(files, message or "Saved")
@@ -124,7 +124,7 @@ class Library:
         """Make a recipe in a hidden folder, and rename that when it is complete."""
         for path in self.folder.glob(f"{NEW}*"):  # of a process that was killed
             _remove(path)
-        draft = RecipeFolder(self.folder / f"{NEW}{uuid4().hex}")
+        draft = self.recipe(self.folder / f"{NEW}{uuid4().hex}")
         try:
             draft.folder.mkdir()
             draft.start(files, message)
@@ -134,7 +134,7 @@ class Library:
         finally:
             if draft.folder.exists():
                 _remove(draft.folder)
-        return RecipeFolder(self.folder / name).newest()
+        return self.recipe(self.folder / name).newest()
 
     def rename(self, name: str, new: str) -> str:
         """Give a recipe another name, which is returned. Raises RequestError if that is taken."""
@@ -179,11 +179,6 @@ class Library:
         """The recipe of this name, which no other process can change meanwhile. Raises RequestError."""
         with self.locked():
             yield self.find(name)
-
-
-def _is_recipe(path: Path) -> bool:
-    """Whether a path is a recipe's folder; links and hidden folders are not."""
-    return not path.name.startswith(".") and not path.is_symlink() and (path / GIT_DIR).is_dir()
 
 
 def _renamed(path: Path, target: Path) -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import unquote
 
-from lib_ctrlgen.errors import RequestError, nearest
+from lib_ctrlgen.errors import HostError, RequestError, nearest
 
 NAME, VARIANT, VERSION = "$.name", "$.variant", "$.version"
 LONGEST, MOST_BYTES = 80, 200
+GIT_DIR = ".git"
 MAIN = "main"  # the first variant of a recipe
 REFUSED = frozenset('/\\:*?"<>|')
 JOINERS = "\u200c\u200d"  # letters of Persian and of some emoji are written with them
@@ -27,6 +29,21 @@ DEVICES = frozenset(
 )
 PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 HEX = re.compile(r"[0-9a-fA-F]{7,40}")
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names of all recipes in a library's folder, sorted without regard to case. Raises HostError."""
+    try:
+        paths = [*folder.iterdir()] if folder.is_dir() else []
+        found = [path.name for path in paths if is_recipe(path)]
+    except OSError as error:
+        raise HostError(f"cannot read the recipes in {folder}: {error.strerror or error}") from error
+    return sorted(found, key=lambda name: (name.casefold(), name))
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a folder of the library is a recipe: it has a repository."""
+    return not path.name.startswith(".") and not path.is_symlink() and (path / GIT_DIR).is_dir()
 
 
 def recipe_name(text: object, path: str = NAME) -> str:

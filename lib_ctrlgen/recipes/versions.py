@@ -21,30 +21,33 @@ from .reading import check_sizes, read_recipe
 
 MARK = "ctrlgen-changing"  # a file in .git while the plain files are being changed
 BY_HAND = "Changed in the folder"
-ROW = "%H%x00%cI%x00%s"
+ROW = "%H%x00%cI%x00%an%x00%s"
+CREATOR = "%an"
 LONGEST_MESSAGE = 200
 PLACES = (RECIPE, WEBUI, FOLDER, "result.png", "result.jpeg", "result.webp")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A version of a recipe: its hash, when it was saved (ISO 8601) and the words saved with it."""
+    """A version of a recipe: its hash, when it was saved (ISO 8601), the words saved with it, and by whom."""
 
     id: str
     saved: str
     message: str
+    author: str = ""
 
 
 @dataclass(frozen=True)
 class RecipeFolder:
-    """The folder of a recipe. Methods that change it need the library's lock."""
+    """The folder of a recipe; `author` is who changes it. Methods that change it need the library's lock."""
 
     folder: Path
+    author: str = ""
 
     @property
     def git(self) -> Repository:
         """The repository in the folder."""
-        return Repository(self.folder)
+        return Repository(self.folder, self.author)
 
     @property
     def variant(self) -> str:
@@ -59,14 +62,20 @@ class RecipeFolder:
     def history(self, variant: str = "") -> list[Version]:
         """The versions of a variant, by default the current one, the newest first."""
         rows = self.git.text("log", f"--format={ROW}", self.commit(variant=variant), "--").splitlines()
-        return [Version(id=commit, saved=saved, message=said) for commit, saved, said in map(_split, rows)]
+        return [_version(row) for row in rows]
 
     def newest(self) -> Version:
         """The newest version of the current variant."""
-        return Version(**dict(zip(("id", "saved", "message"), _split(self._newest_row()), strict=True)))
+        return self.described("HEAD")
 
-    def _newest_row(self) -> str:
-        return self.git.text("log", "-1", f"--format={ROW}", "HEAD", "--").rstrip("\n")
+    def described(self, commit: str) -> Version:
+        """The version of a commit."""
+        return _version(self.git.text("log", "-1", f"--format={ROW}", commit, "--").rstrip("\n"))
+
+    def creator(self) -> str:
+        """Who saved the first version."""
+        rows = self.git.text("log", "--max-parents=0", f"--format={CREATOR}", "HEAD", "--").splitlines()
+        return rows[-1]
 
     def commit(self, version: str = "", variant: str = "") -> str:
         """The whole hash of a version, or of the newest one of a variant. Raises RequestError."""
@@ -185,6 +194,6 @@ class RecipeFolder:
                 (self.folder / name).unlink(missing_ok=True)
 
 
-def _split(row: str) -> tuple[str, str, str]:
-    commit, saved, message = row.split("\0", 2)
-    return commit, saved, message
+def _version(row: str) -> Version:
+    commit, saved, author, message = row.split("\0", 3)
+    return Version(id=commit, saved=saved, message=message, author=author)

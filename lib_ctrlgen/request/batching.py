@@ -25,6 +25,7 @@ from .schedule import constant
 from .spec import ControlRequest, ControlUnit, GenerationRequest
 
 ONE = constant(1.0)
+LORA = "lora:"  # begins a key of `prompt_weights` for a LoRA, whose weight is one for all rows of a batch
 
 Request = TypeVar("Request", bound=ControlRequest)
 Value = TypeVar("Value")
@@ -115,7 +116,10 @@ def _skeleton(request: Request) -> Request:
     return replace(
         request,
         units=tuple(map(_unit, request.units)),
-        prompt_weights=dict.fromkeys(sorted(request.prompt_weights), ONE),
+        prompt_weights={
+            name: weight if name.startswith(LORA) else ONE
+            for name, weight in sorted(request.prompt_weights.items())
+        },
         blend=None if request.blend is None else _blend(request.blend),
         **numbers,
     )

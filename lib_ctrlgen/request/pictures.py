@@ -20,18 +20,19 @@ PARTS = ("references", "boxes")  # lists of a unit whose items hold pictures
 
 def pictured_parts(payload: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every unit, its `params`, reference, box and concept of a request with its JSON path, if an object."""
-    for path, unit in _items(payload, "units", "$"):
+    for path, unit in objects_in(payload, "units", "$"):
         yield path, unit
         if isinstance(unit.get("params"), dict):
             yield f"{path}.params", unit["params"]
         for name in PARTS:
-            yield from _items(unit, name, path)
+            yield from objects_in(unit, name, path)
     blend = payload.get("blend")
     if isinstance(blend, Mapping):
-        yield from _items(blend, "concepts", "$.blend")
+        yield from objects_in(blend, "concepts", "$.blend")
 
 
-def _items(part: Mapping[str, Any], name: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def objects_in(part: Mapping[str, Any], name: str, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects in the list `name` of a part with their JSON paths; other values are left out."""
     items = part.get(name)
     for number, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -39,6 +39,11 @@ class Progress:
 
 SILENT = Progress()
 
+
+def silent(_text: str) -> None:
+    """Show no text of the steps."""
+
+
 # What preprocessors detect, by a part of their names; the first part that fits counts.
 DETECTED = {
     "pose": "the pose",
@@ -74,3 +79,21 @@ def named(unit: int | str) -> str:
     ('unit 1', 'concept 0')
     """
     return f"unit {unit}" if isinstance(unit, int) else unit
+
+
+def computing(units: Sequence[int | str]) -> str:
+    """The text for a call of the network that these units share.
+
+    >>> computing([1]), computing([0, "concept 2"])
+    ('computing unit 1', 'computing unit 0, concept 2')
+    """
+    return f"computing {', '.join(map(named, units))}"
+
+
+def sampling(units: Sequence[int | str]) -> str:
+    """The text for a call of the U-Net in which these units act.
+
+    >>> sampling([0, 1]), sampling([])
+    ('sampling with unit 0, unit 1', 'sampling: no unit acts at this step')
+    """
+    return f"sampling with {', '.join(map(named, units))}" if units else "sampling: no unit acts at this step"

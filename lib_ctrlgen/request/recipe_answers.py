@@ -27,17 +27,62 @@ class RecipeBody(Spec, frozen=True, kw_only=True):
     variant: str = ""
 
 
+class RecipeChange(Spec, frozen=True, kw_only=True):
+    """What is to be changed of a recipe; empty fields leave it as it is.
+
+    name     its new name
+    variant  the variant to switch to
+    """
+
+    name: str = ""
+    variant: str = ""
+
+
+class RecipeRestore(Spec, frozen=True, kw_only=True):
+    """The version that is to become the newest one, by at least 7 digits of its hash."""
+
+    version: str
+
+
+class RecipeVariant(Spec, frozen=True, kw_only=True):
+    """A variant to make and to switch to.
+
+    variant  its name
+    version  the version that it begins with; the newest one when empty
+    """
+
+    variant: str
+    version: str = ""
+
+
+class CellRecipe(Spec, frozen=True, kw_only=True):
+    """A cell of a tuner job to save as a recipe.
+
+    recipe   the name of the recipe, which gets a new version if it exists
+    cell     the 16 hexadecimal digits in its pictures' file names; the recommended cell when empty
+    picture  which of the cell's pictures, counted from 0
+    message  words for the history
+    """
+
+    recipe: str
+    cell: str = ""
+    picture: int = 0
+    message: str = ""
+
+
 class RecipeVersion(Answer, frozen=True, kw_only=True):
     """A version of a recipe.
 
     id       its hash
     saved    when it was saved, in ISO 8601
     message  the words that were saved with it
+    author   who saved it: a user of `ctrlgen serve`, else CtrlGen
     """
 
     id: str
     saved: str
     message: str
+    author: str = ""
 
 
 class RecipeListed(Answer, frozen=True, kw_only=True):
@@ -110,4 +155,28 @@ class RecipeAdded(Answer, frozen=True, kw_only=True):
     """
 
     name: str
+    notes: list[str]
+
+
+class RecipeDeleted(Answer, frozen=True, kw_only=True):
+    """A recipe that was deleted with its history.
+
+    name      its name
+    versions  how many versions its current variant had
+    """
+
+    name: str
+    versions: int
+
+
+class RecipeSaved(Answer, frozen=True, kw_only=True):
+    """A recipe that was saved from something else.
+
+    name     its name
+    version  the new version
+    notes    sentences on what is missing in it
+    """
+
+    name: str
+    version: RecipeVersion
     notes: list[str]

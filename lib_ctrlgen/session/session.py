@@ -6,7 +6,7 @@ hooks are removed, even after an exception.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from types import TracebackType
@@ -18,6 +18,7 @@ from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.request.inactive import Passes, planned, require_acting
 from lib_ctrlgen.request.notices import Notice
 from lib_ctrlgen.request.plan import StepPlan, compile_plan
+from lib_ctrlgen.request.progress import sampling, silent
 from lib_ctrlgen.request.spec import ControlUnit
 from lib_ctrlgen.unet.call import CallInputs, Position, Rows, UNetCall
 from lib_ctrlgen.unet.clocks import Clock
@@ -27,7 +28,7 @@ from lib_ctrlgen.unet.residuals import Residuals, total
 from lib_ctrlgen.unet.shared_rows import SharedRows, row_classes
 
 from .assigned_maps import AssignedMaps
-from .effects import EFFECTS, UnitEffect
+from .effects import UnitEffect, effect_classes
 from .effects.base import ActingUnit, Masks, RowWeights, coupled_keys
 from .effects.finishing import FinishingEffect
 from .row_weights import row_weight_of
@@ -40,7 +41,8 @@ class ControlSession:
     `variants`, if given, are the specs of all units for each image of the batch, which differ only in
     their numbers. The tuner samples many cells in one batch this way: rows whose inputs are still equal
     are computed once. `rows_asked` counts the rows that the host passed, `rows_computed` those that the
-    U-Net computed. `assigned` are control maps that the host may assign before any call.
+    U-Net computed. `assigned` are control maps that the host may assign before any call. `tell` is called
+    with a text for each network that runs in a call of the U-Net, and with an empty one after the call.
 
     Raises HostError when the host calls the U-Net in a way that is not supported, and the error of
     `suspects.not_finite` when a prediction is not finite: during a later call or when the session closes.
@@ -52,8 +54,10 @@ class ControlSession:
         units: Sequence[ActiveUnit],
         clock: Clock,
         variants: Sequence[Sequence[ControlUnit]] = (),
+        tell: Callable[[str], object] = silent,
     ) -> None:
         self.port = port
+        self.tell = tell
         self.units = tuple(units)
         self._parts = tuple((place, part) for place, unit in enumerate(units) for part in unit.parts)
         self.clock = clock
@@ -137,7 +141,7 @@ class ControlSession:
     def _before(self, inputs: CallInputs) -> Effect:
         """Prepare every effect for a U-Net call; return the summed residuals and the rows computed once."""
         position, row_weights = self._placed(int(inputs.x.shape[0]))
-        call = UNetCall(inputs=inputs, position=position, unet=self.port.module)
+        call = UNetCall(inputs=inputs, position=position, unet=self.port.module, tell=self.tell)
         self.assigned.require(call, self._acting_parts(row_weights))
         classes, repeats = None, None
         if self.variants:
@@ -153,6 +157,7 @@ class ControlSession:
         self.rows_computed += call.batch
         parts = [self._begin(effect, call, row_weights, classes) for effect in self._effects]
         found = [part for part in parts if part is not None]
+        self.tell(sampling(list(dict.fromkeys(part.index for part in self._acting_parts(row_weights)))))
         return Effect(total(found) if found else None, repeats)
 
     def _placed(self, batch: int) -> tuple[Position, list[RowWeights]]:
@@ -202,6 +207,7 @@ class ControlSession:
     def _after(self) -> None:
         for effect in self._effects:
             effect.end()
+        self.tell("")
 
     def _row_weights(self, position: Position) -> list[RowWeights]:
         """Return the row weights of each part for all rows of a call."""
@@ -289,12 +295,3 @@ class ControlSession:
 def _of(variant: int | None, notices: Sequence[Notice]) -> list[Notice]:
     """Return the notices with the picture number set to `variant`."""
     return [replace(notice, picture=variant) for notice in notices]
-
-
-def effect_classes(parts: Sequence[ActiveUnit]) -> list[type[UnitEffect]]:
-    """Return the effect classes that the parts need. Raises TypeError for a control with no effect class."""
-    kinds = tuple(kind.control for kind in EFFECTS)
-    for part in parts:
-        if not isinstance(part.control, kinds):
-            raise TypeError(f"{type(part.control).__name__} acts in no way that is known here")
-    return [kind for kind in EFFECTS if any(isinstance(part.control, kind.control) for part in parts)]

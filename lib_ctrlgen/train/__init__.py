@@ -1,1 +1,1 @@
-"""Trains the bundled tiny model, on generated scenes only."""
+"""Trains adapters, LoRAs and embeddings on a user's own pictures; in `tiny/`, the bundled tiny model."""

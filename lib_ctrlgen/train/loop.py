@@ -1,211 +1,131 @@
-"""The training loop of all stages: warm-up, cosine decay, gradient clipping, EMA, checkpoints, resume.
+"""The optimisation of a training: one step after the other, each a function of the state before and the seed.
 
-Batches and noise are functions of (seed, step), so that a resumed run gets the same ones as an uninterrupted
-run. With several workers (workers.py) each draws its own.
+Batches and noise do not depend on a random state that goes along, so that a training which is continued from
+a checkpoint gives the weights of one that was never interrupted.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.optimization import get_scheduler
 from torch import Tensor, nn
 
-from lib_ctrlgen.train import workers
+from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.request.training import TrainingSpec
 
-from .muon import Muon
+from .average import Average
+from .dataset.batches import Batches
+from .methods.base import Base, TrainingMethod
+from .objective import Objective
+from .precision import scaler_of
 
-log = logging.getLogger("ctrlgen.train")
-
-Batch = dict[str, Tensor]
-
-MUON_SIDE = 48  # narrower matrices are optimised by AdamW
+RATES = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The length and the learning rates of a stage.
+class Loop:
+    """Trains a method on the batches of `own`, and on those of `prior` with the weight `spec.prior`.
 
-    `batch` is the batch size of one worker. `muon` is the learning rate of Muon for large matrices; with
-    zero, AdamW optimises all matrices.
+    `step` is called while the method is engaged. `done` is the number of steps that are done.
     """
 
-    steps: int
-    batch: int
-    lr: float
-    muon: float = 0.0
-    seed: int = 0
-    warmup: int = 100
-    weight_decay: float = 0.01
-    ema: float = 0.998
-    clip: float = 1.0
-    final_lr: float = 0.02
-    bf16: bool = True
-    save_every: float = 240.0  # seconds
-    log_every: int = 25
+    def __init__(
+        self, spec: TrainingSpec, method: TrainingMethod, base: Base, own: Batches, prior: Batches | None
+    ) -> None:
+        self.spec, self.method, self.base = spec, method, base
+        self.sources = [(own, 1.0)] + ([(prior, spec.prior)] if prior is not None else [])
+        self.objective = Objective.of(base.networks.noise, spec.min_snr, base.device)
+        self.parameters: list[nn.Parameter] = [each for group in method.groups() for each in group["params"]]
+        self.optimiser = torch.optim.AdamW(method.groups(), lr=spec.lr, weight_decay=spec.weight_decay)
+        self.rates = get_scheduler(
+            RATES[spec.lr_schedule],
+            self.optimiser,
+            num_warmup_steps=spec.warmup,
+            num_training_steps=spec.steps,
+        )
+        self.average = Average(self.parameters, spec.ema)
+        self.scaler = scaler_of(base.dtype, base.device)
+        self.done = 0
+
+    def step(self) -> float:
+        """One optimiser step; returns the loss. Raises HostError where it is no number any more."""
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = [
+            self._pass(batches, number, weight / self.spec.accumulation)
+            for number in range(self.spec.accumulation)
+            for batches, weight in self.sources
+        ]
+        loss = float(torch.stack(losses).sum())
+        if not math.isfinite(loss):
+            raise HostError(
+                f"the loss is {loss} at step {self.done + 1}: take a smaller learning rate (lr), "
+                "or another precision"
+            )
+        self._update()
+        self.done += 1
+        return loss
+
+    def trial(self) -> None:
+        """The passes of a step without accumulation, from which nothing is learned."""
+        for batches, weight in self.sources:
+            self._pass(batches, 0, weight)
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.base.device.type == "cuda":
+            torch.cuda.synchronize(self.base.device)
+
+    def _pass(self, batches: Batches, number: int, weight: float) -> Tensor:
+        """Add the gradients of one batch; returns its weighted loss."""
+        batch = batches.draw(self.done, number).to(self.base.device)
+        drawn = self.objective.noised(
+            batch.latents, generator_of(self.spec.seed, self.done, number, int(batches.prior))
+        )
+        with self.autocast():
+            loss = self.objective.loss(self.method, batch, drawn) * weight
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _update(self) -> None:
+        self.scaler.unscale_(self.optimiser)
+        if self.spec.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.spec.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.rates.step()
+        self.average.update(self.done)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in the training's number format in a `with` block."""
+        half = self.base.dtype != torch.float32
+        return torch.autocast(
+            self.base.device.type, self.base.dtype if half else torch.bfloat16, enabled=half
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "step": self.done,
+            "weights": self.method.module().state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "rates": self.rates.state_dict(),
+            "average": self.average.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+        self.done = int(state["step"])
+        self.method.module().load_state_dict(state["weights"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rates.load_state_dict(state["rates"])
+        self.average.load_state_dict(state["average"])
+        self.scaler.load_state_dict(state["scaler"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A stage of the training: a module, its batches and its loss.
-
-    `batch(rng)` draws a batch, `loss(batch, generator)` returns a scalar, `preview(path)` saves pictures that
-    were made with the averaged weights.
-    """
-
-    name: str
-    module: nn.Module
-    batch: Callable[[np.random.Generator], Batch]
-    loss: Callable[[Batch, torch.Generator], Tensor]
-    settings: Settings
-    preview: Callable[[Path], None] | None = None
-
-
-class Average:
-    """Exponential moving average of a module's trained parameters, with a warm start."""
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.live: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-        self.shadow = [p.detach().clone() for p in self.live]
-        self.decay = decay
-
-    def update(self, step: int) -> None:
-        """Move the average towards the live weights; faster during the first steps."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.live], 1 - decay)
-
-    def swap(self) -> None:
-        """Exchange the live weights and the average; a second call undoes it."""
-        with torch.no_grad():
-            for live, shadow in zip(self.live, self.shadow, strict=True):
-                held = live.detach().clone()
-                live.copy_(shadow)
-                shadow.copy_(held)
-
-
-def fit(job: Job, out: Path) -> None:
-    """Train `job.module` in place; it ends with the averaged weights.
-
-    Resumes from the stage's checkpoint in `out`; a finished stage is only loaded.
-    """
-    config = job.settings
-    params = [p for p in job.module.parameters() if p.requires_grad]
-    optimisers = _optimisers(job.module, config)
-    average = Average(job.module, config.ema)
-    path = out / f"{job.name}.ckpt"
-    start = _resume(path, optimisers, average)
-    if start >= config.steps:
-        average.swap()
-        return
-    saved, losses = time.monotonic(), [0.0]
-    for step, batch in _batches(job, start):
-        _set_rates(optimisers, _rate(step, config))
-        losses.append(_step(job, batch, step, params, optimisers))
-        average.update(step)
-        if (step + 1) % config.log_every == 0:
-            log.info("%s step %d loss %.5f", job.name, step + 1, np.mean(losses[-config.log_every :]))
-        if workers.rank() == 0 and time.monotonic() - saved > config.save_every:
-            _save(path, step + 1, optimisers, average)
-            saved = time.monotonic()
-    if workers.rank() == 0:
-        _save(path, config.steps, optimisers, average)
-    average.swap()
-    if job.preview is not None and workers.rank() == 0:
-        job.preview(out / f"{job.name}.png")
-
-
-def _step(
-    job: Job, batch: Batch, step: int, params: list[nn.Parameter], optimisers: list[torch.optim.Optimizer]
-) -> float:
-    generator = torch.Generator().manual_seed(job.settings.seed * 1_000_003 + step + 500_009 * workers.rank())
-    with torch.autocast("cpu", torch.bfloat16, enabled=job.settings.bf16):
-        loss = job.loss(batch, generator)
-    for optimiser in optimisers:
-        optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    workers.average_gradients(params)
-    norm = nn.utils.clip_grad_norm_(params, job.settings.clip)
-    if torch.isfinite(norm):
-        for optimiser in optimisers:
-            optimiser.step()
-    return float(loss.detach())
-
-
-def _batches(job: Job, start: int) -> Iterator[tuple[int, Batch]]:
-    """The batches from step `start` on; a thread draws the next one meanwhile."""
-
-    def draw(step: int) -> Batch:
-        rank = workers.rank()
-        return job.batch(np.random.default_rng((job.settings.seed, step, *([rank] if rank else []))))
-
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(draw, start)
-        for step in range(start, job.settings.steps):
-            batch = coming.result()
-            coming = pool.submit(draw, step + 1)
-            yield step, batch
-
-
-def _rate(step: int, config: Settings) -> float:
-    """Linear warm-up, then a cosine from 1 to `final_lr`."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _set_rates(optimisers: list[torch.optim.Optimizer], rate: float) -> None:
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = rate * optimiser.defaults["lr"]
-
-
-def _optimisers(module: nn.Module, config: Settings) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for large matrices if it has a learning rate.
-
-    Weight decay applies to matrices and convolution kernels, not to embeddings, norms or biases.
-    """
-    tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    trained = [p for p in module.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
-    large = [p for p in matrices if config.muon and min(len(p), p[0].numel()) >= MUON_SIDE]
-    done = {id(p) for p in large}
-    groups = [
-        {"params": [p for p in matrices if id(p) not in done], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2 or id(p) in tables], "weight_decay": 0.0},
-    ]
-    adam = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), foreach=True)
-    return [adam, Muon(large, lr=config.muon, decay=config.weight_decay)] if large else [adam]
-
-
-def _save(path: Path, step: int, optimisers: list[torch.optim.Optimizer], average: Average) -> None:
-    state = {
-        "step": step,
-        "weights": [p.detach() for p in average.live],
-        "average": average.shadow,
-        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def _resume(path: Path, optimisers: list[torch.optim.Optimizer], average: Average) -> int:
-    """Load the checkpoint if it exists; returns the step to continue with."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    with torch.no_grad():
-        torch._foreach_copy_(average.live, state["weights"])
-        torch._foreach_copy_(average.shadow, state["average"])
-    for optimiser, held in zip(optimisers, state["optimisers"], strict=True):
-        optimiser.load_state_dict(held)
-    log.info("resuming %s at step %d", path.stem, state["step"])
-    return int(state["step"])
+def generator_of(*key: int) -> torch.Generator:
+    """A generator of the CPU with a seed from some numbers."""
+    seed = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(seed) >> 1)

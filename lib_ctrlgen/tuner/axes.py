@@ -7,6 +7,7 @@
     units.0.model+units.0.preprocessor: edges+canny, lines+none   paths that change together
     prompt.replace: red, blue, green        the unchanged prompt, then with "red" replaced by each other value
     prompt.glow: 0.5-1.5 [3]                the weight with this name in the prompt
+    prompt.lora:style: 0-1 [5]              the weight of <lora:style:1> in the prompt
 
 A friendly label may replace a path: "Strength of unit 0", "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed",
 "Checkpoint".
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.batching import LORA
 
 from .values import MAX_VALUES, Value, read_values, require_whole_schedules, shown_value, single_value
 
@@ -112,6 +114,8 @@ def path_of(place: str) -> str:
     >>> path_of("Strength of unit 1"), path_of("Weight of concept 0"), path_of("Text in the prompt")
     ('units.1.weight', 'blend.concepts.0.weight', 'prompt.replace')
     """
+    if place.startswith(f"prompt.{LORA}"):
+        return place
     if found := OF.fullmatch(place):
         place = f"{found[2]} {found[3]} {found[1]}"
     for pattern, root in ((FRIENDLY, "units"), (CONCEPT, "blend.concepts")):

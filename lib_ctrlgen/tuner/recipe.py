@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,23 @@ def linked(request: ControlRequest, folder: Path) -> dict[str, Any]:
 
     payload = with_pictures(request, named, whole=True)
     return {name: value for name, value in payload.items() if value not in (None, [], {})}
+
+
+def save_pictures(requests: Iterable[ControlRequest], folder: Path) -> None:
+    """Write every picture of these requests into `folder`, named by its hash. Raises HostError.
+
+    With them a cell can be saved as a recipe later: its infotext names pictures by their hashes.
+    """
+    known: set[str] = set()
+
+    def keep(picture: str) -> str:
+        if picture not in known:
+            known.add(picture)
+            _saved(picture, folder)
+        return picture
+
+    for request in requests:
+        with_pictures(request, keep)
 
 
 def _saved(picture: str, folder: Path) -> str:

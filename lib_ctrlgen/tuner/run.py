@@ -24,6 +24,7 @@ from .finished_cell import FinishedCell, failed
 from .lock import FolderLock
 from .progress import Progress, Tell, TunerResult
 from .ratings import Ratings, RatingsFile
+from .recipe import save_pictures
 from .report import Report, Section, report_html
 from .report_data import ReportCells
 from .scoring.catalogue import VERSION, direction, less_is_better, score_label, score_names
@@ -80,6 +81,7 @@ class Tuner:
 
         Pictures of an earlier run with scores of another version or encoder are only measured again.
         """
+        save_pictures(self.requests.values(), self.out)
         first = {cell.key: cell for cell in reversed(self.grid.cells)}
         left = []
         for key in keys:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.prompts.scheduled import plain_number
+from lib_ctrlgen.prompts.numbers import plain_number
 from lib_ctrlgen.request.schedule import parse_schedule
 
 Value: TypeAlias = bool | int | float | str

@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
-from lib_ctrlgen.errors import WrongModelError
+from lib_ctrlgen.request.progress import silent
+
+from .family import Family
 
 UNetPart: TypeAlias = Literal["input", "middle", "output"]
 
-FAMILY_BY_CONTEXT = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}
 LATENT_FACTOR = 8
-
-
-@dataclass(frozen=True)
-class Family:
-    """The checkpoint family of a checkpoint or control, found from the width of the text features."""
-
-    name: str
-    context_dim: int
-
-    @staticmethod
-    def of(context_dim: int) -> Family:
-        """Return SD1.5 (768), SD2 (1024), SDXL (2048), or `custom` for any other width."""
-        return Family(FAMILY_BY_CONTEXT.get(context_dim, "custom"), context_dim)
-
-    def __str__(self) -> str:
-        return f"{self.name} (context {self.context_dim})"
-
-
-def require_family(control: Family, checkpoint: Family, name: str) -> None:
-    """Raise WrongModelError, naming both, unless the control was made for the checkpoint's family."""
-    if control != checkpoint:
-        raise WrongModelError(
-            f"'{name}' is for {control}, but the loaded checkpoint is {checkpoint}: "
-            "choose a control or a checkpoint of the same family"
-        )
 
 
 @dataclass(frozen=True)
@@ -228,13 +204,14 @@ class UNetCall:
     """One U-Net call: its inputs, its position, and the U-Net itself if there is one.
 
     When equal rows are computed once, `shared_names` holds for each row the names of all rows that it stands
-    for.
+    for. `tell` shows the user a text, such as which unit is computed.
     """
 
     inputs: CallInputs
     position: Position
     unet: nn.Module | None = None
     shared_names: tuple[tuple[RowName, ...], ...] = ()
+    tell: Callable[[str], object] = field(default=silent, compare=False, repr=False)
 
     @property
     def names(self) -> tuple[tuple[RowName, ...], ...]:

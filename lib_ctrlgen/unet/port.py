@@ -16,7 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from lib_ctrlgen.errors import HostError
 
-from .call import AttentionPlace, AttentionSite, CallInputs, Family, FeaturePlace, UNetPart, UNetShape
+from .call import AttentionPlace, AttentionSite, CallInputs, FeaturePlace, UNetPart, UNetShape
+from .family import Family
 from .residuals import Residuals
 from .shared_rows import SharedRows
 

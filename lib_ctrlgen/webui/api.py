@@ -1,4 +1,4 @@
-"""The REST routes under /ctrlgen/v1: models, preprocessors, plans, detection, faces, tuner jobs, recipes."""
+"""The REST routes under /ctrlgen/v1: models, preprocessors, plans, detection, jobs, recipes, trainings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from secrets import compare_digest
 from typing import Any
 
-from fastapi import Body, Depends, FastAPI, HTTPException
+from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from modules import scripts, shared
@@ -23,26 +23,26 @@ from .comments import texts_without_comments
 from .detect import detect
 from .faces import faces
 from .model_list import listed_row, models_here
+from .openapi import ROOT
 from .openapi.document import operation_id
-from .openapi.routes import MAX_STEPS, ROOT
+from .openapi.routes import MAX_STEPS
 from .openapi.table import all_routes
 from .settings import model_store
+from .training.routes import training_functions
+from .tuner.cell_recipe import post_cell_recipe
 from .tuner.jobs import TuneJobs
 from .tuner.ratings import RatingRoutes
 
 PROMPTS = {"prompt": "$.prompt", "negative_prompt": "$.negative_prompt"}
 
 
-def add_routes(demo: Any, app: FastAPI) -> None:
-    """Add the routes if the WebUI serves its API, with the same login as the WebUI's own (`--api-auth`)."""
-    del demo
-    if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
-        return
+def add_routes(router: APIRouter, app: FastAPI) -> None:
+    """Add the routes of a WebUI's application, with the same login as the WebUI's own (`--api-auth`)."""
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
     functions = route_functions(TuneJobs(app), RatingRoutes())
     for route in all_routes():
         file: dict[str, Any] = {"response_class": FileResponse} if route.answer is None else {}
-        app.add_api_route(
+        router.add_api_route(
             f"{ROOT}/{route.path}",
             functions[route.method, route.path],
             methods=[route.method],
@@ -75,11 +75,17 @@ def route_functions(jobs: TuneJobs, ratings: RatingRoutes) -> dict[tuple[str, st
         ("POST", "recipes"): recipes.post_recipe,
         ("GET", "recipes/{recipe}"): recipes.get_recipe,
         ("PUT", "recipes/{recipe}"): recipes.put_recipe,
+        ("PATCH", "recipes/{recipe}"): recipes.patch_recipe,
+        ("DELETE", "recipes/{recipe}"): recipes.delete_recipe,
+        ("POST", "recipes/{recipe}/restore"): recipes.restore_recipe,
+        ("POST", "recipes/{recipe}/variants"): recipes.post_variant,
         ("GET", "recipes/{recipe}/zip"): recipes.recipe_zip,
         ("GET", "recipes/{recipe}/history"): recipes.recipe_history,
         ("GET", "recipes/{recipe}/diff"): recipes.recipe_diff,
+        ("POST", "tune/{name}/recipe"): post_cell_recipe,
         ("GET", "tune/{name}/ratings"): ratings.get,
         ("POST", "tune/{name}/ratings"): ratings.post,
+        **training_functions(),
     }
 
 

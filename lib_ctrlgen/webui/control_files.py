@@ -11,7 +11,7 @@ from lib_ctrlgen.forms.control_files import ControlFile, file_of, fileless
 from lib_ctrlgen.models.kind import checkpoint_family
 from lib_ctrlgen.models.tensor_files import read_header
 from lib_ctrlgen.preprocessors import preprocessor
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 
 from .settings import model_store
 

@@ -11,7 +11,7 @@ from lib_ctrlgen.controls.registry import identify_file
 from lib_ctrlgen.errors import RequestError, WrongModelError, nearest
 from lib_ctrlgen.models.listing import listed
 from lib_ctrlgen.request import catalogue
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 
 from .settings import model_store
 

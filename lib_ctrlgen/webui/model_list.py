@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_ctrlgen.controls.describe import describe
 from lib_ctrlgen.models.listing import Listed, listed, listed_weights
 
 from .settings import model_store
@@ -12,6 +11,8 @@ from .settings import model_store
 
 def models_here() -> list[Listed]:
     """The control models, then the weights of preprocessors, each by name."""
+    from lib_ctrlgen.controls.describe import describe  # imports every family, and diffusers
+
     store = model_store()
     rows = listed(store.files, store.files.all(), describe)
     seen = {row.path for row in rows}

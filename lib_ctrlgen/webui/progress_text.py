@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,30 @@ def progress_text(text: str) -> Iterator[None]:
     finally:
         if shared.state.textinfo == own:  # else the WebUI has begun to show something else
             shared.state.textinfo = former
+
+
+@contextmanager
+def step_texts() -> Iterator[Callable[[str], None]]:
+    """A function that shows a text of the steps beside the progress bar; an empty one shows the former text.
+
+    A text that was there before, such as how far the tuner is, stays in front of it.
+    """
+    former, own = getattr(shared.state, "textinfo", None), ""
+
+    def tell(text: str) -> None:
+        nonlocal own
+        if own and shared.state.textinfo != own:
+            own = ""  # the WebUI has begun to show something else
+        elif text:
+            own = f"{former}; {text} ..." if former else f"CtrlGen: {text} ..."
+            shared.state.textinfo = own
+        elif own:
+            shared.state.textinfo, own = former, ""
+
+    try:
+        yield tell
+    finally:
+        tell("")
 
 
 def interrupted() -> bool:

@@ -1,4 +1,4 @@
-"""The REST routes of recipes, and the library of recipes of this WebUI."""
+"""The REST routes of recipes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,14 @@ from lib_ctrlgen.recipes.compare import compare_versions
 from lib_ctrlgen.recipes.content import Recipe, data_url
 from lib_ctrlgen.recipes.imports import LARGEST_UPLOAD, import_file
 from lib_ctrlgen.recipes.infotext import infotext_of
-from lib_ctrlgen.recipes.library import Library
 from lib_ctrlgen.recipes.reading import read_settings
 from lib_ctrlgen.recipes.versions import RecipeFolder
-from lib_ctrlgen.request.recipe_answers import RecipeBody
+from lib_ctrlgen.request.recipe_answers import RecipeBody, RecipeChange, RecipeRestore, RecipeVariant
 from lib_ctrlgen.request.spec import parse_request
 
-from .settings import recipes_folder
+from .recipe_library import library
 
 MEGABYTE = 1 << 20
-
-
-def library() -> Library:
-    """The library in the folder of the settings."""
-    return Library(recipes_folder())
 
 
 def found(name: str) -> RecipeFolder:
@@ -45,6 +39,11 @@ def list_recipes() -> list[dict[str, Any]]:
     return [
         {"name": row.name, "variant": row.variant, "version": vars(row.version)} for row in library().listed()
     ]
+
+
+def listed_row(folder: RecipeFolder) -> dict[str, Any]:
+    """Return a recipe as in the list: its name, current variant and newest version."""
+    return {"name": folder.folder.name, "variant": folder.variant, "version": vars(folder.newest())}
 
 
 def get_recipe(recipe: str, version: str = "", variant: str = "") -> dict[str, Any]:
@@ -77,6 +76,40 @@ def put_recipe(recipe: str, payload: dict[str, Any] = Body(...)) -> dict[str, An
     result = decode_base64(body.result, "$.result") if body.result else b""
     given = Recipe(job=body.job, settings=read_settings(body.settings), result=result)
     return vars(library().save(recipe, given, body.message, body.variant))
+
+
+def patch_recipe(recipe: str, payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+    """Rename a recipe, switch it to a variant, or both. Raises RequestError, or HTTPException 404."""
+    change = parse_request(payload, RecipeChange)
+    name = found(recipe).folder.name
+    if change.variant:
+        with library().changing(name) as folder:
+            folder.switch(change.variant)
+    name = library().rename(name, change.name) if change.name else name
+    return listed_row(library().find(name))
+
+
+def delete_recipe(recipe: str) -> dict[str, Any]:
+    """Delete a recipe with its history. Raises HTTPException 404."""
+    folder = found(recipe)
+    deleted = {"name": folder.folder.name, "versions": len(folder.history())}
+    library().delete(folder.folder.name)
+    return deleted
+
+
+def restore_recipe(recipe: str, payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+    """Make an old version the newest one. Raises RequestError, or HTTPException 404."""
+    wanted = parse_request(payload, RecipeRestore)
+    with library().changing(found(recipe).folder.name) as folder:
+        return vars(folder.restore(wanted.version))
+
+
+def post_variant(recipe: str, payload: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+    """Make a variant of a recipe, and switch to it. Raises RequestError, or HTTPException 404."""
+    wanted = parse_request(payload, RecipeVariant)
+    with library().changing(found(recipe).folder.name) as folder:
+        folder.new_variant(wanted.variant, wanted.version)
+        return listed_row(folder)
 
 
 async def uploaded_file(request: Request) -> bytes:

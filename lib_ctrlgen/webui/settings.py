@@ -33,6 +33,8 @@ MAX_UNITS = old.MOST_UNITS
 CACHE = "ctrlgen_models_gb"
 MAP_CACHE = "ctrlgen_map_cache_gb"
 RECIPES, RECIPES_FOLDER = "ctrlgen_recipes_folder", "ctrlgen-recipes"
+TRAINING, TRAINING_FOLDER = "ctrlgen_training_folder", "ctrlgen-training"
+TRAINING_PICTURES, TRAINING_PICTURES_FOLDER = "ctrlgen_training_pictures", "ctrlgen-training-pictures"
 INSTALLS, INSTALLS_LABEL = (
     "ctrlgen_install_environments",
     "Install environments of preprocessors when they are needed",
@@ -74,6 +76,20 @@ def recipes_folder() -> Path:
     return Path(paths_internal.data_path) / expanded(chosen)
 
 
+def training_folder() -> Path:
+    """The folder of the trainings, in the WebUI's data folder unless the setting is a whole path."""
+    chosen = str(_setting(TRAINING, "") or "").strip() or TRAINING_FOLDER
+    return Path(paths_internal.data_path) / expanded(chosen)
+
+
+def training_pictures() -> list[Path]:
+    """The folders with pictures that REST clients may train on, the WebUI's own one first."""
+    lines = str(_setting(TRAINING_PICTURES, "") or "").splitlines()
+    data = Path(paths_internal.data_path)
+    given = [data / expanded(line.strip()) for line in lines if line.strip()]
+    return [data / TRAINING_PICTURES_FOLDER, *given]
+
+
 def offers_downloads() -> bool:
     """Whether the setting says that the panel offers to download published files."""
     return bool(_setting("ctrlgen_downloads", True))
@@ -82,7 +98,12 @@ def offers_downloads() -> bool:
 def terms(cancelled: Callable[[], bool]) -> Terms:
     """What the settings allow while a preprocessor's environment is needed; `cancelled` ends the waiting."""
     advice = f", or switch on the setting '{INSTALLS_LABEL}'"
-    return Terms(cancelled=cancelled, installs=bool(_setting(INSTALLS, False)), advice=advice)
+    return Terms(cancelled=cancelled, installs=installs_packages(), advice=advice)
+
+
+def installs_packages() -> bool:
+    """Whether the settings allow to install packages into CtrlGen's own folder."""
+    return bool(_setting(INSTALLS, False))
 
 
 def model_store() -> ModelStore:
@@ -155,7 +176,8 @@ def _options() -> dict[str, Any]:
     recipes = info(RECIPES_FOLDER, "Folder of the recipes", restrict_api=True)
     limits = {"minimum": 0, "maximum": 64, "step": 0.5}
     installs = info(False, INSTALLS_LABEL, restrict_api=True).info(
-        "mediapipe_face: 0.4 GB in CtrlGen's own folder; otherwise the error names the command"
+        "mediapipe_face: 0.4 GB in CtrlGen's own folder; otherwise the error names the command. Also "
+        "lets REST clients install the packages of trainings (3 MB)"
     )
     cache = info(0, "Memory for loaded control models in GB (0: automatic)", gr.Slider, limits)
     choices = {"choices": list(CHOICES)}
@@ -175,6 +197,7 @@ def _options() -> dict[str, Any]:
         "ctrlgen_downloads": downloads.info("nothing is downloaded unless its button is pressed"),
         "ctrlgen_model_folders": folders.info("one per line"),
         RECIPES: recipes.info("inside the WebUI's folder, unless it is a whole path"),
+        **_training_options(),
         CACHE: cache.info(
             "for the GPU's and for the CPU's memory separately; automatic: what is free, but at least 4 GB; "
             "--ctrlgen-cache-gb overrides this"
@@ -183,6 +206,19 @@ def _options() -> dict[str, Any]:
             "so that a picture is preprocessed once, also after a restart. A map shows what is in the picture"
         ),
         INSTALLS: installs,
+    }
+
+
+def _training_options() -> dict[str, Any]:
+    info, lines = shared.OptionInfo, {"lines": 2}
+    trainings = info(TRAINING_FOLDER, "Folder of the trainings", restrict_api=True)
+    pictures = info("", "Folders with pictures to train on", gr.Textbox, lines, restrict_api=True)
+    return {
+        TRAINING: trainings.info("inside the WebUI's folder, unless it is a whole path"),
+        TRAINING_PICTURES: pictures.info(
+            f"one per line, beside {TRAINING_PICTURES_FOLDER} in the WebUI's folder; REST clients may name "
+            "only folders inside of these"
+        ),
     }
 
 

@@ -7,16 +7,18 @@ requests, and CtrlGen's own units where there are none.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modules import scripts
 
 from lib_ctrlgen.compat.axes import MODELS, OLD_AXES, OWN_AXES, UnitAxis
 from lib_ctrlgen.compat.axis_values import UnitValues, axis_values
-from lib_ctrlgen.forms.unit_changes import UnitChange
 
 from .external_code.remote_values import PLOT
 from .panel.components import model_choices
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.forms.unit_changes import UnitChange
 
 MODULE = "xyz_grid.py"
 CHANGES = "ctrlgen_changes"  # the attribute of a generation that holds the changes of its cell
@@ -63,6 +65,8 @@ def _option(plot: Any, axis: UnitAxis) -> Any:
 
 def _applied(axis: UnitAxis) -> Callable[[Any, UnitValues, Any], None]:
     def apply(p: Any, value: UnitValues, _values: Any) -> None:
+        from lib_ctrlgen.forms.unit_changes import UnitChange
+
         setattr(p, CHANGES, (*changes_of(p), UnitChange(axis, value)))
         if axis.attribute:
             given = [axis.shown(each) for each in value.each] if value.each else axis.shown(value.every)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_the_flag_goes_before_the_setting_before_automatic(
 
 
 def test_hashes_are_listed_when_asked_for(host: FakeWebUI, script: Any) -> None:
-    api = sys.modules["lib_ctrlgen.webui.api"]
+    api = import_module("lib_ctrlgen.webui.api")
     assert "hashed" not in api.models()
     assert split_hash(*api.models(hashes=True)["hashed"])[0] == "sub/Edges"
 

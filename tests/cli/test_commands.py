@@ -173,8 +173,8 @@ def test_interrupts_end_with_130(
 
 def test_train_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[list[str]] = []
-    monkeypatch.setattr("lib_ctrlgen.train.__main__.main", given.append)
-    assert cli.main(["train", "--out", "folder", "--quick"]) == 0
+    monkeypatch.setattr("lib_ctrlgen.train.tiny.__main__.main", given.append)
+    assert cli.main(["train", "tiny", "--out", "folder", "--quick"]) == 0
     assert given == [["--out", "folder", "--quick"]]
 
 

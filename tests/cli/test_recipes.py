@@ -58,6 +58,28 @@ def test_a_job_is_saved_changed_compared_and_restored(folder: Path, job: Path, c
     assert cli.main(["plan", str(folder / "star" / "recipe.yaml")]) == 0
 
 
+def test_a_cell_of_a_run_is_saved(folder: Path, job: Path, capsys: Captured) -> None:
+    cells = job.parent / "grid" / "cells"
+    cells.mkdir(parents=True)
+    picture = result(cells / "0f3a5c7e9b1d2468-00-seed-5.png", "red")
+    assert "no entry of CtrlGen" in fails(["recipes", "save", "cell", "--from-cell", str(picture)], capsys)
+    info = PngInfo()
+    info.add_itxt("ctrlgen", '{"prompt": "a star", "seed": 5}')
+    Image.new("RGB", (8, 8)).save(picture, pnginfo=info)
+    (line,) = printed(capsys, "save", "cell", "--from-cell", picture)
+    assert line.startswith(str(folder / "cell"))
+    assert "seed: 5" in printed(capsys, "show", "cell")
+    (job.parent / "grid" / "cells.json").write_text(
+        f'{{"cells": [{{"files": ["cells/{picture.name}"]}}], "recommended": {{"cell": 0}}}}', "utf-8"
+    )
+    printed(capsys, "save", "best", "--from-cell", job.parent / "grid")
+    assert visible(folder / "best") == ["recipe.yaml", "result.png"]
+    assert "leave out the others" in fails(
+        ["recipes", "save", "x", str(job), "--from-cell", str(picture)], capsys
+    )
+    assert "name a job file" in fails(["recipes", "save", "x"], capsys)
+
+
 def test_variants_zips_and_names(folder: Path, job: Path, capsys: Captured) -> None:
     printed(capsys, "save", "star", job)
     assert printed(capsys, "branch", "star", "warm light", "--new") == ["  main", "* warm light"]

@@ -31,6 +31,9 @@ from lib_ctrlgen.tuner.worker import Task
 from tests.support import headless_models as models
 from tests.support.cluster_stub import Stub
 from tests.support.fake_job_route import Jobs, serving
+from tests.support.serve_cluster import service_on_cluster
+from tests.support.serve_fakes import lines_of
+from tests.support.serve_jobs import ANNA, ended, job_of, wait_for
 from tests.support.tuner_grids import PAYLOAD, X, Y, contents
 
 pytestmark = pytest.mark.cluster
@@ -258,3 +261,28 @@ def test_a_webui_that_is_not_there_ends_it_before_anything_runs(
         assert tuned_on([one, "http://127.0.0.1:1"], tmp_path, monkeypatch) == 2
     assert "http://127.0.0.1:1: no connection" in capsys.readouterr().err
     assert not jobs.bodies
+
+
+def test_a_servers_jobs_are_made_on_the_cluster_and_a_lost_actor_is_replaced(
+    cluster: None, tmp_path: Path
+) -> None:
+    import ray
+
+    with service_on_cluster(tmp_path, 2) as service:
+        jobs = [service.submit(ANNA, job_of(f"p{number}", seed=number)) for number in range(4)]
+        wait_for(lambda: ended(service, *jobs), 120)
+        assert {service.store.require(job.id).state for job in jobs} == {"done"}
+        assert service.folders.files(jobs[0]) == ["00000.png", "job.json"]
+        lost, slow = (service.submit(ANNA, job_of(text, steps=80)) for text in ("lost", "slow"))
+        wait_for(lambda: service.progress(lost)[0] > 1, 60)  # the progress comes from the actor
+        actor: Any = service.running[lost.id].worker
+        ray.kill(actor.actor)
+        wait_for(lambda: ended(service, lost), 120)
+        found = service.store.require(lost.id)
+        assert (found.state, found.attempts) == ("done", 2)
+        wait_for(lambda: service.progress(slow)[0] > 1, 60)
+        service.cancel(slow)
+        wait_for(lambda: ended(service, slow), 60)
+        assert service.store.require(slow.id).state == "cancelled"
+    done = [line[1] for line in lines_of(tmp_path / "log.txt", "end")]
+    assert sorted(done) == sorted([*(job.id for job in jobs), lost.id])

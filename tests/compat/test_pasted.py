@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from lib_ctrlgen.compat.pasted import pasted_units
 from lib_ctrlgen.forms.unit_fields import panel_values
 from lib_ctrlgen.request.notices import Notices
+from tests.support.unit_values import with_params
 
 OLD = (
     "Module: canny, Model: lines, v2 [d14c016b], Weight: 0.8, Resize Mode: Just Resize, Processor Res: 768, "
@@ -19,7 +20,7 @@ FORGE = "Module: depth_midas, Model: depth [aaaaaaaa], Weight: 1, Hr Option: Bot
 def test_every_field_that_the_panel_shows_is_restored() -> None:
     notices = Notices()
     (unit,) = pasted_units({"ControlNet 0": OLD, "Size": "512x768"}, "sd15", notices)
-    shown = panel_values(unit)
+    shown = with_params(panel_values(unit))
     assert shown["model"] == "lines, v2 [d14c016b]"
     assert shown["enabled"] is True
     assert shown["preprocessor"] == "canny"

@@ -22,7 +22,8 @@ from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.catalogue import CONTROLS
 from lib_ctrlgen.request.spec import ControlUnit, parse_request
-from lib_ctrlgen.unet.call import Family, UNetShape
+from lib_ctrlgen.unet.call import UNetShape
+from lib_ctrlgen.unet.family import Family
 from tests.support import control_files as files
 from tests.support.controlnet_layouts import (
     VARIANTS,

@@ -13,7 +13,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.images.files import encode_image
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 from tests.support import control_files as files
 from tests.support.denoised_reference import diffusion, encode
 

@@ -7,6 +7,7 @@ import pytest
 from lib_ctrlgen.forms.blend_fields import BLEND_FIELDS, CONCEPT_FIELDS
 from lib_ctrlgen.forms.field_places import CONCEPT_LABELS, PanelValues, label_of_field, place_of
 from lib_ctrlgen.forms.param_fields import family_fields
+from lib_ctrlgen.forms.param_values import PARAM_VALUES
 from lib_ctrlgen.forms.preprocessor_fields import param_fields
 from lib_ctrlgen.forms.unit_fields import WHOLE_FIELDS, unit_fields
 from lib_ctrlgen.request.blend import Blend, Concept
@@ -14,6 +15,8 @@ from lib_ctrlgen.request.reference import Reference
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit, GenerationRequest
 from tests.support.fake_gradio import Component
 from tests.support.fake_webui import FakeWebUI, fresh
+from tests.support.shown_params import every_html, shown_params
+from tests.support.unit_values import all_params
 
 # Fields of a request that the panel does not have: only converted requests of sd-webui-controlnet have them.
 WITHOUT = {"semantics"}
@@ -35,13 +38,15 @@ def request_paths() -> list[str]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The labels of the panel's components by element id, without the tab."""
+    """The labels of the panel's components, and of the parameters that it can show, by element id."""
     from tests.support.fake_webui import served
 
     with served(FakeWebUI(), tmp_path_factory.mktemp("webui")):
         components = fresh("panel.panel").build_panel("txt2img").components
         made = {c.elem_id for c in Component.made if c.elem_id}
-    return dict.fromkeys(made, "") | {c.elem_id: c.label for c in components}
+        params = {each.id: each.label for html in every_html() for each in shown_params(html)}
+    assert not made & params.keys()
+    return dict.fromkeys(made, "") | {c.elem_id: c.label for c in components} | params
 
 
 @pytest.mark.parametrize("path", sorted(request_paths()))
@@ -59,16 +64,19 @@ def test_every_field_of_the_panel_is_the_place_of_something() -> None:
     for owner, param in param_fields().values():
         given.append((f"$.units[0].params.{param.name}", PanelValues({0: {"preprocessor": owner}})))
     places = {element for path, values in given for element in place_of(path, values).elements}
-    wanted = {f"unit0_{name}" for name in unit_fields()} | {f"concept0_{name}" for name in CONCEPT_FIELDS}
+    fields = unit_fields().keys() | all_params().keys()
+    wanted = {f"unit0_{name}" for name in fields} | {f"concept0_{name}" for name in CONCEPT_FIELDS}
     wanted |= {f"blend_{name}" for name in BLEND_FIELDS} | set(WHOLE_FIELDS)
     missing = {name for name in wanted if f"ctrlgen_{{tab}}_{name}" not in places}
-    assert missing == {"concept0_used"}  # the place of a concept as a whole
+    # the place of a concept as a whole, and what nobody sees
+    assert missing == {"concept0_used", f"unit0_{PARAM_VALUES}"}
     assert place_of("$.blend.concepts[0]").elements == ("ctrlgen_{tab}_concept0_used",)
 
 
 def test_labels_are_those_of_the_panel(built: dict[str, Any]) -> None:
     """A label that was changed in the panel is changed in forms/field_places.py, too."""
-    units = {name: label_of_field(name) for name in unit_fields() if name not in OTHER_LABELS}
+    names = unit_fields().keys() | all_params().keys()
+    units = {name: label_of_field(name) for name in names - OTHER_LABELS - {PARAM_VALUES}}
     shown = {f"ctrlgen_txt2img_unit0_{name}": label for name, label in units.items()}
     concepts = {name: label for name, label in CONCEPT_LABELS.items() if name != "painted"}
     shown |= {f"ctrlgen_txt2img_concept0_{name}": label for name, label in concepts.items()}

@@ -17,10 +17,10 @@ from lib_ctrlgen.forms.control_files import (
     unit_values,
 )
 from lib_ctrlgen.forms.kinds import KINDS, OTHER, kind_of_preprocessor
-from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.models.published import published_files
 from lib_ctrlgen.request import catalogue
 from lib_ctrlgen.request.names import without_suffix
+from tests.support import unit_values as panel
 
 ADAPTED = ("image_prompt", "style", "composition")
 # (name, family, checkpoint family, kinds): how their publishers and users call the files.
@@ -139,7 +139,7 @@ def test_preprocessors_and_fields_are_known() -> None:
             if kind == OTHER:
                 continue
             values = unit_values(kind, file_of(name, family, base), "none", base)
-            assert values.keys() <= unit_fields().keys()
+            assert values.keys() <= panel.with_params(panel.unit_values()).keys()
             assert values["enabled"] is True
 
 

@@ -32,13 +32,14 @@ from lib_ctrlgen.forms.unit_fields import (
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.request.catalogue import CONTROLS
 from lib_ctrlgen.request.spec import parse_request, to_payload
+from tests.support.unit_values import all_params, unit_values, with_params
 
 PICTURE = Image.new("RGB", (8, 8), "red")
-SHOWN = [name for name in unit_fields() if name not in PICTURE_FIELDS | uploaded_fields().keys()]
+SHOWN = with_params(unit_fields()).keys() - PICTURE_FIELDS - uploaded_fields().keys()
 
 
 def values(**fields: Any) -> dict[str, Any]:
-    return unit_fields() | {"enabled": True, "model": "edges", "image": PICTURE} | fields
+    return unit_values(**{"enabled": True, "model": "edges", "image": PICTURE, **fields})
 
 
 def args(*units: dict[str, Any]) -> list[Any]:
@@ -196,12 +197,12 @@ schedules = st.sampled_from(["", "1@0, 0.2@1", "1@0, 0.6@0.4 smooth, 0@1", "1 in
     )
 )
 def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None:
-    sent = values(**fields)
-    request = parse_request({"units": [unit_settings(sent, "$")]})
-    shown = panel_values(to_payload(request.units[0]))
+    given = values(**fields)
+    request = parse_request({"units": [unit_settings(given, "$")]})
+    sent, shown = with_params(given), with_params(panel_values(to_payload(request.units[0])))
     for name, (owner, _) in param_fields().items():
         if owner not in names_in(sent["preprocessor"]):
-            sent[name] = shown[name]
+            sent[name] = all_params()[name].default
     if not detects(sent["preprocessor"]):
         sent["resolution"] = 0
     if sent["weight_schedule"]:
@@ -221,7 +222,7 @@ def test_the_panel_is_restored_from_what_it_sent(fields: dict[str, Any]) -> None
 )
 def test_parameters_of_a_family_have_own_fields(params: dict[str, Any], shown: dict[str, Any]) -> None:
     found = panel_values({"model": "a", "params": params})
-    assert shown.items() <= found.items()
+    assert shown.items() <= with_params(found).items()
     assert unit_settings(values() | found, "$")["params"] == params
 
 

@@ -12,6 +12,7 @@ from lib_ctrlgen.forms.unit_text import read_unit_text, unit_text
 from lib_ctrlgen.images.files import decode_image, encode_image, image_hash
 from lib_ctrlgen.request.spec import parse_request
 from tests.support.poses import document
+from tests.support.unit_values import unit_values, with_params
 
 RED, BLUE = (Image.new("RGB", (8, 16), name) for name in ("red", "blue"))
 SET = {
@@ -33,7 +34,7 @@ SET = {
 
 
 def written(**values: Any) -> Any:
-    return json.loads(unit_text(unit_fields() | SET | values, 1, pictures=True))
+    return json.loads(unit_text(unit_values(**SET | values), 1, pictures=True))
 
 
 def test_the_text_is_a_unit_of_a_request() -> None:
@@ -46,7 +47,8 @@ def test_the_text_is_a_unit_of_a_request() -> None:
 
 def test_a_text_restores_every_field() -> None:
     found = read_unit_text(json.dumps(written()))
-    assert {name: found.values[name] for name in SET if name not in {"image", "mask", "weight_schedule"}} == {
+    shown = with_params(found.values)
+    assert {name: shown[name] for name in SET if name not in {"image", "mask", "weight_schedule"}} == {
         name: value for name, value in SET.items() if name not in {"image", "mask", "weight_schedule"}
     }
     again = unit_fields() | found.values | {name: found.pictures[name] for name in ("image", "mask")}
@@ -55,7 +57,7 @@ def test_a_text_restores_every_field() -> None:
 
 
 def test_without_pictures_the_text_has_hashes() -> None:
-    values = unit_fields() | SET | {"references": [encode_image(BLUE)], "reference_weights": "0.5"}
+    values = unit_values(**SET, references=[encode_image(BLUE)], reference_weights="0.5")
     text = unit_text(values, 0, pictures=False)
     assert json.loads(text)["image"] == f"sha:{image_hash(RED)}"
     assert "base64" not in text

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.headless.job_schema import job_schema
-from lib_ctrlgen.headless.job_text import parse_yaml, read_mapping
+from lib_ctrlgen.headless.job_text import parse_yaml, read_mapping, yaml_text
 from lib_ctrlgen.headless.jobs import JobFile, apply_changes, read_job, read_tune_job
 from lib_ctrlgen.preprocessors import preprocessors
 from lib_ctrlgen.request.catalogue import preprocessor_names
@@ -107,7 +106,12 @@ def test_other_fields_take_what_fits(path: str, text: str, value: Any) -> None:
     )
 )
 def test_yaml_that_was_written_is_read_back(content: Any) -> None:
-    assert parse_yaml(yaml.safe_dump(content), "") == content
+    assert parse_yaml(yaml_text({"content": content}), "") == {"content": content}
+
+
+def test_a_text_that_only_yaml_1_2_reads_as_a_number_stays_a_text() -> None:
+    content = {"prompt": "1e5", "0E0": None}
+    assert parse_yaml(yaml_text(content), "") == content
 
 
 @pytest.mark.parametrize("text", ["12:30", "1:20:30", "2024-01-01", "0o17", "1_000", "0b1"])

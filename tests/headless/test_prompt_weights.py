@@ -9,7 +9,8 @@ from lib_ctrlgen.headless.checkpoints.load import (
     load_pipeline,
 )
 from lib_ctrlgen.headless.engine import Engine
-from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder, chunks_of
+from lib_ctrlgen.headless.sampling.chunks import chunks_of
+from lib_ctrlgen.headless.sampling.prompt_encoder import PromptEncoder
 from tests.support import control_files as files
 from tests.support.tiny_engine import CPU, EDGES, LOOK, contexts_of, differ, request, same
 
@@ -109,7 +110,8 @@ def test_guidance_may_fall_to_one(engine: Engine, sampler: str) -> None:
     [
         ("a [cat:dog:0.4]", "WebUI only"),
         ("a [cat|dog]", "WebUI only"),
-        ("<lora:x:0.5> a cat", "WebUI only"),
+        ("<lora:x:0.5> a cat", "no LoRA named 'x'"),
+        ("<hypernet:x:0.5> a cat", "not supported"),
         ("a (cat:1>2", "not closed"),
     ],
 )

@@ -13,9 +13,9 @@ from lib_ctrlgen.headless.checkpoints import kinds
 from lib_ctrlgen.headless.checkpoints.config import read_config
 from lib_ctrlgen.headless.checkpoints.convert import from_open_clip, inner_of, text_of, unet_of, vae_of
 from lib_ctrlgen.headless.checkpoints.text_encoder import BIG_G, CLIP, PUBLISHED, VIT_H, read_text_config
-from lib_ctrlgen.train.layouts import prefixed, vae_to_ldm
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.train.tiny.layouts import prefixed, vae_to_ldm
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
+from lib_ctrlgen.unet.family import Family
 from tests.support.open_clip import OpenClip
 
 META = torch.device("meta")

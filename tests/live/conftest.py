@@ -2,7 +2,8 @@
 
 The tiny model must be installed (`ctrlgen tiny --install FOLDER`) and loaded. Optional:
 CTRLGEN_WEBUI_SAME, another checkpoint of the same checkpoint family; CTRLGEN_WEBUI_OTHER, one
-of another. Everything runs at 64 px with few steps.
+of another; CTRLGEN_WEBUI_AUTH, the login USER:PASSWORD of a WebUI that was started with
+`--api-auth`. Everything runs at 64 px with few steps.
 """
 
 import base64
@@ -75,6 +76,12 @@ class Answer:
         return all(np.array_equal(a, b) for a, b in pairs)
 
 
+def login() -> tuple[str, str] | None:
+    """User and password of a WebUI with `--api-auth`, from CTRLGEN_WEBUI_AUTH (USER:PASSWORD); else None."""
+    user, colon, password = os.environ.get("CTRLGEN_WEBUI_AUTH", "").partition(":")
+    return (user, password) if colon else None
+
+
 class WebUI:
     """The REST API of the running WebUI."""
 
@@ -82,6 +89,7 @@ class WebUI:
         self.url = url
         self.session = requests.Session()
         self.session.trust_env = False
+        self.session.auth = login()
 
     def get(self, path: str) -> Any:
         return self.session.get(self.url + path, timeout=600)

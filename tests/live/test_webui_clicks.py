@@ -135,6 +135,36 @@ def test_what_is_wrong_is_said_at_once_with_a_button(page: Any) -> None:
     assert "has no picture" in said.inner_text()
 
 
+def test_a_unit_acts_after_the_checkpoint_was_changed_in_the_page(
+    page: Any, webui: WebUI, same_checkpoint_family: str
+) -> None:
+    before = webui.get("/sdapi/v1/options").json()["sd_model_checkpoint"]
+    kind(page, "Edges").click()
+    says(page, f"{EDGES['model']} · canny · weight 1")
+    try:
+        for name in (same_checkpoint_family, before):
+            choose_checkpoint(page, webui, name.partition(" ")[0])
+            says(page, f"{EDGES['model']} · canny · weight 1")
+            generate(page)
+            (made,) = units(page)
+            assert made["model"].partition(" ")[0] == EDGES["model"]
+            stem = Path(name.partition(" ")[0]).stem
+            assert f"Model: {stem}" in page.locator("#html_info_txt2img").first.inner_text()
+    finally:
+        webui.post("/sdapi/v1/options", {"sd_model_checkpoint": before})
+
+
+def choose_checkpoint(page: Any, webui: WebUI, name: str) -> None:
+    """Choose a checkpoint at the top of the page, and wait until the WebUI has it."""
+    press(page, "#setting_sd_model_checkpoint input >> nth=0")
+    page.locator("#setting_sd_model_checkpoint ul li", has_text=name).first.click()
+    for _ in range(60):
+        page.wait_for_timeout(500)
+        if webui.get("/sdapi/v1/options").json()["sd_model_checkpoint"].startswith(name):
+            return
+    raise AssertionError(f"the WebUI did not take the checkpoint {name}")
+
+
 def test_the_panel_is_short_when_everything_is_open(page: Any) -> None:
     kind(page, "Edges").click()
     for _ in range(3):
@@ -145,7 +175,7 @@ def test_the_panel_is_short_when_everything_is_open(page: Any) -> None:
         page.wait_for_timeout(1000)
         shot(page, f"clicks-{width}")
         box = page.locator("#ctrlgen_txt2img_panel").bounding_box()
-        assert box["height"] < 3300  # 3,060 at 600 px with recipes and models open; before 6,800
+        assert box["height"] < 2500  # 2,307 at 600 px
         wide = page.locator("#ctrlgen_txt2img_panel").evaluate(WIDER)
         assert wide <= 1
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import EDGES, WebUI, scene
-from tests.support.browser_page import choose, generate, open_panel, opened_page, shot, unit
+from tests.support.browser_page import choose, generate, open_panel, opened_page, reveal, shot, unit
 
 pytestmark = pytest.mark.live
 PREPROCESSOR, WEIGHTS = "lineart_coarse", "sk_model2.pth"
@@ -50,7 +50,7 @@ def test_a_chosen_preprocessor_offers_its_weights_and_a_failed_generation_does_s
 
 
 def test_the_accordion_of_models_offers_any_published_file(page: Any) -> None:
-    page.locator("#ctrlgen_txt2img_models > .label-wrap").click()
+    reveal(page, "#ctrlgen_txt2img_list_models")
     chosen = page.locator("#ctrlgen_txt2img_published input").first
     chosen.fill(WEIGHTS)
     chosen.press("Enter")

@@ -83,11 +83,11 @@ def test_a_wrong_weight_is_marked_until_it_is_changed(filled: Any) -> None:
     shot(page, "errors-weight")
     assert len(listed(page)) == 1
     assert page.locator(SCHEDULE).first.get_attribute("aria-invalid") == "true"
-    assert page.locator(".ctrlgen-bad:visible").count() == 1
+    assert page.locator(".ctrlgen-failed:visible").count() == 1
     fill(page, SCHEDULE, "1@0, 0@1")
     page.wait_for_selector(WRONG, state="detached")
     assert listed(page) == []
-    assert page.locator(".ctrlgen-bad").count() == 0
+    assert page.locator(".ctrlgen-failed").count() == 0
     generate(page)
     assert thumbnails(page) == 2
 
@@ -101,7 +101,7 @@ def test_every_unit_says_what_is_wrong_with_it(filled: Any) -> None:
     first, second = listed(page)
     assert first.startswith("Unit 0, Weight schedule: unknown easing 'smoth' (nearest: smooth")
     assert second.startswith("Unit 1, Model: choose a model")
-    assert page.locator(".ctrlgen-bad:visible").count() == 2
+    assert page.locator(".ctrlgen-failed:visible").count() == 2
     page.locator("#ctrlgen_txt2img_errors button").nth(1).click()
     assert "switch the unit off" in marked(page, unit("model", 1))
     shot(page, "errors-two")
@@ -218,7 +218,7 @@ def test_marks_are_readable_in_the_dark(page: Any, webui: WebUI, tmp_path: Path)
     dark.close()
 
 
-def test_the_progress_says_what_is_done_before_the_first_step(webui: WebUI) -> None:
+def test_the_progress_says_what_is_done_before_and_in_the_steps(webui: WebUI) -> None:
     seen: set[str] = set()
     ended = Event()
 
@@ -230,9 +230,10 @@ def test_the_progress_says_what_is_done_before_the_first_step(webui: WebUI) -> N
     thread.start()
     noise = np.random.default_rng(0).integers(0, 256, (12, 256, 256, 3), np.uint8)
     units = [EDGES | {"image": encoded(Image.fromarray(each))} for each in noise]
-    answer = webui.generate(*units, width=256, height=256, steps=1)
+    answer = webui.generate(*units, width=256, height=256, steps=4)
     ended.set()
     thread.join()
     assert answer.status == 200
     assert any(text.startswith("CtrlGen: ") and text.endswith(" ...") for text in seen), seen
+    assert any("computing unit 0" in text or "sampling with unit 0" in text for text in seen), seen
     assert webui.get("/sdapi/v1/progress").json()["textinfo"] is None

@@ -17,7 +17,17 @@ import requests
 import yaml
 
 from tests.live.conftest import EDGES, PLAIN, WebUI
-from tests.support.browser_page import fill, fill_unit, generate, opened_page, shot, unit
+from tests.support.browser_page import (
+    fill,
+    fill_unit,
+    generate,
+    open_panel,
+    opened_page,
+    press,
+    reveal,
+    shot,
+    unit,
+)
 
 pytestmark = pytest.mark.live
 
@@ -55,6 +65,24 @@ def test_a_recipe_goes_through_the_routes(routes: str) -> None:
         assert yaml.safe_load(archive.read("recipe.yaml"))["seed"] == 2
     added = answered(requests.post(routes, params={"name": NAME}, data=packed.content, timeout=60))
     assert added["name"].startswith(f"{NAME} ")
+
+
+def test_a_recipe_is_renamed_restored_branched_and_deleted(routes: str) -> None:
+    one = f"{routes}/live test old"
+    first = answered(requests.put(one, json={"job": JOB}, timeout=60))
+    answered(requests.put(one, json={"job": {**JOB, "seed": 3}}, timeout=60))
+    answered(requests.post(f"{one}/restore", json={"version": first["id"]}, timeout=60))
+    answered(requests.post(f"{one}/variants", json={"variant": "night"}, timeout=60))
+    changed = answered(requests.patch(one, json={"name": "live test new", "variant": "main"}, timeout=60))
+    assert (changed["name"], changed["variant"]) == ("live test new", "main")
+    assert "no recipe" in str(answered(requests.delete(one, timeout=60), 404))
+    refused = answered(requests.patch(f"{routes}/live test new", json={"name": "../x"}, timeout=60), 422)
+    assert refused["detail"]["path"] == "$.new_name"
+    for path in ("..%2F..%2Fmodels", ".git", "%2e%2e"):
+        assert requests.delete(f"{routes}/{path}", timeout=60).status_code in (404, 405)
+    gone = answered(requests.delete(f"{routes}/live test new", timeout=60))
+    assert gone == {"name": "live test new", "versions": 3}
+    assert "live test new" not in [row["name"] for row in answered(requests.get(routes, timeout=60))]
 
 
 def test_a_picture_of_the_webui_becomes_a_recipe(routes: str, webui: WebUI) -> None:
@@ -107,6 +135,7 @@ def note(page: Any, text: str) -> str:
 
 
 def chosen(page: Any, name: str, title: str) -> None:
+    reveal(page, f"{RECIPE}{name} input")
     page.locator(f"{RECIPE}{name} input").first.click()
     page.locator(f"{RECIPE}{name} ul li", has_text=title).first.click()
     page.wait_for_timeout(1500)
@@ -116,8 +145,6 @@ def test_the_panel_is_saved_with_its_picture_and_comes_back(page: Any, tmp_path:
     fill_unit(page, tmp_path)
     fill(page, "#txt2img_prompt textarea", "a red circle, saved")
     fill(page, "#txt2img_seed input", "7")
-    page.locator("#ctrlgen_txt2img_recipes > .label-wrap").click()
-    page.wait_for_timeout(1000)
     fill(page, f"{RECIPE}new textarea, {RECIPE}new input", "live test page")
     page.click(f"{RECIPE}save")
     assert "without a picture" in note(page, "Saved")
@@ -132,15 +159,18 @@ def test_the_panel_is_saved_with_its_picture_and_comes_back(page: Any, tmp_path:
     assert (read["job"]["prompt"], read["job"]["seed"]) == ("a red circle, saved", 7)
     assert read["result"].startswith("data:image/png")
 
+    open_panel(page)
     page.locator(f"{unit('enabled')} input").uncheck()
     fill(page, "#txt2img_prompt textarea", "something else")
     fill(page, f"{unit('weight_schedule')} textarea, {unit('weight_schedule')} input", "")
+    open_panel(page)
     page.locator(f"{unit('image')} button[aria-label=Clear]").first.click()
     page.wait_for_timeout(1000)
     assert page.locator(f"{unit('image')} img").count() == 0
     chosen(page, "name", "live test page")
     page.click(f"{RECIPE}load")
     note(page, "Loaded")
+    open_panel(page)
     page.wait_for_selector(f"{unit('image')} img")
     page.wait_for_timeout(2000)
     shot(page, "recipes-loaded")
@@ -156,7 +186,7 @@ def test_the_panel_is_saved_with_its_picture_and_comes_back(page: Any, tmp_path:
 def test_recipes_are_compared_shared_and_imported_in_the_page(page: Any, tmp_path: Path) -> None:
     fill(page, "#txt2img_seed input", "8")
     generate(page)
-    page.click(f"{RECIPE}save")  # again, so that both versions have a picture
+    press(page, f"{RECIPE}save")  # again, so that both versions have a picture
     page.wait_for_timeout(4000)
     page.click(f"{RECIPE}compare")
     page.wait_for_selector(f"{RECIPE}pairs img")
@@ -172,3 +202,23 @@ def test_recipes_are_compared_shared_and_imported_in_the_page(page: Any, tmp_pat
     assert "live test zip" in note(page, "Imported")
     page.wait_for_selector(f"{RECIPE}gallery img")
     shot(page, "recipes-shared")
+
+
+def test_a_recipe_is_renamed_and_deleted_in_the_page(page: Any, routes: str) -> None:
+    answered(requests.put(f"{routes}/live test gone", json={"job": JOB}, timeout=60))
+    press(page, f"{RECIPE}refresh")
+    note(page, "recipes in")
+    chosen(page, "name", "live test gone")
+    fill(page, f"{RECIPE}new_name textarea, {RECIPE}new_name input", "live test kept")
+    page.locator(f"{RECIPE}rename").focus()
+    page.keyboard.press("Enter")
+    note(page, "Renamed")
+    answers = iter(["dismiss", "accept"])
+    page.on("dialog", lambda dialog: getattr(dialog, next(answers))())
+    page.click(f"{RECIPE}delete")
+    note(page, "Nothing was deleted")
+    page.click(f"{RECIPE}delete")
+    note(page, "Deleted 'live test kept'")
+    shot(page, "recipes-deleted")
+    names = {row["name"] for row in answered(requests.get(routes, timeout=60))}
+    assert not names & {"live test gone", "live test kept"}

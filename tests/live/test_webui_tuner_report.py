@@ -86,6 +86,36 @@ def test_the_page_tells_the_cost_and_opens_the_report_while_it_runs(context: Any
     assert [each["stars"] for each in ratings["cells"].values()] == [4]
 
 
+def test_a_cell_goes_to_the_panel_and_becomes_a_recipe(context: Any, webui: WebUI) -> None:
+    name, recipe = posted(webui, EDGES).json()["id"], f"live test {uuid.uuid4().hex}"
+    said = waited(webui, name, "done", "failed")
+    key = said["cells"][1]["files"][0].removeprefix("cells/")[:16]
+    page, report = context.new_page(), context.new_page()
+    for each, url in ((page, webui.url), (report, f"{webui.url}{ROUTE}/{name}/files/report.html")):
+        each.set_default_timeout(PATIENCE)
+        each.goto(url, wait_until="domcontentloaded")
+    ready(page)
+    report.locator(".cell").nth(1).focus()
+    report.keyboard.press("p")
+    report.wait_for_function(
+        "document.querySelector('#answer').textContent.startsWith('Sent to the panel of txt2img')"
+    )
+    page.wait_for_function("document.querySelector('#ctrlgen_txt2img_unit0_enabled input').checked")
+    assert page.locator("#txt2img_prompt textarea").input_value() == PLAIN["prompt"]
+    report.fill("#recipe", recipe)
+    report.locator("#recipe").press("Enter")
+    report.wait_for_function("document.querySelector('#answer').textContent.startsWith('Saved as')")
+    shot(report, "tuner_cell_saved")
+    route = f"/ctrlgen/v1/recipes/{recipe}"
+    read = webui.get(route).json()
+    assert (read["missing"], read["job"]["units"][0]["image"][:10]) == ([], "data:image")
+    assert read["result"].startswith("data:image/png")
+    history = webui.get(f"{route}/history").json()
+    assert history[0]["message"].startswith(f"The cell {key}")
+    assert webui.post(f"{ROUTE}/{name}/recipe", {"recipe": recipe, "cell": "../x"}).status_code == 422
+    assert webui.post(f"{ROUTE}/{name}/recipe", {"recipe": recipe}).ok, "the recommended cell"
+
+
 def test_ratings_are_merged_and_kept_when_a_job_is_extended(webui: WebUI) -> None:
     name = posted(webui, EDGES).json()["id"]
     said = waited(webui, name, "done", "failed")

@@ -17,7 +17,7 @@ from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.tensor_files import read_header, read_tensors
 from lib_ctrlgen.models.weight_files import hash8
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 from tests.support import control_files as files
 
 Shapes = dict[str, tuple[int, ...]]

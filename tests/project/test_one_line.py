@@ -28,7 +28,9 @@ from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support import toys
 from tests.support.analytic_host import AnalyticHost
-from tests.support.fake_webui import Component, FakeWebUI, fresh
+from tests.support.fake_webui import FakeWebUI, fresh
+from tests.support.shown_params import family_updates, made_component, preprocessor_html, shown_params
+from tests.support.unit_values import unit_values, with_params
 from tools import docs_tables
 
 UNIT = {"model": "toy", "image": files.drawn_url(), "preprocessor": "toy_blur"}
@@ -82,27 +84,31 @@ def test_the_command_line_lists_both(root: Path, capsys: pytest.CaptureFixture[s
 
 def test_the_panel_offers_both_and_shows_their_sliders(host: FakeWebUI, root: Path) -> None:
     host.flags.ctrlgen_models_path = [str(root)]
-    panel = fresh("panel.panel").build_panel("txt2img")
-    parts = {c.elem_id: c for c in panel.components if c.elem_id}
+    fresh("panel.panel").build_panel("txt2img")
     start = "ctrlgen_txt2img_unit0_"
-    assert "toy_blur" in parts[f"{start}preprocessor"].options["choices"]
-    strength, radius = parts[f"{start}toy_strength"], parts[f"{start}toy_blur_radius"]
-    assert (strength.value, strength.options["maximum"]) == (1.0, 2.0)
-    assert (radius.value, radius.options["maximum"]) == (2, 9)
-    for part, value, slider in (("preprocessor", "toy_blur", radius), ("model", "toy", strength)):
-        events = parts[f"{start}{part}"].events
-        reveal, options = next(each for each in events if slider in each[1]["outputs"])
-        shown = dict(zip(map(id, options["outputs"]), reveal(value), strict=True))
-        assert shown[id(slider)]["visible"] is True
-        assert reveal("none")[0]["visible"] is False
-    assert Component.made
+    assert "toy_blur" in made_component(f"{start}preprocessor").options["choices"]
+    assert "toy" in made_component(f"{start}model").options["choices"]
+    family = family_updates("toy")["family_params"]
+    assert family["visible"] is True
+    (strength,), (radius,) = map(shown_params, (family["value"], preprocessor_html("toy_blur")))
+    assert (strength.id, radius.id) == (f"{start}toy_strength", f"{start}toy_blur_radius")
+    for shown, default, most in ((strength, 1.0, 2), (radius, 2, 9)):
+        assert shown.types == ["number", "range"]
+        assert shown.default == default
+        for each in shown.inputs:
+            limits = [float(each[name] or "") for name in ("min", "max", "value")]
+            assert limits == [0, most, default]
+    assert preprocessor_html("none") == ""
+    assert family_updates("controlnet")["family_params"]["visible"] is False
 
 
 def test_what_the_sliders_say_is_sent_and_comes_back(host: FakeWebUI) -> None:
-    values = unit_fields.unit_fields() | {"enabled": True, "model": "toy", "preprocessor": "toy_blur"}
-    sent = unit_fields.unit_settings(values | {"toy_strength": 0.5, "toy_blur_radius": 3}, "$")
+    named = {"enabled": True, "model": "toy", "preprocessor": "toy_blur"}
+    values = unit_values(**named, toy_strength=0.5, toy_blur_radius=3)
+    assert json.loads(values["param_values"]) == {"toy_strength": 0.5, "toy_blur_radius": 3}
+    sent = unit_fields.unit_settings(values, "$")
     assert sent["params"] == {"radius": 3, "strength": 0.5}
-    shown = unit_fields.panel_values(sent)
+    shown = with_params(unit_fields.panel_values(sent))
     assert (shown["toy_strength"], shown["toy_blur_radius"], shown["params"]) == (0.5, 3, "")
 
 

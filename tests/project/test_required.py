@@ -1,14 +1,18 @@
-"""CI's runs fail where a test is skipped because ldm, sgm, k-diffusion or controlnet_aux is missing."""
+"""CI's runs fail where a test is skipped for want of a package or a browser that CI installs."""
 
 import os
+import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.support.required import PACKAGES, required
+from tests.support import bare_webui, script_page
+from tests.support.bare_webui import real_gradio
+from tests.support.required import REASONS, required
 
 ROOT = Path(__file__).resolve().parents[2]
 IN_A_TEST = "import pytest\ndef test_a():\n    pytest.importorskip('ldm.nothing')\n"
@@ -55,8 +59,29 @@ def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert required() == []
 
 
+def said(skips: Any) -> str:
+    """The reason with which a function skips the test."""
+    with pytest.raises(pytest.skip.Exception) as caught:
+        skips()
+    return str(caught.value)
+
+
+def test_the_reasons_are_those_of_the_page_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script_page, "CHROMIUM", "/nowhere/chromium")
+    monkeypatch.setitem(sys.modules, "playwright.sync_api", SimpleNamespace())
+    assert REASONS["chromium"] in said(script_page.browser().__enter__)
+    for name in ("gradio", "playwright.sync_api"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert REASONS["playwright"] in said(script_page.browser().__enter__)
+    assert REASONS["gradio"] in said(real_gradio)
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(__version__="6.0.0"))
+    assert REASONS["gradio"] in said(real_gradio)
+    monkeypatch.setattr(bare_webui, "find_spec", lambda name: None)
+    monkeypatch.delenv("CTRLGEN_AXE", raising=False)
+    assert REASONS["axe"] in said(bare_webui.axe_file)
+
+
 def test_ci_requires_all_of_them() -> None:
     script = (ROOT / ".ci/run").read_text("utf-8")
-    assert f"CTRLGEN_REQUIRE={','.join(PACKAGES)}" in script
-    if os.environ.get("CTRLGEN_REQUIRE"):
-        assert all(find_spec(package) for package in PACKAGES.values())
+    asked = re.findall(r"CTRLGEN_REQUIRE=(?:\$CTRLGEN_REQUIRE,)?([\w,]+)", script)
+    assert set(",".join(asked).split(",")) == REASONS.keys()

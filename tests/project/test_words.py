@@ -2,7 +2,10 @@
 
 import pytest
 
-from tests.support.text_sources import html_texts, python_texts, script_texts
+from lib_ctrlgen.forms.param_html import params_html
+from tests.support.shown_params import shown_params
+from tests.support.text_sources import html_texts, is_words, python_texts, script_texts
+from tests.support.unit_values import all_params
 from tools import ui_texts
 
 
@@ -26,6 +29,18 @@ def test_texts_of_all_sources_are_found(shown: list[str]) -> None:
     } <= {*shown}
     assert "This unit has a picture but is off." in shown, "a message of Python"
     assert "Unit {} was removed: Undo brings it back." in shown, "a message of a script"
+
+
+def test_every_label_explanation_and_choice_of_a_parameter_is_found(shown: list[str]) -> None:
+    """The server sends them when a preprocessor or a model is chosen: they are no components of the panel."""
+    wanted: set[str] = set()
+    for name, param in all_params().items():
+        (field,) = shown_params(params_html({name: param}, {}, "ctrlgen_"))
+        titles = [text for _, text in field.options if text != text.lower()]
+        wanted |= {text for text in (field.label, field.title, field.info, *titles) if is_words(text)}
+    assert {"Canny low threshold", "Weight type", "Draw hands", "Field of view (degrees)"} <= wanted
+    assert len(wanted) > 100
+    assert wanted <= {*shown}
 
 
 def test_a_missing_text_and_a_wrong_place_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

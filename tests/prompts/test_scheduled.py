@@ -5,7 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.prompts.scheduled import NOTHING, parse_prompt, plain_number
+from lib_ctrlgen.prompts.numbers import plain_number
+from lib_ctrlgen.prompts.scheduled import NOTHING, parse_prompt
 from lib_ctrlgen.request.schedule import constant, parse_schedule
 
 LEFT_ALONE = [

@@ -33,7 +33,7 @@ from tests.support.networks import Call, NetworkControl, Script, active, random_
 from tests.support.pictures import mask_image
 from tests.support.unet_calls import port_of, run, sd_ldm
 
-TOLERANCE = 5e-4  # networks round otherwise for other numbers of rows; residuals of a wrong step are 1e-1
+TOLERANCE = 5e-3  # networks round otherwise for other numbers of rows; residuals of a wrong step are 1e-1
 STEPS = 8
 KINDS = "c0 c1 u0"
 HINT = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(11))

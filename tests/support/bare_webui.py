@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from PIL import Image
 
 from lib_ctrlgen.models.bundled import tiny_folder
 from tests.support.fake_webui import FakeWebUI, fresh, served
-from tests.support.script_page import ROOT
+from tests.support.script_page import ROOT, keep_screenshot
 
 HOST_SCRIPT = """
 const gradioApp = () => document.querySelector("gradio-app");
@@ -27,6 +28,7 @@ const called = {update: [], after: [], loaded: []};
 const onUiUpdate = (callback) => called.update.push(callback);
 const onAfterUiUpdate = (callback) => called.after.push(callback);
 const onUiLoaded = (callback) => called.loaded.push(callback);
+const onUiTabChange = () => {};
 const updateInput = (field) => {
   const event = new Event("input", {bubbles: true});
   Object.defineProperty(event, "target", {value: field});
@@ -56,8 +58,19 @@ def real_gradio() -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     gradio = pytest.importorskip("gradio", reason="test of the bare page: install gradio 3.41.2")
     if not gradio.__version__.startswith("3.41"):
-        pytest.skip(f"test of the bare page: gradio is {gradio.__version__}, not 3.41")
+        pytest.skip(f"test of the bare page: install gradio 3.41.2, this is {gradio.__version__}")
     return gradio
+
+
+def axe_file() -> Path:
+    """The path of axe-core: CTRLGEN_AXE, or in the package axe-playwright-python. Skips without it."""
+    given = os.environ.get("CTRLGEN_AXE")
+    package = find_spec("axe_playwright_python")
+    if given:
+        return Path(given)
+    if package is None or package.origin is None:
+        pytest.skip("contrast and roles: install axe-playwright-python, or set CTRLGEN_AXE to axe.min.js")
+    return Path(package.origin).parent / "axe.min.js"
 
 
 class BareWebUI(FakeWebUI):
@@ -134,6 +147,8 @@ def bare_app(folder: Path, **settings: Any) -> Iterator[SimpleNamespace]:
         app.queue()
         _, address, _ = app.launch(prevent_thread_lock=True, quiet=True, show_api=False, share=False)
         stack.callback(app.close, verbose=False)
+        # without waiting for the browser to close its connections
+        stack.callback(setattr, app.server, "force_exit", True)
         yield SimpleNamespace(address=address, host=host, app=app)
 
 
@@ -141,7 +156,7 @@ def bare_app(folder: Path, **settings: Any) -> Iterator[SimpleNamespace]:
 def bare_page(browser: Any, address: str, words: str = "{}", **options: Any) -> Iterator[Any]:
     """The page with the panel's scripts, opened; `words` are the translations, as JSON."""
     page = browser.new_page(**{"viewport": {"width": 1400, "height": 1800}, **options})
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(90_000)
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.route(f"**/{ADDRESS}**", _script)
@@ -153,6 +168,7 @@ def bare_page(browser: Any, address: str, words: str = "{}", **options: Any) -> 
         page.add_script_tag(url=f"/{ADDRESS}{file.name}")
     page.evaluate("started()")
     yield page
+    keep_screenshot(page)
     page.close()
 
 

@@ -32,7 +32,7 @@ class BusyWebUI:
             again = Replay(talk)
             if name.endswith("txt2img"):
                 self.bodies.append(received.json)
-                self.ended.wait(10)
+                self.ended.wait(60)
                 answers(self.answer)(again)
             elif name == INTERNAL:
                 answers(*self.task(received.json))(again)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from lib_ctrlgen.train.layouts import prefixed, text_to_ldm, unet_to_ldm, vae_to_ldm
+from lib_ctrlgen.train.tiny.layouts import prefixed, text_to_ldm, unet_to_ldm, vae_to_ldm
 from tests.support import control_files as files
 from tests.support import headless_models as models
 from tests.support.open_clip import to_open_clip
@@ -165,12 +165,13 @@ def sd2_tensors(source: Source) -> dict[str, Tensor]:
     )
 
 
-def sdxl_tensors(source: Source) -> dict[str, Tensor]:
+def sdxl_tensors(source: Source, per_level: int = 2) -> dict[str, Tensor]:
+    """SDXL's file, with `per_level` resnets in each level of the U-Net."""
     first, second = source.texts
     state = source.unet.state_dict()
     added = {key: state.pop(key) for key in list(state) if key.startswith("add_embedding.")}
     unet = {
-        **unet_to_ldm(state),
+        **unet_to_ldm(state, per_level),
         **{key.replace("add_embedding.linear_", "label_emb.0."): value for key, value in added.items()},
     }
     unet = {key.replace("label_emb.0.1.", "label_emb.0.0."): value for key, value in unet.items()}

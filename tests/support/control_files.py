@@ -234,10 +234,10 @@ def plus_projection(width: int = 48) -> tuple[Any, dict[str, Tensor]]:
     return module, tensors
 
 
-def adapter_layers(widths: tuple[int, ...]) -> dict[str, Tensor]:
+def adapter_layers(widths: tuple[int, ...], context: int = CONTEXT) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(6)
     return {
-        f"ip_adapter.{2 * i + 1}.to_{part}_ip.weight": torch.randn(width, CONTEXT, generator=generator) / 8
+        f"ip_adapter.{2 * i + 1}.to_{part}_ip.weight": torch.randn(width, context, generator=generator) / 8
         for i, width in enumerate(widths)
         for part in "kv"
     }

@@ -12,6 +12,7 @@ def edge_libraries() -> dict[str, ModuleType]:
     """gradio and fastapi."""
     plain = (
         "Accordion",
+        "Blocks",
         "Button",
         "Checkbox",
         "Column",
@@ -31,6 +32,7 @@ def edge_libraries() -> dict[str, ModuleType]:
     gradio["update"] = lambda **values: {"__type__": "generic_update", **values}
     security = {"HTTPBasic": lambda: None, "HTTPBasicCredentials": SimpleNamespace}
     fastapi = {
+        "APIRouter": APIRouter,
         "Body": lambda default: default,
         "Depends": lambda function: function,
         "FastAPI": object,
@@ -46,9 +48,21 @@ def edge_libraries() -> dict[str, ModuleType]:
         "fastapi.responses": module(
             "fastapi.responses", {"FileResponse": lambda path: path, "JSONResponse": SimpleNamespace}
         ),
+        "fastapi.openapi": module("fastapi.openapi", {}),
+        "fastapi.openapi.utils": module("fastapi.openapi.utils", {"get_openapi": dict}),
         "fastapi.dependencies": module("fastapi.dependencies", {}),
         "fastapi.dependencies.utils": module("fastapi.dependencies.utils", utils),
     }
+
+
+class APIRouter:
+    """fastapi's, with the options of each route by its path."""
+
+    def __init__(self) -> None:
+        self.routes: list[tuple[str, SimpleNamespace]] = []
+
+    def add_api_route(self, path: str, answer: Any, **options: Any) -> None:
+        self.routes.append((path, SimpleNamespace(answer=answer, **options)))
 
 
 class SentFile:

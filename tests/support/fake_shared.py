@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,13 +32,22 @@ class Opts:
             self.data.setdefault(name, option.default)
 
 
+def add_callback(functions: list[Any], function: Any, *, category: str, filename: str) -> None:
+    """`script_callbacks.add_callback`, with the arguments that are used here."""
+    assert (category, Path(filename).suffix) != ("unknown", "")
+    functions.append(function)
+
+
 class Callbacks:
     """`script_callbacks`: registered functions by kind; calling them swallows exceptions."""
 
     def __init__(self) -> None:
         self.lists: dict[str, list[Callable[..., Any]]] = {
             kind: []
-            for kind in ("cfg_denoiser", "ui_settings", "app_started", "before_ui", "infotext_pasted")
+            for kind in (
+                *("cfg_denoiser", "ui_settings", "app_started"),
+                *("before_ui", "ui_tabs", "infotext_pasted"),
+            )
         }
 
     def fire(self, kind: str, *args: Any) -> None:

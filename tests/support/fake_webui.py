@@ -34,6 +34,7 @@ from tests.support.fake_shared import (
     Comments,
     Opts,
     SdConditioning,
+    add_callback,
     reconstruct_cond_batch,
     reconstruct_multicond_batch,
 )
@@ -115,6 +116,7 @@ class FakeWebUI:
         self.flags = SimpleNamespace(
             api=True, nowebui=False, api_auth=None, ctrlgen_models_path=[], ctrlgen_cache_gb=1.0
         )
+        self.flags.hide_ui_dir_config = False
         self.model = SimpleNamespace(
             model=SimpleNamespace(diffusion_model=TinyUNet()),
             cond_stage_model=SimpleNamespace(),
@@ -133,6 +135,7 @@ class FakeWebUI:
         self.state.assign_current_image = self.state.shown.append
         self.state.interrupt = lambda: setattr(self.state, "interrupted", True)
         self.log: list[str] = []
+        self.network_pages: list[Any] = []
         self.loaded: dict[str, Any] = {}
         Component.made = []
 
@@ -189,6 +192,7 @@ class FakeWebUI:
             "errors": {"report": lambda message, **_: self.log.append(message)},
             "devices": {
                 "device": cpu,
+                "torch_gc": lambda: None,
                 "dtype_unet": torch.float32,
                 "dtype_vae": torch.float32,
                 "cpu": cpu,
@@ -208,11 +212,8 @@ class FakeWebUI:
         ours = SimpleNamespace(title=lambda: "CtrlGen", args_from=5, args_to=15)
         return {
             "script_callbacks": {
-                "on_cfg_denoiser": lambda f, **_: self.callbacks.lists["cfg_denoiser"].append(f),
-                "on_ui_settings": self.callbacks.lists["ui_settings"].append,
-                "on_app_started": self.callbacks.lists["app_started"].append,
-                "on_before_ui": self.callbacks.lists["before_ui"].append,
-                "on_infotext_pasted": self.callbacks.lists["infotext_pasted"].append,
+                "callback_map": {f"callbacks_{kind}": each for kind, each in self.callbacks.lists.items()},
+                "add_callback": add_callback,
                 "remove_callbacks_for_function": self.callbacks.remove,
             },
             "scripts": {
@@ -227,6 +228,7 @@ class FakeWebUI:
             },
             "ui_common": {"create_refresh_button": refresh_button},
             "ui_components": {"FormRow": Component},
+            "ui_extra_networks": {"extra_pages": self.network_pages},
         }
 
     def sampling_modules(self) -> dict[str, dict[str, Any]]:
@@ -250,8 +252,11 @@ class FakeWebUI:
             "sd_schedulers": {"schedulers_map": SCHEDULERS, "schedulers": list(SCHEDULERS.values())},
             "sd_models": {
                 "get_closet_checkpoint_match": CHECKPOINTS.get,
+                "checkpoint_aliases": CHECKPOINTS,
                 "checkpoints_list": CHECKPOINTS,
                 "list_models": lambda: self.log.append("listed"),
+                "unload_model_weights": lambda: self.log.append("unloaded"),
+                "send_model_to_device": lambda _model: self.log.append("loaded"),
             },
             "sd_hijack": {"model_hijack": SimpleNamespace(extra_generation_params={})},
             "sd_unet": {"current_unet": None},

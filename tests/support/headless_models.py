@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lib_ctrlgen.train.layouts import prefixed, text_to_ldm, unet_to_ldm, vae_to_ldm
+from lib_ctrlgen.train.tiny.layouts import prefixed, text_to_ldm, unet_to_ldm, vae_to_ldm
 from tests.support import control_files as files
 
 NAME = "ctrlgen-tiny"
@@ -70,6 +70,16 @@ CONFIG: dict[str, Any] = {
 }
 
 
+# A U-Net of two levels with one resnet each, for tests that call it often: a fifth of the layers.
+SMALL: dict[str, Any] = {
+    "block_out_channels": (32, 64),
+    "layers_per_block": 1,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+SMALL_PARAMS = {"attention_resolutions": [1], "num_res_blocks": 1, "channel_mult": [1, 2]}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Networks:
     """The networks that the files were written from."""
@@ -79,7 +89,8 @@ class Networks:
     text: Any
 
 
-def networks() -> Networks:
+def networks(**config: Any) -> Networks:
+    """The networks; `config` is what differs in the U-Net."""
     torch.manual_seed(0)
     vae = AutoencoderKL(
         block_out_channels=(32,) * 4,
@@ -92,13 +103,14 @@ def networks() -> Networks:
     for name, bias in text.named_parameters():  # without it the features' mean is 0, as no real tower's is
         if name.endswith("final_layer_norm.bias"):
             torch.nn.init.normal_(bias, 0.1, 0.1)
-    return Networks(unet=files.unet(), vae=vae.eval(), text=text.eval())
+    return Networks(unet=files.unet(**config), vae=vae.eval(), text=text.eval())
 
 
 def checkpoint(source: Networks) -> dict[str, Tensor]:
     """The networks in one dictionary under ldm's names."""
+    per_level = source.unet.config.layers_per_block
     tensors = {
-        **prefixed("model.diffusion_model.", unet_to_ldm(source.unet.state_dict())),
+        **prefixed("model.diffusion_model.", unet_to_ldm(source.unet.state_dict(), per_level)),
         **prefixed("first_stage_model.", vae_to_ldm(source.vae.state_dict())),
         **prefixed("cond_stage_model.transformer.", text_to_ldm(source.text.state_dict())),
     }
@@ -140,16 +152,38 @@ def written() -> tuple["tempfile.TemporaryDirectory[str]", Networks]:
     """The folder of a complete model, which is removed when the process ends, and its networks."""
     template, source = tempfile.TemporaryDirectory(prefix="ctrlgen-tiny-"), networks()
     folder = Path(template.name)
-    save_file(checkpoint(source), folder / f"{NAME}.safetensors")
     write_yaml(folder / f"{NAME}.yaml")
+    write_parts(folder, source)
+    return template, source
+
+
+def write_small_model(folder: Path) -> None:
+    """The same with a `SMALL` U-Net."""
+    shutil.copytree(written_small().name, folder, dirs_exist_ok=True)
+
+
+@functools.cache
+def written_small() -> "tempfile.TemporaryDirectory[str]":
+    """The folder of a complete model with a `SMALL` U-Net, which is removed when the process ends."""
+    template = tempfile.TemporaryDirectory(prefix="ctrlgen-small-")
+    folder = Path(template.name)
+    unet = {"params": {**CONFIG["unet_config"]["params"], **SMALL_PARAMS}}
+    write_yaml(folder / f"{NAME}.yaml", unet_config=unet)
+    write_parts(folder, networks(**SMALL), **SMALL)
+    return template
+
+
+def write_parts(folder: Path, source: Networks, **config: Any) -> None:
+    """The checkpoint, text folder, controls and vision encoder of a model; `config` as in `networks`."""
+    save_file(checkpoint(source), folder / f"{NAME}.safetensors")
     write_text(folder / "text")
     (folder / "ControlNet").mkdir()
     for seed, name in enumerate(("edges", "depth"), 1):
-        tensors = files.to_ldm(files.controlnet_tensors(seed))
+        network = files.controlnet(seed, **config).state_dict() if config else files.controlnet_tensors(seed)
+        tensors = files.to_ldm(network, source.unet.config.layers_per_block)
         ldm = {f"control_model.{key}": value.contiguous() for key, value in tensors.items()}
         save_file(ldm, folder / f"ControlNet/{NAME}-{name}.safetensors")
     files.save_vision(folder / f"clip_vision/{NAME}-vision")
     _, projection = files.plain_projection()
-    widths = files.shape().attention_hidden
+    widths = files.shape(**config).attention_hidden
     files.save_adapter(folder / f"ControlNet/{NAME}-ip.safetensors", projection, widths)
-    return template, source

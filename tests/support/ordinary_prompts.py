@@ -35,7 +35,7 @@ ANYWHERE: dict[str, tuple[str, ...]] = {
     ),
     "networks": (
         "<lora:style:0.8>", "<lora:some_detail:1>", "<hypernet:x:0.5>", "<lora:a:1:lbw=IN02@0.4>",
-        "<lyco:b:te=0.5:unet=1@0>", "<lora:c:0>0 cats", "<lora:x:0.6:start=0.2:stop=0.8>",
+        "<lyco:b:te=0.5:unet=1>", "<lora:c:0>0 cats", "<lora:x:0.6:start=0.2:stop=0.8>",
     ),
     "dynamic prompts": ("__animal__", "{red|blue} hat", "{2$$a|b|c}", "{0.5::a|0.5::b}", "${c=!{red|blue}}",
                         "__colour:2=x__", "{1-2$$ and $$a|b}", "(__hair__:1.1)"),

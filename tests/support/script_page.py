@@ -4,6 +4,7 @@ Needs playwright and a Chromium (CHROMIUM, /usr/bin/chromium). The real page: te
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,18 @@ def page_of(opened: Any, body: str, scripts: Sequence[str], *, height: int = 600
     sources = [(ROOT / "javascript" / f"{name}.js").read_text("utf-8") for name in scripts]
     tags = "".join(f"<script>{source}</script>" for source in (HOST, *sources))
     page = opened.new_page(viewport={"width": 800, "height": height})
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(90_000)
     page.set_content(f"<style>{(ROOT / 'style.css').read_text('utf-8')}</style>{body}{tags}")
     yield page
+    keep_screenshot(page)
     page.close()
+
+
+def keep_screenshot(page: Any) -> None:
+    """Write what a test leaves behind on its page into the folder CTRLGEN_SCREENSHOTS, if that is set."""
+    folder = os.environ.get("CTRLGEN_SCREENSHOTS")
+    if not folder:
+        return
+    place = re.sub(r"\W+", "-", os.environ["PYTEST_CURRENT_TEST"].partition("tests/")[2].partition(" ")[0])
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(Path(folder) / f"{place}.png"))

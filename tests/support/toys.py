@@ -18,7 +18,7 @@ from lib_ctrlgen.request.params import Param
 from lib_ctrlgen.tuner.scoring.catalogue import Score
 from lib_ctrlgen.tuner.scoring.measure import ScoreInputs
 from lib_ctrlgen.tuner.scoring.scores import Scores
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def folder(opened: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(opened: Any, folder: Path) -> Iterator[Any]:
     context = opened.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
     found = context.new_page()
-    found.set_default_timeout(20_000)
+    found.set_default_timeout(90_000)
     errors: list[Any] = []
 
     def wrong(what: Any) -> None:
@@ -180,7 +180,7 @@ def test_a_running_report_grows_and_saves_ratings_in_the_folder(opened: Any, tmp
     file = ProgressFile(tmp_path, server=1.0)
     file.write("running", total=6)
     page = opened.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(90_000)
     first: list[int] = []
     with served(tmp_path) as address:
 
@@ -205,3 +205,62 @@ def test_a_running_report_grows_and_saves_ratings_in_the_folder(opened: Any, tmp
         page.wait_for_function("document.querySelectorAll('.rated')[1].textContent === '★★★★★'")
         page.close()
     assert RatingsFile(tmp_path).read().cells[tuner.tuned.done[1].rated].stars == 5
+
+
+PANEL = """
+const root = {offsetParent: {}};
+const ctrlgen = {tabs: ["txt2img", "img2img"], paste: (tab, text) => { window.got = [tab, text]; }};
+const gradioApp = () => ({querySelector: (id) => id === "#tab_img2img" ? root : null});
+const onUiLoaded = (callback) => callback();
+"""
+
+
+def said(page: Any, text: str) -> str:
+    page.wait_for_function("(text) => document.querySelector('#answer').textContent.includes(text)", arg=text)
+    return str(page.locator("#answer").inner_text())
+
+
+def test_a_cell_is_sent_to_the_panel_and_saved_as_a_recipe(opened: Any, folder: Path) -> None:
+    context = opened.new_context()
+    page, panel = context.new_page(), context.new_page()
+    for each in (page, panel):
+        each.set_default_timeout(20_000)
+    with served(folder) as address:
+        page.goto(address)
+        page.locator(".cell").nth(2).focus()
+        press(page, "p")
+        said(page, "No page of the WebUI is open")
+        source = (Path("javascript") / "ctrlgen_recipes.js").read_text("utf-8")
+        content = f"<script>{PANEL}{source}</script>"
+        panel.route("**/panel", lambda route: route.fulfill(body=content, content_type="text/html"))
+        panel.goto(address.replace("/tune/job/files/report.html", "/panel"))
+        page.click("#send")
+        said(page, "Sent to the panel of img2img")
+        panel.wait_for_function("window.got")
+        recipe = page.evaluate("cells[2].recipe")
+        assert panel.evaluate("window.got") == ["img2img", recipe]
+        page.locator(".cell").nth(2).focus()
+        press(page, "r")
+        said(page, "Write the name")
+        page.keyboard.type("a/b")
+        press(page, "Enter")
+        said(page, "Not saved: it contains /")
+        page.fill("#recipe", "chair")
+        page.click("#keep")
+        key = page.evaluate("cells[2].key")
+        assert f"cell {key}, picture 0" in said(page, "Saved as chair, version 1a2b3c4d")
+    context.close()
+
+
+def test_a_report_from_disk_copies_the_command(page: Any, folder: Path) -> None:
+    assert page.locator("#send").is_hidden()
+    page.locator(".cell").first.focus()
+    page.fill("#recipe", "it's a chair")
+    page.evaluate(
+        "navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }"
+    )
+    page.click("#keep")
+    said(page, "the command that does it was copied")
+    file = page.evaluate("cells[0].files[0]")
+    command = page.evaluate("window.copied")
+    assert command == f"ctrlgen recipes save 'it'\\''s a chair' --from-cell {folder}/{file}"

@@ -29,11 +29,14 @@ class App:
 
     def __init__(self) -> None:
         self.router = SimpleNamespace(routes=["first"])
-        self.routes: dict[str, Any] = {}
+        self.openapi_schema = None
+        self.openapi = dict
 
-    def add_api_route(self, path: str, answer: Any, **options: Any) -> None:
-        self.router.routes.append(path)
-        self.routes[path] = SimpleNamespace(answer=answer, **options)
+    @property
+    def routes(self) -> dict[str, Any]:
+        """The routes by their paths."""
+        late = [each for each in self.router.routes if each != "first"]
+        return {path: options for each in late for path, options in each.routes}
 
 
 class Routes:
@@ -42,7 +45,7 @@ class Routes:
     def __init__(self, host: FakeWebUI) -> None:
         host.flags.api_auth = "me:secret"
         self.module, self.app = fresh("controlnet.routes"), App()
-        self.module.add_controlnet_routes(None, self.app)
+        fresh("started").add_controlnet_routes(None, self.app)
 
     def get(self, name: str, **query: Any) -> Any:
         return json.loads(json.dumps(self.app.routes[f"/controlnet/{name}"].answer(**query), allow_nan=False))
@@ -76,7 +79,7 @@ def test_they_are_added_only_where_they_are_wanted(host: FakeWebUI) -> None:
     host.loaded["modules.scripts"].scripts_data = data
     assert Routes(host).app.routes == {}
     host.opts.data["ctrlgen_controlnet_api"] = "always"
-    assert Routes(host).app.router.routes[-1] == "first", "they answer before the other extension's"
+    assert Routes(host).app.router.routes[1:] == ["first"], "they answer before the other extension's"
     host.opts.data.clear()
     host.loaded["modules.scripts"].scripts_data = []
     host.flags.api = False

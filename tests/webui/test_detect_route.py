@@ -29,10 +29,10 @@ class Route:
         self.api, self.module = fresh("api"), fresh("detect")
         self.routes: dict[str, Any] = {}
         host.flags.api_auth = "me:secret"
-        app = SimpleNamespace(
+        router = SimpleNamespace(
             add_api_route=lambda path, answer, **options: self.routes.update({path: options})
         )
-        self.api.add_routes(None, app)
+        self.api.add_routes(router, None)
 
     def post(self, body: Any, stays: int = 1000) -> Any:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()

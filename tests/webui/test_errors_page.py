@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from lib_ctrlgen.forms.field_errors import mark_of, marks_json
+from lib_ctrlgen.forms.param_html import params_html
 from tests.support.script_page import page_of
+from tests.support.unit_values import all_params
 
 TAB = "ctrlgen_txt2img"
 UNIT = f"{TAB}_unit0"
+PARAMS = ("canny_low_threshold", "controlnet_union_union_type", "openpose_json_hands")
 
 
 def tab_items(*contents: str) -> str:
@@ -47,6 +50,7 @@ def units() -> str:
     first = (
         f'<div id="{UNIT}_panel"><div id="{UNIT}_weight_schedule"><textarea></textarea></div>'
         f'<div id="{UNIT}_image"><input type="file"></div>'
+        + params_html({name: all_params()[name] for name in PARAMS}, {}, f"{UNIT}_")
         + accordion(f'<div id="{UNIT}_mask_strength"><textarea></textarea></div>', f"{UNIT}_advanced")
         + f'<div id="{UNIT}_map_error"></div></div>'
     )
@@ -66,7 +70,7 @@ BODY = (
 
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
-    with page_of(chromium, BODY, ["ctrlgen_errors"]) as opened:
+    with page_of(chromium, BODY, ["ctrlgen", "ctrlgen_errors"]) as opened:
         yield opened
 
 
@@ -102,7 +106,7 @@ def test_a_field_is_marked_and_what_hides_it_is_opened(page: Any) -> None:
     listed = page.locator(f"#{TAB}_errors button")
     assert listed.all_inner_texts() == ["Unit 0, Mask strength: must stay within 0..1, is 3."]
     bad = page.locator(".tab-nav > button").evaluate_all("(b) => b.map((e) => e.className)")
-    assert bad == ["ctrlgen-bad", ""]
+    assert bad == ["ctrlgen-failed", ""]
 
 
 def test_a_mark_goes_away_when_its_field_changes(page: Any) -> None:
@@ -114,13 +118,33 @@ def test_a_mark_goes_away_when_its_field_changes(page: Any) -> None:
     assert page.locator(f"{WEIGHT_FIELD} p").count() == 0
 
 
+@pytest.mark.parametrize("name", PARAMS)
+def test_a_parameter_is_marked_until_it_changes(page: Any, name: str) -> None:
+    answered(page, mark_of(f"$.units[0].params.{all_params()[name].name}", "is wrong"))
+    field = page.locator(f"#{UNIT}_{name}")
+    page.wait_for_selector(f"#{UNIT}_{name}.ctrlgen-wrong", state="visible")
+    assert page.locator(".ctrlgen-wrong").count() == 1
+    assert field.locator("> .ctrlgen-error").inner_text() == "Is wrong."
+    inputs = field.locator("input, select")
+    marked = inputs.evaluate_all("(all) => all.map((each) => each.ariaInvalid)")
+    assert marked == ["true"] * inputs.count()
+    if name == "controlnet_union_union_type":
+        field.locator("select").select_option("depth")
+    elif name == "openpose_json_hands":
+        field.locator("input").uncheck()
+    else:
+        field.locator("input[type=number]").fill("50")
+    assert page.locator(".ctrlgen-wrong, .ctrlgen-error").count() == 0
+    assert inputs.first.get_attribute("aria-invalid") is None
+
+
 def test_marks_go_away_with_a_new_answer_or_a_new_generation(page: Any) -> None:
     answered(page, schedule_mark())
     answered(page, run=1)
-    assert page.locator(".ctrlgen-wrong, .ctrlgen-bad, .ctrlgen-errors button").count() == 0
+    assert page.locator(".ctrlgen-wrong, .ctrlgen-failed, .ctrlgen-errors button").count() == 0
     answered(page, schedule_mark(), run=2)
     page.locator("#txt2img_generate").click()  # and the server goes away
-    assert page.locator(".ctrlgen-wrong, .ctrlgen-bad, .ctrlgen-errors button").count() == 0
+    assert page.locator(".ctrlgen-wrong, .ctrlgen-failed, .ctrlgen-errors button").count() == 0
     answered(page, schedule_mark(), run=3)
     assert page.locator(".ctrlgen-wrong").count() == 1
 
@@ -146,7 +170,7 @@ def test_who_is_typing_stays_where_he_is(page: Any) -> None:
 def test_a_warning_is_a_note_without_a_red_field(page: Any) -> None:
     answered(page, mark_of("$.units[0].image", "is grey everywhere", warning=True))
     assert page.locator(f"#{UNIT}_image > .ctrlgen-note").inner_text() == "Is grey everywhere."
-    assert page.locator(".ctrlgen-wrong, .ctrlgen-bad, .ctrlgen-errors button").count() == 0
+    assert page.locator(".ctrlgen-wrong, .ctrlgen-failed, .ctrlgen-errors button").count() == 0
 
 
 def test_a_preview_marks_a_field_as_long_as_its_error_is_there(page: Any) -> None:

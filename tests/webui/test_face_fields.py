@@ -16,7 +16,7 @@ from lib_ctrlgen.faces.face import WIDTH
 from lib_ctrlgen.forms.blend_fields import blend_values
 from lib_ctrlgen.forms.infotext import describe
 from lib_ctrlgen.forms.param_fields import uploaded_fields
-from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.request.spec import ControlRequest
 from tests.support import face_adapters as adapters
@@ -25,6 +25,7 @@ from tests.support.face_networks import FakeRuntime, face_picture, write_pack
 from tests.support.fake_gradio import Component
 from tests.support.fake_webui import FakeWebUI, fresh
 from tests.support.ip_adapter_units import write
+from tests.support.unit_values import unit_values, with_params
 
 START = "ctrlgen_txt2img_unit0_"
 LEFT, RIGHT = (80, 320), (480, 160)
@@ -32,7 +33,7 @@ FACE, FACE_IMAGE, CHOICE = "instant_id_face", "instant_id_face_image", "instant_
 
 
 def request_of(**fields: Any) -> ControlRequest:
-    values = unit_fields() | {"enabled": True, "model": "faceid"} | fields
+    values = unit_values(**{"enabled": True, "model": "faceid", **fields})
     return read_request(["", "", "", "", *blend_values(None), *values.values()])
 
 
@@ -82,7 +83,7 @@ def test_an_infotext_has_neither_faces_nor_pictures_and_restores_the_rest(tmp_pa
     text = describe(request)
     assert len(text) < 500
     assert picture not in text
-    shown = panel_values(json.loads(text)["units"][0])
+    shown = with_params(panel_values(json.loads(text)["units"][0]))
     assert {CHOICE: "2", **others, "params": ""}.items() <= shown.items()
     assert not {FACE, FACE_IMAGE} & shown.keys()
     assert list(uploaded_fields()) == [FACE, FACE_IMAGE]
@@ -104,7 +105,7 @@ def save(host: FakeWebUI, runtime: FakeRuntime, tmp_path: Path) -> Any:
     press, _ = next(c for c in Component.made if c.elem_id == f"{START}save_face").events[0]
 
     def pressed(**fields: Any) -> tuple[dict[str, Any], str]:
-        found: tuple[dict[str, Any], str] = press(*(unit_fields() | fields).values())
+        found: tuple[dict[str, Any], str] = press(*unit_values(**fields).values())
         return found
 
     return pressed

@@ -27,7 +27,7 @@ class Route:
         self.api = fresh("api")
         self.options: dict[str, Any] = {}
         host.flags.api_auth = "me:secret"
-        self.api.add_routes(None, SimpleNamespace(add_api_route=self.add))
+        self.api.add_routes(SimpleNamespace(add_api_route=self.add), None)
 
     def add(self, path: str, answer: Any, **options: Any) -> None:
         if path == "/ctrlgen/v1/faces":

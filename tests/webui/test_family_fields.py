@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from lib_ctrlgen.forms.blend_fields import blend_values
 from lib_ctrlgen.forms.infotext import describe
 from lib_ctrlgen.forms.param_fields import family_fields
+from lib_ctrlgen.forms.param_values import PARAM_VALUES
 from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
 from lib_ctrlgen.request.catalogue import CONTROLS, Entry
 from lib_ctrlgen.request.params import Param
@@ -18,6 +19,8 @@ from tests.support import control_files as files
 from tests.support.fake_gradio import Component
 from tests.support.fake_webui import FakeWebUI, fresh
 from tests.support.ip_adapter_units import write
+from tests.support.shown_params import ShownParam, family_updates, names_shown, shown_params
+from tests.support.unit_values import all_params, unit_values, with_params
 
 START = "ctrlgen_txt2img_unit0_"
 # What the panel shows beside model, weights and guidance, which every family has. The parts whose fields
@@ -73,25 +76,9 @@ OUTER = {"pose", "references", "reference_weights", "combine", "composition_imag
 }  # fmt: skip
 
 
-class Revealed:
-    """The updates of the panel's parts for a family, by the names of the fields or parts."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.patch = monkeypatch
-        fresh("panel.panel").build_panel("txt2img")
-        self.model = next(c for c in Component.made if c.elem_id == f"{START}model")
-
-    def __call__(self, family: str) -> dict[str, dict[str, Any]]:
-        reveal, options = self.model.events[0]
-        self.patch.setitem(reveal.__globals__, "family_of", lambda _: family)
-        names = [*reveal.__globals__["changing_fields"](), *reveal.__globals__["groups"]()]
-        assert len(names) == len(options["outputs"])
-        return dict(zip(names, reveal("any"), strict=True))
-
-
 @pytest.fixture
-def revealed(host: FakeWebUI, monkeypatch: pytest.MonkeyPatch) -> Revealed:
-    return Revealed(monkeypatch)
+def panel(host: FakeWebUI) -> Any:
+    return fresh("panel.panel").build_panel("txt2img")
 
 
 def short(name: str) -> str:
@@ -101,28 +88,78 @@ def short(name: str) -> str:
     return name if found is None else f"{found[1].name}{'_area' if area else ''}"
 
 
-@pytest.mark.parametrize("family", [entry.name for entry in CONTROLS])
-def test_a_family_shows_its_own_fields_and_nothing_else(revealed: Revealed, family: str) -> None:
-    updates = revealed(family)
+def names_of(updates: dict[str, dict[str, Any]]) -> set[str]:
+    """What a family shows: parts, fields, and parameters in a part that is shown."""
     shown = {short(name) for name, update in updates.items() if update.get("visible")}
+    for html, area in {"family_params": "family_params", "more_params": "more"}.items():
+        names = names_shown(updates[html]["value"])
+        assert bool(names) == (area in shown)
+        assert shown.isdisjoint(map(short, names))
+        shown |= set(map(short, names))
+    return shown
+
+
+@pytest.mark.parametrize("family", [entry.name for entry in CONTROLS])
+def test_a_family_shows_its_own_fields_and_nothing_else(panel: Any, family: str) -> None:
+    updates = family_updates(family)
+    shown = names_of(updates)
     assert shown == SHOWN[family]
+    assert updates.pop(PARAM_VALUES).get("value", "") == ""
     defaults = unit_fields()
     areas = {"pictures": {"image", "images"}, "mask_area": {"mask"}, "reference_area": {"references"}}
     for name, update in updates.items():
         if name in defaults and name not in OUTER:
             assert ("value" in update) == (not update["visible"]), name
-        if "value" in update:
+        if "value" in update and name not in {"family_params", "more_params"}:
             assert update["value"] == defaults[name], name
     for area, fields in areas.items():
         for name in fields & updates.keys():
             assert ("value" in updates[name]) == (area not in shown), name
 
 
-def test_while_no_family_is_known_nothing_is_emptied(revealed: Revealed) -> None:
-    updates = revealed("")
-    shown = {short(name) for name, update in updates.items() if update.get("visible")}
-    assert shown == NETWORK
-    assert not any("value" in update for update in updates.values())
+@pytest.mark.parametrize("family", [entry.name for entry in CONTROLS])
+def test_advanced_parameters_are_below_more(panel: Any, family: str) -> None:
+    updates = family_updates(family)
+    own = {name: param for name, param in all_params().items() if name in family_fields()}
+    own = {name: param for name, param in own.items() if family in family_fields()[name][0]}
+    for area, advanced in (("family_params", False), ("more_params", True)):
+        wanted = [name for name, param in own.items() if param.advanced is advanced]
+        assert [each.name for each in shown_params(updates[area]["value"])] == wanted
+
+
+@pytest.mark.parametrize("family", [entry.name for entry in CONTROLS])
+def test_parameters_of_other_families_are_emptied(panel: Any, family: str) -> None:
+    """The preprocessor's stay, and so do the family's own."""
+    changed = {name: other(param) for name, param in all_params().items()}
+    kept = {
+        name: value
+        for name, value in changed.items()
+        if name not in family_fields() or family in family_fields()[name][0]
+    }
+    updates = family_updates(family, json.dumps(changed))
+    assert json.loads(updates[PARAM_VALUES]["value"]) == kept
+    for area in ("family_params", "more_params"):
+        for field in shown_params(updates[area]["value"]):
+            assert value_of(field, all_params()[field.name]) == kept[field.name], field.name
+
+
+def value_of(field: ShownParam, param: Param) -> Any:
+    """The value that the inputs of a parameter's field show."""
+    if param.kind == "choice":
+        return field.chosen[0]
+    if param.kind == "bool":
+        return "checked" in field.inputs[0]
+    shown = {each["value"] for each in field.inputs}
+    (value,) = shown
+    return value if param.kind == "text" else float(str(value))
+
+
+def test_while_no_family_is_known_nothing_is_emptied(panel: Any) -> None:
+    given = json.dumps({"ip_adapter_tiles": 4, "canny_low_threshold": 50})
+    updates = family_updates("", given)
+    assert names_of(updates) == NETWORK
+    emptied = {name for name, update in updates.items() if "value" in update}
+    assert emptied == {"family_params", "more_params"}
 
 
 def test_the_family_is_that_of_the_chosen_file(host: FakeWebUI, tmp_path: Path) -> None:
@@ -134,7 +171,7 @@ def test_the_family_is_that_of_the_chosen_file(host: FakeWebUI, tmp_path: Path) 
     reveal, options = model.events[0]
     ids = [str(c.elem_id).removeprefix(START) for c in options["outputs"]]
     for name, fields in {"adapter": (True, False), "edges": (False, True), "None": (False, True)}.items():
-        updates = dict(zip(ids, reveal(name), strict=True))
+        updates = dict(zip(ids, reveal(name, ""), strict=True))
         assert (updates["reference_area"]["visible"], updates["preprocessor"]["visible"]) == fields
 
 
@@ -154,10 +191,11 @@ def test_an_infotext_restores_every_parameter_of_a_family(entry: Entry) -> None:
         for name, (families, param) in family_fields().items()
         if entry.name in families and not param.uploaded
     }
-    values = unit_fields() | {"enabled": True, "model": entry.without_model or "model"} | own
+    values = unit_values(enabled=True, model=entry.without_model or "model", **own)
+    assert json.loads(values[PARAM_VALUES] or "{}") == own
     unit = read_request(["", "", "", "", *blend_values(None), *values.values()]).units[0]
     assert set(unit.params) == set(map(short, own))
-    shown = panel_values(json.loads(describe(ControlRequest(units=(unit,))))["units"][0])
+    shown = with_params(panel_values(json.loads(describe(ControlRequest(units=(unit,))))["units"][0]))
     assert {name: shown[name] for name in own} == own
     assert (shown["model"], shown["params"]) == (values["model"], "")
 

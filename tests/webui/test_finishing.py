@@ -24,6 +24,7 @@ from tests.support import control_files as files
 from tests.support.constant_control import Pushes, hooks
 from tests.support.fake_webui import FakeWebUI, Processing, fresh
 from tests.support.pictures import FAR, holed, outside
+from tests.support.unit_values import all_params, with_params
 
 
 @pytest.fixture
@@ -165,7 +166,8 @@ def test_a_failure_while_finishing_stops_the_request(
 
 
 def test_field_names_are_ids_and_values_come_back(host: FakeWebUI, script: Any) -> None:
-    assert not [name for name in unit_fields.unit_fields() if not name.isidentifier()]
+    names = unit_fields.unit_fields().keys() | all_params().keys()
+    assert not [name for name in names if not name.isidentifier()]
     unit = {
         "model": "m",
         "preprocessor": "tile_colorfix+sharp",
@@ -173,5 +175,6 @@ def test_field_names_are_ids_and_values_come_back(host: FakeWebUI, script: Any) 
     }
     values = unit_fields.unit_fields() | unit_fields.panel_values(unit)
     assert values["preprocessor"] == "tile_colorfix+sharp"
-    assert (values["tile_colorfix_sharp_variation"], values["tile_colorfix_sharp_sharpness"]) == (4, 0.5)
+    shown = with_params(values)
+    assert (shown["tile_colorfix_sharp_variation"], shown["tile_colorfix_sharp_sharpness"]) == (4, 0.5)
     assert unit_fields.unit_settings(values, "$")["params"] == unit["params"]

@@ -18,9 +18,12 @@ from tests.support import control_files as files
 from tests.support.fake_gradio import Component
 from tests.support.fake_webui import FakeWebUI, fresh
 from tests.support.ip_adapter_units import write
+from tests.support.shown_params import every_html, shown_params
+from tests.support.unit_values import all_params
 
 START = "ctrlgen_txt2img_unit0_"
-BEFORE = (False, "None", "none", 0.3, "1>0", 0.1, 0.9, "linear", 100)
+CANNY = '{"canny_low_threshold": 50}'
+BEFORE = (False, "None", "none", 0.3, "1>0", 0.1, 0.9, CANNY, 100)
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def copy_of(picture: Image.Image) -> str:
 def test_a_kind_sets_the_unit_and_undo_restores_it(panel: Any) -> None:
     chosen = event("kind")("edges", "", *BEFORE)
     fields, (before, undo, strength, presets, _) = chosen[:8], chosen[8:]
-    assert values(fields) == [True, "canny_small", "canny", 1, "", 0, 0.8, "linear"]
+    assert values(fields) == [True, "canny_small", "canny", 1, "", 0, 0.8, CANNY]
     assert (undo["visible"], strength["value"], json.loads(presets)[1]) == (True, 50, [1, 0, 0.8])
     *restored, hidden, slider = event("kind_undo")(before)
     assert tuple(values([*restored, slider])) == BEFORE
@@ -63,12 +66,14 @@ def test_a_kind_sets_the_unit_and_undo_restores_it(panel: Any) -> None:
 
 def test_a_kind_of_an_adapter_sets_its_type_of_weight(panel: Any) -> None:
     for kind, wanted in (
-        ("style", "style transfer"),
-        ("composition", "composition"),
-        ("image_prompt", "linear"),
+        ("style", {"ip_adapter_weight_type": "style transfer"}),
+        ("composition", {"ip_adapter_weight_type": "composition"}),
+        ("image_prompt", {}),
     ):
-        fields = values(event("kind")(kind, "", *BEFORE)[:8])
-        assert (fields[1], fields[2], fields[-1]) == ("adapter", "none", wanted)
+        for given in (CANNY, '{"canny_low_threshold": 50, "ip_adapter_weight_type": "ease in"}'):
+            fields = values(event("kind")(kind, "", *BEFORE[:-2], given, 100)[:8])
+            assert fields[1:3] == ["adapter", "none"]
+            assert json.loads(fields[-1]) == {"canny_low_threshold": 50, **wanted}
 
 
 def test_other_opens_more_and_changes_nothing(panel: Any) -> None:
@@ -92,7 +97,7 @@ def test_the_strength_needs_no_request(panel: Any) -> None:
 def judged(panel: Any, **given: Any) -> dict[str, Any]:
     """What is updated for a unit with these values, by name."""
     unit = {"picture": "photo", "enabled": True, "model": "canny_small", "preprocessor": "canny"}
-    read = unit | {"weight_type": "linear", "checkpoint": "", "kind": "edges"} | given
+    read = unit | {"param_values": "", "checkpoint": "", "kind": "edges"} | given
     *_, (answer, options) = made("enabled").events
     names = [str(c.elem_id).removeprefix(START) for c in options["outputs"]]
     return dict(zip(names, answer(*read.values()), strict=False)) | {"all": answer(*read.values())}
@@ -112,8 +117,13 @@ def test_advice_has_a_button_that_follows_it(panel: Any) -> None:
 def test_the_chosen_kind_follows_the_model(panel: Any) -> None:
     assert "value" not in judged(panel)["kind"]
     assert judged(panel, model="adapter", preprocessor="none")["kind"]["value"] == "image_prompt"
+    styled = '{"ip_adapter_weight_type": "style transfer"}'
+    found = judged(panel, model="adapter", preprocessor="none", param_values=styled)
+    assert found["kind"]["value"] == "style"
     assert judged(panel, model="network")["kind"]["value"] == "other"
     assert "value" not in judged(panel, model="None", kind="")["kind"]
+    assert judged(panel, model="None", kind="edges")["kind"]["value"] is None  # it can be chosen again
+    assert "value" not in judged(panel, model="None", kind="other")["kind"]
 
 
 def test_the_copy_of_a_picture_is_looked_at(panel: Any) -> None:
@@ -144,4 +154,8 @@ def test_every_field_has_a_tooltip_and_a_short_label(panel: Any) -> None:
     texts = [*unit_tooltips().values(), *PANEL_TOOLTIPS.values(), *kind_tooltips().values()]
     assert all(text and len(text) <= 100 for text in texts)
     labels = [c.label for c in Component.made if str(c.elem_id).startswith(START) and c.label]
+    fields = [each for html in every_html() for each in shown_params(html)]
+    assert {each.name for each in fields} == all_params().keys()
+    assert all(0 < len(each.title) <= 100 for each in fields)
+    labels += [each.label for each in fields]
     assert [label for label in labels if len(label) > 40 and "confidence" not in label] == []

@@ -65,7 +65,7 @@ def test_every_route_is_described_and_every_description_is_a_route(host: FakeWeb
     def add(path: str, _function: Any, **options: Any) -> None:
         made.append((path.replace(":path}", "}"), options["methods"][0].lower(), options))
 
-    fresh("api").add_routes(None, SimpleNamespace(add_api_route=add, routes=()))
+    fresh("api").add_routes(SimpleNamespace(add_api_route=add), None)
     assert {(path, method) for path, method, _ in made} == {each[:2] for each in operations(WRITTEN)}
     for path, method, options in made:
         described = WRITTEN["paths"][path][method]

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -14,11 +15,13 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.forms import unit_fields
 from lib_ctrlgen.forms.infotext import describe
+from lib_ctrlgen.forms.preprocessor_fields import param_fields
 from lib_ctrlgen.images.files import encode_image, image_hash
 from lib_ctrlgen.request.spec import parse_request
 from tests.support.fake_gradio import Component
 from tests.support.fake_libraries import HTTPException
 from tests.support.fake_webui import FakeWebUI, fresh
+from tests.support.shown_params import made_component, preprocessor_html, shown_params
 
 # How the WebUI 1.10.1 writes and reads a value of its infotext (modules/infotext_utils.py).
 PARAM = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -70,7 +73,7 @@ def test_the_arguments_are_the_request_and_three_units(panel: Any) -> None:
 
 def test_every_default_is_among_its_choices(panel: Any) -> None:
     listed = [c for c in panel.components if c.options.get("choices") is not None]
-    assert len(listed) == 3 * 16 + 4
+    assert len(listed) == 3 * 7 + 4
     for component in listed:
         values = [c[1] if isinstance(c, tuple) else c for c in component.options["choices"]]
         assert component.value in values
@@ -104,7 +107,8 @@ def test_an_infotext_restores_the_panel(panel: Any) -> None:
     assert unit0 | {"image": None} == unit0  # pictures stay as they were
     assert unit0["enabled"] is True
     assert unit0["weight_schedule"] == "1@0, 0.6@0.4, 0@1"
-    assert (unit0["preprocessor"], unit0["canny_low_threshold"]) == ("canny", 50)
+    assert (unit0["preprocessor"], unit0["param_values"]) == ("canny", '{"canny_low_threshold": 50}')
+    assert values["ctrlgen_txt2img_unit1_param_values"] == ""
     assert (unit0["guidance_end"], unit0["control_mode"]) == (0.5, "control")
     assert values["ctrlgen_txt2img_unit1_model"] == 'odd, "name": \\x'
     assert values["ctrlgen_txt2img_unit1_weight"] == 0.5
@@ -140,9 +144,16 @@ def test_disabled_units_are_not_in_the_infotext(panel: Any) -> None:
     assert len(json.loads(describe(parse_request({"units": units})))["units"]) == 1
 
 
+def event_of(elem_id: str) -> Any:
+    return made_component(elem_id).events[0]
+
+
 def event(elem_id: str) -> Any:
-    button = next(c for c in Component.made if c.elem_id == elem_id)
-    return button.events[0][0]
+    return event_of(elem_id)[0]
+
+
+def id_of(made: Any) -> str:
+    return str(made.elem_id).rpartition("unit0_")[2]
 
 
 def arguments(panel: Any, **fields: Any) -> list[Any]:
@@ -213,19 +224,29 @@ def test_uploaded_pictures_are_previewed_by_the_first_of_them(panel: Any, tmp_pa
 
 
 def test_the_resolution_is_offered_by_preprocessors_that_detect(panel: Any) -> None:
-    reveal, options = next(
-        c for c in Component.made if c.elem_id == "ctrlgen_txt2img_unit0_preprocessor"
-    ).events[0]
-    shown = {
-        name: dict(zip(map(id_of, options["outputs"]), reveal(name), strict=True))
-        for name in ("canny", "none")
-    }
+    reveal, options = event_of("ctrlgen_txt2img_unit0_preprocessor")
+    names = [id_of(each) for each in options["outputs"]]
+    shown = {name: dict(zip(names, reveal(name, ""), strict=True)) for name in ("canny", "none")}
     assert shown["canny"]["resolution"]["visible"] is True
     assert shown["none"]["resolution"]["visible"] is False
 
 
-def id_of(component: Any) -> str:
-    return str(component.elem_id).rpartition("unit0_")[2]
+def test_the_parameters_of_the_chosen_preprocessors_are_shown(panel: Any) -> None:
+    for text in ("none", *dict.fromkeys(owner for owner, _ in param_fields().values())):
+        own = [name for name, (owner, _) in param_fields().items() if owner == text]
+        assert [each.name for each in shown_params(preprocessor_html(text))] == own
+    both = shown_params(preprocessor_html("canny | threshold", '{"canny_low_threshold": 50}'))
+    owned = {"canny_low_threshold": "50", "canny_high_threshold": "200", "threshold_threshold": "127"}
+    assert [each.name for each in both] == list(owned)
+    assert [{given["value"] for given in each.inputs} for each in both] == [{each} for each in owned.values()]
+    assert preprocessor_html('["canny"]') == "", "a list has its own parameters"
+
+
+def test_the_parameters_of_each_unit_have_ids_of_their_own(panel: Any) -> None:
+    starts = [f"ctrlgen_txt2img_unit{unit}_" for unit in range(3)]
+    found = [shown_params(preprocessor_html("canny", start=start)) for start in starts]
+    ids = [each.id for fields in found for each in fields]
+    assert ids == [f"{start}canny_{end}_threshold" for start in starts for end in ("low", "high")]
 
 
 def test_what_a_units_pictures_are_comes_back_but_for_the_pictures(panel: Any) -> None:
@@ -248,20 +269,21 @@ class App:
     """FastAPI, as far as the routes need it."""
 
     def __init__(self) -> None:
-        self.routes: dict[str, tuple[Any, dict[str, Any]]] = {}
-
-    def add_api_route(self, path: str, answer: Any, **options: Any) -> None:
-        self.routes[path] = answer, options
+        self.router = SimpleNamespace(routes=[])
+        self.openapi = dict
 
 
 def test_routes_are_added_with_the_api_and_guarded_with_its_login(host: FakeWebUI) -> None:
-    api = fresh("api")
-    for flags, count, guards in [({"api": False}, 0, 0), ({}, 15, 0), ({"api_auth": "me:secret"}, 15, 1)]:
+    started, api = fresh("started"), import_module("lib_ctrlgen.webui.api")
+    paths = {f"/ctrlgen/v1/{route.path}" for route in api.all_routes()}
+    login = {"api_auth": "me:secret"}
+    for flags, added, guards in [({"api": False}, set(), 0), ({}, paths, 0), (login, paths, 1)]:
         vars(host.flags).update({"api": True, "api_auth": None, **flags})
         app = App()
-        api.add_routes(None, app)
-        assert len(app.routes) == count
-        assert all(len(options["dependencies"]) == guards for _, options in app.routes.values())
+        started.add_routes(None, app)
+        routes = dict(route for late in app.router.routes for route in late.routes)
+        assert set(routes) == added
+        assert all(len(options.dependencies) == guards for options in routes.values())
     api.require_login(SimpleNamespace(username="me", password="secret"))
     with pytest.raises(HTTPException):
         api.require_login(SimpleNamespace(username="me", password="wrong"))

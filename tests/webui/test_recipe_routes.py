@@ -57,6 +57,45 @@ def test_a_recipe_is_saved_read_compared_and_shared(routes: Any, tmp_path: Path)
     assert routes.get_recipe("Küche 2")["job"] == read["job"]
 
 
+def test_a_recipe_is_renamed_restored_branched_and_deleted(routes: Any, tmp_path: Path) -> None:
+    first = routes.put_recipe("chair", {"job": job("red")})
+    routes.put_recipe("chair", {"job": job("blue")})
+    routes.put_recipe("table", {"job": job("red")})
+    back = as_described(
+        routes.restore_recipe("chair", {"version": first["id"][:8]}), "/{recipe}/restore", "post"
+    )
+    assert back["message"] == f"Restored version {first['id'][:8]}"
+    made = routes.post_variant("Chair", {"variant": "night", "version": first["id"]})
+    assert as_described(made, "/{recipe}/variants", "post")["variant"] == "night"
+    changed = routes.patch_recipe("chair", {"name": "Sessel", "variant": "main"})
+    assert as_described(changed, "/{recipe}", "patch")["variant"] == "main"
+    assert (changed["name"], changed["version"]["id"]) == ("Sessel", back["id"])
+    assert [row["name"] for row in routes.list_recipes()] == ["Sessel", "table"]
+    for body, path in (
+        ({"name": "table"}, "new_name"),
+        ({"name": "../x"}, "new_name"),
+        ({"variant": "x"}, "variant"),
+    ):
+        with pytest.raises(RequestError, match=rf"^\$\.{path}"):
+            routes.patch_recipe("Sessel", body)
+    with pytest.raises(RequestError, match=r"^\$\.version"):
+        routes.restore_recipe("Sessel", {"version": "--hard"})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.txt").write_text("kept", "utf-8")
+    (tmp_path / "ctrlgen-recipes" / "Sessel" / "pictures" / "link").symlink_to(outside)
+    (tmp_path / "ctrlgen-recipes" / "linked").symlink_to(tmp_path / "ctrlgen-recipes" / "table")
+    deleted = as_described(routes.delete_recipe("Sessel"), "/{recipe}", "delete")
+    assert deleted == {"name": "Sessel", "versions": 3}
+    assert (outside / "kept.txt").is_file(), "a link is removed, not what it leads to"
+    for name in ("Sessel", "linked", "../outside", ".git", ""):
+        for change in (routes.delete_recipe, lambda each: routes.patch_recipe(each, {"name": "x"})):
+            with pytest.raises(HTTPException) as caught:
+                change(name)
+            assert caught.value.status_code == 404
+    assert [row["name"] for row in routes.list_recipes()] == ["table"]
+
+
 def test_mistakes_have_their_status(routes: Any, monkeypatch: Any) -> None:
     for wrong in ("chair", "../chair", ".git"):
         with pytest.raises(HTTPException) as caught:

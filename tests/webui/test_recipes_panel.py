@@ -170,6 +170,22 @@ def test_versions_variants_zips_and_comparisons(page: Page, tmp_path: Path) -> N
     assert page.press("refresh")[1]["choices"] == ["Küche", "Küche 2"]
 
 
+def test_a_recipe_is_renamed_and_deleted(page: Page) -> None:
+    page.fill(**unit(enabled=True, model="edges", image=RED))
+    page.save("chair")
+    page.save("table")
+    assert "there is a recipe &#x27;table&#x27; already" in page.press("rename", "chair", "table")[0]
+    note, names, others, gallery = page.press("rename", "chair", "Sessel")
+    assert ("Renamed" in note, names["value"]) == (True, "Sessel")
+    assert (others["choices"], len(gallery)) == (["", "Sessel", "table"], 2)
+    assert "Nothing was deleted" in page.press("delete", "")[0]
+    note, names, *_ = page.press("delete", "Sessel")
+    assert ("Deleted" in note, names["choices"], names["value"]) == (True, ["table"], None)
+    listed, variants, _ = page.press("name", None)
+    assert (listed["choices"], variants["choices"]) == (["the newest"], [])
+    assert page.library.names() == ["table"]
+
+
 def test_mistakes_are_shown(page: Page, tmp_path: Path) -> None:
     wrong = [page.press(name, "", "") for name in ("load", "restore", "switch", "export")]
     assert all("Choose a recipe first." in found[-1] for found in wrong)
@@ -192,7 +208,7 @@ def test_a_folder_that_cannot_be_read_does_not_take_the_panel_away(
     def refused(_path: Path) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("lib_ctrlgen.recipes.library._is_recipe", refused)
+    monkeypatch.setattr("lib_ctrlgen.recipes.names.is_recipe", refused)
     (tmp_path / "ctrlgen-recipes" / "chair").mkdir()
     page = Page(host, tmp_path)
     assert "cannot read the recipes" in page.press("refresh")[0]

@@ -11,15 +11,16 @@ from PIL import Image
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.forms.blend_fields import blend_values
 from lib_ctrlgen.forms.param_fields import family_fields
-from lib_ctrlgen.forms.unit_fields import panel_values, read_request, unit_fields
+from lib_ctrlgen.forms.unit_fields import panel_values, read_request
 from lib_ctrlgen.images.files import decode_image, encode_image
 from lib_ctrlgen.request.spec import ControlUnit, parse_request, to_payload
+from tests.support.unit_values import unit_values, with_params
 
 RED, GREEN, BLUE = (Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue"))
 
 
 def unit_of(**fields: Any) -> ControlUnit:
-    values = unit_fields() | {"enabled": True, "model": "adapter", "image": RED} | fields
+    values = unit_values(**{"enabled": True, "model": "adapter", "image": RED, **fields})
     return read_request(["", "", "", "", *blend_values(None), *values.values()]).units[0]
 
 
@@ -69,7 +70,7 @@ def test_an_infotext_restores_what_is_no_picture() -> None:
     pictures = {"references": [BLUE, GREEN], "negative_image": RED}
     unit = unit_of(**pictures, **layers, reference_weights="1>0", combine="max")
     payload = json.loads(json.dumps(to_payload(parse_request({"units": [to_payload(unit)]}).units[0])))
-    shown = panel_values(payload)
+    shown = with_params(panel_values(payload))
     assert shown["reference_weights"] == "1@0, 0@1; 1"
     assert shown["combine"] == "max"
     assert layers.items() <= shown.items()

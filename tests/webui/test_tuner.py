@@ -1,6 +1,7 @@
 """The tuner's script: its arguments, and the generation that a cell becomes."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,11 @@ AUTO = {"budget": 8, "ranges": [{"path": "Unit 0 weight", "values": "0-2"}]}
 @pytest.fixture
 def script(host: FakeWebUI, model: None) -> Any:
     return fresh("tuner.script")
+
+
+def plan_of(*given: Any) -> Any:
+    """A plan by the module that the script imports when it runs."""
+    return import_module("lib_ctrlgen.webui.tuner.plan").plan_of(*given)
 
 
 @pytest.fixture
@@ -77,14 +83,14 @@ def test_a_search_comes_as_json_too(
     assert (tune.auto.budget, name) == (8, "mine")
     p = generation()
     p.outpath_grids = str(tmp_path)
-    plan = script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
+    plan = plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert (plan.cells, plan.pictures, plan.grid) == (4, 8, None)
     assert plan.tuner(tuner.WebUIHost(p=p, place=0)).space.start == (1,)
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
     monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
     with pytest.raises(RequestError, match="the one in its venv folder") as caught:
-        script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
+        plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
 
 
@@ -107,7 +113,7 @@ def test_wrong_names_are_found_before_anything_runs(
     p = generation(outpath_grids=str(tmp_path / "grids"))
     tune, name = script.read_tune([sent])
     with pytest.raises(RequestError, match=said) as caught:
-        script.plan_of(p, parse_request({"units": [UNIT]}), tune, name)
+        plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     wanted = "$.tune.auto.ranges[0].values" if search else f"$.tune.x.values[{place}]"
     assert caught.value.path == wanted
     assert not (tmp_path / "grids").exists()

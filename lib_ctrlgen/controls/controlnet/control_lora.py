@@ -21,7 +21,8 @@ from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes
 from lib_ctrlgen.models.ldm_keys import ldm_names
 from lib_ctrlgen.models.offload import placed
 from lib_ctrlgen.models.weight_files import stamp
-from lib_ctrlgen.unet.call import UNetCall, require_family
+from lib_ctrlgen.unet.call import UNetCall
+from lib_ctrlgen.unet.family import require_family
 
 from .control_lora_file import LowRankConv2d, LowRankLinear, load_network
 from .controlnet import ControlNet

@@ -18,7 +18,7 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import require_family
+from lib_ctrlgen.unet.family import require_family
 
 from .difference import base_mark
 from .file import control_tensors, load_parts

@@ -7,7 +7,7 @@ from typing import Literal
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes, bare_shapes, first_size, unsupported
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 
 
 def controlnet_kind(shapes: Shapes) -> ModelKind | None:

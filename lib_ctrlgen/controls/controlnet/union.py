@@ -25,7 +25,8 @@ from lib_ctrlgen.models.kind import ModelKind
 from lib_ctrlgen.models.offload import Weights, placed
 from lib_ctrlgen.preprocessors import chain_of
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import UNetCall, require_family
+from lib_ctrlgen.unet.call import UNetCall
+from lib_ctrlgen.unet.family import require_family
 
 from .file import control_tensors, load_parts
 from .network import ControlNetwork, NetworkInputs

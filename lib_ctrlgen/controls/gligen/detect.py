@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 
 TEXT, TEXT_IMAGE = "text", "text-image"  # variants
 _POSITION = re.compile(r"(?:.*\.)?position_net\.(?P<leaf>[\w.]+)")

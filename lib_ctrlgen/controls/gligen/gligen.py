@@ -22,7 +22,7 @@ from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.box import MOST_BOXES, Box
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import require_family
+from lib_ctrlgen.unet.family import require_family
 from lib_ctrlgen.unet.row_factors import Factor, times
 
 from .detect import gligen_kind

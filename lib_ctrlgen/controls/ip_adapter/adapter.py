@@ -17,7 +17,7 @@ from lib_ctrlgen.controls.base import Target, UnitInputs, require_picture_unit
 from lib_ctrlgen.controls.params import IP_ADAPTER
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.params import Param
-from lib_ctrlgen.unet.call import require_family
+from lib_ctrlgen.unet.family import require_family
 
 from .detect import ip_adapter_kind
 from .file import AdapterWeights, stored_adapter

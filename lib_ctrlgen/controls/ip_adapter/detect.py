@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lib_ctrlgen.errors import ModelError
 from lib_ctrlgen.models.kind import ModelKind, Shapes, first_size
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 
 from .variants import FACE_RESAMPLER, FACE_VARIANTS, FACEID_PLUS
 

@@ -16,7 +16,7 @@ from lib_ctrlgen.controls.base import Target, UnitInputs, require_picture_unit
 from lib_ctrlgen.controls.params import FACE_ADAPTER, FACEID_V2_WEIGHT, LORA_WEIGHT, VARIANT
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.params import Param, Value
-from lib_ctrlgen.unet.call import require_family
+from lib_ctrlgen.unet.family import require_family
 
 from .adapter import ADVICE, side_by_side
 from .detect import face_adapter_kind

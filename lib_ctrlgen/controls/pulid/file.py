@@ -18,7 +18,7 @@ from lib_ctrlgen.models.offload import placed
 from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
-from lib_ctrlgen.unet.call import Family
+from lib_ctrlgen.unet.family import Family
 
 from .heads import pulid_head
 

@@ -35,7 +35,7 @@ from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.images.squares import Grid
 from lib_ctrlgen.models.kind import ModelKind, Shapes
 from lib_ctrlgen.request.params import Param, Value
-from lib_ctrlgen.unet.call import require_family
+from lib_ctrlgen.unet.family import require_family
 from lib_ctrlgen.unet.orthogonal import NEUTRAL, ORTHO, ORTHO_V2
 
 from .file import pulid_kind, stored_pulid

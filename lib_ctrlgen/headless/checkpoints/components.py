@@ -20,11 +20,15 @@ def read_network(kind: Any, folder: Path, device: torch.device, dtype: torch.dty
     half = ".fp16" in file.name
     try:
         network = kind.from_pretrained(
-            str(folder), local_files_only=True, low_cpu_mem_usage=False, variant="fp16" if half else None
+            str(folder),
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            torch_dtype=dtype,
+            variant="fp16" if half else None,
         )
     # diffusers raises many kinds of exceptions on broken folders
     except Exception as error:
         reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
         raise ModelError(f"'{folder.parent.name}/{folder.name}' cannot be loaded: {reason}") from error
     network.requires_grad_(requires_grad=False)
-    return network.eval().to(device=device, dtype=dtype)
+    return network.eval().to(device=device)

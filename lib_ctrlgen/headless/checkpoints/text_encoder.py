@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -68,13 +68,42 @@ class TextEncoder:
     hidden: bool = False
     whole: bool = True
 
-    def encode(self, ids: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Encode a chunk: states [1, T, X], and the pooled, projected state [1, P] where there is one."""
+    @property
+    def width(self) -> int:
+        """The width X of the token embeddings."""
+        return int(self.encoder.config.hidden_size)
+
+    def encode(
+        self, ids: Sequence[int], vectors: Sequence[tuple[int, Tensor]] = ()
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode a chunk: states [1, T, X], and the pooled, projected state [1, P] where there is one.
+
+        `vectors` are pairs of a place among the tokens and the embeddings [n, X] that are put there.
+        """
         tokens = torch.tensor([ids], device=self.encoder.device)
-        with torch.no_grad():
+        with torch.no_grad(), embedded(self.encoder, vectors):
             found = self.encoder(tokens, output_hidden_states=self.hidden)
         states = found.hidden_states[-2] if self.hidden else found.last_hidden_state
         return states, getattr(found, "text_embeds", None)
+
+
+@contextmanager
+def embedded(encoder: Any, vectors: Sequence[tuple[int, Tensor]]) -> Iterator[None]:
+    """Put vectors in the place of the embeddings of tokens; those that reach over the last token are cut."""
+
+    def put(_module: object, _args: object, output: Tensor) -> Tensor:
+        output = output.clone()
+        for place, rows in vectors:
+            count = min(len(rows), output.shape[1] - place)
+            output[:, place : place + count] = rows[:count].to(output)
+        return output
+
+    handle = encoder.get_input_embeddings().register_forward_hook(put) if vectors else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def read_text_config(folder: Path | None, name: str = CLIP, unused: int = 0) -> CLIPTextConfig:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 from lib_ctrlgen.blending.trajectory import Trajectory
 from lib_ctrlgen.controls.unit import ActiveUnit, unit_variants
+from lib_ctrlgen.prompts.networks import LoraTag
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.spec import ControlUnit, GenerationRequest
 
 from .conditions import Conditions, Prompts, concatenated, parse_prompts
+from .loras import NO_LORAS, PromptLoras
 from .prompt_encoder import PromptEncoder
 
 
@@ -38,6 +40,11 @@ class PromptBatch(RequestBatch[GenerationRequest]):
         return self.per_picture([request.cfg_scale(progress) for request in self.requests])
 
     @property
+    def loras(self) -> tuple[LoraTag, ...]:
+        """The LoRAs of the prompts, which are the same in all requests that are alike."""
+        return self.prompts[0].loras
+
+    @property
     def is_guided(self) -> bool:
         """Whether the guidance scale of any picture ever exceeds 1."""
         return any(request.cfg_scale.bounds[1] > 1 for request in self.requests)
@@ -49,10 +56,14 @@ class PromptBatch(RequestBatch[GenerationRequest]):
 
 @dataclass
 class EncodedBatch:
-    """The guidance scales and text features of a batch; prompts are encoded again when they change."""
+    """The guidance scales and text features of a batch; prompts are encoded again when they change.
+
+    They change with the prompts' weights and with those of LoRAs that change the text encoders.
+    """
 
     batch: PromptBatch
     encoder: PromptEncoder
+    loras: PromptLoras = NO_LORAS
     _last: tuple[object, Conditions] | None = None
 
     def guidance_scales(self, progress: float) -> list[float]:
@@ -61,7 +72,9 @@ class EncodedBatch:
 
     def conditions(self, progress: float) -> Conditions:
         """The text features of all rows of the U-Net call at `progress` in [0, 1]."""
-        key = [each.key(progress) for each in self.batch.prompts]
+        key = [self.loras.text_weights(progress), *(each.key(progress) for each in self.batch.prompts)]
         if self._last is None or self._last[0] != key:
-            self._last = key, concatenated([each.at(progress, self.encoder) for each in self.batch.prompts])
+            with self.loras.on_text(self.encoder, progress):
+                parts = [each.at(progress, self.encoder) for each in self.batch.prompts]
+            self._last = key, concatenated(parts)
         return self._last[1]

@@ -20,12 +20,15 @@ from lib_ctrlgen.prompts.blended import (
     placed,
     split_and,
 )
+from lib_ctrlgen.prompts.networks import LoraTag, require_lora_names, split_networks, word_weights
 from lib_ctrlgen.prompts.scheduled import Prompt, parse_prompt, require_names
 from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import GenerationRequest
 
 from .features import Features, mixed_texts
 from .prompt_encoder import PromptEncoder, require_plain
+
+ONLY_LORAS = "of the WebUI's extra networks, <lora:name:weight> works here; leave the others out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,8 @@ class Prompts:
     named: the request's `prompt_weights`, schedules for the names in the prompts; spherical: mix the
     features of concepts with slerp instead of lerp; pad: where the prompts need different numbers of chunks,
     append chunks of the empty prompt to the shorter ones of both sides (the WebUI's `pad_cond_uncond`).
-    `AND` parts are always extended to the longest of them, by repeating their last token's state.
+    `AND` parts are always extended to the longest of them, by repeating their last token's state. loras: the
+    tags `<lora:...>` of the prompt, which the texts do not have.
     """
 
     negative: Prompt
@@ -80,6 +84,7 @@ class Prompts:
     named: Mapping[str, Schedule]
     spherical: bool = False
     pad: bool = False
+    loras: tuple[LoraTag, ...] = ()
 
     def along(self, trajectory: Trajectory) -> Prompts:
         """The same prompts with each picture at its place of a trajectory."""
@@ -160,28 +165,33 @@ def parse_prompts(request: GenerationRequest) -> Prompts:
     require_plain(negative.at(0.0), "$.negative_prompt")
     trajectory = trajectory_of(request)
     with at_path("$.prompt"):
-        positive = _positive_prompts(request)
+        split = split_networks(request.prompt)
+        if split.others:
+            raise RequestError("", f"{split.others[0]!r} is not supported: {ONLY_LORAS}")
+        positive = _positive_prompts(request, split.text)
     weights = (weight for prompt in (negative, *positive) for weight in prompt.weights)
-    require_names(request.prompt_weights, weights)
+    require_names(word_weights(request.prompt_weights), weights)
+    require_lora_names(request.prompt_weights, split.loras)
     prompts = Prompts(
         negative=negative,
         positive=positive,
         named=request.prompt_weights,
         spherical=request.blend is not None and request.blend.interpolation == "slerp",
         pad=request.pad_cond_uncond,
+        loras=tuple(tag.with_weights(request.prompt_weights) for tag in split.loras),
     )
     return prompts if trajectory is None else prompts.along(trajectory)
 
 
-def _positive_prompts(request: GenerationRequest) -> tuple[PromptSource, ...]:
-    """The prompt of each picture, the same for all of them."""
+def _positive_prompts(request: GenerationRequest, prompt: str) -> tuple[PromptSource, ...]:
+    """The prompt of each picture, the same for all of them; `prompt` is the request's without tags."""
     if request.blend is None:
-        source: PromptSource = parse_prompt(request.prompt)
+        source: PromptSource = parse_prompt(prompt)
         require_plain(source.at(0.0), "$.prompt")
         return (source,) * request.batch_size
-    source = blended_prompt(request.blend, request.prompt)
-    for index, prompt in enumerate(getattr(source, "concepts", ())):
-        require_plain(prompt.at(0.0), f"$.blend.concepts[{index}].prompt")
+    source = blended_prompt(request.blend, prompt)
+    for index, concept in enumerate(getattr(source, "concepts", ())):
+        require_plain(concept.at(0.0), f"$.blend.concepts[{index}].prompt")
     return (source,) * request.batch_size
 
 

@@ -42,7 +42,8 @@ class GuidedUNet:
     It counts its calls, which are the steps, and announces the rows of each call in `queue` for the units.
     total: the number of calls from which progress is computed; a sampler may make fewer or more; size:
     height and width in pixels; scale_divisor: what guidance scales are divided by; crossfed: may change the
-    sampler's latents before each step but the first; after: is called with the number of finished steps.
+    sampler's latents before each step but the first; before: is called with the progress before each call of
+    the U-Net; after: is called with the number of finished steps.
     """
 
     networks: Networks
@@ -54,6 +55,7 @@ class GuidedUNet:
     guided: bool
     scale_divisor: float = 1.0
     crossfed: Callable[[Tensor, float], Tensor] | None = None
+    before: Callable[[float], None] | None = None
     after: Callable[[int], None] | None = None
     step: int = 0
 
@@ -76,6 +78,8 @@ class GuidedUNet:
     def __call__(self, x: Tensor, timestep: Tensor) -> Prediction:
         """Predict from scaled latents [B, 4, h, w] at timesteps [B]; counts one step."""
         now, scales = self.batch.conditions(self.progress), self.batch.guidance_scales(self.progress)
+        if self.before is not None:
+            self.before(self.progress)
         owners = now.owners
         unconds = [Row(cond=False, image=image) for image in range(len(x))] if self.guided else []
         conds = [Row(cond=True, image=image, concept=own) for image in range(len(x)) for own in owners]

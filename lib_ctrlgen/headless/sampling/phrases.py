@@ -12,7 +12,7 @@ from lib_ctrlgen.headless.checkpoints.clean_text import clean_text
 from lib_ctrlgen.headless.checkpoints.networks import Networks
 from lib_ctrlgen.headless.checkpoints.text_encoder import TextEncoder
 
-from .prompt_encoder import CHUNK, framed
+from .chunks import CHUNK, framed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from lib_ctrlgen.errors import RequestError, at_path
-from lib_ctrlgen.headless.checkpoints.clean_text import clean_text
 from lib_ctrlgen.headless.checkpoints.text_encoder import TextEncoder
+from lib_ctrlgen.models.embeddings.find import Embeddings
 from lib_ctrlgen.prompts.blended import split_and
 from lib_ctrlgen.prompts.emphasis import parse_emphasis
 
+from .chunks import Chunk, chunks_of, framed
 from .features import Features
 
-CHUNK = 75
 REMEMBERED = 256  # chunks
-BACKTRACK = 20  # tokens: where a chunk is full and has a comma among its last ones, it ends there
-EXTRA_NETWORK = re.compile(r"<\w+:[^>]+>")
 EDIT_PIECE = re.compile(r"\\.|[()\[\]|:]", re.DOTALL)
 EDIT_STEP = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """77 tokens (start, up to 75, end, padding) and the weight of each."""
-
-    ids: tuple[int, ...]
-    weights: tuple[float, ...]
 
 
 @dataclass
 class PromptEncoder:
     """Encodes prompts, and caches the encoded chunks by their tokens, independent of the weights.
 
-    `calls` counts how often a text encoder ran.
+    `embeddings` are those of textual inversion that prompts may name. `calls` counts how often a text encoder
+    ran.
     """
 
     text_encoders: tuple[TextEncoder, ...]
+    embeddings: Embeddings | None = None
     calls: int = 0
-    _states: dict[tuple[int, tuple[int, ...]], Features] = field(default_factory=dict)
+    _states: dict[Hashable, Features] = field(default_factory=dict)
+    _change: Hashable = None
+
+    @contextmanager
+    def changed(self, change: Hashable) -> Iterator[None]:
+        """Keep what is encoded inside apart: something changes the text encoders, which `change` names."""
+        former, self._change = self._change, change
+        try:
+            yield
+        finally:
+            self._change = former
 
     def encode(self, texts: Sequence[str]) -> list[Features]:
         """Encode each text as one row of 77 n tokens, n being the number of chunks that it needs.
@@ -60,7 +62,9 @@ class PromptEncoder:
 
     def _row(self, text: str) -> Features:
         """The features of one text. A text encoder that needs fewer chunks than another gets empty ones."""
-        chunked = [chunks_of(text, tower.tokenizer, tower.pad) for tower in self.text_encoders]
+        chunked = [
+            chunks_of(text, tower.tokenizer, tower.pad, self.embeddings) for tower in self.text_encoders
+        ]
         count = max(map(len, chunked))
         text_encoders = []
         for number, (tower, chunks) in enumerate(zip(self.text_encoders, chunked, strict=True)):
@@ -74,7 +78,7 @@ class PromptEncoder:
 
         This is the WebUI's emphasis "Original"; the mean is restored for each text encoder separately.
         """
-        found = self._encoded(number, chunk.ids)
+        found = self._encoded(number, chunk)
         if all(weight == 1.0 for weight in chunk.weights):
             return found
         states = found.states
@@ -82,11 +86,12 @@ class PromptEncoder:
         weighed = states * weights[None, :, None]
         return Features(weighed * (states.mean() / weighed.mean()), found.pooled)
 
-    def _encoded(self, number: int, ids: tuple[int, ...]) -> Features:
-        key = number, ids
+    def _encoded(self, number: int, chunk: Chunk) -> Features:
+        key = number, chunk.key, self._change
         if key not in self._states:
             self.calls += 1
-            found = Features(*self.text_encoders[number].encode(ids))
+            vectors = [(place, each.file.vectors[number]) for place, each in chunk.embeddings]
+            found = Features(*self.text_encoders[number].encode(chunk.ids, vectors))
             while len(self._states) >= REMEMBERED:
                 self._states.pop(next(iter(self._states)))
             self._states[key] = found
@@ -95,8 +100,7 @@ class PromptEncoder:
 
 def require_plain(text: str, path: str) -> None:
     """Raise RequestError at `path` for prompt syntax that only the WebUI has, or that is malformed."""
-    network = EXTRA_NETWORK.search(text)
-    found = network[0] if network else prompt_edit(text)
+    found = prompt_edit(text)
     if found:
         raise RequestError(path, f"so far {found!r} works in the WebUI only: leave it out here")
     with at_path(path):
@@ -124,49 +128,3 @@ def prompt_edit(text: str) -> str | None:
             if edited and text[start] == "[" and sign == "]":
                 return text[start : place + 1]
     return None
-
-
-def chunks_of(text: str, tokenizer: Any, pad: int | None = None) -> list[Chunk]:
-    """Split a text into chunks of tokens, at least one, padded with `pad` or the tokenizer's own token."""
-    open_ids: list[int] = []
-    open_weights: list[float] = []
-    chunks: list[Chunk] = []
-    comma = tokenizer.convert_tokens_to_ids(",</w>")
-    if comma == tokenizer.unk_token_id:
-        comma = None
-
-    def close(keep: int) -> None:
-        chunks.append(framed(open_ids[:keep], tokenizer, pad, open_weights[:keep]))
-        del open_ids[:keep], open_weights[:keep]
-
-    for piece in parse_emphasis(text):
-        if piece.text is None:
-            close(len(open_ids))
-            continue
-        words = clean_text(piece.text)
-        for token in tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]:
-            if len(open_ids) == CHUNK:
-                close(CHUNK if token == comma else _break_place(open_ids, comma))
-            open_ids.append(token)
-            open_weights.append(piece.weight)
-    if open_ids or not chunks:
-        close(len(open_ids))
-    return chunks
-
-
-def _break_place(ids: list[int], comma: int | None) -> int:
-    """The place to end a full chunk: behind a comma among its last tokens, or at its end."""
-    behind = next((place + 1 for place in reversed(range(len(ids))) if ids[place] == comma), 0)
-    return behind if behind and len(ids) - (behind - 1) <= BACKTRACK else len(ids)
-
-
-def framed(
-    ids: Sequence[int], tokenizer: Any, pad: int | None = None, weights: Sequence[float] = ()
-) -> Chunk:
-    """Up to 75 tokens as a chunk: start token, tokens, end token, padding up to 77."""
-    rest = CHUNK - len(ids)
-    ends = [tokenizer.eos_token_id, *[tokenizer.pad_token_id if pad is None else pad] * rest]
-    return Chunk(
-        ids=(tokenizer.bos_token_id, *ids, *ends),
-        weights=(1.0, *(weights or [1.0] * len(ids)), *[1.0] * (rest + 1)),
-    )

@@ -30,6 +30,7 @@ from .batch import EncodedBatch, PromptBatch
 from .conditions import trajectory_of
 from .decode import pictures
 from .guidance import GuidedUNet
+from .loras import NO_LORAS, PromptLoras
 from .noise import first_noise, generators_of, seeds_of
 from .prompt_encoder import PromptEncoder
 from .samplers import SamplerInputs, needs_guidance, sampled, scale_divisor
@@ -59,6 +60,7 @@ def sample_batch(
     encoder: PromptEncoder,
     progress: Progress | None = None,
     notices: Notices | None = None,
+    loras: PromptLoras = NO_LORAS,
 ) -> SamplingResult:
     """Make the pictures of a batch; those of a trajectory once more for each round of its blend.
 
@@ -69,7 +71,7 @@ def sample_batch(
     runs = 1 + (blend.rounds if blend else 0)
     for number in range(runs):
         part = part_progress(progress, number, runs)
-        made = sample_once(batch, networks, units, encoder, trajectory, part, notices)
+        made = sample_once(batch, networks, units, encoder, trajectory, part, notices, loras)
         if trajectory is not None and number + 1 < runs:
             trajectory = trajectory.respaced(made.latents)
             batch = batch.along(trajectory)
@@ -91,10 +93,14 @@ def sample_once(
     trajectory: Trajectory | None = None,
     progress: Progress | None = None,
     notices: Notices | None = None,
+    loras: PromptLoras = NO_LORAS,
 ) -> SamplingResult:
-    """Sample with the units on the U-Net, which is left as it was; `units` are the first request's."""
+    """Sample with the units and LoRAs on the U-Net, which is left as it was.
+
+    `units` are the first request's.
+    """
     notices = notices or Notices()
-    guided = guided_unet(batch, networks, EncodedBatch(batch, encoder), trajectory, progress)
+    guided = guided_unet(batch, networks, EncodedBatch(batch, encoder, loras), trajectory, progress)
     run = sampler_inputs(batch, guided)
     variants = batch.variants(units)
     noise = first_noises(batch, run.generators, trajectory)
@@ -102,7 +108,8 @@ def sample_once(
     session = ControlSession(DiffusersUNet(networks.unet), units, guided.queue, variants)
     notices.extend(session.expected({False: guided.total}))
     note_blanks(units, latent_size(batch.shared), LATENT_FACTOR, notices)
-    with session:
+    with session, loras.on_unet(networks) as hooks:
+        guided.before = lambda now: hooks.set(loras.unet_weights(now))
         latents = sampled(run, noise)
     notices.extend(session.observed())
     if progress is not None and guided.step < guided.total:

@@ -32,7 +32,7 @@ class ActingUnit:
     """A unit that acts in at least one row of a call. `row_weights` are its row weights, one per row.
 
     When several units were merged into this one (`fusion`), `joined` holds the key of each and the weight
-    that its control map has within the network; otherwise it is empty.
+    that its control map has within the network, and `merged` their indices; otherwise these are empty.
 
     `maps` [B, C, H, W] are the control maps of all rows of the call where another program assigned them, see
     `session.assigned_maps`; None where the unit uses its own.
@@ -41,7 +41,13 @@ class ActingUnit:
     unit: ActiveUnit
     row_weights: RowWeights
     joined: tuple[tuple[Hashable, float], ...] = ()
+    merged: tuple[int | str, ...] = ()
     maps: Tensor | None = None
+
+    @property
+    def indices(self) -> tuple[int | str, ...]:
+        """The index of the unit, or those of all units that were merged into it."""
+        return self.merged or (self.unit.index,)
 
     @property
     def name(self) -> tuple[Hashable, ...]:

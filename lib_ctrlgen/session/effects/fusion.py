@@ -55,7 +55,12 @@ def joined(group: Sequence[ActingUnit]) -> list[ActingUnit]:
         for merged, row_weight in merged_units([each.row_weights[row] for each in group]):
             found.setdefault(merged, [None] * len(rows))[row] = row_weight
     return [
-        ActingUnit(unit=_unit(group, merged), row_weights=row_weights, joined=_joined(group, merged))
+        ActingUnit(
+            unit=_unit(group, merged),
+            row_weights=row_weights,
+            joined=_joined(group, merged),
+            merged=tuple(group[place].unit.index for place in merged.places),
+        )
         for merged, row_weights in found.items()
     ]
 

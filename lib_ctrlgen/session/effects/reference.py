@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lib_ctrlgen.controls.own_layers import ReferenceControl
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.request.progress import computing
 from lib_ctrlgen.unet.attention import attend
 from lib_ctrlgen.unet.call import AttentionSite, UNetCall, row_index
 from lib_ctrlgen.unet.port import Hooks, UNetPort
@@ -118,11 +119,14 @@ class ReferenceEffect:
     def compute(self, acting: Sequence[ActingUnit], call: UNetCall) -> None:
         """Make a reference call for each picture whose bank is missing in some row."""
         due: dict[BankKey, tuple[ReferenceControl, set[int]]] = {}
+        units: dict[BankKey, tuple[int | str, ...]] = {}
         for each in acting:
             for row, key in enumerate(wanted(each, call)):
                 if key is not None and self.banks.place(key, call.names[row]) is None:
+                    units[key] = each.indices
                     due.setdefault(key, (control_of(each.unit, ReferenceControl), set()))[1].add(row)
         for key, (control, rows) in due.items():
+            call.tell(computing(units[key]))
             self.banks.add(key, self.bank(control, sorted(rows), call))
 
     def bank(self, control: ReferenceControl, rows: Sequence[int], call: UNetCall) -> Bank:

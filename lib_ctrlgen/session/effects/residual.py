@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from lib_ctrlgen.controls.protocols import BatchedControl, ResidualControl
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.request.progress import computing
 from lib_ctrlgen.session.row_weights import layer_factors
 from lib_ctrlgen.unet.call import UNetCall
 from lib_ctrlgen.unet.port import Hooks, UNetPort
@@ -21,10 +22,14 @@ from .reuse import ReusedResiduals
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkCall:
-    """A call of one unit's control with the rows to compute; `shared` maps them to the unit's rows."""
+    """A call of one unit's control with the rows to compute; `shared` maps them to the unit's rows.
+
+    `indices` are the unit's index, or those of all units that were merged into it.
+    """
 
     control: ResidualControl
     call: UNetCall
+    indices: tuple[int | str, ...] = ()
     shared: SharedRows | None = None
 
     @property
@@ -113,10 +118,10 @@ def network_call(
     """Return the call of a unit's control for these rows; rows of one class are computed once."""
     control = mapped_control(each, ResidualControl, rows)
     if classes is None:
-        return NetworkCall(control=control, call=call.select(rows))
+        return NetworkCall(control=control, call=call.select(rows), indices=each.indices)
     shared = SharedRows.of([classes[row] for row in rows])
     distinct = call.select([rows[i] for i in shared.firsts])
-    return NetworkCall(control=control, call=distinct, shared=shared or None)
+    return NetworkCall(control=control, call=distinct, indices=each.indices, shared=shared or None)
 
 
 def run_networks(calls: Sequence[NetworkCall]) -> list[Residuals]:
@@ -126,6 +131,8 @@ def run_networks(calls: Sequence[NetworkCall]) -> list[Residuals]:
         networks.setdefault(each.network, []).append(place)
     found: dict[int, Residuals] = {}
     for places in networks.values():
+        units = dict.fromkeys(index for place in places for index in calls[place].indices)
+        calls[places[0]].call.tell(computing(list(units)))
         found |= dict(zip(places, run_network([calls[place] for place in places]), strict=True))
     return [spread(each, found[place]) for place, each in enumerate(calls)]
 

@@ -19,12 +19,14 @@ from torch import Tensor
 from lib_ctrlgen.controls.registry import control_for, identify_file
 from lib_ctrlgen.errors import at_path
 from lib_ctrlgen.images.files import decode_image
+from lib_ctrlgen.models.bundled import TEXT_WIDTH, VISION
 from lib_ctrlgen.models.clip_vision import EncoderFolder, encoder_named, encoders, load_tower
 from lib_ctrlgen.models.hub_cache import in_hub_cache
 from lib_ctrlgen.models.storage import Placement
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.models.tensor_files import read_tensors
 from lib_ctrlgen.prompts.emphasis import parse_emphasis
+from lib_ctrlgen.prompts.networks import split_networks
 from lib_ctrlgen.prompts.scheduled import Named, parse_prompt
 from lib_ctrlgen.request.catalogue import family_entry, without_model
 from lib_ctrlgen.request.spec import ControlUnit
@@ -80,6 +82,21 @@ def chosen_encoder(store: ModelStore, name: str = "") -> EncoderFolder | None:
         with at_path("$.tune.encoder"):
             return encoder_named(store, name)
     return min(encoders(store), key=_rank, default=None)
+
+
+def encoder_for(store: ModelStore, text_width: int) -> EncoderFolder | None:
+    """The default CLIP vision encoder for pictures of a checkpoint whose text features are so wide.
+
+    The bundled one has only seen coloured shapes: it is left out for any checkpoint but the bundled model.
+    """
+    found = [each for each in encoders(store) if each.path.name != VISION or text_width == TEXT_WIDTH]
+    return min(found, key=_rank, default=None)
+
+
+def no_encoder(store: ModelStore) -> str:
+    """Why `encoder_for` finds no encoder."""
+    found = encoders(store)
+    return f"{found[0].name} has only seen the shapes of the bundled model" if found else NO_TOWER
 
 
 def _rank(encoder: EncoderFolder) -> tuple[bool, bool, str]:
@@ -144,10 +161,10 @@ class Likeness:
 
 
 def plain_text(prompt: str, named: Named) -> str:
-    """A prompt without its weights.
+    """A prompt without its weights and its LoRAs.
 
-    >>> plain_text("a (red:1.2) [star], (fog:0>1)", {})
+    >>> plain_text("a (red:1.2) [star], (fog:0>1)<lora:style:1>0>", {})
     'a red star, fog'
     """
-    pieces = parse_emphasis(parse_prompt(prompt).at(0.0, named))
+    pieces = parse_emphasis(parse_prompt(split_networks(prompt).text).at(0.0, named))
     return "".join(piece.text or " " for piece in pieces).strip()

@@ -6,7 +6,7 @@ from typing import Any
 
 from modules import scripts, shared
 
-TITLE = "ControlNet"
+TITLE, OLD_ROOT = "ControlNet", "/controlnet"
 SETTING = "ctrlgen_controlnet_api"
 AUTOMATIC, ALWAYS, NEVER = "automatic", "always", "never"
 CHOICES = (AUTOMATIC, ALWAYS, NEVER)

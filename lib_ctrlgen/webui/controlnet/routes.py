@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends
 from modules import shared
 
 from lib_ctrlgen.compat.control_types import control_types, module_answer
@@ -16,34 +15,20 @@ from lib_ctrlgen.webui.settings import model_store
 from .counts import unit_count
 from .detection import detect
 from .model_names import labels
-from .name import ALWAYS, SETTING, answers_to_name, taken_note
+from .name import OLD_ROOT
 from .poses import render
 
-logger = logging.getLogger("ctrlgen")
-ROOT = "/controlnet"
 VERSION = 3  # of sd-webui-controlnet's API
 
 
-def add_controlnet_routes(demo: Any, app: FastAPI) -> None:
-    """Add the routes if the WebUI serves its API and CtrlGen answers to the name.
-
-    They have the login of `--api-auth`. The log says so where another extension has the name.
-    """
-    del demo
-    if note := taken_note():
-        logger.warning("%s", note)
-    if not (shared.cmd_opts.api or shared.cmd_opts.nowebui) or not answers_to_name():
-        return
+def add_routes(router: APIRouter) -> None:
+    """Add the routes, with the login of `--api-auth`."""
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
-    before = len(app.router.routes)
     for name, answer in GETS.items():
-        app.add_api_route(f"{ROOT}/{name}", answer, methods=["GET"], dependencies=guards)
+        router.add_api_route(f"{OLD_ROOT}/{name}", answer, methods=["GET"], dependencies=guards)
     posts: dict[str, Callable[..., Any]] = {"detect": detect, "render_openpose_json": render}
     for name, post in posts.items():
-        app.add_api_route(f"{ROOT}/{name}", post, methods=["POST"], dependencies=guards)
-    if shared.opts.data.get(SETTING) == ALWAYS:  # of two routes with one path the first one answers
-        routes = app.router.routes
-        routes[:] = [*routes[before:], *routes[:before]]
+        router.add_api_route(f"{OLD_ROOT}/{name}", post, methods=["POST"], dependencies=guards)
 
 
 def version() -> dict[str, int]:

@@ -63,7 +63,7 @@ def converted_units(units: Sequence[ControlNetUnit], p: Any, notices: Notices) -
 
 def generation_of(p: Any) -> Generation:
     """What the conversion of units must know of a generation of the WebUI."""
-    from lib_ctrlgen.webui.sampling.generation import current_port  # imports torch and the controls
+    from lib_ctrlgen.webui.sampling.loaded_unet import current_port  # imports torch and the controls
 
     shape = current_port().shape
     init = tuple(getattr(p, "init_images", None) or ())

@@ -9,17 +9,18 @@ from typing import Any
 
 from modules import shared
 
+from lib_ctrlgen.compat.settings import unit_count
+
 from .unit import ControlNetUnit
 
 logger = logging.getLogger("ctrlgen")
 TITLE = "controlnet"
-UNITS = 3
 SCRIPT_LISTS = ("scripts", "alwayson_scripts", "selectable_scripts")
 
 
 def get_max_models_num() -> int:
     """The number of units that the setting `control_net_unit_count` asks for."""
-    return int(shared.opts.data.get("control_net_unit_count", UNITS))
+    return unit_count(shared.opts.data)
 
 
 def is_cn_script(script: Any) -> bool:

@@ -1,10 +1,12 @@
-"""The routes of a tuner job's ratings, for the OpenAPI document."""
+"""The routes of a tuner job's ratings and recipes, for the OpenAPI document."""
 
 from __future__ import annotations
 
 from lib_ctrlgen.request.rating_answers import RatingsAnswer
+from lib_ctrlgen.request.recipe_answers import CellRecipe, RecipeSaved
 from lib_ctrlgen.tuner.ratings import Ratings
 
+from .recipe_routes import SAVED
 from .routes import Route
 from .schemas import schema_of
 
@@ -47,6 +49,25 @@ def rating_routes() -> tuple[Route, ...]:
             body_example=RATINGS,
             answer=schema_of(RatingsAnswer),
             answer_example=answered,
+            errors=(401, 404, 422),
+        ),
+    )
+
+
+def cell_routes() -> tuple[Route, ...]:
+    """The route that saves a cell as a recipe."""
+    return (
+        Route(
+            method="POST",
+            path="tune/{name}/recipe",
+            summary="Save a cell of a tuner job as a recipe",
+            description="Saves a finished cell, by default the recommended one, with its units' pictures and "
+            "its own picture as the result. A recipe that exists gets a new version.",
+            inside=("name",),
+            body=schema_of(CellRecipe),
+            body_example={"recipe": "chair", "cell": "13579bdf02468ace"},
+            answer=schema_of(RecipeSaved),
+            answer_example={"name": "chair", "version": SAVED, "notes": []},
             errors=(401, 404, 422),
         ),
     )

@@ -8,8 +8,12 @@ from lib_ctrlgen.request.recipe_answers import (
     RecipeAdded,
     RecipeAnswer,
     RecipeBody,
+    RecipeChange,
+    RecipeDeleted,
     RecipeDiff,
     RecipeListed,
+    RecipeRestore,
+    RecipeVariant,
     RecipeVersion,
 )
 
@@ -43,7 +47,7 @@ VERSIONS = (Query(name="version", default=""), Query(name="variant", default="")
 
 def recipe_routes() -> tuple[Route, ...]:
     """The routes of the recipes, in the order of the document."""
-    return (*list_routes(), *one_routes(), *difference_routes())
+    return (*list_routes(), *one_routes(), *change_routes(), *difference_routes())
 
 
 def list_routes() -> tuple[Route, ...]:
@@ -110,6 +114,55 @@ def one_routes() -> tuple[Route, ...]:
             query=VERSIONS,
             answer=None,
             errors=(401, 404, 422),
+        ),
+    )
+
+
+def change_routes() -> tuple[Route, ...]:
+    """The routes that rename, delete and restore a recipe, and make variants of it."""
+    common: dict[str, Any] = {"inside": ("recipe",), "errors": (401, 404, 422)}
+    listed: dict[str, Any] = {"answer": schema_of(RecipeListed), **common}
+    return (
+        Route(
+            method="PATCH",
+            path=ONE,
+            summary="Rename a recipe, or switch to a variant",
+            description="Changes the name, the current variant, or both. A name that another recipe has is "
+            "refused.",
+            body=schema_of(RecipeChange),
+            body_example={"name": "armchair", "variant": "night"},
+            answer_example={**LISTED, "name": "armchair", "variant": "night"},
+            **listed,
+        ),
+        Route(
+            method="DELETE",
+            path=ONE,
+            summary="Delete a recipe",
+            description="Deletes the recipe with its history. It cannot be brought back.",
+            answer=schema_of(RecipeDeleted),
+            answer_example={"name": "chair", "versions": 3},
+            **common | {"errors": (401, 404)},
+        ),
+        Route(
+            method="POST",
+            path=f"{ONE}/restore",
+            summary="Restore a version of a recipe",
+            description="Makes an old version the newest one of the current variant; no version is lost.",
+            body=schema_of(RecipeRestore),
+            body_example={"version": "1a2b3c4d"},
+            answer=schema_of(RecipeVersion),
+            answer_example={**SAVED, "message": "Restored version 1a2b3c4d"},
+            **common,
+        ),
+        Route(
+            method="POST",
+            path=f"{ONE}/variants",
+            summary="Make a variant of a recipe",
+            description="Makes a variant that begins with a version, and switches to it.",
+            body=schema_of(RecipeVariant),
+            body_example={"variant": "night", "version": "1a2b3c4d"},
+            answer_example={**LISTED, "variant": "night"},
+            **listed,
         ),
     )
 

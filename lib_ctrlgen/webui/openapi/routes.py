@@ -22,16 +22,15 @@ from lib_ctrlgen.request.detection import DetectionRequest
 from lib_ctrlgen.request.spec import ControlRequest
 from lib_ctrlgen.tuner.cells import TuneSpec
 
-from . import examples
+from . import ROOT, examples
 from .schemas import Schema, schema_of
 
-ROOT = "/ctrlgen/v1"
 JSON, BINARY = "application/json", "application/octet-stream"
 MAX_STEPS = 1000
 ERRORS: Mapping[int, str] = {
     401: "no login, or a wrong one; only with --api-auth",
-    404: "there is no such job, recipe or file",
-    409: "the same job runs already",
+    404: "there is no such job, recipe, training or file",
+    409: "the same job, or another training, runs already",
     422: "the request is wrong: `detail` says where and what to do",
 }
 OTHER = "any other error: `detail` says why"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from .rating_routes import rating_routes
+from .rating_routes import cell_routes, rating_routes
 from .recipe_routes import recipe_routes
 from .routes import Route, routes
+from .training_routes import training_routes
 
 
 def all_routes() -> tuple[Route, ...]:
-    """The routes of models, plans, detection, faces and tuner jobs, then those of ratings and of recipes."""
-    return (*routes(), *rating_routes(), *recipe_routes())
+    """All of them: those of ratings, recipes and trainings are the last."""
+    return (*routes(), *rating_routes(), *cell_routes(), *recipe_routes(), *training_routes())

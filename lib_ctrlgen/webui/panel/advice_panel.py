@@ -8,24 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.forms.advice import Advice, UnitChoices, advice, look_of, unit_kind
 from lib_ctrlgen.forms.control_files import WEIGHT_TYPE
+from lib_ctrlgen.forms.kinds import OTHER
+from lib_ctrlgen.forms.param_values import PARAM_VALUES, read_param_values
 from lib_ctrlgen.images.files import decode_image
 from lib_ctrlgen.webui.control_files import checkpoint_base, control_file, control_files, is_ready
+from lib_ctrlgen.webui.late import plain
 
-from .components import UnitPanel, hidden_text
+from .components import UnitPanel
 from .kinds_panel import kind_choices
 from .strength_panel import presets_text
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.forms.advice import Advice, UnitChoices
 
 Update = dict[str, Any]
 ACTIONS = ("switch_on", "model", "preprocessor")  # each with a sentence and a button
 SET = {"switch_on": "enabled", "model": "model", "preprocessor": "preprocessor"}
-READ = ("picture", "enabled", "model", "preprocessor", WEIGHT_TYPE, "checkpoint", "kind")
+READ = ("picture", "enabled", "model", "preprocessor", PARAM_VALUES, "checkpoint", "kind")
 
 
 def build_advice(unit: UnitPanel) -> None:
@@ -40,7 +45,6 @@ def build_advice(unit: UnitPanel) -> None:
             )
         unit.parts |= {f"{action}_row": row, f"{action}_text": said, f"{action}_button": button}
     unit.parts["advised"] = gr.State({})
-    unit.parts["picture"] = hidden_text(unit, "picture")
 
 
 def connect_advice(unit: UnitPanel) -> None:
@@ -61,17 +65,22 @@ def connect_advice(unit: UnitPanel) -> None:
         button.click(_follower(action), inputs=[parts["advised"]], outputs=[field], **quiet)
 
 
+@plain
 def judged(*values: Any) -> list[Any]:
     """Updates for a unit with the values of `READ`: its kind, presets, and what is to be said about it."""
+    from lib_ctrlgen.forms.advice import advice, unit_kind
+
     given = dict(zip(READ, values, strict=True))
     choices = unit_choices(given)
     kind = unit_kind(choices)
-    changed = kind != (given["kind"] or "") and (kind or choices.file is not None)
+    by_hand = given["kind"] == OTHER and choices.file is None  # a model will be chosen
+    changed = kind != (given["kind"] or "") and not by_hand
     shown = gr.update(value=kind or None) if changed else gr.update()
     presets = presets_text(kind, choices.base) if changed else gr.update()
     return [shown, presets, *said(advice(choices))]
 
 
+@plain
 def judged_anew(*values: Any) -> list[Any]:
     """The same, and the kinds that are possible with another checkpoint."""
     kind, *others = judged(*values)
@@ -81,6 +90,8 @@ def judged_anew(*values: Any) -> list[Any]:
 
 def unit_choices(given: dict[str, Any]) -> UnitChoices:
     """A unit's fields as `forms.advice` reads them."""
+    from lib_ctrlgen.forms.advice import UnitChoices
+
     name = given["model"] or ""
     return UnitChoices(
         enabled=bool(given["enabled"]),
@@ -91,12 +102,14 @@ def unit_choices(given: dict[str, Any]) -> UnitChoices:
         base=checkpoint_base(given["checkpoint"] or ""),
         files=control_files(),
         is_ready=is_ready,
-        weight_type=given[WEIGHT_TYPE] or "linear",
+        weight_type=read_param_values(given[PARAM_VALUES], "").get(WEIGHT_TYPE, "linear"),
     )
 
 
 def picture_kind(copy: str) -> str:
     """What a unit's picture is, see `UnitChoices`, from what the page says: a word, or a small copy of it."""
+    from lib_ctrlgen.forms.advice import look_of
+
     if not copy.startswith("data:"):
         return copy
     try:
@@ -123,6 +136,7 @@ def sentence(each: Advice) -> str:
 
 
 def _follower(action: str) -> Any:
+    @plain
     def follow(advised: dict[str, Any]) -> Update:
         """The update of the field that the advice of this action changes."""
         update: Update = gr.update(value=advised[action]) if action in advised else gr.update()

@@ -82,8 +82,7 @@ def build_concept(panel: Panel, index: int) -> list[Any]:
         with FormRow():
             options = {"value": CONCEPT_FIELDS["used"], "elem_id": panel.elem_id(f"{name}_used")}
             parts["used"] = gr.Checkbox(label="Use", **options)
-            _text(panel, parts, name, "prompt", "Prompt", "{prompt}, at night", scale=4)
-        with FormRow():
+            _text(panel, parts, name, "prompt", "Prompt", "{prompt}, at night", scale=4, min_width=300)
             _text(panel, parts, name, "weight", "Weight", "1, or 1>0")
             _text(panel, parts, name, "hires", "Hires weight", "as the first")
             _text(panel, parts, name, "seed", "Seed", "for trajectories, seeds")
@@ -104,9 +103,9 @@ def _add(panel: Panel, parts: dict[str, Any], name: str, component: type, **opti
 
 
 def _text(
-    panel: Panel, parts: dict[str, Any], concept: str, name: str, label: str, hint: str, scale: int = 1
+    panel: Panel, parts: dict[str, Any], concept: str, name: str, label: str, hint: str, **options: Any
 ) -> None:
-    options = {"placeholder": hint, "max_lines": 1, "scale": scale, "min_width": 110}
+    options = {"placeholder": hint, "max_lines": 1, "scale": 1, "min_width": 110, **options}
     elem_id = panel.elem_id(f"{concept}_{name}")
     parts[name] = gr.Textbox(value=CONCEPT_FIELDS[name], label=label, elem_id=elem_id, **options)
 

@@ -17,13 +17,44 @@ from lib_ctrlgen.webui.settings import model_store
 from .infotext import POSE, PastedField, PastedPose
 
 
+def no_example(component: Any) -> dict[str, Any]:
+    """No example of a component's value for gradio's page about its API.
+
+    gradio would send one with each component: 15 kB for a file, 3 kB for a picture.
+    """
+    del component
+    return {"raw": None, "serialized": None}
+
+
+class FileInput(gr.File):  # type: ignore[misc]
+    """A field of files."""
+
+    is_template = True  # the page shows it as its base class
+    example_inputs = no_example
+
+
+class FileButton(gr.UploadButton):  # type: ignore[misc]
+    """A button that opens a file."""
+
+    is_template = True
+    example_inputs = no_example
+
+
+class PictureList(gr.Gallery):  # type: ignore[misc]
+    """Pictures side by side."""
+
+    is_template = True
+    example_inputs = no_example
+
+
 class PictureInput(gr.Image):  # type: ignore[misc]
     """An image component. A grey picture with more than eight bits remains the text that the page sent.
 
     gradio would reduce it to eight bits and clip its range.
     """
 
-    is_template = True  # the page shows it as its base class
+    is_template = True
+    example_inputs = no_example
 
     def preprocess(self, x: Any) -> Any:
         """Convert what the page sends to an argument of the script."""
@@ -32,11 +63,15 @@ class PictureInput(gr.Image):  # type: ignore[misc]
 
 @dataclass
 class Panel:
-    """The components in the order of the script's arguments, and the fields that a pasted infotext fills."""
+    """The components in the order of the script's arguments, and the fields that a pasted infotext fills.
+
+    `defaults` are the values of an unused unit's fields.
+    """
 
     tab: str
     components: list[Any] = field(default_factory=list)
     paste_fields: list[tuple[Any, Callable[..., Any]]] = field(default_factory=list)
+    defaults: dict[str, Any] = field(default_factory=unit_fields)
 
     def add(self, component: Any) -> Any:
         """Make a component an argument of the script. The WebUI does not save its value as a default."""
@@ -63,13 +98,13 @@ class UnitPanel:
 
     def show(self, name: str, component: type, **options: Any) -> Any:
         """Create the component of a field, with the field's default as its value."""
-        options = {"value": unit_fields()[name], "elem_id": self.elem_id(name), **options}
+        options = {"value": self.panel.defaults[name], "elem_id": self.elem_id(name), **options}
         self.parts[name] = component(**options)
         return self.parts[name]
 
     def register(self) -> None:
         """Make the components arguments of the script, in the fields' order."""
-        for name in unit_fields():
+        for name in self.panel.defaults:
             self.panel.add(self.parts[name])
             if name == POSE:
                 self.panel.paste_fields.append((self.parts[name], PastedPose(self.index)))
@@ -86,14 +121,7 @@ def build_picture(unit: UnitPanel, name: str, label: str, height: int = 240) -> 
 def build_files(unit: UnitPanel, name: str, label: str) -> None:
     """Build the field of several pictures, one for each image of a batch."""
     options = {"file_count": "multiple", "file_types": ["image", ".json"], "height": 120}
-    unit.show(name, gr.File, label=label, **options)
-
-
-def hidden_text(unit: UnitPanel, name: str, value: str = "") -> Any:
-    """A text field that the page or the server writes and that nobody sees."""
-    field = gr.Textbox(value=value, elem_id=unit.elem_id(name), elem_classes=["ctrlgen-hidden"])
-    field.do_not_save_to_config = True
-    return field
+    unit.show(name, FileInput, label=label, **options)
 
 
 def family_of(model: Any) -> str:

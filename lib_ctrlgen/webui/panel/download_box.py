@@ -21,6 +21,7 @@ from lib_ctrlgen.models.listing import size_text
 from lib_ctrlgen.models.offers import Offer, is_here, missing_files, published_titled
 from lib_ctrlgen.models.published import Published, published_files
 from lib_ctrlgen.webui.downloads import offers_of, running_downloads
+from lib_ctrlgen.webui.late import plain
 from lib_ctrlgen.webui.settings import model_store, offers_downloads
 
 from .components import Panel, UnitPanel, model_choices
@@ -103,6 +104,7 @@ def build_published(panel: Panel) -> None:
     chosen.change(offer_titled, inputs=[chosen], outputs=box.shown, show_progress=False)
 
 
+@plain
 def missing_of(preprocessor: Any, model: Any, error: str = "") -> list[Any]:
     """Update the box of a unit with these choices, after an error message or its HTML."""
     names, file = stage_names(preprocessor), model if model and model != NO_MODEL else ""
@@ -113,6 +115,7 @@ def missing_of(preprocessor: Any, model: Any, error: str = "") -> list[Any]:
     return offered(found)
 
 
+@plain
 def offer_titled(title: str) -> list[Any]:
     """Update the box for the published file with this title."""
     entry = published_titled(title or "")
@@ -157,6 +160,7 @@ def refusal(offer: Offer) -> str:
     return ""
 
 
+@plain
 def downloaded(titles: str) -> Iterator[tuple[str, Update, Update]]:
     """Download files one after another: yields the progress as HTML, and whether each button is shown."""
     for offer in offers_of(_entries(titles)):
@@ -175,6 +179,7 @@ def downloaded(titles: str) -> Iterator[tuple[str, Update, Update]]:
     yield done, gr.update(visible=False), gr.update(visible=False)
 
 
+@plain
 def cancelled(titles: str) -> str:
     """Stop the downloads of these files, and say so as HTML."""
     for title in titles.splitlines():

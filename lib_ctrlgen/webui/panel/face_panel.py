@@ -10,13 +10,13 @@ from typing import Any
 import gradio as gr
 
 from lib_ctrlgen.errors import CtrlGenError, RequestError
-from lib_ctrlgen.forms.face_file import face_file
 from lib_ctrlgen.forms.param_fields import uploaded_fields
 from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.webui.late import plain
 from lib_ctrlgen.webui.settings import model_store
 
-from .components import PictureInput, UnitPanel
+from .components import FileInput, PictureInput, UnitPanel
 from .preview import error_html
 
 
@@ -31,7 +31,7 @@ def build_uploads(unit: UnitPanel) -> None:
         unit.parts["face_tools"] = gr.Column(min_width=220, visible=False)
         with unit.parts["face_tools"]:
             button = gr.Button("Save face embedding", elem_id=unit.elem_id("save_face"), size="sm")
-            made = gr.File(
+            made = FileInput(
                 label="Face embedding",
                 elem_id=unit.elem_id("face_file"),
                 interactive=False,
@@ -46,7 +46,7 @@ def _upload(unit: UnitPanel, name: str, param: Param) -> None:
     """The upload field of a parameter, and what it is for below it."""
     if param.kind == "embedding":
         files = {"file_count": "multiple", "file_types": [".safetensors"], "height": 120}
-        unit.show(name, gr.File, label=param.label, visible=False, **files)
+        unit.show(name, FileInput, label=param.label, visible=False, **files)
     else:
         picture = {"type": "pil", "image_mode": "RGBA", "source": "upload", "height": 180}
         unit.show(name, PictureInput, label=param.label, visible=False, **picture)
@@ -63,7 +63,10 @@ def connect_faces(unit: UnitPanel) -> None:
     """Let the button offer the embedding of the chosen face as a file, or say what is wrong."""
     names = tuple(unit_fields())
 
+    @plain
     def save(*values: Any) -> tuple[dict[str, Any], str]:
+        from lib_ctrlgen.forms.face_file import face_file  # imports every family, and diffusers
+
         try:
             found = face_file(dict(zip(names, values, strict=True)), unit.index, model_store())
         except CtrlGenError as error:

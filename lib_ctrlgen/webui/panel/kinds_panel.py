@@ -17,15 +17,17 @@ from lib_ctrlgen.forms.control_files import (
     unit_values,
 )
 from lib_ctrlgen.forms.kinds import KINDS, OTHER
+from lib_ctrlgen.forms.param_values import PARAM_VALUES, with_param
 from lib_ctrlgen.forms.strengths import MIDDLE
 from lib_ctrlgen.webui.control_files import checkpoint_base, control_files, control_files_named, is_ready
+from lib_ctrlgen.webui.late import plain
 from lib_ctrlgen.webui.settings import model_store
 
-from .components import UnitPanel, hidden_text
+from .components import UnitPanel
 from .strength_panel import presets_text
 
 Update = dict[str, Any]
-# The fields that choosing a kind sets, in the order of `unit_values`.
+# The fields that are set when a kind is chosen.
 SET_FIELDS = (
     "enabled",
     "model",
@@ -34,13 +36,13 @@ SET_FIELDS = (
     "weight_schedule",
     "guidance_start",
     "guidance_end",
-    WEIGHT_TYPE,
+    PARAM_VALUES,
 )
 STRENGTH = "strength"
 
 
 def build_kinds(unit: UnitPanel) -> None:
-    """Build the chooser, its undo button, and the hidden field in which the page writes the checkpoint."""
+    """Build the chooser and its undo button."""
     options = {"label": "What is the picture for?", "elem_classes": ["ctrlgen-kinds"]}
     choices = kind_choices(control_files_named())
     with FormRow():
@@ -49,7 +51,6 @@ def build_kinds(unit: UnitPanel) -> None:
     undo = {"size": "sm", "visible": False, "elem_id": unit.elem_id("kind_undo")}
     unit.parts["kind_undo"] = gr.Button("Undo this choice", **undo)
     unit.parts["kind_before"] = gr.State(None)
-    unit.parts["checkpoint"] = hidden_text(unit, "checkpoint")
 
 
 def kind_choices(files: Sequence[ControlFile], base: str = "") -> list[tuple[str, str]]:
@@ -70,6 +71,7 @@ def connect_kinds(unit: UnitPanel) -> None:
     parts["refresh"].click(listed, inputs=[parts["checkpoint"]], outputs=[parts["kind"]], **quiet)
 
 
+@plain
 def listed(checkpoint: str) -> Update:
     """The chooser's update for the files that are here now; their folders are read again."""
     model_store().refresh()
@@ -77,6 +79,7 @@ def listed(checkpoint: str) -> Update:
     return update
 
 
+@plain
 def chosen(kind: str, checkpoint: str, *values: Any) -> list[Any]:
     """Updates of the fields for a kind, then: the values before, undo button, strength, presets, More."""
     base, before = checkpoint_base(checkpoint), dict(zip((*SET_FIELDS, STRENGTH), values, strict=True))
@@ -94,9 +97,12 @@ def values_for(kind: str, base: str, before: Mapping[str, Any]) -> dict[str, Any
     file = best_file(kind, control_files(), base, before["model"]) if kind != OTHER else None
     if file is None:
         return {}
-    return unit_values(kind, file, best_preprocessor(kind, file, is_ready), base)
+    found = unit_values(kind, file, best_preprocessor(kind, file, is_ready), base)
+    weight_type = found.pop(WEIGHT_TYPE)
+    return {**found, PARAM_VALUES: with_param(before[PARAM_VALUES], WEIGHT_TYPE, weight_type)}
 
 
+@plain
 def undone(before: Mapping[str, Any] | None) -> list[Update]:
     """Updates that restore the fields, hide the undo button, and restore the strength."""
     names = (*SET_FIELDS, STRENGTH)

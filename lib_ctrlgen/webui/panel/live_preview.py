@@ -11,13 +11,13 @@ from modules.call_queue import queue_lock
 
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.forms.field_places import PanelValues
-from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.preprocessor_fields import stage_names
 from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.models.offers import missing_files
+from lib_ctrlgen.webui.late import plain
 from lib_ctrlgen.webui.settings import model_store, offloads
 
-from .components import Panel, UnitPanel
+from .components import Panel, PictureInput, UnitPanel
 from .preview import error_html
 
 BUSY = "busy"  # what the page is answered while the WebUI generates: it asks again later
@@ -31,7 +31,7 @@ def connect_live_preview(panel: Panel, units: Sequence[UnitPanel]) -> None:
         gr.Number(value=0, elem_id=panel.elem_id(f"live_{name}"), **hidden)
         for name in ("index", "width", "height")
     ]
-    made = gr.Image(interactive=False, elem_id=panel.elem_id("live_map"), **hidden)
+    made = PictureInput(interactive=False, elem_id=panel.elem_id("live_map"), **hidden)
     said = gr.Textbox(elem_id=panel.elem_id("live_said"), **hidden)
     button, place = (
         gr.Button(name, elem_id=panel.elem_id(name), elem_classes=["ctrlgen-hidden"])
@@ -49,11 +49,14 @@ def connect_live_preview(panel: Panel, units: Sequence[UnitPanel]) -> None:
     place.click(None, _js=f"() => ctrlgenLive.placed('{tab}')", outputs=outputs)
 
 
+@plain
 def live_map(index: float, width: float, height: float, *values: Any) -> tuple[Any, str]:
     """A unit's control map and nothing; or none and the reason: BUSY, QUIET, or an error as HTML.
 
     It never waits for a generation, and never loads what has to be downloaded or installed first.
     """
+    from lib_ctrlgen.forms.map_preview import control_map
+
     fields = dict(zip(unit_fields(), values, strict=True))
     try:
         if missing_files(stage_names(fields["preprocessor"]), "", model_store(), ""):

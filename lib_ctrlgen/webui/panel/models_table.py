@@ -19,8 +19,8 @@ NONE = "There are no models in the model folders."
 
 
 def build_models(panel: Panel) -> None:
-    """An accordion with a button, which reads the model folders again, and the table."""
-    with gr.Accordion("Models", open=False, elem_id=panel.elem_id("models")):
+    """Build the tab's button, which reads the model folders again, and the table."""
+    with gr.Column(elem_id=panel.elem_id("models")):
         button = gr.Button("List the models", elem_id=panel.elem_id("list_models"), size="sm")
         table = gr.HTML(elem_id=panel.elem_id("models_table"))
         build_published(panel)

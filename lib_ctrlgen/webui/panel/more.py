@@ -42,7 +42,7 @@ def build_more(unit: UnitPanel) -> None:
             options = {"choices": choices, "allow_custom_value": True, "scale": 2}
             unit.show("preprocessor", gr.Dropdown, label="Preprocessor", **options)
         build_params(unit)
-        _build_family(unit)
+        build_family_params(unit)
         with gr.Tabs(elem_id=unit.elem_id("advanced"), elem_classes=["ctrlgen-groups"]):
             with gr.Tab("Weight"):
                 _build_weight(unit)
@@ -54,17 +54,6 @@ def build_more(unit: UnitPanel) -> None:
                 _build_batch(unit)
             with gr.Tab("Memory"):
                 _build_cost(unit)
-
-
-def _build_family(unit: UnitPanel) -> None:
-    """Build the parameters that only some families have, hidden at first."""
-    unit.parts["family_params"] = FormRow(visible=False)
-    with unit.parts["family_params"]:
-        build_family_params(unit, advanced=False)
-    more = {"open": False, "visible": False, "elem_id": unit.elem_id("more")}
-    unit.parts["more"] = gr.Accordion("More of this control", **more)
-    with unit.parts["more"], FormRow():
-        build_family_params(unit, advanced=True)
 
 
 def _build_model(unit: UnitPanel) -> None:

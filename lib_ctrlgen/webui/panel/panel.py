@@ -1,4 +1,4 @@
-"""The panel: an accordion with a tab for each unit, for the blend and for schedules."""
+"""The panel: an accordion with a tab for each unit, the blend, schedules, recipes and models."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from modules.call_queue import queue_lock
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.field_places import PanelValues
-from lib_ctrlgen.forms.map_preview import control_map
 from lib_ctrlgen.forms.tooltips import PANEL_TOOLTIPS, kind_tooltips, unit_tooltips
 from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.progress import detecting
 from lib_ctrlgen.webui.controlnet.name import taken_note
+from lib_ctrlgen.webui.late import plain
 from lib_ctrlgen.webui.progress_text import progress_text
 from lib_ctrlgen.webui.settings import model_store, offloads, terms, unit_count
 
 from .advice_panel import build_advice, connect_advice
 from .blend_tab import build_blend
-from .components import Panel, UnitPanel, build_picture
+from .components import Panel, PictureInput, UnitPanel, build_picture
 from .curves import build_unit_curve
 from .download_box import build_offers, connect_offers
 from .error_list import build_errors
 from .face_panel import build_uploads, connect_faces
 from .families import connect_family
+from .hidden_fields import SIZE, build_hidden
 from .kinds_panel import build_kinds, connect_kinds
 from .models_table import build_models
 from .more import build_more
@@ -53,8 +54,6 @@ def build_panel(tab: str) -> Panel:
         if note := taken_note():
             gr.HTML(f"<p>{escape(note)}.</p>", elem_id=panel.elem_id("controlnet_note"))
         _build_tabs(panel)
-        build_models(panel)
-        build_recipes(panel)
         build_tiny_model(panel)
         _build_tooltips(panel)
     return panel
@@ -71,17 +70,22 @@ def _build_tabs(panel: Panel) -> None:
             blend = build_blend(panel)
         with gr.Tab("Schedules", elem_id=panel.elem_id("schedules_tab")):
             whole, connect_plan = build_schedules(panel)
+        for component in (*whole, *blend):
+            panel.add(component)
+        for unit in units:
+            unit.register()
+        with gr.Tab("Recipes", elem_id=panel.elem_id("recipes_tab")):
+            build_recipes(panel)
+        with gr.Tab("Models", elem_id=panel.elem_id("models_tab")):
+            build_models(panel)
     build_unit_tabs(panel, units)
-    for component in (*whole, *blend):
-        panel.add(component)
-    for unit in units:
-        unit.register()
     connect_plan()
 
 
 def build_unit(unit: UnitPanel) -> None:
     """Build one unit's tab."""
     with gr.Column(elem_id=unit.elem_id("panel"), elem_classes="ctrlgen-unit"):
+        build_hidden(unit)
         unit.show("enabled", gr.Checkbox, label="Enable", elem_classes="ctrlgen-enabled")
         unit.parts["pictures"] = gr.Row(elem_classes="ctrlgen-pictures")
         with unit.parts["pictures"]:
@@ -101,7 +105,7 @@ def connect_unit(unit: UnitPanel) -> None:
     """Connect what happens when a unit's fields change and its buttons are pressed."""
     connect_family(unit)
     connect_faces(unit)
-    size = [_hidden_number(unit, name) for name in ("width", "height")]
+    size = [unit.parts[name] for name in SIZE]
     connect_offers(unit, _connect_map_preview(unit, size))
     connect_pose(unit, *size)
     connect_kinds(unit)
@@ -125,7 +129,7 @@ def _build_pictures(unit: UnitPanel) -> None:
         build_picture_menu(unit)
     with gr.Column(min_width=150, scale=1, elem_classes="ctrlgen-beside"):
         options = {"elem_id": unit.elem_id("map"), "interactive": False, "height": 130, "show_label": True}
-        unit.parts["map"] = gr.Image(label="Control map", **options)
+        unit.parts["map"] = PictureInput(label="Control map", **options)
         unit.parts["show_map"] = gr.Button("Preview control map", elem_id=unit.elem_id("show_map"), size="sm")
         unit.parts["map_error"] = gr.HTML(elem_id=unit.elem_id("map_error"))
 
@@ -141,7 +145,10 @@ def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
     """Connect the button that previews the control map, and return its event."""
     names = tuple(unit_fields())
 
+    @plain
     def preview(width: float, height: float, *values: Any) -> tuple[Any, str]:
+        from lib_ctrlgen.forms.map_preview import control_map
+
         fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
         try:
             shown = progress_text(detecting(str(fields["preprocessor"]), unit.index))
@@ -157,7 +164,3 @@ def _connect_map_preview(unit: UnitPanel, size: list[Any]) -> Any:
         inputs=[*size, *(unit.parts[name] for name in names)],
         outputs=[unit.parts["map"], unit.parts["map_error"]],
     )
-
-
-def _hidden_number(unit: UnitPanel, name: str) -> Any:
-    return gr.Number(value=512, visible=False, elem_id=unit.elem_id(name))

@@ -15,22 +15,22 @@ from modules.call_queue import queue_lock
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.errors import CtrlGenError
-from lib_ctrlgen.forms.map_preview import pose_in_picture
 from lib_ctrlgen.forms.pose_fields import HASHED, READER, UNKNOWN, concerns_poses, reads_pose, with_reader
 from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.images.control_pictures import pose_hash
 from lib_ctrlgen.images.poses.openpose_json import read_pose, write_pose
 from lib_ctrlgen.images.poses.pose import Pose
+from lib_ctrlgen.webui.late import plain
 from lib_ctrlgen.webui.settings import model_store, offloads
 
-from .components import UnitPanel
+from .components import FileButton, UnitPanel
 from .preview import error_html
 
 FOUND = '<p class="ctrlgen-note">Nobody was found in the picture: press New pose to begin with a figure.</p>'
 
 
 def build_pose(unit: UnitPanel) -> None:
-    """Build the editor's buttons and area, hidden until a preprocessor is about poses, and the field."""
+    """Build the editor's buttons and area, hidden until a preprocessor is about poses."""
     unit.parts["pose_area"] = gr.Column(visible=False, elem_id=unit.elem_id("pose_area"))
     with unit.parts["pose_area"]:
         with FormRow():
@@ -38,23 +38,23 @@ def build_pose(unit: UnitPanel) -> None:
             unit.parts["pose_edit"] = gr.Button("Edit pose", elem_id=unit.elem_id("pose_edit"), **small)
             unit.parts["pose_new"] = gr.Button("New pose", elem_id=unit.elem_id("pose_new"), **small)
             files = {"file_types": [".json"], "type": "file", "elem_id": unit.elem_id("pose_open"), **small}
-            unit.parts["pose_open"] = gr.UploadButton("Open pose JSON", **files)
+            unit.parts["pose_open"] = FileButton("Open pose JSON", **files)
         unit.parts["pose_error"] = gr.HTML(elem_id=unit.elem_id("pose_error"))
         names = f'data-tab="{unit.panel.tab}" data-unit="{unit.elem_id("")[:-1]}"'
         gr.HTML(f'<div class="ctrlgen-pose ctrlgen-hidden" {names}></div>')
         unit.parts["pose_note"] = gr.HTML(elem_id=unit.elem_id("pose_note"))
-    hidden = ["ctrlgen-hidden"]
-    unit.show("pose", gr.Textbox, label="Pose (OpenPose JSON)", elem_classes=hidden)
-    use = {"elem_id": unit.elem_id("pose_use"), "elem_classes": hidden}
+    use = {"elem_id": unit.elem_id("pose_use"), "elem_classes": ["ctrlgen-hidden"]}
     unit.parts["pose_use"] = gr.Button("Use this pose", **use)
-    unit.parts["pose_found"] = gr.Textbox(visible=False, elem_id=unit.elem_id("pose_found"))
 
 
 def connect_pose(unit: UnitPanel, width: Any, height: Any) -> None:
     """Connect the editor; `width` and `height` are hidden fields that the page fills with the size."""
     names, parts, tab = tuple(unit_fields()), unit.parts, unit.panel.tab
 
+    @plain
     def edit(width: float, height: float, *values: Any) -> tuple[str, str]:
+        from lib_ctrlgen.forms.map_preview import pose_in_picture
+
         fields, size = dict(zip(names, values, strict=True)), (int(width), int(height))
 
         def pose() -> Pose:
@@ -93,11 +93,13 @@ def opened(find: Any) -> tuple[str, str]:
     return write_pose(pose), "" if pose.people or pose.animals else FOUND
 
 
+@plain
 def read_file(file: Any) -> tuple[str, str]:
     """The same for an uploaded file with OpenPose JSON, normalised or in pixels."""
     return opened(lambda: read_pose(Path(file.name).read_bytes()))
 
 
+@plain
 def used(pose: str, preprocessor: str) -> tuple[str, str, str]:
     """The pose and the preprocessor that draws it, and what is wrong with the pose, as HTML."""
     try:
@@ -107,6 +109,7 @@ def used(pose: str, preprocessor: str) -> tuple[str, str, str]:
     return pose, with_reader(preprocessor), ""
 
 
+@plain
 def noted(pose: str, preprocessor: str) -> tuple[dict[str, Any], str]:
     """Whether the editor is shown, and what is said of the pose that the unit uses, as HTML."""
     return gr.update(visible=concerns_poses(preprocessor)), pose_note(pose, preprocessor)

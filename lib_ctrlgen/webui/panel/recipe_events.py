@@ -18,26 +18,16 @@ from lib_ctrlgen.images.files import decode_bytes
 from lib_ctrlgen.recipes.archive import write_zip
 from lib_ctrlgen.recipes.compare import compare_versions
 from lib_ctrlgen.recipes.imports import import_file
-from lib_ctrlgen.webui.recipes import library
+from lib_ctrlgen.webui.recipe_library import library
 
 from .preview import error_html
 from .recipe_values import ENTRY, pasted, recipe_of_panel
+from .recipes_panel import NEWEST
 
 SHOWN = 60  # recipes with thumbnails
 THUMBNAIL = (256, 256)
-NEWEST = "the newest"
 CHOOSE = "Choose a recipe first."
-
-
-def known_names() -> list[str]:
-    """The names of the recipes while the page is built; none if the folder cannot be read.
-
-    The buttons show the error then, and the rest of the panel is built all the same.
-    """
-    try:
-        return library().names()
-    except CtrlGenError:
-        return []
+NOT_DELETED = "Nothing was deleted."
 
 
 def pasted_token(params: Mapping[str, Any]) -> Any:
@@ -75,7 +65,7 @@ def imported(file: Any) -> list[Any]:
     return shown(add, lambda: added[0])
 
 
-def shown(change: Callable[[], str], selected: Callable[[], str] | None = None) -> list[Any]:
+def shown(change: Callable[[], str], selected: Callable[[], str | None] | None = None) -> list[Any]:
     """The note that `change` returns or its error, and the lists and the gallery after it."""
     try:
         said = change()
@@ -101,9 +91,9 @@ def thumbnail(path: Path | None) -> Image.Image:
     return small
 
 
-def chosen(event: gr.SelectData) -> Any:
-    """The name of the recipe whose thumbnail was clicked."""
-    return gr.update(value=library().listed()[:SHOWN][event.index].name)
+def name_at(place: int) -> str:
+    """The name of the recipe at a place of the gallery."""
+    return library().listed()[:SHOWN][place].name
 
 
 def versions(name: str) -> list[Any]:
@@ -112,8 +102,8 @@ def versions(name: str) -> list[Any]:
 
 
 def _choices(name: str, said: Any) -> list[Any]:
-    if not name:
-        return [gr.update(), gr.update(), said]
+    if not name:  # as after a recipe was deleted
+        return [gr.update(choices=[NEWEST], value=NEWEST), gr.update(choices=[], value=None), said]
     try:
         folder = library().find(name)
         rows = [f"{each.id[:8]}  {each.saved[:16]}  {each.message}" for each in folder.history()]
@@ -136,6 +126,31 @@ def loaded(name: str, version: str) -> list[Any]:
     except CtrlGenError as error:
         return ["", error_html(error if name else CHOOSE)]
     return [found.text, note(f"Loaded {name!r}: {found.said}")]
+
+
+def renamed(name: str, new: str) -> list[Any]:
+    """Give a recipe another name."""
+    made: list[str] = []
+
+    def rename() -> str:
+        made.append(library().rename(name, new or ""))
+        return note(f"Renamed {name!r} to {made[0]!r}")
+
+    return shown(rename, lambda: made[0]) if name else _unchanged(CHOOSE)
+
+
+def deleted(name: str) -> list[Any]:
+    """Delete a recipe with its history; the page sends no name if the user does not confirm that."""
+
+    def delete() -> str:
+        library().delete(name)
+        return note(f"Deleted {name!r}")
+
+    return shown(delete, lambda: None) if name else _unchanged(NOT_DELETED)
+
+
+def _unchanged(said: str) -> list[Any]:
+    return [error_html(said), gr.update(), gr.update(), gr.update()]
 
 
 def restored(name: str, version: str) -> list[Any]:

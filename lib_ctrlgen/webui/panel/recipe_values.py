@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 from modules import shared
 
 from lib_ctrlgen.compat.infotext import read_infotext
@@ -25,8 +26,10 @@ from lib_ctrlgen.recipes.infotext import Imported, infotext_of, recipe_of
 from lib_ctrlgen.recipes.versions import RecipeFolder
 from lib_ctrlgen.request.names import split_hash
 from lib_ctrlgen.request.spec import ControlRequest, to_payload
-from lib_ctrlgen.webui.recipes import library
+from lib_ctrlgen.webui.recipe_library import library
 from lib_ctrlgen.webui.settings import model_store, unit_count
+
+from .preview import error_html
 
 ENTRY = "CtrlGen recipe"  # in an infotext: the recipe whose pictures follow it into the panel
 TOKEN = re.compile(r"(?P<commit>[0-9a-f]{40})/(?P<time>\d+)/(?P<name>.+)", re.DOTALL)
@@ -149,6 +152,15 @@ def _left_out(recipe: Recipe) -> list[str]:
     for number, unit in enumerate(units):
         said += [f"upload units[{number}].{name} again" for name in not_shown(unit)]
     return said
+
+
+def filled(fields: Sequence[str], token: str) -> list[Any]:
+    """Nothing or an error as HTML, and the values of picture fields, for a pasted recipe's token."""
+    try:
+        values = pictures_of(token)
+    except CtrlGenError as error:
+        return [error_html(error), *(gr.update() for _ in fields)]
+    return ["", *(gr.update(value=values.get(name)) for name in fields)]
 
 
 def pictures_of(token: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""The accordion "Recipes": save the panel with the last picture, load, compare, share."""
+"""The tab "Recipes": save the panel with the last picture, load, compare, share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -11,32 +12,20 @@ from modules.ui_components import FormRow
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.picture_values import CONCEPT_FIELDS, UNIT_FIELDS
+from lib_ctrlgen.recipes.names import names_in
 from lib_ctrlgen.request.blend import MAX_CONCEPTS
-from lib_ctrlgen.webui.settings import unit_count
+from lib_ctrlgen.webui.late import Late
+from lib_ctrlgen.webui.settings import recipes_folder, unit_count
 
-from .components import Panel
-from .preview import error_html
-from .recipe_events import (
-    NEWEST,
-    chosen,
-    compared,
-    exported,
-    imported,
-    known_names,
-    loaded,
-    pasted_token,
-    refreshed,
-    restored,
-    saved,
-    switched,
-    versions,
-)
-from .recipe_values import pictures_of
+from .components import FileButton, FileInput, Panel, PictureList
+
+NEWEST = "the newest"
+EVENTS, VALUES = Late("panel.recipe_events"), Late("panel.recipe_values")
 
 
 @dataclass
 class RecipesPanel:
-    """The components of the accordion by name."""
+    """The components of the tab by name."""
 
     panel: Panel
     parts: dict[str, Any] = field(default_factory=dict)
@@ -50,15 +39,18 @@ class RecipesPanel:
 
 
 def build_recipes(panel: Panel) -> None:
-    """Build the accordion behind all fields of the panel, whose values it saves and fills."""
+    """Build the content of the tab.
+
+    All other fields of the panel must be built already: recipes save and fill their values.
+    """
     recipes = RecipesPanel(panel)
-    with gr.Accordion("Recipes", open=False, elem_id=panel.elem_id("recipes")):
+    with gr.Column(elem_id=panel.elem_id("recipes")):
         _build_save(recipes)
         _build_choice(recipes)
         _build_share(recipes)
         recipes.show("note", gr.HTML)
         recipes.show("text", gr.HTML)
-        recipes.show("pairs", gr.Gallery, label="Old, new, difference", columns=1, visible=False)
+        recipes.show("pairs", PictureList, label="Old, new, difference", columns=1, visible=False)
         hidden = {"elem_classes": ["ctrlgen-hidden"]}
         recipes.show("page", gr.Textbox, label="page", **hidden)
         recipes.show("infotext", gr.Textbox, label="infotext", **hidden)
@@ -76,7 +68,7 @@ def _build_save(recipes: RecipesPanel) -> None:
 
 
 def _build_choice(recipes: RecipesPanel) -> None:
-    recipes.show("gallery", gr.Gallery, label="Recipes", columns=6, height=240, allow_preview=False)
+    recipes.show("gallery", PictureList, label="Recipes", columns=6, height=240, allow_preview=False)
     recipes.show("refresh", gr.Button, "Show all recipes", size="sm")
     with FormRow():
         names = known_names()
@@ -87,6 +79,10 @@ def _build_choice(recipes: RecipesPanel) -> None:
         recipes.show("load", gr.Button, "Load into the panel", size="sm")
         recipes.show("restore", gr.Button, "Make this version the newest", size="sm")
         recipes.show("switch", gr.Button, "Switch to the variant, or make it", size="sm")
+    with FormRow():
+        recipes.show("new_name", gr.Textbox, label="New name of the recipe", max_lines=1, scale=2)
+        recipes.show("rename", gr.Button, "Rename", size="sm", min_width=100)
+        recipes.show("delete", gr.Button, "Delete with its history", size="sm", min_width=100)
 
 
 def _build_share(recipes: RecipesPanel) -> None:
@@ -98,8 +94,8 @@ def _build_share(recipes: RecipesPanel) -> None:
         recipes.show("export", gr.Button, "Export as zip", size="sm")
         kinds = [".zip", ".png", ".jpg", ".jpeg", ".webp"]
         options = {"file_types": kinds, "type": "file", "size": "sm"}
-        recipes.show("import", gr.UploadButton, "Import a zip or a picture", **options)
-    recipes.show("file", gr.File, label="Zip", visible=False)
+        recipes.show("import", FileButton, "Import a zip or a picture", **options)
+    recipes.show("file", FileInput, label="Zip", visible=False)
 
 
 def _connect(recipes: RecipesPanel) -> None:
@@ -107,20 +103,25 @@ def _connect(recipes: RecipesPanel) -> None:
     listed = [parts["note"], parts["name"], parts["other"], parts["gallery"]]
     page = f"(...args) => ctrlgenRecipes.page('{tab}', args)"
     inputs = [parts["page"], parts["new"], parts["message"], *recipes.panel.components]
-    parts["save"].click(saved, _js=page, inputs=inputs, outputs=listed)
-    parts["refresh"].click(refreshed, outputs=listed)
-    parts["import"].upload(imported, inputs=[parts["import"]], outputs=listed)
+    parts["save"].click(EVENTS.saved, _js=page, inputs=inputs, outputs=listed)
+    parts["refresh"].click(EVENTS.refreshed, outputs=listed)
+    parts["import"].upload(EVENTS.imported, inputs=[parts["import"]], outputs=listed)
     parts["gallery"].select(chosen, outputs=[parts["name"]])
     choices = [parts["version"], parts["variant"], parts["note"]]
-    parts["name"].change(versions, inputs=[parts["name"]], outputs=choices, show_progress=False)
+    parts["name"].change(EVENTS.versions, inputs=[parts["name"]], outputs=choices, show_progress=False)
     version = [parts["name"], parts["version"]]
     paste = {"fn": None, "_js": f"() => ctrlgenRecipes.paste('{tab}')"}
-    parts["load"].click(loaded, inputs=version, outputs=[parts["infotext"], parts["note"]]).then(**paste)
-    parts["restore"].click(restored, inputs=version, outputs=choices)
-    parts["switch"].click(switched, inputs=[parts["name"], parts["variant"]], outputs=choices)
+    parts["load"].click(EVENTS.loaded, inputs=version, outputs=[parts["infotext"], parts["note"]]).then(
+        **paste
+    )
+    parts["restore"].click(EVENTS.restored, inputs=version, outputs=choices)
+    parts["rename"].click(EVENTS.renamed, inputs=[parts["name"], parts["new_name"]], outputs=listed)
+    script = "(name) => ctrlgenRecipes.confirmed(name)"
+    parts["delete"].click(EVENTS.deleted, _js=script, inputs=[parts["name"]], outputs=listed)
+    parts["switch"].click(EVENTS.switched, inputs=[parts["name"], parts["variant"]], outputs=choices)
     outputs = [parts["text"], parts["pairs"], parts["note"]]
-    parts["compare"].click(compared, inputs=[*version, parts["other"]], outputs=outputs)
-    parts["export"].click(exported, inputs=version, outputs=[parts["file"], parts["note"]])
+    parts["compare"].click(EVENTS.compared, inputs=[*version, parts["other"]], outputs=outputs)
+    parts["export"].click(EVENTS.exported, inputs=version, outputs=[parts["file"], parts["note"]])
     _connect_paste(recipes)
 
 
@@ -131,17 +132,30 @@ def _connect_paste(recipes: RecipesPanel) -> None:
         paste_button=parts["paste"], tabname=panel.tab, source_text_component=parts["infotext"]
     )
     infotext_utils.register_paste_params_button(binding)
-    panel.paste_fields.append((parts["token"], pasted_token))
+    panel.paste_fields.append((parts["token"], EVENTS.pasted_token))
     fields = picture_fields(panel)
 
-    def filled(token: str) -> list[Any]:
-        try:
-            values = pictures_of(token)
-        except CtrlGenError as error:
-            return [error_html(error), *(gr.update() for _ in fields)]
-        return ["", *(gr.update(value=values.get(name)) for name in fields)]
+    parts["token"].change(
+        partial(VALUES.filled, tuple(fields)),
+        inputs=[parts["token"]],
+        outputs=[parts["text"], *fields.values()],
+    )
 
-    parts["token"].change(filled, inputs=[parts["token"]], outputs=[parts["text"], *fields.values()])
+
+def known_names() -> list[str]:
+    """The names of the recipes while the page is built; none if the folder cannot be read.
+
+    The buttons show the error then, and the rest of the panel is built all the same.
+    """
+    try:
+        return names_in(recipes_folder())
+    except CtrlGenError:
+        return []
+
+
+def chosen(event: gr.SelectData) -> Any:
+    """The name of the recipe whose thumbnail was clicked."""
+    return gr.update(value=EVENTS.name_at(event.index))
 
 
 def picture_fields(panel: Panel) -> dict[str, Any]:

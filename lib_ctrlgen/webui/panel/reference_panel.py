@@ -9,7 +9,7 @@ from modules.ui_components import FormRow
 
 from lib_ctrlgen.request.reference import Combine
 
-from .components import PictureInput, UnitPanel
+from .components import FileInput, PictureInput, UnitPanel
 
 LABELS = {
     "composition_image": "Composition picture",
@@ -23,7 +23,7 @@ def build_references(unit: UnitPanel) -> None:
     unit.parts["reference_area"] = gr.Accordion("More pictures", **area)
     with unit.parts["reference_area"]:
         options = {"file_count": "multiple", "file_types": ["image"], "height": 100}
-        unit.show("references", gr.File, label="More reference pictures", **options)
+        unit.show("references", FileInput, label="More reference pictures", **options)
         with FormRow():
             text = {"placeholder": "1 each; or in the order of their names: 0.5; 1>0", "max_lines": 1}
             label = "Weights of these pictures"

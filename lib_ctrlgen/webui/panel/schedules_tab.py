@@ -9,13 +9,13 @@ import gradio as gr
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.forms.unit_fields import WHOLE_FIELDS
+from lib_ctrlgen.webui.late import Late
 
 from .components import Panel
 from .curves import build_all_curves
 from .infotext import PastedSetting
-from .preview import plan_html
 
-PROMPTS = {"prompt": "$.prompt", "negative": "$.negative_prompt"}  # their paths in the plan
+PROMPTS = ("prompt", "negative")
 FIELDS = {
     "cfg_scale": ("Guidance schedule", "replaces CFG Scale, for example 7@0, 3@1"),
     "hires_cfg_scale": ("Guidance in the hires pass", "default: as in the first pass"),
@@ -49,14 +49,9 @@ def build_plan(panel: Panel) -> Callable[[], None]:
     steps = gr.Number(value=20, visible=False, elem_id=panel.elem_id("plan_steps"))
     texts = [gr.Textbox(visible=False, elem_id=panel.elem_id(f"plan_{name}")) for name in PROMPTS]
 
-    def preview(steps: float, prompt: str, negative: str, *panel: Any) -> str:
-        return plan_html(
-            panel, max(1, int(steps)), dict(zip(PROMPTS.values(), (prompt, negative), strict=True))
-        )
-
     def connect() -> None:
         button.click(
-            preview,
+            Late("panel.plan_preview").shown,
             _js=f"(...args) => ctrlgen.steps('{panel.tab}', args)",
             inputs=[steps, *texts, *panel.components[1:]],
             outputs=[shown],

@@ -9,7 +9,7 @@ from modules.ui_components import FormRow
 
 from lib_ctrlgen.forms.strengths import LEVELS, presets_of
 
-from .components import UnitPanel, hidden_text
+from .components import UnitPanel
 
 SET = ("weight", "weight_schedule", "guidance_start", "guidance_end")
 
@@ -31,7 +31,7 @@ def build_strength(unit: UnitPanel) -> None:
         }
     names = f'data-tab="{unit.panel.tab}" data-unit="{unit.elem_id("")[:-1]}"'
     gr.HTML(f'<p class="ctrlgen-note ctrlgen-chosen" aria-live="polite" {names}></p>')
-    unit.parts |= {"strength": slider, "presets": hidden_text(unit, "presets", presets_text("")), **levels}
+    unit.parts |= {"strength": slider, **levels}
 
 
 def connect_strength(unit: UnitPanel) -> None:

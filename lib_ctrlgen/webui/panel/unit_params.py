@@ -1,4 +1,8 @@
-"""The components of a unit for the parameters of its preprocessor and of its control family."""
+"""The fields of a unit for the parameters of its preprocessor and of its control family.
+
+They are HTML that the server sends when a preprocessor or a family is chosen, so that a page does not hold
+the fields of all of them; the values are in the component `param_values` (forms/param_values.py).
+"""
 
 from __future__ import annotations
 
@@ -8,39 +12,49 @@ import gradio as gr
 from modules.ui_components import FormRow
 
 from lib_ctrlgen.forms.box_fields import EXAMPLE
-from lib_ctrlgen.forms.param_fields import family_fields
+from lib_ctrlgen.forms.param_html import params_html
+from lib_ctrlgen.forms.param_values import PARAM_VALUES, read_param_values
 from lib_ctrlgen.forms.preprocessor_fields import detects, names_in, param_fields
 from lib_ctrlgen.preprocessors.detection import RESOLUTION
-from lib_ctrlgen.request.params import Param
+from lib_ctrlgen.webui.late import plain
 
 from .components import UnitPanel
 
 
 def build_params(unit: UnitPanel) -> None:
     """Build the preprocessors' parameters; those of the chosen preprocessors are shown."""
-    fields = param_fields()
-    owners = [owner for owner, _ in fields.values()]
-    row = FormRow(visible=False)
-    with row:
-        sliders = [_param(unit, name, param) for name, (_, param) in fields.items()]
-        bounds = {"minimum": 0, "maximum": RESOLUTION.maximum, "step": RESOLUTION.step}
-        label = "Detection resolution (0: as generated)"
-        sliders.append(unit.show("resolution", gr.Slider, label=label, visible=False, **bounds))
+    values = unit.parts[PARAM_VALUES]
+    values.change(**shown(unit))
+    area = gr.HTML(visible=False)
+    bounds = {"minimum": 0, "maximum": RESOLUTION.maximum, "step": RESOLUTION.step}
+    label = "Detection resolution (0: as generated)"
+    with FormRow():
+        resolution = unit.show("resolution", gr.Slider, label=label, visible=False, **bounds)
 
-    def reveal(text: str) -> list[dict[str, Any]]:
-        names = names_in(text)
-        shown = [*(owner in names for owner in owners), detects(text)]
-        return [gr.update(visible=each) for each in (*shown, any(shown))]
+    @plain
+    def reveal(text: str, given: str) -> list[dict[str, Any]]:
+        names, values = names_in(text), read_param_values(given, "")
+        fields = {name: param for name, (owner, param) in param_fields().items() if owner in names}
+        shown = params_html(fields, values, unit.elem_id(""))
+        return [gr.update(value=shown, visible=bool(fields)), gr.update(visible=detects(text))]
 
     chosen = unit.parts["preprocessor"]
-    chosen.change(reveal, inputs=[chosen], outputs=[*sliders, row], show_progress=False)
+    outputs = [area, resolution]
+    chosen.change(reveal, inputs=[chosen, values], outputs=outputs, show_progress=False).then(**shown(unit))
 
 
-def build_family_params(unit: UnitPanel, *, advanced: bool) -> None:
-    """Build the control families' parameters, the advanced or the others; `connect_family` shows them."""
-    for name, (_, param) in family_fields().items():
-        if param.advanced == advanced and not param.uploaded:
-            _param(unit, name, param)
+def shown(unit: UnitPanel) -> dict[str, Any]:
+    """Arguments of a gradio event that lets the page show the stored values in the parameters' fields."""
+    return {"fn": None, "_js": f"() => ctrlgenParams.show('{unit.elem_id('panel')}')"}
+
+
+def build_family_params(unit: UnitPanel) -> None:
+    """Build the parameters that only some control families have; `connect_family` shows them."""
+    unit.parts["family_params"] = gr.HTML(visible=False)
+    more = {"open": False, "visible": False, "elem_id": unit.elem_id("more")}
+    unit.parts["more"] = gr.Accordion("More of this control", **more)
+    with unit.parts["more"]:
+        unit.parts["more_params"] = gr.HTML()
 
 
 def build_boxes(unit: UnitPanel) -> None:
@@ -50,18 +64,3 @@ def build_boxes(unit: UnitPanel) -> None:
     names = f'data-tab="{unit.panel.tab}" data-field="{unit.elem_id("boxes")}"'
     content = f'<div class="ctrlgen-boxes" {names}></div>'
     unit.parts["boxes_area"] = gr.HTML(content, elem_id=unit.elem_id("boxes_area"), visible=False)
-
-
-def _param(unit: UnitPanel, name: str, param: Param) -> Any:
-    """The component of a parameter, hidden at first: a slider, a list, a check box or a text field."""
-    label = param.label.partition(": ")[0]  # the rest is in the tooltip
-    options: dict[str, Any] = {"label": label, "info": param.info or None, "visible": False}
-    if param.kind in {"int", "float"}:
-        ends = [end for end in (param.minimum, param.off) if end is not None]
-        bounds = {"minimum": min(ends, default=None), "maximum": param.maximum, "step": param.step}
-        return unit.show(name, gr.Slider, **options, **bounds)
-    if param.kind == "choice":
-        return unit.show(name, gr.Dropdown, choices=list(param.choices), **options)
-    if param.kind == "bool":
-        return unit.show(name, gr.Checkbox, **options)
-    return unit.show(name, gr.Textbox, max_lines=1, **options)

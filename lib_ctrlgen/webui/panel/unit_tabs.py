@@ -11,20 +11,22 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.strengths import LEVELS
 from lib_ctrlgen.forms.unit_fields import unit_fields
-from lib_ctrlgen.forms.unit_text import PastedUnit, Upload, read_unit_text, unit_text
 from lib_ctrlgen.webui.settings import MAX_UNITS
 
 from .components import Panel, UnitPanel
 from .infotext import MODEL, listed_name
 from .live_preview import connect_live_preview
 from .strength_panel import presets_text
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.forms.unit_text import PastedUnit, Upload
 
 # What moves with a unit beside its fields, with the values of an unused unit.
 SHOWN = {
@@ -83,6 +85,8 @@ def _connect_text(panel: Panel, first: UnitPanel) -> None:
 
 def copied(index: float, pictures: bool, *values: Any) -> tuple[str, str]:
     """The text of a unit and nothing, or nothing and why there is none."""
+    from lib_ctrlgen.forms.unit_text import unit_text
+
     try:
         fields = dict(zip(unit_fields(), values, strict=True))
         return unit_text(fields, int(index), pictures=pictures), ""
@@ -95,6 +99,8 @@ def pasted_values(text: str, parts: Mapping[str, Any]) -> tuple[str, str]:
 
     `parts` are a unit's components, which convert the files.
     """
+    from lib_ctrlgen.forms.unit_text import read_unit_text
+
     try:
         unit = read_unit_text(text)
     except CtrlGenError as error:

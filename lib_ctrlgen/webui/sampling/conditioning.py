@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from modules import devices, prompt_parser, sd_hijack, shared
+from modules import devices, prompt_parser, shared
 
 from lib_ctrlgen.errors import HostError
 from lib_ctrlgen.prompts.blended import BlendedPrompt, MixedPrompt, PromptSource
@@ -23,13 +23,16 @@ from lib_ctrlgen.request.spec import ControlRequest
 
 from .blending import ConceptCombiner, Crossfeed, combines_by_itself, mixed_conditioning, read_prompts
 from .cell_batch import own
+from .encoder_cache import EncoderCache, kept_infotext_hashes
 from .guidance import Guidance
 from .method_patch import MethodPatch
-from .step_callbacks import StepFunction
+from .scheduled_loras import ScheduledLoras
+from .step_callbacks import StepFunction, is_hires
 
 # The positive and negative prompts that each of the WebUI's encoding methods reads.
 FIRST = ("prompts", "negative_prompts")
 HIRES = ("hr_prompts", "hr_negative_prompts")
+TextWeights: TypeAlias = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,9 @@ class ScheduledPrompts:
         requests: Sequence[ControlRequest],
         guidance: Guidance,
         crossfeed: Crossfeed | None = None,
+        loras: ScheduledLoras | None = None,
     ) -> None:
+        self.loras = loras
         self.crossfeed = crossfeed
         self.named = [request.prompt_weights for request in requests]
         self.blends = [request.blend for request in requests]
@@ -64,7 +69,9 @@ class ScheduledPrompts:
         self.recipes: dict[int, ConditioningRecipe] = {}
         self.reading: list[tuple[tuple[PromptSource, ...], tuple[PromptSource, ...]]] = []
         self.encoded = EncoderCache()
-        self.made: dict[tuple[int, tuple[str, ...]], Any] = {}
+        self.made: dict[tuple[int, tuple[str, ...], TextWeights], Any] = {}
+        self.caches: dict[tuple[int, TextWeights], EncoderCache] = {}
+        self.weights: TextWeights = ()
         EncodingPatch(p, "setup_conds", FIRST, self).install()
         if hasattr(p, "calculate_hr_conds"):
             EncodingPatch(p, "calculate_hr_conds", HIRES, self).install()
@@ -122,6 +129,7 @@ class ScheduledPrompts:
         finally:
             self.recipes.clear()
             self.made.clear()
+            self.caches.clear()
             self.guidance.weights = self.guidance.combiner = None
             self.encoded = EncoderCache()
 
@@ -130,6 +138,7 @@ class ScheduledPrompts:
         denoiser = params.denoiser
         given = denoiser.sampler.sampler_extra_args
         progress = denoiser.step / denoiser.total_steps
+        self.weights = self.text_weights(progress, hires=is_hires(denoiser))
         cond = self.at(given["cond"], progress)
         self.guidance.weights = None
         if cond is not given["cond"]:
@@ -138,6 +147,14 @@ class ScheduledPrompts:
         uncond = self.at(given["uncond"], progress)
         if uncond is not given["uncond"]:
             params.text_uncond = prompt_parser.reconstruct_cond_batch(uncond, denoiser.step)
+
+    def text_weights(self, progress: float, *, hires: bool) -> TextWeights:
+        """The weights of LoRAs in the text encoders that differ from those that the WebUI encoded with."""
+        if self.loras is None:
+            return ()
+        first = self.loras.text_weights(0.0, hires=hires)
+        now = self.loras.text_weights(progress, hires=hires)
+        return () if now == first else tuple(now.items())
 
     def at(self, conditioning: Any, progress: float) -> Any:
         """Return the conditioning with the weights of `progress`. Raises HostError for an unknown one."""
@@ -183,9 +200,9 @@ class ScheduledPrompts:
     def made_of(self, conditioning: Any, recipe: ConditioningRecipe, prompts: Sequence[str]) -> Any:
         """Return the conditioning of `prompts`, made or cached; `conditioning` itself if they are its own."""
         texts = tuple(prompts)
-        if texts == tuple(recipe.prompts):
+        if texts == tuple(recipe.prompts) and not self.weights:
             return conditioning
-        key = (id(conditioning), texts)
+        key = (id(conditioning), texts, self.weights)
         if key not in self.made:
             self.made[key] = self.make(recipe, texts)
         return self.made[key]
@@ -195,7 +212,11 @@ class ScheduledPrompts:
         prompts = prompt_parser.SdConditioning(texts, copy_from=recipe.prompts)
         with ExitStack() as stack:
             stack.enter_context(kept_infotext_hashes())
-            stack.enter_context(recipe.encoded.installed(shared.sd_model))
+            cache = recipe.encoded
+            if self.loras is not None and self.weights:
+                stack.enter_context(self.loras.encoding(dict(self.weights)))
+                cache = self.caches.setdefault((id(recipe), self.weights), EncoderCache())
+            stack.enter_context(cache.installed(shared.sd_model))
             stack.enter_context(devices.autocast())
             old = shared.opts.use_old_scheduling
             return recipe.function(shared.sd_model, prompts, recipe.steps, recipe.hires_steps, old)
@@ -234,53 +255,3 @@ class CachingPatch(MethodPatch):
         hires_steps = kwargs.get("hires_steps", args[2] if len(args) > 2 else None)
         self.prompts.note(function, prompts, (steps, hires_steps), made)
         return made
-
-
-@dataclass
-class EncoderCache:
-    """Caches the outputs of text encoders by token sequence and textual inversions."""
-
-    states: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-
-    @contextmanager
-    def installed(self, model: Any) -> Iterator[None]:
-        """Use the cache in the text encoders of `model`. They are restored at the end."""
-        with ExitStack() as stack:
-            for number, encoder in enumerate(_encoders(model)):
-                if "encode_with_transformers" not in vars(encoder):
-                    encoder.encode_with_transformers = self.cached_method(number, encoder)
-                    stack.callback(vars(encoder).pop, "encode_with_transformers")
-            yield
-
-    def cached_method(self, number: int, encoder: Any) -> Callable[[Any], Any]:
-        """Return an encoder's method with a cache for its inputs."""
-        original = encoder.encode_with_transformers
-
-        def encode(tokens: Any) -> Any:
-            fixes = encoder.hijack.fixes or ()
-            marks = tuple(
-                (row, fix.offset, id(fix.embedding)) for row, found in enumerate(fixes) for fix in found
-            )
-            key = (number, tuple(map(tuple, tokens.tolist())), marks)
-            if key not in self.states:
-                self.states[key] = original(tokens)
-            encoder.hijack.fixes = None  # as the method itself leaves it
-            return self.states[key]
-
-        return encode
-
-
-def _encoders(model: Any) -> list[Any]:
-    return [module for module in model.modules() if hasattr(type(module), "encode_with_transformers")]
-
-
-@contextmanager
-def kept_infotext_hashes() -> Iterator[None]:
-    """Restore the infotext's hashes, which the WebUI would add again at each encoding."""
-    notes = sd_hijack.model_hijack.extra_generation_params
-    before = dict(notes)
-    try:
-        yield
-    finally:
-        notes.clear()
-        notes.update(before)

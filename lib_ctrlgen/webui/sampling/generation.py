@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from modules import devices, sd_unet, shared
+from modules import devices, shared
 from PIL import Image
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from lib_ctrlgen.images.canvas import Canvas
 from lib_ctrlgen.models.bundled import note_size
 from lib_ctrlgen.models.store import WorkingSet
 from lib_ctrlgen.preprocessors.isolated.terms import under
+from lib_ctrlgen.prompts.networks import LoraTag
 from lib_ctrlgen.request.batching import RequestBatch
 from lib_ctrlgen.request.notices import Notices
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit
@@ -34,10 +35,9 @@ from lib_ctrlgen.session.initial_noise import changed_noise
 from lib_ctrlgen.session.session import ControlSession
 from lib_ctrlgen.unet.call import LATENT_FACTOR, UNetShape
 from lib_ctrlgen.unet.clocks import Row, RowQueue
-from lib_ctrlgen.unet.ldm_unet import LdmUNet
 from lib_ctrlgen.webui.external_code.running_network import publish
 from lib_ctrlgen.webui.fitting import naming_fitting
-from lib_ctrlgen.webui.progress_text import PASS, interrupted, loading_progress
+from lib_ctrlgen.webui.progress_text import PASS, interrupted, loading_progress, step_texts
 from lib_ctrlgen.webui.settings import model_store, terms
 
 from .blending import Crossfeed, blend_parts, blended_seeds
@@ -48,18 +48,16 @@ from .finishing import finished
 from .guidance import Guidance
 from .host_batches import each_host_batch
 from .inpaint_area import canvas_of, require_place
+from .loaded_unet import current_port, require_shape
 from .maps import MapOrder, maps_of
 from .phrases import LoadedPhrases
 from .prompt_loras import each_lora_once
 from .published_maps import latest_network, published
+from .scheduled_loras import ScheduledLoras
 from .sheets import spread_map
 from .step_callbacks import StepFunction, StepHandler, StepwiseSample, is_hires
 
 logger = logging.getLogger("ctrlgen")
-OTHER_UNET = (
-    "the WebUI runs a U-Net of another kind ({name}, setting 'SD Unet'), which controls cannot reach: "
-    "set it to None, or switch the units off"
-)
 
 
 class ControlledUnits:
@@ -103,7 +101,8 @@ class ControlledUnits:
         with ExitStack() as stack:
             stack.enter_context(self.used or nullcontext())
             stack.enter_context(under(terms(interrupted)))
-            session = stack.enter_context(ControlSession(port, units, rows, self.variants))
+            tell = stack.enter_context(step_texts())
+            session = stack.enter_context(ControlSession(port, units, rows, self.variants, tell))
             self.session = session
             announce_batches = stack.enter_context(each_host_batch(rows))
             session.assigned = self.assigned
@@ -194,12 +193,17 @@ class ControlledUnits:
 
 
 def controlled_sample(
-    p: Any, batch: RequestBatch[ControlRequest], *, prompts: bool, notices: Notices | None = None
+    p: Any,
+    batch: RequestBatch[ControlRequest],
+    *,
+    prompts: bool,
+    loras: Sequence[LoraTag] = (),
+    notices: Notices | None = None,
 ) -> StepwiseSample:
     """Load a batch, and return the replacement of `p.sample` that applies it. Raises CtrlGenError.
 
-    `prompts` is whether a prompt has scheduled or named weights, or a blend changes it. `notices` are the
-    warnings so far.
+    `prompts` is whether a prompt has scheduled or named weights, or a blend changes it. `loras` are the LoRAs
+    of the prompts that have schedules. `notices` are the warnings so far.
     """
     parts: list[StepHandler] = []
     request, requests = batch.shared, requests_of(batch)
@@ -210,9 +214,13 @@ def controlled_sample(
         parts.append(SharedInitLatents(batch.sizes[0]))
     p.all_seeds = blended_seeds(request.blend, p.all_seeds, int(p.batch_size))
     crossfeed = next((part for part in parts if isinstance(part, Crossfeed)), None)
-    scheduled = ScheduledPrompts(p, requests, guidance, crossfeed) if prompts else None
+    stepwise = ScheduledLoras(p, loras, request.prompt_weights) if loras else None
+    prompts = prompts or any(tag.te.constant is None for tag in loras)
+    scheduled = ScheduledPrompts(p, requests, guidance, crossfeed, stepwise) if prompts else None
     if batch.cells > 1 or request.enabled_units or (request.blend and request.blend.model):
         parts.append(controlled_units(p, batch, scheduled, Notices() if notices is None else notices))
+    if stepwise is not None:
+        parts.append(stepwise)
     if scheduled is not None:
         parts.append(scheduled)
     if prompts or guidance.acts:
@@ -259,22 +267,6 @@ def report_rows(session: ControlSession) -> None:
     """Log how many U-Net rows a batch of tuner cells saved by sharing them."""
     if session.variants:
         logger.info("%d of %d rows through the U-Net", session.rows_computed, session.rows_asked)
-
-
-def current_port() -> LdmUNet:
-    """Return a port to the loaded U-Net. Raises HostError if "SD Unet" replaces it."""
-    if sd_unet.current_unet is not None:
-        raise HostError(OTHER_UNET.format(name=type(sd_unet.current_unet).__name__))
-    return LdmUNet(shared.sd_model.model.diffusion_model)
-
-
-def require_shape(shape: UNetShape, port: LdmUNet) -> None:
-    """Raise HostError if the loaded checkpoint was replaced by one that the loaded units do not fit."""
-    if port.shape != shape:
-        raise HostError(
-            f"the checkpoint was changed for one with another U-Net between the batches ({shape.family}, "
-            f"then {port.shape.family}): keep one checkpoint, or switch the units off"
-        )
 
 
 def step_rows(params: Any, owners: Sequence[Sequence[int]] | None = None) -> list[Row]:

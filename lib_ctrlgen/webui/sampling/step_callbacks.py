@@ -18,6 +18,7 @@ from lib_ctrlgen.forms.field_places import PanelValues
 from lib_ctrlgen.request.blend import Blend
 from lib_ctrlgen.request.notices import JOINT, KEY, Notices
 from lib_ctrlgen.request.spec import ControlRequest
+from lib_ctrlgen.webui.callbacks import register_callback
 from lib_ctrlgen.webui.page import end_batch, is_plain_page
 
 from .maps import MapOrder
@@ -234,7 +235,7 @@ def each_step(follows: Sequence[StepFunction]) -> Iterator[None]:
         except Exception as error:
             raise StopSampling(error) from error
 
-    script_callbacks.on_cfg_denoiser(step, name="ctrlgen")
+    register_callback("cfg_denoiser", step, __file__)
     try:
         yield
     finally:

@@ -221,6 +221,18 @@ def root_of(tab: str) -> Path:
     return Path(getattr(shared.opts, f"outdir_{tab}_grids")) / "ctrlgen-tuner"
 
 
+def roots_of(tab: str) -> list[Path]:
+    """The folders that hold the tuner's folders of a tab, when it runs over the API and on the page."""
+    page = shared.opts.outdir_grids
+    return [root_of(tab), *([Path(page) / "ctrlgen-tuner"] if page else [])]
+
+
+def tuner_folders() -> list[Path]:
+    """The folders of all runs."""
+    roots = dict.fromkeys(root for tab in TABS for root in roots_of(tab) if root.is_dir())
+    return [folder for root in roots for folder in root.iterdir() if folder.is_dir()]
+
+
 def progress_files() -> Iterator[ProgressFile]:
     """Yield the progress files of all tuner folders."""
     for root in dict.fromkeys(map(root_of, TABS)):

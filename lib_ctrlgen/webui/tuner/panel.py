@@ -14,9 +14,9 @@ from modules.ui_components import FormRow
 from lib_ctrlgen.forms.tuner_fields import COARSE
 from lib_ctrlgen.tuner.axis_choices import axis_choices
 from lib_ctrlgen.tuner.cells import LARGEST
+from lib_ctrlgen.webui.late import Late
 
-from .report_link import report_link
-
+LINKS, CELLS = Late("tuner.report_link"), Late("tuner.saved_cell")
 AXES = {"x": "Across (X): what varies", "y": "Down (Y)", "z": "One table for each (Z)"}
 HINT = "a list such as 0.2, 0.4 or a range such as 0-1 [5]"
 
@@ -69,5 +69,20 @@ def buttons(elem_id: Callable[[str], str], tab: str, name: Any) -> None:
         send.click(fn=None, _js=f"() => ctrlgen.send('{tab}')")
         report = gr.Button("Open the report", elem_id=elem_id("report"))
     link = gr.HTML(elem_id=elem_id("link"))
-    shown = report.click(fn=partial(report_link, tab), inputs=[name], outputs=[link], show_progress=False)
+    shown = report.click(
+        fn=partial(LINKS.report_link, tab), inputs=[name], outputs=[link], show_progress=False
+    )
     shown.then(fn=None, _js=f"() => ctrlgenTuner.open('{tab}')")
+    recipe_fields(elem_id, tab)
+
+
+def recipe_fields(elem_id: Callable[[str], str], tab: str) -> None:
+    """Build the fields with which the gallery's cell is saved as a recipe."""
+    with FormRow():
+        label = "Save the gallery's cell as the recipe"
+        name = gr.Textbox(label=label, placeholder="name of the recipe", elem_id=elem_id("recipe"))
+        save = gr.Button("Save this cell as a recipe", elem_id=elem_id("save_recipe"))
+    page = gr.Textbox(label="page", elem_id=elem_id("page"), elem_classes=["ctrlgen-hidden"])
+    said = gr.HTML(elem_id=elem_id("recipe_note"))
+    script = f"(...args) => ctrlgenRecipes.page('{tab}', args)"
+    save.click(CELLS.saved_cell, _js=script, inputs=[page, name], outputs=[said], show_progress=False)

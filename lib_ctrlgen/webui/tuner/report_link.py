@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from modules import shared
 
-from .jobs import root_of
+from .jobs import root_of, roots_of
 from .plan import progress_file
 
 NONE = "There is no report yet: the first one is written when a run starts."
@@ -28,10 +28,7 @@ def report_link(tab: str, name: str = "") -> str:
 
 def newest(tab: str, name: str) -> Path | None:
     """The folder with the newest report of a tab, or the named one; None without any."""
-    roots = [root_of(tab)]
-    if shared.opts.outdir_grids:  # where the page's own runs are written, if it is set
-        roots.append(Path(shared.opts.outdir_grids) / "ctrlgen-tuner")
-    found = [report for root in roots if root.is_dir() for report in root.glob(f"*/{REPORT}")]
+    found = [report for root in roots_of(tab) if root.is_dir() for report in root.glob(f"*/{REPORT}")]
     named = [report for report in found if report.parent.name == name]
     ordered = sorted(named or found, key=lambda report: report.parent.stat().st_mtime)
     return ordered[-1].parent if ordered else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modules import processing, scripts, shared
 from PIL import Image
@@ -12,14 +12,17 @@ from PIL import Image
 from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.forms.tuner_fields import read_tune
 from lib_ctrlgen.forms.unit_fields import read_request
-from lib_ctrlgen.tuner.progress_file import ProgressFile
 from lib_ctrlgen.webui.last_picture import last_picture
 from lib_ctrlgen.webui.page import show_mistake, with_marks
 from lib_ctrlgen.webui.sampling.init_images import init_pictures
 from lib_ctrlgen.webui.settings import TITLE as CONTROLS
 
 from .panel import fields
-from .plan import Plan, plan_of, progress_file
+
+if TYPE_CHECKING:
+    from lib_ctrlgen.tuner.progress_file import ProgressFile
+
+    from .plan import Plan
 
 TITLE = "CtrlGen X/Y tuner"
 MADE = "{made} pictures were generated."  # javascript/editors/tuner.js reads this sentence
@@ -60,6 +63,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
     def tuned(self, p: Any, args: Sequence[Any]) -> Any:
         """Run the grid, and return its sheets followed by the pictures of its cells. Raises CtrlGenError."""
         from .host import WebUIHost
+        from .plan import plan_of, progress_file
 
         tune, name = read_tune(args)
         place = controls_place(p)

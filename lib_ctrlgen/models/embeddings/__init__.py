@@ -1,0 +1,1 @@
+"""Embeddings of textual inversion: their files, and how they are found in prompts."""

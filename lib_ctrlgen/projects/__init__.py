@@ -1,0 +1,1 @@
+"""Whole projects over a folder of pictures, each one command. What they share is in this folder."""

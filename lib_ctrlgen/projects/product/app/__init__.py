@@ -1,0 +1,1 @@
+"""The page of `ctrlgen product --app`, with gradio."""

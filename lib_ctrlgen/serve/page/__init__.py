@@ -1,0 +1,1 @@
+"""The server's page, with gradio."""

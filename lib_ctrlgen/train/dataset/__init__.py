@@ -1,0 +1,1 @@
+"""The pictures of a training: checks, captions, backgrounds, sizes, batches."""

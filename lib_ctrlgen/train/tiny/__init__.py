@@ -1,0 +1,1 @@
+"""Trains the bundled tiny model, on generated scenes only."""

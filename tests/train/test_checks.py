@@ -1,0 +1,134 @@
+"""Bad pictures are told at the start, all at once, with their files' names."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.train.dataset.checks import held_out, read_pictures
+from tests.support import training
+
+
+def problems(root: Path, **fields: Any) -> str:
+    with pytest.raises(RequestError) as caught:
+        read_pictures(training.spec(root, **fields))
+    return str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return training.write_pictures(tmp_path / "pictures")
+
+
+def test_every_bad_file_is_named_in_one_message(tmp_path: Path, folder: Path) -> None:
+    training.picture(9, 1, 1).save(folder / "dot.png")
+    (folder / "broken.png").write_bytes((folder / "view0.png").read_bytes()[:60])
+    training.picture(1).save(folder / "twin.png")
+    Image.new("RGBA", (64, 64), (9, 9, 9, 0)).save(folder / "ghost.png")
+    (folder / "text.jpg").write_text("no picture")
+    said = problems(tmp_path, captions="a shape")
+    assert "$.pictures: 5 problems with the pictures in" in said
+    assert "dot.png: has only 1x1 pixels, too few for a resolution of 64" in said
+    assert "broken.png: no readable picture" in said
+    assert "text.jpg: no readable picture" in said
+    assert "view1.png: is the same picture as twin.png; remove one of them" in said
+    assert "ghost.png: is transparent everywhere" in said
+
+
+def test_cmyk_and_small_pictures_are_warned_of(tmp_path: Path, folder: Path) -> None:
+    training.picture(7).convert("CMYK").save(folder / "print.jpg")
+    training.picture(8, 32, 40).save(folder / "small.png")
+    found = read_pictures(training.spec(tmp_path, captions="a {name}"))
+    assert [text.partition(":")[0] for text in found.warnings] == ["print.jpg", "small.png"], found.warnings
+    assert "is CMYK" in found.warnings[0]
+    assert {view.caption for view in found.training} >= {"a print", "a small"}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_pictures_are_refused(tmp_path: Path, count: int) -> None:
+    training.write_pictures(tmp_path / "pictures", count)
+    said = problems(tmp_path)
+    assert ("there are no pictures" if not count else "1 picture with hold_out 1 leave none") in said
+    if count:
+        found = read_pictures(training.spec(tmp_path, hold_out=0))
+        assert found.warnings == ("view0.png: is the only picture to learn from; it will be copied",)
+
+
+def test_missing_captions_are_named(tmp_path: Path, folder: Path) -> None:
+    (folder / "view2.txt").unlink()
+    assert "view2.png: has no caption; others have one" in problems(tmp_path)
+    for path in folder.glob("*.txt"):
+        path.unlink()
+    assert "no picture has a caption" in " ".join(read_pictures(training.spec(tmp_path)).warnings)
+
+
+def test_a_subjects_captions_need_its_token(tmp_path: Path, folder: Path) -> None:
+    fields = {"kind": "dreambooth", "token": "sks", "prior_prompt": "a shape"}
+    assert "view0.png: its caption lacks the token 'sks'" in problems(tmp_path, **fields)
+    for path in folder.glob("*.txt"):
+        path.unlink()
+    found = read_pictures(training.spec(tmp_path, **fields))
+    assert {view.caption for view in found.training} == {"a photo of sks"}
+    for number in range(4):
+        (folder / f"view{number}.txt").write_text("my sks; (sks:1.1) sksers")
+    read_pictures(training.spec(tmp_path, **fields))
+    others = training.write_pictures(tmp_path / "others", 2, caption="a dog, not sks!")
+    with pytest.raises(RequestError, match=r"view0\.png: its caption has the token 'sks'"):
+        read_pictures(training.spec(tmp_path, **fields, prior_pictures=str(others)))
+    bare = {"kind": "dreambooth", "token": "sks", "prior_pictures": str(others)}
+    training.write_pictures(others, 2, caption="a dog")
+    assert {view.caption for view in read_pictures(training.spec(tmp_path, **bare)).prior} == {"a dog"}
+    (others / "view1.txt").unlink()
+    with pytest.raises(RequestError, match=r"view1\.png: has no caption .* or give prior_prompt"):
+        read_pictures(training.spec(tmp_path, **bare))
+
+
+def test_masks_must_fit(tmp_path: Path, folder: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    white = Image.fromarray(np.pad(np.full((32, 32), 255, np.uint8), 16))
+    white.save(masks / "view0.png")
+    white.resize((32, 32)).save(masks / "view1.png")
+    Image.new("L", (64, 64)).save(masks / "view2.png")
+    white.save(masks / "stranger.png")
+    said = problems(tmp_path, masks=str(masks), background="random")
+    assert "view1.png: the mask has 32x32 pixels, its picture view1.png has 64x64" in said
+    assert "view2.png: the mask is black everywhere" in said
+    assert "view3.png: background 'random' needs a mask or an alpha channel" in said
+    assert "stranger.png: a mask without a picture" in said
+
+
+def test_a_folder_that_is_missing_and_two_pictures_of_one_name(tmp_path: Path, folder: Path) -> None:
+    assert "does not exist" in problems(tmp_path, pictures=str(tmp_path / "none"))
+    training.picture(5).save(folder / "view1.jpg")
+    assert "view1.jpg and view1.png share a caption" in problems(tmp_path)
+
+
+def test_held_out_views_are_spread(tmp_path: Path) -> None:
+    training.write_pictures(tmp_path / "pictures", 9)
+    found = read_pictures(training.spec(tmp_path, hold_out=3))
+    assert [view.path.stem for view in found.held_out] == ["view1", "view4", "view7"]
+    assert len(found.training) == 6
+    assert held_out(found.training, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"kind": "hypernet"}, "$.kind: 'hypernet' cannot be trained"),
+        ({"out": "x.png"}, "$.out: must end with .safetensors"),
+        ({"background": "green"}, "$.background: is keep, random or #rrggbb"),
+        ({"kind": "dreambooth"}, "$.token: is needed"),
+        ({"kind": "textual-inversion", "rank": 2}, "$.rank: does nothing for textual-inversion"),
+        ({"prior": 1.0}, "$.prior_prompt: names the class"),
+        ({"vectors": 2}, "$.vectors: does nothing for lora"),
+        ({"steps": 0}, "$.steps: expected `int` >= 1"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        training.spec(tmp_path, **fields)
+    assert said in str(caught.value)
