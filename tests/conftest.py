@@ -37,7 +37,7 @@ os.environ["CTRLGEN_CACHE"] = OWN_CACHE.name
 # idle machine, and on a busy one the two wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# `make test` tries the same examples in every run. CI's second set tries others in every run, with
+# `make test` tries the same examples in every run. Others are tried before a release, with
 # `make test PYTEST_ARGS=--hypothesis-profile=random`. The profile `long` tries ten times as many.
 # A counterexample that such a run finds is added to its test with `@example`.
 settings.register_profile("fixed", deadline=None, print_blob=True, derandomize=True)
