@@ -173,7 +173,7 @@ const ctrlgen = {
   editors: {
     ".ctrlgen-boxes": ["boxes"],
     ".ctrlgen-blend": ["concepts"],
-    ".ctrlgen-curves": ["schedule", "curve"],
+    ".ctrlgen-curves, .ctrlgen-weight, [id^=ctrlgen_][id$=_prompt_weights]": ["schedule", "curve"], // and fields of schedules
     "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
     ".ctrlgen-tuner": ["tuner"],
     ".ctrlgen-groups [id^=ctrlgen_][id$=_mask]": ["mask"],
