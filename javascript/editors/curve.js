@@ -4,10 +4,9 @@
 const ctrlgenCurve = {
   size: {width: 640, height: 180, left: 36, right: 10, top: 10, bottom: 22},
   colors: ["#f97316", "#0ea5e9", "#22c55e", "#a855f7", "#eab308", "#ec4899", "#14b8a6", "#f43f5e"],
-  presets: ["Constant", "Ramp up", "Ramp down", "Bell", "Late", "Early", "Pulse", "From the last run"],
+  presets: [...Object.keys(ctrlgenSchedule.presets), "From the last run"],
   nearest: 0.001, // progress between two points
   most: 100, // points of a curve
-  still: {mouse: 3, touch: 9, pen: 9}, // pixels of the screen that a pointer may move in a press
   reach: 22, // pixels of the screen from a point within which a finger takes it
 
   find: (selector) => gradioApp().querySelector(selector),
@@ -23,13 +22,6 @@ const ctrlgenCurve = {
     if (!field || field.value === text) return;
     field.value = text;
     updateInput(field);
-  },
-
-  slide(id, value) {
-    gradioApp().querySelectorAll(`#${id} input`).forEach((input) => {
-      input.value = value;
-      updateInput(input);
-    });
   },
 
   // The steps of a pass.
@@ -59,7 +51,7 @@ const ctrlgenCurve = {
       text: ctrlgenCurve.typed(id("weight_schedule")) || String(slider),
       put(text) {
         const plain = text !== "" && Number(text) >= 0 && Number(text) <= 2;
-        if (plain) ctrlgenCurve.slide(id("weight"), Number(text));
+        if (plain) ctrlgen.put(id("weight"), Number(text));
         ctrlgenCurve.set(id("weight_schedule"), plain ? "" : text);
       },
     };
@@ -427,7 +419,7 @@ const ctrlgenCurve = {
       if (!area.frame) area.frame = requestAnimationFrame(() => ctrlgenCurve.repaint(area));
     };
     show(curve);
-    const still = ctrlgenCurve.still[event.pointerType] || 0;
+    const still = event.pointerType === "mouse" ? 3 : 9; // pixels of the screen
     const follow = (move) => {
       if (move.pointerId !== event.pointerId) return; // another finger
       const moved = Math.hypot(move.clientX - event.clientX, move.clientY - event.clientY);
@@ -543,7 +535,7 @@ const ctrlgenCurve = {
     }
     const values = model.curves.flatMap((curve) => curve.frames).map((frame) => frame.value);
     const high = Math.max(0, ...values) || 1;
-    ctrlgenCurve.commit(area, model, ctrlgenSchedule.write(ctrlgenSchedule.presets(name, high)));
+    ctrlgenCurve.commit(area, model, ctrlgenSchedule.write(ctrlgenSchedule.preset(name, high)));
   },
 
   build(area) {

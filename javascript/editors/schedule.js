@@ -165,17 +165,19 @@ const ctrlgenSchedule = {
     return Math.ceil(values.filter((value) => value !== 0).length / reuse);
   },
 
-  // Curves by name, of a height.
-  presets(name, high) {
-    const text = {
-      "Constant": `${high}`,
-      "Ramp up": `0>${high}`,
-      "Ramp down": `${high}>0`,
-      "Bell": `0@0 ease-in-out, ${high}@0.5 ease-in-out, 0@1`,
-      "Late": `0@0 hold, ${high}@0.5`,
-      "Early": `${high}@0 hold, 0@0.5`,
-      "Pulse": `0@0 hold, ${high}@0.2 hold, 0@0.4 hold, ${high}@0.6 hold, 0@0.8`,
-    }[name];
-    return text && ctrlgenSchedule.read(text)[0];
+  // Curves by name, of the height 1.
+  presets: {
+    "Constant": "1",
+    "Ramp up": "0>1",
+    "Ramp down": "1>0",
+    "Bell": "0@0 ease-in-out, 1@0.5 ease-in-out, 0@1",
+    "Late": "0@0 hold, 1@0.5",
+    "Early": "1@0 hold, 0@0.5",
+    "Pulse": "0@0 hold, 1@0.2 hold, 0@0.4 hold, 1@0.6 hold, 0@0.8",
+  },
+
+  preset(name, high) {
+    const [curve] = ctrlgenSchedule.read(ctrlgenSchedule.presets[name]);
+    return {...curve, frames: curve.frames.map((frame) => ({...frame, value: frame.value * high}))};
   },
 };
