@@ -173,7 +173,7 @@ const ctrlgen = {
     ".ctrlgen-boxes": ["boxes"],
     ".ctrlgen-blend": ["concepts"],
     ".ctrlgen-curves, .ctrlgen-weight, [id^=ctrlgen_][id$=_prompt_weights]": ["schedule", "curve"], // and fields of schedules
-    "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
+    "[id^=ctrlgen_][id$=_pose_area]": ["pose"],
     ".ctrlgen-tuner": ["tuner"],
     ".ctrlgen-groups [id^=ctrlgen_][id$=_mask]": ["mask"],
     "[id^=ctrlgen_][id$=img_tabs]": ["units", "unit_bar", "unit_live"],
@@ -194,7 +194,7 @@ const ctrlgen = {
     });
   },
 
-  // Resolves when the pose editor's scripts are loaded, which begins when its buttons are first seen.
+  // Resolves when the pose editor's script is loaded, which begins when its buttons are first seen.
   async poseEditor() {
     ctrlgen.load();
     while (typeof ctrlgenPose === "undefined" || !ctrlgenPose.update) {

@@ -168,7 +168,7 @@ const ctrlgenFolder = {
   build(field) {
     const box = document.createElement("div");
     box.className = "ctrlgen-folder ctrlgen-bar";
-    box.innerHTML = `<button type="button">${ctrlgen.words("Choose a folder")}</button>`
+    box.innerHTML = "<button type='button' title='Takes its pictures in the order of their names'>Choose a folder</button>"
       + "<input type='file' webkitdirectory hidden><span class='ctrlgen-note' aria-live='polite'></span>";
     const [button, input] = box.children;
     button.addEventListener("click", () => input.click());
