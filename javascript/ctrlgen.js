@@ -17,6 +17,14 @@ const ctrlgen = {
     return area ? area.value : "";
   },
 
+  // Set a slider and its number, as if it was moved.
+  put(id, value) {
+    ctrlgen.root().querySelectorAll(`#${id} input`).forEach((input) => {
+      input.value = value;
+      updateInput(input);
+    });
+  },
+
   // The steps that will run, and the prompts: img2img runs a part of them, unless the settings say otherwise.
   steps(tab, args) {
     const steps = ctrlgen.number(`${tab}_steps`, 20);
@@ -31,11 +39,7 @@ const ctrlgen = {
 
   // Draw a map of the blend: set its size, press Generate, and go back to single pictures.
   map(tab, side) {
-    const inputs = [...ctrlgen.root().querySelectorAll(`#ctrlgen_${tab}_blend_explore input`)];
-    const set = (value) => inputs.forEach((input) => {
-      input.value = value;
-      updateInput(input);
-    });
+    const set = (value) => ctrlgen.put(`ctrlgen_${tab}_blend_explore`, value);
     const wanted = side > 1 ? side : 5;
     set(wanted);
     setTimeout(() => {
@@ -91,12 +95,7 @@ const ctrlgen = {
   // Set the size, the steps and the guidance that the bundled tiny model is made for.
   tiny(tab) {
     const values = {width: 128, height: 128, steps: 20, cfg_scale: 4};
-    Object.entries(values).forEach(([name, value]) => {
-      ctrlgen.root().querySelectorAll(`#${tab}_${name} input`).forEach((input) => {
-        input.value = value;
-        updateInput(input);
-      });
-    });
+    Object.entries(values).forEach(([name, value]) => ctrlgen.put(`${tab}_${name}`, value));
     setTimeout(ctrlgen.update, 200);
   },
 
@@ -173,8 +172,8 @@ const ctrlgen = {
   editors: {
     ".ctrlgen-boxes": ["boxes"],
     ".ctrlgen-blend": ["concepts"],
-    ".ctrlgen-curves": ["schedule", "curve"],
-    "[id^=ctrlgen_][id$=_pose_area]": ["pose", "pose_view"],
+    ".ctrlgen-curves, .ctrlgen-weight, [id^=ctrlgen_][id$=_prompt_weights]": ["schedule", "curve"], // and fields of schedules
+    "[id^=ctrlgen_][id$=_pose_area]": ["pose"],
     ".ctrlgen-tuner": ["tuner"],
     ".ctrlgen-groups [id^=ctrlgen_][id$=_mask]": ["mask"],
     "[id^=ctrlgen_][id$=img_tabs]": ["units", "unit_bar", "unit_live"],
@@ -195,7 +194,7 @@ const ctrlgen = {
     });
   },
 
-  // Resolves when the pose editor's scripts are loaded, which begins when its buttons are first seen.
+  // Resolves when the pose editor's script is loaded, which begins when its buttons are first seen.
   async poseEditor() {
     ctrlgen.load();
     while (typeof ctrlgenPose === "undefined" || !ctrlgenPose.update) {

@@ -4,9 +4,10 @@
 const ctrlgenCurve = {
   size: {width: 640, height: 180, left: 36, right: 10, top: 10, bottom: 22},
   colors: ["#f97316", "#0ea5e9", "#22c55e", "#a855f7", "#eab308", "#ec4899", "#14b8a6", "#f43f5e"],
-  presets: ["Constant", "Ramp up", "Ramp down", "Bell", "Late", "Early", "Pulse", "From the last run"],
+  presets: [...Object.keys(ctrlgenSchedule.presets), "From the last run"],
   nearest: 0.001, // progress between two points
   most: 100, // points of a curve
+  reach: 22, // pixels of the screen from a point within which a finger takes it
 
   find: (selector) => gradioApp().querySelector(selector),
   field: (id) => ctrlgenCurve.find(`#${id} textarea, #${id} input[type=text]`),
@@ -21,13 +22,6 @@ const ctrlgenCurve = {
     if (!field || field.value === text) return;
     field.value = text;
     updateInput(field);
-  },
-
-  slide(id, value) {
-    gradioApp().querySelectorAll(`#${id} input`).forEach((input) => {
-      input.value = value;
-      updateInput(input);
-    });
   },
 
   // The steps of a pass.
@@ -57,7 +51,7 @@ const ctrlgenCurve = {
       text: ctrlgenCurve.typed(id("weight_schedule")) || String(slider),
       put(text) {
         const plain = text !== "" && Number(text) >= 0 && Number(text) <= 2;
-        if (plain) ctrlgenCurve.slide(id("weight"), Number(text));
+        if (plain) ctrlgen.put(id("weight"), Number(text));
         ctrlgenCurve.set(id("weight_schedule"), plain ? "" : text);
       },
     };
@@ -118,7 +112,7 @@ const ctrlgenCurve = {
     const steps = ctrlgenCurve.steps(area.dataset.tab, track.hires);
     const made = {...track, steps, color: ctrlgenCurve.colors[place % ctrlgenCurve.colors.length]};
     try {
-      made.curves = ctrlgenSchedule.read(ctrlgenSchedule.pasted(track.text, steps));
+      made.curves = ctrlgenSchedule.read(track.text);
     } catch (error) {
       return {...made, curves: [], error: error.message};
     }
@@ -220,12 +214,13 @@ const ctrlgenCurve = {
     return group;
   },
 
-  handle(area, model, frame, index) {
+  // A point; `part` is the one that it was before.
+  handle(area, model, frame, index, part = ctrlgenCurve.made("circle", {})) {
     const scale = ctrlgenCurve.scale(area, model.kind);
     const percent = Math.round(frame.at * 100);
     const step = Math.min(model.steps, Math.floor(frame.at * model.steps + 1e-9) + 1);
     const shown = `Point ${index + 1} of ${model.label}: ${frame.value} at ${percent} %, step ${step}, then ${frame.easing}`;
-    const handle = ctrlgenCurve.made("circle", {
+    const attributes = {
       "cx": scale.x(frame.at),
       "cy": scale.y(frame.value),
       "r": 6,
@@ -238,13 +233,30 @@ const ctrlgenCurve = {
       "aria-valuemin": scale.low,
       "aria-valuemax": scale.high,
       "data-index": index,
-    });
-    handle.append(ctrlgenCurve.made("title", {}, shown));
-    return handle;
+    };
+    Object.entries(attributes).forEach(([key, value]) => part.setAttribute(key, value));
+    part.replaceChildren(ctrlgenCurve.made("title", {}, shown));
+    return part;
   },
 
   active: (area) => area.models.find((model) => model.id === area.chosen) || area.models[0],
   editable: (model) => Boolean(model && !model.error && model.curves.length === 1),
+
+  // Draw what a drag changes: the line and its point, or everything if that is not enough.
+  repaint(area) {
+    area.frame = 0;
+    const model = ctrlgenCurve.active(area);
+    const points = area.querySelectorAll(".point");
+    const {frames} = model.curves[0];
+    const range = String(ctrlgenCurve.range(area.models, model.kind));
+    if (points.length !== frames.length || area.range !== range) {
+      ctrlgenCurve.paint(area);
+      return;
+    }
+    area.querySelector(".track.active").replaceWith(ctrlgenCurve.line(area, model, true));
+    ctrlgenCurve.handle(area, model, frames[area.point], area.point, points[area.point]);
+    ctrlgenCurve.say(area, model);
+  },
 
   paint(area) {
     const svg = area.querySelector("svg");
@@ -258,10 +270,16 @@ const ctrlgenCurve = {
     }
     svg.replaceChildren(...parts);
     svg.classList.toggle("ctrlgen-unreadable", Boolean(model && model.error));
-    ctrlgen.label(area.querySelector(".ctrlgen-note"), ctrlgenCurve.note(model));
-    area.querySelector(".ctrlgen-note").classList.toggle("ctrlgen-error", Boolean(model && model.error));
+    area.range = model && String(ctrlgenCurve.range(area.models, model.kind));
+    ctrlgenCurve.say(area, model);
     if (focused !== undefined) ctrlgenCurve.focus(area, Number(focused));
     ctrlgenCurve.tools(area, model);
+  },
+
+  say(area, model) {
+    const note = area.querySelector(".ctrlgen-note");
+    ctrlgen.label(note, ctrlgenCurve.note(model));
+    note.classList.toggle("ctrlgen-error", Boolean(model && model.error));
   },
 
   focus(area, index) {
@@ -283,6 +301,7 @@ const ctrlgenCurve = {
     const easing = area.querySelector(".ctrlgen-easing");
     easing.disabled = !frame;
     easing.value = frame ? frame.easing : "";
+    area.querySelector(".ctrlgen-remove").disabled = !frame || model.curves[0].frames.length < 2;
     area.querySelector(".ctrlgen-undo").disabled = !area.undone.length;
     area.querySelector(".ctrlgen-redo").disabled = !area.redone.length;
   },
@@ -305,6 +324,16 @@ const ctrlgenCurve = {
     area.redone = [];
     model.put(text);
     ctrlgenCurve.refresh(area);
+  },
+
+  // Write what was pasted from another tool in CtrlGen's form. A track without a text may show another one's, so the
+  // tracks are read again for each of them.
+  convert(area) {
+    ctrlgenCurve.tracks(area).forEach((_, place) => {
+      const track = ctrlgenCurve.tracks(area)[place];
+      const text = ctrlgenSchedule.pasted(track.text, ctrlgenCurve.steps(area.dataset.tab, track.hires));
+      ctrlgenCurve.commit(area, track, text);
+    });
   },
 
   back(area, from, to) {
@@ -356,13 +385,25 @@ const ctrlgenCurve = {
     };
   },
 
+  // The point that a pointer takes. A finger covers more than a point: it takes the nearest one within reach.
+  taken(area, event) {
+    const own = event.target.closest(".point");
+    if (own || event.pointerType === "mouse") return own;
+    const far = (handle) => {
+      const {left, top, width, height} = handle.getBoundingClientRect();
+      return Math.hypot(left + width / 2 - event.clientX, top + height / 2 - event.clientY);
+    };
+    const near = [...area.querySelectorAll(".point")].map((handle) => [far(handle), handle])
+      .filter(([distance]) => distance <= ctrlgenCurve.reach).sort(([one], [other]) => one - other);
+    return near.length ? near[0][1] : null;
+  },
+
   grab(area, event) {
     const model = ctrlgenCurve.active(area);
-    if (!ctrlgenCurve.editable(model) || event.button > 0) return;
-    const svg = area.querySelector("svg");
+    if (!ctrlgenCurve.editable(model) || event.button > 0 || area.dragging) return;
     const start = ctrlgenCurve.place(area, event);
-    const handle = event.target.closest(".point");
-    if (handle && ctrlgenCurve.again(area, event, handle)) return;
+    const handle = ctrlgenCurve.taken(area, event);
+    if (ctrlgenCurve.again(area, event, handle)) return;
     let curve = handle ? model.curves[0] : ctrlgenCurve.added(model, start.at, start.value);
     if (!curve) return;
     const index = handle ? Number(handle.dataset.index) : curve.frames.findIndex(
@@ -378,7 +419,11 @@ const ctrlgenCurve = {
       if (!area.frame) area.frame = requestAnimationFrame(() => ctrlgenCurve.repaint(area));
     };
     show(curve);
+    const still = event.pointerType === "mouse" ? 3 : 9; // pixels of the screen
     const follow = (move) => {
+      if (move.pointerId !== event.pointerId) return; // another finger
+      const moved = Math.hypot(move.clientX - event.clientX, move.clientY - event.clientY);
+      if (area.pressed && moved < still) return;
       area.pressed = null;
       const to = ctrlgenCurve.place(area, move);
       const [dx, dy] = [Math.abs(to.at - start.at), Math.abs(to.value - start.value)];
@@ -388,6 +433,7 @@ const ctrlgenCurve = {
       show(ctrlgenCurve.moved({...model, curves: [curve]}, index, at, value, move.altKey || upright));
     };
     const end = (last) => {
+      if (last.pointerId !== undefined && last.pointerId !== event.pointerId) return;
       window.removeEventListener("pointermove", follow);
       ["pointerup", "pointercancel"].forEach((name) => window.removeEventListener(name, end));
       window.removeEventListener("keydown", escape, true);
@@ -409,23 +455,18 @@ const ctrlgenCurve = {
 
   // Remove a point at its second press: points are drawn anew after the first one, so there is no "dblclick".
   again(area, event, handle) {
-    const {index} = handle.dataset;
-    const twice = area.pressed && area.pressed.index === index && event.timeStamp - area.pressed.time < 400;
+    const index = handle && handle.dataset.index;
+    const twice = Boolean(handle && area.pressed && area.pressed.index === index && event.timeStamp - area.pressed.time < 400);
     area.pressed = twice ? null : {index, time: event.timeStamp};
-    if (twice) ctrlgenCurve.remove(area, handle);
+    if (twice) ctrlgenCurve.remove(area, Number(index));
     return twice;
   },
 
-  repaint(area) {
-    area.frame = 0;
-    ctrlgenCurve.paint(area);
-  },
-
-  remove(area, handle) {
+  remove(area, index) {
     const model = ctrlgenCurve.active(area);
-    const curve = ctrlgenCurve.removed(model, Number(handle.dataset.index));
+    const curve = ctrlgenCurve.removed(model, index);
     if (curve) ctrlgenCurve.commit(area, model, ctrlgenSchedule.write(curve));
-    ctrlgenCurve.focus(area, Number(handle.dataset.index));
+    ctrlgenCurve.focus(area, index);
   },
 
   key(area, event) {
@@ -460,7 +501,7 @@ const ctrlgenCurve = {
       curve = ctrlgenCurve.eased(model, index, names[(names.indexOf(frame.easing) + 1) % names.length]);
     } else if (event.key === "Delete" || event.key === "Backspace") {
       event.preventDefault();
-      ctrlgenCurve.remove(area, handle);
+      ctrlgenCurve.remove(area, index);
       return;
     }
     if (!curve) return;
@@ -494,7 +535,7 @@ const ctrlgenCurve = {
     }
     const values = model.curves.flatMap((curve) => curve.frames).map((frame) => frame.value);
     const high = Math.max(0, ...values) || 1;
-    ctrlgenCurve.commit(area, model, ctrlgenSchedule.write(ctrlgenSchedule.presets(name, high)));
+    ctrlgenCurve.commit(area, model, ctrlgenSchedule.write(ctrlgenSchedule.preset(name, high)));
   },
 
   build(area) {
@@ -504,12 +545,13 @@ const ctrlgenCurve = {
       + `<select class='ctrlgen-preset' aria-label='Preset'><option value=''>Preset…</option>${options(ctrlgenCurve.presets)}</select>`
       + "<select class='ctrlgen-easing' aria-label='Easing from the chosen point' disabled><option value=''>Easing…</option>"
       + `${options(Object.keys(ctrlgenSchedule.easings))}</select>`
+      + "<button type='button' class='ctrlgen-remove' aria-label='Remove point' title='Remove point' disabled>−</button>"
       + "<button type='button' class='ctrlgen-undo' aria-label='Undo' title='Undo'>↶</button>"
       + "<button type='button' class='ctrlgen-redo' aria-label='Redo' title='Redo'>↷</button></div>"
       + `<svg viewBox='0 0 ${width} ${height}' role='application' aria-label='Weights over the steps'></svg>`
       + "<p class='ctrlgen-note' aria-live='polite'></p>"
       + "<details class='ctrlgen-note'><summary>Mouse and keys</summary>Click to add a point, drag to move it "
-      + "(Alt: between steps, Shift: along one axis), double click to remove it. Keys: arrows move, Enter adds, "
+      + "(Alt: between steps, Shift: along one axis), double click or double tap to remove it. Keys: arrows move, Enter adds, "
       + "E changes the easing, Delete removes, Ctrl+Z undoes.</details>";
     Object.assign(area, {models: [], undone: [], redone: [], chosen: "", point: -1, shown: ""});
     const svg = area.querySelector("svg");
@@ -517,7 +559,7 @@ const ctrlgenCurve = {
     svg.addEventListener("contextmenu", (event) => {
       const handle = event.target.closest(".point");
       event.preventDefault();
-      if (handle) ctrlgenCurve.remove(area, handle);
+      if (handle) ctrlgenCurve.remove(area, Number(handle.dataset.index));
     });
     svg.addEventListener("focusin", (event) => {
       if (event.target.dataset.index === undefined) return;
@@ -526,6 +568,7 @@ const ctrlgenCurve = {
     });
     area.addEventListener("keydown", (event) => ctrlgenCurve.key(area, event));
     area.addEventListener("change", (event) => ctrlgenCurve.choose(area, event.target));
+    area.querySelector(".ctrlgen-remove").addEventListener("click", () => ctrlgenCurve.remove(area, area.point));
     area.querySelector(".ctrlgen-undo").addEventListener("click", () => ctrlgenCurve.back(area, area.undone, area.redone));
     area.querySelector(".ctrlgen-redo").addEventListener("click", () => ctrlgenCurve.back(area, area.redone, area.undone));
   },
@@ -552,3 +595,8 @@ const ctrlgenCurve = {
 };
 
 if (typeof ctrlgen !== "undefined") ctrlgen.started(ctrlgenCurve.update);
+// Not while a text is typed: `0:(0.5)` may go on.
+["paste", "change"].forEach((name) => document.addEventListener(name, ({target}) => setTimeout(() => {
+  if (!target.matches("textarea, input[type=text]")) return;
+  gradioApp().querySelectorAll(".ctrlgen-curves").forEach(ctrlgenCurve.convert);
+})));

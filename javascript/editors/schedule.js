@@ -1,5 +1,5 @@
 // Schedules in the page: the text form of lib_ctrlgen/request/schedule.py read, written and sampled.
-// tests/webui/test_schedule_page.py compares every value with Python's.
+// tests/webui/test_curve_page.py compares every value with Python's.
 const ctrlgenSchedule = {
   easings: {
     "linear": (t) => t,
@@ -81,12 +81,20 @@ const ctrlgenSchedule = {
     return (plain ? String(only.value) : points.join(", ")) + inside;
   },
 
-  // What other tools write, in CtrlGen's form: Deforum's `0:(0.5), 10:(1)` counts steps.
+  // What other tools write, in CtrlGen's form: Deforum's `0:(0.5), 10:(1)` counts steps. The line to a point behind the
+  // last step ends there.
   pasted(text, steps) {
-    const frames = [...text.matchAll(/(\d+)\s*:\s*\(?\s*([-+.\d]+)\s*\)?\s*(?:,|$)/g)];
-    const whole = frames.map((found) => found[0]).join("").replace(/\s/g, "") === text.replace(/\s/g, "");
-    if (!frames.length || !whole) return text;
-    return frames.map(([, step, value]) => `${Number(value)}@${Math.min(1, Number(step) / steps)}`).join(", ");
+    const found = [...text.matchAll(/(\d+)\s*:\s*\(?\s*([-+.\d]+)\s*\)?\s*(?:,|$)/g)];
+    const whole = found.map(([part]) => part).join("").replace(/\s/g, "") === text.replace(/\s/g, "");
+    const frames = found.map(([, step, value]) => ({at: Number(step) / steps, value: Number(value), easing: "linear"}));
+    const rising = frames.every((frame, i) => Number.isFinite(frame.value) && (!i || frame.at > frames[i - 1].at));
+    if (!frames.length || !whole || !rising) return text;
+    const inside = frames.filter((frame) => frame.at <= 1);
+    if (inside.length < frames.length && !inside.some((frame) => frame.at === 1)) {
+      inside.push({...frames[0], at: 1, value: ctrlgenSchedule.one({frames, from: 0, to: 1}, 1)});
+    }
+    const round = (value) => Number(value.toFixed(4));
+    return inside.map((frame) => `${round(frame.value)}@${round(frame.at)}`).join(", ");
   },
 
   // The value of a product of curves at a progress from 0 to 1.
@@ -106,12 +114,20 @@ const ctrlgenSchedule = {
     const [low, high] = [Math.min(left.value, right.value), Math.max(left.value, right.value)];
     let found = left.value + (right.value - left.value) * ctrlgenSchedule.easings[left.easing](t);
     if (left.easing === "smooth") {
-      const slopes = ctrlgenSchedule.slopes(frames);
+      const slopes = ctrlgenSchedule.slopesOf(frames);
       const s = 1 - t;
       found = (1 + 2 * t) * s * s * left.value + t * t * (3 - 2 * t) * right.value
         + t * s * s * slopes[after - 1] * width - t * t * s * slopes[after] * width;
     }
     return Math.min(Math.max(found, low), high);
+  },
+
+  known: new WeakMap(), // slopes by the points that they were computed for, which nobody changes
+
+  slopesOf(frames) {
+    const {known} = ctrlgenSchedule;
+    if (!known.has(frames)) known.set(frames, ctrlgenSchedule.slopes(frames));
+    return known.get(frames);
   },
 
   // The slope at each point of a cubic that does not overshoot (Fritsch and Butland, 1984).
@@ -149,17 +165,19 @@ const ctrlgenSchedule = {
     return Math.ceil(values.filter((value) => value !== 0).length / reuse);
   },
 
-  // Curves by name, of a height.
-  presets(name, high) {
-    const text = {
-      "Constant": `${high}`,
-      "Ramp up": `0>${high}`,
-      "Ramp down": `${high}>0`,
-      "Bell": `0@0 ease-in-out, ${high}@0.5 ease-in-out, 0@1`,
-      "Late": `0@0 hold, ${high}@0.5`,
-      "Early": `${high}@0 hold, 0@0.5`,
-      "Pulse": `0@0 hold, ${high}@0.2 hold, 0@0.4 hold, ${high}@0.6 hold, 0@0.8`,
-    }[name];
-    return text && ctrlgenSchedule.read(text)[0];
+  // Curves by name, of the height 1.
+  presets: {
+    "Constant": "1",
+    "Ramp up": "0>1",
+    "Ramp down": "1>0",
+    "Bell": "0@0 ease-in-out, 1@0.5 ease-in-out, 0@1",
+    "Late": "0@0 hold, 1@0.5",
+    "Early": "1@0 hold, 0@0.5",
+    "Pulse": "0@0 hold, 1@0.2 hold, 0@0.4 hold, 1@0.6 hold, 0@0.8",
+  },
+
+  preset(name, high) {
+    const [curve] = ctrlgenSchedule.read(ctrlgenSchedule.presets[name]);
+    return {...curve, frames: curve.frames.map((frame) => ({...frame, value: frame.value * high}))};
   },
 };

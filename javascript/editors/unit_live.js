@@ -1,4 +1,4 @@
-// The control map beside the picture, made anew some time after its unit was changed.
+// The control map beside the picture, made anew some time after its unit was changed; then the menu of the picture.
 const ctrlgenLive = {
   wait: 800, // ms after the last change
   again: 2000, // ms until the next try while the WebUI generates
@@ -119,13 +119,78 @@ const ctrlgenPicture = {
     const scale = Math.min(1, 2048 / Math.max(image.naturalWidth, image.naturalHeight));
     const sides = {width: image.naturalWidth, height: image.naturalHeight};
     Object.entries(sides).forEach(([name, side]) => {
-      const value = Math.max(64, Math.round((side * scale) / 8) * 8);
-      gradioApp().querySelectorAll(`#${tab}_${name} input`).forEach((input) => {
-        input.value = value;
-        updateInput(input);
-      });
+      ctrlgen.put(`${tab}_${name}`, Math.max(64, Math.round((side * scale) / 8) * 8));
     });
     return [""];
+  },
+};
+
+// A folder as the pictures or masks of a batch: those in it become a unit's files, in the order of their names. Below
+// the files stands whether there is one for each image of the batch.
+const ctrlgenFolder = {
+  picture: /^[^./][^/]*\.(png|jpe?g|webp|gif|bmp|tiff?|avif|json)$/i, // .json is a pose
+  order: new Intl.Collator("en", {numeric: true}), // 2.png before 10.png
+
+  // `files` are those of the folder and of the folders in it.
+  async take(field, box, files) {
+    if (!files.length) return;
+    const [folder] = files[0].webkitRelativePath.split("/");
+    const name = (file) => file.webkitRelativePath.slice(folder.length + 1);
+    files.sort((one, other) => ctrlgenFolder.order.compare(name(one), name(other)));
+    const pictures = files.filter((file) => ctrlgenFolder.picture.test(name(file)));
+    const others = files.filter((file) => !pictures.includes(file)).map(name);
+    const shown = others.length > 5 ? [...others.slice(0, 5), "..."] : others;
+    if (pictures.length) await ctrlgenFolder.put(field, pictures);
+    const left = others.length ? `Left out: ${shown.join(", ")}.` : "";
+    Object.assign(box, {given: 0, said: pictures.length ? left : `There is no picture in the folder ${folder}.`});
+    ctrlgenFolder.update();
+  },
+
+  // gradio shows its input only while a field is empty.
+  async put(field, pictures) {
+    const input = () => field.querySelector("input[type=file]");
+    if (!input()) field.querySelector("button[aria-label=Clear]").click();
+    while (!input()) await new Promise((resolve) => setTimeout(resolve, 50));
+    const transfer = new DataTransfer();
+    pictures.forEach((file) => transfer.items.add(file));
+    input().files = transfer.files;
+    input().dispatchEvent(new Event("change", {bubbles: true}));
+  },
+
+  count(field, given) {
+    const tab = field.id.split("_")[1];
+    const wanted = ctrlgen.number(`${tab}_batch_size`, 1) * ctrlgen.number(`${tab}_batch_count`, 1);
+    return given === wanted
+      ? `${given} files, one for each image of the batch.`
+      : `${given} files, but batch size times batch count is ${wanted}.`;
+  },
+
+  build(field) {
+    const box = document.createElement("div");
+    box.className = "ctrlgen-folder ctrlgen-bar";
+    box.innerHTML = "<button type='button' title='Takes its pictures in the order of their names'>Choose a folder</button>"
+      + "<input type='file' webkitdirectory hidden><span class='ctrlgen-note' aria-live='polite'></span>";
+    const [button, input] = box.children;
+    button.addEventListener("click", () => input.click());
+    input.addEventListener("change", () => {
+      const files = [...input.files];
+      input.value = ""; // the same folder can be chosen again
+      ctrlgenFolder.take(field, box, files);
+    });
+    field.after(box);
+    return box;
+  },
+
+  update() {
+    gradioApp().querySelectorAll(".ctrlgen-unit :is([id$=_images], [id$=_masks])").forEach((field) => {
+      if (!field.offsetParent) return;
+      const after = field.nextElementSibling;
+      const box = after && after.classList.contains("ctrlgen-folder") ? after : ctrlgenFolder.build(field);
+      const given = field.querySelectorAll("tr.file").length;
+      if (!given && box.given) box.said = ""; // the files were taken away
+      box.given = given;
+      ctrlgen.label(box.querySelector("span"), `${given ? ctrlgenFolder.count(field, given) : ""} ${box.said || ""}`.trim());
+    });
   },
 };
 
@@ -142,3 +207,4 @@ document.addEventListener("change", (event) => {
 });
 document.addEventListener("click", () => setTimeout(ctrlgenUnits.update, 0)); // the panel may have opened
 ctrlgen.started(ctrlgenUnits.update);
+ctrlgen.started(ctrlgenFolder.update);

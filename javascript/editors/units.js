@@ -59,14 +59,16 @@ const ctrlgenUnits = {
     };
     const checked = (name) => Boolean(find(`${id}_${name} input[type=checkbox]:checked`));
     const schedule = find(`${id}_weight_schedule textarea, #ctrlgen_${id}_weight_schedule input`);
+    const kind = find(`${id}_kind input:checked:not([value=other]) + span`);
     return {
+      kind,
       on: checked("enabled"),
       init: checked("use_init_image"),
       model: value("model") === "None" ? "" : value("model"),
       preprocessor: value("preprocessor"),
       image: find(`${id}_image img`),
       files: gradioApp().querySelectorAll(`#ctrlgen_${id}_images tr.file`).length,
-      strength: schedule && schedule.value.trim() ? "curve" : value("weight"),
+      weight: schedule && schedule.value.trim() ? "curve" : value("weight"),
       wrong: ctrlgen.wrong(tab, find(`${id}_tab`)),
     };
   },
@@ -94,14 +96,24 @@ const ctrlgenUnits = {
     return ctrlgenUnits.thumbs.get(image);
   },
 
+  // The text of a tab, with the icon of the kind's button.
+  describe(part, text, kind) {
+    ctrlgen.label(part, text);
+    const icon = kind ? getComputedStyle(kind).getPropertyValue("--ctrlgen-icon") : "";
+    if (part.icon === icon) return;
+    part.icon = icon;
+    part.style.setProperty("--ctrlgen-icon", icon);
+    part.classList.toggle("ctrlgen-icon", Boolean(icon));
+  },
+
   // gradio makes a tab's button anew when it is chosen: what is in it is added again.
   label(tab, {button, unit}) {
     const shown = ctrlgenUnits.shows(tab, unit);
     const state = ctrlgenUnits.state(tab, unit, shown);
-    const what = ctrlgenUnits.short(shown.model);
-    const strength = shown.strength === "curve" ? "\u223f" : String(parseFloat(shown.strength));
-    const text = what ? `${what} ${strength}` : "";
-    const words = [`Unit ${unit}`, what || "no model", `strength ${shown.strength}`, state];
+    const what = shown.kind ? shown.kind.textContent.trim() : ctrlgenUnits.short(shown.model);
+    const weight = shown.weight === "curve" ? "\u223f" : String(parseFloat(shown.weight));
+    const text = what ? `${what} ${weight}` : "";
+    const words = [`Unit ${unit}`, what, shown.model ? "" : "no model", `weight ${shown.weight}`, state].filter(Boolean);
     const said = [...words, ...(shown.wrong ? ["error"] : [])].map(ctrlgen.words).join(", ");
     const thumb = shown.init ? "" : ctrlgenUnits.thumb(shown.image);
     if (!button.querySelector(".ctrlgen-what")) {
@@ -110,7 +122,7 @@ const ctrlgenUnits = {
     const image = button.querySelector("img");
     if ((image.getAttribute("src") || "") !== thumb) image.src = thumb;
     if (image.hidden === Boolean(thumb)) image.hidden = !thumb;
-    ctrlgen.label(button.querySelector(".ctrlgen-what"), text);
+    ctrlgenUnits.describe(button.querySelector(".ctrlgen-what"), text, shown.kind);
     const classes = {on: shown.on, muted: state === "muted", failed: shown.wrong, solo: ctrlgenUnits.panel(tab).marks[unit].solo};
     Object.entries(classes).forEach(([name, on]) => button.classList.toggle(`ctrlgen-${name}`, on));
     if (button.title !== said) {

@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from PIL import Image, ImageChops
 
+from lib_ctrlgen.images.map_look import MapLook, map_look
 from lib_ctrlgen.request import catalogue
 
 from .control_files import MAPPED, ControlFile, best_file, best_preprocessor, file_of, kind_of_unit
@@ -23,10 +25,19 @@ from .unit_fields import NO_MODEL
 __all__ = ["Advice", "UnitChoices", "advice", "file_of", "look_of"]
 
 Action = Literal["", "switch_on", "preprocessor", "model"]
-Look = Literal["photo", "map", "flat"]
+Look = Literal["photo", "map", "flat"] | MapLook
+UNION = "controlnet_union"
 DARK = 24  # the brightness below which a pixel is black
 GREY = 10  # largest difference of two channels in a grey pixel (after JPEG)
 MOST, ALL = 0.6, 0.98  # shares of a picture's pixels
+# The kinds whose control maps look like this.
+KINDS_OF_LOOK: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "skeleton": ("pose",),
+        "lines": ("edges", "lines", "scribble", "soft_edges", "straight_lines"),
+        "normals": ("normals",),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,21 +124,35 @@ def _no_picture(unit: UnitChoices, file: ControlFile) -> Advice | None:
 
 
 def _preprocessor(unit: UnitChoices, file: ControlFile) -> Advice | None:
-    """Advice on the preprocessor: none for a photo, one for other maps, or one whose weights are missing."""
+    """Advice on the preprocessor: none for a photo, one for a map or for other maps, or missing weights."""
     names = stage_names(unit.preprocessor)
+    is_none = set(names) <= {"none"}
+    if is_none and file.control == UNION:
+        return _photo_for_union(unit, file)
     kind = unit_kind(unit) or (file.kinds[0] if len(file.kinds) == 1 else OTHER)
     if kind == OTHER or not KINDS[kind].preprocessors:
         return None
+    return _photo(unit, file, kind) if is_none else _detector(unit, file, kind, names)
+
+
+def _photo(unit: UnitChoices, file: ControlFile, kind: str) -> Advice | None:
+    """Advice on a photo that no preprocessor reads."""
+    if unit.picture != "photo" and (unit.picture != "flat" or kind == "segmentation"):
+        return None
+    text = f"The model reads a control map ({KINDS[kind].label}), and the picture looks like none."
     best = best_preprocessor(kind, file, unit.is_ready)
-    wanted = KINDS[kind].label
-    if set(names) <= {"none"}:
-        text = f"The model reads a control map ({wanted}), and the picture looks like none."
-        is_photo = unit.picture == "photo" or (unit.picture == "flat" and kind != "segmentation")
-        return Advice(text=text, action="preprocessor", value=best) if is_photo else None
+    return Advice(text=text, action="preprocessor", value=best)
+
+
+def _detector(unit: UnitChoices, file: ControlFile, kind: str, names: Sequence[str]) -> Advice | None:
+    """Advice on preprocessors that get a map, make maps of another kind, or lack their weights."""
     made = [each for each in map(kind_of_preprocessor, names) if each]
+    if made and kind in KINDS_OF_LOOK.get(unit.picture, ()):
+        return _already_map(file)
+    best = best_preprocessor(kind, file, unit.is_ready)
     fits = kind in made or not made or set(names) & set(file.preprocessors)
     if not fits:
-        other = KINDS[made[-1]].label
+        wanted, other = KINDS[kind].label, KINDS[made[-1]].label
         text = f"The preprocessor {unit.preprocessor} makes {other}, but the model reads {wanted}."
         return Advice(text=text, action="preprocessor", value=best)
     missing = [each for each in names if not unit.is_ready(each)]
@@ -135,6 +160,34 @@ def _preprocessor(unit: UnitChoices, file: ControlFile) -> Advice | None:
         text = f"The weights of {missing[0]} are missing: download them below, or use another."
         return Advice(text=text, action="preprocessor", value=best)
     return None
+
+
+def _already_map(file: ControlFile) -> Advice:
+    """Advice to use no preprocessor; a Union then needs the type of the map, too."""
+    if file.control == UNION:
+        text = (
+            "This picture looks like a control map already: use no preprocessor, and choose the type of the "
+            "map under More."
+        )
+        return Advice(text=text)
+    text = "This picture looks like a control map already: use no preprocessor."
+    return Advice(text=text, action="preprocessor", value="none")
+
+
+def _photo_for_union(unit: UnitChoices, file: ControlFile) -> Advice | None:
+    """Advice to choose one of a Union's kinds for a photo; the button takes the first one that is ready."""
+    if unit.picture != "photo":
+        return None
+    labels = ", ".join(KINDS[kind].label for kind in file.kinds)
+    text = f"The model reads a control map, and the picture looks like none: choose above one of {labels}."
+    first = next(iter(_ready(unit, file)), None)
+    return Advice(text=text, action="preprocessor" if first else "", value=first)
+
+
+def _ready(unit: UnitChoices, file: ControlFile) -> list[str]:
+    """The best preprocessor for each kind of a file, without those whose weights are missing."""
+    found = [best_preprocessor(kind, file, unit.is_ready) for kind in file.kinds]
+    return [each for each in found if unit.is_ready(each)]
 
 
 def unit_kind(unit: UnitChoices) -> str:
@@ -146,10 +199,12 @@ def unit_kind(unit: UnitChoices) -> str:
 def look_of(picture: Image.Image) -> Look:
     """Whether a picture seems to be a control map. A small copy without smoothing is enough.
 
-    Maps of lines and depth are grey, and poses are drawn on black: `map`. A picture of few colours may be a
-    map of segments: `flat`. All others are photos.
+    Poses, lines and normals that `map_look` is sure of are named. Other grey or dark pictures may be maps:
+    `map`. A picture of few colours may be a map of segments: `flat`. All others are photos.
     """
     rgb = picture.convert("RGB")
+    if sure := map_look(rgb):
+        return sure
     pixels = rgb.width * rgb.height
     red, green, blue = rgb.split()
     high = ImageChops.lighter(ImageChops.lighter(red, green), blue)

@@ -61,7 +61,14 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             label="Depth",
             about="Keeps what is near and what is far in the picture",
             words=r"depth|midas|zoe|leres",
-            preprocessors=("depth_anything_v2", "depth_anything", "depth", "depth_zoe", "depth_leres"),
+            preprocessors=(
+                "depth_anything_v2",
+                "depth_anything",
+                "depth",
+                "depth_zoe",
+                "depth_leres",
+                "depth_leres++",
+            ),
         ),
         "lines": Kind(
             label="Lines",
@@ -98,13 +105,19 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             label="Normals",
             about="Keeps the direction in which each surface faces",
             words=r"normal",
-            preprocessors=("normal_bae", "normal_map"),
+            preprocessors=("normal_bae", "normal_dsine", "normal_map"),
         ),
         "segmentation": Kind(
             label="Segments",
             about="Keeps which area is sky, wall, person and so on",
             words=r"(?<![a-z])seg(?![a-z])|segment",
-            preprocessors=("oneformer_ade20k", "segmentation", "oneformer_coco"),
+            preprocessors=(
+                "oneformer_ade20k",
+                "segmentation",
+                "oneformer_coco",
+                "anime_face_segment",
+                "mobile_sam",
+            ),
         ),
         "tile": Kind(
             label="Tile",

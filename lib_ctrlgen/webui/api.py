@@ -25,13 +25,14 @@ from .faces import faces
 from .model_list import listed_row, models_here
 from .openapi import ROOT
 from .openapi.document import operation_id
-from .openapi.routes import MAX_STEPS
+from .openapi.routes import MAX_STEPS, Route
 from .openapi.table import all_routes
 from .settings import model_store
 from .training.routes import training_functions
 from .tuner.cell_recipe import post_cell_recipe
 from .tuner.jobs import TuneJobs
 from .tuner.ratings import RatingRoutes
+from .tuner.report_routes import REPORT_ROUTES, own_page
 
 PROMPTS = {"prompt": "$.prompt", "negative_prompt": "$.negative_prompt"}
 
@@ -41,20 +42,33 @@ def add_routes(router: APIRouter, app: FastAPI) -> None:
     guards = [Depends(require_login)] if shared.cmd_opts.api_auth else []
     functions = route_functions(TuneJobs(app), RatingRoutes())
     for route in all_routes():
-        file: dict[str, Any] = {"response_class": FileResponse} if route.answer is None else {}
-        router.add_api_route(
-            f"{ROOT}/{route.path}",
-            functions[route.method, route.path],
-            methods=[route.method],
-            dependencies=guards,
-            status_code=route.status,
-            summary=route.summary,
-            description=route.description,
-            operation_id=operation_id(route),
-            responses=route.responses,
-            openapi_extra=route.extra,
-            **file,
-        )
+        add_route(router, route, functions[route.method, route.path], guards)
+
+
+def add_report_routes(router: APIRouter, app: FastAPI) -> None:
+    """Add only the routes of the tuner's report, with the login of the WebUI's page."""
+    functions = route_functions(TuneJobs(app), RatingRoutes())
+    for route in all_routes():
+        if (key := (route.method, route.path)) in REPORT_ROUTES:
+            add_route(router, route, functions[key], [Depends(own_page(app))])
+
+
+def add_route(router: APIRouter, route: Route, function: Callable[..., Any], guards: list[Any]) -> None:
+    """Add one route with its description."""
+    file: dict[str, Any] = {"response_class": FileResponse} if route.answer is None else {}
+    router.add_api_route(
+        f"{ROOT}/{route.path}",
+        function,
+        methods=[route.method],
+        dependencies=guards,
+        status_code=route.status,
+        summary=route.summary,
+        description=route.description,
+        operation_id=operation_id(route),
+        responses=route.responses,
+        openapi_extra=route.extra,
+        **file,
+    )
 
 
 def route_functions(jobs: TuneJobs, ratings: RatingRoutes) -> dict[tuple[str, str], Callable[..., Any]]:

@@ -21,16 +21,16 @@ def serves_api() -> bool:
 
 
 def add_routes(demo: Any, app: FastAPI) -> None:
-    """Add the routes below /ctrlgen/v1 if the WebUI serves its API."""
+    """Add the routes below /ctrlgen/v1: all if the WebUI serves its API, else those of the tuner's report."""
     del demo
 
     def fill(router: APIRouter) -> None:
-        from .api import add_routes as add
+        from . import api
 
+        add = api.add_routes if serves_api() else api.add_report_routes
         add(router, app)
 
-    if serves_api():
-        add_late_routes(app, ROOT, fill)
+    add_late_routes(app, ROOT, fill)
 
 
 def add_controlnet_routes(demo: Any, app: FastAPI) -> None:

@@ -8,6 +8,8 @@ from PIL import Image, ImageDraw
 
 from lib_ctrlgen.forms.advice import UnitChoices, advice, file_of, look_of
 from lib_ctrlgen.forms.control_files import fileless
+from lib_ctrlgen.forms.kinds import kind_of_preprocessor
+from lib_ctrlgen.request.catalogue import preprocessor_names
 
 CANNY, XL = file_of("control_v11p_sd15_canny"), file_of("diffusers_xl_canny_full")
 DEPTH, STYLE = file_of("control_v11f1p_sd15_depth"), file_of("ip-adapter_sd15")
@@ -28,6 +30,10 @@ def said(**changes: Any) -> list[tuple[str, object]]:
         {"enabled": False, "picture": "", "model": "None", "file": None},
         {"enabled": False, "picture": ""},
         {"picture": "map", "preprocessor": "none"},
+        {"picture": "map"},  # a grey photo looks like that, too
+        {"picture": "lines", "preprocessor": "none"},
+        {"picture": "lines", "preprocessor": "invert"},
+        {"picture": "lines", "file": DEPTH, "model": DEPTH.name, "preprocessor": "depth"},
         {"picture": "pose", "preprocessor": "openpose_json"},
         {"preprocessor": "canny | invert"},
         {"preprocessor": "invert"},
@@ -52,6 +58,8 @@ def test_nothing_is_said_about_what_is_right(changes: dict[str, object]) -> None
         ({"base": "SD2"}, [("", None)]),
         ({"preprocessor": "none"}, [("preprocessor", "canny")]),
         ({"preprocessor": "none", "picture": "flat"}, [("preprocessor", "canny")]),
+        ({"picture": "lines"}, [("preprocessor", "none")]),
+        ({"picture": "lines", "preprocessor": "invert | canny"}, [("preprocessor", "none")]),
         ({"preprocessor": "depth"}, [("preprocessor", "canny")]),
         ({"preprocessor": "invert | depth"}, [("preprocessor", "canny")]),
         ({"model": "control_v11p_sd15_canny_gone", "file": None}, [("model", CANNY.name)]),
@@ -73,7 +81,22 @@ def test_the_missing_weights_of_a_preprocessor_are_replaced_by_another() -> None
 def test_a_union_is_judged_by_its_preprocessor() -> None:
     union = file_of("controlnet-union-sdxl-1.0")
     unit = replace(GOOD, file=union, model=union.name, base="SDXL")
-    assert advice(unit) == advice(replace(unit, preprocessor="none")) == ()
+    assert advice(unit) == advice(replace(unit, picture="map", preprocessor="none")) == ()
+    (photo,) = advice(replace(unit, preprocessor="none", is_ready={"canny", "mlsd"}.__contains__))
+    assert (photo.label, "one of Pose, Depth," in photo.text) == ("Use canny", True)
+    (bare,) = advice(replace(unit, preprocessor="none", is_ready=lambda _: False))
+    assert bare.action == ""
+    (already,) = advice(replace(unit, picture="lines"))  # without a preprocessor it does not know the type
+    assert (already.action, "type of the map" in already.text) == ("", True)
+
+
+def test_every_preprocessor_of_maps_has_a_kind() -> None:
+    """The others fit every model: they change the colours of a picture or of a map, whatever it shows."""
+    assert {name for name in preprocessor_names() if not kind_of_preprocessor(name)} == {
+        "none",
+        "invert",
+        "threshold",
+    }
 
 
 def test_control_maps_are_told_from_photos() -> None:

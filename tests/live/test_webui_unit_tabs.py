@@ -85,27 +85,27 @@ def second(page: Any) -> None:
 
 
 def test_tabs_show_what_their_units_are(page: Any) -> None:
-    assert tabs(page) == ["Unit 0, edges, strength 0.8, on"]
+    assert tabs(page) == ["Unit 0, Edges, weight 0.8, on"]
     assert page.locator(f"{TABS} .tab-nav .ctrlgen-thumb").first.get_attribute("src").startswith("data:")
     second(page)
-    assert tabs(page) == ["Unit 0, edges, strength 0.8, on", "Unit 1, depth, strength 0.4, on"]
+    assert tabs(page) == ["Unit 0, Edges, weight 0.8, on", "Unit 1, Depth, weight 0.4, on"]
     shot(page, "units")
 
 
 def test_units_are_moved_muted_and_removed_and_generate_sends_what_is_shown(page: Any) -> None:
     second(page)
     act(page, "left")
-    assert tabs(page) == ["Unit 0, depth, strength 0.4, on", "Unit 1, edges, strength 0.8, on"]
+    assert tabs(page) == ["Unit 0, Depth, weight 0.4, on", "Unit 1, Edges, weight 0.8, on"]
     assert [each["weight"] for each in sent(page)] == [0.4, 0.8]
     act(page, "solo")
-    assert tabs(page)[1] == "Unit 1, edges, strength 0.8, muted"
+    assert tabs(page)[1] == "Unit 1, Edges, weight 0.8, muted"
     assert [each["weight"] for each in sent(page)] == [0.4]
     act(page, "solo")
     act(page, "mute")
     assert tabs(page)[0].endswith("muted")
     act(page, "mute")
     act(page, "remove")
-    assert tabs(page) == ["Unit 0, edges, strength 0.8, on"]
+    assert tabs(page) == ["Unit 0, Edges, weight 0.8, on"]
     act(page, "undo")
     assert [each["weight"] for each in sent(page)] == [0.4, 0.8]
 
@@ -120,7 +120,7 @@ def test_a_tab_is_dragged_to_another_place(page: Any) -> None:
     shot(page, "units-dragged")
     page.mouse.up()
     page.wait_for_timeout(1200)
-    assert tabs(page) == ["Unit 0, depth, strength 0.4, on", "Unit 1, edges, strength 0.8, on"]
+    assert tabs(page) == ["Unit 0, Depth, weight 0.4, on", "Unit 1, Edges, weight 0.8, on"]
 
 
 def test_everything_works_by_keyboard(page: Any) -> None:
@@ -132,9 +132,9 @@ def test_everything_works_by_keyboard(page: Any) -> None:
         return tabs(page)
 
     page.locator(f"{TABS} > .tab-nav > button").first.focus()
-    assert typed("d")[1] == "Unit 1, edges, strength 0.8, on"
-    assert typed("m")[1] == "Unit 1, edges, strength 0.8, muted"
-    assert typed("Shift+ArrowLeft")[0] == "Unit 0, edges, strength 0.8, muted"
+    assert typed("d")[1] == "Unit 1, Edges, weight 0.8, on"
+    assert typed("m")[1] == "Unit 1, Edges, weight 0.8, muted"
+    assert typed("Shift+ArrowLeft")[0] == "Unit 0, Edges, weight 0.8, muted"
     typed("ArrowRight")
     typed("s")
     typed("Control+c")
@@ -142,7 +142,7 @@ def test_everything_works_by_keyboard(page: Any) -> None:
     assert typed("a")[2] == "Unit 2, no model, strength 1, off"
     typed("Control+v")
     note(page, "Pasted into unit 2")
-    assert tabs(page)[2] == "Unit 2, edges, strength 0.8, on"
+    assert tabs(page)[2] == "Unit 2, Edges, weight 0.8, on"
     assert page.locator(f"{unit('image', 2)} img").count() == 1
     assert len(typed("Delete")) == 2
     assert len(typed("Control+z")) == 3
@@ -172,7 +172,7 @@ def test_a_text_that_is_no_unit_says_so(page: Any) -> None:
     act(page, "paste")
     note(page, "Choose these pictures again")
     act(page, "undo")
-    assert tabs(page) == ["Unit 0, edges, strength 0.8, on"]
+    assert tabs(page) == ["Unit 0, Edges, weight 0.8, on"]
 
 
 def test_the_live_preview_follows_the_fields(page: Any) -> None:
@@ -206,7 +206,7 @@ def test_the_menu_of_the_picture(page: Any, tmp_path: Path) -> None:
     page.click(unit("from_init"))
     page.wait_for_selector(f"{unit('map_error')} .ctrlgen-error")
     page.wait_for_timeout(600)  # until the tab has heard of it
-    assert tabs(page) == ["Unit 0, edges, strength 0.8, on, error"]
+    assert tabs(page) == ["Unit 0, Edges, weight 0.8, on, error"]
     for name in ("a", "b"):
         Image.new("RGB", (64, 64), "red").save(tmp_path / f"{name}.png")
     files = page.locator(f"{unit('images')} input[type=file]")

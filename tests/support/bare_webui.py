@@ -111,6 +111,9 @@ def host_fields(gr: Any, tab: str) -> None:
     gr.Slider(label="Sampling steps", elem_id=f"{tab}_steps", minimum=1, maximum=150, value=20, step=1)
     gr.Slider(label="Width", elem_id=f"{tab}_width", **sizes)
     gr.Slider(label="Height", elem_id=f"{tab}_height", **sizes)
+    for name in ("count", "size"):
+        batch = {"minimum": 1, "maximum": 100, "value": 1, "step": 1, "interactive": True}
+        gr.Slider(label=f"Batch {name}", elem_id=f"{tab}_batch_{name}", **batch)
     gr.Slider(label="CFG Scale", elem_id=f"{tab}_cfg_scale", minimum=1, maximum=30, value=7, step=0.5)
     gr.Button("Generate", elem_id=f"{tab}_generate")
     with gr.Column(elem_id=f"{tab}_gallery_container"):

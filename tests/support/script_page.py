@@ -38,11 +38,13 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def page_of(opened: Any, body: str, scripts: Sequence[str], *, height: int = 600) -> Iterator[Any]:
+def page_of(
+    opened: Any, body: str, scripts: Sequence[str], *, height: int = 600, touch: bool = False
+) -> Iterator[Any]:
     """A page with this body and the scripts of these names in `javascript/`, such as `editors/curve`."""
     sources = [(ROOT / "javascript" / f"{name}.js").read_text("utf-8") for name in scripts]
     tags = "".join(f"<script>{source}</script>" for source in (HOST, *sources))
-    page = opened.new_page(viewport={"width": 800, "height": height})
+    page = opened.new_page(viewport={"width": 800, "height": height}, has_touch=touch)
     page.set_default_timeout(90_000)
     page.set_content(f"<style>{(ROOT / 'style.css').read_text('utf-8')}</style>{body}{tags}")
     yield page

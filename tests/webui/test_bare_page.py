@@ -99,6 +99,33 @@ def test_units_are_added_and_chosen_by_keyboard(page: Any) -> None:
     page.wait_for_selector(f"{tabs}:nth-child(1).selected:focus")
 
 
+def test_a_folder_becomes_the_pictures_of_a_batch(page: Any, tmp_path: Path) -> None:
+    poses = tmp_path / "poses"
+    (poses / "more").mkdir(parents=True)
+    for file in ("10.png", "2.PNG", "notes.txt", "more/3.png", ".hidden.png"):
+        (poses / file).write_bytes(Path(picture_file(tmp_path)).read_bytes())
+    page.click(f"{UNIT}picture_menu > .label-wrap")
+    box = page.locator(f"{UNIT}images + .ctrlgen-folder")
+    for _ in range(2):  # the second choice replaces the first one
+        box.locator("input").set_input_files(poses)
+        page.wait_for_selector(f"{UNIT}images tr.file >> nth=1")
+        assert [each[:2] for each in page.locator(f"{UNIT}images tr.file").all_inner_texts()] == ["2.", "10"]
+    left = "Left out: .hidden.png, more/3.png, notes.txt."
+    assert box.inner_text().endswith(f"2 files, but batch size times batch count is 1. {left}")
+    page.locator("#txt2img_batch_count input[type=number]").fill("2")
+    page.wait_for_function("() => document.body.innerText.includes('2 files, one for each image')")
+    page.locator(f"{UNIT}picture_menu > .label-wrap", has_text="Picture from: 2 files").wait_for()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "notes.txt").write_text("")
+    page.click(f"{UNIT}images button[aria-label=Clear]")
+    page.wait_for_selector(f"{UNIT}images input[type=file]", state="attached")
+    box.locator("input").set_input_files(empty)
+    page.wait_for_function(
+        "() => document.body.innerText.includes('There is no picture in the folder empty.')"
+    )
+
+
 BARE = """(panel) => [...document.querySelectorAll(`${panel} :is(input, textarea, button)`)]
     .filter((field) => !field.closest('.ctrlgen-hidden, .hidden, .hide, .ctrlgen-curves, .ctrlgen-tools'))
     .filter((field) => !field.closest('[title]:not([title=""])'))

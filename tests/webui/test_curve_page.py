@@ -160,10 +160,52 @@ def test_what_is_typed_is_drawn_with_its_cost(page: Any) -> None:
     field.fill("1@0, 0@2")
     assert "\u25b6" in note.inner_text()
     assert page.locator(".ctrlgen-curves").first.locator(".point").count() == 0
-    field.fill("0:(0.5), 10:(1)")
-    assert page.locator(".ctrlgen-curves").first.locator(".point").count() == 2
     field.fill("1>0 * 0>1")
     assert "changed as text" in note.inner_text()
+
+
+def paste(page: Any, name: str, text: str) -> None:
+    """Paste a text into a field, as the clipboard does."""
+    page.locator(f"#{name} textarea").evaluate(
+        "(field, text) => { field.dispatchEvent(new ClipboardEvent('paste', {bubbles: true})); "
+        "field.value = text; updateInput(field); }",
+        text,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("0:(0.5), 10:(1)", "0.5@0, 1@0.5"),
+        ("5: 0.3", "0.3@0.25"),
+        ("0:(0), 40:(1)", "0@0, 0.5@1"),  # ends behind the last of 20 steps
+        ("0:(0), 20:(1), 40:(0)", "0@0, 1@1"),
+        ("0:(0), 5:(1), 5:(2)", "0:(0), 5:(1), 5:(2)"),  # two values at a step
+        ("0.2@0.1, 1@0.5", "0.2@0.1, 1@0.5"),
+    ],
+)
+def test_the_field_holds_what_the_curve_shows(page: Any, text: str, kept: str) -> None:
+    paste(page, f"{UNIT}weight_schedule", text)
+    page.wait_for_timeout(50)
+    assert written(page) == kept
+    drawn = page.locator(".ctrlgen-curves").first.locator(".point").count()
+    assert drawn == (len(parse_schedule(kept).curves[0].keyframes) if "@" in kept else 0)
+    if kept != text:
+        page.locator(".ctrlgen-curves").first.locator(".ctrlgen-undo").click()
+        assert written(page) == text
+
+
+def test_what_is_typed_is_converted_when_the_field_is_left(page: Any) -> None:
+    field = page.locator("#ctrlgen_txt2img_cfg_scale textarea")
+    field.press_sequentially("0:(3), 10:(7)")
+    assert written(page, "ctrlgen_txt2img_cfg_scale") == "0:(3), 10:(7)"
+    area = page.locator(".ctrlgen-curves").nth(1)
+    area.locator(".ctrlgen-track").select_option("Guidance")
+    assert "\u25b6" in area.locator(".ctrlgen-note").first.inner_text()  # as Python says
+    field.blur()
+    page.wait_for_timeout(50)
+    assert written(page, "ctrlgen_txt2img_cfg_scale") == "3@0, 7@0.5"
+    assert parse_schedule(written(page, "ctrlgen_txt2img_cfg_scale"))(0.25) == 5
 
 
 def test_presets_easings_and_the_last_run(page: Any) -> None:
@@ -206,3 +248,46 @@ def test_a_hundred_points_can_be_edited(page: Any) -> None:
     text = ", ".join(f"{number % 3 / 2}@{number / 100}" for number in range(100))
     page.locator(f"#{UNIT}weight_schedule textarea").fill(text)
     assert page.locator(".ctrlgen-curves").first.locator(".point").count() == 100
+
+
+@pytest.fixture
+def touched(chromium: Any) -> Iterator[Any]:
+    with page_of(chromium, BODY, SCRIPTS, touch=True) as opened:
+        opened.evaluate("ctrlgenCurve.update()")
+        yield opened
+
+
+def finger(page: Any, *places: tuple[float, float]) -> None:
+    """Put a finger down at the first place, move it over the others, and lift it."""
+    device = page.context.new_cdp_session(page)
+    for number, (x, y) in enumerate(places):
+        kind = "touchMove" if number else "touchStart"
+        device.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    device.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    device.detach()
+
+
+def test_a_finger_adds_drags_and_removes_points(touched: Any) -> None:
+    touched.touchscreen.tap(*point(touched, 0.5, 0.5))
+    assert parse_schedule(written(touched))(0.5) == pytest.approx(0.5, abs=0.02)
+    x, y = point(touched, 0.5, 0.5)
+    finger(touched, (x + 12, y - 8), point(touched, 0.6, 0.4), point(touched, 0.7, 0.2))  # beside the point
+    moved = written(touched)
+    assert parse_schedule(moved).curves[0].keyframes[1].progress == 0.7
+    assert parse_schedule(moved)(0.7) == pytest.approx(0.2, abs=0.02)
+    x, y = point(touched, 0.7, 0.2)
+    finger(touched, (x + 6, y + 4), (x + 8, y + 7))  # not still, and not moved either
+    assert written(touched) == moved
+    finger(touched, (x - 5, y))
+    assert written(touched) == ""
+
+
+def test_the_chosen_point_has_a_button_that_removes_it(touched: Any) -> None:
+    button = touched.locator(".ctrlgen-remove").first
+    assert button.is_disabled()  # a curve has a point
+    touched.locator(f"#{UNIT}weight_schedule textarea").fill("1@0, 0.2@0.5, 1@1")
+    touched.touchscreen.tap(*point(touched, 0.5, 0.2))
+    button.tap()
+    assert written(touched) == "1@0, 1@1"
+    touched.locator(".ctrlgen-undo").first.tap()
+    assert written(touched) == "1@0, 0.2@0.5, 1@1"

@@ -276,8 +276,9 @@ class App:
 def test_routes_are_added_with_the_api_and_guarded_with_its_login(host: FakeWebUI) -> None:
     started, api = fresh("started"), import_module("lib_ctrlgen.webui.api")
     paths = {f"/ctrlgen/v1/{route.path}" for route in api.all_routes()}
+    report = {f"/ctrlgen/v1/{path}" for _, path in api.REPORT_ROUTES}
     login = {"api_auth": "me:secret"}
-    for flags, added, guards in [({"api": False}, set(), 0), ({}, paths, 0), (login, paths, 1)]:
+    for flags, added, guards in [({"api": False}, report, 1), ({}, paths, 0), (login, paths, 1)]:
         vars(host.flags).update({"api": True, "api_auth": None, **flags})
         app = App()
         started.add_routes(None, app)

@@ -27,7 +27,7 @@ ANIMAL = [(10 + 5 * k, 300 + (k % 4), 1.0) for k in range(17)]
 
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
-    with page_of(chromium, BODY_HTML, ["ctrlgen", "editors/pose", "editors/pose_view"], height=900) as opened:
+    with page_of(chromium, BODY_HTML, ["ctrlgen", "editors/pose"], height=900) as opened:
         opened.evaluate("ctrlgenPose.update()")
         yield opened
 

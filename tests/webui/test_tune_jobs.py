@@ -85,6 +85,7 @@ def webui(tmp_path: Path) -> Iterator[FakeWebUI]:
     with served(FakeWebUI(), tmp_path) as webui:
         webui.opts.data |= {
             "outdir_txt2img_grids": str(tmp_path / "g"),
+            "outdir_grids": "",
             "outdir_img2img_grids": str(tmp_path / "i"),
         }
         yield webui

@@ -1,10 +1,9 @@
 """The ratings of a tuner job over REST, and the link to its report."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -75,27 +74,23 @@ def test_wrong_ratings_and_jobs_say_what_is_wrong(job: Path) -> None:
 
 
 def test_the_link_names_the_newest_report_and_its_progress(
-    webui: FakeWebUI, job: Path, grids: Path, monkeypatch: pytest.MonkeyPatch
+    webui: FakeWebUI, job: Path, grids: Path, tmp_path: Path
 ) -> None:
     link = fresh("tuner.report_link").report_link
-    shared = webui.loaded["modules.shared"]
-    monkeypatch.setattr(shared, "cmd_opts", SimpleNamespace(api=True))
     assert 'href="ctrlgen/v1/tune/a%20chair/files/report.html"' in link("txt2img")
     assert link("txt2img").endswith("Report of a chair</a>: 2 of 5 cells, running</p>")
     assert "no report yet" in link("img2img")
-    other = run_in(grids, "<b>")
-    assert "Report of &lt;b&gt;</a>" in link("txt2img", "")
+    run_in(grids, "<b>")
+    assert 'tune/%3Cb%3E/files/report.html">Report of &lt;b&gt;</a>' in link("txt2img", "")
     assert "Report of a chair" in link("txt2img", " a chair ")
-    monkeypatch.setattr(shared, "cmd_opts", SimpleNamespace(api=False))
-    assert f'href="file={other.parent.as_posix()}/%3Cb%3E/report.html"' in link("txt2img")
+    os.utime(job, (1, 1))
+    run_in(tmp_path / "i", "a chair")  # takes the name
+    assert f'href="file={job.as_posix().replace(" ", "%20")}/report.html"' in link("txt2img", "a chair")
 
 
-def test_runs_of_the_page_in_another_folder_are_found(
-    webui: FakeWebUI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(webui.loaded["modules.shared"], "cmd_opts", SimpleNamespace(api=True))
+def test_runs_of_the_page_in_another_folder_are_found(webui: FakeWebUI, tmp_path: Path) -> None:
     webui.opts.data["outdir_grids"] = str(tmp_path / "all grids")
-    run_in(tmp_path / "all grids", "chair")
-    found: Any = fresh("tuner.report_link").report_link("img2img")
-    assert "file=" in found
-    assert "all%20grids/ctrlgen-tuner/chair/report.html" in found
+    folder = run_in(tmp_path / "all grids", "chair")
+    assert "tune/chair/files/report.html" in fresh("tuner.report_link").report_link("img2img")
+    fresh("tuner.ratings").RatingRoutes().post("chair", {"cells": {A: {"stars": 4, "at": 5}}})
+    assert (folder / NAME).exists()

@@ -24,6 +24,8 @@ def area(unit: int) -> str:
 <div id="{name}_model"><input value="None"></div>
 <div id="{name}_weight"><input type="number" value="1"></div>
 <div id="{name}_image"></div><div id="{name}_map"></div><div id="{name}_map_error"></div>
+<div id="{name}_kind" class="ctrlgen-kinds"><label><input type="radio" value="pose"><span>Pose</span></label>
+<label><input type="radio" value="other"><span>Other</span></label></div>
 <div id="{name}_preprocessor"><input value="none"></div></div>"""
 
 
@@ -104,15 +106,34 @@ def kinds(page: Any) -> str:
 
 
 def test_a_unit_that_is_used_is_shown_and_says_what_it_is(page: Any) -> None:
-    assert tabs(page) == ["Unit 0, no model, strength 1, off", "Blend"]
+    assert tabs(page) == ["Unit 0, no model, weight 1, off", "Blend"]
     fill(page, 1, "t2iadapter_depth_sd15v2.pth", 0.5, enabled=False)
-    assert tabs(page)[1] == "Unit 1, depth, strength 0.5, off"
+    assert tabs(page)[1] == "Unit 1, depth, weight 0.5, off"
     button = page.locator(".tab-nav > button").nth(1)
     assert button.inner_text() == "Unit 1 depth 0.5"
     button.click()
     page.wait_for_timeout(50)
     assert button.get_attribute("aria-selected") == "true"
     assert button.inner_text() == "Unit 1 depth 0.5"
+
+
+def test_a_tab_names_the_kind_with_its_icon(page: Any) -> None:
+    button = page.locator(".tab-nav > button").nth(1)
+    fill(page, 1, "t2iadapter_depth_sd15v2.pth", 0.5)
+    kind = page.locator("#ctrlgen_txt2img_unit1_kind input")
+    kind.first.check(force=True)
+    assert button.inner_text() == "Unit 1 Pose 0.5"
+    assert tabs(page)[1] == "Unit 1, Pose, weight 0.5, on"
+    icon = "part => getComputedStyle(part, '::before').maskImage"
+    assert button.locator(".ctrlgen-what").evaluate(icon).startswith("url(")
+    page.evaluate("set(1, 'model', 'None')")
+    page.locator("#ctrlgen_txt2img_unit1_weight input").fill("1")
+    assert tabs(page)[1] == "Unit 1, Pose, no model, weight 1, on"
+    fill(page, 1, "t2iadapter_depth_sd15v2.pth", 0.5)
+    kind.first.evaluate("radio => { radio.checked = false; }")
+    kind.last.check(force=True)
+    assert tabs(page)[1] == "Unit 1, depth, weight 0.5, on"
+    assert button.locator(".ctrlgen-what").evaluate(icon) == "none"
 
 
 def test_units_are_moved_with_their_maps(page: Any) -> None:
@@ -158,7 +179,7 @@ def test_units_are_added_duplicated_and_removed(page: Any) -> None:
     act(page, "undo")
     assert kinds(page) == "aab"
     act(page, "add")
-    assert tabs(page)[3] == "Unit 3, no model, strength 1, off"
+    assert tabs(page)[3] == "Unit 3, no model, weight 1, off"
     act(page, "add")
     assert "allows up to 10" in page.locator(".ctrlgen-units-note").inner_text()
 
@@ -213,7 +234,7 @@ def test_without_the_clipboard_the_text_is_shown_and_typed(page: Any) -> None:
     area.fill('{"model": "pasted"}')
     page.locator(".ctrlgen-units-text button").click()
     page.wait_for_timeout(150)
-    assert tabs(page)[1] == "Unit 1, pasted, strength 1, on"
+    assert tabs(page)[1] == "Unit 1, pasted, weight 1, on"
     assert page.locator(".ctrlgen-units-note").inner_text() == "Not there: image."
     act(page, "undo")
-    assert tabs(page)[1] == "Unit 1, no model, strength 1, off"
+    assert tabs(page)[1] == "Unit 1, no model, weight 1, off"

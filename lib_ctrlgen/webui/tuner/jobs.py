@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
@@ -233,18 +233,20 @@ def tuner_folders() -> list[Path]:
     return [folder for root in roots for folder in root.iterdir() if folder.is_dir()]
 
 
-def progress_files() -> Iterator[ProgressFile]:
-    """Yield the progress files of all tuner folders."""
-    for root in dict.fromkeys(map(root_of, TABS)):
-        if root.is_dir():
-            yield from (progress_file(folder) for folder in root.iterdir() if folder.is_dir())
+def progress_files() -> list[ProgressFile]:
+    """The progress files of all runs, over the API and on the page."""
+    return [progress_file(folder) for folder in tuner_folders()]
+
+
+def named_files(name: str) -> list[ProgressFile]:
+    """The progress files of the runs with a name, the newest first."""
+    found = [file for file in progress_files() if file.folder.name == name]
+    return sorted(found, key=lambda file: file.folder.stat().st_mtime, reverse=True)
 
 
 def known(name: str) -> tuple[ProgressFile, State]:
-    """Return a job's progress file and its content, the newer one if both tabs have it. Raises 404."""
-    found = [file for file in progress_files() if file.folder.name == name]
-    found.sort(key=lambda file: file.folder.stat().st_mtime, reverse=True)
-    for file in found:
+    """Return a run's progress file and its content, the newest one if several have the name. Raises 404."""
+    for file in named_files(name):
         state = file.read()
         if state is not None:
             return file, state

@@ -6,9 +6,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from modules import shared
-
-from .jobs import root_of, roots_of
+from .jobs import named_files, roots_of
 from .plan import progress_file
 
 NONE = "There is no report yet: the first one is written when a run starts."
@@ -22,7 +20,7 @@ def report_link(tab: str, name: str = "") -> str:
         return f'<p class="ctrlgen-note">{NONE}</p>'
     state = progress_file(folder).read() or {}
     said = f": {state['done']} of {state['total']} cells, {state['state']}" if state else ""
-    link = f'<a class="ctrlgen-report" target="_blank" href="{escape(address(tab, folder), quote=True)}">'
+    link = f'<a class="ctrlgen-report" target="_blank" href="{escape(address(folder), quote=True)}">'
     return f"<p>{link}Report of {escape(folder.name)}</a>{escape(said)}</p>"
 
 
@@ -34,11 +32,12 @@ def newest(tab: str, name: str) -> Path | None:
     return ordered[-1].parent if ordered else None
 
 
-def address(tab: str, folder: Path) -> str:
-    """The report's address, relative to the page: the job's route, or without --api the page's files.
+def address(folder: Path) -> str:
+    """The report's address, relative to the page: the run's route, which saves ratings in the folder.
 
-    Only the job's route can save ratings in the folder.
+    Of several runs with one name only the newest has a route; the others have the page's files.
     """
-    if shared.cmd_opts.api and folder.parent.resolve() == root_of(tab).resolve():
+    served = next((file.folder for file in named_files(folder.name) if file.read() is not None), None)
+    if served == folder:
         return f"ctrlgen/v1/tune/{quote(folder.name, safe='')}/files/{REPORT}"
     return f"file={quote((folder / REPORT).resolve().as_posix(), safe='/:')}"
