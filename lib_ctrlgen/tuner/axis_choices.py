@@ -43,7 +43,7 @@ OTHERS = (
 def unit_choices(unit: int) -> Iterator[AxisChoice]:
     """The choices for a unit's fields."""
     yield AxisChoice(
-        label=f"Strength of unit {unit}",
+        label=f"Weight of unit {unit}",
         example="0-1.2 [5]",
         about="A number, or a curve over the steps such as 1>0.",
     )

@@ -14,7 +14,7 @@ from tests.support.analytic_host import AnalyticHost
 from tests.support.script_page import browser
 from tests.support.tuner_reports import report_in, served, tuner_of
 
-RECOMMENDED = "Strength of unit 0 = 1, Strength of unit 1 = 0.5"
+RECOMMENDED = "Weight of unit 0 = 1, Weight of unit 1 = 0.5"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_arrows_move_digits_give_stars_and_filters_show_them(page: Any) -> None:
     assert page.locator(".grid img").first.get_attribute("src").startswith("thumbnails/")
     cells.nth(0).focus()
     press(page, "4", "ArrowRight", "2", "ArrowDown", "f", "ArrowRight", "ArrowRight", "5")
-    assert focused(page) == "Strength of unit 0 = 1.5, Strength of unit 1 = 0.5"
+    assert focused(page) == "Weight of unit 0 = 1.5, Weight of unit 1 = 0.5"
     rated = [text.strip() for text in page.locator(".rated").all_inner_texts()]
     assert rated == ["★★★★☆", "★★☆☆☆", "", "", "♥", "★★★★★"]
     page.select_option("#stars", "4")
@@ -78,7 +78,7 @@ def test_arrows_move_digits_give_stars_and_filters_show_them(page: Any) -> None:
     press(page, "Escape")
     cells.nth(5).focus()
     press(page, "ArrowLeft")  # nothing that the filter shows is there
-    assert focused(page).startswith("Strength of unit 0 = 1.5")
+    assert focused(page).startswith("Weight of unit 0 = 1.5")
     press(page, "0")
     assert page.locator("#count").inner_text() == "1 of 6 cells"
     page.select_option("#stars", "")
@@ -114,7 +114,7 @@ def test_ratings_of_a_file_stay_in_the_browser_and_in_a_downloaded_file(page: An
     page.evaluate("localStorage.clear()")
     page.reload()
     assert page.locator(".rated").nth(2).inner_text() == ""
-    tuned = report_in(folder, y={"path": "Strength of unit 1", "values": "0.25, 0.5, 0.75"})  # extended
+    tuned = report_in(folder, y={"path": "Weight of unit 1", "values": "0.25, 0.5, 0.75"})  # extended
     page.reload()
     assert page.locator(".rated").nth(2).inner_text() == "★★★☆☆"
     rows = json.loads(tuned.report.with_name("cells.json").read_text("utf-8"))["cells"]
@@ -126,7 +126,7 @@ def test_ratings_of_a_file_stay_in_the_browser_and_in_a_downloaded_file(page: An
 def test_blind_votes_hide_the_values_and_give_the_strengths_of_the_library(page: Any) -> None:
     page.click("#vote")
     ballot = page.locator("#ballot")
-    assert "Strength of unit" not in ballot.evaluate("(part) => part.outerHTML")
+    assert "Weight of unit" not in ballot.evaluate("(part) => part.outerHTML")
     assert ballot.locator("img").count() == 2
     press(page, "2", "1", "1")  # three votes of two
     page.select_option("#many", "4")
