@@ -88,7 +88,7 @@ onUiLoaded(() => {
         const made = info.value && JSON.parse(info.value).extra_generation_params;
         show(tab, "generation", (made && made["CtrlGen marks"]) || []);
       }
-      all(`#ctrlgen_${tab}_panel [data-marks]`).forEach((preview) => {
+      all(`#ctrlgen_${tab}_panel [data-marks], [id^=script_${tab}_ctrlgen] [data-marks]`).forEach((preview) => {
         const given = JSON.parse(preview.dataset.marks);
         preview.removeAttribute("data-marks");
         show(tab, preview, given);

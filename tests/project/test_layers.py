@@ -41,6 +41,8 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "session": ARRAYS,
     "tuner.values": PURE,
     "tuner.axes": PURE,
+    "tuner.axis_choices": PURE,
+    "tuner.unknown_axis": PURE,
     "tuner.cells": PURE,
     "tuner.search.space": PURE,
     "tuner.axis_errors": PURE,

@@ -40,7 +40,8 @@ def test_a_number_stays_inside_and_near(low: float, width: float, share: float) 
     [
         ([{"path": "Unit 0 weight", "values": "1-0.5"}], "ranges[0].values"),
         ([{"path": "Unit 0 weight", "values": "1"}], "ranges[0].values"),
-        ([RANGES[0], {"path": "Unit 7 weight", "values": "0-1"}], "ranges[1].values"),
+        ([RANGES[0], {"path": "Unit 7 weight", "values": "0-1"}], "ranges[1].path"),
+        ([{"path": "Wieght of unit 0", "values": "0-1"}], "ranges[0].path"),
         ([{"path": "units.0.wieght", "values": "0-1"}], "ranges[0].values"),
         ([{"path": "steps", "values": "10-30"}], "ranges[0].values"),
         ([{"path": "steps", "values": "0-30 (+5)"}], "ranges[0].values"),

@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import save_file
 
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.forms.tuner_places import TUNER_LABELS
 from lib_ctrlgen.request.spec import parse_request
 from tests.support import control_files as files
 from tests.support.fake_webui import FakeWebUI, fresh
@@ -74,6 +75,37 @@ def test_wrong_axes_say_where(script: Any, args: list[Any], path: str) -> None:
     with pytest.raises(RequestError) as caught:
         script.read_tune(args)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "sentence"),
+    [
+        (["", "", "Weight of unit 0", "1, 2"], "x_path", "is required: choose what varies."),
+        (["Weight of unit 0", "abc"], "x_values", "abc: expected a value (a number) at character"),
+        (["Strngth of unit 0", "1, 2"], "x_path", "there is no axis 'Strngth of unit 0' (nearest: "),
+        (["Stepps", "1, 2"], "x_path", "there is no axis 'Stepps' (nearest: Steps"),
+        (["Steps", "1, 2", "", "", "", "", 1, "a/b"], "name", "expected a plain folder name"),
+        (["Steps", "1-200 [200]", "", "", "", "", 3, ""], "force", "600 pictures are more than 400"),
+        (["", "", "CFG", "9-3", "", "", 1, "", False, 8], "y_values", "9 must be less than 3."),
+        (["", "", "", "", "", "", 1, "", False, 8], "x_path", "choose what varies."),
+    ],
+)
+def test_a_mistake_is_said_at_its_field(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: list[Any], field: str, sentence: str
+) -> None:
+    p = generation(outpath_grids=str(tmp_path), is_api=False, comments=[])
+    p.comment = p.comments.append
+    monkeypatch.setattr(script, "controls", lambda _p: SimpleNamespace(args_from=0, args_to=1))
+    monkeypatch.setattr(script, "read_request", lambda *_args, **_options: parse_request({"units": [UNIT]}))
+    monkeypatch.setattr(script, "init_pictures", lambda _p: None)
+    processed = SimpleNamespace(extra_generation_params={})
+    monkeypatch.setattr(script.processing, "Processed", lambda *_args: processed, raising=False)
+    answer = script.TunerScript().run(p, "", *fields)
+    (mark,) = answer.extra_generation_params["CtrlGen marks"]
+    assert mark["elements"] == [f"script_{{tab}}_ctrlgen_xy_tuner_{field}"]
+    label = TUNER_LABELS[field]
+    assert p.comments[0].startswith(f"CtrlGen: {label}: {sentence}")
+    assert "$" not in p.comments[0]
 
 
 def test_a_search_comes_as_json_too(
