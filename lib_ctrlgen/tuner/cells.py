@@ -16,7 +16,7 @@ from lib_ctrlgen.request.base import RANDOM_SEED, Spec
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 
 from .axes import Axis, applied, parse_axis
-from .unknown_axis import unknown_axis
+from .axis_choices import unknown_axis
 
 NAMES = ("x", "y", "z")
 LARGEST = 400  # pictures of a grid without `force`

@@ -26,8 +26,8 @@ from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import REPLACE, Axis, applied, parse_axis, path_of
+from lib_ctrlgen.tuner.axis_choices import unknown_axis
 from lib_ctrlgen.tuner.cells import AutoSpec, Cell, Text, key_of
-from lib_ctrlgen.tuner.unknown_axis import unknown_axis
 from lib_ctrlgen.tuner.values import NUMBER, Value, rounded
 
 Point: TypeAlias = tuple[float, ...]
