@@ -96,6 +96,6 @@ def test_without_optuna_it_says_what_to_install(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
     monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
-    with pytest.raises(RequestError, match=r"Optuna.*python -m pip install optuna") as caught:
+    with pytest.raises(RequestError, match=r"Optuna.* -m pip install optuna`$") as caught:
         tuner(AnalyticHost(), tmp_path)
     assert caught.value.path == "$.tune.auto"

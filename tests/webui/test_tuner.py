@@ -10,9 +10,11 @@ import pytest
 from safetensors.torch import save_file
 
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.forms.field_errors import mark_of_error
 from lib_ctrlgen.forms.tuner_places import TUNER_LABELS
 from lib_ctrlgen.request.spec import parse_request
 from tests.support import control_files as files
+from tests.support.fake_gradio import Component
 from tests.support.fake_webui import FakeWebUI, fresh
 
 UNIT = {"model": "a", "image": files.drawn_url(), "preprocessor": "canny"}
@@ -121,9 +123,24 @@ def test_a_search_comes_as_json_too(
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
     monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
-    with pytest.raises(RequestError, match="the one in its venv folder") as caught:
+    with pytest.raises(RequestError, match="-m pip install optuna`$") as caught:
         plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
+    assert mark_of_error(caught.value).elements == ("script_{tab}_ctrlgen_xy_tuner_budget",)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_missing_optuna_is_said_beside_the_field(
+    script: Any, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", SimpleNamespace(__spec__="here") if here else None)
+    made = script.TunerScript()
+    made.elem_id = str
+    Component.made = []
+    made.ui(is_img2img=False)
+    said = [each.value for each in Component.made if each.elem_id == "optuna"]
+    assert len(said) == (not here)
+    assert all(f"{sys.executable} -m pip install optuna" in text for text in said)
 
 
 @pytest.mark.parametrize(
