@@ -123,7 +123,7 @@ def test_a_search_comes_as_json_too(
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
     monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
-    with pytest.raises(RequestError, match="-m pip install optuna`$") as caught:
+    with pytest.raises(RequestError, match=r"-m pip install optuna`$") as caught:
         plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
     assert mark_of_error(caught.value).elements == ("script_{tab}_ctrlgen_xy_tuner_budget",)
