@@ -56,7 +56,9 @@ onUiLoaded(() => {
     all(`#ctrlgen_${tab}_errors .ctrlgen-errors`).filter((list) => list.dataset.said !== said).forEach((list) => {
       list.dataset.said = said;
       list.replaceChildren(...wrong.map(({sentence, field}) => (
-        create("button", {textContent: sentence, className: "ctrlgen-error", onclick: () => open(field)}))));
+        create("button", {
+          textContent: sentence, title: ctrlgen.words("Shows the field"), className: "ctrlgen-error", onclick: () => open(field),
+        }))));
     });
   }
 

@@ -24,6 +24,11 @@ HINT = "a list such as 0.2, 0.4 or a range such as 0-1 [5]"
 
 def fields(elem_id: Callable[[str], str], tab: str) -> list[Any]:
     """Build the fields; returns those whose values the script gets, first a hidden one for REST."""
+    with gr.Column(elem_classes="ctrlgen"):
+        return _fields(elem_id, tab)
+
+
+def _fields(elem_id: Callable[[str], str], tab: str) -> list[Any]:
     parts = [gr.Textbox(value="", visible=False, label="request", elem_id=elem_id("request"))]
     for name, label in AXES.items():
         parts += axis_fields(elem_id, name, label)
