@@ -11,6 +11,7 @@ from lib_ctrlgen.tuner.progress_file import ProgressFile
 from lib_ctrlgen.tuner.ratings import RatingsFile, Vote
 from lib_ctrlgen.tuner.votes import strengths
 from tests.support.analytic_host import AnalyticHost
+from tests.support.axe import faults
 from tests.support.script_page import browser
 from tests.support.tuner_reports import report_in, served, tuner_of
 
@@ -264,3 +265,13 @@ def test_a_report_from_disk_copies_the_command(page: Any, folder: Path) -> None:
     file = page.evaluate("cells[0].files[0]")
     command = page.evaluate("window.copied")
     assert command == f"ctrlgen recipes save 'it'\\''s a chair' --from-cell {folder}/{file}"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_report_has_no_faults_that_axe_finds(opened: Any, folder: Path, theme: str) -> None:
+    context = opened.new_context(color_scheme=theme, bypass_csp=True)
+    page = context.new_page()
+    page.goto((folder / "report.html").as_uri())
+    page.locator(".cell").first.wait_for()
+    assert faults(page, "body") == []
+    context.close()

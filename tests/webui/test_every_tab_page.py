@@ -13,6 +13,7 @@ from tests.support.bare_webui import bare_app, bare_page
 
 PANEL = "#ctrlgen_txt2img_panel"
 UNIT = "#ctrlgen_txt2img_unit0_"
+TUNER = "#script_txt2img_ctrlgen_xy_tuner_"
 PUBLISHED = "control_v11p_sd15_canny"
 # The tabs by the word on their button, each with the elements that are looked at.
 TABS = {
@@ -57,6 +58,9 @@ def shown(request: pytest.FixtureRequest, page: Any) -> list[str]:
     if tab == "Recipes":
         page.click("#ctrlgen_txt2img_recipe_load")
         page.wait_for_selector("#ctrlgen_txt2img_errors button", state="visible")
+    if tab == "Tuner":
+        page.click(f"{TUNER}save_recipe")
+        page.wait_for_selector(f"{TUNER}recipe.ctrlgen-wrong")
     page.wait_for_timeout(600)  # the scripts look at the page every 400 ms
     return TABS[tab]
 
