@@ -22,7 +22,8 @@ from .unit_fields import at_index, split_values, unit_payload, whole_settings
 # Advice in messages that is for the API alone.
 FOR_API = re.compile(r"\s*\((?:in the API|enabled: false)[^)]*\)")
 # Names of fields in messages: JSON paths, names in quotes, and names with an underscore.
-NAMES = re.compile(r"(?P<path>\$(?:\.\w+|\[\d+\])+)|'(?P<quoted>\w+)'|\b(?P<bare>[a-z]+(?:_[a-z]+)+)\b")
+PATH = re.compile(r"\$(?:\.\w+|\[\d+\])+")
+NAMES = re.compile(rf"(?P<path>{PATH.pattern})|'(?P<quoted>\w+)'|\b(?P<bare>[a-z]+(?:_[a-z]+)+)\b")
 SCHEDULE = "of the schedule"
 EXAMPLE = "; for example 0.8, or 1@0, 1@0.3, 0@0.6"
 TOO_FEW = "expected `array` of length"
@@ -81,6 +82,25 @@ def mark_of_error(error: Exception, values: PanelValues | None = None) -> Mark:
     if isinstance(error, RequestError):
         return mark_of(error.path, error.message, values)
     return mark_of("$", str(error), values)
+
+
+def with_labels(text: str) -> str:
+    """A sentence with the labels of the panel's fields in the place of JSON paths.
+
+    >>> with_labels("$.units[0].image: the picture 0f3a is missing")
+    'Unit 0, Picture: the picture 0f3a is missing'
+    """
+    return PATH.sub(lambda found: place_of(found[0]).label or found[0], text)
+
+
+def within(error: RequestError, path: str) -> RequestError:
+    """An error in the content of a field, at that field's path: the message says where in the content.
+
+    >>> within(RequestError("$.units[0].image", "is no picture"), "$.recipe.gallery").message
+    'Unit 0, Picture: is no picture'
+    """
+    place = f"{with_labels(error.path)}: " if error.path else ""
+    return RequestError(path, f"{place}{error.message}")
 
 
 def marks_json(marks: Iterable[Mark]) -> str:

@@ -25,7 +25,8 @@ TABS = {
     "Tuner": ["#bare_tuner"],
 }
 OPEN = "(heads) => document.querySelectorAll(heads).forEach((head) => head.offsetParent && head.click())"
-BARE = """(parts) => parts.flatMap((part) => [...document.querySelectorAll(`${part} :is(input, select, textarea, button)`)])
+BARE = """(parts) => parts.flatMap((part) => [...document.querySelector(part).querySelectorAll("*")])
+    .filter((field) => field.matches('input, select, textarea, button'))
     .filter((field) => field.offsetParent && !field.closest('.tab-nav'))
     .filter((field) => !field.closest('[title]:not([title=""])'))
     .map((field) => field.closest('[id]').id + ': ' + field.outerHTML.slice(0, 120))"""

@@ -197,10 +197,12 @@ def test_mistakes_are_shown(page: Page, tmp_path: Path) -> None:
     page.fill(**unit(enabled=True))
     assert "choose a model in the unit" in page.save("chair")
     (tmp_path / "evil.zip").write_bytes(b"PK")
-    assert "no zip of a recipe" in page.press("import", SimpleNamespace(name=str(tmp_path / "evil.zip")))[0]
+    note = page.press("import", SimpleNamespace(name=str(tmp_path / "evil.zip")))[0]
+    assert ">Recipes: this is no zip of a recipe" in note
+    assert "ctrlgen_{tab}_recipe_gallery" in note
     token = page.parts["ctrlgen_txt2img_recipe_token"].events[0][0]
     assert "names no recipe" in token("../../x")[0]
-    assert "there is no recipe" in token(f"{'0' * 40}/1/x")[0]
+    assert ">Recipe: there is no recipe" in token(f"{'0' * 40}/1/x")[0]
     assert page.library.names() == []
 
 

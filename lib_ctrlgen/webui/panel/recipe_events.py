@@ -14,6 +14,7 @@ from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.files import save_bytes
+from lib_ctrlgen.forms.field_errors import with_labels, within
 from lib_ctrlgen.forms.recipe_places import RECIPE_CHOSEN, RECIPE_OTHER, RECIPE_SAVED, at_recipe
 from lib_ctrlgen.images.files import decode_bytes
 from lib_ctrlgen.recipes.archive import write_zip
@@ -60,7 +61,10 @@ def imported(file: Any) -> list[Any]:
     def add() -> str:
         path = Path(file.name)
         title = Path(getattr(file, "orig_name", file.name)).stem
-        done = import_file(library(), path.read_bytes(), title)
+        try:
+            done = import_file(library(), path.read_bytes(), title)
+        except RequestError as error:
+            raise within(error, "$.recipe.gallery") from error
         added.append(done.name)
         return _said(f"Imported {done.name!r}", done.notes)
 
@@ -160,7 +164,10 @@ def deleted(name: str) -> list[Any]:
 
 def _wrong(error: CtrlGenError, name: str) -> str:
     """An error of a button that uses the chosen recipe, as HTML."""
-    return error_html(at_recipe(error) if name else CHOOSE)
+    found = at_recipe(error) if name else CHOOSE
+    if isinstance(found, RequestError) and not found.path.startswith("$.recipe."):
+        found = within(found, "$.recipe.name")  # the panel's units do not have the recipe's content
+    return error_html(found)
 
 
 def _unchanged(said: CtrlGenError | str) -> list[Any]:
@@ -227,4 +234,4 @@ def note(text: str) -> str:
 
 
 def _said(text: str, notes: tuple[str, ...]) -> str:
-    return note(f"{text}. " + "; ".join(notes))
+    return note(f"{text}. " + "; ".join(map(with_labels, notes)))

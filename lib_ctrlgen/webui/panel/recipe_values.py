@@ -20,6 +20,7 @@ from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.forms.field_places import place_of
 from lib_ctrlgen.forms.infotext import KEY, describe
 from lib_ctrlgen.forms.picture_values import PictureFiles, concept_values, not_shown, picture_values
+from lib_ctrlgen.forms.recipe_places import at_recipe
 from lib_ctrlgen.forms.unit_fields import stated_request
 from lib_ctrlgen.images.files import decode_base64
 from lib_ctrlgen.recipes.content import Recipe
@@ -161,7 +162,7 @@ def filled(fields: Sequence[str], token: str) -> list[Any]:
     try:
         values = pictures_of(token)
     except CtrlGenError as error:
-        return [error_html(error), *(gr.update() for _ in fields)]
+        return [error_html(at_recipe(error)), *(gr.update() for _ in fields)]
     return ["", *(gr.update(value=values.get(name)) for name in fields)]
 
 
