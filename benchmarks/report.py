@@ -49,7 +49,7 @@ SHOWN = """() => {
 def synthetic_grid(side: int) -> Grid:
     """A grid of 10 by `side` by 10 cells."""
     axes = {
-        "x": {"path": "Strength of unit 0", "values": "0.1-1 [10]"},
+        "x": {"path": "Weight of unit 0", "values": "0.1-1 [10]"},
         "y": {"path": "CFG scale", "values": f"1-{side} [{side}]"},
         "z": {"path": "Steps", "values": "11-20 [10]"},
     }

@@ -56,7 +56,9 @@ onUiLoaded(() => {
     all(`#ctrlgen_${tab}_errors .ctrlgen-errors`).filter((list) => list.dataset.said !== said).forEach((list) => {
       list.dataset.said = said;
       list.replaceChildren(...wrong.map(({sentence, field}) => (
-        create("button", {textContent: sentence, className: "ctrlgen-error", onclick: () => open(field)}))));
+        create("button", {
+          textContent: sentence, title: ctrlgen.words("Shows the field"), className: "ctrlgen-error", onclick: () => open(field),
+        }))));
     });
   }
 
@@ -88,7 +90,7 @@ onUiLoaded(() => {
         const made = info.value && JSON.parse(info.value).extra_generation_params;
         show(tab, "generation", (made && made["CtrlGen marks"]) || []);
       }
-      all(`#ctrlgen_${tab}_panel [data-marks]`).forEach((preview) => {
+      all(`#ctrlgen_${tab}_panel [data-marks], [id^=script_${tab}_ctrlgen] [data-marks]`).forEach((preview) => {
         const given = JSON.parse(preview.dataset.marks);
         preview.removeAttribute("data-marks");
         show(tab, preview, given);

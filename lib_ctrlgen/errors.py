@@ -47,6 +47,10 @@ class RequestError(CtrlGenError, ValueError):
         return type(self), (self.path, self.message)
 
 
+class UnknownFieldError(RequestError):
+    """The request has a field of a name that there is not."""
+
+
 class ModelError(CtrlGenError):
     """A model file is missing, broken, of an unknown kind or for another checkpoint family."""
 

@@ -211,13 +211,13 @@ def place(plot: Any, progress: float, weight: float) -> tuple[float, float]:
 
 
 def tuner(tour: Tour) -> None:
-    """A sheet of strengths that grows while it is made."""
+    """A sheet of weights that grows while it is made."""
     page = tour.page
     tour.say("The tuner makes a sheet of any fields, and tells its cost before")
     page.locator(f"{TAB} #script_list input").first.click()
     page.locator(f"{TAB} #script_list ul li", has_text="CtrlGen X/Y tuner").first.click()
     page.wait_for_selector(f"{AXES}_x_values", state="visible")
-    for axis, label, values in (("x", "Strength of unit 0", "0, 0.25, 0.5, 1"), ("y", "Steps", "6, 10, 20")):
+    for axis, label, values in (("x", "Weight of unit 0", "0, 0.25, 0.5, 1"), ("y", "Steps", "6, 10, 20")):
         name = page.locator(f"{AXES}_{axis}_path input").first
         name.fill(label)
         name.press("Enter")

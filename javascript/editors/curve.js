@@ -542,8 +542,8 @@ const ctrlgenCurve = {
     const {width, height} = ctrlgenCurve.size;
     const options = (names) => names.map((name) => `<option value="${name}">${ctrlgen.words(name)}</option>`).join("");
     area.innerHTML = "<div class='ctrlgen-bar'><select class='ctrlgen-track' aria-label='Curve'></select>"
-      + `<select class='ctrlgen-preset' aria-label='Preset'><option value=''>Preset…</option>${options(ctrlgenCurve.presets)}</select>`
-      + "<select class='ctrlgen-easing' aria-label='Easing from the chosen point' disabled><option value=''>Easing…</option>"
+      + `<select class='ctrlgen-preset' aria-label='Preset' title='A curve to begin with'><option value=''>Preset…</option>${options(ctrlgenCurve.presets)}</select>`
+      + "<select class='ctrlgen-easing' aria-label='Easing from the chosen point' title='How the curve leads to the next point' disabled><option value=''>Easing…</option>"
       + `${options(Object.keys(ctrlgenSchedule.easings))}</select>`
       + "<button type='button' class='ctrlgen-remove' aria-label='Remove point' title='Remove point' disabled>−</button>"
       + "<button type='button' class='ctrlgen-undo' aria-label='Undo' title='Undo'>↶</button>"

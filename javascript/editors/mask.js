@@ -140,7 +140,7 @@ const ctrlgenMask = {
   build(unit, field) {
     const area = document.createElement("div");
     area.className = "ctrlgen-mask";
-    area.innerHTML = '<button type="button" class="ctrlgen-add" aria-expanded="false">Paint the mask</button>'
+    area.innerHTML = '<button type="button" class="ctrlgen-add" aria-expanded="false" title="Paint where the unit acts, on its own picture">Paint the mask</button>'
       + '<div class="ctrlgen-mask-editor" hidden></div>';
     field.after(area);
     area.querySelector("button").addEventListener("click", () => {

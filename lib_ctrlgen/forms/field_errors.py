@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,22 @@ from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.request.spec import ControlRequest, ControlUnit, parse_request
 
 from .field_places import UNIT, UNIT_LABELS, WHOLE_LABELS, PanelValues, place_of
-from .unit_fields import split_values, unit_payload, whole_settings
+from .tuner_places import OWN_LABELS
+from .unit_fields import at_index, split_values, unit_payload, whole_settings
 
 # Advice in messages that is for the API alone.
 FOR_API = re.compile(r"\s*\((?:in the API|enabled: false)[^)]*\)")
 # Names of fields in messages: JSON paths, names in quotes, and names with an underscore.
-NAMES = re.compile(r"(?P<path>\$(?:\.\w+|\[\d+\])+)|'(?P<quoted>\w+)'|\b(?P<bare>[a-z]+(?:_[a-z]+)+)\b")
+PATH = re.compile(r"\$(?:\.\w+|\[\d+\])+")
+NAMES = re.compile(rf"(?P<path>{PATH.pattern})|'(?P<quoted>\w+)'|\b(?P<bare>[a-z]+(?:_[a-z]+)+)\b")
 SCHEDULE = "of the schedule"
 EXAMPLE = "; for example 0.8, or 1@0, 1@0.3, 0@0.6"
 TOO_FEW = "expected `array` of length"
-CONCEPTS = "a blend needs two concepts or more: switch on 'Use' at each of them"
+# What the page says of lists that have too few entries.
+FEW = {
+    "$.blend.concepts": "a blend needs two concepts or more: switch on 'Use' at each of them",
+    "$.tune.auto.ranges": "choose what varies",
+}
 
 Check = Callable[[ControlUnit, str], None]  # raises RequestError below a unit's path
 
@@ -78,6 +84,25 @@ def mark_of_error(error: Exception, values: PanelValues | None = None) -> Mark:
     return mark_of("$", str(error), values)
 
 
+def with_labels(text: str) -> str:
+    """A sentence with the labels of the panel's fields in the place of JSON paths.
+
+    >>> with_labels("$.units[0].image: the picture 0f3a is missing")
+    'Unit 0, Picture: the picture 0f3a is missing'
+    """
+    return PATH.sub(lambda found: place_of(found[0]).label or found[0], text)
+
+
+def within(error: RequestError, path: str) -> RequestError:
+    """An error in the content of a field, at that field's path: the message says where in the content.
+
+    >>> within(RequestError("$.units[0].image", "is no picture"), "$.recipe.gallery").message
+    'Unit 0, Picture: is no picture'
+    """
+    place = f"{with_labels(error.path)}: " if error.path else ""
+    return RequestError(path, f"{place}{error.message}")
+
+
 def marks_json(marks: Iterable[Mark]) -> str:
     """Several marks as a JSON list."""
     return json.dumps([mark.payload() for mark in marks], ensure_ascii=False)
@@ -117,9 +142,7 @@ def _unit_errors(panel: Sequence[Any], check: Check) -> Iterator[tuple[int, Requ
         path = f"$.units[{index}]"
         try:
             if values["enabled"]:
-                off = {"model": "", "enabled": False}
-                units = [*(off for _ in range(index)), unit_payload(values, path)]
-                request: ControlRequest = parse_request({"units": units})
+                request: ControlRequest = parse_request(at_index(unit_payload(values, path), index))
                 check(request.units[index], path)
         except RequestError as error:
             yield index, error
@@ -134,17 +157,17 @@ def _whole_errors(panel: Sequence[Any]) -> Iterator[RequestError]:
 
 def _worded(path: str, message: str, values: PanelValues | None) -> str:
     """A message with the labels of fields instead of their names, and with an example of a schedule."""
-    if path == "$.blend.concepts" and TOO_FEW in message:
-        message = CONCEPTS
+    message = FEW.get(path, message) if TOO_FEW in message else message
     message = message + EXAMPLE if SCHEDULE in message else message
-    text = NAMES.sub(lambda found: _label(found, values), FOR_API.sub("", message)).strip()
+    own = OWN_LABELS if path.startswith("$.tune") else {}
+    text = NAMES.sub(lambda found: _label(found, values, own), FOR_API.sub("", message)).strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _label(found: re.Match[str], values: PanelValues | None) -> str:
+def _label(found: re.Match[str], values: PanelValues | None, own: Mapping[str, str]) -> str:
     if found["path"]:
         return place_of(found["path"], values).label or found["path"]
     name = found["quoted"] or found["bare"]
     known = UNIT.get(name, (name,))[-1]
-    label = UNIT_LABELS.get(known) or WHOLE_LABELS.get(known)
+    label = own.get(name) or UNIT_LABELS.get(known) or WHOLE_LABELS.get(known)
     return f"'{label}'" if label else found[0]

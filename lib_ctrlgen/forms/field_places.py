@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -19,9 +19,12 @@ from typing import Any
 from .blend_fields import BLEND_FIELDS, CONCEPT_FIELDS
 from .param_fields import family_fields
 from .preprocessor_fields import param_fields, stage_names
+from .recipe_places import RECIPE_LABELS
+from .tuner_places import TUNER, TUNER_LABELS, tuner_field
 from .unit_fields import UNITS_FROM, WHOLE_FIELDS, split_values, unit_fields
 
 PART = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d+)\]")
+IN_UNIT = re.compile(r"\$\.units\[\d+\]\.?(?P<rest>.*)", re.DOTALL)
 OWN = "ctrlgen_{tab}_"
 
 # The panel's fields for a field of a unit. The first one that is filled is meant, or else the last one.
@@ -173,11 +176,21 @@ def place_of(path: str, values: PanelValues | None = None) -> Place:
             return Place(elements=(f"{OWN}tabs",), label="Units")
         case ["blend", "concepts", int(index), *rest]:
             return _concept_place(index, rest, values.concepts)
-        case ["blend", *rest]:
-            return _blend_place(rest)
+        case [str(part), *rest] if part in PARTS:
+            return PARTS[part](rest)
         case [str(name), *_]:
             return _whole_place(name, values.whole)
     return Place(elements=(f"{OWN}panel",), label="")
+
+
+def label_in_unit(path: str) -> str:
+    """The label of a path in a unit, without the unit; the rest of the path where the panel has no field.
+
+    >>> label_in_unit("$.units[0].mask"), label_in_unit("$.units[0].wieght"), label_in_unit("$.units")
+    ('Mask', 'wieght', '')
+    """
+    found = IN_UNIT.fullmatch(path)
+    return place_of(path).label.partition(", ")[2] or found["rest"] if found else ""
 
 
 def label_of_field(name: str) -> str:
@@ -238,6 +251,23 @@ def _blend_place(rest: Sequence[str | int]) -> Place:
     name = str(rest[0]) if rest else "mode"
     name = name if name in BLEND_FIELDS else "mode"
     return Place(elements=(f"{OWN}blend_{name}",), label=BLEND_LABELS[name])
+
+
+def _tuner_place(rest: Sequence[str | int]) -> Place:
+    name = tuner_field(rest)
+    if not name:
+        return Place(elements=(f"{TUNER}cost",), label="")
+    return Place(elements=(TUNER + name,), label=TUNER_LABELS[name])
+
+
+def _recipe_place(rest: Sequence[str | int]) -> Place:
+    name = str(rest[0]) if rest else "name"
+    return Place(elements=(f"{OWN}recipe_{name}",), label=RECIPE_LABELS[name])
+
+
+PARTS: Mapping[str, Callable[[Sequence[str | int]], Place]] = MappingProxyType(
+    {"blend": _blend_place, "tune": _tuner_place, "recipe": _recipe_place}
+)
 
 
 def _whole_place(name: str, whole: Mapping[str, Any]) -> Place:

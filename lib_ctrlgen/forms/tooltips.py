@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lib_ctrlgen.request.blend import MAX_CONCEPTS
+from lib_ctrlgen.tuner.cells import NAMES
 
 from .kinds import KINDS
 from .param_fields import uploaded_fields
+from .tuner_places import TUNER as TUNER_ID
 
 UNIT: Mapping[str, str] = MappingProxyType(
     {
@@ -56,6 +58,8 @@ UNIT: Mapping[str, str] = MappingProxyType(
         "strength_high": "As strong as possible",
         "kind_undo": "Sets model, preprocessor and strength back to what they were",
         "refresh": "Looks for new models in the model folders",
+        "download": "Downloads what is missing into its folders",
+        "cancel": "Stops the download; what has arrived is kept",
     }
 )
 BLEND: Mapping[str, str] = MappingProxyType(
@@ -95,13 +99,68 @@ WHOLE: Mapping[str, str] = MappingProxyType(
         "list_models": "Reads the model folders, and says what each file is for",
     }
 )
+RECIPES: Mapping[str, str] = MappingProxyType(
+    {
+        "new": "A new name makes a recipe, the name of a recipe a new version of it",
+        "message": "Stands in the history beside this version",
+        "save": "Keeps units, pictures, prompts and settings, with the picture of the gallery",
+        "gallery": "Choosing a picture chooses its recipe",
+        "refresh": "Reads the folder of recipes again",
+        "name": "The recipe that the buttons below it use",
+        "version": "The saved state that is loaded, compared or exported",
+        "variant": "A line of versions beside the others; write a new name to make one",
+        "load": "Replaces the panel's values, the prompts and the settings by those of the recipe",
+        "restore": "Saves the chosen version once more; the versions after it stay in the history",
+        "switch": "Further versions are saved in this variant",
+        "new_name": "What the chosen recipe is to be called",
+        "rename": "Changes the name; the history stays",
+        "delete": "Removes the recipe and all its versions, after a question",
+        "other": "A second recipe, whose newest version is compared with the chosen one",
+        "compare": "Shows what differs in the settings and in the pictures",
+        "export": "Packs the chosen version into one file for others",
+        "import": "Adds a shared recipe, or makes one from a picture that was made with CtrlGen",
+        "file": "The exported recipe, to be saved on your computer",
+    }
+)
+MODELS: Mapping[str, str] = MappingProxyType(
+    {
+        "published": "Says what a file is for, its size and its licence; nothing is downloaded yet",
+        "published_download": "Downloads the file into its model folder",
+        "published_cancel": "Stops the download; what has arrived is kept",
+        "tiny_install": "Copies a small checkpoint and its control models into the model folders, offline",
+        "tiny_use": "Sets what the tiny model was trained for in the fields above",
+    }
+)
+TUNER: Mapping[str, str] = MappingProxyType(
+    {
+        **{f"{axis}_path": "A field that varies: choose one, or write its path" for axis in NAMES},
+        **{f"{axis}_values": "The values that it takes: a list, a range, or one a line" for axis in NAMES},
+        "seeds": "Each cell is made with so many seeds, beginning with the one above",
+        "name": "The run's folder; cells that it has already are not made again",
+        "force": "A larger grid is refused without it",
+        "budget": "0: all combinations are made; else values are tried with so many pictures",
+        "coarse": "Saves time on large grids: a rough picture decides which cells are made in full",
+        "send": "Sets prompt, settings and units to those of the gallery's cell",
+        "report": "Shows the cells with their scores, also while the run goes on",
+        "recipe": "A new name makes a recipe, the name of a recipe a new version of it",
+        "save_recipe": "Keeps the gallery's cell with its units' pictures and its settings",
+    }
+)
 CONCEPTS = {f"concept{index}_{name}": text for index in range(MAX_CONCEPTS) for name, text in CONCEPT.items()}
-PANEL_TOOLTIPS: Mapping[str, str] = MappingProxyType({**WHOLE, **BLEND, **CONCEPTS})
+RECIPE_FIELDS = {f"recipe_{name}": text for name, text in RECIPES.items()}
+PANEL_TOOLTIPS: Mapping[str, str] = MappingProxyType(
+    {**WHOLE, **BLEND, **CONCEPTS, **RECIPE_FIELDS, **MODELS}
+)
 
 
 def unit_tooltips() -> dict[str, str]:
     """The tooltips of a unit's fields, by field name; those of parameters are in `param_html`."""
     return {**{name: param.info or param.label for name, param in uploaded_fields().items()}, **UNIT}
+
+
+def tuner_tooltips(tab: str) -> dict[str, str]:
+    """The tooltips of the tuner's fields by the ids of their elements."""
+    return {f"{TUNER_ID.format(tab=tab)}{name}": text for name, text in TUNER.items()}
 
 
 def kind_tooltips() -> dict[str, str]:

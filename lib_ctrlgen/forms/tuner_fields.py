@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lib_ctrlgen.errors import RequestError, below
+from lib_ctrlgen.errors import CtrlGenError, RequestError, below
 from lib_ctrlgen.request.spec import parse_request
 from lib_ctrlgen.tuner.cells import NAMES, TuneSpec
 
+RANGE = re.compile(r"\$\.tune\.auto\.ranges\[(\d+)\]")
 COARSE = 0.4  # the share of the steps with which the panel's "from coarse to fine" begins
 
 
@@ -21,6 +23,18 @@ def read_tune(args: Sequence[Any]) -> tuple[TuneSpec, str]:
     fields.pop("job", None)  # set by the job route, not by a user
     with below("$.tune"):
         return parse_request(fields, TuneSpec), name
+
+
+def at_fields(error: CtrlGenError, args: Sequence[Any]) -> CtrlGenError:
+    """The error of a search's range at the axis whose fields it was read from; others are unchanged."""
+    if not isinstance(error, RequestError) or args[0] not in (None, ""):
+        return error
+    found = RANGE.match(error.path)
+    if found is None:
+        return error
+    filled = [name for name, place in zip(NAMES, args[1::2], strict=False) if str(place or "").strip()]
+    place = f"$.tune.{filled[int(found[1])]}{error.path[found.end() :]}"
+    return RequestError(place, error.message)
 
 
 def _from_json(first: Any) -> dict[str, Any]:

@@ -160,6 +160,11 @@ def unit_payload(values: Values, path: str) -> Payload:
     return unit | {"params": unit["params"] | uploaded_params(values, path)}
 
 
+def at_index(unit: Payload, index: int) -> Payload:
+    """A request with one unit at an index, behind units that are off: errors have the unit's own path."""
+    return {"units": [*({"model": "", "enabled": False} for _ in range(index)), unit]}
+
+
 def enabled_units(panel: Sequence[Any], read: Callable[[Values, str], Payload]) -> list[Payload]:
     """Each enabled unit, converted by `read`; a disabled unit becomes a placeholder."""
     units = [

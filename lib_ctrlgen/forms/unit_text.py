@@ -23,7 +23,7 @@ from lib_ctrlgen.request.spec import ControlRequest, parse_request, to_payload
 from .param_fields import uploaded_fields, uploaded_params
 from .pose_fields import reads_pose
 from .reference_fields import ROLES
-from .unit_fields import NO_MODEL, Payload, Values, panel_values, unit_pictures, unit_settings
+from .unit_fields import NO_MODEL, Payload, Values, at_index, panel_values, unit_pictures, unit_settings
 
 HASHED = "sha:"  # how the text of a picture begins of which only the hash is known
 PASTED = "$.units[0]"
@@ -63,11 +63,10 @@ def unit_text(values: Values, index: int, *, pictures: bool) -> str:
     if values["model"] in (None, "", NO_MODEL):
         raise RequestError(f"{path}.model", NOT_COPIED)
     unit = unit_settings(values, path) | unit_pictures(values, path) | {"enabled": True}
-    request: ControlRequest = parse_request(
-        {"units": [unit | {"params": unit["params"] | uploaded_params(values, path)}]}
-    )
+    unit |= {"params": unit["params"] | uploaded_params(values, path)}
+    request: ControlRequest = parse_request(at_index(unit, index))
     payload = to_payload(request) if pictures else described(request, HASHED[:-1])
-    copied = payload["units"][0] | ({} if values["enabled"] else {"enabled": False})
+    copied = payload["units"][index] | ({} if values["enabled"] else {"enabled": False})
     return json.dumps(copied, ensure_ascii=False)
 
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 import msgspec
 from msgspec import Meta, Struct, field
 
-from lib_ctrlgen.errors import RequestError, nearest
+from lib_ctrlgen.errors import RequestError, UnknownFieldError, nearest
 
 from .base import RANDOM_SEED, Spec, check_plain
 from .blend import Blend
@@ -263,7 +263,8 @@ def _explained(path: str, message: str, expected: Any) -> RequestError:
     """Add the known names to msgspec's message about an unknown field or value."""
     if unknown := UNKNOWN.fullmatch(message):
         known = getattr(_struct_in(expected), "__struct_fields__", ())
-        return RequestError(f"{path}.{unknown['name']}", f"unknown field ({nearest(unknown['name'], known)})")
+        name = unknown["name"]
+        return UnknownFieldError(f"{path}.{name}", f"unknown field ({nearest(name, known)})")
     if missing := MISSING.fullmatch(message):
         return RequestError(f"{path}.{missing['name']}", "is required")
     if choice := CHOICE.fullmatch(message):

@@ -9,7 +9,7 @@
     prompt.glow: 0.5-1.5 [3]                the weight with this name in the prompt
     prompt.lora:style: 0-1 [5]              the weight of <lora:style:1> in the prompt
 
-A friendly label may replace a path: "Strength of unit 0", "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed",
+A friendly label may replace a path: "Weight of unit 0", "Unit 0 weight", "CFG", "Steps", "Sampler", "Seed",
 "Checkpoint".
 
 >>> axis = parse_axis("Unit 0 weight", "0.2, 0.6-1 [3]")
@@ -49,7 +49,7 @@ LABELS: Mapping[str, str] = {
     "schedule type": "scheduler",
     "text in the prompt": "prompt.replace",
 }
-UNIT_LABELS: Mapping[str, str] = {"strength": "weight"}
+OLD_NAMES: Mapping[str, str] = {"strength": "weight"}  # of a unit's fields, in axes of earlier versions
 REPLACE = "prompt.replace"
 
 
@@ -111,7 +111,7 @@ def path_of(place: str) -> str:
 
     >>> path_of("Unit 1 guidance end"), path_of("CFG"), path_of("units.0.params.low_threshold")
     ('units.1.guidance_end', 'cfg_scale', 'units.0.params.low_threshold')
-    >>> path_of("Strength of unit 1"), path_of("Weight of concept 0"), path_of("Text in the prompt")
+    >>> path_of("Weight of unit 1"), path_of("Weight of concept 0"), path_of("Text in the prompt")
     ('units.1.weight', 'blend.concepts.0.weight', 'prompt.replace')
     """
     if place.startswith(f"prompt.{LORA}"):
@@ -122,7 +122,7 @@ def path_of(place: str) -> str:
         found = pattern.fullmatch(place)
         if found:
             name = " ".join(found[2].lower().split())
-            return f"{root}.{int(found[1])}.{UNIT_LABELS.get(name) or _field(name)}"
+            return f"{root}.{int(found[1])}.{OLD_NAMES.get(name) or _field(name)}"
     return _field(place) if " " in place or place.lower() in LABELS or place.istitle() else place
 
 

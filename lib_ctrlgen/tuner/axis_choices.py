@@ -5,9 +5,12 @@ Every label is one that `axes.path_of` reads. Any other path of a request may be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lib_ctrlgen.errors import RequestError, UnknownFieldError, nearest
+
+NO_PLACE = "the request has no such unit or concept"
 UNITS = 3  # units whose fields are offered; those of later units are written by hand
 
 
@@ -43,7 +46,7 @@ OTHERS = (
 def unit_choices(unit: int) -> Iterator[AxisChoice]:
     """The choices for a unit's fields."""
     yield AxisChoice(
-        label=f"Strength of unit {unit}",
+        label=f"Weight of unit {unit}",
         example="0-1.2 [5]",
         about="A number, or a curve over the steps such as 1>0.",
     )
@@ -78,3 +81,29 @@ def unit_choices(unit: int) -> Iterator[AxisChoice]:
 def axis_choices() -> list[AxisChoice]:
     """All choices, in the order of the list."""
     return [*(each for unit in range(UNITS) for each in unit_choices(unit)), *OTHERS]
+
+
+def unknown_axis(error: RequestError, label: str, paths: Sequence[str]) -> RequestError | None:
+    """The error at `path` for a label that leads to no field; None for other errors, and for plain paths.
+
+    `label` is an axis' label as it was written, and `paths` are what `axes.path_of` made of its parts.
+    """
+    for part, path in zip(label.split("+"), paths, strict=False):
+        name = part.strip()
+        if name == path:
+            continue
+        if not error.path and error.message.startswith(path):  # of `axes.replaced`
+            return RequestError("path", f"{name!r}: {NO_PLACE}")
+        if isinstance(error, UnknownFieldError) and error.path == json_path(path):
+            known = nearest(name, (each.label for each in axis_choices()))
+            return RequestError("path", f"there is no axis {name!r} ({known})")
+    return None
+
+
+def json_path(path: str) -> str:
+    """The JSON path of an axis' path.
+
+    >>> json_path("units.0.weight")
+    '$.units[0].weight'
+    """
+    return "$" + "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in path.split("."))

@@ -16,6 +16,7 @@ from lib_ctrlgen.request.base import RANDOM_SEED, Spec
 from lib_ctrlgen.request.spec import ControlRequest, parse_request
 
 from .axes import Axis, applied, parse_axis
+from .axis_choices import unknown_axis
 
 NAMES = ("x", "y", "z")
 LARGEST = 400  # pictures of a grid without `force`
@@ -80,11 +81,15 @@ class TuneSpec(Spec, frozen=True, kw_only=True):
         super().__post_init__()
         named = [name for name in NAMES if getattr(self, name) is not None]
         if self.auto is None and self.x is None:
-            raise RequestError("x", "is required: an axis, or `auto` instead of axes")
+            raise RequestError(
+                "x", "is required: choose what varies (in the API `auto` may replace the axes)"
+            )
         if self.auto is not None and named:
             raise RequestError(named[0], "`auto` searches the fields in auto.ranges: leave the axes out")
         if self.auto is not None and self.coarse is not None:
-            raise RequestError("coarse", "is for a grid: a search has auto.early instead")
+            raise RequestError(
+                "coarse", "is for a grid, not for a search (in the API a search has auto.early)"
+            )
 
 
 Request = TypeVar("Request", bound=ControlRequest)
@@ -126,13 +131,14 @@ def grid_of(payload: Mapping[str, Any], tune: TuneSpec, kind: type[Request]) -> 
     """
     named = {name: axis for name in NAMES if (axis := getattr(tune, name)) is not None}
     if "z" in named and "y" not in named:
-        raise RequestError("$.tune.y", "there is an axis z but no y: rename z to y")
+        raise RequestError("$.tune.y", "there is an axis z but no y: make it y")
     axes = {name: _axis(name, spec) for name, spec in named.items()}
     count = math.prod(len(axis) for axis in axes.values()) * tune.seeds
     if count > LARGEST and not tune.force:
         raise RequestError(
             "$.tune",
-            f"{count} pictures are more than {LARGEST}: take fewer values or seeds, or set force: true",
+            f"{count} pictures are more than {LARGEST}: take fewer values or seeds, or switch on 'force' "
+            "(in the API force: true)",
         )
     shape = [len(axis) for axis in axes.values()]
     places = [_unravelled(number, shape) for number in range(math.prod(shape))]
@@ -166,6 +172,8 @@ def _cell(
             made = applied(made, axis, index)
             parse_request(made, kind)
         except RequestError as error:
+            if unknown := unknown_axis(error, axis.label, axis.paths):
+                raise RequestError(f"$.tune.{name}.path", unknown.message) from error
             place = f" (at {error.path})" if error.path else ""
             raise RequestError(where, f"{axis.shown[index]}: {error.message}{place}") from error
     shown = tuple(axis.shown[index] for axis, index in zip(axes.values(), coords, strict=True))

@@ -54,6 +54,22 @@ def accepted(_unit: ControlUnit, _path: str) -> None:
         ("$.blend.concepts", "expected `array` of length >= 2", "Blend: a blend needs two concepts"),
         ("$.prompt", "expected a weight", "Prompt: expected a weight."),
         ("$.alwayson_scripts.ControlNet.args[0].module", "unknown", "$.alwayson_scripts.ControlNet.args[0]"),
+        (
+            "$.tune.x.values[0]",
+            "abc: expected a number (at $.units[0].weight)",
+            "Across (X), Values: abc: expected a number (at Unit 0, Weight).",
+        ),
+        (
+            "$.tune",
+            "500 are too many: switch on 'force' (in the API force: true)",
+            "Allow more than 400 pictures: 500 are too many: switch on 'Allow more than 400 pictures'.",
+        ),
+        (
+            "$.tune.auto.ranges",
+            "expected `array` of length >= 1",
+            "Across (X): choose what varies.",
+        ),
+        ("$.recipe.name", "there is no recipe 'x'", "Recipe: there is no recipe 'x'."),
         ("$", "too large", "too large."),
         ("$.units[0].model", "no model named 'my_canny'", "Unit 0, Model: no model named 'my_canny'."),
     ],

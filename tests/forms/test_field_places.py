@@ -9,6 +9,7 @@ from lib_ctrlgen.forms.field_places import CONCEPT_LABELS, PanelValues, label_of
 from lib_ctrlgen.forms.param_fields import family_fields
 from lib_ctrlgen.forms.param_values import PARAM_VALUES
 from lib_ctrlgen.forms.preprocessor_fields import param_fields
+from lib_ctrlgen.forms.recipe_places import RECIPE_CHOSEN, RECIPE_LABELS
 from lib_ctrlgen.forms.unit_fields import WHOLE_FIELDS, unit_fields
 from lib_ctrlgen.request.blend import Blend, Concept
 from lib_ctrlgen.request.reference import Reference
@@ -43,10 +44,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     with served(FakeWebUI(), tmp_path_factory.mktemp("webui")):
         components = fresh("panel.panel").build_panel("txt2img").components
-        made = {c.elem_id for c in Component.made if c.elem_id}
+        tuner = fresh("tuner.script").TunerScript()
+        tuner.elem_id = lambda name: f"script_txt2img_ctrlgen_xy_tuner_{name}"
+        tuner.ui(is_img2img=False)
+        made = {c.elem_id: c.label or c.value for c in Component.made if c.elem_id}
         params = {each.id: each.label for html in every_html() for each in shown_params(html)}
-    assert not made & params.keys()
-    return dict.fromkeys(made, "") | {c.elem_id: c.label for c in components} | params
+    assert not made.keys() & params.keys()
+    return made | {c.elem_id: c.label for c in components} | params
 
 
 @pytest.mark.parametrize("path", sorted(request_paths()))
@@ -85,6 +89,20 @@ def test_labels_are_those_of_the_panel(built: dict[str, Any]) -> None:
     shown |= {f"ctrlgen_txt2img_{name}": place_of(path).label for name, path in paths.items()}
     other = {name: (label, built[name]) for name, label in shown.items() if not built[name].startswith(label)}
     assert not other
+
+
+def test_the_tuners_and_the_recipes_fields_are_places_with_their_labels(built: dict[str, Any]) -> None:
+    axes = [f"$.tune.{axis}.{name}" for axis in "xyz" for name in ("path", "values[3]")]
+    names = ("seeds", "name", "force", "auto.budget", "auto", "coarse", "recipe", "auto.ranges")
+    paths = [*axes, *(f"$.tune.{name}" for name in names), *(f"$.recipe.{name}" for name in RECIPE_LABELS)]
+    for path in paths:
+        place = place_of(path)
+        (element,) = place.elements
+        label = built[element.replace("{tab}", "txt2img")]
+        assert label.startswith(place.label.rpartition(", ")[2]), path
+    assert place_of("$.tune.y.values[2]").label == "Down (Y), Values"
+    assert place_of("$.tune").elements == place_of("$.tune.force").elements
+    assert {*RECIPE_CHOSEN.values(), "new", "other"} == {*RECIPE_LABELS}
 
 
 @pytest.mark.parametrize(

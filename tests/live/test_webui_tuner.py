@@ -188,7 +188,7 @@ def test_a_sampler_with_its_schedule_is_the_generation_alone(webui: WebUI) -> No
     ("tune", "path"),
     [
         ({"x": {"path": "Unit 0 weight", "values": "1, 2@"}}, "$.tune.x.values[1]"),
-        ({"x": {"path": "Unit 3 weight", "values": "1"}}, "$.tune.x.values[0]"),
+        ({"x": {"path": "Unit 3 weight", "values": "1"}}, "$.tune.x.path"),
         ({"w": 1}, "$.tune.w"),
         ({"name": "../out"}, "$.tune.name"),
         ({"x": {"path": "seed", "values": "1-250 [250]"}, "seeds": 2}, "$.tune"),

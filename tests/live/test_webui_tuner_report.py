@@ -125,7 +125,7 @@ def test_ratings_are_merged_and_kept_when_a_job_is_extended(webui: WebUI) -> Non
     answer = webui.post(route, {"cells": {first: {"stars": 3, "at": 9}}, "votes": {"v1": vote}})
     assert answer.status_code == 200, answer.text
     webui.post(route, {"cells": {first: {"stars": 5, "at": 8}}})
-    assert posted(webui, EDGES, name=name, x={"path": "Strength of unit 0", "values": "0, 0.5, 1"}).ok
+    assert posted(webui, EDGES, name=name, x={"path": "Weight of unit 0", "values": "0, 0.5, 1"}).ok
     assert waited(webui, name, "done", "failed")["total"] == 3
     kept = webui.get(route).json()
     assert kept["cells"] == {first: {"stars": 3, "at": 9}}
@@ -135,7 +135,7 @@ def test_ratings_are_merged_and_kept_when_a_job_is_extended(webui: WebUI) -> Non
 
 
 def test_a_coarse_grid_makes_the_better_half_as_alone(webui: WebUI, tmp_path: Any) -> None:
-    x = {"path": "Strength of unit 0", "values": "0, 0.4, 0.8, 1.2"}
+    x = {"path": "Weight of unit 0", "values": "0, 0.4, 0.8, 1.2"}
     name = posted(webui, EDGES, fields={"steps": 8}, x=x, coarse=0.5).json()["id"]
     said = waited(webui, name, "done", "failed")
     assert (said["state"], said["done"]) == ("done", 4), said

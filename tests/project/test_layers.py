@@ -41,6 +41,7 @@ LAYERS: dict[str, frozenset[str] | None] = {
     "session": ARRAYS,
     "tuner.values": PURE,
     "tuner.axes": PURE,
+    "tuner.axis_choices": PURE,
     "tuner.cells": PURE,
     "tuner.search.space": PURE,
     "tuner.axis_errors": PURE,
@@ -272,7 +273,7 @@ def test_a_module_without_a_place_fails() -> None:
 
 
 def test_the_table_is_short_and_so_is_the_top_level() -> None:
-    assert len(LAYERS) <= 36  # projects and serve stand above everything that existed before them
+    assert len(LAYERS) <= 37  # projects and serve stand above everything that existed before them
     assert len(list((ROOT / PACKAGE).glob("*.py"))) <= 5
 
 

@@ -14,6 +14,7 @@ PAGES = (ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "d
 TASKS = sorted((ROOT / "docs" / "tasks").glob("*.md"))
 TEXT = "\n".join(page.read_text("utf-8") for page in PAGES)
 COMMAND = re.compile(r"\.venv/bin/ctrlgen (run|plan|tune|explore) (examples/[\w./]+\.yaml)")
+BARE = re.compile(r"^    (?:\$ )?ctrlgen .*", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
 
@@ -46,3 +47,14 @@ def test_commands_and_links_lead_somewhere(page: Path) -> None:
         assert ("tune" in yaml.safe_load((ROOT / file).read_text("utf-8"))) == (verb == "tune")
     for link in LINK.findall(text):
         assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *TASKS], ids=lambda page: page.name)
+def test_commands_can_be_run_without_an_active_environment(page: Path) -> None:
+    assert BARE.findall(page.read_text("utf-8")) == []
+
+
+def test_every_decision_is_in_the_index() -> None:
+    decisions = {f"decisions/{file.name}" for file in (ROOT / "docs" / "decisions").glob("*.md")}
+    listed = set(LINK.findall((ROOT / "docs" / "index.md").read_text("utf-8")))
+    assert decisions <= listed

@@ -16,8 +16,8 @@ from lib_ctrlgen.tuner.ratings import RatingsFile, read_body
 from lib_ctrlgen.tuner.run import Tuner
 from tests.support.analytic_host import PAYLOAD, AnalyticHost
 
-X = {"path": "Strength of unit 0", "values": "0.5, 1, 1.5"}
-Y = {"path": "Strength of unit 1", "values": "0.25, 0.5"}
+X = {"path": "Weight of unit 0", "values": "0.5, 1, 1.5"}
+Y = {"path": "Weight of unit 1", "values": "0.25, 0.5"}
 
 
 def tuner_of(out: Path, host: AnalyticHost, **tune: Any) -> Tuner:

@@ -175,6 +175,8 @@ def test_a_grid_has_every_cell_once_x_fastest() -> None:
         ({"x": {"path": "units.0.weight", "values": "1@, 2"}}, "$.tune.x.values[0]"),
         ({"x": {"path": "units.7.weight", "values": "1"}}, "$.tune.x.values[0]"),
         ({"x": {"path": "units.0.wieght", "values": "1"}}, "$.tune.x.values[0]"),
+        ({"x": {"path": "Wieght of unit 0", "values": "1"}}, "$.tune.x.path"),
+        ({"x": {"path": "Weight of unit 7", "values": "1"}}, "$.tune.x.path"),
         ({"x": {"path": "steps", "values": "5, 0"}}, "$.tune.x.values[1]"),
         ({"x": {"path": "steps", "values": "0-1 [0]"}}, "$.tune.x.values"),
         ({"x": {"path": "steps", "values": "1-200 [200]"}, "seeds": 3}, "$.tune"),

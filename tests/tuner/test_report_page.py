@@ -11,10 +11,11 @@ from lib_ctrlgen.tuner.progress_file import ProgressFile
 from lib_ctrlgen.tuner.ratings import RatingsFile, Vote
 from lib_ctrlgen.tuner.votes import strengths
 from tests.support.analytic_host import AnalyticHost
+from tests.support.axe import faults
 from tests.support.script_page import browser
 from tests.support.tuner_reports import report_in, served, tuner_of
 
-RECOMMENDED = "Strength of unit 0 = 1, Strength of unit 1 = 0.5"
+RECOMMENDED = "Weight of unit 0 = 1, Weight of unit 1 = 0.5"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_arrows_move_digits_give_stars_and_filters_show_them(page: Any) -> None:
     assert page.locator(".grid img").first.get_attribute("src").startswith("thumbnails/")
     cells.nth(0).focus()
     press(page, "4", "ArrowRight", "2", "ArrowDown", "f", "ArrowRight", "ArrowRight", "5")
-    assert focused(page) == "Strength of unit 0 = 1.5, Strength of unit 1 = 0.5"
+    assert focused(page) == "Weight of unit 0 = 1.5, Weight of unit 1 = 0.5"
     rated = [text.strip() for text in page.locator(".rated").all_inner_texts()]
     assert rated == ["★★★★☆", "★★☆☆☆", "", "", "♥", "★★★★★"]
     page.select_option("#stars", "4")
@@ -78,7 +79,7 @@ def test_arrows_move_digits_give_stars_and_filters_show_them(page: Any) -> None:
     press(page, "Escape")
     cells.nth(5).focus()
     press(page, "ArrowLeft")  # nothing that the filter shows is there
-    assert focused(page).startswith("Strength of unit 0 = 1.5")
+    assert focused(page).startswith("Weight of unit 0 = 1.5")
     press(page, "0")
     assert page.locator("#count").inner_text() == "1 of 6 cells"
     page.select_option("#stars", "")
@@ -114,7 +115,7 @@ def test_ratings_of_a_file_stay_in_the_browser_and_in_a_downloaded_file(page: An
     page.evaluate("localStorage.clear()")
     page.reload()
     assert page.locator(".rated").nth(2).inner_text() == ""
-    tuned = report_in(folder, y={"path": "Strength of unit 1", "values": "0.25, 0.5, 0.75"})  # extended
+    tuned = report_in(folder, y={"path": "Weight of unit 1", "values": "0.25, 0.5, 0.75"})  # extended
     page.reload()
     assert page.locator(".rated").nth(2).inner_text() == "★★★☆☆"
     rows = json.loads(tuned.report.with_name("cells.json").read_text("utf-8"))["cells"]
@@ -126,7 +127,7 @@ def test_ratings_of_a_file_stay_in_the_browser_and_in_a_downloaded_file(page: An
 def test_blind_votes_hide_the_values_and_give_the_strengths_of_the_library(page: Any) -> None:
     page.click("#vote")
     ballot = page.locator("#ballot")
-    assert "Strength of unit" not in ballot.evaluate("(part) => part.outerHTML")
+    assert "Weight of unit" not in ballot.evaluate("(part) => part.outerHTML")
     assert ballot.locator("img").count() == 2
     press(page, "2", "1", "1")  # three votes of two
     page.select_option("#many", "4")
@@ -264,3 +265,13 @@ def test_a_report_from_disk_copies_the_command(page: Any, folder: Path) -> None:
     file = page.evaluate("cells[0].files[0]")
     command = page.evaluate("window.copied")
     assert command == f"ctrlgen recipes save 'it'\\''s a chair' --from-cell {folder}/{file}"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_report_has_no_faults_that_axe_finds(opened: Any, folder: Path, theme: str) -> None:
+    context = opened.new_context(color_scheme=theme, bypass_csp=True)
+    page = context.new_page()
+    page.goto((folder / "report.html").as_uri())
+    page.locator(".cell").first.wait_for()
+    assert faults(page, "body") == []
+    context.close()

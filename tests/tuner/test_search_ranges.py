@@ -40,7 +40,8 @@ def test_a_number_stays_inside_and_near(low: float, width: float, share: float) 
     [
         ([{"path": "Unit 0 weight", "values": "1-0.5"}], "ranges[0].values"),
         ([{"path": "Unit 0 weight", "values": "1"}], "ranges[0].values"),
-        ([RANGES[0], {"path": "Unit 7 weight", "values": "0-1"}], "ranges[1].values"),
+        ([RANGES[0], {"path": "Unit 7 weight", "values": "0-1"}], "ranges[1].path"),
+        ([{"path": "Wieght of unit 0", "values": "0-1"}], "ranges[0].path"),
         ([{"path": "units.0.wieght", "values": "0-1"}], "ranges[0].values"),
         ([{"path": "steps", "values": "10-30"}], "ranges[0].values"),
         ([{"path": "steps", "values": "0-30 (+5)"}], "ranges[0].values"),
@@ -95,6 +96,6 @@ def test_without_optuna_it_says_what_to_install(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
     monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
-    with pytest.raises(RequestError, match=r"Optuna.*python -m pip install optuna") as caught:
+    with pytest.raises(RequestError, match=r"Optuna.* -m pip install optuna`$") as caught:
         tuner(AnalyticHost(), tmp_path)
     assert caught.value.path == "$.tune.auto"

@@ -64,4 +64,6 @@ def test_the_gallerys_cell_is_saved_with_pictures_of_any_run(grid: Path, tmp_pat
     read = Library(tmp_path / "ctrlgen-recipes").find("chair").read()
     assert (read.job["units"], read.result) == (job()["units"], png("blue"))
     assert "select a cell in the gallery first" in saved_cell(json.dumps({"infotext": ""}), "chair")
-    assert "cannot be used as a name" in saved_cell(json.dumps(page), "../x")
+    said = saved_cell(json.dumps(page), "../x")
+    assert ">Save the gallery&#x27;s cell as the recipe: &#x27;../x&#x27; cannot be used as a name" in said
+    assert "ctrlgen_xy_tuner_recipe" in said

@@ -174,7 +174,9 @@ def test_a_recipe_is_renamed_and_deleted(page: Page) -> None:
     page.fill(**unit(enabled=True, model="edges", image=RED))
     page.save("chair")
     page.save("table")
-    assert "there is a recipe &#x27;table&#x27; already" in page.press("rename", "chair", "table")[0]
+    note = page.press("rename", "chair", "table")[0]
+    assert ">New name of the recipe: there is a recipe &#x27;table&#x27; already" in note
+    assert ">Compare with: there is no recipe" in page.press("compare", "chair", "", "desk")[-1]
     note, names, others, gallery = page.press("rename", "chair", "Sessel")
     assert ("Renamed" in note, names["value"]) == (True, "Sessel")
     assert (others["choices"], len(gallery)) == (["", "Sessel", "table"], 2)
@@ -188,15 +190,19 @@ def test_a_recipe_is_renamed_and_deleted(page: Page) -> None:
 
 def test_mistakes_are_shown(page: Page, tmp_path: Path) -> None:
     wrong = [page.press(name, "", "") for name in ("load", "restore", "switch", "export")]
-    assert all("Choose a recipe first." in found[-1] for found in wrong)
-    assert "there is no recipe &#x27;x&#x27;" in page.press("compare", "x", "", "")[-1]
+    assert all(">Recipe: Choose a recipe first.<" in found[-1] for found in wrong)
+    assert all("ctrlgen_{tab}_recipe_name" in found[-1] for found in wrong)
+    assert ">Recipe: there is no recipe &#x27;x&#x27;" in page.press("compare", "x", "", "")[-1]
+    assert ">Save as: &#x27;a/b&#x27; cannot be used" in page.save("a/b")
     page.fill(**unit(enabled=True))
     assert "choose a model in the unit" in page.save("chair")
     (tmp_path / "evil.zip").write_bytes(b"PK")
-    assert "no zip of a recipe" in page.press("import", SimpleNamespace(name=str(tmp_path / "evil.zip")))[0]
+    note = page.press("import", SimpleNamespace(name=str(tmp_path / "evil.zip")))[0]
+    assert ">Recipes: this is no zip of a recipe" in note
+    assert "ctrlgen_{tab}_recipe_gallery" in note
     token = page.parts["ctrlgen_txt2img_recipe_token"].events[0][0]
     assert "names no recipe" in token("../../x")[0]
-    assert "there is no recipe" in token(f"{'0' * 40}/1/x")[0]
+    assert ">Recipe: there is no recipe" in token(f"{'0' * 40}/1/x")[0]
     assert page.library.names() == []
 
 

@@ -10,8 +10,11 @@ import pytest
 from safetensors.torch import save_file
 
 from lib_ctrlgen.errors import HostError, RequestError
+from lib_ctrlgen.forms.field_errors import mark_of_error
+from lib_ctrlgen.forms.tuner_places import TUNER_LABELS
 from lib_ctrlgen.request.spec import parse_request
 from tests.support import control_files as files
+from tests.support.fake_gradio import Component
 from tests.support.fake_webui import FakeWebUI, fresh
 
 UNIT = {"model": "a", "image": files.drawn_url(), "preprocessor": "canny"}
@@ -76,6 +79,37 @@ def test_wrong_axes_say_where(script: Any, args: list[Any], path: str) -> None:
     assert caught.value.path == path
 
 
+@pytest.mark.parametrize(
+    ("fields", "field", "sentence"),
+    [
+        (["", "", "Weight of unit 0", "1, 2"], "x_path", "is required: choose what varies."),
+        (["Weight of unit 0", "abc"], "x_values", "abc: expected a value (a number) at character"),
+        (["Strngth of unit 0", "1, 2"], "x_path", "there is no axis 'Strngth of unit 0' (nearest: "),
+        (["Stepps", "1, 2"], "x_path", "there is no axis 'Stepps' (nearest: Steps"),
+        (["Steps", "1, 2", "", "", "", "", 1, "a/b"], "name", "expected a plain folder name"),
+        (["Steps", "1-200 [200]", "", "", "", "", 3, ""], "force", "600 pictures are more than 400"),
+        (["", "", "CFG", "9-3", "", "", 1, "", False, 8], "y_values", "9 must be less than 3."),
+        (["", "", "", "", "", "", 1, "", False, 8], "x_path", "choose what varies."),
+    ],
+)
+def test_a_mistake_is_said_at_its_field(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: list[Any], field: str, sentence: str
+) -> None:
+    p = generation(outpath_grids=str(tmp_path), is_api=False, comments=[])
+    p.comment = p.comments.append
+    monkeypatch.setattr(script, "controls", lambda _p: SimpleNamespace(args_from=0, args_to=1))
+    monkeypatch.setattr(script, "read_request", lambda *_args, **_options: parse_request({"units": [UNIT]}))
+    monkeypatch.setattr(script, "init_pictures", lambda _p: None)
+    processed = SimpleNamespace(extra_generation_params={})
+    monkeypatch.setattr(script.processing, "Processed", lambda *_args: processed, raising=False)
+    answer = script.TunerScript().run(p, "", *fields)
+    (mark,) = answer.extra_generation_params["CtrlGen marks"]
+    assert mark["elements"] == [f"script_{{tab}}_ctrlgen_xy_tuner_{field}"]
+    label = TUNER_LABELS[field]
+    assert p.comments[0].startswith(f"CtrlGen: {label}: {sentence}")
+    assert "$" not in p.comments[0]
+
+
 def test_a_search_comes_as_json_too(
     script: Any, tuner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,9 +123,24 @@ def test_a_search_comes_as_json_too(
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "lib_ctrlgen.tuner.search.study")
     monkeypatch.delattr("lib_ctrlgen.tuner.search.study", raising=False)
-    with pytest.raises(RequestError, match="the one in its venv folder") as caught:
+    with pytest.raises(RequestError, match=r"-m pip install optuna`$") as caught:
         plan_of(p, parse_request({"units": [UNIT]}), tune, name)
     assert caught.value.path == "$.tune.auto"
+    assert mark_of_error(caught.value).elements == ("script_{tab}_ctrlgen_xy_tuner_budget",)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_missing_optuna_is_said_beside_the_field(
+    script: Any, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", SimpleNamespace(__spec__="here") if here else None)
+    made = script.TunerScript()
+    made.elem_id = str
+    Component.made = []
+    made.ui(is_img2img=False)
+    said = [each.value for each in Component.made if each.elem_id == "optuna"]
+    assert len(said) == (not here)
+    assert all(f"{sys.executable} -m pip install optuna" in text for text in said)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ TEXTS = [
 
 
 def test_every_choice_is_an_axis_with_values() -> None:
-    assert path_of("Strength of unit 2") == "units.2.weight"
+    assert path_of("Weight of unit 2") == path_of("Strength of unit 2") == "units.2.weight"
     assert path_of("Schedule type") == "scheduler"
     for choice in axis_choices():
         axis = parse_axis(choice.label, choice.example)
@@ -107,10 +107,10 @@ def test_the_cost_is_told_while_typing_and_nothing_is_sent(page: Any) -> None:
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url))
     assert cost(page) == "Choose what varies."
-    fill(page, "x", "Strength of unit 0", "")
+    fill(page, "x", "Weight of unit 0", "")
     assert cost(page) == "Write the values of X, such as 0-1.2 [5]."
     assert page.get_attribute(f"#{BOX}_x_values textarea", "placeholder") == "for example 0-1.2 [5]"
-    fill(page, "x", "Strength of unit 0", "0-1 [5]")
+    fill(page, "x", "Weight of unit 0", "0-1 [5]")
     # 62 s for two pictures of 20 steps at this size: 31 s each; five pictures and one without units
     assert cost(page).startswith(
         "5 cells, 5 pictures and 1 without units for the scores; about 3 min; about 3 MB."

@@ -41,12 +41,12 @@ def test_one_event_has_the_fields_of_all_units(panel: Any) -> None:
 def test_a_unit_is_copied_with_hashes_or_pictures_and_pasted(panel: Any) -> None:
     copy, paste = event("units_copy")[0], event("units_paste")[0]
     fields = values(model="edges", image=PICTURE, weight=0.5)
-    text, said = copy(1, False, *fields)
+    text, said, _ = copy(1, False, *fields)
     assert (json.loads(text)["image"], said) == (f"sha:{image_hash(PICTURE)}", "")
     made, said = paste(text)
     assert "image" not in json.loads(made)["values"]
     assert json.loads(made)["missing"] == {"image": f"sha:{image_hash(PICTURE)}"}
-    assert "Choose these pictures again" in said
+    assert said == "Not in the pasted text: Picture. Choose these pictures again."
     made, said = paste(copy(1, True, *fields)[0])
     assert json.loads(made)["values"]["image"] == encode_image(PICTURE)
     assert said == ""
@@ -63,15 +63,30 @@ def test_files_are_pasted_as_the_page_keeps_them(panel: Any) -> None:
     assert said == ""
 
 
-def test_what_is_wrong_is_said(panel: Any) -> None:
-    copy, paste = event("units_copy")[0], event("units_paste")[0]
-    text, said = copy(2, False, *values())
-    assert text == ""
-    assert "$.units[2].model" in said
-    assert "choose a model" in said
-    text, said = paste('{"model": "a", "weight": "1@x"}')
-    assert text == ""
-    assert "$.units[0].weight" in said
+def test_what_is_wrong_is_said_with_the_fields_label(panel: Any) -> None:
+    copy = event("units_copy")[0]
+    text, said, marks = copy(2, False, *values())
+    assert (text, said.startswith("Unit 2, Model: choose a model")) == ("", True)
+    assert "ctrlgen_{tab}_unit2_model" in marks
+    text, said, marks = copy(2, False, *values(model="edges", guidance_start=0.9, guidance_end=0.1))
+    assert (text, said.startswith("Unit 2, Start: ")) == ("", True)
+    assert "ctrlgen_{tab}_unit2_guidance_start" in marks
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"model": "a", "weight": "1@x"}', "Wrong in the pasted text: Weight: expected "),
+        ('{"model": "a", "wieght": 1}', "Wrong in the pasted text: wieght: unknown field (nearest: weight"),
+        ("chair", "Wrong in the pasted text: the text is not JSON"),
+        ('{"units": [{}, {}]}', "Wrong in the pasted text: the text has 2 units"),
+    ],
+)
+def test_what_is_wrong_in_a_pasted_text_is_said_without_a_unit_of_the_panel(
+    panel: Any, text: str, sentence: str
+) -> None:
+    made, said = event("units_paste")[0](text)
+    assert (made, said.startswith(sentence), "$" in said) == ("", True, False), said
 
 
 def test_the_preview_neither_waits_for_a_generation_nor_needs_files_that_are_missing(

@@ -28,6 +28,7 @@ from lib_ctrlgen.tuner.worker import Host, Worker, Workers
 from .attempts import Attempt, Attempts
 from .early_stopping import clearly_beaten, objectives
 from .findings import CandidateCell, Findings
+from .optuna_package import NAME, install_optuna
 from .space import Space, space_of
 
 if TYPE_CHECKING:
@@ -35,10 +36,7 @@ if TYPE_CHECKING:
 
 MEMORY = "auto.journal"
 STALE = 32  # after this number of consecutive proposals that were made before, the search ends
-MISSING = (
-    "a search needs Optuna, which is not installed: run `python -m pip install optuna` with the Python that "
-    "runs CtrlGen (for the WebUI, the one in its venv folder)"
-)
+MISSING = "a search needs Optuna, which is not installed: run `{command}`"
 
 
 def auto_tuner(
@@ -62,9 +60,9 @@ def require_optuna() -> None:
     try:
         from lib_ctrlgen.tuner.search import study as search
     except ModuleNotFoundError as error:
-        if error.name != "optuna":
+        if error.name != NAME:
             raise
-        raise RequestError("$.tune.auto", MISSING) from error
+        raise RequestError("$.tune.auto", MISSING.format(command=install_optuna())) from error
     del search
 
 

@@ -26,6 +26,7 @@ from lib_ctrlgen.request.sampler_names import SAMPLERS
 from lib_ctrlgen.request.schedule import Schedule
 from lib_ctrlgen.request.spec import ControlRequest, GenerationRequest, parse_request
 from lib_ctrlgen.tuner.axes import REPLACE, Axis, applied, parse_axis, path_of
+from lib_ctrlgen.tuner.axis_choices import unknown_axis
 from lib_ctrlgen.tuner.cells import AutoSpec, Cell, Text, key_of
 from lib_ctrlgen.tuner.values import NUMBER, Value, rounded
 
@@ -155,7 +156,7 @@ def space_of(payload: Mapping[str, Any], auto: AutoSpec, kind: type[ControlReque
         if path in paths[:index]:
             raise RequestError(f"$.tune.auto.ranges[{index}].path", f"{path} occurs twice")
     for index, each in enumerate(ranges):
-        _check(payload, each, f"$.tune.auto.ranges[{index}].values", kind)
+        _check(payload, each, f"$.tune.auto.ranges[{index}]", kind)
     request = parse_request(dict(payload), kind)
     start = tuple(each.number(own_value(request, each.path)) for each in ranges)
     return Space(payload=payload, kind=kind, ranges=ranges, start=start)
@@ -169,23 +170,27 @@ def _range(index: int, place: str, values: Text) -> Range:
 
 
 def _check(payload: Mapping[str, Any], each: Range, where: str, kind: type[ControlRequest]) -> None:
-    """Raise RequestError at `where` for a value with which the payload is no valid request of this kind."""
+    """Raise RequestError below `where` for a value with which the payload is no request of this kind."""
     rows = tuple((each.at(number),) for number in each.probes)
     axis = Axis(label=each.label, paths=(each.path,), values=rows)
     for index, number in enumerate(each.probes):
         inside = not each.values and number not in (each.low, each.high)
-        with _placed(where, axis.shown[index], f"; {WHOLE.format(each.low, each.high)}" if inside else ""):
+        hint = f"; {WHOLE.format(each.low, each.high)}" if inside else ""
+        with _placed(where, axis, index, hint):
             parse_request(applied(payload, axis, index), kind)
 
 
 @contextmanager
-def _placed(where: str, shown: str, hint: str) -> Iterator[None]:
-    """Move a RequestError to `where`, and add the value and the path that it was about."""
+def _placed(where: str, axis: Axis, index: int, hint: str) -> Iterator[None]:
+    """Move a RequestError to the range at `where`, and add the value and the path that it was about."""
     try:
         yield
     except RequestError as error:
+        if unknown := unknown_axis(error, axis.label, axis.paths):
+            raise RequestError(f"{where}.path", unknown.message) from error
         place = f" (at {error.path})" if error.path else ""
-        raise RequestError(where, f"{shown}: {error.message}{place}{hint}") from error
+        message = f"{axis.shown[index]}: {error.message}{place}{hint}"
+        raise RequestError(f"{where}.values", message) from error
 
 
 def own_value(request: object, path: str) -> object:

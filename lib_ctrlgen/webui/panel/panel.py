@@ -12,7 +12,7 @@ from modules.call_queue import queue_lock
 
 from lib_ctrlgen.errors import CtrlGenError
 from lib_ctrlgen.forms.field_places import PanelValues
-from lib_ctrlgen.forms.tooltips import PANEL_TOOLTIPS, kind_tooltips, unit_tooltips
+from lib_ctrlgen.forms.tooltips import PANEL_TOOLTIPS, kind_tooltips, tuner_tooltips, unit_tooltips
 from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.preprocessors.isolated.terms import under
 from lib_ctrlgen.request.progress import detecting
@@ -136,7 +136,7 @@ def _build_pictures(unit: UnitPanel) -> None:
 
 def _build_tooltips(panel: Panel) -> None:
     """What the page shows when the pointer rests on a field or on a kind."""
-    titles = {panel.elem_id(name): text for name, text in PANEL_TOOLTIPS.items()}
+    titles = {panel.elem_id(name): text for name, text in PANEL_TOOLTIPS.items()} | tuner_tooltips(panel.tab)
     texts = {"unit": unit_tooltips(), "kind": kind_tooltips(), "panel": titles}
     gr.HTML(f"<div class='ctrlgen-tooltips ctrlgen-hidden' data-texts='{escape(json.dumps(texts))}'></div>")
 

@@ -12,12 +12,15 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.files import save_bytes
+from lib_ctrlgen.forms.field_errors import with_labels, within
+from lib_ctrlgen.forms.recipe_places import RECIPE_CHOSEN, RECIPE_OTHER, RECIPE_SAVED, at_recipe
 from lib_ctrlgen.images.files import decode_bytes
 from lib_ctrlgen.recipes.archive import write_zip
 from lib_ctrlgen.recipes.compare import compare_versions
 from lib_ctrlgen.recipes.imports import import_file
+from lib_ctrlgen.recipes.versions import RecipeFolder
 from lib_ctrlgen.webui.recipe_library import library
 
 from .preview import error_html
@@ -26,7 +29,7 @@ from .recipes_panel import NEWEST
 
 SHOWN = 60  # recipes with thumbnails
 THUMBNAIL = (256, 256)
-CHOOSE = "Choose a recipe first."
+CHOOSE = RequestError("$.recipe.name", "Choose a recipe first.")
 NOT_DELETED = "Nothing was deleted."
 
 
@@ -43,7 +46,7 @@ def saved(page: str, name: str, message: str, *args: Any) -> list[Any]:
         version = library().save(name, made.recipe, message)
         return _said(f"Saved {name!r}, version {version.id[:8]}", made.notes)
 
-    return shown(save, name.strip)
+    return shown(save, name.strip, RECIPE_SAVED)
 
 
 def refreshed() -> list[Any]:
@@ -58,20 +61,30 @@ def imported(file: Any) -> list[Any]:
     def add() -> str:
         path = Path(file.name)
         title = Path(getattr(file, "orig_name", file.name)).stem
-        done = import_file(library(), path.read_bytes(), title)
+        try:
+            done = import_file(library(), path.read_bytes(), title)
+        except RequestError as error:
+            raise within(error, "$.recipe.gallery") from error
         added.append(done.name)
         return _said(f"Imported {done.name!r}", done.notes)
 
     return shown(add, lambda: added[0])
 
 
-def shown(change: Callable[[], str], selected: Callable[[], str | None] | None = None) -> list[Any]:
-    """The note that `change` returns or its error, and the lists and the gallery after it."""
+def shown(
+    change: Callable[[], str],
+    selected: Callable[[], str | None] | None = None,
+    fields: Mapping[str, str] = RECIPE_CHOSEN,
+) -> list[Any]:
+    """The note that `change` returns or its error, and the lists and the gallery after it.
+
+    `fields` are those from which the values at the library's paths were read.
+    """
     try:
         said = change()
         rows = library().listed()[:SHOWN]
     except CtrlGenError as error:
-        return [error_html(error), gr.update(), gr.update(), gr.update()]
+        return _unchanged(at_recipe(error, fields))
     names = library().names()
     value = {"value": selected()} if selected else {}
     pictures = [(thumbnail(row.result), row.name) for row in rows]
@@ -109,7 +122,7 @@ def _choices(name: str, said: Any) -> list[Any]:
         rows = [f"{each.id[:8]}  {each.saved[:16]}  {each.message}" for each in folder.history()]
         found, current = folder.variants(), folder.variant
     except CtrlGenError as error:
-        return [gr.update(), gr.update(), error_html(error)]
+        return [gr.update(), gr.update(), _wrong(error, name)]
     listed = gr.update(choices=[NEWEST, *rows], value=NEWEST)
     return [listed, gr.update(choices=found, value=current), said]
 
@@ -124,7 +137,7 @@ def loaded(name: str, version: str) -> list[Any]:
     try:
         found = pasted(name or "", version_in(version))
     except CtrlGenError as error:
-        return ["", error_html(error if name else CHOOSE)]
+        return ["", _wrong(error, name)]
     return [found.text, note(f"Loaded {name!r}: {found.said}")]
 
 
@@ -149,7 +162,15 @@ def deleted(name: str) -> list[Any]:
     return shown(delete, lambda: None) if name else _unchanged(NOT_DELETED)
 
 
-def _unchanged(said: str) -> list[Any]:
+def _wrong(error: CtrlGenError, name: str) -> str:
+    """An error of a button that uses the chosen recipe, as HTML."""
+    found = at_recipe(error) if name else CHOOSE
+    if isinstance(found, RequestError) and not found.path.startswith("$.recipe."):
+        found = within(found, "$.recipe.name")  # the panel's units do not have the recipe's content
+    return error_html(found)
+
+
+def _unchanged(said: CtrlGenError | str) -> list[Any]:
     return [error_html(said), gr.update(), gr.update(), gr.update()]
 
 
@@ -159,7 +180,7 @@ def restored(name: str, version: str) -> list[Any]:
         with library().changing(name or "") as folder:
             done = folder.restore(folder.commit(version_in(version)))
     except CtrlGenError as error:
-        return [gr.update(), gr.update(), error_html(error if name else CHOOSE)]
+        return [gr.update(), gr.update(), _wrong(error, name)]
     return _choices(name, note(done.message))
 
 
@@ -170,21 +191,29 @@ def switched(name: str, variant: str) -> list[Any]:
             known = variant in folder.variants()
             folder.switch(variant) if known else folder.new_variant(variant or "")
     except CtrlGenError as error:
-        return [gr.update(), gr.update(), error_html(error if name else CHOOSE)]
+        return [gr.update(), gr.update(), _wrong(error, name)]
     return _choices(name, note(f"{name!r} is now at its variant {variant!r}"))
 
 
 def compared(name: str, version: str, other: str) -> list[Any]:
     """The difference of two versions or recipes as HTML, and the pairs of pictures."""
     try:
-        first, second = library().find(name or ""), library().find(other or name or "")
+        first, second = library().find(name or ""), _other(other or name)
         found = compare_versions(first, second, version_in(version))
     except CtrlGenError as error:
-        return ["", gr.update(visible=False), error_html(error if name else CHOOSE)]
+        return ["", gr.update(visible=False), _wrong(error, name)]
     text = escape(found.text or "The texts are the same.")
     pairs = [(each.image, f"{each.place}: at most {each.largest} of 255") for each in found.pictures]
     shown_pairs = gr.update(value=pairs, visible=bool(pairs))
     return [f'<pre class="ctrlgen-table">{text}</pre>', shown_pairs, ""]
+
+
+def _other(name: str) -> RecipeFolder:
+    """The recipe to compare with. Raises RequestError at its own field."""
+    try:
+        return library().find(name)
+    except CtrlGenError as error:
+        raise at_recipe(error, RECIPE_OTHER) from error
 
 
 def exported(name: str, version: str) -> list[Any]:
@@ -195,7 +224,7 @@ def exported(name: str, version: str) -> list[Any]:
         path = Path(tempfile.mkdtemp(prefix="ctrlgen-recipe-")) / f"{folder.folder.name}.zip"
         save_bytes(packed, path)
     except CtrlGenError as error:
-        return [gr.update(visible=False), error_html(error if name else CHOOSE)]
+        return [gr.update(visible=False), _wrong(error, name)]
     return [gr.update(value=str(path), visible=True), note(f"{len(packed):,} bytes, without the history")]
 
 
@@ -205,4 +234,4 @@ def note(text: str) -> str:
 
 
 def _said(text: str, notes: tuple[str, ...]) -> str:
-    return note(f"{text}. " + "; ".join(notes))
+    return note(f"{text}. " + "; ".join(map(with_labels, notes)))

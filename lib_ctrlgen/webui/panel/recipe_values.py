@@ -17,8 +17,10 @@ from modules import shared
 
 from lib_ctrlgen.compat.infotext import read_infotext
 from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.forms.field_places import place_of
 from lib_ctrlgen.forms.infotext import KEY, describe
 from lib_ctrlgen.forms.picture_values import PictureFiles, concept_values, not_shown, picture_values
+from lib_ctrlgen.forms.recipe_places import at_recipe
 from lib_ctrlgen.forms.unit_fields import stated_request
 from lib_ctrlgen.images.files import decode_base64
 from lib_ctrlgen.recipes.content import Recipe
@@ -150,7 +152,8 @@ def _left_out(recipe: Recipe) -> list[str]:
     if len(units) > unit_count():
         said.append(f"it has {len(units)} units: raise the setting 'Units in the panel' to see all of them")
     for number, unit in enumerate(units):
-        said += [f"upload units[{number}].{name} again" for name in not_shown(unit)]
+        places = [place_of(f"$.units[{number}].{name}").label for name in not_shown(unit)]
+        said += [f"upload the file of {label} again" for label in places]
     return said
 
 
@@ -159,7 +162,7 @@ def filled(fields: Sequence[str], token: str) -> list[Any]:
     try:
         values = pictures_of(token)
     except CtrlGenError as error:
-        return [error_html(error), *(gr.update() for _ in fields)]
+        return [error_html(at_recipe(error)), *(gr.update() for _ in fields)]
     return ["", *(gr.update(value=values.get(name)) for name in fields)]
 
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from lib_ctrlgen.errors import CtrlGenError
+from lib_ctrlgen.errors import CtrlGenError, RequestError
+from lib_ctrlgen.forms.field_errors import mark_of_error
+from lib_ctrlgen.forms.field_places import PanelValues, label_in_unit
 from lib_ctrlgen.forms.strengths import LEVELS
 from lib_ctrlgen.forms.unit_fields import unit_fields
 from lib_ctrlgen.webui.settings import MAX_UNITS
@@ -23,6 +25,7 @@ from lib_ctrlgen.webui.settings import MAX_UNITS
 from .components import Panel, UnitPanel
 from .infotext import MODEL, listed_name
 from .live_preview import connect_live_preview
+from .preview import error_html
 from .strength_panel import presets_text
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ SHOWN = {
     "presets": presets_text(""),
 }
 UNKNOWN = "Not in the pasted text: {names}. Choose these pictures again."
+WRONG_TEXT = "Wrong in the pasted text: {said}."
 
 
 def build_unit_tabs(panel: Panel, units: Sequence[UnitPanel]) -> None:
@@ -60,6 +64,7 @@ def _connect_text(panel: Panel, first: UnitPanel) -> None:
     )
     index = gr.Number(visible=False, value=0, elem_id=panel.elem_id("units_index"))
     pictures = gr.Checkbox(visible=False, value=False, elem_id=panel.elem_id("units_pictures"))
+    marks = gr.HTML(elem_id=panel.elem_id("units_wrong"), elem_classes=["ctrlgen-hidden"])
     fields = [first.parts[name] for name in unit_fields()]
     shown = {"inputs": [text, said], "fn": None}
     copy, paste = _hidden_button(panel, "units_copy"), _hidden_button(panel, "units_paste")
@@ -67,7 +72,7 @@ def _connect_text(panel: Panel, first: UnitPanel) -> None:
         copied,
         _js=f"() => ctrlgenUnits.chosen('{panel.tab}')",
         inputs=[index, pictures, *fields],
-        outputs=[text, said],
+        outputs=[text, said, marks],
         show_progress=False,
     ).then(_js=f"(text, said) => ctrlgenUnits.copied('{panel.tab}', text, said)", **shown)
 
@@ -83,15 +88,16 @@ def _connect_text(panel: Panel, first: UnitPanel) -> None:
     ).then(_js=f"(text, said) => ctrlgenUnits.pasted('{panel.tab}', text, said)", **shown)
 
 
-def copied(index: float, pictures: bool, *values: Any) -> tuple[str, str]:
-    """The text of a unit and nothing, or nothing and why there is none."""
+def copied(index: float, pictures: bool, *values: Any) -> tuple[str, str, str]:
+    """The text of a unit; or nothing, why there is none, and the mark of the wrong field as HTML."""
     from lib_ctrlgen.forms.unit_text import unit_text
 
+    fields = dict(zip(unit_fields(), values, strict=True))
     try:
-        fields = dict(zip(unit_fields(), values, strict=True))
-        return unit_text(fields, int(index), pictures=pictures), ""
+        return unit_text(fields, int(index), pictures=pictures), "", ""
     except CtrlGenError as error:
-        return "", str(error)
+        known = PanelValues({int(index): fields})
+        return "", mark_of_error(error, known).sentence, error_html(error, known)
 
 
 def pasted_values(text: str, parts: Mapping[str, Any]) -> tuple[str, str]:
@@ -104,7 +110,7 @@ def pasted_values(text: str, parts: Mapping[str, Any]) -> tuple[str, str]:
     try:
         unit = read_unit_text(text)
     except CtrlGenError as error:
-        return "", str(error)
+        return "", wrong_text(error)
     values = (
         unit.values | unit.pictures | {name: _files(parts[name], each) for name, each in unit.files.items()}
     )
@@ -112,8 +118,16 @@ def pasted_values(text: str, parts: Mapping[str, Any]) -> tuple[str, str]:
     return json.dumps({"values": values, "missing": unit.missing}), _note(unit)
 
 
+def wrong_text(error: CtrlGenError) -> str:
+    """What is wrong in a pasted text, which is none of the panel's units yet."""
+    field = label_in_unit(error.path) if isinstance(error, RequestError) else ""
+    text = mark_of_error(error).text.removesuffix(".")
+    return WRONG_TEXT.format(said=f"{field}: {text}" if field else text)
+
+
 def _note(unit: PastedUnit) -> str:
-    return UNKNOWN.format(names=", ".join(unit.missing)) if unit.missing else ""
+    names = ", ".join(label_in_unit(f"$.units[0].{path}") for path in unit.missing)
+    return UNKNOWN.format(names=names) if names else ""
 
 
 def _files(component: Any, files: Sequence[Upload]) -> Any:

@@ -94,7 +94,7 @@ def payload_of(p: Any, request: ControlRequest) -> dict[str, Any]:
     Raises RequestError for what a tuner cannot run.
     """
     if int(p.n_iter) * int(p.batch_size) != 1:
-        raise RequestError("$.tune.seeds", "set batch count and size to 1: `seeds` says how many pictures")
+        raise RequestError("$.tune.seeds", "set batch count and size to 1: 'seeds' says how many pictures")
     own = {name: getattr(p, attribute, None) for name, attribute in OWN.items()}
     seed = processing.get_fixed_seed(p.seed)
     scale = {} if request.cfg_scale else {"cfg_scale": float(p.cfg_scale)}

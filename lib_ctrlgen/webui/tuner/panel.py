@@ -14,6 +14,7 @@ from modules.ui_components import FormRow
 from lib_ctrlgen.forms.tuner_fields import COARSE
 from lib_ctrlgen.tuner.axis_choices import axis_choices
 from lib_ctrlgen.tuner.cells import LARGEST
+from lib_ctrlgen.tuner.search.optuna_package import has_optuna, install_optuna
 from lib_ctrlgen.webui.late import Late
 
 LINKS, CELLS = Late("tuner.report_link"), Late("tuner.saved_cell")
@@ -23,6 +24,11 @@ HINT = "a list such as 0.2, 0.4 or a range such as 0-1 [5]"
 
 def fields(elem_id: Callable[[str], str], tab: str) -> list[Any]:
     """Build the fields; returns those whose values the script gets, first a hidden one for REST."""
+    with gr.Column(elem_classes="ctrlgen"):
+        return _fields(elem_id, tab)
+
+
+def _fields(elem_id: Callable[[str], str], tab: str) -> list[Any]:
     parts = [gr.Textbox(value="", visible=False, label="request", elem_id=elem_id("request"))]
     for name, label in AXES.items():
         parts += axis_fields(elem_id, name, label)
@@ -37,6 +43,8 @@ def fields(elem_id: Callable[[str], str], tab: str) -> list[Any]:
         parts.append(gr.Number(label=label, value=0, precision=0, elem_id=elem_id("budget")))
         label = f"From coarse to fine: all cells with {COARSE:.0%} of the steps, then the better half in full"
         parts.append(gr.Checkbox(label=label, elem_id=elem_id("coarse")))
+    if not has_optuna():
+        gr.HTML(optuna_note(), elem_id=elem_id("optuna"))
     gr.HTML(cost_area(tab), elem_id=elem_id("cost"))
     buttons(elem_id, tab, parts[8])
     return parts
@@ -50,6 +58,13 @@ def axis_fields(elem_id: Callable[[str], str], name: str, label: str) -> list[An
         place = gr.Dropdown(elem_id=elem_id(f"{name}_path"), **options)
         values = gr.Textbox(label="Values", placeholder=HINT, max_lines=8, elem_id=elem_id(f"{name}_values"))
     return [place, values]
+
+
+def optuna_note() -> str:
+    """What a search needs here, as HTML."""
+    command = f"<code>{escape(install_optuna())}</code>"
+    said = "A search needs the package Optuna, which is not here. CtrlGen does not install it by itself. Run:"
+    return f'<p class="ctrlgen-note">{said} {command}</p>'
 
 
 def cost_area(tab: str) -> str:

@@ -10,7 +10,8 @@ from modules import processing, scripts, shared
 from PIL import Image
 
 from lib_ctrlgen.errors import CtrlGenError, HostError
-from lib_ctrlgen.forms.tuner_fields import read_tune
+from lib_ctrlgen.forms.field_errors import with_labels
+from lib_ctrlgen.forms.tuner_fields import at_fields, read_tune
 from lib_ctrlgen.forms.unit_fields import read_request
 from lib_ctrlgen.webui.last_picture import last_picture
 from lib_ctrlgen.webui.page import show_mistake, with_marks
@@ -58,7 +59,7 @@ class TunerScript(scripts.Script):  # type: ignore[misc]
         except CtrlGenError as error:
             if getattr(p, "is_api", False):
                 raise
-            return with_marks(processing.Processed(p, []), show_mistake(p, error))
+            return with_marks(processing.Processed(p, []), show_mistake(p, at_fields(error, args)))
 
     def tuned(self, p: Any, args: Sequence[Any]) -> Any:
         """Run the grid, and return its sheets followed by the pictures of its cells. Raises CtrlGenError."""
@@ -144,12 +145,12 @@ def answer(p: Any, tuned: Any, folder: Any) -> Any:
         p.comment(f"Recommended: {tuned.recommended}. {tuned.choice.reason} {tuned.confidence}".rstrip())
     p.comment(MADE.format(made=tuned.made))
     for warning in tuned.warnings:
-        p.comment(f"Warning: {warning}")
+        p.comment(f"Warning: {with_labels(warning)}")
     if stopped():
         p.comment(CONTINUE.format(done=len(tuned.done), folder=folder.name))
     for each in tuned.done:
         if each.error:
-            p.comment(f"{', '.join(each.cell.shown)}: {each.error}")
+            p.comment(f"{', '.join(each.cell.shown)}: {with_labels(each.error)}")
     p.comment(f"Report: {tuned.report}")
     return processing.Processed(
         p,
