@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -150,7 +150,9 @@ class Trainer:
             forget(folder_of(spec))
         save_text(json.dumps({"key": key}) + "\n", record)
         done = train(spec, engine, self._observe, self._announce)
+        self._warn(done.warnings)
         text = f"It was trained here: {len(views.training)} views, the state of step {done.step}."
+        text += "".join(f" Warning: {warning}." for warning in done.warnings)
         save_text(json.dumps({"key": key, "about": text}, indent=2) + "\n", record)
 
     def _observe(self, state: TrainingState) -> None:
@@ -160,7 +162,10 @@ class Trainer:
     def _announce(self, prepared: Prepared) -> None:
         self.tell(prepared.method.about())
         self.tell(str(prepared.cost))
-        for warning in prepared.warnings:
+        self._warn(prepared.warnings)
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
             self.tell(f"warning: {warning}")
 
 
