@@ -1,8 +1,8 @@
 """Decides which state of a training is exported, and says so where no state kept the training's rules.
 
-A state may be exported if its prompt accuracy is at most `accuracy_drop` below that before the training. Of these
-the one with the greatest score is taken; where nothing is held out, there is no score, and the last one is. If there
-is none, the state that lost the least prompt accuracy is taken.
+A state may be exported if its prompt accuracy is at most `accuracy_drop` below that before the training. Of
+these the one with the greatest score is taken; where nothing is held out, there is no score, and the last one
+is. If there is none, the state that lost the least prompt accuracy is taken.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def doubts(history: Sequence[Measured], spec: TrainingSpec) -> tuple[str, ...]:
     if not acceptable(chosen, first, spec):
         return (
             f"no state kept the prompt accuracy within {spec.accuracy_drop:g} (accuracy_drop) of the "
-            f"{first.accuracy:.3f} before the training: the exported one, of step {chosen.step}, lost the least "
-            f"({chosen.accuracy:.3f}); take a smaller lr, fewer steps or more pictures",
+            f"{first.accuracy:.3f} before the training: the exported one, of step {chosen.step}, lost the "
+            f"least ({chosen.accuracy:.3f}); take a smaller lr, fewer steps or more pictures",
         )
     if chosen.score is None or first.score is None or chosen.score > first.score:
         return ()
@@ -71,6 +71,6 @@ def doubts(history: Sequence[Measured], spec: TrainingSpec) -> tuple[str, ...]:
         else ("loss on held-out views", first.loss, chosen.loss)
     )
     return (
-        f"no state was better than before the training: the {what} was {before:.4f}, and is {after:.4f} in the "
-        f"exported one, of step {chosen.step}; take more steps or pictures, or another lr",
+        f"no state was better than before the training: the {what} was {before:.4f}, and is {after:.4f} in "
+        f"the exported one, of step {chosen.step}; take more steps or pictures, or another lr",
     )

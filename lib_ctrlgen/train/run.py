@@ -14,6 +14,7 @@ from lib_ctrlgen.files import expanded, new_folder, require_own_copy, save_bytes
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.job_text import yaml_text
 from lib_ctrlgen.request.training import TrainingSpec, training_payload
+from lib_ctrlgen.request.training_state import TRAINING
 from lib_ctrlgen.tuner.lock import FolderLock
 
 from .checkpoint import NAME, Sources, load_checkpoint, save_checkpoint
@@ -27,7 +28,7 @@ from .report import write_report
 from .run_state import Observer, RunState
 from .validation import Measured, held_out_loss
 
-SPEC, TRAINING = "spec.yaml", ".training"  # the suffix is that of a training's folder
+SPEC = "spec.yaml"
 Announce = Callable[[Prepared], None]
 
 
@@ -207,9 +208,7 @@ class Run:
         if self.copy_to is not None:
             out = out_of(self.spec)
             save_bytes(out.read_bytes(), self.copy_to / out.name)
-        self.state.change(
-            status="finished", seconds_left=0.0, warnings=(*self.prepared.warnings, *warnings)
-        )
+        self.state.change(status="finished", seconds_left=0.0, warnings=(*self.prepared.warnings, *warnings))
         return Trained(
             out=out_of(self.spec),
             report=report,

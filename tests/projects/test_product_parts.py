@@ -160,7 +160,7 @@ def test_other_views_begin_the_training_anew_and_the_same_go_on(
         if engine == "stops":
             raise StoppedError("stopped")
         save_text("", Path(spec.out))
-        return SimpleNamespace(step=3)
+        return SimpleNamespace(step=3, warnings=())
 
     def adapter(engine: Any) -> None:
         views = read_views(ProductFolders.of(tmp_path / "ball"), 64)

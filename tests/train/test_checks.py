@@ -132,3 +132,32 @@ def test_wrong_options_are_refused(tmp_path: Path, fields: dict[str, Any], said:
     with pytest.raises(RequestError) as caught:
         training.spec(tmp_path, **fields)
     assert said in str(caught.value)
+
+
+def test_what_is_not_read_is_told_by_name(tmp_path: Path, folder: Path) -> None:
+    for name in ("IMG_1.heic", "IMG_2.HEIC"):
+        (folder / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    training.picture(5).save(folder / "scan.ppm")
+    training.write_pictures(folder / "more" / "east", 2)
+    training.write_pictures(folder / "masks-of-it", 4, caption="")
+    training.write_pictures(folder / "style.training" / "previews", 1)
+    (folder / "style.safetensors").write_bytes(b"weights")
+    (folder / ".hidden").write_text("x")
+    (folder / "empty").mkdir()
+    given = {"masks": str(folder / "masks-of-it"), "out": str(folder / "style.safetensors")}
+    assert read_pictures(training.spec(tmp_path, **given)).warnings == (
+        "IMG_1.heic, IMG_2.HEIC: left out: no readable picture: it is HEIF or a video: "
+        "convert it to PNG, JPEG or WebP",
+        "more: left out: folders in the folder are not read (2 pictures in it)",
+        "scan.ppm: left out: no readable picture: it is none of the kinds PNG, JPEG, WEBP, BMP, GIF, TIFF",
+        "only 3 pictures to learn from: 10 to 20 views are advised",
+    )
+    training.picture(5).save(folder / "photo.jfif", format="JPEG")
+    assert "photo.jfif: left out: rename or convert it: pictures are .png" in " ".join(
+        read_pictures(training.spec(tmp_path, **given)).warnings
+    )
+    for path in folder.glob("view*"):
+        path.unlink()
+    assert "IMG_1.heic, IMG_2.HEIC: left out: no readable picture: it is HEIF" in problems(tmp_path, **given)
+    said = problems(tmp_path, pictures=str(folder / "more" / "east"), prior=1.0, prior_pictures="/nowhere")
+    assert said == "$.prior_pictures: /nowhere does not exist"

@@ -50,7 +50,7 @@ def test_the_best_validation_is_kept_and_a_worse_stretch_stops(tmp_path: Path) -
 def test_a_training_that_failed_its_rule_says_so(
     tmp_path: Path, rows: list[tuple[float | None, float | None]], step: int, said: str
 ) -> None:
-    """The state that is exported is always the newest or one that was exported before: weights are kept once."""
+    """The chosen state is the newest or the one chosen before: only its weights are kept."""
     spec = training.spec(tmp_path, accuracy_drop=0.1)
     history = measured(rows)
     for count in range(2, len(history) + 1):

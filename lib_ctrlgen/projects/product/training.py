@@ -13,9 +13,9 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.files import save_text
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.request.training import TrainingSpec, training_spec
-from lib_ctrlgen.request.training_state import TrainingState
+from lib_ctrlgen.request.training_state import TRAINING, TrainingState
 from lib_ctrlgen.train.prepare import Prepared
-from lib_ctrlgen.train.run import TRAINING, folder_of, forget, train
+from lib_ctrlgen.train.run import folder_of, forget, train
 from lib_ctrlgen.tuner.cells import key_of
 
 from .settings import TINY_TRAINING, ProductSettings

@@ -14,7 +14,8 @@ from lib_ctrlgen.files import new_folder, save_bytes, save_picture
 from lib_ctrlgen.images.files import decode_bytes
 from lib_ctrlgen.projects.sources import CheckedFolder, Refused, Source, checked_folder, read_source
 from lib_ctrlgen.train.dataset.checks import held_out
-from lib_ctrlgen.train.dataset.scan import CAPTIONS, SMALLEST_SHARE
+from lib_ctrlgen.train.dataset.left_out import CAPTIONS
+from lib_ctrlgen.train.dataset.scan import SMALLEST_SHARE
 
 from .silhouette import Mask, cut_out, mask_in
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
+from lib_ctrlgen.files import expanded
 from lib_ctrlgen.models.disk_cache import key_of
 from lib_ctrlgen.request.training import TrainingSpec
 
@@ -35,12 +37,13 @@ class Pictures:
 def read_pictures(spec: TrainingSpec) -> Pictures:
     """Find and check all pictures of a training. Raises RequestError with every problem and its file."""
     problems = Problems()
-    views = scan(spec.pictures, spec.masks, spec.resolution, spec.caption, problems)
+    own = _own(spec)
+    views = scan(spec.pictures, spec.masks, spec.resolution, spec.caption, problems, own=own)
     _check_captions(views, spec, problems)
     _check_masks(views, spec, problems)
     _check_number(views, spec, problems)
     problems.require_none("$.pictures", spec.pictures)
-    prior = _prior(spec, problems)
+    prior = _prior(spec, problems, own)
     problems.require_none("$.prior_pictures", spec.prior_pictures)
     held = held_out(views, spec.hold_out)
     return Pictures(
@@ -56,10 +59,18 @@ def held_out(views: Sequence[AnyView], count: int) -> list[AnyView]:
     return [views[(2 * number + 1) * len(views) // (2 * count)] for number in range(count)]
 
 
-def _prior(spec: TrainingSpec, problems: Problems) -> list[View]:
+def _own(spec: TrainingSpec) -> set[Path]:
+    """The files and folders of a training, which may lie in each other."""
+    given = (spec.pictures, spec.masks, spec.prior_pictures, spec.out, spec.base, spec.adapter)
+    return {expanded(text).resolve() for text in given if text}
+
+
+def _prior(spec: TrainingSpec, problems: Problems, own: Collection[Path]) -> list[View]:
     if not (spec.prior and spec.prior_pictures):
         return []
-    found = scan(spec.prior_pictures, "", spec.resolution, lambda _: spec.prior_prompt, problems)
+    place = "$.prior_pictures"
+    folder, caption = spec.prior_pictures, spec.prior_prompt
+    found = scan(folder, "", spec.resolution, lambda _: caption, problems, place=place, own=own)
     if spec.kind != "ip-adapter":
         problems.errors += [
             f"{view.path.name}: has no caption (NAME.txt): write one, or give prior_prompt"
