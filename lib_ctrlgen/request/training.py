@@ -37,6 +37,7 @@ Count0: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 KINDS: tuple[TrainingKind, ...] = get_args(TrainingKind)
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 BACKGROUNDS = ("keep", "random")
+BACKDROPS = ("", "auto")
 # Fields that may differ when a training is continued: they do not change the weights of any step.
 CHANGEABLE = frozenset({"save_every", "out", "pictures", "masks", "prior_pictures"})
 
@@ -52,6 +53,8 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
                      without suffix, {token} the token
     masks            a folder with masks of the same file names, white where the subject is; a picture's alpha
                      channel is its mask, too
+    backdrop         the one colour that is behind the subject in pictures without a mask, by which it is cut
+                     out: #rrggbb, or auto for the colour of each picture's border
     background       what is behind the subject of a picture with a mask: keep, random (another colour each
                      time), or a colour as #rrggbb; for an IP-Adapter, in its reference pictures alone
     masked_loss      whether the loss counts only where the mask is white
@@ -107,6 +110,7 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     out: str
     captions: str = ""
     masks: str = ""
+    backdrop: str = ""
     background: str = "keep"
     masked_loss: bool = False
     resolution: Annotated[int, Meta(ge=64, le=4096, multiple_of=8)] = 512
@@ -169,6 +173,12 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     def _check_background(self) -> None:
         if self.background not in BACKGROUNDS and not COLOUR.fullmatch(self.background):
             raise RequestError("background", f"is keep, random or #rrggbb, not {self.background!r}")
+        if self.backdrop not in BACKDROPS and not COLOUR.fullmatch(self.backdrop):
+            raise RequestError("backdrop", f"is auto or #rrggbb, not {self.backdrop!r}")
+        if self.backdrop and self.background == "keep" and not self.masked_loss:
+            raise RequestError(
+                "backdrop", "does nothing alone: give background (random or #rrggbb) or masked_loss, too"
+            )
 
     def _check_kind(self) -> None:
         """Raise RequestError for fields that the kind needs."""

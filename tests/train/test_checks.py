@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.train.dataset.backgrounds import replaced
 from lib_ctrlgen.train.dataset.checks import held_out, read_pictures
 from tests.support import training
 
@@ -97,7 +98,7 @@ def test_masks_must_fit(tmp_path: Path, folder: Path) -> None:
     said = problems(tmp_path, masks=str(masks), background="random")
     assert "view1.png: the mask has 32x32 pixels, its picture view1.png has 64x64" in said
     assert "view2.png: the mask is black everywhere" in said
-    assert "view3.png: background 'random' needs a mask or an alpha channel" in said
+    assert "view3.png: background 'random' needs a mask, an alpha channel or a backdrop" in said
     assert "stranger.png: a mask without a picture" in said
 
 
@@ -121,6 +122,8 @@ def test_held_out_views_are_spread(tmp_path: Path) -> None:
         ({"kind": "hypernet"}, "$.kind: 'hypernet' cannot be trained"),
         ({"out": "x.png"}, "$.out: must end with .safetensors"),
         ({"background": "green"}, "$.background: is keep, random or #rrggbb"),
+        ({"backdrop": "white"}, "$.backdrop: is auto or #rrggbb"),
+        ({"backdrop": "auto"}, "$.backdrop: does nothing alone"),
         ({"kind": "dreambooth"}, "$.token: is needed"),
         ({"kind": "textual-inversion", "rank": 2}, "$.rank: does nothing for textual-inversion"),
         ({"prior": 1.0}, "$.prior_prompt: names the class"),
@@ -161,3 +164,40 @@ def test_what_is_not_read_is_told_by_name(tmp_path: Path, folder: Path) -> None:
     assert "IMG_1.heic, IMG_2.HEIC: left out: no readable picture: it is HEIF" in problems(tmp_path, **given)
     said = problems(tmp_path, pictures=str(folder / "more" / "east"), prior=1.0, prior_pictures="/nowhere")
     assert said == "$.prior_pictures: /nowhere does not exist"
+
+
+def test_subjects_are_cut_out_of_a_backdrop(tmp_path: Path) -> None:
+    """Also where only some pictures have one: masks and alpha are taken before it, and others are named."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(4):
+        shot = Image.new("RGB", (80, 64), "#ffffff")
+        shot.paste((200, 20 + 40 * number, 30), (20, 16, 60, 48))
+        shot.save(folder / f"view{number}.png")
+    clear = Image.new("RGBA", (80, 64), (0, 0, 0, 0))
+    clear.paste((9, 200, 9, 255), (8, 8, 40, 40))
+    clear.save(folder / "clear.png")
+    fields = {"captions": "a box", "background": "#0000ff", "backdrop": "#ffffff"}
+    found = read_pictures(training.spec(tmp_path, **fields))
+    every = sorted((*found.training, *found.held_out), key=lambda view: view.path.name)
+    assert [view.backdrop for view in every] == ["", *["#ffffff"] * 4]
+    for view in every:
+        changed = np.asarray(replaced(*view.read(), "#0000ff", ()))
+        assert tuple(changed[2, 2]) == (0, 0, 255)
+        assert changed[30, 30, 2] < 100
+    digests = {
+        read_pictures(training.spec(tmp_path, **{**fields, **more})).digest for more in OTHER_BACKDROPS
+    }
+    assert len(digests) == 2  # the same silhouettes, and the pictures without masks
+    training.picture(5, 80, 64).save(folder / "garden.png")
+    said = problems(tmp_path, **fields)
+    assert "garden.png: its border does not have the backdrop #ffffff" in said
+    assert "1 problem with" in said
+    assert "garden.png: its border has several colours" in problems(tmp_path, **fields | {"backdrop": "auto"})
+
+
+OTHER_BACKDROPS: tuple[dict[str, str], ...] = (
+    {},
+    {"backdrop": "auto"},
+    {"backdrop": "", "background": "keep"},
+)

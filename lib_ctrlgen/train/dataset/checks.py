@@ -38,7 +38,8 @@ def read_pictures(spec: TrainingSpec) -> Pictures:
     """Find and check all pictures of a training. Raises RequestError with every problem and its file."""
     problems = Problems()
     own = _own(spec)
-    views = scan(spec.pictures, spec.masks, spec.resolution, spec.caption, problems, own=own)
+    behind = spec.backdrop
+    views = scan(spec.pictures, spec.masks, spec.resolution, spec.caption, problems, backdrop=behind, own=own)
     _check_captions(views, spec, problems)
     _check_masks(views, spec, problems)
     _check_number(views, spec, problems)
@@ -105,10 +106,15 @@ def _check_masks(views: Sequence[View], spec: TrainingSpec, problems: Problems) 
         return
     bare = [view for view in views if not view.masked]
     if len(bare) == len(views) and spec.kind == "ip-adapter" and not spec.masked_loss and not spec.masks:
-        problems.warnings.append("no picture has a mask or alpha: backgrounds are kept, and are learned, too")
+        problems.warnings.append(
+            "no picture has a mask or alpha: backgrounds are kept, and are learned, too; with backdrop those "
+            "of one colour can be replaced"
+        )
         return
     what = "masked_loss" if spec.masked_loss else f"background {spec.background!r}"
-    problems.errors += [f"{view.path.name}: {what} needs a mask or an alpha channel" for view in bare]
+    problems.errors += [
+        f"{view.path.name}: {what} needs a mask, an alpha channel or a backdrop" for view in bare
+    ]
 
 
 def _check_number(views: Sequence[View], spec: TrainingSpec, problems: Problems) -> None:
