@@ -75,7 +75,7 @@ TIPS: Mapping[str, str] = MappingProxyType(
         "rank": "How much the file can hold: 4 to 32 for a subject, more for a style.",
         "lr": "How large the steps are; too large ones burn the colours.",
         "hold_out": "They are not learned from, and show when the training only copies.",
-        "backdrop": "Random colours replace the one colour that is behind the subject in every picture; auto finds it.",
+        "backdrop": "Random colours replace one colour behind the subject; auto finds it in each picture.",
         "checkpointing": "Computes intermediate results again instead of keeping them.",
         "more": "Any other option of the training, such as: flip: true.",
         "install": "The WebUI's own packages stay as they are; only trainings use the folder.",
