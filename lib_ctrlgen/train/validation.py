@@ -47,16 +47,17 @@ class Measured:
         return Measured(**{**content, "previews": tuple(content["previews"])})
 
 
-@torch.no_grad()
 def held_out_loss(loop: Loop, views: Batches) -> float:
     """The mean loss over all held-out views at fixed noise levels. The method is engaged."""
     losses = [
-        _loss(loop, views, index, level) for index in range(len(views.views)) for level in range(LEVELS)
+        view_loss(loop, views, index, level) for index in range(len(views.views)) for level in range(LEVELS)
     ]
     return sum(losses) / len(losses)
 
 
-def _loss(loop: Loop, views: Batches, index: int, level: int) -> float:
+@torch.no_grad()
+def view_loss(loop: Loop, views: Batches, index: int, level: int) -> float:
+    """The loss of one view at one of the noise levels, 0 up to LEVELS - 1. The method is engaged."""
     batch = views.whole(index).to(loop.base.device)
     noise = torch.randn(batch.latents.shape, generator=generator_of(1, index, level)).to(batch.latents)
     timestep = int((level + 0.5) / LEVELS * len(loop.objective.alphas))

@@ -54,7 +54,8 @@ def test_the_command_trains_and_reports(
     checked = read_check(capsys.readouterr().out)
     assert isinstance(checked, CheckedTraining)
     assert (checked.training, checked.held_out) == (3, 1)
-    assert checked.cost.seconds > 0
+    assert checked.cost.seconds == pytest.approx(checked.cost.times.total)
+    assert all(getattr(checked.cost.times, name) > 0 for name in ("encoding", "steps", "validations"))
     assert checked.cost.disk_free is not None
     assert 0 < checked.cost.disk < checked.cost.disk_free
     assert not (root / "out").exists()
