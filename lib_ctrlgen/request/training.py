@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from lib_ctrlgen.errors import RequestError, nearest
 
@@ -38,6 +39,7 @@ KINDS: tuple[TrainingKind, ...] = get_args(TrainingKind)
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 BACKGROUNDS = ("keep", "random")
 BACKDROPS = ("", "auto")
+CLASS_PROMPT = re.compile(r"a photo of an? (?P<name>.+)", re.IGNORECASE)
 # Fields that may differ when a training is continued: they do not change the weights of any step.
 CHANGEABLE = frozenset({"save_every", "out", "pictures", "masks", "prior_pictures"})
 
@@ -50,7 +52,8 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     pictures         a folder with pictures; NAME.txt or NAME.caption beside a picture is its caption
     out              the file that is written; everything else of the run lies in NAME.training/ beside it
     captions         the caption of pictures without a file of their own; {name} is the picture's file name
-                     without suffix, {token} the token
+                     without suffix, {token} the token; for dreambooth the class of prior_prompt follows the
+                     token when captions are not given: "a photo of a dog" makes "a photo of {token} dog"
     masks            a folder with masks of the same file names, white where the subject is; a picture's alpha
                      channel is its mask, too
     backdrop         the one colour that is behind the subject in pictures without a mask, by which it is cut
@@ -84,7 +87,8 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     checkpointing    compute activations again in the backward pass: less memory, more time
     seed             of everything random: batches, noise, initial weights
     save_every       steps between checkpoints
-    validate_every   steps between validations with previews; 0 never validates
+    validate_every   steps between validations with previews; there is always one before the first step and
+                     one after the last, and with 0 no other
     patience         validations without improvement after which the training stops; 0 never stops early
     accuracy_drop    how far prompt accuracy may fall below its value before the training
     prompts          what the previews show, {token} is the token
@@ -210,6 +214,12 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
         words = name.replace("_", " ").replace("-", " ")
         return filled(self.captions, name=words, token=self.token).strip()
 
+    @property
+    def class_name(self) -> str:
+        """The class of the subject without article, from `prior_prompt`; empty where it does not name one."""
+        found = CLASS_PROMPT.fullmatch(self.prior_prompt.strip())
+        return "" if found is None else found["name"]
+
     def preview_prompts(self) -> tuple[str, ...]:
         """The prompts of the previews."""
         return tuple(filled(text, name="", token=self.token) for text in self.prompts)
@@ -257,7 +267,10 @@ def training_spec(payload: Mapping[str, Any]) -> TrainingSpec:
         if kind not in OWN_FIELDS.get(name, KINDS):
             raise RequestError(f"$.{name}", f"does nothing for {kind}: leave it out")
     named = {"token": PurePath(str(payload.get("out"))).stem} if kind == "textual-inversion" else {}
-    return parse_request({**DEFAULTS[kind], **named, **payload}, TrainingSpec)
+    spec = parse_request({**DEFAULTS[kind], **named, **payload}, TrainingSpec)
+    if kind == "dreambooth" and "captions" not in payload and spec.class_name:
+        return replace(spec, captions=f"{spec.captions} {spec.class_name}")
+    return spec
 
 
 def training_payload(spec: TrainingSpec) -> dict[str, Any]:

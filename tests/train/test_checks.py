@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.request.training import training_payload, training_spec
 from lib_ctrlgen.train.dataset.backgrounds import replaced
 from lib_ctrlgen.train.dataset.checks import held_out, read_pictures
 from tests.support import training
@@ -73,6 +74,14 @@ def test_a_subjects_captions_need_its_token(tmp_path: Path, folder: Path) -> Non
         path.unlink()
     found = read_pictures(training.spec(tmp_path, **fields))
     assert {view.caption for view in found.training} == {"a photo of sks"}
+    assert "'a photo of sks' does not name the subject's class: give captions" in " ".join(found.warnings)
+    usual = training.spec(tmp_path, **fields | {"prior_prompt": "a photo of an old dog"})
+    assert training_spec(training_payload(usual)) == usual
+    named = read_pictures(usual)
+    assert {view.caption for view in named.training} == {"a photo of sks old dog"}
+    assert "class" not in " ".join(named.warnings)
+    own = training.spec(tmp_path, **fields, captions="{token}, a shape")
+    assert "class" not in " ".join(read_pictures(own).warnings)
     for number in range(4):
         (folder / f"view{number}.txt").write_text("my sks; (sks:1.1) sksers")
     read_pictures(training.spec(tmp_path, **fields))

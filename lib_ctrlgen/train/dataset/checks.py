@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from lib_ctrlgen.files import expanded
 from lib_ctrlgen.models.disk_cache import key_of
-from lib_ctrlgen.request.training import TrainingSpec
+from lib_ctrlgen.request.training import DEFAULTS, TrainingSpec
 
 from .problems import Problems
 from .scan import scan
@@ -99,6 +99,13 @@ def _check_captions(views: Sequence[View], spec: TrainingSpec, problems: Problem
             for view in views
             if not spec.token_word().search(view.caption)
         ]
+    if spec.kind == "dreambooth" and spec.prior and spec.captions == DEFAULTS[spec.kind]["captions"]:
+        bare = spec.caption("")
+        if any(view.caption == bare for view in views):
+            problems.warnings.append(
+                f"captions: {bare!r} does not name the subject's class: give captions 'a photo of {{token}} "
+                "CLASS', or prior_prompt 'a photo of a CLASS', from which they are made"
+            )
 
 
 def _check_masks(views: Sequence[View], spec: TrainingSpec, problems: Problems) -> None:
