@@ -175,6 +175,16 @@ def test_what_is_not_read_is_told_by_name(tmp_path: Path, folder: Path) -> None:
     assert said == "$.prior_pictures: /nowhere does not exist"
 
 
+def test_an_adapter_without_masks_is_warned_and_a_given_background_is_refused(
+    tmp_path: Path, folder: Path
+) -> None:
+    fields = {"kind": "ip-adapter", "adapter": "a", "prior": 0.0}
+    found = read_pictures(training.spec(tmp_path, **fields))
+    assert "backgrounds are kept, and are learned, too; with backdrop" in " ".join(found.warnings)
+    said = problems(tmp_path, **fields, background="#ffffff")
+    assert "view0.png: background '#ffffff' needs a mask, an alpha channel or a backdrop" in said
+
+
 def test_subjects_are_cut_out_of_a_backdrop(tmp_path: Path) -> None:
     """Also where only some pictures have one: masks and alpha are taken before it, and others are named."""
     folder = tmp_path / "pictures"

@@ -112,7 +112,8 @@ def _check_masks(views: Sequence[View], spec: TrainingSpec, problems: Problems) 
     if spec.background == "keep" and not spec.masked_loss:
         return
     bare = [view for view in views if not view.masked]
-    if len(bare) == len(views) and spec.kind == "ip-adapter" and not spec.masked_loss and not spec.masks:
+    asked = spec.kind != "ip-adapter" or spec.background != DEFAULTS[spec.kind]["background"]
+    if len(bare) == len(views) and not (asked or spec.masked_loss or spec.masks):
         problems.warnings.append(
             "no picture has a mask or alpha: backgrounds are kept, and are learned, too; with backdrop those "
             "of one colour can be replaced"
