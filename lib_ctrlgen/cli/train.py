@@ -164,6 +164,7 @@ def train_command(options: argparse.Namespace) -> int:
         except StoppedError as error:
             print(f"ctrlgen: {error}", file=sys.stderr)
             return STOPPED
+    _print_warnings(trained.warnings)
     print(f"step {trained.step} of {spec.steps} exported")
     print(trained.out)
     print(trained.report)
@@ -189,9 +190,13 @@ def announce(prepared: Prepared) -> None:
     print(prepared.method.about())
     print(f"{len(pictures.training)} pictures to learn from, {len(pictures.held_out)} held out")
     print(prepared.cost)
-    for warning in prepared.warnings:
-        print("ctrlgen: warning:", warning, file=sys.stderr)
+    _print_warnings(prepared.warnings)
     sys.stdout.flush()
+
+
+def _print_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print("ctrlgen: warning:", warning, file=sys.stderr)
 
 
 def _show(state: TrainingState, report: Any) -> None:

@@ -13,9 +13,9 @@ from PIL import Image
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.images.codec import require_visible, to_rgb
 from lib_ctrlgen.images.files import decode_bytes, is_deep
+from lib_ctrlgen.images.picture_files import file_bytes, one_line
 from lib_ctrlgen.request.notices import Notices
 
-LARGEST_FILE = 256_000_000  # bytes
 SMALLEST = 32  # pixels of the shorter side
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = 1
@@ -133,12 +133,12 @@ def _free(name: str, taken: set[str]) -> str:
 def checked(file: FoundFile) -> Source | Refused:
     """Read and decode a file, and say what it is."""
     try:
-        data = _bytes_of(file.path)
+        data = file_bytes(file.path)
         notices = Notices()
         picture = decode_bytes(data, "", notices=notices)
         require_visible(picture, "")
     except RequestError as error:
-        return Refused(path=file.path, reason=" ".join(error.message.split()))
+        return Refused(path=file.path, reason=one_line(error))
     if min(picture.size) < SMALLEST:
         width, height = picture.size
         return Refused(path=file.path, reason=f"{width} x {height} is smaller than {SMALLEST} x {SMALLEST}")
@@ -150,21 +150,6 @@ def checked(file: FoundFile) -> Source | Refused:
         size=picture.size,
         notes=(*frames, *_notes(data)),
     )
-
-
-def _bytes_of(path: Path) -> bytes:
-    """The bytes of a file. Raises RequestError."""
-    try:
-        if not path.is_file():
-            raise RequestError("", "is not a file")
-        if path.stat().st_size > LARGEST_FILE:
-            raise RequestError("", f"is larger than {LARGEST_FILE // 1_000_000} MB")
-        data = path.read_bytes()
-    except OSError as error:
-        raise RequestError("", error.strerror or str(error)) from error
-    if not data:
-        raise RequestError("", "is empty")
-    return data
 
 
 def _notes(data: bytes) -> Iterator[str]:
@@ -184,6 +169,6 @@ def read_source(source: Source | FoundFile) -> Image.Image:
     """The picture of a checked file: RGB, upright, on white. Raises RequestError at the file's path."""
     path = str(source.path)
     try:
-        return to_rgb(decode_bytes(_bytes_of(source.path), path))
+        return to_rgb(decode_bytes(file_bytes(source.path), path))
     except RequestError as error:
         raise RequestError(path, error.message) from error

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from lib_ctrlgen.errors import RequestError, nearest
 
@@ -37,6 +38,8 @@ Count0: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 KINDS: tuple[TrainingKind, ...] = get_args(TrainingKind)
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 BACKGROUNDS = ("keep", "random")
+BACKDROPS = ("", "auto")
+CLASS_PROMPT = re.compile(r"a photo of an? (?P<name>.+)", re.IGNORECASE)
 # Fields that may differ when a training is continued: they do not change the weights of any step.
 CHANGEABLE = frozenset({"save_every", "out", "pictures", "masks", "prior_pictures"})
 
@@ -49,9 +52,12 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     pictures         a folder with pictures; NAME.txt or NAME.caption beside a picture is its caption
     out              the file that is written; everything else of the run lies in NAME.training/ beside it
     captions         the caption of pictures without a file of their own; {name} is the picture's file name
-                     without suffix, {token} the token
+                     without suffix, {token} the token; for dreambooth the class of prior_prompt follows the
+                     token when captions are not given: "a photo of a dog" makes "a photo of {token} dog"
     masks            a folder with masks of the same file names, white where the subject is; a picture's alpha
                      channel is its mask, too
+    backdrop         the one colour that is behind the subject in pictures without a mask, by which it is cut
+                     out: #rrggbb, or auto for the colour of each picture's border
     background       what is behind the subject of a picture with a mask: keep, random (another colour each
                      time), or a colour as #rrggbb; for an IP-Adapter, in its reference pictures alone
     masked_loss      whether the loss counts only where the mask is white
@@ -81,7 +87,8 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     checkpointing    compute activations again in the backward pass: less memory, more time
     seed             of everything random: batches, noise, initial weights
     save_every       steps between checkpoints
-    validate_every   steps between validations with previews; 0 never validates
+    validate_every   steps between validations with previews; there is always one before the first step and
+                     one after the last, and with 0 no other
     patience         validations without improvement after which the training stops; 0 never stops early
     accuracy_drop    how far prompt accuracy may fall below its value before the training
     prompts          what the previews show, {token} is the token
@@ -107,6 +114,7 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     out: str
     captions: str = ""
     masks: str = ""
+    backdrop: str = ""
     background: str = "keep"
     masked_loss: bool = False
     resolution: Annotated[int, Meta(ge=64, le=4096, multiple_of=8)] = 512
@@ -169,6 +177,12 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     def _check_background(self) -> None:
         if self.background not in BACKGROUNDS and not COLOUR.fullmatch(self.background):
             raise RequestError("background", f"is keep, random or #rrggbb, not {self.background!r}")
+        if self.backdrop not in BACKDROPS and not COLOUR.fullmatch(self.backdrop):
+            raise RequestError("backdrop", f"is auto or #rrggbb, not {self.backdrop!r}")
+        if self.backdrop and self.background == "keep" and not self.masked_loss:
+            raise RequestError(
+                "backdrop", "does nothing alone: give background (random or #rrggbb) or masked_loss, too"
+            )
 
     def _check_kind(self) -> None:
         """Raise RequestError for fields that the kind needs."""
@@ -199,6 +213,12 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
         """The caption of a picture without a caption file; `name` is its file name without suffix."""
         words = name.replace("_", " ").replace("-", " ")
         return filled(self.captions, name=words, token=self.token).strip()
+
+    @property
+    def class_name(self) -> str:
+        """The class of the subject without article, from `prior_prompt`; empty where it does not name one."""
+        found = CLASS_PROMPT.fullmatch(self.prior_prompt.strip())
+        return "" if found is None else found["name"]
 
     def preview_prompts(self) -> tuple[str, ...]:
         """The prompts of the previews."""
@@ -247,7 +267,10 @@ def training_spec(payload: Mapping[str, Any]) -> TrainingSpec:
         if kind not in OWN_FIELDS.get(name, KINDS):
             raise RequestError(f"$.{name}", f"does nothing for {kind}: leave it out")
     named = {"token": PurePath(str(payload.get("out"))).stem} if kind == "textual-inversion" else {}
-    return parse_request({**DEFAULTS[kind], **named, **payload}, TrainingSpec)
+    spec = parse_request({**DEFAULTS[kind], **named, **payload}, TrainingSpec)
+    if kind == "dreambooth" and "captions" not in payload and spec.class_name:
+        return replace(spec, captions=f"{spec.captions} {spec.class_name}")
+    return spec
 
 
 def training_payload(spec: TrainingSpec) -> dict[str, Any]:

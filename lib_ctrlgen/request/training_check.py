@@ -9,6 +9,26 @@ import msgspec
 from .answers import Answer
 
 
+class TrainingTimes(Answer, frozen=True, kw_only=True):
+    """The seconds of the parts of a training.
+
+    prior        to make the prior's pictures
+    encoding     to encode the pictures
+    steps        of the optimiser
+    validations  with their previews
+    """
+
+    prior: float = 0.0
+    encoding: float = 0.0
+    steps: float = 0.0
+    validations: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """The seconds of all parts."""
+        return self.prior + self.encoding + self.steps + self.validations
+
+
 class TrainingCost(Answer, frozen=True, kw_only=True):
     """What a training takes.
 
@@ -16,7 +36,8 @@ class TrainingCost(Answer, frozen=True, kw_only=True):
     memory      which memory: GPU or main
     bytes       of that memory beyond the loaded model
     free        bytes of it that are free
-    seconds     for all steps
+    seconds     of the whole training
+    times       of its parts
     parameters  trained numbers
     disk        bytes of checkpoints and caches
     disk_free   bytes that are free on that disk
@@ -27,6 +48,7 @@ class TrainingCost(Answer, frozen=True, kw_only=True):
     bytes: int
     free: int | None
     seconds: float
+    times: TrainingTimes
     parameters: int
     disk: int
     disk_free: int | None

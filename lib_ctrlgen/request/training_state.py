@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 STATE, STOP = "state.json", "stop"
+TRAINING = ".training"  # the suffix of a training's folder, which lies beside its file
 RESTART_ADVICE = "give another --out, or --restart to begin anew"  # to the user of the command line
 
 TrainingStatus: TypeAlias = Literal[

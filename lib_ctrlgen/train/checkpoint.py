@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import fields
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import whole_file
@@ -57,14 +58,16 @@ def load_checkpoint(folder: Path, sources: Sources) -> dict[str, Any] | None:
         models, pictures = state["models"], state["pictures"]
     except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise HostError(f"{path} cannot be read: {RESTART_ADVICE}") from error
+    plain = {each.name: each.default for each in fields(TrainingSpec)}  # of fields that are new since then
     for name in sorted(before.keys() | own.keys()):
-        if name not in CHANGEABLE and before.get(name) != own.get(name):
+        known = before.get(name, plain.get(name))
+        if name not in CHANGEABLE and known != own.get(name):
             raise RequestError(
                 f"$.{name}",
-                f"in {folder} it is {before.get(name)!r}, not {own.get(name)!r}: {RESTART_ADVICE}",
+                f"in {folder} it is {known!r}, not {own.get(name)!r}: {RESTART_ADVICE}",
             )
-    for name, known in sources.models.items():
-        if models.get(name) != known:
+    for name, key in sources.models.items():
+        if models.get(name) != key:
             message = f"in {folder} it was another file, or was changed or moved since: {RESTART_ADVICE}"
             raise RequestError(f"$.{name}", message)
     if pictures != sources.pictures:

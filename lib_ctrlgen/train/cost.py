@@ -1,33 +1,35 @@
-"""What a training costs: memory, from the shapes of a pass, and time, from passes that are tried."""
+"""What a training costs: memory, from the shapes of a pass, the disk, and the time (see `time_cost`)."""
 
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import asdict
 from torch import Tensor
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.models.memory import GB, memory_of, memory_type
 from lib_ctrlgen.request.training import TrainingSpec
+from lib_ctrlgen.request.training_check import TrainingTimes
 
 from .loop import Loop
 from .methods.lora_layers import TRANSFORMER
 
 STATES = 5  # float32 numbers per trained one: weight, gradient, AdamW's two averages, the best weights
-TRIALS = 2  # passes whose time is measured, after one that is not
 TEXT = 77
 FILES = 2  # in the cache for each picture: its latents, and its caption or features
+NOT_TIMED = TrainingTimes()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Bytes of memory beyond the loaded networks, the bytes that are free, seconds, trained numbers.
+    """Bytes of memory beyond the loaded networks, the bytes that are free, trained numbers, seconds.
 
+    times       of the parts of the training
     disk        bytes that the run's folder needs: checkpoints and cached pictures
     disk_free   bytes that are free there, None if that is not known
     """
@@ -35,9 +37,9 @@ class Cost:
     weights: int
     activations: int
     free: int | None
-    seconds: float
     parameters: int
     memory: str
+    times: TrainingTimes = NOT_TIMED
     disk: int = 0
     disk_free: int | None = None
 
@@ -50,7 +52,7 @@ class Cost:
         free = "" if self.free is None else f" ({self.free / GB:.1f} GB are free)"
         return (
             f"about {max(self.bytes / GB, 0.1):.1f} GB of {self.memory} memory beyond the model{free}, "
-            f"about {duration(self.seconds)} for the steps, about {max(self.disk / GB, 0.1):.1f} GB of disk"
+            f"{time_text(self.times)}, about {max(self.disk / GB, 0.1):.1f} GB of disk"
         )
 
 
@@ -63,7 +65,6 @@ def memory_cost(spec: TrainingSpec, loop: Loop) -> Cost:
         weights=4 * count * (STATES + bool(spec.ema)),
         activations=activation_bytes(spec, loop),
         free=None if found is None else found.available,
-        seconds=0.0,
         parameters=count,
         memory="GPU" if memory == "cuda" else "main",
     )
@@ -146,14 +147,22 @@ def _inputs(unet: Any, batch: int, height: int, width: int) -> dict[str, Any]:
     return inputs
 
 
-def seconds_of_steps(spec: TrainingSpec, loop: Loop) -> float:
-    """The seconds of all steps, from some passes that are tried; nothing is learned from them."""
-    best = float("inf")
-    for _ in range(1 + TRIALS):
-        begin = time.perf_counter()
-        loop.trial()
-        best = min(best, time.perf_counter() - begin)
-    return best * spec.accumulation * spec.steps
+def time_text(times: TrainingTimes) -> str:
+    """The time of a training in words, with its parts; parts of less than half a second are not named.
+
+    >>> time_text(TrainingTimes(prior=0.0, encoding=20.0, steps=570.0, validations=190.0))
+    'about 13 min (20 s to encode the pictures, 10 min for the steps, 3 min for the validations)'
+    """
+    words = {
+        "prior": "to make the prior's pictures",
+        "encoding": "to encode the pictures",
+        "steps": "for the steps",
+        "validations": "for the validations",
+    }
+    parts = [
+        f"{duration(seconds)} {words[name]}" for name, seconds in asdict(times).items() if seconds >= 0.5
+    ]
+    return f"about {duration(times.total)}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ IP-Adapter's previews are made with the exported file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -122,8 +123,13 @@ class Evaluation:
 
 
 def plain_prompt(prompt: str, spec: TrainingSpec) -> str:
-    """A prompt as CLIP knows it: with the class or the initial words in the place of the token."""
+    """A prompt as CLIP knows it: with the class or the initial words in the place of the token.
+
+    The class may follow the token, as in "a photo of sks dog".
+    """
     if not spec.token:
         return prompt
     words = spec.initial or spec.prior_prompt.removeprefix(CLASS_PREFIX)
-    return " ".join(spec.token_word().sub(lambda _: words, prompt).split())
+    behind = rf"(?:\s+{re.escape(spec.class_name)}(?!\w))?" if spec.class_name else ""
+    token = re.compile(spec.token_word().pattern + behind)
+    return " ".join(token.sub(lambda _: words, prompt).split())

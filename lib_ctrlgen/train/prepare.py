@@ -19,7 +19,7 @@ from lib_ctrlgen.models.disk_cache import key_of
 from lib_ctrlgen.models.weight_files import stamp
 from lib_ctrlgen.request.training import TrainingSpec
 
-from .cost import Cost, disk_cost, memory_cost, seconds_of_steps
+from .cost import Cost, disk_cost, memory_cost
 from .dataset.batches import Batches
 from .dataset.cache import TensorCache
 from .dataset.captions import caption_features, long_captions
@@ -31,6 +31,7 @@ from .methods.base import Base, TrainingMethod
 from .methods.ip_adapter import adapter_path
 from .methods.registry import method_of
 from .prior import make_prior, needs_pictures, prior_folder
+from .time_cost import pass_seconds, passes_of, times_of
 from .vision import unmeasured
 
 CACHE = "cache"
@@ -85,7 +86,7 @@ def prepare(spec: TrainingSpec, engine: Engine, folder: Path) -> Prepared:
     method = method_of(spec, base)
     few = dataclasses.replace(pictures, training=pictures.training[:2], held_out=(), prior=())
     checkpoint = find_model(engine.store, spec.base)
-    unknown = Cost(weights=0, activations=0, free=None, seconds=0.0, parameters=0, memory="")
+    unknown = Cost(weights=0, activations=0, free=None, parameters=0, memory="")
     prepared = Prepared(
         spec=spec,
         engine=engine,
@@ -121,22 +122,22 @@ def moved(path: str) -> Iterator[None]:
 
 
 def _cost(prepared: Prepared, few: Pictures) -> Cost:
+    spec, pictures = prepared.spec, prepared.pictures
     loop, _ = _loop(prepared, few, None)
-    cost = memory_cost(prepared.spec, loop)
-    with prepared.method.engaged():
-        seconds = seconds_of_steps(prepared.spec, loop)
-    cost = disk_cost(cost, expanded(prepared.spec.out), prepared.folder / CACHE, _count(prepared))
-    return dataclasses.replace(cost, seconds=seconds)
+    cost = memory_cost(spec, loop)
+    cost = disk_cost(cost, expanded(spec.out), prepared.folder / CACHE, _count(prepared))
+    views = (*pictures.held_out, *pictures.training)
+    seconds = pass_seconds(loop, _encoder(prepared), prepared.engine, views)
+    referenced = _references(loop.sources[0][0].views) is not None
+    passes = passes_of(spec, pictures, referenced=referenced)
+    return dataclasses.replace(cost, times=times_of(passes, seconds, spec.preview_steps))
 
 
 def _loop(prepared: Prepared, pictures: Pictures, progress: Progress | None) -> tuple[Loop, Batches | None]:
     spec, base, method = prepared.spec, prepared.base, prepared.method
-    cached = TensorCache.at(prepared.folder / CACHE, key_of(stamp(prepared.checkpoint), str(base.dtype)))
+    encoder = _encoder(prepared)
     views = [*pictures.training, *pictures.held_out, *pictures.prior]
-    text = None if method.encodes_text else caption_features(base.networks, _captions(views), cached)
-    encoder = ViewEncoder(
-        spec=spec, base=base, method=method, cached=cached, method_key=_method_key(prepared)
-    )
+    text = None if method.encodes_text else caption_features(base.networks, _captions(views), encoder.cached)
     encoded = encoder.encode(views, progress)
     own, first = len(pictures.training), len(pictures.training) + len(pictures.held_out)
     batches = Batches(spec=spec, views=encoded[:own], text=text, sized=base.networks.sized)
@@ -152,6 +153,17 @@ def _loop(prepared: Prepared, pictures: Pictures, progress: Progress | None) -> 
         )  # only to estimate the cost of a prior that is not there yet
         prior = dataclasses.replace(batches, views=others, prior=True)
     return Loop(spec, method, base, batches, prior), held
+
+
+def _encoder(prepared: Prepared) -> ViewEncoder:
+    base = prepared.base
+    return ViewEncoder(
+        spec=prepared.spec,
+        base=base,
+        method=prepared.method,
+        cached=TensorCache.at(prepared.folder / CACHE, key_of(stamp(prepared.checkpoint), str(base.dtype))),
+        method_key=_method_key(prepared),
+    )
 
 
 def _references(views: Sequence[EncodedView]) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,8 +60,11 @@ class Curve:
         return Markup(curve_svg(self.points, self.title, self.best))
 
 
-def write_report(prepared: Prepared, progress: Progress, step: int) -> Path:
-    """Write `report.html` and `report.json` into the run's folder; `step` is that of the exported weights."""
+def write_report(prepared: Prepared, progress: Progress, step: int, warnings: Sequence[str]) -> Path:
+    """Write `report.html` and `report.json` into the run's folder.
+
+    `step` is that of the exported weights, and `warnings` say what is wrong with them.
+    """
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -69,6 +73,7 @@ def write_report(prepared: Prepared, progress: Progress, step: int) -> Path:
         spec=prepared.spec,
         about=prepared.method.about(),
         step=step,
+        warnings=warnings,
         done=len(progress.losses),
         took=duration(progress.seconds),
         curves=curves(progress, step),
@@ -80,7 +85,8 @@ def write_report(prepared: Prepared, progress: Progress, step: int) -> Path:
         settings=to_payload(prepared.spec),
         version=__version__,
     )
-    save_text(json.dumps(numbers(prepared, progress, step), indent=2) + "\n", prepared.folder / NUMBERS)
+    found = {**numbers(prepared, progress, step), "warnings": [*prepared.warnings, *warnings]}
+    save_text(json.dumps(found, indent=2) + "\n", prepared.folder / NUMBERS)
     return save_text(page, prepared.folder / REPORT)
 
 

@@ -14,9 +14,11 @@ from lib_ctrlgen.files import expanded, new_folder, require_own_copy, save_bytes
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.job_text import yaml_text
 from lib_ctrlgen.request.training import TrainingSpec, training_payload
+from lib_ctrlgen.request.training_state import TRAINING
 from lib_ctrlgen.tuner.lock import FolderLock
 
 from .checkpoint import NAME, Sources, load_checkpoint, save_checkpoint
+from .choice import chosen_of, doubts, should_stop
 from .cost import Cost
 from .evaluation import Evaluation
 from .metadata import metadata_of
@@ -24,15 +26,18 @@ from .prepare import Prepared, prepare
 from .progress import Progress
 from .report import write_report
 from .run_state import Observer, RunState
-from .validation import Measured, best_of, held_out_loss, should_stop
+from .validation import Measured, held_out_loss
 
-SPEC, TRAINING = "spec.yaml", ".training"  # the suffix is that of a training's folder
+SPEC = "spec.yaml"
 Announce = Callable[[Prepared], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The result of a training: the file, the report, the step of the exported weights, the validations."""
+    """The result of a training: the file, the report, the step of the exported weights, the validations.
+
+    warnings  what the user should know of the exported weights, see `choice.doubts`
+    """
 
     out: Path
     report: Path
@@ -40,6 +45,7 @@ class Trained:
     measured: tuple[Measured, ...]
     cost: Cost
     seconds: float
+    warnings: tuple[str, ...]
 
 
 def folder_of(spec: TrainingSpec) -> Path:
@@ -166,7 +172,7 @@ class Run:
         save_checkpoint(self.folder, self.sources, {**self.loop.state_dict(), **progress})
 
     def _validate(self) -> None:
-        """Measure the averaged weights, and keep them if they are the best."""
+        """Measure the averaged weights, and keep them if they are the ones to export so far."""
         self.state.change(status="validating")
         with self.loop.average.applied():
             loss = None if self.held_out is None else held_out_loss(self.loop, self.held_out)
@@ -179,7 +185,7 @@ class Run:
                 previews=seen.previews,
             )
             self.progress.measured.append(found)
-            if best_of(self.progress.measured, self.spec) is found:
+            if chosen_of(self.progress.measured, self.spec) is found:
                 self._keep()
         self.state.change(
             status="training",
@@ -197,11 +203,12 @@ class Run:
     def _finish(self) -> Trained:
         self._require_free_target()
         step = self._export()
-        report = write_report(self.prepared, self.progress, step)
+        warnings = doubts(self.progress.measured, self.spec)
+        report = write_report(self.prepared, self.progress, step, warnings)
         if self.copy_to is not None:
             out = out_of(self.spec)
             save_bytes(out.read_bytes(), self.copy_to / out.name)
-        self.state.change(status="finished", seconds_left=0.0)
+        self.state.change(status="finished", seconds_left=0.0, warnings=(*self.prepared.warnings, *warnings))
         return Trained(
             out=out_of(self.spec),
             report=report,
@@ -209,6 +216,7 @@ class Run:
             measured=tuple(self.progress.measured),
             cost=self.prepared.cost,
             seconds=self.progress.seconds,
+            warnings=warnings,
         )
 
     def _require_free_target(self) -> None:

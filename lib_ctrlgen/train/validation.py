@@ -1,15 +1,12 @@
-"""Measures a training on views that it does not learn from, and decides which of its states is the best."""
+"""Measures a training on views that it does not learn from."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-
-from lib_ctrlgen.request.training import TrainingSpec
 
 from .dataset.batches import Batches
 from .loop import Loop, generator_of
@@ -50,44 +47,20 @@ class Measured:
         return Measured(**{**content, "previews": tuple(content["previews"])})
 
 
-@torch.no_grad()
 def held_out_loss(loop: Loop, views: Batches) -> float:
     """The mean loss over all held-out views at fixed noise levels. The method is engaged."""
     losses = [
-        _loss(loop, views, index, level) for index in range(len(views.views)) for level in range(LEVELS)
+        view_loss(loop, views, index, level) for index in range(len(views.views)) for level in range(LEVELS)
     ]
     return sum(losses) / len(losses)
 
 
-def _loss(loop: Loop, views: Batches, index: int, level: int) -> float:
+@torch.no_grad()
+def view_loss(loop: Loop, views: Batches, index: int, level: int) -> float:
+    """The loss of one view at one of the noise levels, 0 up to LEVELS - 1. The method is engaged."""
     batch = views.whole(index).to(loop.base.device)
     noise = torch.randn(batch.latents.shape, generator=generator_of(1, index, level)).to(batch.latents)
     timestep = int((level + 0.5) / LEVELS * len(loop.objective.alphas))
     drawn = loop.objective.at(batch.latents, noise, torch.full((1,), timestep, device=noise.device))
     with loop.autocast():
         return float(loop.objective.loss(loop.method, batch, drawn))
-
-
-def acceptable(measured: Measured, first: Measured, spec: TrainingSpec) -> bool:
-    """Whether prompt accuracy is not below that before the training by more than the spec allows."""
-    if measured.accuracy is None or first.accuracy is None:
-        return True
-    return measured.accuracy >= first.accuracy - spec.accuracy_drop
-
-
-def best_of(history: Sequence[Measured], spec: TrainingSpec) -> Measured | None:
-    """The acceptable validation with the best score after the start; None if there is none."""
-    if not history:
-        return None
-    first, *later = history
-    good = [each for each in later if each.score is not None and acceptable(each, first, spec)]
-    return max(good, key=lambda each: each.score if each.score is not None else float("-inf"), default=None)
-
-
-def should_stop(history: Sequence[Measured], spec: TrainingSpec) -> bool:
-    """Whether the last `patience` validations have not been better than those before."""
-    if not spec.patience or len(history) <= spec.patience or history[-1].score is None:
-        return False
-    best = best_of(history, spec)
-    since = history[-1 - spec.patience].step
-    return best is None or best.step <= since

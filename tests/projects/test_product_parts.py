@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from lib_ctrlgen.errors import HostError, RequestError, StoppedError
 from lib_ctrlgen.files import save_text
+from lib_ctrlgen.images.backdrop import on_plain_background
 from lib_ctrlgen.projects.product.diagnosis.data import data_findings
 from lib_ctrlgen.projects.product.diagnosis.finding import Finding, finding, first_problem
 from lib_ctrlgen.projects.product.diagnosis.weight import WeightCurve, weight_findings
@@ -27,7 +28,6 @@ from lib_ctrlgen.projects.product.environments import (
 from lib_ctrlgen.projects.product.identity import Threshold
 from lib_ctrlgen.projects.product.placement import NEAR, placed
 from lib_ctrlgen.projects.product.settings import ProductSettings
-from lib_ctrlgen.projects.product.silhouette import on_plain_background
 from lib_ctrlgen.projects.product.training import Trainer, spec_for
 from lib_ctrlgen.projects.product.views import ProductFolders, read_views, stage
 from lib_ctrlgen.request.training import TrainingSpec
@@ -160,7 +160,7 @@ def test_other_views_begin_the_training_anew_and_the_same_go_on(
         if engine == "stops":
             raise StoppedError("stopped")
         save_text("", Path(spec.out))
-        return SimpleNamespace(step=3)
+        return SimpleNamespace(step=3, warnings=())
 
     def adapter(engine: Any) -> None:
         views = read_views(ProductFolders.of(tmp_path / "ball"), 64)

@@ -91,5 +91,5 @@ def randomised(module: torch.nn.Module, scale: float = 0.3) -> None:
 
 def leave_out_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Estimate no cost from now on, which takes longer than the few steps of a test."""
-    cost = Cost(weights=0, activations=0, free=None, seconds=0.0, parameters=0, memory="")
+    cost = Cost(weights=0, activations=0, free=None, parameters=0, memory="")
     monkeypatch.setattr(prepare, "_cost", lambda *_: cost)

@@ -25,7 +25,7 @@ if "--dry-run" in words:
         print("Killed", file=sys.stderr)
         sys.exit(1)
     count = len(list(Path(spec["pictures"]).glob("*.png")))
-    cost = {"text": "about 1 GB", "memory": "main", "bytes": 1, "free": None, "seconds": 2.0,
+    cost = {"text": "about 1 GB", "memory": "main", "bytes": 1, "free": None, "seconds": 2.0, "times": {},
             "parameters": 3, "disk": 4, "disk_free": None}
     print(json.dumps({"about": "a LoRA", "training": count, "held_out": 0, "warnings": [], "cost": cost}))
     sys.exit()

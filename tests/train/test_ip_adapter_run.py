@@ -115,3 +115,4 @@ def test_a_token_is_no_word_for_clip() -> None:
     )
     assert plain_prompt("sks on a beach", spec) == "a dog on a beach"
     assert plain_prompt("a (sks:1.2), two sksers", spec) == "a (a dog:1.2), two sksers"
+    assert plain_prompt("a photo of sks dog, sks dogs", spec) == "a photo of a dog, a dog dogs"

@@ -171,6 +171,11 @@ def test_another_training_in_the_same_folder_is_refused(root: Path, whole: Train
     assert state is not None
     assert state.status == "failed"
     assert "other pictures" in state.error
+    path = folder_of(spec_of(root, "whole")) / NAME
+    saved = torch.load(path, weights_only=True)
+    del saved["spec"]["backdrop"]  # as a version without this option wrote it
+    torch.save(saved, path)
+    run(spec_of(root, "whole"))
 
 
 @pytest.mark.usefixtures("not_estimated")

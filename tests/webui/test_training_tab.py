@@ -88,6 +88,11 @@ def test_more_options_are_yaml(tab: Any) -> None:
     from lib_ctrlgen.webui.training.tab_fields import payload_of
 
     assert payload_of(values(tab, more="flip: true\nmin_snr: 3.0"))["flip"] is True
+    cut = payload_of(values(tab, backdrop="auto"))
+    assert (cut["backdrop"], cut["background"]) == ("auto", "random")
+    given = payload_of(values(tab, backdrop="#ffffff", more='background: "#00ff00"'))
+    assert (given["backdrop"], given["background"]) == ("#ffffff", "#00ff00")
+    assert "background" not in payload_of(values(tab, backdrop="auto", kind=kind_named("ip-adapter")))
     for wrong in ("flip", "a: [", "- 1"):
         with pytest.raises(RequestError):
             payload_of(values(tab, more=wrong))

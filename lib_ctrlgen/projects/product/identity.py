@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
+from lib_ctrlgen.images.backdrop import Mask
 from lib_ctrlgen.models.store import ModelStore
 from lib_ctrlgen.tuner.scoring.clip_likeness import Likeness, embedding, encoder_for, no_encoder
 from lib_ctrlgen.tuner.scoring.scores import cosine
 
 from .placement import MARGIN
-from .silhouette import Mask, box_of
+from .silhouette import box_of
 from .views import ProductView, ProductViews
 
 Embedding: TypeAlias = NDArray[np.float32]

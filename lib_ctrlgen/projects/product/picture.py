@@ -16,6 +16,7 @@ from lib_ctrlgen.headless.jobs import read_job
 from lib_ctrlgen.headless.outputs import picture_infos
 from lib_ctrlgen.headless.sampling.run import Progress
 from lib_ctrlgen.headless.tune import EngineHost
+from lib_ctrlgen.images.backdrop import Mask
 from lib_ctrlgen.images.files import image_hash
 from lib_ctrlgen.projects.control_models import Controls
 from lib_ctrlgen.request.spec import to_payload
@@ -25,7 +26,6 @@ from .environments import Environment
 from .identity import Box, Identity
 from .placement import placed
 from .settings import ProductSettings, as_inputs, peak
-from .silhouette import Mask
 from .training import ProductAdapter
 
 PICTURE, JOB, DEPTH, REFERENCE = "picture.png", "job.yaml", "depth.png", "reference.png"

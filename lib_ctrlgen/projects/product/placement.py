@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lib_ctrlgen.images.backdrop import Mask
 from lib_ctrlgen.projects.sources import FoundFile, read_source
 
 from .environments import Environment
-from .silhouette import Mask, box_of
+from .silhouette import box_of
 
 FAR, FLOOR = 36.0, 58.0  # depth of 0..255 at the top and at the bottom of a plain room
 NEAR, BULGE = 205.0, 30.0  # of the product: its rim, and how much nearer its middle is

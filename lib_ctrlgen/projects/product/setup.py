@@ -14,7 +14,8 @@ from lib_ctrlgen.files import save_text
 from lib_ctrlgen.headless.job_text import read_mapping
 from lib_ctrlgen.request.spec import parse_request, to_payload
 from lib_ctrlgen.request.training import TrainingSpec, training_spec
-from lib_ctrlgen.train.run import SPEC, TRAINING
+from lib_ctrlgen.request.training_state import TRAINING
+from lib_ctrlgen.train.run import SPEC
 
 from .environments import Environment, named
 from .settings import ProductSettings, as_inputs

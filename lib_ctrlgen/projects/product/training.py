@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +13,9 @@ from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.files import save_text
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.request.training import TrainingSpec, training_spec
-from lib_ctrlgen.request.training_state import TrainingState
+from lib_ctrlgen.request.training_state import TRAINING, TrainingState
 from lib_ctrlgen.train.prepare import Prepared
-from lib_ctrlgen.train.run import TRAINING, folder_of, forget, train
+from lib_ctrlgen.train.run import folder_of, forget, train
 from lib_ctrlgen.tuner.cells import key_of
 
 from .settings import TINY_TRAINING, ProductSettings
@@ -150,7 +150,9 @@ class Trainer:
             forget(folder_of(spec))
         save_text(json.dumps({"key": key}) + "\n", record)
         done = train(spec, engine, self._observe, self._announce)
+        self._warn(done.warnings)
         text = f"It was trained here: {len(views.training)} views, the state of step {done.step}."
+        text += "".join(f" Warning: {warning}." for warning in done.warnings)
         save_text(json.dumps({"key": key, "about": text}, indent=2) + "\n", record)
 
     def _observe(self, state: TrainingState) -> None:
@@ -160,7 +162,10 @@ class Trainer:
     def _announce(self, prepared: Prepared) -> None:
         self.tell(prepared.method.about())
         self.tell(str(prepared.cost))
-        for warning in prepared.warnings:
+        self._warn(prepared.warnings)
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
             self.tell(f"warning: {warning}")
 
 

@@ -11,12 +11,14 @@ from PIL import Image
 
 from lib_ctrlgen.errors import HostError, RequestError
 from lib_ctrlgen.files import new_folder, save_bytes, save_picture
+from lib_ctrlgen.images.backdrop import Mask
 from lib_ctrlgen.images.files import decode_bytes
 from lib_ctrlgen.projects.sources import CheckedFolder, Refused, Source, checked_folder, read_source
 from lib_ctrlgen.train.dataset.checks import held_out
-from lib_ctrlgen.train.dataset.scan import CAPTIONS, SMALLEST_SHARE
+from lib_ctrlgen.train.dataset.left_out import CAPTIONS
+from lib_ctrlgen.train.dataset.scan import SMALLEST_SHARE
 
-from .silhouette import Mask, cut_out, mask_in
+from .silhouette import cut_out, mask_in
 
 PICTURES, MASKS, OTHERS = "pictures", "masks", "others"  # folders in a product's folder
 MOST_HELD_OUT = 2

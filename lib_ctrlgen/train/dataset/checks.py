@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
+from lib_ctrlgen.files import expanded
 from lib_ctrlgen.models.disk_cache import key_of
-from lib_ctrlgen.request.training import TrainingSpec
+from lib_ctrlgen.request.training import DEFAULTS, TrainingSpec
 
 from .problems import Problems
 from .scan import scan
@@ -35,12 +37,14 @@ class Pictures:
 def read_pictures(spec: TrainingSpec) -> Pictures:
     """Find and check all pictures of a training. Raises RequestError with every problem and its file."""
     problems = Problems()
-    views = scan(spec.pictures, spec.masks, spec.resolution, spec.caption, problems)
+    own = _own(spec)
+    behind = spec.backdrop
+    views = scan(spec.pictures, spec.masks, spec.resolution, spec.caption, problems, backdrop=behind, own=own)
     _check_captions(views, spec, problems)
     _check_masks(views, spec, problems)
     _check_number(views, spec, problems)
     problems.require_none("$.pictures", spec.pictures)
-    prior = _prior(spec, problems)
+    prior = _prior(spec, problems, own)
     problems.require_none("$.prior_pictures", spec.prior_pictures)
     held = held_out(views, spec.hold_out)
     return Pictures(
@@ -56,10 +60,18 @@ def held_out(views: Sequence[AnyView], count: int) -> list[AnyView]:
     return [views[(2 * number + 1) * len(views) // (2 * count)] for number in range(count)]
 
 
-def _prior(spec: TrainingSpec, problems: Problems) -> list[View]:
+def _own(spec: TrainingSpec) -> set[Path]:
+    """The files and folders of a training, which may lie in each other."""
+    given = (spec.pictures, spec.masks, spec.prior_pictures, spec.out, spec.base, spec.adapter)
+    return {expanded(text).resolve() for text in given if text}
+
+
+def _prior(spec: TrainingSpec, problems: Problems, own: Collection[Path]) -> list[View]:
     if not (spec.prior and spec.prior_pictures):
         return []
-    found = scan(spec.prior_pictures, "", spec.resolution, lambda _: spec.prior_prompt, problems)
+    place = "$.prior_pictures"
+    folder, caption = spec.prior_pictures, spec.prior_prompt
+    found = scan(folder, "", spec.resolution, lambda _: caption, problems, place=place, own=own)
     if spec.kind != "ip-adapter":
         problems.errors += [
             f"{view.path.name}: has no caption (NAME.txt): write one, or give prior_prompt"
@@ -87,17 +99,30 @@ def _check_captions(views: Sequence[View], spec: TrainingSpec, problems: Problem
             for view in views
             if not spec.token_word().search(view.caption)
         ]
+    if spec.kind == "dreambooth" and spec.prior and spec.captions == DEFAULTS[spec.kind]["captions"]:
+        bare = spec.caption("")
+        if any(view.caption == bare for view in views):
+            problems.warnings.append(
+                f"captions: {bare!r} does not name the subject's class: give captions 'a photo of {{token}} "
+                "CLASS', or prior_prompt 'a photo of a CLASS', from which they are made"
+            )
 
 
 def _check_masks(views: Sequence[View], spec: TrainingSpec, problems: Problems) -> None:
     if spec.background == "keep" and not spec.masked_loss:
         return
     bare = [view for view in views if not view.masked]
-    if len(bare) == len(views) and spec.kind == "ip-adapter" and not spec.masked_loss and not spec.masks:
-        problems.warnings.append("no picture has a mask or alpha: backgrounds are kept, and are learned, too")
+    asked = spec.kind != "ip-adapter" or spec.background != DEFAULTS[spec.kind]["background"]
+    if len(bare) == len(views) and not (asked or spec.masked_loss or spec.masks):
+        problems.warnings.append(
+            "no picture has a mask or alpha: backgrounds are kept, and are learned, too; with backdrop those "
+            "of one colour can be replaced"
+        )
         return
     what = "masked_loss" if spec.masked_loss else f"background {spec.background!r}"
-    problems.errors += [f"{view.path.name}: {what} needs a mask or an alpha channel" for view in bare]
+    problems.errors += [
+        f"{view.path.name}: {what} needs a mask, an alpha channel or a backdrop" for view in bare
+    ]
 
 
 def _check_number(views: Sequence[View], spec: TrainingSpec, problems: Problems) -> None:

@@ -73,8 +73,20 @@ class ViewEncoder:
                 progress(number + 1, len(views))
         return tuple(found)
 
+    def try_latent(self, view: View) -> float:
+        """Read and encode a view as `encode` does, without the cache; returns a number of the result."""
+        return float(self._latent(self._placed(view).picture(view.read()[0]))["mean"].mean())
+
+    def try_reference(self, view: View) -> float:
+        """The same for what the method computes of reference pictures; 0 for a method without them."""
+        found = self._reference(view.read()[0])
+        return float(found["reference"].mean()) if found else 0.0
+
+    def _placed(self, view: View) -> Framing:
+        return framing(view.width, view.height, self.spec.resolution, buckets=self.spec.buckets)
+
     def _view(self, view: View) -> EncodedView:
-        placed = framing(view.width, view.height, self.spec.resolution, buckets=self.spec.buckets)
+        placed = self._placed(view)
         return EncodedView(
             caption=view.caption,
             sizes=placed.sizes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,32 +12,46 @@ from PIL import Image
 
 from lib_ctrlgen.errors import RequestError
 from lib_ctrlgen.files import expanded
+from lib_ctrlgen.images.backdrop import subject_before
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.files import decode_bytes
 from lib_ctrlgen.models.disk_cache import key_of
 
+from .left_out import CAPTIONS, SUFFIXES, is_picture, left_out
 from .problems import Problems
 from .views import View, mask_of, opacity_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
-CAPTIONS = (".txt", ".caption")
 SMALLEST_SHARE = 8  # a picture's shorter side must be at least the resolution / 8
 
 CaptionOf = Callable[[str], str]
 
 
-def scan(folder: str, masks: str, resolution: int, caption: CaptionOf, problems: Problems) -> list[View]:
+def scan(
+    folder: str,
+    masks: str,
+    resolution: int,
+    caption: CaptionOf,
+    problems: Problems,
+    *,
+    backdrop: str = "",
+    place: str = "$.pictures",
+    own: Collection[Path] = (),
+) -> list[View]:
     """The pictures in a folder, sorted by name. What is wrong with them is added to `problems`.
 
-    `caption` makes the caption of a picture without a caption file from its name. Raises RequestError for a
-    folder that does not exist or has no pictures.
+    `caption` makes the caption of a picture without a caption file from its name, `backdrop` is behind the
+    subject of pictures without mask and alpha, `own` are other files and folders of the training. Raises
+    RequestError at `place` for a folder that does not exist or has no pictures, and at `$.masks` for such a
+    folder of masks.
     """
-    files = pictures_in(folder, "$.pictures")
+    files = pictures_in(folder, place)
     mask_files = {path.stem: path for path in pictures_in(masks, "$.masks")} if masks else {}
+    for each in filter(None, (folder, masks)):
+        problems.warnings += left_out(expanded(each), own)
     views: list[View] = []
     for path in files:
         with problems.collected(path.name):
-            views.append(_view(path, mask_files.get(path.stem), resolution, caption, problems))
+            views.append(_view(path, mask_files.get(path.stem), backdrop, resolution, caption, problems))
     _check_duplicates(views, problems)
     stems = {path.stem for path in files}
     problems.errors += [
@@ -53,9 +67,10 @@ def pictures_in(folder: str, place: str) -> list[Path]:
         raise RequestError(
             place, f"{folder} is not a folder" if path.exists() else f"{folder} does not exist"
         )
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = sorted(filter(is_picture, path.iterdir()))
     if not files:
-        raise RequestError(place, f"there are no pictures ({', '.join(SUFFIXES)}) in {folder}")
+        found = "".join(f"\n  {text}" for text in left_out(path))
+        raise RequestError(place, f"there are no pictures ({', '.join(SUFFIXES)}) in {folder}{found}")
     twice = defaultdict(list)
     for file in files:
         twice[file.stem].append(file.name)
@@ -64,7 +79,9 @@ def pictures_in(folder: str, place: str) -> list[Path]:
     return files
 
 
-def _view(path: Path, mask: Path | None, resolution: int, caption: CaptionOf, problems: Problems) -> View:
+def _view(
+    path: Path, mask: Path | None, backdrop: str, resolution: int, caption: CaptionOf, problems: Problems
+) -> View:
     data = path.read_bytes()
     image = decode_bytes(data, path.name)
     _check_mode(path, problems)
@@ -74,16 +91,24 @@ def _view(path: Path, mask: Path | None, resolution: int, caption: CaptionOf, pr
         problems.errors.append(f"{path.name}: is transparent everywhere")
     if mask is not None:
         _check_mask(path, image, mask, problems)
-    content = to_rgb(image).tobytes(), image.size
+    picture = to_rgb(image)
+    behind = backdrop if mask is None and not alpha else ""
+    own_mask = opacity_of(image).tobytes() if alpha else _silhouette(picture, behind, path.name)
     return View(
         path=path,
         width=image.width,
         height=image.height,
         caption=_caption(path, caption),
-        digest=key_of(content[0], content[1], opacity_of(image).tobytes() if alpha else b"", _bytes(mask)),
+        digest=key_of(picture.tobytes(), image.size, own_mask, _bytes(mask)),
         mask=mask,
         alpha=alpha,
+        backdrop=behind,
     )
+
+
+def _silhouette(picture: Image.Image, backdrop: str, name: str) -> bytes:
+    """Where the subject is before a backdrop, as bytes; none without one. Raises RequestError."""
+    return (subject_before(picture, backdrop, name) > 0.5).tobytes() if backdrop else b""
 
 
 def _bytes(path: Path | None) -> bytes:

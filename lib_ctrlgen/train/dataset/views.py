@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lib_ctrlgen.images.backdrop import subject_before
 from lib_ctrlgen.images.codec import to_rgb
 from lib_ctrlgen.images.files import decode_bytes
 
@@ -17,7 +18,8 @@ from lib_ctrlgen.images.files import decode_bytes
 class View:
     """A checked picture: its file, size in pixels, caption, mask file, and a hash of its content.
 
-    mask  a file with the mask; None where the alpha channel is the mask (`alpha`), or there is none
+    mask      a file with the mask; None where the alpha channel is the mask (`alpha`), or there is none
+    backdrop  what is behind the subject, from which its mask is found (`images.backdrop`); empty without
     """
 
     path: Path
@@ -27,11 +29,12 @@ class View:
     digest: str
     mask: Path | None = None
     alpha: bool = False
+    backdrop: str = ""
 
     @property
     def masked(self) -> bool:
         """Whether it is known where the subject is."""
-        return self.alpha or self.mask is not None
+        return self.alpha or self.mask is not None or bool(self.backdrop)
 
     def read(self) -> tuple[Image.Image, NDArray[np.float32] | None]:
         """The RGB picture, and where the subject is, [H, W] in 0..1. Raises RequestError."""
@@ -40,7 +43,10 @@ class View:
             return to_rgb(image), mask_of(self.mask)
         if self.alpha:
             return image.convert("RGB"), opacity_of(image)
-        return to_rgb(image), None
+        picture = to_rgb(image)
+        if self.backdrop:
+            return picture, subject_before(picture, self.backdrop, self.path.name)
+        return picture, None
 
 
 def mask_of(path: Path) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -83,6 +83,10 @@ class TrainingMethod(Protocol):
     def shown(self) -> Networks:
         """The networks that previews are made with while the method is engaged: the base's own by default."""
         return self.base.networks
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Take off, in a block within `engaged`, what keeps a host from using the U-Net."""
+        return nullcontext()
 
     def export(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the trained part in its published file format. Raises HostError."""

@@ -21,12 +21,13 @@ BODY = {
     "steps": 800,
 }
 COST = {
-    "text": "about 3.1 GB of GPU memory beyond the model (9.8 GB are free), about 14 min for the steps, "
-    "about 0.3 GB of disk",
+    "text": "about 3.1 GB of GPU memory beyond the model (9.8 GB are free), about 17 min (14 min for the "
+    "steps, 3 min for the validations), about 0.3 GB of disk",
     "memory": "GPU",
     "bytes": 3328599654,
     "free": 10522669875,
-    "seconds": 840.0,
+    "seconds": 1020.0,
+    "times": {"prior": 0.0, "encoding": 0.0, "steps": 840.0, "validations": 180.0},
     "parameters": 3188736,
     "disk": 322122547,
     "disk_free": 107374182400,

@@ -101,6 +101,7 @@ def _build_numbers(tab: TrainTab) -> None:
         tab.show("lr", gr.Number, value=0)
         tab.show("hold_out", gr.Number, value=1, precision=0)
     with gr.Accordion("More", open=False, elem_id=f"{TAB}_accordion"):
+        tab.show("backdrop", gr.Textbox, max_lines=1, placeholder="#ffffff")
         tab.show("checkpointing", gr.Checkbox, value=False)
         tab.show("more", gr.Textbox, lines=3, placeholder="flip: true")
 

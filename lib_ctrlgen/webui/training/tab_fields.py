@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.request.training import OWN_FIELDS, TrainingKind
+from lib_ctrlgen.request.training import DEFAULTS, OWN_FIELDS, TrainingKind
 
 KINDS: Mapping[str, TrainingKind] = MappingProxyType(
     {
@@ -47,6 +47,7 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "rank": "Rank",
         "lr": "Learning rate (0: the usual one)",
         "hold_out": "Pictures kept to measure it",
+        "backdrop": "Colour behind the subject",
         "checkpointing": "Less memory, more time",
         "more": "More options, one per line",
         "install": "Install missing packages into CtrlGen's own folder",
@@ -74,6 +75,7 @@ TIPS: Mapping[str, str] = MappingProxyType(
         "rank": "How much the file can hold: 4 to 32 for a subject, more for a style.",
         "lr": "How large the steps are; too large ones burn the colours.",
         "hold_out": "They are not learned from, and show when the training only copies.",
+        "backdrop": "Random colours replace one colour behind the subject; auto finds it in each picture.",
         "checkpointing": "Computes intermediate results again instead of keeping them.",
         "more": "Any other option of the training, such as: flip: true.",
         "install": "The WebUI's own packages stay as they are; only trainings use the folder.",
@@ -107,6 +109,8 @@ def payload_of(values: Sequence[Any]) -> dict[str, Any]:
         filled.pop("lr", None)
     if kind in PROTECTED and "prior_prompt" not in filled and "prior_pictures" not in more:
         filled["prior"] = 0.0
+    if "backdrop" in filled and DEFAULTS[kind].get("background", "keep") == "keep":
+        filled["background"] = "random"
     return {"kind": kind, **filled, **more}
 
 

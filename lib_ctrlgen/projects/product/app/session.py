@@ -26,8 +26,7 @@ from lib_ctrlgen.projects.product.views import ProductViews
 from lib_ctrlgen.projects.results import Results
 from lib_ctrlgen.projects.sources import found_files
 from lib_ctrlgen.request.spec import parse_request
-from lib_ctrlgen.request.training_state import ask_to_stop
-from lib_ctrlgen.train.run import TRAINING
+from lib_ctrlgen.request.training_state import TRAINING, ask_to_stop
 from lib_ctrlgen.tuner.cells import key_of
 from lib_ctrlgen.tuner.lock import FolderLock
 

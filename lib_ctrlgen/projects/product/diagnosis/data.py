@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lib_ctrlgen.projects.product.silhouette import Mask, border_of, lab_of
+from lib_ctrlgen.images.backdrop import Mask, border_of, lab_of
 from lib_ctrlgen.projects.product.views import ProductViews
 
 from .finding import Finding, finding, unknown
