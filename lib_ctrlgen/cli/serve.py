@@ -96,7 +96,7 @@ def _add_workers(serve: Parser) -> None:
     group.add_argument("--workers", type=_count, default=1, metavar="N", help=workers)
     ray = "work on a Ray cluster instead: HOST:PORT, auto (the one that runs on this machine) or local"
     group.add_argument(
-        "--ray", metavar="ADDRESS", help=f"{ray}; model folders have the same paths on all nodes"
+        "--ray", metavar="ADDRESS", help=f"{ray}; model and weight folders have the same paths on all nodes"
     )
     cores = "with --ray, one engine per N CPU cores (default: one per GPU, without GPUs one per 2 cores)"
     group.add_argument("--ray-cores", type=_count, metavar="N", help=cores)
@@ -150,7 +150,10 @@ def _workers(
     options: argparse.Namespace, folders: tuple[Path, ...]
 ) -> AbstractContextManager[list[JobWorker]]:
     """The workers that the options ask for. Raises HostError."""
-    values: dict[str, Any] = {"map_cache": _map_cache(options)}
+    values: dict[str, Any] = {
+        "map_cache": _map_cache(options),
+        "weights": [str(path.resolve()) for path in weight_roots(options.models)],
+    }
     if options.tokenizer is not None:
         require_folder(options.tokenizer, "the tokenizer folder")
         values["tokenizer"] = str(options.tokenizer.resolve())
@@ -161,7 +164,6 @@ def _workers(
     from lib_ctrlgen.serve.program import local_workers
 
     values |= {"folders": list(map(str, folders)), "threads": options.threads}
-    values["weights"] = [str(path.resolve()) for path in weight_roots(options.models)]
     return local_workers(options.workers, values)
 
 
