@@ -43,7 +43,8 @@ def test_the_unit_file_starts_a_server_that_sees_gpus(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is not None:
         copy = tmp_path / UNIT.name
         copy.write_text(UNIT.read_text("utf-8").replace(shlex.split(command)[0], sys.executable), "utf-8")
-        checked = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True)
+        verify = ["systemd-analyze", "verify", copy]
+        checked = subprocess.run(verify, check=False, capture_output=True, text=True)
         assert (checked.returncode, checked.stderr) == (0, "")
 
 

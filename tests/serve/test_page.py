@@ -92,7 +92,7 @@ def require_hidden(site: Site, job: str) -> None:
 def test_the_page_by_keyboard(site: Site) -> None:
     page = site.page()
     page.goto(site.url)
-    page.wait_for_selector("#token:focus")  # a browser may give a field its focus only after the page has loaded
+    page.wait_for_selector("#token:focus")  # a browser may give a field its focus only after the load
     page.keyboard.type(site.tokens["anna"])
     page.keyboard.press("Enter")
     page.wait_for_selector("#model input")  # the page of the login forbids the evaluation of a text
