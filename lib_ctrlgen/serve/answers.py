@@ -76,4 +76,5 @@ def _common(job: Job, progress: tuple[int, int]) -> dict[str, Any]:
 
 def limits_answer(limits: Limits) -> LimitsAnswer:
     """The limits as an answer."""
-    return LimitsAnswer(side=limits.side, pictures=limits.pictures, queue=limits.queue, upload=limits.upload)
+    names = ("side", "pictures", "queue", "upload", "stored", "days")
+    return LimitsAnswer(**{name: getattr(limits, name) for name in names})

@@ -19,7 +19,7 @@ from lib_ctrlgen.serve.service import Service
 from lib_ctrlgen.serve.users import User
 
 from .form import UnitValues, job_of_form
-from .views import error_text, head, job_label, jobs_table, result_view
+from .views import error_text, head, job_label, jobs_table, kept_line, result_view
 
 LISTED = 30
 FIELDS = ("prompt", "negative_prompt", "model", "width", "height", "steps", "cfg_scale", "seed", "batch_size")
@@ -82,6 +82,7 @@ class Handlers:
         jobs = self.jobs(user)
         ids = [job.id for job in jobs]
         table = jobs_table([job_answer(job, self.service) for job in jobs], user)
+        table += kept_line(self.service.store.kept.of(user.name), self.service.limits)
         choices = gradio.skip() if ids == known else gradio.update(choices=self.choices(user))
         view = self.view(user, chosen)
         return table, choices, gradio.skip() if view == shown else view, ids, view
