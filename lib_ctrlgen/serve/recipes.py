@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.recipes.content import Payload
+from lib_ctrlgen.recipes.content import Payload, Recipe
 from lib_ctrlgen.recipes.infotext import Imported
 from lib_ctrlgen.recipes.library import Library
 from lib_ctrlgen.recipes.names import NAME, recipe_name
@@ -118,10 +118,7 @@ class TeamRecipes:
 
     def job(self, name: str, version: str = "", variant: str = "") -> Payload:
         """A version as a job with its pictures. Raises NotFoundError, RequestError for a missing picture."""
-        recipe = self.find(name).read(version, variant)
-        if recipe.missing:
-            raise RequestError("$", LACKS.format(names=", ".join(recipe.missing)))
-        return recipe.job
+        return whole_job(self.find(name).read(version, variant))
 
     def again(self, user: User, name: str, version: str = "", once: Once | None = None) -> Job:
         """Queue a version as a job.
@@ -129,6 +126,13 @@ class TeamRecipes:
         Raises NotFoundError, RequestError, QueueFullError, StorageError, HostError.
         """
         return queued(self.service, self.models, user, self.job(name, version), once)
+
+
+def whole_job(recipe: Recipe) -> Payload:
+    """The job of a recipe with its pictures. Raises RequestError if some are missing."""
+    if recipe.missing:
+        raise RequestError("$", LACKS.format(names=", ".join(recipe.missing)))
+    return recipe.job
 
 
 def names_of(job: Job, wanted: SaveRecipe) -> Iterator[tuple[int, str]]:

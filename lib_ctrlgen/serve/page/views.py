@@ -14,12 +14,11 @@ from lib_ctrlgen.serve.records import REQUESTS
 from lib_ctrlgen.serve.users import User
 
 from .recipe_views import STYLE as RECIPE_STYLE
+from .story_view import DIALS, story_view
 from .story_view import STYLE as STORY_STYLE
-from .story_view import story_view
 
 SHOWN_PICTURES = 48
 JOBS = "../jobs"
-DIALS = "../dials/"
 NO_PROMPT = "(no prompt)"
 NO_JOBS = '<p class="quiet">No jobs yet.</p>'
 STYLE = """
