@@ -31,8 +31,8 @@ class AssetAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobError:
-    """Why a job failed: the JSON path of the place in the job, empty if there is none, and the message."""
+class ErrorDetail:
+    """Why a request or a job failed, with the JSON path of the place in the job; empty if there is none."""
 
     path: str
     message: str
@@ -66,7 +66,7 @@ class JobAnswer:
     started: float | None
     ended: float | None
     attempts: int
-    error: JobError | None
+    error: ErrorDetail | None
     pictures: int
 
 
@@ -145,14 +145,6 @@ class HealthAnswer:
 
     status: str
     version: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorDetail:
-    """What was wrong, with the JSON path of the place in the job; the path is empty if there is none."""
-
-    path: str
-    message: str
 
 
 @dataclass(frozen=True, kw_only=True)
