@@ -88,6 +88,13 @@ def _add_limits(serve: Parser) -> None:
     group.add_argument("--max-jobs", type=_count, default=50, metavar="N", help=jobs)
     upload = "the most MiB of one request, with its pictures (%(default)s)"
     group.add_argument("--max-upload", type=_count, default=32, metavar="MIB", help=upload)
+    stored = "the most GiB that are kept: jobs with their files, and versions of recipes (%(default)s)"
+    group.add_argument("--max-stored", type=_count, default=20, metavar="GIB", help=stored)
+    disk = serve.add_argument_group("the disk of the server")
+    free = "GiB that stay free: below that no job is accepted or started (%(default)s)"
+    disk.add_argument("--keep-free", type=_count, default=2, metavar="GIB", help=free)
+    days = "remove jobs that ended more than N days ago (default: they stay until a user removes them)"
+    disk.add_argument("--keep-days", type=_count, default=0, metavar="N", help=days)
 
 
 def _add_workers(serve: Parser) -> None:
@@ -96,7 +103,7 @@ def _add_workers(serve: Parser) -> None:
     group.add_argument("--workers", type=_count, default=1, metavar="N", help=workers)
     ray = "work on a Ray cluster instead: HOST:PORT, auto (the one that runs on this machine) or local"
     group.add_argument(
-        "--ray", metavar="ADDRESS", help=f"{ray}; model folders have the same paths on all nodes"
+        "--ray", metavar="ADDRESS", help=f"{ray}; model and weight folders have the same paths on all nodes"
     )
     cores = "with --ray, one engine per N CPU cores (default: one per GPU, without GPUs one per 2 cores)"
     group.add_argument("--ray-cores", type=_count, metavar="N", help=cores)
@@ -121,7 +128,7 @@ def serve_command(options: argparse.Namespace) -> None:
 
 def _serve(options: argparse.Namespace, users: Path) -> None:
     from lib_ctrlgen.serve.checks import EngineChecks
-    from lib_ctrlgen.serve.limits import MEBIBYTE, Limits
+    from lib_ctrlgen.serve.limits import GIBIBYTE, MEBIBYTE, Limits
     from lib_ctrlgen.serve.models import EngineModels
     from lib_ctrlgen.serve.program import ServerOptions, serve
 
@@ -130,6 +137,9 @@ def _serve(options: argparse.Namespace, users: Path) -> None:
         pictures=options.max_pictures,
         queue=options.max_jobs,
         upload=options.max_upload * MEBIBYTE,
+        stored=options.max_stored * GIBIBYTE,
+        floor=options.keep_free * GIBIBYTE,
+        days=options.keep_days,
     )
     server = ServerOptions(
         folder=options.folder.resolve(),
@@ -150,7 +160,10 @@ def _workers(
     options: argparse.Namespace, folders: tuple[Path, ...]
 ) -> AbstractContextManager[list[JobWorker]]:
     """The workers that the options ask for. Raises HostError."""
-    values: dict[str, Any] = {"map_cache": _map_cache(options)}
+    values: dict[str, Any] = {
+        "map_cache": _map_cache(options),
+        "weights": [str(path.resolve()) for path in weight_roots(options.models)],
+    }
     if options.tokenizer is not None:
         require_folder(options.tokenizer, "the tokenizer folder")
         values["tokenizer"] = str(options.tokenizer.resolve())
@@ -161,7 +174,6 @@ def _workers(
     from lib_ctrlgen.serve.program import local_workers
 
     values |= {"folders": list(map(str, folders)), "threads": options.threads}
-    values["weights"] = [str(path.resolve()) for path in weight_roots(options.models)]
     return local_workers(options.workers, values)
 
 

@@ -128,7 +128,7 @@ def check_command(run: StoryRun) -> int:
         say(note)
     for asset in assets:
         print(f"{maker.planner.name(asset)}\t{maker.planner.prompt(asset)}")
-    say(run.cost(maker.planner.controls, assets))
+    say(run.cost(maker.planner, assets))
     return 0
 
 

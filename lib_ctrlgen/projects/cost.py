@@ -12,6 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from lib_ctrlgen.headless.sampling.batch import PromptBatch
+from lib_ctrlgen.prompts.blended import rows_of
+from lib_ctrlgen.request.spec import GenerationRequest
+
 ROW: Mapping[str, tuple[float, int]] = MappingProxyType(
     {"SD1.5": (0.68, 512 * 512), "SD2": (0.69, 512 * 512), "SDXL": (5.98, 1024 * 1024)}
 )
@@ -25,35 +29,60 @@ GPUS: Mapping[str, float] = MappingProxyType(
 class Work:
     """The work of a run.
 
-    pictures   that are generated, with those of the tuner
-    steps      of the sampler for each picture
-    controls   the control networks that run at each step
-    size       width and height in pixels
-    family     checkpoint family: SD1.5, SD2 or SDXL
+    pictures      that are generated, with those of the tuner
+    steps         of the sampler for each picture
+    rows          that the U-Net computes, at all steps of all pictures together
+    control_rows  that ControlNets compute, those of all networks together
+    size          width and height in pixels
+    family        checkpoint family: SD1.5, SD2 or SDXL
     """
 
     pictures: int
     steps: int
-    controls: int
+    rows: int
+    control_rows: int
     size: tuple[int, int]
     family: str
 
-    @property
-    def rows(self) -> int:
-        """The rows that the U-Net computes: two for each picture and step, with the prompt and without."""
-        return 2 * self.pictures * self.steps
+    @staticmethod
+    def guided(pictures: int, steps: int, controls: int, size: tuple[int, int], family: str) -> Work:
+        """The work of pictures with two rows at each step, with the prompt and without, and as many controls.
+
+        >>> Work.guided(10, 20, 1, (512, 512), "SD1.5").rows
+        400
+        """
+        rows = 2 * pictures * steps
+        return Work(
+            pictures=pictures,
+            steps=steps,
+            rows=rows,
+            control_rows=rows * controls,
+            size=size,
+            family=family,
+        )
 
     def seconds(self, rate: float) -> float:
         """The time on a GPU that computes `rate` x 10^12 operations a second; 0 for other families."""
         work, pixels = ROW.get(self.family, (0.0, 1))
         share = self.size[0] * self.size[1] / pixels
-        return self.rows * work * share * (1 + CONTROL * self.controls) / rate
+        return (self.rows + CONTROL * self.control_rows) * work * share / rate
+
+
+def step_rows(request: GenerationRequest) -> int:
+    """The rows that the U-Net computes at each step for all pictures of a request.
+
+    A row for each concept of a blend that is predicted by itself and each part of an `AND` prompt, and with
+    guidance one without the prompt. Raises RequestError for a wrong prompt.
+    """
+    batch = PromptBatch.of([request])
+    conditional = sum(map(rows_of, batch.prompts[0].positive))
+    return conditional + request.batch_size * batch.is_guided
 
 
 def estimate(work: Work) -> str:
     """A sentence with the work and the time on some GPUs, said to be an estimate.
 
-    >>> estimate(Work(pictures=10, steps=20, controls=1, size=(512, 512), family="SD1.5"))
+    >>> estimate(Work.guided(10, 20, 1, (512, 512), "SD1.5"))
     'about 10 pictures of 20 steps, 400 rows; an estimate from these: RTX 3060 19 s, RTX 4090 3 s, H100 1 s'
     """
     counted = f"about {work.pictures} pictures of {work.steps} steps, {work.rows} rows"

@@ -31,8 +31,8 @@ class AssetAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobError:
-    """Why a job failed: the JSON path of the place in the job, empty if there is none, and the message."""
+class ErrorDetail:
+    """Why a request or a job failed, with the JSON path of the place in the job; empty if there is none."""
 
     path: str
     message: str
@@ -66,7 +66,7 @@ class JobAnswer:
     started: float | None
     ended: float | None
     attempts: int
-    error: JobError | None
+    error: ErrorDetail | None
     pictures: int
 
 
@@ -96,21 +96,32 @@ class WholeJobAnswer(JobAnswer):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitsAnswer:
-    """The limits of one user: pixels a side, pictures per job, jobs that wait or run, bytes of a request."""
+    """The limits of one user.
+
+    side      pixels of a picture's width and height
+    pictures  of one job
+    queue     jobs that wait or run
+    upload    bytes of one request
+    stored    bytes that the user keeps, of jobs with their files and of versions of recipes
+    days      after which jobs that have ended are removed; 0 for never
+    """
 
     side: int
     pictures: int
     queue: int
     upload: int
+    stored: int
+    days: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeAnswer:
-    """Who the token belongs to, how many jobs the user has in each state, and the limits."""
+    """Who the token belongs to, how many jobs the user has in each state, the kept bytes, and the limits."""
 
     name: str
     role: str
     jobs: dict[str, int]
+    kept: int
     limits: LimitsAnswer
 
 
@@ -134,14 +145,6 @@ class HealthAnswer:
 
     status: str
     version: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorDetail:
-    """What was wrong, with the JSON path of the place in the job; the path is empty if there is none."""
-
-    path: str
-    message: str
 
 
 @dataclass(frozen=True, kw_only=True)

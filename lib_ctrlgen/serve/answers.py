@@ -11,7 +11,6 @@ from lib_ctrlgen.request.server_answers import (
     ErrorDetail,
     HealthAnswer,
     JobAnswer,
-    JobError,
     LimitsAnswer,
     MeAnswer,
     ModelsAnswer,
@@ -30,7 +29,6 @@ __all__ = [
     "ErrorDetail",
     "HealthAnswer",
     "JobAnswer",
-    "JobError",
     "LimitsAnswer",
     "MeAnswer",
     "ModelsAnswer",
@@ -69,11 +67,12 @@ def _common(job: Job, progress: tuple[int, int]) -> dict[str, Any]:
         "stopping": job.cancel and job.state == "running",
         "done": done,
         "total": total,
-        "error": None if job.error is None else JobError(**job.error),
+        "error": None if job.error is None else ErrorDetail(**job.error),
         "pictures": len((job.result or {}).get("pictures", ())),
     }
 
 
 def limits_answer(limits: Limits) -> LimitsAnswer:
     """The limits as an answer."""
-    return LimitsAnswer(side=limits.side, pictures=limits.pictures, queue=limits.queue, upload=limits.upload)
+    names = ("side", "pictures", "queue", "upload", "stored", "days")
+    return LimitsAnswer(**{name: getattr(limits, name) for name in names})

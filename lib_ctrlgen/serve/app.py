@@ -49,7 +49,7 @@ def create_app(service: Service, access: Access, models: Models, close: Close | 
         if close is not None:
             close()
 
-    limit = Middleware(BodyLimit, most=service.limits.upload)
+    limit = Middleware(BodyLimit, most=service.limits.upload, require_free=service.storage.require_free)
     app = FastAPI(
         title=TITLE, version=__version__, description=ABOUT, lifespan=lifespan, middleware=[limit],
         docs_url=None, redoc_url=None,
@@ -72,7 +72,7 @@ def add_routes(app: FastAPI, routes: Routes) -> None:
     """Add the REST routes."""
     add = adder(app)
     add(
-        "POST", "/jobs", routes.post, 413, 429,
+        "POST", "/jobs", routes.post, 413, 429, 507,
         status_code=201, response_model=WholeJobAnswer, openapi_extra=body_of_job(),
     )  # fmt: skip
     add("GET", "/jobs", routes.listed, 404, response_model=list[JobAnswer])

@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException
 
 from lib_ctrlgen.errors import RequestError
 
-from .limits import MEBIBYTE, TooLargeError
+from .limits import MEBIBYTE, StorageError, TooLargeError
 from .posted import JOB, Form, file_name, parse_posted, with_uploads
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -20,14 +20,17 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 MOST_FILES = 256
+UPLOAD = "/upload"  # the end of the path to which gradio's page sends pictures
 
 
 class BodyLimit:
-    """An ASGI middleware that answers 413 to a body of over `most` bytes, also without a length."""
+    """An ASGI middleware that answers 413 to a body of over `most` bytes, also without a length.
 
-    def __init__(self, app: Any, most: int) -> None:
-        self.app, self.most = app, most
-        self.answer = JSONResponse(detail(TooLargeError(self.message)), TooLargeError.status.value)
+    It answers 507 to pictures of the page's forms, which are kept for a day, where `require_free` raises.
+    """
+
+    def __init__(self, app: Any, most: int, require_free: Callable[[], None]) -> None:
+        self.app, self.most, self.require_free = app, most, require_free
 
     @property
     def message(self) -> str:
@@ -40,8 +43,13 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self.most:
-            await self.answer(scope, receive, send)
+        try:
+            if not length.isdigit() or int(length) > self.most:
+                raise TooLargeError(self.message)
+            if scope["path"].endswith(UPLOAD):
+                self.require_free()
+        except (TooLargeError, StorageError) as error:
+            await JSONResponse(detail(error), error.status.value)(scope, receive, send)
             return
         received = 0
 

@@ -18,6 +18,7 @@ from lib_ctrlgen.request.pictures import LISTS, PICTURES, pictured_parts
 
 from .errors import NotFoundError
 from .records import Job
+from .results import size_of
 from .service import Service
 
 
@@ -28,6 +29,14 @@ def made_from(service: Service, job: Job, number: int) -> Imported:
         return Imported(recipe=read_recipe(files_in(path.parent)))
     find = found_in(service.folders.result(job) / FOLDER, PayloadPictures(service, job))
     return recipe_of_picture(picture_bytes(path), find)
+
+
+def recipe_bytes(service: Service, job: Job, number: int) -> int:
+    """The bytes of a picture with what it was made from, at most. Raises NotFoundError."""
+    path = picture_file(service, job, number)
+    if job.kind == "story":
+        return size_of(path.parent)
+    return path.stat().st_size + service.store.kept.sent(job)
 
 
 def picture_file(service: Service, job: Job, number: int) -> Path:

@@ -89,5 +89,5 @@ def names_answer(checkpoints: list[str], controls: list[str]) -> ModelsAnswer:
 def queued(
     service: Service, models: Models, user: User, content: Mapping[str, Any], once: Once | None = None
 ) -> Job:
-    """Check and queue a job of a user. Raises RequestError, QueueFullError, HostError."""
+    """Check and queue a job of a user. Raises RequestError, QueueFullError, StorageError, HostError."""
     return service.submit(user, checked_job(content, service.limits, models.checker()), once)

@@ -206,15 +206,15 @@ def add_recipe_routes(add: Add, routes: Routes) -> None:
     own = RecipeRoutes(routes)
     add("GET", "/recipes", own.listed, response_model=list[ListedRecipeAnswer])
     saved: dict[str, Any] = {"response_model": list[SavedAnswer], "openapi_extra": body_of(SaveRecipe)}
-    add("POST", "/recipes", own.save, 404, 413, status_code=201, **saved)
+    add("POST", "/recipes", own.save, 404, 413, 507, status_code=201, **saved)
     add("GET", ONE, own.get, 404, response_model=WholeRecipeAnswer)
     add("DELETE", ONE, own.delete, 403, 404, response_model=DeletedAnswer)
     add("GET", f"{ONE}/history", own.history, 404, response_model=list[VersionAnswer])
     add("GET", f"{ONE}/diff", own.difference, 404, response_model=DifferenceAnswer)
     restored: dict[str, Any] = {"openapi_extra": body_of(RecipeVersionBody)}
-    add("POST", f"{ONE}/restore", own.restore, 404, response_model=VersionAnswer, **restored)
+    add("POST", f"{ONE}/restore", own.restore, 404, 507, response_model=VersionAnswer, **restored)
     again: dict[str, Any] = {"response_model": WholeJobAnswer, "openapi_extra": body_of(RecipeJobBody)}
-    add("POST", f"{ONE}/jobs", own.again, 404, 429, status_code=201, **again)
+    add("POST", f"{ONE}/jobs", own.again, 404, 429, 507, status_code=201, **again)
     for path, function, kind in (
         (f"{ONE}/job", own.job, "application/yaml"),
         (f"{ONE}/zip", own.zip, "application/zip"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lib_ctrlgen.errors import RequestError
-from lib_ctrlgen.recipes.content import Payload
+from lib_ctrlgen.recipes.content import Payload, Recipe
 from lib_ctrlgen.recipes.infotext import Imported
 from lib_ctrlgen.recipes.library import Library
 from lib_ctrlgen.recipes.names import NAME, recipe_name
@@ -18,14 +18,13 @@ from lib_ctrlgen.recipes.versions import RecipeFolder, Version
 from lib_ctrlgen.request.base import Spec
 
 from .errors import ForbiddenError, NotFoundError
-from .made_from import made_from
+from .made_from import made_from, recipe_bytes
 from .models import Models, queued
 from .once import Once
 from .records import Job
 from .service import Service
 from .users import User
 
-FOLDER = "recipes"  # in the server's folder
 LACKS = "the recipe lacks pictures ({names}): it cannot be made again"
 
 
@@ -64,7 +63,7 @@ class TeamRecipes:
 
     def library(self, user: User | None = None) -> Library:
         """The library, as it is changed by a user."""
-        return Library(self.service.folders.root / FOLDER, "" if user is None else user.name)
+        return Library(self.service.folders.recipes, "" if user is None else user.name)
 
     def find(self, name: str) -> RecipeFolder:
         """The recipe of a name. Raises NotFoundError."""
@@ -76,21 +75,28 @@ class TeamRecipes:
     def save(self, user: User, job: Job, wanted: SaveRecipe) -> list[Saved]:
         """Save pictures of a job. Names are checked before the first one is saved.
 
-        Raises NotFoundError for a job without these pictures, RequestError, HostError.
+        Raises NotFoundError for a job without these pictures, StorageError, RequestError, HostError.
         """
         if job.state != "done":
             raise NotFoundError(f"the job {job.id!r} has no pictures: it is {job.state}")
         named = [(number, recipe_name(name, NAME)) for number, name in names_of(job, wanted)]
+        self.service.storage.require(user.name, sum(recipe_bytes(self.service, job, at) for at, _ in named))
         return [self._saved(user, name, made_from(self.service, job, at), wanted) for at, name in named]
 
     def _saved(self, user: User, name: str, made: Imported, wanted: SaveRecipe) -> Saved:
         version = self.library(user).save(name, made.recipe, wanted.message or f"The job {wanted.job}")
-        return Saved(name=self.find(name).folder.name, version=version, notes=made.notes)
+        found = self.find(name).folder.name
+        self.service.storage.note_recipe(found, user.name)
+        return Saved(name=found, version=version, notes=made.notes)
 
     def restore(self, user: User, name: str, version: str) -> Version:
-        """Make an old version the newest one. Raises NotFoundError, RequestError, HostError."""
-        with self.library(user).changing(self.find(name).folder.name) as found:
-            return found.restore(version)
+        """Make an old version the newest one. Raises NotFoundError, StorageError, RequestError, HostError."""
+        known = self.find(name).folder.name
+        self.service.storage.require(user.name, 0)
+        with self.library(user).changing(known) as found:
+            restored = found.restore(version)
+        self.service.storage.note_recipe(known, user.name)
+        return restored
 
     def delete(self, user: User, name: str) -> tuple[str, int]:
         """Delete a recipe with its history; returns its name and how many versions it had.
@@ -103,6 +109,7 @@ class TeamRecipes:
             raise ForbiddenError(f"{advice}: the recipe is not yours")
         deleted = found.folder.name, len(found.history())
         self.library(user).delete(found.folder.name)
+        self.service.store.kept.recipe_gone(found.folder.name)
         return deleted
 
     def may_delete(self, user: User, found: RecipeFolder) -> bool:
@@ -111,14 +118,21 @@ class TeamRecipes:
 
     def job(self, name: str, version: str = "", variant: str = "") -> Payload:
         """A version as a job with its pictures. Raises NotFoundError, RequestError for a missing picture."""
-        recipe = self.find(name).read(version, variant)
-        if recipe.missing:
-            raise RequestError("$", LACKS.format(names=", ".join(recipe.missing)))
-        return recipe.job
+        return whole_job(self.find(name).read(version, variant))
 
     def again(self, user: User, name: str, version: str = "", once: Once | None = None) -> Job:
-        """Queue a version as a job. Raises NotFoundError, RequestError, QueueFullError, HostError."""
+        """Queue a version as a job.
+
+        Raises NotFoundError, RequestError, QueueFullError, StorageError, HostError.
+        """
         return queued(self.service, self.models, user, self.job(name, version), once)
+
+
+def whole_job(recipe: Recipe) -> Payload:
+    """The job of a recipe with its pictures. Raises RequestError if some are missing."""
+    if recipe.missing:
+        raise RequestError("$", LACKS.format(names=", ".join(recipe.missing)))
+    return recipe.job
 
 
 def names_of(job: Job, wanted: SaveRecipe) -> Iterator[tuple[int, str]]:

@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lib_ctrlgen.files import save_text
 
@@ -32,6 +33,11 @@ class JobFolders:
     def result(self, job: Job) -> Path:
         """The folder with the files of a job that is done."""
         return self.root / "results" / job.id
+
+    @property
+    def recipes(self) -> Path:
+        """The library of the team's recipes."""
+        return self.root / "recipes"
 
     def current(self, job: Job) -> Path:
         """The folder that has the files of a job now: those of the result, or the unfinished ones."""
@@ -70,16 +76,56 @@ class JobFolders:
         """The file with this path in the result of a job; None for any other name."""
         return self.result(job) / name if name in self.files(job) else None
 
-    def write_zip(self, job: Job, stream: IO[bytes]) -> None:
-        """Write a zip with the files of a job that is done. Pictures are compressed already."""
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+    def zip(self, job: Job) -> Iterator[bytes]:
+        """A zip with the files of a job that is done, in parts: it is written nowhere.
+
+        Pictures are compressed already. Entries are deflated without compression, because programs that read
+        a zip from its beginning find the end of a stored entry only where its size stands before it.
+        """
+        written = Written()
+        with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED, compresslevel=0) as archive:  # type: ignore[call-overload]
             for name in self.files(job):
                 archive.write(self.result(job) / name, name)
+                yield from written.taken()
+        yield from written.taken()
 
-    def remove(self, job: Job) -> None:
-        """Remove all files of a job."""
-        for folder in (self.work(job), self.result(job)):
+    def remove(self, job: str) -> None:
+        """Remove all files of the job with this id."""
+        for folder in (self.root / "work" / job, self.root / "results" / job):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def has_files(self, job: str) -> bool:
+        """Whether the job with this id has a folder."""
+        return any((self.root / name / job).exists() for name in ("work", "results"))
+
+
+class Written:
+    """A stream without places, whose content is taken as it grows."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        """Keep some bytes."""
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def taken(self) -> list[bytes]:
+        """What was written since the last call."""
+        parts, self._parts = self._parts, []
+        return parts
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files in a folder; 0 without one."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # git's own files come and go
+            size += path.lstat().st_size if path.is_file() else 0
+    return size
 
 
 def synchronise(folder: Path) -> None:

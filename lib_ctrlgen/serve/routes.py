@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Query, Request
@@ -31,7 +30,6 @@ from .answers import (
 )
 from .bodies import content_of, read_job
 from .errors import NotFoundError
-from .limits import MEBIBYTE
 from .made_from import picture_name
 from .models import Models, queued
 from .once import once_of
@@ -163,17 +161,15 @@ class Routes:
         job = self.job(self.access.reader(request), id)
         if job.state != "done":
             raise NotFoundError(f"the job {id!r} has no files: it is {job.state}")
-        stream: Any = SpooledTemporaryFile(max_size=MEBIBYTE)  # noqa: SIM115 - closed when it was sent
-        self.service.folders.write_zip(job, stream)
-        stream.seek(0)
         headers = {**SAFE, "Content-Disposition": f'attachment; filename="{job.id}.zip"'}
-        return StreamingResponse(chunks_of(stream), media_type="application/zip", headers=headers)
+        return StreamingResponse(self.service.folders.zip(job), media_type="application/zip", headers=headers)
 
     def me(self, request: Request) -> MeAnswer:
         """Who the token belongs to, and the limits."""
         user = self.access.reader(request)
         counts, limits = self.service.store.counts(user.name), limits_answer(self.service.limits)
-        return MeAnswer(name=user.name, role=user.role, jobs=counts, limits=limits)
+        kept = self.service.store.kept.of(user.name)
+        return MeAnswer(name=user.name, role=user.role, jobs=counts, kept=kept, limits=limits)
 
     def model_names(self, request: Request) -> ModelsAnswer:
         """The names of models, preprocessors and samplers that a job may use."""
@@ -191,13 +187,6 @@ def yaml_answer(content: Mapping[str, Any], name: str) -> Response:
     """A job as YAML, to be saved under a name."""
     headers = {**SAFE, "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
     return Response(yaml_text(content), media_type="application/yaml", headers=headers)
-
-
-def chunks_of(stream: IO[bytes]) -> Iterator[bytes]:
-    """The content of a file in parts; the file is closed after them."""
-    with stream:
-        while part := stream.read(MEBIBYTE):
-            yield part
 
 
 def event(name: str, answer: JobAnswer) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Event, Thread
 from time import monotonic
+from typing import Any
 
 from lib_ctrlgen.cluster.batches import LOSSES
 from lib_ctrlgen.cluster.job_runs import JobWorker, Outcome, Report, WorkerLostError
@@ -16,17 +17,19 @@ from lib_ctrlgen.errors import CtrlGenError, HostError
 from lib_ctrlgen.tuner.lock import FolderLock
 
 from .checks import CheckedJob
-from .limits import Limits, QueueFullError
+from .limits import Limits, StorageError
 from .once import Once
 from .records import PREVIEW, Job
-from .results import JobFolders
+from .results import JobFolders, size_of
+from .storage import Storage
 from .store import JobStore
 from .users import User
 
 LOG = logging.getLogger("ctrlgen.serve")
 LONGEST_PAUSE = 30.0  # seconds between two attempts to start a worker
 GIVEN_UP = "given up: {losses} workers were lost while they made this job (out of memory?)"
-FULL = "{count} of your jobs wait or run, which is as many as this server allows: wait, or cancel some"
+TIDY_SECONDS = 3600.0  # between two searches for jobs that are too old
+FREE_SECONDS = 10.0  # between two looks at a disk that is nearly full
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Service:
             self.lock.__exit__(None, None, None)
             raise
         self.folders, self.limits = JobFolders(folder), limits
+        self.storage = Storage(self.store, self.folders, limits)
         self.workers = tuple(workers)
         self.ready: set[str] = set()  # names of workers that run
         self.running: dict[str, Running] = {}
@@ -66,9 +70,12 @@ class Service:
     def start(self) -> None:
         """Take up the jobs of an earlier server, and start the workers."""
         self.recover()
-        for worker in self.workers:
-            thread = Thread(target=self.work, args=(worker,), name=worker.name, daemon=True)
-            self.threads.append(thread)
+        self.storage.take_up()
+        self.threads = [
+            Thread(target=self.work, args=(worker,), name=worker.name, daemon=True) for worker in self.workers
+        ]
+        self.threads.append(Thread(target=self.tidy, name="tidy", daemon=True))
+        for thread in self.threads:
             thread.start()
 
     def recover(self) -> None:
@@ -83,7 +90,7 @@ class Service:
     def concluded(self, job: Job) -> bool:
         """End a running job whose result is complete, or which was cancelled; returns whether it is one."""
         if (result := self.folders.published(job)) is not None:
-            self.store.end(job, "done", result=result)
+            self.end_done(job, result)
         elif job.cancel:
             self.end_cancelled(job)
         else:
@@ -109,15 +116,13 @@ class Service:
     def submit(self, user: User, job: CheckedJob, once: Once | None = None) -> Job:
         """Queue a job, or return the one that was sent with the same key.
 
-        Raises QueueFullError, RequestError for another job of the same key, and HostError while the server is
-        being stopped.
+        Raises QueueFullError, StorageError, RequestError for another job of the same key, and HostError while
+        the server is being stopped.
         """
         if self.stopping.is_set():
             raise HostError("the server is being stopped")
-        most = self.limits.queue
-        added = self.store.add(user.name, job.kind, job.title, job.settings, job.payload, most, once)
-        if added is None:
-            raise QueueFullError(FULL.format(count=most))
+        self.storage.require_free()
+        added = self.store.add(user.name, job.kind, job.title, job.settings, job.payload, self.limits, once)
         self.notify()
         return added
 
@@ -131,8 +136,7 @@ class Service:
 
     def remove(self, job: Job) -> None:
         """Remove a job that has ended, with its files."""
-        self.store.remove(job)
-        self.folders.remove(job)
+        self.storage.remove(job)
 
     def progress(self, job: Job) -> tuple[int, int]:
         """The steps that are done and all steps of a job that runs; 0 of 0 for another job."""
@@ -171,13 +175,22 @@ class Service:
             return False
         return True
 
+    def tidy(self) -> None:
+        """The thread that removes old jobs, until the server is stopped."""
+        while not self.stopping.is_set():
+            try:
+                self.storage.remove_old()
+            except (OSError, CtrlGenError, sqlite3.Error) as error:
+                LOG.error("old jobs could not be removed: %s", error)
+            self.stopping.wait(TIDY_SECONDS)
+
     def next_job(self) -> Job | None:
         """Wait for a job and take it; None when the server is being stopped."""
         with self.changed:
             while not self.stopping.is_set():
-                if (job := self.store.claim()) is not None:
+                if (free := self.storage.is_free) and (job := self.store.claim()) is not None:
                     return job
-                self.changed.wait()
+                self.changed.wait(None if free else FREE_SECONDS)
         return None
 
     def make(self, worker: JobWorker, job: Job) -> None:
@@ -205,6 +218,11 @@ class Service:
         if self.store.require(job.id).cancel:
             self.end_cancelled(job)
             return
+        try:
+            self.storage.require_started(job)
+        except StorageError as error:
+            self.store.end(job, "failed", error={"path": "", "message": str(error)})
+            return
         folder = self.folders.work(job)
         folder.mkdir(parents=True, exist_ok=True)
         kind = "run" if job.kind == PREVIEW else job.kind
@@ -221,7 +239,7 @@ class Service:
         """End the jobs whose end could not be noted, as on a full disk. Raises HostError, sqlite3.Error."""
         for job, message in list(self.unsettled.values()):
             if not self.concluded(self.store.require(job.id)):
-                self.folders.remove(job)
+                self.folders.remove(job.id)
                 self.store.end(job, "failed", error={"path": "", "message": message})
             self.unsettled.pop(job.id, None)
 
@@ -229,9 +247,9 @@ class Service:
         """Note how a job ended. Raises OSError, HostError and sqlite3.Error if that cannot be kept."""
         if outcome["state"] == "done":
             self.folders.publish(job, outcome["result"])
-            self.store.end(job, "done", result=outcome["result"])
+            self.end_done(job, outcome["result"])
         elif outcome["state"] == "failed":
-            self.folders.remove(job)
+            self.folders.remove(job.id)
             self.store.end(job, "failed", error=outcome["error"])
         elif self.store.require(job.id).cancel:
             self.end_cancelled(job)
@@ -246,14 +264,18 @@ class Service:
         elif self.stopping.is_set():
             self.store.requeue(job)
         elif job.losses + 1 >= LOSSES:
-            self.folders.remove(job)
+            self.folders.remove(job.id)
             self.store.end(job, "failed", error={"path": "", "message": GIVEN_UP.format(losses=LOSSES)})
         else:
             self.store.requeue(job, lost=True)
 
+    def end_done(self, job: Job, result: Mapping[str, Any]) -> None:
+        """Note the result of a job, whose files are in their place."""
+        self.store.end(job, "done", result=result, size=size_of(self.folders.result(job)))
+
     def end_cancelled(self, job: Job) -> None:
         """End a cancelled job, whose unfinished files are removed; a preview is removed as a whole."""
-        self.folders.remove(job)
+        self.folders.remove(job.id)
         self.store.end(job, "cancelled")
         if job.kind == PREVIEW:
             self.store.remove(job)

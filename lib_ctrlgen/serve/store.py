@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from secrets import token_hex
-from threading import RLock
 from time import time
 from typing import Any
 
@@ -20,28 +18,12 @@ import msgspec
 
 from lib_ctrlgen.errors import HostError
 
+from .database import Database
+from .kept_bytes import KeptBytes
+from .limits import Limits
 from .once import Once
 from .records import PREVIEW, Job, Kind, State
 
-FIRST = """
-CREATE TABLE jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, user TEXT NOT NULL, kind TEXT NOT NULL,
-    title TEXT NOT NULL, state TEXT NOT NULL, settings TEXT NOT NULL, created REAL NOT NULL, started REAL,
-    ended REAL, attempts INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
-    cancel INTEGER NOT NULL DEFAULT 0, error TEXT, result TEXT
-);
-CREATE TABLE payloads (number INTEGER PRIMARY KEY REFERENCES jobs(number), payload TEXT NOT NULL);
-CREATE TABLE turns (user TEXT PRIMARY KEY, turn INTEGER NOT NULL);
-CREATE INDEX jobs_by_state ON jobs (state, user, number);
-CREATE INDEX jobs_by_user ON jobs (user, number);
-"""
-ONCE = """
-CREATE TABLE sent (
-    user TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL,
-    number INTEGER NOT NULL REFERENCES jobs(number), PRIMARY KEY (user, key)
-);
-"""
-SCHEMAS = (FIRST, ONCE)  # what each version of the file adds
 NEXT = """
 SELECT number FROM jobs LEFT JOIN turns ON turns.user = jobs.user
 WHERE jobs.state = 'queued'
@@ -58,41 +40,12 @@ class JobStore:
     """The jobs in a SQLite file. Thread-safe; one process at a time uses the file."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = RLock()
-        try:
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute(
-                "PRAGMA synchronous = FULL"
-            )  # a finished transaction outlives a power cut
-            self._create(path)
-        except sqlite3.Error as error:
-            raise HostError(f"cannot open the jobs in {path}: {error}") from error
-
-    def _create(self, path: Path) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > len(SCHEMAS):
-            raise HostError(f"the jobs in {path} were written by a newer version of CtrlGen")
-        for number, schema in enumerate(SCHEMAS[version:], version + 1):
-            self._connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {number}; COMMIT;")
+        self.database = Database(path)
+        self.kept = KeptBytes(self.database)
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite ends it by itself after some errors
-                    self._connection.execute("ROLLBACK")
-                raise
+        self.database.close()
 
     def add(
         self,
@@ -101,25 +54,26 @@ class JobStore:
         title: str,
         settings: Mapping[str, Any],
         payload: Mapping[str, Any],
-        most: int,
+        limits: Limits,
         once: Once | None = None,
-    ) -> Job | None:
-        """Add a job to the queue; None if the user has `most` jobs that wait or run already.
+    ) -> Job:
+        """Add a job to the queue. A job that was sent with the same key before is returned instead.
 
-        Previews are not counted. A job that was sent with the same key before is returned, and no other one
-        is added. Raises RequestError if that was another job.
+        Previews are not limited. Raises QueueFullError, StorageError, and RequestError if another job was
+        sent with the key.
         """
-        text, job = json.dumps(payload), token_hex(8)
-        with self._transaction() as run:
+        text, shown, job = json.dumps(payload), json.dumps(settings), token_hex(8)
+        size = len(text) + len(shown)  # both are ASCII
+        with self.database.transaction() as run:
             if once is not None and (known := self._sent(user, once)) is not None:
                 return known
-            if kind != PREVIEW and self._live(user) >= most:
-                return None
-            values = (job, user, kind, title, "queued", json.dumps(settings), time())
+            if kind != PREVIEW:
+                limits.check_queue(self._live(user))
+                limits.check_stored(self.kept.of(user), size)
             added = run.execute(
-                "INSERT INTO jobs (id, user, kind, title, state, settings, created) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                values,
+                "INSERT INTO jobs (id, user, kind, title, state, settings, created, sent_bytes) "
+                "VALUES (?, ?, ?, ?, 'queued', ?, ?, ?)",
+                (job, user, kind, title, shown, time(), size),
             )
             run.execute("INSERT INTO payloads VALUES (?, ?)", (added.lastrowid, text))
             if once is not None:
@@ -130,7 +84,7 @@ class JobStore:
     def _sent(self, user: str, once: Once) -> Job | None:
         """The job that a user has sent with a key. Raises RequestError if it is another one than now."""
         query = "SELECT jobs.*, digest FROM sent JOIN jobs USING (number) WHERE sent.user = ? AND key = ?"
-        row = self._connection.execute(query, (user, once.key)).fetchone()
+        row = self.database.row(query, user, once.key)
         if row is not None:
             once.require_same(row["digest"])
         return _job(row)
@@ -140,18 +94,16 @@ class JobStore:
             "SELECT count(*) FROM jobs WHERE user = ? AND kind <> 'preview' "
             "AND state IN ('queued', 'running')"
         )
-        return int(self._connection.execute(query, (user,)).fetchone()[0])
+        return int(self.database.row(query, user)[0])
 
     def counts(self, user: str) -> dict[str, int]:
         """How many jobs a user has in each state, without previews."""
-        with self._lock:
-            query = "SELECT state, count(*) FROM jobs WHERE user = ? AND kind <> 'preview' GROUP BY state"
-            return dict(tuple(row) for row in self._connection.execute(query, (user,)))
+        query = "SELECT state, count(*) FROM jobs WHERE user = ? AND kind <> 'preview' GROUP BY state"
+        return dict(tuple(row) for row in self.database.rows(query, user))
 
     def get(self, job: str) -> Job | None:
         """A job by its id, or None."""
-        with self._lock:
-            return _job(self._connection.execute("SELECT * FROM jobs WHERE id = ?", (job,)).fetchone())
+        return _job(self.database.row("SELECT * FROM jobs WHERE id = ?", job))
 
     def require(self, job: str) -> Job:
         """A job by its id. Raises HostError if it was removed."""
@@ -171,27 +123,21 @@ class JobStore:
         given = {text: value for text, value in limits.items() if value is not None}
         where = " AND ".join(["kind <> 'preview'", *given])
         query = f"SELECT * FROM jobs WHERE {where} ORDER BY number DESC LIMIT ?"
-        with self._lock:
-            rows = self._connection.execute(query, (*given.values(), most)).fetchall()
-        return [job for row in rows if (job := _job(row)) is not None]
+        return _jobs(self.database.rows(query, *given.values(), most))
 
     def previews(self, user: str | None = None) -> list[Job]:
         """The previews of one user, or of all."""
         query = "SELECT * FROM jobs WHERE kind = 'preview' AND ? IN (user, '') ORDER BY number"
-        with self._lock:
-            rows = self._connection.execute(query, (user or "",)).fetchall()
-        return [job for row in rows if (job := _job(row)) is not None]
+        return _jobs(self.database.rows(query, user or ""))
 
     def payload(self, job: Job) -> dict[str, Any]:
         """The content of a job, with its pictures."""
-        with self._lock:
-            query = "SELECT payload FROM payloads WHERE number = ?"
-            row = self._connection.execute(query, (job.number,)).fetchone()
+        row = self.database.row("SELECT payload FROM payloads WHERE number = ?", job.number)
         return dict(json.loads(row["payload"]))
 
     def claim(self) -> Job | None:
         """Take the next job out of the queue, as running; None if the queue is empty."""
-        with self._transaction() as run:
+        with self.database.transaction() as run:
             row = run.execute(NEXT).fetchone()
             if row is None:
                 return None
@@ -205,7 +151,7 @@ class JobStore:
 
     def requeue(self, job: Job, *, lost: bool = False) -> None:
         """Put a running job back to its place among the user's jobs; `lost` counts a lost worker."""
-        with self._transaction() as run:
+        with self.database.transaction() as run:
             run.execute(
                 "UPDATE jobs SET state = 'queued', started = NULL, losses = losses + ? "
                 "WHERE number = ? AND state = 'running'",
@@ -219,18 +165,19 @@ class JobStore:
         *,
         result: Mapping[str, Any] | None = None,
         error: Mapping[str, str] | None = None,
+        size: int = 0,
     ) -> None:
-        """End a job that waits or runs. A job that has ended is not changed."""
-        with self._transaction() as run:
+        """End a job that waits or runs, with the bytes of its files. A job that has ended is not changed."""
+        with self.database.transaction() as run:
             run.execute(
-                "UPDATE jobs SET state = ?, ended = ?, result = ?, error = ? "
+                "UPDATE jobs SET state = ?, ended = ?, result = ?, error = ?, made_bytes = ? "
                 "WHERE number = ? AND state IN ('queued', 'running')",
-                (state, time(), json.dumps(result), json.dumps(error), job.number),
+                (state, time(), json.dumps(result), json.dumps(error), size, job.number),
             )
 
     def cancel(self, job: Job) -> Job:
         """End a waiting job; of a running one, note that it is to be cancelled. Returns it."""
-        with self._transaction() as run:
+        with self.database.transaction() as run:
             run.execute(
                 "UPDATE jobs SET state = 'cancelled', ended = ?, cancel = 1 "
                 "WHERE number = ? AND state = 'queued'",
@@ -240,17 +187,27 @@ class JobStore:
         return self.require(job.id)
 
     def remove(self, job: Job) -> None:
-        """Remove a job that has ended."""
-        with self._transaction() as run:
-            for table in ("payloads", "sent"):
-                run.execute(
-                    f"DELETE FROM {table} WHERE number IN "
-                    "(SELECT number FROM jobs WHERE number = ? AND state NOT IN ('queued', 'running'))",
-                    (job.number,),
-                )
-            run.execute(
-                "DELETE FROM jobs WHERE number = ? AND state NOT IN ('queued', 'running')", (job.number,)
-            )
+        """Remove a job that has ended. It is noted that its files are to go, see `kept_bytes`."""
+        with self.database.transaction() as run:
+            ended = "SELECT number FROM jobs WHERE number = ? AND state NOT IN ('queued', 'running')"
+            if run.execute(ended, (job.number,)).fetchone() is None:
+                return
+            run.execute("INSERT OR IGNORE INTO removals VALUES (?)", (job.id,))
+            for table in ("payloads", "sent", "jobs"):
+                run.execute(f"DELETE FROM {table} WHERE number = ?", (job.number,))
+
+    def old(self, before: float) -> list[Job]:
+        """The jobs that ended before a time in seconds since 1970."""
+        query = "SELECT * FROM jobs WHERE state NOT IN ('queued', 'running') AND ended < ?"
+        return _jobs(self.database.rows(query, before))
+
+    def unmeasured(self) -> list[Job]:
+        """The finished jobs whose files an earlier version did not measure."""
+        return _jobs(self.database.rows("SELECT * FROM jobs WHERE state = 'done' AND made_bytes IS NULL"))
+
+
+def _jobs(rows: Iterable[sqlite3.Row]) -> list[Job]:
+    return [job for row in rows if (job := _job(row)) is not None]
 
 
 def _job(row: sqlite3.Row | None) -> Job | None:

@@ -60,7 +60,7 @@ def add_story_routes(add: Add, routes: Routes) -> None:
     """Add the REST routes of stories."""
     own = StoryRoutes(routes)
     add(
-        "POST", "/stories", own.post, 413, 429,
+        "POST", "/stories", own.post, 413, 429, 507,
         status_code=201, response_model=WholeJobAnswer, openapi_extra=body_of_story(),
     )  # fmt: skip
     add("GET", "/jobs/{id}/assets/{name}", own.asset, 404, responses=PICTURE, response_class=FileResponse)

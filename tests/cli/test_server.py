@@ -62,7 +62,7 @@ def test_a_story_is_made_there_and_its_sheets_are_here(
     assert capsys.readouterr().out == f"{tmp_path / 'out' / 'index.html'}\n"
     assert visible(tmp_path / "out") == ["assets", "index.html", "job.json"]
     asset = tmp_path / "out" / "assets" / "mia--dusk--hill"
-    assert visible(asset) == ["recipe.yaml", "result.png"]
+    assert visible(asset) == ["pictures", "recipe.yaml", "result.png"]
     (job,) = team[0].service.store.listed()
     assert (job.user, job.kind) == ("anna", "story")
     assert job.settings["styles"][0]["pictures"][0]["picture"].startswith("sha256:")

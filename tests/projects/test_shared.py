@@ -11,7 +11,6 @@ from lib_ctrlgen.models.bundled import tiny_folder
 from lib_ctrlgen.models.model_files import ModelFiles
 from lib_ctrlgen.projects.contact_sheet import PAGE, PER_PAGE, Tile, contact_sheets
 from lib_ctrlgen.projects.control_models import controls_for, require_kinds
-from lib_ctrlgen.projects.cost import Work, estimate
 from lib_ctrlgen.projects.results import RECORD, Results
 from lib_ctrlgen.projects.sources import checked_folder, found_files, read_source
 from lib_ctrlgen.tuner.lock import FolderInUseError
@@ -128,14 +127,6 @@ def test_contact_sheets_have_pages_and_old_ones_go(tmp_path: Path) -> None:
     contact_sheets(many[:PER_PAGE], "Title", tmp_path / "contact")
     left = sorted(path.name for path in tmp_path.glob("contact*"))
     assert left == ["contact-mine.jpg", "contact.jpg"]
-
-
-def test_the_estimate_grows_with_the_work() -> None:
-    small = Work(pictures=1, steps=20, controls=0, size=(512, 512), family="SD1.5")
-    large = Work(pictures=4, steps=20, controls=0, size=(1024, 512), family="SD1.5")
-    assert large.seconds(20) == pytest.approx(8 * small.seconds(20))
-    assert small.seconds(10) == pytest.approx(40 * 0.68 / 10)
-    assert "no estimate" in estimate(Work(pictures=1, steps=1, controls=1, size=(64, 64), family="custom"))
 
 
 def test_the_bundled_model_has_edges_depth_and_an_adapter() -> None:

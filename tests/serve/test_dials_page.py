@@ -10,9 +10,11 @@ import pytest
 from lib_ctrlgen.headless.job_text import parse_yaml
 from lib_ctrlgen.headless.jobs import parse_job, read_job
 from lib_ctrlgen.serve.dials.opened import example
+from lib_ctrlgen.serve.limits import Limits
+from lib_ctrlgen.serve.stories import checked_story
 from tests.support.browser_page import shot
 from tests.support.script_page import browser
-from tests.support.serve_jobs import ANNA, BERT, job_of, png, wait_for
+from tests.support.serve_jobs import ANNA, BERT, FakeModels, job_of, png, story_of, wait_for
 from tests.support.serve_requests import everything
 from tests.support.serve_site import Site, site_of
 
@@ -37,10 +39,10 @@ def site(chromium: Any, make: Callable[..., Any], tmp_path: Path) -> Iterator[Si
         yield opened
 
 
-def opened(site: Site, query: str = "", **options: Any) -> Any:
+def opened(site: Site, query: str = "", user: str = "anna", **options: Any) -> Any:
     page = site.page(**options)
     page.goto(site.url)
-    page.fill("#token", site.tokens["anna"])
+    page.fill("#token", site.tokens[user])
     page.click("button")
     page.goto(f"{site.url}/dials/{query}", wait_until="domcontentloaded")
     page.wait_for_selector("body[data-ready]")
@@ -228,3 +230,42 @@ def test_a_job_or_a_recipe_is_opened_and_only_an_own_job(site: Site, tmp_path: P
     page.goto(f"{site.url}/page/")
     page.click("text=Dials")
     page.wait_for_selector("body[data-ready]")
+
+
+def test_an_asset_of_a_story_and_its_recipe_are_opened_from_the_page(site: Site, tmp_path: Path) -> None:
+    poses = [{"name": "Run"}, {"name": "Sit"}]
+    checked = checked_story(story_of("Tale", poses=poses), Limits(), FakeModels())
+    story = site.service.submit(ANNA, checked)
+    wait_for(lambda: site.service.store.require(story.id).state == "done")
+    page = site.logged_in("anna")
+    page.click("#job input")
+    page.click("ul[role=listbox] >> text=Tale")
+    page.click("#result [aria-label='mia--hill--sit in dials']")
+    page.wait_for_selector("body[data-ready]")
+    settled(page, 1)
+    assert value(page, "$.prompt") == "mia--hill--sit"
+    assert page.locator(".row .drop img[src^=data]").count() == 1
+    page.fill(TEXT, "0.5")
+    settled(page, 2)
+    shot(page, "dials-asset")
+    assert exported(page, tmp_path / "asset.yaml").units[0].weight.constant == 0.5
+
+    page.goto(f"{site.url}/page/")
+    page.click("#job input")
+    page.click("ul[role=listbox] >> text=Tale")
+    page.fill("#recipe_name input, #recipe_name textarea", "A & B")
+    page.fill("#recipe_picture input, #recipe_picture textarea", "1")
+    page.click("#recipe_save")
+    page.wait_for_selector("#said >> text=Saved as a recipe: A & B")
+    page.click("#recipes button >> nth=0")
+    page.click("#recipe_view >> text=Open in dials")
+    page.wait_for_selector("body[data-ready]")
+    settled(page, 1)
+    assert value(page, "$.prompt") == "mia--sea--sit"
+
+    other = opened(site, "?recipe=A%20%26%20B", "bert")
+    settled(other, 1)
+    assert value(other, "$.prompt") == "mia--sea--sit"
+    other.goto(f"{site.url}/dials/?job={story.id}&picture=0")
+    other.wait_for_selector("body[data-ready]")
+    assert "you have no job" in other.inner_text("#message")

@@ -10,7 +10,7 @@ from PIL import Image
 from lib_ctrlgen.headless.job_text import parse_yaml
 from lib_ctrlgen.headless.jobs import parse_job
 from lib_ctrlgen.serve.users import UsersFile
-from tests.support.serve_jobs import FakeModels, content_of, png
+from tests.support.serve_jobs import ANNA, FakeModels, content_of, ended, job_of, png, story_of, wait_for
 from tests.support.serve_requests import PICTURE, everything
 
 pytest.importorskip("fastapi", minversion="0.115", reason="test of the server: install the extra `serve`")
@@ -19,6 +19,9 @@ from fastapi.testclient import TestClient
 from lib_ctrlgen.serve.access import Access
 from lib_ctrlgen.serve.app import create_app
 from lib_ctrlgen.serve.dials.routes import ASSETS, add_dials
+from lib_ctrlgen.serve.limits import Limits
+from lib_ctrlgen.serve.recipes import SaveRecipe, TeamRecipes
+from lib_ctrlgen.serve.stories import checked_story
 
 OWN = {"X-CtrlGen": "dials"}
 EDGES = {"model": "ctrlgen-tiny-edges", "image": PICTURE}
@@ -97,6 +100,30 @@ def test_a_request_with_everything_is_opened_exported_made_and_opened_again(idle
     assert job["seed"] >= 0
     assert parse_job(job) == parse_job({**content, "seed": job["seed"]})
     assert idle.bert.get(f"/dials/jobs/{made.json()['id']}").status_code == 404
+
+
+def test_the_requests_of_pictures_and_recipes_are_opened(team: Team) -> None:
+    checked = checked_story(story_of(), Limits(), FakeModels())
+    story = team.service.submit(ANNA, checked)
+    cell = team.service.submit(ANNA, job_of("a cell", units=[EDGES]))
+    wait_for(lambda: ended(team.service, story, cell))
+    assert "open one of its pictures" in error_of(team.anna.get(f"/dials/jobs/{story.id}"), 404)[1]
+    asset = team.anna.get(f"/dials/jobs/{story.id}/pictures/1").json()["request"]
+    assert asset["prompt"] == "mia--hill"
+    assert asset["units"][0]["image"].startswith("data:image/png")
+    assert team.anna.get(f"/dials/jobs/{cell.id}/pictures/0").json()["request"]["prompt"] == "a cell"
+    assert "has 2 pictures" in error_of(team.anna.get(f"/dials/jobs/{story.id}/pictures/2"), 404)[1]
+    assert error_of(team.bert.get(f"/dials/jobs/{story.id}/pictures/1"), 404)
+    story = team.service.store.require(story.id)
+    recipes = TeamRecipes(team.service, FakeModels())
+    for number, message in enumerate(("first", "second")):
+        recipes.save(ANNA, story, SaveRecipe(job=story.id, picture=number, name="Tale", message=message))
+    first = recipes.find("Tale").history()[-1].id
+    found = [team.bert.get(f"/dials/recipes/Tale?version={version}").json() for version in ("", first)]
+    assert [each["request"]["prompt"] for each in found] == ["mia--hill", "mia--sea"]
+    for path in (f"jobs/{story.id}/pictures/1", "recipes/Tale"):
+        assert team.nobody.get(f"/dials/{path}").status_code == 401
+    assert error_of(team.bert.get("/dials/recipes/Other"), 404)
 
 
 def test_a_file_is_opened_with_the_pictures_that_it_names(idle: Team) -> None:

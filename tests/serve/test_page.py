@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from lib_ctrlgen.serve.users import UsersFile
 from tests.support.browser_page import shot
 from tests.support.script_page import browser
-from tests.support.serve_jobs import FakeModels, png
+from tests.support.serve_jobs import FakeModels, png, story_of
 from tests.support.serve_site import Site, site_of
 
 pytest.importorskip("fastapi", minversion="0.115", reason="test of the page: install the extra `serve`")
@@ -92,9 +93,7 @@ def require_hidden(site: Site, job: str) -> None:
 def test_the_page_by_keyboard(site: Site) -> None:
     page = site.page()
     page.goto(site.url)
-    page.wait_for_selector(
-        "#token:focus"
-    )  # a browser may give a field its focus only after the page has loaded
+    page.wait_for_selector("#token:focus")  # a browser may give a field its focus only after the load
     page.keyboard.type(site.tokens["anna"])
     page.keyboard.press("Enter")
     page.wait_for_selector("#model input")  # the page of the login forbids the evaluation of a text
@@ -134,7 +133,8 @@ def test_a_forged_picture_reads_no_file_of_the_server(make: Callable[..., Any], 
     options = ServerOptions(folder=tmp_path / "data", users=users.path)
     http = TestClient(application(service, users, FakeModels(), options), raise_server_exceptions=False)
     http.post("/login", data={"token": users.add("anna")}, follow_redirects=False)
-    events = http.get("/page/config").json()["dependencies"]
+    config = http.get("/page/config").json()
+    events = config["dependencies"]
     event = next(each["id"] for each in events if len(each["inputs"]) > 10)
     (tmp_path / "own.png").write_bytes(png(side=64))
     uploaded = http.post("/page/gradio_api/upload", files={"files": ("a.png", png(side=64))}).json()[0]
@@ -145,3 +145,14 @@ def test_a_forged_picture_reads_no_file_of_the_server(make: Callable[..., Any], 
         asked = {"data": data, "fn_index": event, "session_hash": "a"}
         assert http.post("/page/gradio_api/run/predict", json=asked).status_code == (200 if count else 500)
         assert len(service.store.listed()) == count
+    own_story = tmp_path / "own.yaml"
+    own_story.write_text(yaml.safe_dump(story_of()))
+    files = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "story_files")
+    event = next(each["id"] for each in events if each["inputs"] == [files])
+    forged = [{"path": str(own_story), "meta": {"_type": "gradio.FileData"}}]
+    asked = {"data": [forged], "fn_index": event, "session_hash": "a"}
+    assert http.post("/page/gradio_api/run/predict", json=asked).status_code == 500
+    with own_story.open("rb") as stream:
+        forged[0]["path"] = http.post("/page/gradio_api/upload", files={"files": stream}).json()[0]
+    assert http.post("/page/gradio_api/run/predict", json=asked).status_code == 200
+    assert [job.kind for job in service.store.listed()] == ["story", "run"]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_ctrlgen.errors import HostError
+from lib_ctrlgen.serve.limits import Limits
 from lib_ctrlgen.serve.results import JobFolders
 from lib_ctrlgen.serve.store import JobStore
 from lib_ctrlgen.serve.users import User
@@ -81,7 +82,7 @@ def test_200_jobs_of_four_users_are_made_once_in_turns_though_a_worker_dies(
 def test_users_with_waiting_jobs_take_turns(sent: list[str]) -> None:
     store = JobStore(Path(":memory:"))
     for user in sent:
-        store.add(user, "run", "", {}, {}, 100)
+        store.add(user, "run", "", {}, {}, Limits())
     claimed = []
     while (job := store.claim()) is not None:
         claimed.append(job)
@@ -273,7 +274,7 @@ def test_a_second_server_and_a_newer_file_are_refused(make: Any, tmp_path: Path)
         check=False,
     )
     assert FolderInUseError.__name__ in ended.stderr
-    service.store._connection.execute("PRAGMA user_version = 99")
+    service.store.database.row("PRAGMA user_version = 99")
     with pytest.raises(HostError, match="newer version"):
         JobStore(tmp_path / "data" / "jobs.sqlite")
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.browser_page import shot
 from tests.support.script_page import browser
-from tests.support.serve_jobs import ANNA, FakeModels, story_of, wait_for
+from tests.support.serve_jobs import ANNA, FakeModels, png, story_of, wait_for
 from tests.support.serve_site import Site, site_of
 
 pytest.importorskip("fastapi", minversion="0.115", reason="test of the page: install the extra `serve`")
@@ -69,3 +70,24 @@ def test_a_story_is_a_sheet_whose_assets_become_recipes_of_the_team(site: Site) 
     page.click("#recipe_delete")
     page.wait_for_selector("#recipe_said >> text=Deleted: Tale mia--hill--sit")
     assert not (site.service.folders.root / "recipes" / "Tale mia--hill--sit").exists()
+
+
+def test_a_story_is_sent_with_its_pictures_from_the_page(site: Site, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a b.png", "story.yaml")]
+    files[0].write_bytes(png(side=32))
+    edges = {"kind": "edges", "picture": "pictures/a b.png"}
+    files[1].write_text(yaml.safe_dump(story_of("Sent", poses=[{"name": "Run", "controls": [edges]}])))
+    page = site.logged_in("anna")
+    page.click("#story button >> nth=0")
+    for count, told in ((1, "choose one story file"), (2, "Queued: Sent")):
+        page.set_input_files("#story_files input[type=file]", [str(each) for each in files[:count]])
+        page.wait_for_function(
+            "count => document.querySelectorAll('#story_files tr.file').length === count", arg=count
+        )
+        page.click("#queue_story")
+        page.wait_for_selector(f"#message >> text={told}")
+        if count == 1:
+            page.click("#story_files button[aria-label='Clear']")
+    page.wait_for_function("document.querySelectorAll('#result .assets img').length === 2")
+    (job,) = site.service.store.listed("anna")
+    assert job.settings["poses"][0]["controls"][0]["picture"].startswith("sha256:")

@@ -1,5 +1,6 @@
 """A fast engine and models for tests of `ctrlgen serve`, and a server of its own. It imports no torch."""
 
+import io
 import json
 import os
 import time
@@ -12,8 +13,8 @@ from PIL import Image
 
 from lib_ctrlgen.cluster.job_runs import Report
 from lib_ctrlgen.errors import HostError, RequestError
-from lib_ctrlgen.files import png_text, save_picture, save_text
-from lib_ctrlgen.headless.job_text import yaml_text
+from lib_ctrlgen.files import png_text, save_bytes, save_picture, save_text
+from lib_ctrlgen.recipes.content import Recipe, data_url, files_of
 from lib_ctrlgen.request.spec import parse_request
 
 REFUSED = "the engine does not want to"
@@ -76,7 +77,10 @@ class FakeRunner:
                 report(number, len(names))
                 time.sleep(0.01 if "slow" in payload["title"] else 0)
             own = folder / "assets" / name
-            save_text(yaml_text({"prompt": name, "width": 64, "height": 64}), own / "recipe.yaml")
+            unit = {"model": "ctrlgen-tiny-edges", "image": data_url(picture_of(number))}
+            job = {"prompt": name, "width": 64, "height": 64, "units": [unit]}
+            for file, data in files_of(Recipe(job=job)).items():
+                save_bytes(data, own / file)
             save_picture(Image.new("RGB", (8, 8), (number * 40, 80, 160)), own / "result.png")
         save_text("<p>sheets</p>", folder / "index.html")
         pictures = [f"assets/{name}/result.png" for name in names]
@@ -87,6 +91,13 @@ class FakeRunner:
         descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.write(descriptor, f"{line}\n".encode())
         os.close(descriptor)
+
+
+def picture_of(number: int) -> bytes:
+    """A control picture of an asset as PNG."""
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), (0, number * 40, 0)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def save_index(out: Path, page: IndexPage) -> Path:
     return save_text(text, out / INDEX)
 
 
+@lru_cache
 def _template(name: str) -> Any:
     loader = FileSystemLoader(HERE)
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(name)

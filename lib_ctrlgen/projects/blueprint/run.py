@@ -120,9 +120,9 @@ class Run:
         """The estimate for a GPU."""
         tried = len(combinations(kinds)) * len(tried_weights(self.settings))
         count = len(found.sources)
-        double = 2 if self.settings.look == ALIGNED else 1
-        pictures = count * double + (tried + 1) * min(SAMPLES, count) * (tried > 1)
-        work = Work(
+        shared = count - 1 if self.settings.look == ALIGNED else 0  # pictures of the anchor beside the others
+        pictures = count + shared + (tried + 1) * min(SAMPLES, count) * (tried > 1)
+        work = Work.guided(
             pictures=pictures,
             steps=self.settings.steps,
             controls=len(kinds),

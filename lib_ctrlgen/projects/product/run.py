@@ -120,7 +120,7 @@ class ProductRun:
         """The estimate for a GPU, without the training."""
         count = len(self.environments) * self.settings.count + min(COMPARED, len(self.environments))
         side = self.settings.side(controls.size)
-        work = Work(
+        work = Work.guided(
             pictures=count,
             steps=self.settings.steps,
             controls=1 if peak(self.settings.placement) else 0,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,20 @@ from lib_ctrlgen.errors import HostError, ModelError, RequestError, nearest
 from lib_ctrlgen.headless.engine import Engine
 from lib_ctrlgen.headless.sampling.run import Progress as Step
 from lib_ctrlgen.headless.tune import EngineHost
-from lib_ctrlgen.projects.control_models import Controls
-from lib_ctrlgen.projects.cost import Work, estimate
+from lib_ctrlgen.projects.cost import Work, estimate, step_rows
 from lib_ctrlgen.projects.results import Results
 from lib_ctrlgen.recipes.content import data_url
 from lib_ctrlgen.recipes.git import git_program
 from lib_ctrlgen.recipes.library import Library
 from lib_ctrlgen.recipes.names import recipe_name
+from lib_ctrlgen.request.spec import GenerationRequest, parse_request
 
 from .asset_list import ASSETS, PORTRAIT, RESULT, Asset
 from .assets import Planner, planner_of
-from .check import check_assets
+from .check import STAND_IN, check_assets
 from .making import Maker
 from .pictures import ReadStory
 from .report import Report, save_report
-from .story_file import Controlled
 
 Tell = Callable[[str], None]  # a line for the user
 Progress = Callable[[str, int, int], None]  # the phase, done, total
@@ -82,7 +82,8 @@ class StoryRun:
         maker, assets = self.checked()
         for note in self.read.notes:
             self.tell(note)
-        self.tell(self.cost(maker.planner.controls, assets))
+        cost = self.cost(maker.planner, assets)
+        self.tell(cost)
         records: dict[Asset, dict[str, Any]] = {}
         made = [0]
         with Results(self.out, ASSETS) as results:
@@ -90,7 +91,7 @@ class StoryRun:
                 self.make_all(maker, assets, results, records, made)
             finally:
                 self.find_others(maker, results, records)
-                index, sheets = self.write(maker.planner, records)
+                index, sheets = self.write(maker.planner, records, cost)
         if not any(asset in records for asset in assets):
             raise HostError(f"no asset could be made; {'; '.join(self.failed[:3])}")
         return StoryResult(
@@ -133,18 +134,19 @@ class StoryRun:
         needed = {planner.portrait_of(asset) for asset in chosen}
         return tuple(asset for asset in every if asset in chosen or asset in needed)
 
-    def cost(self, controls: Controls, assets: Sequence[Asset]) -> str:
-        """The number of assets, and the estimate for a GPU."""
+    def cost(self, planner: Planner, assets: Sequence[Asset]) -> str:
+        """The number of assets, and the estimate for a GPU. Raises RequestError for one that is wrong."""
         story = self.read.story
-        double = 2 if story.consistency == "aligned" else 1
-        parts: tuple[Controlled, ...] = (*story.poses, *story.places)
-        most = max((len(each.controls) for each in parts), default=0)
+        requests = [parse_request(planner.request(each, STAND_IN), GenerationRequest) for each in assets]
+        rows = list(map(step_rows, requests))
+        controls = [len(planner.controls_at(each)) for each in assets]
         work = Work(
-            pictures=len(assets) * double,
+            pictures=sum(each.batch_size for each in requests),
             steps=story.steps,
-            controls=most,
+            rows=story.steps * sum(rows),
+            control_rows=story.steps * sum(map(mul, rows, controls)),
             size=(story.width, story.height),
-            family=controls.family,
+            family=planner.controls.family,
         )
         return f"{len(assets)} assets; {estimate(work)}"
 
@@ -214,8 +216,10 @@ class StoryRun:
             raise RequestError("", f"its {PORTRAIT} could not be made")
         return data_url((results.folder(maker.planner.name(needed)) / RESULT).read_bytes())
 
-    def write(self, planner: Planner, records: dict[Asset, dict[str, Any]]) -> tuple[Path, tuple[Path, ...]]:
-        """Write the sheets and the index of the finished assets."""
+    def write(
+        self, planner: Planner, records: dict[Asset, dict[str, Any]], cost: str
+    ) -> tuple[Path, tuple[Path, ...]]:
+        """Write the sheets and the index of the finished assets; `cost` is that of the wanted ones."""
         assets = planner.assets()
         report = Report(
             planner=planner,
@@ -226,7 +230,7 @@ class StoryRun:
             notes=self.read.notes,
             library=self.library,
             only=self.only,
-            cost=self.cost(planner.controls, assets),
+            cost=cost,
             command=self.command,
             place=f"{self.out}/" if self.place is None else self.place,
         )

@@ -19,8 +19,10 @@ from lib_ctrlgen.serve.access import Access, NotAllowedError
 from lib_ctrlgen.serve.answers import whole_answer
 from lib_ctrlgen.serve.bodies import content_of, read_job
 from lib_ctrlgen.serve.login import SEE_OTHER
+from lib_ctrlgen.serve.made_from import made_from
 from lib_ctrlgen.serve.models import Models, queued
-from lib_ctrlgen.serve.records import REQUESTS
+from lib_ctrlgen.serve.recipes import TeamRecipes, whole_job
+from lib_ctrlgen.serve.records import REQUESTS, Job
 from lib_ctrlgen.serve.routes import NotFoundError, Routes
 from lib_ctrlgen.serve.service import Service
 from lib_ctrlgen.serve.users import User
@@ -32,6 +34,7 @@ from .previews import Previews
 
 DIALS = "/dials"
 HEADER, OWN = "x-ctrlgen", "dials"
+NO_REQUEST = "the job {id!r} is no request but of the kind {kind!r}: open one of its pictures"
 ASSETS = Path(__file__).resolve().parent / "assets"
 EDITORS = Path(__file__).resolve().parents[3] / "javascript" / "editors"
 PAGE = "page.html"
@@ -60,6 +63,7 @@ class DialRoutes:
     def __init__(self, service: Service, access: Access, models: Models) -> None:
         self.service, self.access, self.models = service, access, models
         self.previews = Previews(service)
+        self.recipes = TeamRecipes(service, models)
 
     def user(self, request: Request, *, changes: bool = False) -> User:
         """The user of a request's session. Raises NotAllowedError."""
@@ -98,12 +102,26 @@ class DialRoutes:
         self.user(request)
         return JSONResponse({"request": example()})
 
+    def own_job(self, request: Request, name: str) -> Job:
+        """A job that the user of a session may see. Raises NotAllowedError, NotFoundError."""
+        return Routes(self.service, self.access, self.models).job(self.user(request), name)
+
     def job(self, request: Request, id: str) -> JSONResponse:  # noqa: A002 - the name in the path
         """The request of a job, with its pictures."""
-        job = Routes(self.service, self.access, self.models).job(self.user(request), id)
+        job = self.own_job(request, id)
         if job.kind not in REQUESTS:
-            raise NotFoundError(f"the job {id!r} is no request but of the kind {job.kind!r}: it has no dials")
+            raise NotFoundError(NO_REQUEST.format(id=id, kind=job.kind))
         return JSONResponse({"request": openable(self.service.store.payload(job))})
+
+    def picture(self, request: Request, id: str, n: int) -> JSONResponse:  # noqa: A002
+        """The request that made picture `n` of a job: of a story's asset, or of a tuner's cell."""
+        made = made_from(self.service, self.own_job(request, id), n)
+        return JSONResponse({"request": openable(whole_job(made.recipe))})
+
+    def recipe(self, request: Request, name: str, version: str = "") -> JSONResponse:
+        """The request of a recipe's version, by default the newest one. All users see all recipes."""
+        self.user(request)
+        return JSONResponse({"request": openable(self.recipes.job(name, version))})
 
     async def open(self, request: Request) -> JSONResponse:
         """The request in a form with a job in YAML or JSON and its pictures."""
@@ -163,6 +181,8 @@ def add_dials(app: FastAPI, service: Service, access: Access, models: Models) ->
     add("GET", "/names", routes.names)
     add("GET", "/example", routes.example)
     add("GET", "/jobs/{id}", routes.job)
+    add("GET", "/jobs/{id}/pictures/{n}", routes.picture)
+    add("GET", "/recipes/{name}", routes.recipe)
     add("POST", "/open", routes.open)
     add("POST", "/yaml", routes.yaml)
     add("POST", "/previews", routes.preview)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio
@@ -16,10 +17,12 @@ from lib_ctrlgen.serve.models import Models, queued
 from lib_ctrlgen.serve.records import Job
 from lib_ctrlgen.serve.routes import Routes
 from lib_ctrlgen.serve.service import Service
+from lib_ctrlgen.serve.stories import checked_story
 from lib_ctrlgen.serve.users import User
 
 from .form import UnitValues, job_of_form
-from .views import error_text, head, job_label, jobs_table, result_view
+from .story_form import story_of_files
+from .views import error_text, head, job_label, jobs_table, kept_line, result_view
 
 LISTED = 30
 FIELDS = ("prompt", "negative_prompt", "model", "width", "height", "steps", "cfg_scale", "seed", "batch_size")
@@ -63,6 +66,20 @@ class Handlers:
             job = queued(self.service, self.models, user, job_of_form(fields, units, str(values[-1] or "")))
         except CtrlGenError as error:
             return error_text(error), gradio.skip()
+        return self.told(user, job)
+
+    def submit_story(self, files: list[str] | None, request: gradio.Request) -> tuple[str, Any]:
+        """Queue the story of uploaded files; returns a message, and the job as the chosen one."""
+        try:
+            user, limits = self.user(request), self.service.limits
+            story = story_of_files([Path(file) for file in files or ()], limits.upload)
+            job = self.service.submit(user, checked_story(story, limits, self.models))
+        except CtrlGenError as error:
+            return error_text(error), gradio.skip()
+        return self.told(user, job)
+
+    def told(self, user: User, job: Job) -> tuple[str, Any]:
+        """A message for a queued job, and the list of choices with it."""
         message = f"Queued: {escape(job.title) or '(no prompt)'}"
         return SAID.format(text=message), gradio.update(choices=self.choices(user), value=job.id)
 
@@ -82,6 +99,7 @@ class Handlers:
         jobs = self.jobs(user)
         ids = [job.id for job in jobs]
         table = jobs_table([job_answer(job, self.service) for job in jobs], user)
+        table += kept_line(self.service.store.kept.of(user.name), self.service.limits)
         choices = gradio.skip() if ids == known else gradio.update(choices=self.choices(user))
         view = self.view(user, chosen)
         return table, choices, gradio.skip() if view == shown else view, ids, view

@@ -20,6 +20,7 @@ CACHE = (3600, 24 * 3600)  # seconds: pictures of forms are removed after a day
 MORE = (
     "The job as YAML: what the form has no field for, such as sampler, blend or tune. It wins over the form."
 )
+STORY = "The story file and all pictures that it names, chosen or dropped together."
 QUIET: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
@@ -41,6 +42,7 @@ def build_page(handlers: Handlers) -> gradio.Blocks:
         with gradio.Row():
             with gradio.Column(scale=3, min_width=360):
                 form = build_form()
+                files, send_story = build_story()
             with gradio.Column(scale=4, min_width=360):
                 table = gradio.HTML(elem_id="jobs")
                 job = gradio.Dropdown([], value=None, label="Job", elem_id="job", allow_custom_value=True)
@@ -58,6 +60,7 @@ def build_page(handlers: Handlers) -> gradio.Blocks:
         timer.tick(handlers.refreshed, seen, looks, **QUIET)
         job.change(handlers.refreshed, seen, looks, **QUIET)
         form.send.click(with_request(handlers), list(form.fields), [form.message, job], **QUIET)
+        send_story.click(handlers.submit_story, files, [form.message, job], **QUIET)
         cancel.click(handlers.cancel, job, said, **QUIET)
         remove.click(handlers.remove, job, [said, job], **QUIET)
         build_recipes(page, handlers, job, said, save, QUIET)
@@ -100,6 +103,21 @@ def build_form() -> FormParts:
     fields = [prompt, negative, checkpoint, *sizes, steps, scale, seed, count]
     fields += [field for unit in units for field in unit]
     return FormParts([*fields, more], checkpoint, [unit[0] for unit in units], send, message)
+
+
+def build_story() -> tuple[Any, Any]:
+    """The field for a story's files, and the button that queues it."""
+    with gradio.Accordion("Story", open=False, elem_id="story"):
+        gradio.HTML(f"<p>{STORY}</p>")
+        files = gradio.File(
+            label="Story file and pictures",
+            file_count="multiple",
+            type="filepath",
+            height=140,
+            elem_id="story_files",
+        )
+        send = gradio.Button("Queue story", elem_id="queue_story")
+    return files, send
 
 
 def build_unit(number: int) -> list[Any]:

@@ -84,8 +84,7 @@ class RecipeHandlers:
             job = self.recipes.again(user, name or "", version or "")
         except CtrlGenError as error:
             return error_text(error), gradio.skip()
-        message = SAID.format(text=f"Queued: {escape(job.title) or '(no prompt)'}")
-        return message, gradio.update(choices=self.page.choices(user), value=job.id)
+        return self.page.told(user, job)
 
     def restore(self, name: str | None, version: str | None, request: gradio.Request) -> tuple[str, Any, str]:
         """Make the chosen version the newest one."""

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from lib_ctrlgen.recipes.versions import Version
 
+from .story_view import DIALS
+
 RECIPES = "../recipes"
 NO_RECIPES = '<p class="quiet">No recipes yet: choose a job that is done, and save it as a recipe.</p>'
 CHOOSE = '<p class="quiet">Choose a recipe to see its versions.</p>'
@@ -33,7 +35,13 @@ def day(version: Version) -> str:
 def recipe_view(name: str, version: str, history: Sequence[Version], difference: str) -> str:
     """A version's picture and files, the history, and what differs from the version before."""
     base, chosen = f"{RECIPES}/{quote(name, safe='')}", f"?version={quote(version)}"
-    files = f'<a href="{base}/job{chosen}">Job (YAML)</a> · <a href="{base}/zip{chosen}">Recipe (zip)</a>'
+    dials = f"{DIALS}?recipe={quote(name, safe='')}&amp;version={quote(version)}"
+    links = (
+        ("Open in dials", dials),
+        ("Job (YAML)", f"{base}/job{chosen}"),
+        ("Recipe (zip)", f"{base}/zip{chosen}"),
+    )
+    files = " · ".join(f'<a href="{address}">{text}</a>' for text, address in links)
     rows = "".join(
         f"<tr><td>{day(each)}</td><td>{escape(each.author)}</td>"
         f'<td class="title">{escape(each.message)}</td><td><code>{each.id[:DIGITS]}</code></td></tr>'

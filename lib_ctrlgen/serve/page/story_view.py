@@ -9,6 +9,7 @@ from urllib.parse import quote
 from lib_ctrlgen.serve.answers import AssetAnswer, WholeJobAnswer
 
 JOBS = "../jobs"
+DIALS = "../dials/"
 ZIP = "All files (zip); index.html in it shows the sheets with their numbers"
 ROLES = {"portrait": "Portraits", "row": "From the first concept to the second"}
 STYLE = """
@@ -64,7 +65,9 @@ def _cell(job: WholeJobAnswer, asset: AssetAnswer) -> str:
         return f"<td>{shown}</td>"
     request = f"{JOBS}/{escape(job.id)}/pictures/{asset.picture}/job"
     link = f'<a href="{request}" aria-label="the request of {name}">YAML</a>'
-    return f"<td>{shown}{asset.picture}: {link}</td>"
+    address = f"{DIALS}?job={escape(job.id)}&amp;picture={asset.picture}"
+    dials = f'<a href="{address}" aria-label="{name} in dials">Dials</a>'
+    return f"<td>{shown}{asset.picture}: {link} · {dials}</td>"
 
 
 def _url(job: WholeJobAnswer, kind: str, name: str) -> str:

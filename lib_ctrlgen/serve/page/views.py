@@ -9,16 +9,16 @@ from time import localtime, strftime
 from lib_ctrlgen.errors import CtrlGenError, RequestError
 from lib_ctrlgen.headless.job_text import yaml_text
 from lib_ctrlgen.serve.answers import JobAnswer, WholeJobAnswer
+from lib_ctrlgen.serve.limits import Limits, size_text
 from lib_ctrlgen.serve.records import REQUESTS
 from lib_ctrlgen.serve.users import User
 
 from .recipe_views import STYLE as RECIPE_STYLE
+from .story_view import DIALS, story_view
 from .story_view import STYLE as STORY_STYLE
-from .story_view import story_view
 
 SHOWN_PICTURES = 48
 JOBS = "../jobs"
-DIALS = "../dials/"
 NO_PROMPT = "(no prompt)"
 NO_JOBS = '<p class="quiet">No jobs yet.</p>'
 STYLE = """
@@ -58,6 +58,14 @@ def jobs_table(jobs: Sequence[JobAnswer], user: User) -> str:
     first = "".join(f'<th scope="col">{title}</th>' for title in titles)
     rows = "".join(_row(job, user) for job in jobs)
     return f'<table class="jobs"><thead><tr>{first}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def kept_line(kept: int, limits: Limits) -> str:
+    """What a user keeps of what one may keep, and when jobs are removed."""
+    text = f"You keep {size_text(kept)} of {size_text(limits.stored)}."
+    if limits.days:
+        text += f" Jobs are removed {limits.days} days after they ended; recipes stay."
+    return f'<p class="quiet">{text}</p>'
 
 
 def _row(job: JobAnswer, user: User) -> str:

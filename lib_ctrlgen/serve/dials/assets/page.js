@@ -153,6 +153,14 @@ function keys(event) {
   else undo();
 }
 
+// What gets the request that the page's address names: of a recipe, a picture of a job, or a job; null for none.
+function named(address) {
+  const [recipe, id, picture] = ["recipe", "job", "picture"].map((name) => address.get(name));
+  if (recipe) return () => server.recipe(recipe, address.get("version") ?? "");
+  if (id) return () => picture === null ? server.job(id) : server.made(id, picture);
+  return null;
+}
+
 async function begin() {
   Object.assign(names, await server.names());
   state.request = blank();
@@ -170,8 +178,8 @@ async function begin() {
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry());
     if (entries.some(Boolean)) attempt(async () => files((await Promise.all(entries.map(inside))).flat()));
   });
-  const id = new URLSearchParams(location.search).get("job");
-  if (id) await attempt(async () => opened(await server.job(id)));
+  const asked = named(new URLSearchParams(location.search));
+  if (asked) await attempt(async () => opened(await asked()));
   else said(say("start"));
   document.body.dataset.ready = "true";
 }
