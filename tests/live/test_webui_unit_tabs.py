@@ -139,7 +139,7 @@ def test_everything_works_by_keyboard(page: Any) -> None:
     typed("s")
     typed("Control+c")
     note(page, "Unit 1 was copied")
-    assert typed("a")[2] == "Unit 2, no model, strength 1, off"
+    assert typed("a")[2] == "Unit 2, no model, weight 1, off"
     typed("Control+v")
     note(page, "Pasted into unit 2")
     assert tabs(page)[2] == "Unit 2, Edges, weight 0.8, on"
