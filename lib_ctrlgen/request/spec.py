@@ -9,7 +9,7 @@ Pictures are base64 or data URLs. Callers with files or arrays encode them first
 >>> parse_request({"units": [{"model": "edges", "wieght": 1}]})  # doctest: +ELLIPSIS
 Traceback (most recent call last):
     ...
-lib_ctrlgen.errors.RequestError: $.units[0].wieght: unknown field (nearest: weight, layer_weights, ...)
+lib_ctrlgen.errors.UnknownFieldError: $.units[0].wieght: unknown field (nearest: weight, layer_weights, ...)
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from lib_ctrlgen.unet.clocks import CountingClock
 from lib_ctrlgen.unet.diffusers_unet import DiffusersUNet
 from tests.support import control_files as files
 
-TOLERANCE = 5e-4  # of an effect of 0.05 and more; batches of other sizes round otherwise
+TOLERANCE = 1e-3  # of the effect; batches of other sizes and other processors round otherwise: 2e-4 was seen
 
 
 # With v-prediction the latents of a U-Net that has learnt nothing stay of size one.
@@ -50,8 +50,8 @@ def controlled(
 
 def require_equal(ours: Tensor, theirs: Tensor, plain: Tensor) -> None:
     worst, effect = float((ours - theirs).abs().max()), float((theirs - plain).abs().max())
-    assert worst <= TOLERANCE
     assert effect > 0.05
+    assert worst <= TOLERANCE * effect
 
 
 SDXL: dict[str, Any] = {
