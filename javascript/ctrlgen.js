@@ -203,10 +203,10 @@ const ctrlgen = {
     return ctrlgenPose;
   },
 
-  // Called by an editor's script: `update` is run now and after each change of the page or of a field.
+  // Called by an editor's script: `update` is run now, and after each click and each change of the page or of a field.
   started(update) {
     onAfterUiUpdate(update);
-    ["input", "change"].forEach((name) => document.addEventListener(name, update));
+    ["input", "change", "click"].forEach((name) => document.addEventListener(name, update));
     update();
   },
 

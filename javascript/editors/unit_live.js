@@ -149,8 +149,10 @@ const ctrlgenFolder = {
   // gradio shows its input only while a field is empty.
   async put(field, pictures) {
     const input = () => field.querySelector("input[type=file]");
-    if (!input()) field.querySelector("button[aria-label=Clear]").click();
-    while (!input()) await new Promise((resolve) => setTimeout(resolve, 50));
+    while (!input()) {
+      field.querySelector("button[aria-label=Clear]")?.click(); // none while files are sent
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
     const transfer = new DataTransfer();
     pictures.forEach((file) => transfer.items.add(file));
     input().files = transfer.files;

@@ -102,14 +102,17 @@ def test_a_folder_becomes_the_pictures_of_a_batch(page: Any, tmp_path: Path) -> 
     (poses / "more").mkdir(parents=True)
     for file in ("10.png", "2.PNG", "notes.txt", "more/3.png", ".hidden.png"):
         (poses / file).write_bytes(Path(picture_file(tmp_path)).read_bytes())
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    (earlier / "1.png").write_bytes(Path(picture_file(tmp_path)).read_bytes())
     page.click(f"{UNIT}picture_menu > .label-wrap")
     box = page.locator(f"{UNIT}images + .ctrlgen-folder")
-    for _ in range(2):  # the second choice replaces the first one
-        box.locator("input").set_input_files(poses)
-        page.wait_for_selector(f"{UNIT}images tr.file >> nth=1")
-        assert [each[:2] for each in page.locator(f"{UNIT}images tr.file").all_inner_texts()] == ["2.", "10"]
+    for folder, files in ((earlier, 1), (poses, 2)):  # the second choice replaces the first one
+        box.locator("input").set_input_files(folder)
+        page.wait_for_selector(f"{UNIT}images tr.file >> nth={files - 1}")
+    assert [each[:2] for each in page.locator(f"{UNIT}images tr.file").all_inner_texts()] == ["2.", "10"]
     left = "Left out: .hidden.png, more/3.png, notes.txt."
-    assert box.inner_text().endswith(f"2 files, but batch size times batch count is 1. {left}")
+    box.locator("span", has_text=f"2 files, but batch size times batch count is 1. {left}").wait_for()
     page.locator("#txt2img_batch_count input[type=number]").fill("2")
     page.wait_for_function("() => document.body.innerText.includes('2 files, one for each image')")
     page.locator(f"{UNIT}picture_menu > .label-wrap", has_text="Picture from: 2 files").wait_for()
