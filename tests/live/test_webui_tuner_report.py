@@ -59,7 +59,7 @@ def test_the_page_tells_the_cost_and_opens_the_report_while_it_runs(context: Any
     page.locator("#tab_txt2img #script_list input").first.click()
     page.locator("#tab_txt2img #script_list ul li", has_text="CtrlGen X/Y tuner").first.click()
     page.wait_for_selector(f"{BOX}_cost .ctrlgen-cost:visible")
-    page.wait_for_function("() => typeof ctrlgenTuner !== 'undefined'")  # its script is sent once, when it is first seen
+    page.wait_for_function("() => typeof ctrlgenTuner !== 'undefined'")  # sent when first seen
     require_cost(page)
     name = f"live-{uuid.uuid4().hex}"
     fill(page, f"{BOX}_name textarea, {BOX}_name input", name)
