@@ -53,6 +53,14 @@ def kind_named(kind: str) -> str:
     return next(label for label, each in KINDS.items() if each == kind)
 
 
+def test_a_look_at_a_training_is_not_queued(tab: Any) -> None:
+    """The WebUI's "Reload UI" waits for what is in gradio's queue, and looks repeat while a training runs."""
+    events = [event for part in tab.parts.values() for event in part.events]
+    looks = [options for fn, options in events if getattr(fn, "__name__", "") == "looked"]
+    assert len(looks) >= 6
+    assert all(options["queue"] is False for options in looks)
+
+
 def test_every_field_has_a_label_and_an_explanation(tab: Any) -> None:
     from lib_ctrlgen.webui.training.tab_fields import LABELS, TIPS
 

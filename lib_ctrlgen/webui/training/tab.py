@@ -150,6 +150,7 @@ def _connect(tab: TrainTab) -> None:
         "inputs": [parts["chosen"], parts["seen"]],
         "outputs": view,
         "show_progress": False,
+        "queue": False,  # the WebUI's "Reload UI" waits for ever for an event that is still in gradio's queue
     }
 
     def then_look(event: Any) -> None:
