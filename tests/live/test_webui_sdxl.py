@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.live.conftest import BLUE, RED, Answer, WebUI
+from tests.live.conftest import BLUE, RED, Answer, WebUI, close
 
 pytestmark = pytest.mark.live
 OURS, THEIRS = "a (red:2@0 hold, 0.5@0.5) circle", "[a (red:2) circle:a (red:0.5) circle:1]"
@@ -46,7 +46,8 @@ def sdxl(webui: WebUI) -> Iterator[SDXL]:
 @pytest.mark.parametrize("emphasis", ["No norm", "Ignore", "None"])
 def test_a_held_weight_is_prompt_editing(sdxl: SDXL, emphasis: str) -> None:
     mine = sdxl.made(emphasis, prompt=OURS)
-    assert mine.same(sdxl.made(emphasis, prompt=THEIRS))
+    theirs = sdxl.made(emphasis, prompt=THEIRS)
+    assert close(mine.images[0], theirs.images[0])  # some processors round a conditioning of its own otherwise
     if emphasis == "No norm":
         assert not mine.same(sdxl.made(emphasis, prompt="a red circle"))
 
