@@ -47,7 +47,7 @@ def sdxl(webui: WebUI) -> Iterator[SDXL]:
 def test_a_held_weight_is_prompt_editing(sdxl: SDXL, emphasis: str) -> None:
     mine = sdxl.made(emphasis, prompt=OURS)
     theirs = sdxl.made(emphasis, prompt=THEIRS)
-    assert close(mine.images[0], theirs.images[0])  # some processors round a conditioning of its own otherwise
+    assert close(mine.images[0], theirs.images[0])  # some processors round otherwise
     if emphasis == "No norm":
         assert not mine.same(sdxl.made(emphasis, prompt="a red circle"))
 
