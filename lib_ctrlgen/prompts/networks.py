@@ -66,7 +66,12 @@ class LoraTag:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSplit:
-    """A prompt without its tags, its LoRAs, and its other tags, such as `<hypernet:name:1>`."""
+    """A prompt taken apart.
+
+    text    the prompt without its tags
+    loras   the tags of LoRAs
+    others  the other tags as they were written, such as `<hypernet:name:1>`
+    """
 
     text: str
     loras: tuple[LoraTag, ...] = ()

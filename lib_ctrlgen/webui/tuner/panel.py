@@ -61,7 +61,7 @@ def axis_fields(elem_id: Callable[[str], str], name: str, label: str) -> list[An
 
 
 def optuna_note() -> str:
-    """What a search needs here, as HTML."""
+    """The sentence that a search needs Optuna, with the command that installs it, as HTML."""
     command = f"<code>{escape(install_optuna())}</code>"
     said = "A search needs the package Optuna, which is not here. CtrlGen does not install it by itself. Run:"
     return f'<p class="ctrlgen-note">{said} {command}</p>'
